@@ -1,0 +1,16 @@
+"""Agents: name -> "module:Class", imported on use."""
+
+AGENTS: dict[str, str] = {
+    "dense": "agents.reference_policies:Dense",
+    "block_dropout": "agents.reference_policies:BlockDropout",
+    "fixed_mask": "agents.fixed_mask:FixedMask",
+    "magnitude": "agents.magnitude:Magnitude",
+    "oracle": "agents.oracle:Oracle",
+    "reinforce": "agents.reinforce:Reinforce",
+    "rloo": "agents.rloo:Rloo",
+    "actor_critic": "agents.actor_critic:ActorCritic",
+    "condnet": "agents.condnet:Condnet",
+    "sb3_a2c": "agents.sb3:A2CAgent",
+    "sb3_ppo": "agents.sb3:PPOAgent",
+    "sb3_trpo": "agents.sb3:TRPOAgent",
+}

@@ -1,0 +1,36 @@
+"""Conditional computation as a reinforcement-learning environment."""
+
+from gymnasium.envs.registration import register
+
+from ccenv.checks import check_vector_env
+from ccenv.env import BlockSelectionEnv
+from ccenv.networks import GatedMLP
+from ccenv.rollout import evaluate
+from ccenv.sparse.linear import block_sparse_linear
+from ccenv.vector_env import BlockSelectionVectorEnv
+
+# The paper's architectures (Bengio et al. 2015, section 5).
+PRESETS = {
+    "BlockSelection-v0": {},
+    "BlockSelectionMNIST-v0": {"dataset": "mnist", "num_blocks": [16], "block_size": 16},
+    "BlockSelectionCIFAR10-v0": {"dataset": "cifar10", "num_blocks": [10, 10], "block_size": 64},
+    "BlockSelectionSVHN-v0": {"dataset": "svhn", "num_blocks": [25, 22], "block_size": 32},
+}
+
+for _name, _settings in PRESETS.items():
+    register(
+        _name,
+        entry_point="ccenv.env:BlockSelectionEnv",
+        vector_entry_point="ccenv.vector_env:BlockSelectionVectorEnv",
+        kwargs=_settings,
+    )
+
+__all__ = [
+    "PRESETS",
+    "BlockSelectionEnv",
+    "BlockSelectionVectorEnv",
+    "GatedMLP",
+    "block_sparse_linear",
+    "check_vector_env",
+    "evaluate",
+]

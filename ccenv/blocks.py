@@ -1,0 +1,80 @@
+"""Block masks: which blocks of a layer are computed (True = computed), as bool [batch, num_blocks]."""
+
+import torch
+from torch import Tensor
+
+
+def expand_mask(mask: Tensor, block_size: int) -> Tensor:
+    """Repeats each block's bit over its units: [..., num_blocks] -> [..., width].
+
+    >>> expand_mask(torch.tensor([[True, False]]), block_size=2)
+    tensor([[ True,  True, False, False]])
+    """
+    return mask.repeat_interleave(block_size, dim=-1)
+
+
+def pad_mask(mask: Tensor, num_blocks: int) -> Tensor:
+    """Adds skipped blocks on the right: [batch, n] -> [batch, num_blocks]."""
+    return torch.nn.functional.pad(mask, (0, num_blocks - mask.shape[-1]))
+
+
+def mask_of_indices(indices: Tensor, num_blocks: int) -> Tensor:
+    """Turns the kept blocks' numbers into a mask: int64 [batch, k] -> bool [batch, num_blocks].
+
+    >>> mask_of_indices(torch.tensor([[2, 0]]), num_blocks=3)
+    tensor([[ True, False,  True]])
+    """
+    mask = torch.zeros(*indices.shape[:-1], num_blocks, dtype=torch.bool, device=indices.device)
+    return mask.scatter_(-1, indices, True)
+
+
+def as_mask(action: Tensor, num_blocks: int) -> Tensor:
+    """Reads an action as a mask: bool stays, int64 is the list of kept blocks in drawn order.
+
+    An agent that draws k of n blocks one after the other acts with the ordered list, because the
+    log-probability of its draw depends on the order; the network only sees the set.
+    """
+    return action if action.dtype == torch.bool else mask_of_indices(action, num_blocks)
+
+
+def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cpu") -> Tensor:
+    """Keeps every block: bool [batch_size, num_blocks]."""
+    return torch.ones(batch_size, num_blocks, dtype=torch.bool, device=device)
+
+
+def random_mask(
+    batch_size: int, num_blocks: int, density: float | Tensor, generator: torch.Generator
+) -> Tensor:
+    """Keeps each block independently with probability `density`: bool [batch_size, num_blocks].
+
+    Args:
+        batch_size: number of rows.
+        num_blocks: number of blocks in a row.
+        density: one probability in [0, 1], or a tensor [batch_size, 1] with one for each row.
+        generator: source of randomness.
+    """
+    return torch.rand(batch_size, num_blocks, generator=generator) < density
+
+
+def density(mask: Tensor) -> Tensor:
+    """Share of blocks kept in each row: bool [..., num_blocks] -> float32 [...] in [0, 1]."""
+    return mask.float().mean(dim=-1)
+
+
+def check_mask(mask: Tensor, batch_size: int, name: str) -> None:
+    """Refuses what is not a bool mask of that many rows.
+
+    Raises:
+        TypeError: if the mask is not a bool tensor.
+        ValueError: if it is not two-dimensional with `batch_size` rows and at least one block.
+    """
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = f"dtype {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(
+            f"expected {name} to be a bool tensor (True = computed), got {got}; use {name}.bool()"
+        )
+    if mask.ndim != 2 or mask.shape[0] != batch_size or mask.shape[1] == 0:
+        raise ValueError(
+            f"expected {name} of shape [{batch_size}, num_blocks], got {list(mask.shape)}; "
+            "give one row of bits for each row of x"
+        )

@@ -1,0 +1,102 @@
+"""One episode as pure functions: (network, state, block mask) -> next state and what the mask did."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ccenv.costs import dense_macs, layer_macs
+from ccenv.networks import GatedNetwork
+
+
+@dataclass(frozen=True)
+class EpisodeState:
+    """A batch of images on their way through the gated layers, all at the same layer."""
+
+    images: Tensor
+    """[batch, channels, height, width] float32."""
+    labels: Tensor
+    """[batch] int64."""
+    layer: int
+    """number of the gated layer that is decided next; num_layers when the episode is over."""
+    hidden: Tensor
+    """[batch, width] float32; input of that layer."""
+    mask: Tensor | None
+    """bool [batch, num_blocks[layer - 1]]; the mask before, None at the start."""
+    macs: Tensor
+    """[batch] int64; executed so far."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one mask did to a batch of images."""
+
+    layer: int
+    """number of the gated layer that was computed."""
+    mask: Tensor
+    """[batch, num_blocks] bool; the action as executed."""
+    layer_cost: Tensor
+    """[batch] float32 in [0, 1]; this layer's share of the dense network's MACs."""
+    compute_cost: Tensor
+    """[batch] float32 in [0, 1]; share of the dense network's MACs executed so far."""
+    macs: Tensor
+    """[batch] int64; MACs executed so far."""
+    labels: Tensor
+    """[batch] int64; true classes."""
+    logits: Tensor | None
+    """[batch, num_classes] float32 after the last gated layer, None before it."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the episode has ended."""
+        return self.logits is not None
+
+
+def initial(images: Tensor, labels: Tensor) -> EpisodeState:
+    """Starts an episode for each image: [batch, channels, height, width], [batch]."""
+    macs = torch.zeros(len(labels), dtype=torch.int64, device=images.device)
+    return EpisodeState(images, labels, 0, images.flatten(1), None, macs)
+
+
+def transition(
+    network: GatedNetwork, state: EpisodeState, mask: Tensor, backend: str = "auto"
+) -> tuple[EpisodeState, StepOutcome]:
+    """Computes the blocks that a mask keeps, and the logits after the last gated layer.
+
+    Args:
+        network: the classifier.
+        state: where the images are; not changed.
+        mask: bool [batch, num_blocks[state.layer]].
+        backend: see `block_sparse_linear`.
+
+    Returns:
+        The next state and the outcome of this step.
+
+    Raises:
+        ValueError: if the episode is over or the mask does not fit the layer.
+    """
+    num_layers = len(network.num_blocks)
+    if state.layer >= num_layers:
+        raise ValueError(f"the episode is over after {num_layers} gated layers; start a new one")
+    expected = (len(state.labels), network.num_blocks[state.layer])
+    if tuple(mask.shape) != expected:
+        raise ValueError(
+            f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
+            f"got {list(mask.shape)}"
+        )
+    hidden = network.gated_layer(state.layer, state.hidden, state.mask, mask, backend)
+    step_macs = layer_macs(network, state.layer, state.mask, mask)
+    after = replace(
+        state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs
+    )
+    total = dense_macs(network)
+    is_last = after.layer == num_layers
+    return after, StepOutcome(
+        layer=state.layer,
+        mask=mask,
+        layer_cost=(step_macs / total).float(),
+        compute_cost=(after.macs / total).float(),
+        macs=after.macs,
+        labels=state.labels,
+        logits=network.head(hidden, mask, backend) if is_last else None,
+    )

@@ -1,0 +1,85 @@
+"""What `info` says of a step: (outcome, reward terms) -> arrays, one row for each image."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccenv.blocks import pad_mask
+from ccenv.rewards import correct, log_likelihood
+from ccenv.simulator import Step
+
+
+def numpy_copy(tensor: Tensor) -> np.ndarray:
+    """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array.copy() if array.base is not None or tensor.device.type == "cpu" else array
+
+
+def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np.ndarray]:
+    """Arrays [batch, ...] for every key of the design: see the environment's docstring."""
+    outcome = step.outcome
+    batch = len(outcome.labels)
+    layer_cost = outcome.layer_cost.cpu().numpy()
+    info: dict[str, np.ndarray] = {
+        "layer": np.full(batch, outcome.layer, dtype=np.int64),
+        "mask": pad_mask(outcome.mask, max_blocks).cpu().numpy(),
+        "layer_cost": layer_cost,
+        "cost": layer_cost.copy(),
+        "compute_cost": outcome.compute_cost.cpu().numpy(),
+        "macs": outcome.macs.cpu().numpy(),
+        "network_version": np.full(batch, network_version, dtype=np.int64),
+    }
+    info |= {f"reward/{name}": numpy_copy(term) for name, term in step.terms.items()}
+    if outcome.logits is not None:
+        info["correct"] = correct(outcome).bool().cpu().numpy()
+        info["nll"] = -log_likelihood(outcome).cpu().numpy()
+        info["label"] = numpy_copy(outcome.labels)
+        info["prediction"] = outcome.logits.argmax(dim=1).cpu().numpy()
+    return info
+
+
+def with_presence(info: dict[str, Any], present: np.ndarray) -> dict[str, Any]:
+    """Adds Gymnasium's boolean twin `_key` to each key of a vector info."""
+    return info | {f"_{key}": present.copy() for key in info}
+
+
+def row_of(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+    """One row as Python scalars and arrays: the scalar environment's and SB3's `info`."""
+    return {
+        key: value[row].copy() if value.ndim > 1 else value[row].item()
+        for key, value in info.items()
+    }
+
+
+def check_action(action: Any, shape: tuple[int, ...]) -> Tensor:
+    """Reads a mask given by a user: bool tensor of that shape.
+
+    Integers and floats that are 0 or 1 pass, because Stable-Baselines3 samples bits as floats.
+
+    Raises:
+        TypeError: if it is no array of numbers.
+        ValueError: if the shape differs or a value is neither 0 nor 1.
+    """
+    array = np.asarray(action)
+    if array.dtype != np.bool_ and not (
+        np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    ):
+        raise TypeError(
+            f"expected the action to be an array of bits, got dtype {array.dtype}; "
+            "give bool, int or float with the values 0 and 1"
+        )
+    if array.shape != shape:
+        raise ValueError(
+            f"expected an action of shape {list(shape)}, one bit a block, got {list(array.shape)}"
+        )
+    if array.dtype != np.bool_:
+        if not bool(((array == 0) | (array == 1)).all()):
+            odd = array[(array != 0) & (array != 1)].flat[0]
+            raise ValueError(
+                f"expected every bit of the action to be 0 or 1, got {odd}; "
+                "threshold or sample probabilities first"
+            )
+        array = array.astype(np.bool_)
+    return torch.from_numpy(np.ascontiguousarray(array))

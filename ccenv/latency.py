@@ -1,0 +1,108 @@
+"""Measured time: (simulator, policy) -> milliseconds beside the dense network's, in one process."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ccenv import dynamics
+from ccenv.blocks import as_mask, full_mask
+from ccenv.networks import forward
+from ccenv.rollout import Policy
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one pass, policy included, beside the dense network's; depends on the machine."""
+
+    batch_size: int
+    """images of a pass."""
+    milliseconds: float
+    """median with the policy's masks, looking and choosing included."""
+    dense_milliseconds: float
+    """median of plain dense products."""
+    speedup: float
+    """median over repeats of dense time over time."""
+    speedup_low: float
+    """lower quartile."""
+    speedup_high: float
+    """upper quartile."""
+    num_threads: int
+    """torch's threads."""
+
+
+def measure_latency(
+    env: Any, policy: Policy, batch_size: int, *, split: str = "test", repeats: int = 15
+) -> Latency:
+    """Times a policy's pass and the dense network's in turns, on the same images.
+
+    Args:
+        env: any view of the environment, or a `Simulator`.
+        policy: chooses the masks; those of one draw of the generator in every repeat.
+        batch_size: images of a pass.
+        split: where the images come from.
+        repeats: pairs of timings; each is long enough for the clock.
+    """
+    base = getattr(env, "unwrapped", env)
+    source: Simulator = getattr(base, "simulator", base)
+    simulator = source.on_split(split, batch_size)
+    generator = stream(0, "latency masks")
+
+    def sparse() -> None:
+        # Neither drawing images nor rewards: what a user of the trained network would run.
+        state = simulator.state = dynamics.initial(images, labels)
+        if hasattr(policy, "begin_episode"):
+            policy.begin_episode(simulator)
+        for layer, blocks in enumerate(simulator.num_blocks):
+            action = policy.act(simulator.observe(state), layer, generator)
+            state, _ = dynamics.transition(simulator.network, state, as_mask(action, blocks))
+
+    def dense() -> None:
+        forward(simulator.network, images, masks, backend="reference")
+
+    indices = torch.arange(batch_size) % len(simulator.data)
+    images, labels = simulator.data.batch(indices)
+    masks = [full_mask(batch_size, n, simulator.device) for n in simulator.num_blocks]
+    with torch.no_grad():
+        pairs = time_in_turns(dense, sparse, repeats)
+    ratios = sorted(a / b for a, b in pairs)
+    quartiles = statistics.quantiles(ratios, n=4)
+    return Latency(
+        batch_size=batch_size,
+        milliseconds=1e3 * statistics.median(b for _, b in pairs),
+        dense_milliseconds=1e3 * statistics.median(a for a, _ in pairs),
+        speedup=statistics.median(ratios),
+        speedup_low=quartiles[0],
+        speedup_high=quartiles[2],
+        num_threads=torch.get_num_threads(),
+    )
+
+
+def time_in_turns(
+    first: Callable[[], object], second: Callable[[], object], repeats: int
+) -> list[tuple[float, float]]:
+    """Seconds of one call of each, alternating so that both see the same noise."""
+    counts = [calls_for(function) for function in (first, second)]
+    return [
+        (time_calls(first, counts[0]), time_calls(second, counts[1])) for _ in range(repeats)
+    ]
+
+
+def calls_for(function: Callable[[], object], seconds: float = 0.01) -> int:
+    """How many calls fill the given time, after a warm-up of three."""
+    for _ in range(3):
+        function()
+    return max(1, round(seconds / time_calls(function, 3)))
+
+
+def time_calls(function: Callable[[], object], calls: int) -> float:
+    """Mean seconds of a call."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls

@@ -1,0 +1,79 @@
+"""The probe: a tiny task whose optimal masks are known by enumeration, to tell whether agents learn.
+
+An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
+gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on; every
+other block adds nothing. A classifier that sees nothing answers with a third class, which is
+always wrong. So one known block a layer is right for each image, and the others are waste.
+"""
+
+import torch
+from torch import Tensor
+
+from ccenv.networks import GatedMLP
+from ccenv.seeding import stream
+
+NUM_DOMAINS = 4
+NUM_LABELS = 2
+
+
+def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Draws noisy one-hot (domain, label) pairs.
+
+    Returns:
+        images [num_images, 1, 1, 8] float32 in [0, 1] and labels [num_images] int64 in {0, 1}.
+    """
+    generator = stream(seed, "probe")
+    domains = torch.randint(NUM_DOMAINS, (num_images,), generator=generator)
+    labels = torch.randint(NUM_LABELS, (num_images,), generator=generator)
+    images = 0.1 * torch.rand(num_images, NUM_DOMAINS * NUM_LABELS, generator=generator)
+    images[torch.arange(num_images), domains * NUM_LABELS + labels] += 0.9
+    return images.view(num_images, 1, 1, -1), labels
+
+
+def probe_network(
+    in_features: int = NUM_DOMAINS * NUM_LABELS,
+    num_blocks: tuple[int, ...] = (NUM_DOMAINS, NUM_DOMAINS),
+    block_size: int | tuple[int, ...] = NUM_LABELS,
+    num_classes: int = NUM_LABELS + 1,
+    activation: str = "relu",
+    head_units: tuple[int, ...] = (),
+) -> GatedMLP:
+    """Builds the network that solves the probe, with one or two gated layers of 4 blocks of 2.
+
+    Raises:
+        ValueError: if the sizes are not the probe's.
+    """
+    fits = tuple(num_blocks) in ((4,), (4, 4)) and block_size in (2, (2,), (2, 2), [2], [2, 2])
+    if not fits or in_features != 8 or num_classes != 3 or head_units:
+        raise ValueError(
+            "expected the probe's sizes: dataset='probe', num_blocks (4,) or (4, 4), block_size 2, "
+            f"no head_units; got num_blocks={tuple(num_blocks)}, block_size={block_size}, "
+            f"{in_features} features, {num_classes} classes"
+        )
+    network = GatedMLP(in_features, num_blocks, block_size, num_classes, activation, head_units)
+    width = NUM_DOMAINS * NUM_LABELS
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        # A unit passes its own feature on; features below 1/2 are noise and stay under the bias.
+        network.layers[0].weight.copy_(4 * torch.eye(width))
+        network.layers[0].bias.fill_(-2.0)
+        for layer in network.layers[1:]:
+            layer.weight.copy_(torch.eye(width).roll(NUM_LABELS, dims=0))
+        network.head_layers[-1].weight[:NUM_LABELS] = torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
+        network.head_layers[-1].weight[:NUM_LABELS] *= 4.0
+        network.head_layers[-1].bias[NUM_LABELS] = 1.0
+    network.has_own_weights = True
+    return network
+
+
+def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
+    """The one block a layer that each image needs: a list of bool [batch, 4], one for each layer.
+
+    A test proves these optimal by enumerating all masks.
+    """
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [
+        torch.nn.functional.one_hot((domain + layer) % NUM_DOMAINS, NUM_DOMAINS).bool()
+        for layer in range(num_layers)
+    ]

@@ -1,0 +1,81 @@
+"""Names to objects: (name or "module:attribute", table) -> the object, or an error that helps."""
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns a hint that names the closest known name, or all of them where none is close.
+
+    >>> nearest("reinforse", ["reinforce", "rloo"])
+    "did you mean 'reinforce'?"
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"choose one of {', '.join(known)}"
+
+
+def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Refuses a name that is not known, with the nearest right one.
+
+    Raises:
+        ValueError: if one of the names given is unknown.
+    """
+    known = set(known)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}: {nearest(name, known)}")
+
+
+def import_object(path: str, kind: str) -> Any:
+    """Imports `module:attribute`.
+
+    Raises:
+        ValueError: if the module cannot be imported or has no such attribute.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # A module that is missing inside the user's module is their traceback to read, not ours.
+        if error.name is not None and not module_name.startswith(error.name):
+            raise
+        raise ValueError(
+            f"{kind} {path!r}: no module named {module_name!r}; "
+            "give module:attribute with a module that Python can import from here"
+        ) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise ValueError(
+            f"{kind} {path!r}: module {module_name!r} has no attribute {attribute!r}; "
+            f"{nearest(attribute, names)}"
+        )
+    return found
+
+
+def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
+    """Looks a name up in a table; `module:attribute` is imported; other objects pass unchanged.
+
+    A table's values may be `module:attribute` strings too: those are imported on use, which keeps
+    optional libraries out of the way until somebody asks for them.
+
+    Raises:
+        ValueError: if the name is unknown (the nearest right one is suggested) or not importable.
+
+    >>> resolve("pi", {"pi": "math:pi"}, kind="constant")
+    3.141592653589793
+    """
+    if not isinstance(name, str):
+        return name
+    if name in table:
+        entry = table[name]
+        return import_object(entry, kind) if isinstance(entry, str) else entry
+    if ":" in name:
+        return import_object(name, kind)
+    hint = nearest(name, table)
+    raise ValueError(f"unknown {kind} {name!r}: {hint} (yours: module:name)")

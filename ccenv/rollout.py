@@ -1,0 +1,234 @@
+"""Policies on the environment: (simulator, policy) -> a rollout to learn from, or a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ccenv.blocks import as_mask, pad_mask
+from ccenv.rewards import correct, log_likelihood
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator, Step
+
+
+class Policy(Protocol):
+    """What can be rolled out and evaluated; an agent is one, and any object with these two."""
+
+    policy_macs: Sequence[int]
+    """MACs of choosing one image's mask, for each gated layer."""
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Chooses masks for the images at a layer.
+
+        Args:
+            observation: [batch, obs_size] float32.
+            layer: number of the gated layer.
+            generator: source of randomness; None asks for the most probable mask.
+
+        Returns:
+            bool [batch, num_blocks[layer]], or int64 [batch, k]: the kept blocks as drawn.
+        """
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One episode of every row of a batch, masks padded to the widest layer."""
+
+    observations: Tensor
+    """[num_layers, batch, obs_size] float32."""
+    masks: Tensor
+    """[num_layers, batch, max_blocks] bool."""
+    actions: tuple[Tensor, ...]
+    """as the policy gave them, one for each layer: masks, or int64 [batch, k] in drawn order."""
+    rewards: Tensor
+    """[num_layers, batch] float32."""
+    returns: Tensor
+    """[num_layers, batch] float32; undiscounted rewards from this layer to the end."""
+    correct: Tensor
+    """[batch] float32; 1 for a right answer."""
+    nll: Tensor
+    """[batch] float32; negative log-likelihood of the label in nats."""
+    compute_cost: Tensor
+    """[batch] float32 in [0, 1]."""
+    labels: Tensor
+    """[batch] int64."""
+    num_images: int
+    """different images: batch / group_size."""
+
+    def summary(self, num_blocks: Sequence[int]) -> dict[str, float]:
+        """Means over the batch, under the names of the `episode/*` curves."""
+        means = {
+            "return": self.returns[0].mean().item(),
+            "error": 1 - self.correct.mean().item(),
+            "nll": self.nll.mean().item(),
+            "compute_cost": self.compute_cost.mean().item(),
+        }
+        kept = self.masks.sum(dim=2).float().mean(dim=1).tolist()
+        densities = {f"density_{i}": kept[i] / n for i, n in enumerate(num_blocks)}
+        return means | densities
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Verdict on a policy over a whole split, each image once."""
+
+    split: str
+    """which images."""
+    mode: str
+    """"sampled" or "mode" (the most probable masks; for independent blocks: thresholded at 1/2)."""
+    num_images: int
+    """how many."""
+    error: float
+    """share of wrong answers."""
+    nll: float
+    """mean negative log-likelihood in nats."""
+    mean_return: float
+    """mean undiscounted return; depends on the reward, so never a ranking."""
+    density: tuple[float, ...]
+    """share of blocks kept in each gated layer."""
+    compute_cost: float
+    """executed MACs over the dense network's, mean over images."""
+    policy_cost: float
+    """the policy's own MACs over the dense network's."""
+    macs: float
+    """executed MACs of an image with the policy's own, mean over images."""
+    block_use: tuple[Tensor, ...]
+    """for each gated layer: [num_classes, num_blocks], mean keep probability by true class."""
+    keep_probability: tuple[Tensor, ...]
+    """for each gated layer: [num_images, num_blocks]; of policies without one, the masks."""
+
+    @property
+    def total_cost(self) -> float:
+        """Compute cost with the policy's own cost."""
+        return self.compute_cost + self.policy_cost
+
+    def numbers(self) -> dict[str, Any]:
+        """All but the tensors, ready for JSON."""
+        names = ("split", "mode", "num_images", "error", "nll", "mean_return", "compute_cost")
+        names = (*names, "policy_cost", "total_cost", "macs")
+        return {name: getattr(self, name) for name in names} | {"density": list(self.density)}
+
+
+def walk(
+    simulator: Simulator,
+    policy: Policy,
+    generator: torch.Generator | None,
+    indices: Tensor | None = None,
+) -> tuple[list[Tensor], list[Tensor], list[Step]]:
+    """Runs one batch from the images to the logits: observations, actions and steps by layer."""
+    observation = simulator.begin(indices)
+    # Policies that need more than observations (search on the label, norms) look at the episode.
+    if hasattr(policy, "begin_episode"):
+        policy.begin_episode(simulator)
+    observations, actions, steps = [], [], []
+    for layer, num_blocks in enumerate(simulator.num_blocks):
+        with torch.no_grad():
+            action = policy.act(observation, layer, generator)
+        observations.append(observation)
+        actions.append(action)
+        steps.append(simulator.step(as_mask(action, num_blocks)))
+        observation = steps[-1].observation
+    return observations, actions, steps
+
+
+def collect_rollout(
+    simulator: Simulator, policy: Policy, generator: torch.Generator | None
+) -> Rollout:
+    """Rolls a policy out on the next batch of images."""
+    observations, actions, steps = walk(simulator, policy, generator)
+    rewards = torch.stack([step.reward for step in steps])
+    last = steps[-1].outcome
+    return Rollout(
+        observations=torch.stack(observations),
+        masks=torch.stack([pad_mask(s.outcome.mask, simulator.max_blocks) for s in steps]),
+        actions=tuple(actions),
+        rewards=rewards,
+        returns=rewards.flip(0).cumsum(0).flip(0),
+        correct=correct(last),
+        nll=-log_likelihood(last),
+        compute_cost=last.compute_cost,
+        labels=last.labels,
+        num_images=simulator.num_images // simulator.group_size,
+    )
+
+
+def evaluate(
+    env: Any,
+    policy: Policy,
+    *,
+    split: str = "test",
+    sample: bool = True,
+    seed: int = 0,
+    batch_size: int = 1000,
+) -> Evaluation:
+    """Classifies every image of a split once under a policy's masks.
+
+    Args:
+        env: any view of the environment, or a `Simulator`; its network is used as it is now.
+        policy: chooses the masks.
+        split: "train", "validation" or "test".
+        sample: draw the masks (True), or take the most probable ones.
+        seed: of the draws.
+        batch_size: images at a time; changes nothing but speed and memory.
+
+    Returns:
+        Error, cost and density, see `Evaluation`.
+    """
+    base = getattr(env, "unwrapped", env)
+    source: Simulator = getattr(base, "simulator", base)
+    simulator = source.on_split(split, batch_size)
+    generator = stream(seed, "evaluation masks") if sample else None
+    seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
+    labels: list[Tensor] = []
+    masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
+    keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
+    for indices in torch.arange(len(simulator.data)).split(batch_size):
+        observations, _, steps = walk(simulator, policy, generator, indices)
+        last = steps[-1].outcome
+        seen["correct"].append(correct(last))
+        seen["nll"].append(-log_likelihood(last))
+        seen["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
+        seen["cost"].append(last.compute_cost)
+        seen["macs"].append(last.macs.double())
+        labels.append(last.labels)
+        for layer, step in enumerate(steps):
+            masks[layer].append(step.outcome.mask)
+            keep[layer].append(keep_probability(policy, observations[layer], layer, step))
+    means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
+    probabilities = tuple(torch.cat(values) for values in keep)
+    classes = torch.cat(labels)
+    policy_macs = sum(policy.policy_macs)
+    return Evaluation(
+        split=split,
+        mode="sampled" if sample else "mode",
+        num_images=len(classes),
+        error=1 - means["correct"],
+        nll=means["nll"],
+        mean_return=means["return"],
+        density=tuple(torch.cat(values).float().mean().item() for values in masks),
+        compute_cost=means["cost"],
+        policy_cost=policy_macs / simulator.dense_macs,
+        macs=means["macs"] + policy_macs,
+        block_use=tuple(by_class(p, classes, simulator.data.num_classes) for p in probabilities),
+        keep_probability=probabilities,
+    )
+
+
+def keep_probability(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
+    """The policy's keep probabilities [batch, num_blocks], or its masks where it has none."""
+    if hasattr(policy, "keep_probability"):
+        with torch.no_grad():
+            found: Tensor | None = policy.keep_probability(observation, layer)
+        if found is not None:
+            return found
+    return step.outcome.mask.float()
+
+
+def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Means over the images of each class: [images, n], [images] -> [num_classes, n]."""
+    one_hot = torch.nn.functional.one_hot(labels, num_classes).to(values.dtype)
+    return one_hot.t() @ values / one_hot.sum(dim=0).clamp(min=1).unsqueeze(1)

@@ -1,0 +1,286 @@
+"""The environment in tensors: draws a batch of images and walks it through the layers.
+
+The three views (Gymnasium's scalar and vector environments, Stable-Baselines3's `VecEnv`) wrap
+this one class; agents that work with tensors use it directly.
+"""
+
+import copy
+import inspect
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv import dynamics
+from ccenv.costs import dense_macs
+from ccenv.data import Split, load_split
+from ccenv.dynamics import EpisodeState, StepOutcome
+from ccenv.networks import NETWORKS, build_network
+from ccenv.observations import make_observer
+from ccenv.registry import check_names, resolve
+from ccenv.rewards import RewardFunction, make_reward
+from ccenv.seeding import stream, stream_seed
+from ccenv.weights import CoTrainer, check_cotraining_settings, frozen_weights
+
+WEIGHTS = ("frozen", "cotrain")
+MAX_PENDING = 256
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives back."""
+
+    observation: Tensor
+    """[batch, obs_size] float32 of the state after the step."""
+    reward: Tensor
+    """[batch] float32; the sum of the terms."""
+    terms: dict[str, Tensor]
+    """name -> [batch] float32."""
+    outcome: StepOutcome
+    """what the mask did."""
+
+
+class Simulator:
+    """A batch of images, the network they walk through, and the streams that choose them."""
+
+    def __init__(
+        self,
+        num_images: int = 1,
+        *,
+        dataset: str | Callable[[str], Split] = "digits",
+        split: str = "train",
+        network: Any = "mlp",
+        num_blocks: Sequence[int] = (10, 10),
+        block_size: int | Sequence[int] = 16,
+        head_units: Sequence[int] = (),
+        activation: Any = "tanh",
+        weights: str = "frozen",
+        weights_kwargs: Mapping[str, Any] | None = None,
+        reward: str | RewardFunction = "accuracy_minus_cost",
+        reward_kwargs: Mapping[str, Any] | None = None,
+        observation: str = "layer_input",
+        group_size: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        """Loads the data, builds the network and, for frozen weights, learns or reads them.
+
+        Args:
+            num_images: rows of the batch; a multiple of `group_size`.
+            dataset: a name in `DATASETS`, an .npz file's name, `module:name`, or a function.
+            split: "train", "validation" or "test".
+            network: a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is.
+            num_blocks: blocks of each gated layer.
+            block_size: units of a block, one number or one for each gated layer.
+            head_units: widths of dense layers after the gated ones.
+            activation: "tanh", "relu" or a function that maps 0 to 0.
+            weights: "frozen" (learned once under random masks, cached) or "cotrain" (learned from
+                the masks that the agent chose, in `update_network`).
+            weights_kwargs: settings of `CoTrainer`; only with "cotrain".
+            reward: a name in `REWARDS`, `module:name`, or a function.
+            reward_kwargs: keyword arguments of the reward.
+            observation: "layer_input" or "summary".
+            group_size: neighbouring rows that hold the same image.
+            device: where images and network live.
+
+        Raises:
+            ValueError: if a setting is unknown or impossible; nothing is built then.
+            FileNotFoundError: if the data set is not there.
+        """
+        check_names([weights], WEIGHTS, "weights")
+        if weights_kwargs and weights != "cotrain":
+            raise ValueError("expected weights='cotrain' beside weights_kwargs, got 'frozen'")
+        check_cotraining_settings(dict(weights_kwargs or {}))
+        self.reward = make_reward(reward, reward_kwargs)
+        self.num_images, self.group_size = check_rows(num_images, group_size)
+        self.device = torch.device(device)
+        self.dataset, self.split = dataset, split
+        self.data = load_split(dataset, split).to(self.device)
+        self.image_shape = self.data.image_shape
+        self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
+        self._build: Callable[[int], Any] = lambda seed: make_network(
+            network, self.data, seed, num_blocks, block_size, activation, head_units
+        )
+        self.network = self._build(0)
+        if weights == "frozen":
+            ready = isinstance(network, torch.nn.Module)
+            if not ready and not getattr(self.network, "has_own_weights", False):
+                frozen_weights(self.network, load_split(dataset, "train"))
+            self.network.requires_grad_(False)
+        self.network.to(self.device)
+        self.observe = make_observer(observation, self.network, self.image_shape)
+        self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
+        self.num_layers = len(self.num_blocks)
+        self.max_blocks = max(self.num_blocks)
+        self.dense_macs = dense_macs(self.network)
+        self.state: EpisodeState | None = None
+        self.network_version = 0
+
+    def seed(self, seed: int) -> None:
+        """Starts all streams anew; in co-training also the weights and their optimiser."""
+        self.images_seed = seed
+        self._order_stream = stream(seed, "image order")
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._masks: list[Tensor] = []
+        self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
+        self.state = None
+        if self.weights == "cotrain":
+            fresh = self._build(stream_seed(seed, "initial weights") % 2**63)
+            self.network.load_state_dict(fresh.state_dict())
+            self.trainer = CoTrainer(self.network, **self.weights_kwargs)
+            self.network_version = 0
+
+    def begin(self, indices: Tensor | None = None) -> Tensor:
+        """Starts an episode for each row and returns the first observation [batch, obs_size].
+
+        Args:
+            indices: int64 [num_images / group_size], which images; None draws the next ones of a
+                shuffled pass over the split.
+
+        Raises:
+            RuntimeError: if no seed was given yet.
+            ValueError: if an index is outside the split.
+        """
+        if not hasattr(self, "images_seed"):
+            raise RuntimeError("expected seed(...) before the first begin(); call it once")
+        if indices is None:
+            indices = self._draw(self.num_images // self.group_size)
+        elif int(indices.min()) < 0 or int(indices.max()) >= len(self.data):
+            raise ValueError(
+                f"expected indices in 0..{len(self.data) - 1}, got "
+                f"{int(indices.min())}..{int(indices.max())}"
+            )
+        self.indices = indices.repeat_interleave(self.group_size).to(self.device)
+        self._masks = []
+        self.state = dynamics.initial(*self.data.batch(self.indices))
+        return self.observe(self.state)
+
+    def on_split(self, split: str, num_images: int) -> "Simulator":
+        """A second simulator with the same network, as it is at any moment, on another split.
+
+        Its batches hold `num_images` different images and it never updates the network.
+        """
+        other = copy.copy(self)
+        other.split, other.data = split, load_split(self.dataset, split).to(self.device)
+        other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
+        other.seed(0)
+        return other
+
+    def _draw(self, count: int) -> Tensor:
+        while len(self._order) < count:
+            more = torch.randperm(len(self.data), generator=self._order_stream)
+            self._order = torch.cat([self._order, more])
+        drawn, self._order = self._order[:count], self._order[count:]
+        return drawn
+
+    @property
+    def layer(self) -> int:
+        """Number of the gated layer that is decided next; num_layers when the episode is over."""
+        return 0 if self.state is None else self.state.layer
+
+    def step(self, mask: Tensor) -> Step:
+        """Computes one layer under a mask.
+
+        Args:
+            mask: bool [batch, n], n at least the layer's number of blocks; bits beyond are ignored.
+
+        Raises:
+            RuntimeError: if no episode has begun or it is over.
+        """
+        if self.state is None or self.state.layer >= self.num_layers:
+            raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
+        mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
+        with torch.no_grad():
+            self.state, outcome = dynamics.transition(self.network, self.state, mask)
+            terms = self.reward(outcome)
+            total = torch.stack(list(terms.values())).sum(dim=0)
+            observation = self.observe(self.state)
+        self._masks.append(mask)
+        if outcome.is_last and self.weights == "cotrain":
+            self.pending.append((self.indices, self._masks))
+        return Step(observation, total, terms, outcome)
+
+    def update_network(self) -> dict[str, float]:
+        """Co-training: one update for every batch finished since the last call, oldest first.
+
+        Call it between rollouts. With frozen weights it does nothing. At most the newest
+        `MAX_PENDING` batches are kept.
+
+        Returns:
+            {"network_loss": mean negative log-likelihood in nats}, or {} without any update.
+        """
+        losses = []
+        while self.weights == "cotrain" and self.pending:
+            indices, masks = self.pending.popleft()
+            images, labels = self.data.batch(indices)
+            losses.append(self.trainer.update(images, labels, masks))
+            self.network_version += 1
+        return {"network_loss": sum(losses) / len(losses)} if losses else {}
+
+
+def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
+    """Refuses a batch that groups do not fill."""
+    sizes = (num_images, group_size)
+    whole = all(isinstance(n, int) and n >= 1 for n in sizes)
+    if not whole or num_images % group_size:
+        raise ValueError(
+            "expected num_envs to be a multiple of group_size, both whole numbers of at least 1, "
+            f"got {num_images} and {group_size}"
+        )
+    return sizes
+
+
+def make_network(
+    network: Any,
+    data: Split,
+    seed: int,
+    num_blocks: Sequence[int],
+    block_size: int | Sequence[int],
+    activation: Any,
+    head_units: Sequence[int],
+) -> Any:
+    """Builds a network for a data set; a module that is given is copied, so that it stays as it is.
+
+    Raises:
+        ValueError: if the name is unknown or the network does not fit the images.
+    """
+    found = resolve(network, NETWORKS, "network")
+    channels, height, width = data.image_shape
+    in_features = channels * height * width
+    if isinstance(found, torch.nn.Module):
+        built = copy.deepcopy(found)
+    else:
+        built = build_network(
+            found,
+            seed,
+            in_features=in_features,
+            num_blocks=num_blocks if isinstance(num_blocks, int) else tuple(num_blocks),
+            block_size=block_size if isinstance(block_size, int) else tuple(block_size),
+            num_classes=data.num_classes,
+            activation=activation,
+            head_units=tuple(head_units),
+        )
+    if built.in_features != in_features or built.head_sizes[-1] != data.num_classes:
+        raise ValueError(
+            f"expected a network for {in_features} features and {data.num_classes} classes, "
+            f"got one for {built.in_features} and {built.head_sizes[-1]}"
+        )
+    return built
+
+
+def setting_defaults() -> dict[str, Any]:
+    """Names and defaults of the settings that every view of the environment takes."""
+    parameters = list(inspect.signature(Simulator).parameters.values())
+    return {p.name: p.default for p in parameters if p.name != "num_images"}
+
+
+def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
+    """Builds a simulator from a view's keyword arguments.
+
+    Raises:
+        ValueError: if a setting is unknown; the nearest right one is suggested.
+    """
+    check_names(settings, setting_defaults(), "environment setting")
+    return Simulator(num_images, **settings)

@@ -1,0 +1,136 @@
+"""The one door to block-sparse layers: (x, weight, bias, block masks) -> act(x W + b) on kept blocks."""
+
+
+import torch
+from torch import Tensor
+
+from ccenv.blocks import check_mask
+from ccenv.registry import check_names
+from ccenv.sparse.grouped import grouped_linear
+from ccenv.sparse.reference import Activation, reference_linear
+
+ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
+BACKENDS = ("auto", "reference", "cpu", "gpu")
+
+
+def block_sparse_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None = None,
+    out_mask: Tensor | None = None,
+    *,
+    activation: str | Activation | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Linear layer on the blocks that the masks keep; skipped blocks are exactly zero.
+
+    Differentiable in x, weight and bias. A block that no row keeps is not executed: its weights
+    are not read and their gradient is zero (Bengio et al. 2015, section 4).
+
+    Args:
+        x: [batch, in_features] float; units of skipped input blocks are ignored, whatever they are.
+        weight: [out_features, in_features], as in `torch.nn.Linear`.
+        bias: [out_features] or None.
+        in_mask: bool [batch, in_blocks], or None for all input blocks.
+        out_mask: bool [batch, out_blocks], or None for all output blocks.
+        activation: None, "tanh", "relu" or a function that maps 0 to 0.
+        backend: "reference" computes everything and masks; "cpu" computes kept blocks only;
+            "gpu" does so on a CUDA device; "auto" takes the device's own.
+
+    Returns:
+        [batch, out_features] of x's dtype.
+
+    Raises:
+        TypeError: if a tensor or mask has the wrong type.
+        ValueError: if shapes, devices, dtypes, backend or activation do not fit.
+    """
+    check_operands(x, weight, bias, in_mask, out_mask)
+    act = resolve_activation(activation)
+    if choose_backend(backend, x) == "reference":
+        return reference_linear(x, weight, bias, in_mask, out_mask, act)
+    fused = activation if isinstance(activation, str) else None
+    y = grouped_linear(x, weight, bias, in_mask, out_mask, fused)
+    # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
+    return y if act is None or fused is not None else act(y)
+
+
+def choose_backend(backend: str, x: Tensor) -> str:
+    """Turns "auto" into the backend of the tensor's device, and refuses one that cannot run there.
+
+    Raises:
+        ValueError: if the backend is unknown or does not fit the device.
+    """
+    check_names([backend], BACKENDS, "backend")
+    own = "gpu" if x.is_cuda else "cpu"
+    if backend in ("cpu", "gpu") and backend != own:
+        raise ValueError(
+            f"expected tensors that backend={backend!r} can reach, got a tensor on {x.device}; "
+            "move x, weight, bias and masks, or use backend='auto'"
+        )
+    return own if backend == "auto" else backend
+
+
+def resolve_activation(activation: str | Activation | None) -> Activation | None:
+    """Finds the activation and checks that it maps 0 to 0, so that a skipped unit stays 0.
+
+    Raises:
+        ValueError: if the name is unknown or the function moves 0.
+    """
+    if activation is None:
+        return None
+    if isinstance(activation, str):
+        check_names([activation], ACTIVATIONS, "activation")
+        return ACTIVATIONS[activation]
+    at_zero = float(activation(torch.zeros(1)))
+    if at_zero != 0.0:
+        raise ValueError(
+            f"expected an activation that maps 0 to 0, got {at_zero:g} at 0; "
+            "a skipped block must stay zero: use tanh, relu or a function through the origin"
+        )
+    return activation
+
+
+def check_operands(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+) -> None:
+    """Refuses operands that do not fit together; see `block_sparse_linear`."""
+    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            "expected x [batch, in_features] and weight [out_features, in_features], "
+            f"got {list(x.shape)} and {list(weight.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"expected bias [{weight.shape[0]}], got {list(bias.shape)}")
+    for name, mask, width in (
+        ("in_mask", in_mask, weight.shape[1]),
+        ("out_mask", out_mask, weight.shape[0]),
+    ):
+        if mask is not None:
+            check_mask(mask, x.shape[0], name)
+            check_divides(width, mask.shape[1], name)
+    tensors = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
+    if any(t.device != x.device for t in tensors):
+        devices = sorted({str(t.device) for t in [x, *tensors]})
+        raise ValueError(f"expected all tensors on one device, got {', '.join(devices)}")
+    dtypes = {t.dtype for t in (x, weight, bias) if t is not None}
+    if len(dtypes) > 1 or not x.is_floating_point():
+        raise TypeError(
+            "expected x, weight and bias of one floating dtype, got "
+            + ", ".join(sorted(str(dtype) for dtype in dtypes))
+        )
+
+
+def check_divides(width: int, num_blocks: int, name: str) -> None:
+    """Refuses a number of blocks that does not divide the layer's width."""
+    if width % num_blocks:
+        raise ValueError(
+            f"expected the layer width to be a multiple of the {num_blocks} blocks of {name}, "
+            f"got {width} units; change block_size or num_blocks"
+        )
+
+

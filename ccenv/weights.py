@@ -1,0 +1,184 @@
+"""How network weights are learned: once under random masks (frozen), or along with an agent (cotrain)."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ccenv.blocks import random_mask
+from ccenv.data import Split, user_cache
+from ccenv.networks import forward
+from ccenv.registry import check_names
+from ccenv.seeding import stream
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Recipe of frozen weights: every image of every batch has a density of its own."""
+
+    batch_size: int = 128
+    """images of an update."""
+    num_epochs: int = 20
+    """passes over the training split, unless that is too few updates."""
+    min_updates: int = 2000
+    """lower limit of the number of updates, for small data sets."""
+    learning_rate: float = 2e-3
+    """AdamW's at the start; it falls to zero along a cosine."""
+    weight_decay: float = 1e-4
+    """AdamW's."""
+    seed: int = 0
+    """of the initial weights, the order of the images and the random masks."""
+
+
+def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None = None) -> None:
+    """Gives a network the weights that random masks teach it; learned once, then read from a cache.
+
+    Two processes that ask at once build it once: the second waits for the first.
+
+    Args:
+        network: a `GatedNetwork` with the initial weights; changed in place.
+        split: images to learn from.
+        recipe: how to learn.
+    """
+    recipe = recipe or Pretraining()
+    path = user_cache() / "weights" / f"{fingerprint(network, split, recipe)}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                pretrain(network, split, recipe)
+                save_atomically(network, path)
+    network.load_state_dict(load_file(path))
+
+
+def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
+    """Hash of all that the learned weights depend on: initial weights, code, data and recipe."""
+    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
+    digest.update(f"{network!r} {list(split.images.shape)} {split.num_classes}".encode())
+    try:
+        digest.update(inspect.getsource(type(network)).encode())
+    except (OSError, TypeError):
+        digest.update(type(network).__qualname__.encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    # Sums tell data sets of one shape apart without hashing half a gigabyte of pixels.
+    sums = split.images.sum(dim=(0, 1), dtype=torch.float64)
+    digest.update(sums.cpu().numpy().tobytes() + split.labels.cpu().numpy().tobytes())
+    return digest.hexdigest()[:24]
+
+
+def save_atomically(network: nn.Module, path: Path) -> None:
+    """Writes weights under another name first, so that a killed process leaves no half file."""
+    partial = path.with_suffix(".partial")
+    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, partial)
+    partial.rename(path)
+
+
+def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
+    """Trains a network under masks whose density is uniform in 0..1, anew for every image."""
+    generator = stream(recipe.seed, "pretraining")
+    per_epoch = -(-len(split) // recipe.batch_size)
+    num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
+    trainer = CoTrainer(
+        network,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        schedule_updates=num_updates,
+    )
+    title = f"ccenv: pre-training a network on {len(split):,} images (once, then cached)"
+    for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
+        if update % per_epoch == 0:
+            order = torch.randperm(len(split), generator=generator)
+        start = update % per_epoch * recipe.batch_size
+        images, labels = split.batch(order[start : start + recipe.batch_size])
+        densities = torch.rand(len(labels), 1, generator=generator)
+        masks = [random_mask(len(labels), n, densities, generator) for n in network.num_blocks]
+        # At densities around one half, gathering the images of each block costs more than it saves.
+        trainer.update(images, labels, masks, backend="reference")
+
+
+class CoTrainer:
+    """Updates a network under given masks, as the paper does between two draws of its policy."""
+
+    def __init__(
+        self,
+        network: Any,
+        *,
+        optimizer: str = "adamw",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        momentum: float = 0.0,
+        schedule_updates: int | None = None,
+    ) -> None:
+        """Prepares the optimiser.
+
+        The loss is the mean negative log-likelihood of the batch. The paper's authors sum over the
+        batch instead: their rate 1e-3 and L2 weight w are, for batches of 128, `optimizer="sgd"`,
+        `learning_rate=0.128`, `weight_decay=2 * w / 128`.
+
+        Args:
+            network: a `GatedNetwork` that is a `torch.nn.Module`.
+            optimizer: "adamw" or "sgd".
+            learning_rate: step size, positive.
+            weight_decay: the optimiser's, not negative.
+            momentum: of "sgd".
+            schedule_updates: after so many updates the rate has fallen to zero along a cosine;
+                None keeps it constant.
+
+        Raises:
+            ValueError: if the optimiser is unknown or a number is out of range.
+        """
+        check_names([optimizer], OPTIMIZERS, "optimizer")
+        if not learning_rate > 0 or not weight_decay >= 0:
+            raise ValueError(
+                "expected learning_rate > 0 and weight_decay >= 0, "
+                f"got {learning_rate} and {weight_decay}"
+            )
+        self.network = network
+        extra = {"momentum": momentum} if optimizer == "sgd" else {}
+        self.optimizer = OPTIMIZERS[optimizer](
+            network.parameters(), lr=learning_rate, weight_decay=weight_decay, **extra
+        )
+        self.schedule = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, schedule_updates)
+            if schedule_updates
+            else None
+        )
+        self.schedule_updates = schedule_updates
+        self.num_updates = 0
+
+    def update(
+        self, images: Tensor, labels: Tensor, masks: Sequence[Tensor], backend: str = "auto"
+    ) -> float:
+        """Takes one step down the mean negative log-likelihood and returns it, in nats."""
+        loss = nn.functional.cross_entropy(forward(self.network, images, masks, backend), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.num_updates += 1
+        # Past its end a cosine would climb again; the rate stays at zero instead.
+        if self.schedule is not None and self.num_updates <= (self.schedule_updates or 0):
+            self.schedule.step()
+        return float(loss.detach())
+
+
+def check_cotraining_settings(settings: dict[str, Any]) -> None:
+    """Refuses unknown or impossible settings before anything is built.
+
+    Raises:
+        ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
+    """
+    known = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
+    check_names(settings, known, "setting in weights_kwargs")
+    CoTrainer(nn.Linear(1, 1), **settings)
