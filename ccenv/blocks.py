@@ -1,4 +1,4 @@
-"""Block masks: which blocks of a layer are computed (True = computed), as bool [batch, num_blocks]."""
+"""Block masks: which blocks of a layer are computed, bool [batch, num_blocks], True = computed."""
 
 import torch
 from torch import Tensor
@@ -21,11 +21,33 @@ def pad_mask(mask: Tensor, num_blocks: int) -> Tensor:
 def mask_of_indices(indices: Tensor, num_blocks: int) -> Tensor:
     """Turns the kept blocks' numbers into a mask: int64 [batch, k] -> bool [batch, num_blocks].
 
+    Raises:
+        TypeError: if the numbers are not int64.
+        ValueError: if a number is out of range or occurs twice in a row.
+
     >>> mask_of_indices(torch.tensor([[2, 0]]), num_blocks=3)
     tensor([[ True, False,  True]])
     """
-    mask = torch.zeros(*indices.shape[:-1], num_blocks, dtype=torch.bool, device=indices.device)
-    return mask.scatter_(-1, indices, True)
+    if indices.dtype != torch.int64:
+        raise TypeError(
+            "expected a bool mask, or the kept blocks' numbers as int64, "
+            f"got {indices.dtype}; use .bool() for bits"
+        )
+    shape = (*indices.shape[:-1], num_blocks)
+    mask = torch.zeros(shape, dtype=torch.bool, device=indices.device)
+    if indices.numel():
+        if int(indices.min()) < 0 or int(indices.max()) >= num_blocks:
+            raise ValueError(
+                f"expected numbers of blocks in 0..{num_blocks - 1}, "
+                f"got {int(indices.min())}..{int(indices.max())}"
+            )
+        mask.scatter_(-1, indices, True)
+    if int(mask.sum()) != indices.numel():
+        raise ValueError(
+            "expected different blocks in each row of numbers, got one twice; "
+            "a mask of 0 and 1 must be bool: use .bool()"
+        )
+    return mask
 
 
 def as_mask(action: Tensor, num_blocks: int) -> Tensor:

@@ -1,13 +1,15 @@
-"""Compute cost of masks: (block masks, layer widths) -> MACs and their share of the dense network's.
+"""Compute cost of masks: (block masks, layer widths) -> MACs, billed against the dense network's.
 
 A gated layer costs (input units kept) x (output units kept) multiply-accumulates (MACs), the first
 dense layer after the gated ones (units kept) x (its width), later dense layers their full product.
 Biases and activations are not counted. The head is billed together with the last gated layer.
 """
 
+import itertools
+
 from torch import Tensor
 
-from ccenv.networks import GatedNetwork
+from ccenv.networks import GatedNetwork, gated_widths
 
 
 def kept_units(network: GatedNetwork, index: int, mask: Tensor) -> Tensor:
@@ -39,8 +41,7 @@ def layer_macs(
 
 def dense_tail_macs(network: GatedNetwork) -> int:
     """MACs of the dense layers whose inputs no mask skips: those after the first head layer."""
-    sizes = network.head_sizes
-    return sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    return sum(a * b for a, b in itertools.pairwise(network.head_sizes))
 
 
 def dense_macs(network: GatedNetwork) -> int:
@@ -50,6 +51,5 @@ def dense_macs(network: GatedNetwork) -> int:
     >>> dense_macs(GatedMLP(784, num_blocks=(16,), block_size=16))
     203264
     """
-    widths = [n * size for n, size in zip(network.num_blocks, network.block_sizes, strict=True)]
-    sizes = [network.in_features, *widths, *network.head_sizes]
-    return sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    sizes = [network.in_features, *gated_widths(network), *network.head_sizes]
+    return sum(a * b for a, b in itertools.pairwise(sizes))

@@ -1,10 +1,11 @@
-"""One episode as pure functions: (network, state, block mask) -> next state and what the mask did."""
+"""One episode as pure functions: (network, state, mask) -> next state and what the mask did."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ccenv.blocks import check_mask
 from ccenv.costs import dense_macs, layer_macs
 from ccenv.networks import GatedNetwork
 
@@ -73,12 +74,14 @@ def transition(
         The next state and the outcome of this step.
 
     Raises:
+        TypeError: if the mask is not a bool tensor.
         ValueError: if the episode is over or the mask does not fit the layer.
     """
     num_layers = len(network.num_blocks)
     if state.layer >= num_layers:
         raise ValueError(f"the episode is over after {num_layers} gated layers; start a new one")
     expected = (len(state.labels), network.num_blocks[state.layer])
+    check_mask(mask, expected[0], "mask")
     if tuple(mask.shape) != expected:
         raise ValueError(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from ccenv.infos import check_action, row_of, step_info
+from ccenv.infos import action_masks, check_action, row_of, step_info
 from ccenv.rendering import render_image, render_text
 from ccenv.simulator import make_simulator
 from ccenv.vector_env import RENDER_MODES, check_render_mode, image_indices, make_spaces
@@ -134,6 +134,10 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
             self._status += f", answer {info['prediction']}, label {info['label']}"
         reward = float(step.reward[0])
         return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
+
+    def action_masks(self) -> np.ndarray:
+        """What MaskablePPO may choose: see `ccenv.infos.action_masks`."""
+        return action_masks(self.simulator)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: see `Simulator.update_network`; call it between episodes."""

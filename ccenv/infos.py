@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ccenv.blocks import pad_mask
 from ccenv.rewards import correct, log_likelihood
-from ccenv.simulator import Step
+from ccenv.simulator import Simulator, Step
 
 
 def numpy_copy(tensor: Tensor) -> np.ndarray:
@@ -51,6 +51,19 @@ def row_of(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
         key: value[row].copy() if value.ndim > 1 else value[row].item()
         for key, value in info.items()
     }
+
+
+def action_masks(simulator: Simulator) -> np.ndarray:
+    """Which values each bit may take at the present layer: bool [2 * max(num_blocks)].
+
+    Entry 2i allows skipping block i, entry 2i + 1 computing it, as sb3-contrib's MaskablePPO reads
+    them; blocks beyond the layer's own may only be skipped. After the end all may be chosen.
+    """
+    layer, count = simulator.layer, simulator.max_blocks
+    own = simulator.num_blocks[layer] if layer < simulator.num_layers else count
+    allowed = np.ones((count, 2), dtype=bool)
+    allowed[own:, 1] = False
+    return allowed.ravel()
 
 
 def check_action(action: Any, shape: tuple[int, ...]) -> Tensor:

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 
 from ccenv import dynamics
-from ccenv.blocks import as_mask, full_mask
-from ccenv.networks import forward
-from ccenv.rollout import Policy
+from ccenv.blocks import as_mask
+from ccenv.networks import dense_forward
+from ccenv.rollout import Policy, simulator_of
 from ccenv.seeding import stream
-from ccenv.simulator import Simulator
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,9 @@ def measure_latency(
         policy: chooses the masks; those of one draw of the generator in every repeat.
         batch_size: images of a pass.
         split: where the images come from.
-        repeats: pairs of timings; each is long enough for the clock.
+        repeats: pairs of timings, at least 2; each is long enough for the clock.
     """
-    base = getattr(env, "unwrapped", env)
-    source: Simulator = getattr(base, "simulator", base)
-    simulator = source.on_split(split, batch_size)
+    simulator = simulator_of(env).on_split(split, batch_size)
     generator = stream(0, "latency masks")
 
     def sparse() -> None:
@@ -61,13 +58,14 @@ def measure_latency(
         for layer, blocks in enumerate(simulator.num_blocks):
             action = policy.act(simulator.observe(state), layer, generator)
             state, _ = dynamics.transition(simulator.network, state, as_mask(action, blocks))
+        wait_for(simulator.device)
 
     def dense() -> None:
-        forward(simulator.network, images, masks, backend="reference")
+        dense_forward(simulator.network, images)
+        wait_for(simulator.device)
 
     indices = torch.arange(batch_size) % len(simulator.data)
     images, labels = simulator.data.batch(indices)
-    masks = [full_mask(batch_size, n, simulator.device) for n in simulator.num_blocks]
     with torch.no_grad():
         pairs = time_in_turns(dense, sparse, repeats)
     ratios = sorted(a / b for a, b in pairs)
@@ -83,14 +81,18 @@ def measure_latency(
     )
 
 
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has finished what it was given; the CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def time_in_turns(
     first: Callable[[], object], second: Callable[[], object], repeats: int
 ) -> list[tuple[float, float]]:
     """Seconds of one call of each, alternating so that both see the same noise."""
     counts = [calls_for(function) for function in (first, second)]
-    return [
-        (time_calls(first, counts[0]), time_calls(second, counts[1])) for _ in range(repeats)
-    ]
+    return [(time_calls(first, counts[0]), time_calls(second, counts[1])) for _ in range(repeats)]
 
 
 def calls_for(function: Callable[[], object], seconds: float = 0.01) -> int:

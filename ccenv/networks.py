@@ -1,6 +1,8 @@
 """Networks: sizes -> a classifier whose hidden layers are split in blocks that masks choose."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -8,9 +10,15 @@ from torch import Tensor, nn
 
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
 
+Sizes = int | Sequence[int]
+"""One size for all layers, or one for each."""
+
 
 class GatedNetwork(Protocol):
-    """What the environment needs of a network; a subclass of `GatedMLP` has all of it."""
+    """What the environment needs of a network; a subclass of `GatedMLP` has all of it.
+
+    It must be a `torch.nn.Module` too, so that its weights can be learned and stored.
+    """
 
     in_features: int
     """number of input features of the first gated layer."""
@@ -22,9 +30,14 @@ class GatedNetwork(Protocol):
     """widths of the dense layers after the gated ones; the last is num_classes."""
 
     def gated_layer(
-        self, index: int, x: Tensor, in_mask: Tensor | None, out_mask: Tensor, backend: str
+        self,
+        index: int,
+        x: Tensor,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+        backend: str,
     ) -> Tensor:
-        """Activations of gated layer `index` [batch, width], zero where skipped."""
+        """Activations of gated layer `index` [batch, width], zero where skipped; None keeps all."""
 
     def head(self, x: Tensor, in_mask: Tensor | None, backend: str) -> Tensor:
         """Logits [batch, num_classes] from the last gated layer's activations."""
@@ -42,11 +55,11 @@ class GatedMLP(nn.Module):
     def __init__(
         self,
         in_features: int,
-        num_blocks: Sequence[int] = (10, 10),
-        block_size: int | Sequence[int] = 64,
+        num_blocks: Sizes = (10, 10),
+        block_size: Sizes = 64,
         num_classes: int = 10,
         activation: Any = "tanh",
-        head_units: Sequence[int] = (),
+        head_units: Sizes = (),
     ) -> None:
         """Builds the layers.
 
@@ -63,28 +76,33 @@ class GatedMLP(nn.Module):
         """
         super().__init__()
         self.num_blocks = positive_ints(num_blocks, "num_blocks")
-        sizes = [block_size] * len(self.num_blocks) if isinstance(block_size, int) else block_size
-        self.block_sizes = positive_ints(sizes, "block_size")
+        self.block_sizes = positive_ints(block_size, "block_size")
+        if len(self.block_sizes) == 1:
+            self.block_sizes *= len(self.num_blocks)
         if len(self.block_sizes) != len(self.num_blocks):
             raise ValueError(
                 f"expected one block_size, or one for each of the {len(self.num_blocks)} gated "
                 f"layers, got {list(self.block_sizes)}"
             )
-        if head_units:
-            positive_ints(head_units, "head_units")
         resolve_activation(activation)
-        self.in_features = positive_ints([in_features], "in_features")[0]
-        self.head_sizes = (*head_units, *positive_ints([num_classes], "num_classes"))
         self.activation = activation
-        widths = [n * size for n, size in zip(self.num_blocks, self.block_sizes, strict=True)]
-        self.layers = linear_stack([in_features, *widths])
+        (self.in_features,) = positive_ints(in_features, "in_features")
+        tail = positive_ints(head_units, "head_units", allow_none=True)
+        self.head_sizes = (*tail, *positive_ints(num_classes, "num_classes"))
+        widths = gated_widths(self)
+        self.layers = linear_stack([self.in_features, *widths])
         self.head_layers = linear_stack([widths[-1], *self.head_sizes])
 
     def gated_layer(
-        self, index: int, x: Tensor, in_mask: Tensor | None, out_mask: Tensor, backend: str = "auto"
+        self,
+        index: int,
+        x: Tensor,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+        backend: str = "auto",
     ) -> Tensor:
         """Activations of gated layer `index`: [batch, width], exactly zero where skipped."""
-        layer = self.layers[index]
+        layer = linear_at(self.layers, index)
         return block_sparse_linear(
             x,
             layer.weight,
@@ -97,9 +115,10 @@ class GatedMLP(nn.Module):
 
     def head(self, x: Tensor, in_mask: Tensor | None, backend: str = "auto") -> Tensor:
         """Logits [batch, num_classes] from the last gated layer's activations [batch, width]."""
-        for layer in self.head_layers:
-            last = layer is self.head_layers[-1]
-            activation = None if last else self.activation
+        last = len(self.head_sizes) - 1
+        for index in range(last + 1):
+            layer = linear_at(self.head_layers, index)
+            activation = None if index == last else self.activation
             x = block_sparse_linear(
                 x, layer.weight, layer.bias, in_mask, activation=activation, backend=backend
             )
@@ -141,38 +160,92 @@ def forward(
     return network.head(x, in_mask, backend)
 
 
+def dense_forward(network: GatedNetwork, images: Tensor, backend: str = "reference") -> Tensor:
+    """Logits [batch, num_classes] with every block kept and no mask looked at: plain products."""
+    x = images.flatten(1)
+    for index in range(len(network.num_blocks)):
+        x = network.gated_layer(index, x, None, None, backend)
+    return network.head(x, None, backend)
+
+
+def gated_widths(network: GatedNetwork) -> list[int]:
+    """Units of each gated layer."""
+    return [n * size for n, size in zip(network.num_blocks, network.block_sizes, strict=True)]
+
+
+def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
+    """The linear layer at a place of a stack."""
+    layer = stack[index]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:
     """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases."""
-    layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
-    return layers
+    return nn.ModuleList(layers)
 
 
-def positive_ints(values: Sequence[int], name: str) -> tuple[int, ...]:
-    """Checks sizes and returns them as a tuple.
+def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[int, ...]:
+    """Checks sizes, one or several, and returns them as a tuple.
 
     Raises:
-        ValueError: if there are none, or one is not an integer of at least 1.
+        ValueError: if one is not an integer of at least 1, or there are none and some are needed.
     """
-    values = tuple(values) if isinstance(values, Sequence) else (values,)
-    whole = all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in values)
-    if not values or not whole:
-        raise ValueError(f"expected {name} to be whole numbers of at least 1, got {list(values)}")
-    return values
+    many = isinstance(values, Iterable) and not isinstance(values, str)
+    found = tuple(values) if many else (values,)
+    whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in found)
+    if not whole or not (found or allow_none):
+        raise ValueError(f"expected {name} to be whole numbers of at least 1, got {values!r}")
+    return tuple(int(v) for v in found)
+
+
+def check_network(network: Any) -> None:
+    """Refuses an object that the environment could not walk through.
+
+    Raises:
+        TypeError: if it is no module, or lacks a part of `GatedNetwork`.
+        ValueError: if its sizes are not whole numbers, or not one block size for each layer.
+    """
+    needed = ("in_features", "num_blocks", "block_sizes", "head_sizes", "gated_layer", "head")
+    missing = [name for name in needed if not hasattr(network, name)]
+    if not isinstance(network, nn.Module) or missing:
+        lacks = f" without {', '.join(missing)}" if missing else ", which is no torch.nn.Module"
+        raise TypeError(
+            "expected a network with the parts of ccenv.networks.GatedNetwork, "
+            f"got {type(network).__name__}{lacks}; subclass ccenv.GatedMLP or add what is missing"
+        )
+    _, layers, sizes, _ = (
+        positive_ints(getattr(network, name), f"the network's {name}") for name in needed[:4]
+    )
+    if len(layers) != len(sizes):
+        raise ValueError(
+            "expected the network's block_sizes to have one size for each gated layer, "
+            f"got {sizes} beside num_blocks {layers}"
+        )
 
 
 def build_network(builder: Any, seed: int, **sizes: Any) -> Any:
     """Builds a network with initial weights that depend on the seed alone.
 
-    Initialisers of torch draw from its global generator; it is put back afterwards.
+    Initialisers of torch draw from its global CPU generator; it is put back afterwards.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return builder(**sizes)
 
 
 NETWORKS: dict[str, Any] = {"mlp": GatedMLP, "probe": "ccenv.probe:probe_network"}
 
-__all__ = ["ACTIVATIONS", "NETWORKS", "GatedMLP", "GatedNetwork", "build_network", "forward"]
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "GatedMLP",
+    "GatedNetwork",
+    "build_network",
+    "dense_forward",
+    "forward",
+]

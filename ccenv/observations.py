@@ -4,11 +4,9 @@ Both kinds start with what is informative at the present layer, then zeros, then
 index of the layer (all zeros when the episode is over). `lengths[layer]` says how many of the
 first columns are informative, so that a policy of one layer reads, and is billed for, no more.
 
-| name | columns |
-|---|---|
-| layer_input | the input of the layer: the image's features, or the activations of the layer before |
-| summary | the image average-pooled to at most 8 x 8 per channel, then the root mean square |
-|         | activation of each block of the layer before |
+`layer_input` shows the input of the layer: the image's features, or the activations of the layer
+before. `summary` shows the image average-pooled to at most 8 x 8 per channel, then the root mean
+square activation of each block of the layer before.
 """
 
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ccenv.dynamics import EpisodeState
-from ccenv.networks import GatedNetwork
+from ccenv.networks import GatedNetwork, gated_widths
 from ccenv.registry import check_names
 
 OBSERVATIONS = ("layer_input", "summary")
@@ -85,8 +83,7 @@ def make_observer(kind: str, network: GatedNetwork, image_shape: tuple[int, int,
     """
     check_names([kind], OBSERVATIONS, "observation")
     if kind == "layer_input":
-        widths = [n * s for n, s in zip(network.num_blocks, network.block_sizes, strict=True)]
-        lengths = (network.in_features, *widths)
+        lengths = (network.in_features, *gated_widths(network))
     else:
         pooled = pool(torch.zeros(1, *image_shape)).numel()
         lengths = (pooled, *(pooled + n for n in network.num_blocks))

@@ -1,4 +1,4 @@
-"""The probe: a tiny task whose optimal masks are known by enumeration, to tell whether agents learn.
+"""The probe: a tiny task with masks known to be optimal, to tell whether agents learn.
 
 An image carries one of `NUM_DOMAINS` domains and one of two labels. Only block d of the first
 gated layer reads domain d, and only block d + 1 (cyclic) of the second layer passes it on; every
@@ -9,7 +9,7 @@ always wrong. So one known block a layer is right for each image, and the others
 import torch
 from torch import Tensor
 
-from ccenv.networks import GatedMLP
+from ccenv.networks import GatedMLP, Sizes, linear_at, positive_ints
 from ccenv.seeding import stream
 
 NUM_DOMAINS = 4
@@ -32,37 +32,43 @@ def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def probe_network(
     in_features: int = NUM_DOMAINS * NUM_LABELS,
-    num_blocks: tuple[int, ...] = (NUM_DOMAINS, NUM_DOMAINS),
-    block_size: int | tuple[int, ...] = NUM_LABELS,
+    num_blocks: Sizes = (NUM_DOMAINS, NUM_DOMAINS),
+    block_size: Sizes = NUM_LABELS,
     num_classes: int = NUM_LABELS + 1,
     activation: str = "relu",
-    head_units: tuple[int, ...] = (),
+    head_units: Sizes = (),
 ) -> GatedMLP:
     """Builds the network that solves the probe, with one or two gated layers of 4 blocks of 2.
 
+    Arguments are the environment's settings; only the probe's own are accepted. With tanh the
+    noise would not stay under the bias.
+
     Raises:
-        ValueError: if the sizes are not the probe's.
+        ValueError: if the settings are not the probe's.
     """
-    fits = tuple(num_blocks) in ((4,), (4, 4)) and block_size in (2, (2,), (2, 2), [2], [2, 2])
+    blocks, sizes = positive_ints(num_blocks, "num_blocks"), positive_ints(block_size, "block_size")
+    fits = blocks in ((4,), (4, 4)) and set(sizes) == {NUM_LABELS} and activation == "relu"
     if not fits or in_features != 8 or num_classes != 3 or head_units:
         raise ValueError(
-            "expected the probe's sizes: dataset='probe', num_blocks (4,) or (4, 4), block_size 2, "
-            f"no head_units; got num_blocks={tuple(num_blocks)}, block_size={block_size}, "
-            f"{in_features} features, {num_classes} classes"
+            "expected the probe's settings: dataset='probe', num_blocks (4,) or (4, 4), "
+            "block_size 2, activation 'relu', no head_units; got "
+            f"num_blocks={blocks}, block_size={block_size}, activation={activation!r}, "
+            f"head_units={head_units}, {in_features} features, {num_classes} classes"
         )
-    network = GatedMLP(in_features, num_blocks, block_size, num_classes, activation, head_units)
+    network = GatedMLP(in_features, blocks, sizes, num_classes, activation)
     width = NUM_DOMAINS * NUM_LABELS
+    first, head = linear_at(network.layers, 0), linear_at(network.head_layers, 0)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
         # A unit passes its own feature on; features below 1/2 are noise and stay under the bias.
-        network.layers[0].weight.copy_(4 * torch.eye(width))
-        network.layers[0].bias.fill_(-2.0)
-        for layer in network.layers[1:]:
-            layer.weight.copy_(torch.eye(width).roll(NUM_LABELS, dims=0))
-        network.head_layers[-1].weight[:NUM_LABELS] = torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
-        network.head_layers[-1].weight[:NUM_LABELS] *= 4.0
-        network.head_layers[-1].bias[NUM_LABELS] = 1.0
+        first.weight.copy_(4 * torch.eye(width))
+        first.bias.fill_(-2.0)
+        for index in range(1, len(blocks)):
+            passing = torch.eye(width).roll(NUM_LABELS, dims=0)
+            linear_at(network.layers, index).weight.copy_(passing)
+        head.weight[:NUM_LABELS] = 4 * torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
+        head.bias[NUM_LABELS] = 1.0
     network.has_own_weights = True
     return network
 

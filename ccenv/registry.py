@@ -16,7 +16,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"choose one of {', '.join(known)}"
+    return f"choose one of {', '.join(known)}" if known else "there are none"
 
 
 def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
@@ -27,35 +27,37 @@ def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
     """
     known = set(known)
     for name in given:
-        if name not in known:
-            raise ValueError(f"unknown {kind} {name!r}: {nearest(name, known)}")
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
 
 
 def import_object(path: str, kind: str) -> Any:
     """Imports `module:attribute`.
 
     Raises:
-        ValueError: if the module cannot be imported or has no such attribute.
+        ValueError: if there is no such module, or it has no such attribute.
     """
     module_name, _, attribute = path.partition(":")
+    if not module_name or module_name.startswith(".") or not attribute:
+        raise ValueError(f"expected {kind} as module:name, got {path!r}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         # A module that is missing inside the user's module is their traceback to read, not ours.
-        if error.name is not None and not module_name.startswith(error.name):
+        missing = error.name or module_name
+        if module_name != missing and not module_name.startswith(f"{missing}."):
             raise
         raise ValueError(
             f"{kind} {path!r}: no module named {module_name!r}; "
             "give module:attribute with a module that Python can import from here"
         ) from error
-    found = getattr(module, attribute, None)
-    if found is None:
+    if not hasattr(module, attribute):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise ValueError(
             f"{kind} {path!r}: module {module_name!r} has no attribute {attribute!r}; "
             f"{nearest(attribute, names)}"
         )
-    return found
+    return getattr(module, attribute)
 
 
 def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:

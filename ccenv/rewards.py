@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -106,14 +107,20 @@ def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | Non
         check_names(arguments, [p.name for p in parameters[1:]], "setting in reward_kwargs")
     for name, value in arguments.items():
         check_number(name, value)
+    try:
+        inspect.signature(function).bind(None, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"expected reward_kwargs for reward(outcome, **reward_kwargs), got {arguments}: {error}"
+        ) from error
     return functools.partial(reward_terms, function, arguments)
 
 
 def check_number(name: str, value: Any) -> None:
     """Refuses numbers that are not finite, and weights below zero."""
-    if isinstance(value, int | float) and not math.isfinite(value):
+    if isinstance(value, Real) and not math.isfinite(value):
         raise ValueError(f"expected {name} to be finite, got {value}")
-    if name.endswith("_weight") and not (isinstance(value, int | float) and value >= 0):
+    if name.endswith("_weight") and not (isinstance(value, Real) and float(value) >= 0):
         raise ValueError(f"expected {name} to be a number of at least 0, got {value!r}")
 
 
@@ -127,6 +134,8 @@ def reward_terms(
     """
     result = function(outcome, **arguments)
     terms = result if isinstance(result, dict) else {"total": result}
+    if not terms:
+        raise ValueError("expected the reward to return at least one term, got none")
     for name, term in terms.items():
         if not isinstance(term, Tensor) or term.shape != outcome.labels.shape:
             got = list(term.shape) if isinstance(term, Tensor) else type(term).__name__
@@ -134,4 +143,9 @@ def reward_terms(
                 f"expected the reward's term {name!r} to be a tensor [{len(outcome.labels)}], "
                 f"one number for each image, got {got}"
             )
-    return terms
+        if not bool(term.isfinite().all()):
+            raise ValueError(
+                f"expected the reward's term {name!r} to be finite, got NaN or infinity in layer "
+                f"{outcome.layer}; check the reward and the images"
+            )
+    return {name: term.float() for name, term in terms.items()}

@@ -108,9 +108,10 @@ class Evaluation:
 
     def numbers(self) -> dict[str, Any]:
         """All but the tensors, ready for JSON."""
-        names = ("split", "mode", "num_images", "error", "nll", "mean_return", "compute_cost")
-        names = (*names, "policy_cost", "total_cost", "macs")
-        return {name: getattr(self, name) for name in names} | {"density": list(self.density)}
+        whole = ("split", "mode", "num_images", "error", "nll", "mean_return")
+        costs = ("compute_cost", "policy_cost", "total_cost", "macs")
+        found = {name: getattr(self, name) for name in (*whole, *costs)}
+        return found | {"density": list(self.density)}
 
 
 def walk(
@@ -156,6 +157,21 @@ def collect_rollout(
     )
 
 
+def simulator_of(env: Any) -> Simulator:
+    """The simulator behind any view of the environment, wrapped or not.
+
+    Raises:
+        TypeError: if there is none.
+    """
+    base = getattr(env, "unwrapped", env)
+    simulator = getattr(base, "simulator", base)
+    if not isinstance(simulator, Simulator):
+        raise TypeError(
+            f"expected a block-selection environment or a Simulator, got {type(env).__name__}"
+        )
+    return simulator
+
+
 def evaluate(
     env: Any,
     policy: Policy,
@@ -173,14 +189,16 @@ def evaluate(
         split: "train", "validation" or "test".
         sample: draw the masks (True), or take the most probable ones.
         seed: of the draws.
-        batch_size: images at a time; changes nothing but speed and memory.
+        batch_size: images at a time; another number draws other masks when sampling, and changes
+            nothing else but speed and memory.
 
     Returns:
         Error, cost and density, see `Evaluation`.
+
+    Raises:
+        TypeError: if `env` is no view of the environment.
     """
-    base = getattr(env, "unwrapped", env)
-    source: Simulator = getattr(base, "simulator", base)
-    simulator = source.on_split(split, batch_size)
+    simulator = simulator_of(env).on_split(split, batch_size)
     generator = stream(seed, "evaluation masks") if sample else None
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}
     labels: list[Tensor] = []

@@ -6,6 +6,7 @@ this one class; agents that work with tensors use it directly.
 
 import copy
 import inspect
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor
 
 from ccenv import dynamics
+from ccenv.blocks import check_mask
 from ccenv.costs import dense_macs
-from ccenv.data import Split, load_split
+from ccenv.data import Split, check_alike, dataset_name, load_split
 from ccenv.dynamics import EpisodeState, StepOutcome
-from ccenv.networks import NETWORKS, build_network
-from ccenv.observations import make_observer
+from ccenv.networks import NETWORKS, Sizes, build_network, check_network, positive_ints
+from ccenv.observations import OBSERVATIONS, make_observer
 from ccenv.registry import check_names, resolve
 from ccenv.rewards import RewardFunction, make_reward
 from ccenv.seeding import stream, stream_seed
@@ -53,9 +55,9 @@ class Simulator:
         dataset: str | Callable[[str], Split] = "digits",
         split: str = "train",
         network: Any = "mlp",
-        num_blocks: Sequence[int] = (10, 10),
-        block_size: int | Sequence[int] = 16,
-        head_units: Sequence[int] = (),
+        num_blocks: Sizes = (10, 10),
+        block_size: Sizes = 16,
+        head_units: Sizes = (),
         activation: Any = "tanh",
         weights: str = "frozen",
         weights_kwargs: Mapping[str, Any] | None = None,
@@ -83,33 +85,37 @@ class Simulator:
             reward_kwargs: keyword arguments of the reward.
             observation: "layer_input" or "summary".
             group_size: neighbouring rows that hold the same image.
-            device: where images and network live.
+            device: where images and network live: "cpu", "cuda" or "cuda:0".
 
         Raises:
-            ValueError: if a setting is unknown or impossible; nothing is built then.
+            TypeError: if the network lacks a part of `ccenv.networks.GatedNetwork`.
+            ValueError: if a setting is unknown or impossible; no weights are learned then.
             FileNotFoundError: if the data set is not there.
         """
         check_names([weights], WEIGHTS, "weights")
+        check_names([observation], OBSERVATIONS, "observation")
         if weights_kwargs and weights != "cotrain":
             raise ValueError("expected weights='cotrain' beside weights_kwargs, got 'frozen'")
         check_cotraining_settings(dict(weights_kwargs or {}))
         self.reward = make_reward(reward, reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, group_size)
-        self.device = torch.device(device)
+        self.device = check_device(device)
         self.dataset, self.split = dataset, split
         self.data = load_split(dataset, split).to(self.device)
         self.image_shape = self.data.image_shape
         self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
-        self._build: Callable[[int], Any] = lambda seed: make_network(
-            network, self.data, seed, num_blocks, block_size, activation, head_units
-        )
-        self.network = self._build(0)
+        sizes = positive_ints(block_size, "block_size")
+        self._sizes = {
+            "num_blocks": positive_ints(num_blocks, "num_blocks"),
+            "block_size": sizes if isinstance(block_size, Sequence) else sizes[0],
+            "head_units": positive_ints(head_units, "head_units", allow_none=True),
+            "activation": activation,
+        }
+        self._builder = resolve(network, NETWORKS, "network")
+        self.network = make_network(self._builder, self.data, 0, self._sizes)
         if weights == "frozen":
-            ready = isinstance(network, torch.nn.Module)
-            if not ready and not getattr(self.network, "has_own_weights", False):
-                frozen_weights(self.network, load_split(dataset, "train"))
-            self.network.requires_grad_(False)
-        self.network.to(self.device)
+            self._freeze()
+        self.network.to(self.device).eval()
         self.observe = make_observer(observation, self.network, self.image_shape)
         self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
         self.num_layers = len(self.num_blocks)
@@ -117,6 +123,16 @@ class Simulator:
         self.dense_macs = dense_macs(self.network)
         self.state: EpisodeState | None = None
         self.network_version = 0
+
+    def _freeze(self) -> None:
+        has_weights = isinstance(self._builder, torch.nn.Module) or getattr(
+            self.network, "has_own_weights", False
+        )
+        if not has_weights:
+            train = load_split(self.dataset, "train")
+            check_alike(self.data, train, dataset_name(self.dataset))
+            frozen_weights(self.network, train)
+        self.network.requires_grad_(False)
 
     def seed(self, seed: int) -> None:
         """Starts all streams anew; in co-training also the weights and their optimiser."""
@@ -127,7 +143,8 @@ class Simulator:
         self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
         self.state = None
         if self.weights == "cotrain":
-            fresh = self._build(stream_seed(seed, "initial weights") % 2**63)
+            weights_seed = stream_seed(seed, "initial weights")
+            fresh = make_network(self._builder, self.data, weights_seed, self._sizes)
             self.network.load_state_dict(fresh.state_dict())
             self.trainer = CoTrainer(self.network, **self.weights_kwargs)
             self.network_version = 0
@@ -136,22 +153,19 @@ class Simulator:
         """Starts an episode for each row and returns the first observation [batch, obs_size].
 
         Args:
-            indices: int64 [num_images / group_size], which images; None draws the next ones of a
-                shuffled pass over the split.
+            indices: int64 [n], which images, each for `group_size` rows; None draws the next
+                `num_images / group_size` of a shuffled pass over the split.
 
         Raises:
             RuntimeError: if no seed was given yet.
-            ValueError: if an index is outside the split.
+            ValueError: if an index is outside the split, or there is none.
         """
         if not hasattr(self, "images_seed"):
             raise RuntimeError("expected seed(...) before the first begin(); call it once")
         if indices is None:
             indices = self._draw(self.num_images // self.group_size)
-        elif int(indices.min()) < 0 or int(indices.max()) >= len(self.data):
-            raise ValueError(
-                f"expected indices in 0..{len(self.data) - 1}, got "
-                f"{int(indices.min())}..{int(indices.max())}"
-            )
+        else:
+            check_indices(indices, len(self.data))
         self.indices = indices.repeat_interleave(self.group_size).to(self.device)
         self._masks = []
         self.state = dynamics.initial(*self.data.batch(self.indices))
@@ -164,15 +178,18 @@ class Simulator:
         """
         other = copy.copy(self)
         other.split, other.data = split, load_split(self.dataset, split).to(self.device)
+        check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
         other.seed(0)
         return other
 
     def _draw(self, count: int) -> Tensor:
-        while len(self._order) < count:
-            more = torch.randperm(len(self.data), generator=self._order_stream)
-            self._order = torch.cat([self._order, more])
-        drawn, self._order = self._order[:count], self._order[count:]
+        passes = [self._order]
+        for _ in range(-(-(count - len(self._order)) // len(self.data))):
+            passes.append(torch.randperm(len(self.data), generator=self._order_stream))
+        order = torch.cat(passes)
+        # A copy of the rest, so that a long order does not stay in memory behind a short one.
+        drawn, self._order = order[:count], order[count:].clone()
         return drawn
 
     @property
@@ -188,9 +205,12 @@ class Simulator:
 
         Raises:
             RuntimeError: if no episode has begun or it is over.
+            TypeError: if the mask is not a bool tensor.
+            ValueError: if it has the wrong shape, or the reward is not a finite number.
         """
         if self.state is None or self.state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
+        check_mask(mask, len(self.indices), "mask")
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             self.state, outcome = dynamics.transition(self.network, self.state, mask)
@@ -222,46 +242,65 @@ class Simulator:
 
 def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
     """Refuses a batch that groups do not fill."""
-    sizes = (num_images, group_size)
-    whole = all(isinstance(n, int) and n >= 1 for n in sizes)
-    if not whole or num_images % group_size:
+    (rows,), (group,) = (
+        positive_ints(value, name)
+        for value, name in ((num_images, "num_envs"), (group_size, "group_size"))
+    )
+    if rows % group:
         raise ValueError(
-            "expected num_envs to be a multiple of group_size, both whole numbers of at least 1, "
-            f"got {num_images} and {group_size}"
+            f"expected num_envs to be a multiple of group_size={group}, got {rows}; change one"
         )
-    return sizes
+    return rows, group
 
 
-def make_network(
-    network: Any,
-    data: Split,
-    seed: int,
-    num_blocks: Sequence[int],
-    block_size: int | Sequence[int],
-    activation: Any,
-    head_units: Sequence[int],
-) -> Any:
+def check_device(device: str | torch.device) -> torch.device:
+    """Refuses a device that torch does not know or this machine does not have."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"expected device to be 'cpu' or a CUDA device that is here, got {device!r}: {error}"
+        ) from error
+    return found
+
+
+def check_indices(indices: Tensor, num_images: int) -> None:
+    """Refuses numbers that are no images of the split."""
+    if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+        raise ValueError(
+            f"expected indices int64 [n], n > 0, got {indices.dtype} {list(indices.shape)}"
+        )
+    if int(indices.min()) < 0 or int(indices.max()) >= num_images:
+        raise ValueError(
+            f"expected indices in 0..{num_images - 1}, "
+            f"got {int(indices.min())}..{int(indices.max())}"
+        )
+
+
+def make_network(network: Any, data: Split, seed: int, sizes: Mapping[str, Any]) -> Any:
     """Builds a network for a data set; a module that is given is copied, so that it stays as it is.
 
+    Args:
+        network: a module, or a builder of one.
+        data: gives the numbers of features and classes.
+        seed: of the initial weights.
+        sizes: `num_blocks`, `block_size`, `head_units` and `activation`, for the builder.
+
     Raises:
-        ValueError: if the name is unknown or the network does not fit the images.
+        TypeError: if the network lacks a part of `ccenv.networks.GatedNetwork`.
+        ValueError: if it does not fit the images.
     """
-    found = resolve(network, NETWORKS, "network")
-    channels, height, width = data.image_shape
-    in_features = channels * height * width
-    if isinstance(found, torch.nn.Module):
-        built = copy.deepcopy(found)
+    in_features = math.prod(data.image_shape)
+    if not callable(network):
+        raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
+    if isinstance(network, torch.nn.Module):
+        built: Any = copy.deepcopy(network)
     else:
         built = build_network(
-            found,
-            seed,
-            in_features=in_features,
-            num_blocks=num_blocks if isinstance(num_blocks, int) else tuple(num_blocks),
-            block_size=block_size if isinstance(block_size, int) else tuple(block_size),
-            num_classes=data.num_classes,
-            activation=activation,
-            head_units=tuple(head_units),
+            network, seed, in_features=in_features, num_classes=data.num_classes, **sizes
         )
+    check_network(built)
     if built.in_features != in_features or built.head_sizes[-1] != data.num_classes:
         raise ValueError(
             f"expected a network for {in_features} features and {data.num_classes} classes, "

@@ -9,7 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from ccenv.infos import check_action, numpy_copy, step_info, with_presence
+from ccenv.infos import action_masks, check_action, numpy_copy, step_info, with_presence
 from ccenv.registry import check_names
 from ccenv.rendering import render_image, render_text
 from ccenv.simulator import Simulator, make_simulator
@@ -177,6 +177,10 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             info |= {"final_info": final, "_final_info": everybody.copy()}
             observation = self._begin()
         return observation, numpy_copy(step.reward), terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray:
+        """Bool [num_envs, 2 * max(num_blocks)], two entries a bit: see `ccenv.infos.action_masks`."""
+        return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
     def update_network(self) -> dict[str, float]:
         """Co-training: see `Simulator.update_network`; call it between rollouts."""

@@ -1,22 +1,26 @@
-"""How network weights are learned: once under random masks (frozen), or along with an agent (cotrain)."""
+"""Learning a network's weights: once under random masks (frozen), or along with an agent."""
 
 import hashlib
 import inspect
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ccenv.blocks import random_mask
 from ccenv.data import Split, user_cache
-from ccenv.networks import forward
+from ccenv.networks import forward, positive_ints
 from ccenv.registry import check_names
 from ccenv.seeding import stream
 
@@ -59,23 +63,53 @@ def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None 
             if not path.exists():
                 pretrain(network, split, recipe)
                 save_atomically(network, path)
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(
+            f"expected weights in {path}, got a damaged file ({error}); delete it"
+        ) from error
 
 
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
-    """Hash of all that the learned weights depend on: initial weights, code, data and recipe."""
+    """Hash of all that the learned weights depend on.
+
+    That is the network's code, sizes, activation and initial weights, the images and labels, and
+    the recipe with the code that follows it.
+    """
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
-    digest.update(f"{network!r} {list(split.images.shape)} {split.num_classes}".encode())
-    try:
-        digest.update(inspect.getsource(type(network)).encode())
-    except (OSError, TypeError):
-        digest.update(type(network).__qualname__.encode())
+    code = [*type(network).__mro__, CoTrainer, pretrain]
+    for text in (*map(source, code), plain_attributes(network), repr(network)):
+        digest.update(text.encode())
     for name, value in network.state_dict().items():
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
-    # Sums tell data sets of one shape apart without hashing half a gigabyte of pixels.
-    sums = split.images.sum(dim=(0, 1), dtype=torch.float64)
-    digest.update(sums.cpu().numpy().tobytes() + split.labels.cpu().numpy().tobytes())
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    for tensor in (split.images, split.labels):
+        digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:24]
+
+
+def source(code: Any) -> str:
+    """Source text of a class or function, its name where it is torch's own or has no source."""
+    if (code.__module__ or "").split(".")[0] in ("torch", "builtins"):
+        return str(code.__qualname__)
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):
+        return str(code.__qualname__)
+
+
+def plain_attributes(network: nn.Module) -> str:
+    """A network's own settings as text: what is neither a tensor nor a module nor torch's.
+
+    Two networks of the same weights may differ in their blocks or their activation alone.
+    """
+    settings = {}
+    for name, value in vars(network).items():
+        if not name.startswith("_") and name != "training":
+            spelled = source(value) if inspect.isroutine(value) else repr(value)
+            settings[name] = re.sub(r" at 0x[0-9a-fA-F]+", "", spelled)
+    return json.dumps(settings, sort_keys=True)
 
 
 def save_atomically(network: nn.Module, path: Path) -> None:
@@ -140,11 +174,15 @@ class CoTrainer:
             ValueError: if the optimiser is unknown or a number is out of range.
         """
         check_names([optimizer], OPTIMIZERS, "optimizer")
-        if not learning_rate > 0 or not weight_decay >= 0:
-            raise ValueError(
-                "expected learning_rate > 0 and weight_decay >= 0, "
-                f"got {learning_rate} and {weight_decay}"
-            )
+        check_at_least_zero(
+            learning_rate=learning_rate, weight_decay=weight_decay, momentum=momentum
+        )
+        if not learning_rate:
+            raise ValueError("expected learning_rate above 0, got 0")
+        if momentum and optimizer != "sgd":
+            raise ValueError(f"expected optimizer='sgd' beside momentum, got {optimizer!r}")
+        if schedule_updates is not None:
+            positive_ints([schedule_updates], "schedule_updates")
         self.network = network
         extra = {"momentum": momentum} if optimizer == "sgd" else {}
         self.optimizer = OPTIMIZERS[optimizer](
@@ -162,15 +200,28 @@ class CoTrainer:
         self, images: Tensor, labels: Tensor, masks: Sequence[Tensor], backend: str = "auto"
     ) -> float:
         """Takes one step down the mean negative log-likelihood and returns it, in nats."""
+        self.network.train()
         loss = nn.functional.cross_entropy(forward(self.network, images, masks, backend), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        self.network.eval()
         self.num_updates += 1
         # Past its end a cosine would climb again; the rate stays at zero instead.
         if self.schedule is not None and self.num_updates <= (self.schedule_updates or 0):
             self.schedule.step()
         return float(loss.detach())
+
+
+def check_at_least_zero(**numbers: Any) -> None:
+    """Refuses what is no finite number of at least 0.
+
+    Raises:
+        ValueError: naming the number.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+            raise ValueError(f"expected {name} to be a finite number of at least 0, got {value!r}")
 
 
 def check_cotraining_settings(settings: dict[str, Any]) -> None:
@@ -181,4 +232,4 @@ def check_cotraining_settings(settings: dict[str, Any]) -> None:
     """
     known = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
     check_names(settings, known, "setting in weights_kwargs")
-    CoTrainer(nn.Linear(1, 1), **settings)
+    CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **settings)

@@ -85,13 +85,13 @@ class SparseOutput(torch.autograd.Function):
         groups = groups_of_output(in_mask, out_mask, x.shape[1])
         num_blocks = out_mask.shape[1]
         weights = weight.reshape(num_blocks, -1, weight.shape[1])
-        y = x.new_zeros(x.shape[0], num_blocks, weights.shape[1])
+        y = x.new_zeros(x.shape[0], *weights.shape[:2])
         for group in groups:
             z = pick(x, group.rows, group.units) @ pick(weights[group.block], None, group.units).t()
             if bias is not None:
                 z += bias.reshape(num_blocks, -1)[group.block]
             y[:, group.block].index_copy_(0, group.rows, activate(z, activation))
-        y = y.view(x.shape[0], -1)
+        y = y.flatten(1)
         ctx.save_for_backward(x, weight, in_mask, y)
         ctx.groups, ctx.num_blocks, ctx.activation = groups, num_blocks, activation
         ctx.has_bias = bias is not None
@@ -103,7 +103,7 @@ class SparseOutput(torch.autograd.Function):
         x, weight, in_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         weights = weight.reshape(ctx.num_blocks, -1, weight.shape[1])
-        grad_z = (grad_y * slope(y, ctx.activation)).view(len(x), ctx.num_blocks, -1)
+        grad_z = (grad_y * slope(y, ctx.activation)).unflatten(1, weights.shape[:2])
         grad_x = torch.zeros_like(x) if need_x else None
         grad_weight = torch.zeros_like(weights) if need_weight else None
         grad_bias = weight.new_zeros(weights.shape[:2]) if need_bias and ctx.has_bias else None
@@ -121,7 +121,7 @@ class SparseOutput(torch.autograd.Function):
             grad_x = zero_where_skipped(grad_x, in_mask)
         return (
             grad_x,
-            None if grad_weight is None else grad_weight.view_as(weight),
+            None if grad_weight is None else grad_weight.reshape(weight.shape),
             None if grad_bias is None else grad_bias.view(-1),
             None,
             None,
@@ -130,7 +130,7 @@ class SparseOutput(torch.autograd.Function):
 
 
 class SparseInput(torch.autograd.Function):
-    """Input blocks chosen by `in_mask`, every output computed: the classifier after gated layers."""
+    """Input blocks chosen by `in_mask`, every output computed: a dense layer after gated ones."""
 
     @staticmethod
     def forward(  # noqa: D102

@@ -1,5 +1,4 @@
-"""The one door to block-sparse layers: (x, weight, bias, block masks) -> act(x W + b) on kept blocks."""
-
+"""The one door to block-sparse layers: (x, weight, bias, masks) -> act(x W + b) on kept blocks."""
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ def block_sparse_linear(
         bias: [out_features] or None.
         in_mask: bool [batch, in_blocks], or None for all input blocks.
         out_mask: bool [batch, out_blocks], or None for all output blocks.
-        activation: None, "tanh", "relu" or a function that maps 0 to 0.
+        activation: None, "tanh", "relu" or an elementwise function that maps 0 to 0.
         backend: "reference" computes everything and masks; "cpu" computes kept blocks only;
             "gpu" does so on a CUDA device; "auto" takes the device's own.
 
@@ -46,7 +45,7 @@ def block_sparse_linear(
         ValueError: if shapes, devices, dtypes, backend or activation do not fit.
     """
     check_operands(x, weight, bias, in_mask, out_mask)
-    act = resolve_activation(activation)
+    act = resolve_activation(activation, like=x)
     if choose_backend(backend, x) == "reference":
         return reference_linear(x, weight, bias, in_mask, out_mask, act)
     fused = activation if isinstance(activation, str) else None
@@ -71,10 +70,17 @@ def choose_backend(backend: str, x: Tensor) -> str:
     return own if backend == "auto" else backend
 
 
-def resolve_activation(activation: str | Activation | None) -> Activation | None:
+def resolve_activation(
+    activation: str | Activation | None, like: Tensor | None = None
+) -> Activation | None:
     """Finds the activation and checks that it maps 0 to 0, so that a skipped unit stays 0.
 
+    Args:
+        activation: a name, an elementwise function, or None.
+        like: a tensor whose dtype and device the function is tried on.
+
     Raises:
+        TypeError: if it is neither a name nor a function.
         ValueError: if the name is unknown or the function moves 0.
     """
     if activation is None:
@@ -82,7 +88,10 @@ def resolve_activation(activation: str | Activation | None) -> Activation | None
     if isinstance(activation, str):
         check_names([activation], ACTIVATIONS, "activation")
         return ACTIVATIONS[activation]
-    at_zero = float(activation(torch.zeros(1)))
+    if not callable(activation):
+        raise TypeError(f"expected activation to be a name or a function, got {activation!r}")
+    with torch.no_grad():
+        at_zero = float(activation(torch.zeros(1) if like is None else like.new_zeros(1)))
     if at_zero != 0.0:
         raise ValueError(
             f"expected an activation that maps 0 to 0, got {at_zero:g} at 0; "
@@ -99,6 +108,9 @@ def check_operands(
     out_mask: Tensor | None,
 ) -> None:
     """Refuses operands that do not fit together; see `block_sparse_linear`."""
+    for name, operand in (("x", x), ("weight", weight), ("bias", bias)):
+        if not isinstance(operand, Tensor) and not (name == "bias" and operand is None):
+            raise TypeError(f"expected {name} to be a tensor, got {type(operand).__name__}")
     if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(
             "expected x [batch, in_features] and weight [out_features, in_features], "
@@ -132,5 +144,3 @@ def check_divides(width: int, num_blocks: int, name: str) -> None:
             f"expected the layer width to be a multiple of the {num_blocks} blocks of {name}, "
             f"got {width} units; change block_size or num_blocks"
         )
-
-

@@ -1,0 +1,95 @@
+"""REINFORCE with a learned baseline: a critic predicts the return from the observation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.base import Agent, LayerScores
+from agents.masks import IndependentBlocks, keep_probability
+from ccenv.rollout import Rollout
+
+
+class ActorCritic(Agent):
+    """Raises the log-probability of masks whose return is above the critic's prediction.
+
+    Episodes are short and of one length, so returns are not bootstrapped (Sutton and Barto 2018,
+    section 13.4).
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        learning_rate: float = 0.01,
+        critic_learning_rate: float = 0.003,
+        critic_units: int = 64,
+        entropy_weight: float = 0.001,
+        hidden_units: int = 0,
+    ) -> None:
+        """Prepares policy, critic and their optimisers (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            learning_rate: of the policy.
+            critic_learning_rate: of the critic.
+            critic_units: of the critic's hidden layer.
+            entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
+        """
+        super().__init__(env, seed=seed)
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.policy_macs = self.scores.macs
+        self.entropy_weight = entropy_weight
+        self.critic = make_critic(self.simulator.observe.obs_size, critic_units, seed)
+        self.critic.to(self.simulator.device)
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": self.scores.parameters(), "lr": learning_rate},
+                {"params": self.critic.parameters(), "lr": critic_learning_rate},
+            ]
+        )
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
+        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+
+    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
+        """Keep probabilities [batch, num_blocks[layer]]."""
+        return self.distribution(observation, layer).probability
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws masks, or thresholds at one half without a generator."""
+        blocks = self.distribution(observation, layer)
+        return blocks.mode() if generator is None else blocks.sample(generator)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step of both: the policy up its gradient, the critic towards the returns."""
+        values = self.critic(rollout.observations).squeeze(-1)
+        advantages = (rollout.returns - values).detach()
+        policy_loss, entropy = torch.zeros(()), torch.zeros(())
+        for layer, mask in enumerate(rollout.actions):
+            blocks = self.distribution(rollout.observations[layer], layer)
+            policy_loss = policy_loss - (blocks.log_prob(mask) * advantages[layer]).mean()
+            entropy = entropy + blocks.entropy().mean()
+        value_loss = (rollout.returns - values).square().mean()
+        weight = self.entropy_weight * (1 - self.progress)
+        self.optimizer.zero_grad()
+        (policy_loss + value_loss - weight * entropy).backward()
+        self.optimizer.step()
+        return {
+            "loss": policy_loss.item(),
+            "value_loss": value_loss.item(),
+            "entropy": entropy.item(),
+        }
+
+
+def make_critic(obs_size: int, hidden_units: int, seed: int) -> nn.Module:
+    """A network of one hidden layer from observations to predicted returns."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(obs_size, hidden_units), nn.Tanh(), nn.Linear(hidden_units, 1))

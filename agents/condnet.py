@@ -1,0 +1,162 @@
+"""condnet: the paper's policy, REINFORCE on the network's loss with three regularizers.
+
+Bengio, Bacon, Pineau, Precup 2015, arXiv 1511.06297: one affine map and a sigmoid for each gated
+layer, sections 3.1 to 3.3. What the authors' code does differs from the text; both are here:
+
+| | `variant="code"` (made the paper's numbers) | `variant="text"` |
+|---|---|---|
+| REINFORCE | sum over the batch, baseline: the batch's smallest loss | mean, no baseline |
+| its learning rate | `learning_rate` | `reinforce_learning_rate` |
+| regularizers' learning rate | `learning_rate` | `learning_rate` |
+| L_b | sum over blocks of squared distances | of absolute distances |
+| L_e | 0.001 times the sum over images, squared | mean over images, absolute |
+| L_v | also 0.1 times the variance within each image | variance over images |
+| probabilities | in (0.01, 0.99) | in (0, 1) |
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent, LayerScores
+from agents.masks import IndependentBlocks, keep_probability
+from ccenv.registry import check_names
+from ccenv.rollout import Rollout
+
+VARIANTS = ("code", "text")
+PerLayer = float | Sequence[float]
+
+
+class Condnet(Agent):
+    """The paper's agent. It learns from the network's loss, whatever the environment's reward."""
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        variant: str = "code",
+        target_density: PerLayer = 1 / 16,
+        sparsity_weight: PerLayer = 200.0,
+        variance_weight: PerLayer = 200.0,
+        l2_weight: float = 0.005,
+        learning_rate: PerLayer = 5e-5,
+        reinforce_learning_rate: PerLayer = 5e-5,
+    ) -> None:
+        """Prepares the policy; the defaults are the paper's for MNIST, batches of 128.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            variant: "code" or "text".
+            target_density: the paper's tau, wanted share of blocks kept.
+            sparsity_weight: lambda_s of L_b and L_e.
+            variance_weight: lambda_v of L_v.
+            l2_weight: lambda_L2 of the policy's parameters.
+            learning_rate: of plain gradient descent; one number or one for each gated layer.
+            reinforce_learning_rate: of the REINFORCE part, variant "text" only.
+
+        Raises:
+            ValueError: if the variant is unknown or a tuple's length is not the number of layers.
+        """
+        super().__init__(env, seed=seed)
+        check_names([variant], VARIANTS, "variant")
+        self.variant = variant
+        self.target_density = self.per_layer(target_density, "target_density")
+        self.sparsity_weight = self.per_layer(sparsity_weight, "sparsity_weight")
+        self.variance_weight = self.per_layer(variance_weight, "variance_weight")
+        self.rates = self.per_layer(learning_rate, "learning_rate")
+        self.reinforce_rates = self.per_layer(reinforce_learning_rate, "reinforce_learning_rate")
+        self.l2_weight = l2_weight
+        self.scores = LayerScores(self.simulator, seed)
+        self.policy_macs = self.scores.macs
+        groups = [
+            {"params": layer.parameters(), "lr": rate}
+            for layer, rate in zip(self.scores.layers, self.rates, strict=True)
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=self.rates[0])
+
+    def per_layer(self, value: PerLayer, name: str) -> list[float]:
+        """One number for each gated layer."""
+        values = list(value) if isinstance(value, Sequence) else [value] * len(self.num_blocks)
+        if len(values) != len(self.num_blocks):
+            raise ValueError(
+                f"expected one {name}, or one for each of the {len(self.num_blocks)} gated layers, "
+                f"got {values}"
+            )
+        return values
+
+    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
+        """Keep probabilities [batch, num_blocks[layer]]."""
+        scores = self.scores(observation, layer)
+        if self.variant == "code":
+            return keep_probability(scores)
+        # The text has no bounds; these only keep a float's logarithm finite.
+        return scores.sigmoid().clamp(1e-6, 1 - 1e-6)
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws masks (as the paper does at test time too), or thresholds without a generator."""
+        blocks = IndependentBlocks(self.keep_probability(observation, layer))
+        return blocks.mode() if generator is None else blocks.sample(generator)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step of gradient descent on the REINFORCE loss and the regularizers."""
+        total = torch.zeros(())
+        scalars: dict[str, float] = {}
+        for layer, mask in enumerate(rollout.actions):
+            probability = self.keep_probability(rollout.observations[layer], layer)
+            log_prob = IndependentBlocks(probability).log_prob(mask)
+            l_b, l_e, l_v = regularizers(probability, self.target_density[layer], self.variant)
+            total = total + self.reinforce_loss(log_prob, rollout.nll, layer)
+            total = total + self.sparsity_weight[layer] * (l_b + l_e)
+            total = total + self.variance_weight[layer] * l_v
+            scalars |= {
+                f"keep_probability_{layer}": probability.mean().item(),
+                f"l_b_{layer}": l_b.item(),
+                f"l_e_{layer}": l_e.item(),
+                f"l_v_{layer}": l_v.item(),
+            }
+        squares = torch.stack([p.square().sum() for p in self.scores.parameters()]).sum()
+        self.optimizer.zero_grad()
+        (total + self.l2_weight * squares).backward()
+        self.optimizer.step()
+        return scalars | {"loss": total.item()}
+
+    def reinforce_loss(self, log_prob: Tensor, nll: Tensor, layer: int) -> Tensor:
+        """The loss whose gradient is the paper's estimate, scaled to the optimiser's rate."""
+        if self.variant == "code":
+            return ((nll - nll.min()) * log_prob).sum()
+        return self.reinforce_rates[layer] / self.rates[layer] * (nll * log_prob).mean()
+
+
+def regularizers(
+    probability: Tensor, target_density: float, variant: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The paper's L_b, L_e and L_v (section 3.2) of keep probabilities.
+
+    L_b wants each block kept for a share of the images, L_e wants each image to keep a share of
+    the blocks, L_v wants probabilities that differ between images; all are minimised.
+
+    Args:
+        probability: [batch, num_blocks] in (0, 1).
+        target_density: tau.
+        variant: "code" or "text".
+
+    Returns:
+        Three scalars.
+
+    >>> [x.item() for x in regularizers(torch.tensor([[0.0, 1.0], [0.0, 0.0]]), 0.5, "text")]
+    [0.5, 0.25, -0.25]
+    """
+    by_block = probability.mean(dim=0) - target_density
+    by_image = probability.mean(dim=1) - target_density
+    over_images = probability.var(dim=0, unbiased=False).sum()
+    if variant == "text":
+        return by_block.abs().sum(), by_image.abs().mean(), -over_images
+    within_images = probability.var(dim=1, unbiased=False).sum()
+    l_e = 0.001 * by_image.square().sum()
+    return by_block.square().sum(), l_e, -(over_images + 0.1 * within_images)

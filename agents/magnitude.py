@@ -1,0 +1,57 @@
+"""The blocks that answer loudest: top k by the norm of what they would compute."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent
+from ccenv.blocks import full_mask
+from ccenv.dynamics import transition
+from ccenv.simulator import Simulator
+
+
+class Magnitude(Agent):
+    """Keeps the blocks of largest activation norm.
+
+    To know the norms one computes the whole layer, so its policy is billed a whole layer too: it
+    shows what a perfect predictor of norms could save, and saves nothing itself.
+    """
+
+    learns: ClassVar[bool] = False
+
+    def __init__(self, env: Any, *, seed: int = 0, target_density: float = 0.2) -> None:
+        """Sets the share of blocks that is kept.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            target_density: share of blocks kept in every layer, in (0, 1]; at least one block.
+
+        Raises:
+            ValueError: if the density is outside (0, 1].
+        """
+        super().__init__(env, seed=seed)
+        if not 0 < target_density <= 1:
+            raise ValueError(f"expected target_density in (0, 1], got {target_density}")
+        self.num_kept = [max(1, round(target_density * n)) for n in self.num_blocks]
+        network = self.simulator.network
+        widths = [n * s for n, s in zip(self.num_blocks, network.block_sizes, strict=True)]
+        inputs = [network.in_features, *widths[:-1]]
+        self.policy_macs = [a * b for a, b in zip(inputs, widths, strict=True)]
+
+    def begin_episode(self, simulator: Simulator) -> None:
+        """Remembers where the images are looked up."""
+        self.watched = simulator
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Computes the whole layer and takes the loudest blocks: int64 [batch, k]."""
+        state, network = self.watched.state, self.watched.network
+        assert state is not None
+        everything = full_mask(len(observation), self.num_blocks[layer], observation.device)
+        with torch.no_grad():
+            after, _ = transition(network, state, everything)
+        norms = after.hidden.unflatten(1, (self.num_blocks[layer], -1)).norm(dim=2)
+        return norms.topk(self.num_kept[layer], dim=1).indices

@@ -1,0 +1,61 @@
+"""Policies that look at nothing: the dense network, and blocks dropped at random at a fixed rate."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent
+from ccenv.blocks import full_mask, random_mask
+
+
+class Dense(Agent):
+    """Keeps every block: the network that all savings are measured against."""
+
+    learns: ClassVar[bool] = False
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Keeps everything."""
+        return full_mask(len(observation), self.num_blocks[layer], observation.device)
+
+
+class BlockDropout(Agent):
+    """Keeps every block with one probability, whatever the image (the paper's bdNN).
+
+    The floor: a policy that does not beat it at equal compute cost has learned nothing.
+    """
+
+    learns: ClassVar[bool] = False
+
+    def __init__(self, env: Any, *, seed: int = 0, keep_probability: float = 0.5) -> None:
+        """Sets the rate.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            keep_probability: of every block, in [0, 1].
+
+        Raises:
+            ValueError: if the probability is outside [0, 1].
+        """
+        super().__init__(env, seed=seed)
+        if not 0 <= keep_probability <= 1:
+            raise ValueError(f"expected keep_probability in [0, 1], got {keep_probability}")
+        self.rate = keep_probability
+
+    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
+        """The rate, for every image and block."""
+        return torch.full((len(observation), self.num_blocks[layer]), float(self.rate))
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Tosses a coin for each block; without a generator all or nothing, whichever is likelier."""
+        shape = (len(observation), self.num_blocks[layer])
+        if generator is None:
+            mask = torch.full(shape, self.rate > 0.5)
+        else:
+            mask = random_mask(*shape, self.rate, generator)
+        return mask.to(observation.device)

@@ -1,0 +1,160 @@
+"""Data sets in plain arrays: <root>/<name>.npz -> the images and labels of a split.
+
+The file holds `x_train, y_train, x_test, y_test`: x is [n, height, width], [n, height, width,
+channels] or [n, features], uint8 in 0..255 or float (used as it is); y is an integer in
+0..num_classes-1. The SHA-256 in a file `<name>.npz.sha256` beside it is checked where it exists.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccenv.data.split import Split, cut
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def npz_split(
+    path: Path,
+    name: str,
+    split: str,
+    *,
+    num_train: int | None = None,
+    sizes: tuple[int, int] | None = None,
+) -> Split:
+    """Reads one split of a file; the first nine tenths of its training images train by default.
+
+    Args:
+        path: the .npz file.
+        name: the data set's, for messages.
+        split: "train", "validation" or "test".
+        num_train: how many of the training images train; the rest validates.
+        sizes: numbers of training and test images where they are known, to refuse a short file.
+
+    Raises:
+        ValueError: if the file is damaged or short, an array is missing, or values do not fit.
+    """
+    check_checksum(path)
+    kind = "test" if split == "test" else "train"
+    arrays = read_arrays(path, name, [f"x_{kind}", "y_train", "y_test"])
+    labels = {part: label_tensor(arrays[f"y_{part}"], name) for part in ("train", "test")}
+    images, chosen = image_tensor(arrays[f"x_{kind}"], name), labels[kind]
+    expected = None if sizes is None else sizes[kind == "test"]
+    if len(images) != len(chosen) or (expected or len(images)) != len(images):
+        raise ValueError(
+            f"dataset {name!r}: expected {'as many' if expected is None else expected} images and "
+            f"labels in x_{kind} and y_{kind} of {path}, got {len(images)} and {len(chosen)}"
+        )
+    num_classes = count_classes(torch.cat(list(labels.values())), name)
+    if split == "test":
+        return Split(images, chosen, num_classes)
+    num_train = num_train or len(chosen) - max(1, len(chosen) // 10)
+    return cut(split, images, chosen, num_classes, num_train)
+
+
+def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarray]:
+    """Reads some arrays of a file; the others are not decompressed.
+
+    Raises:
+        ValueError: if the file cannot be read or lacks one of the four arrays.
+    """
+    try:
+        with np.load(path) as file:
+            missing = [array for array in ARRAYS if array not in file]
+            arrays = {array: file[array] for array in wanted if array in file}
+    except Exception as error:
+        raise ValueError(
+            f"dataset {name!r}: {path} cannot be read ({error}); replace the damaged file"
+        ) from error
+    if missing:
+        raise ValueError(
+            f"dataset {name!r}: expected arrays {', '.join(ARRAYS)} in {path}, "
+            f"got none named {', '.join(missing)}"
+        )
+    return arrays
+
+
+def check_checksum(path: Path) -> None:
+    """Compares a file with the SHA-256 in `<file>.sha256` beside it, where that exists.
+
+    Raises:
+        ValueError: if the checksum differs.
+    """
+    note = path.with_name(path.name + ".sha256")
+    if not note.exists():
+        return
+    expected = (note.read_text().split() or ["(nothing)"])[0].lower()
+    got = file_sha256(path)
+    if got != expected:
+        raise ValueError(
+            f"{path}: expected SHA-256 {expected}, got {got}; the file is damaged: replace it"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def image_tensor(images: np.ndarray, name: str) -> Tensor:
+    """Brings images to [n, channels, height, width]: rows of features become 1 x features.
+
+    Raises:
+        ValueError: if type or shape are not an image's.
+    """
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise ValueError(
+            f"dataset {name!r}: expected pixels as uint8 in 0..255 or as float, "
+            f"got {images.dtype}; convert them"
+        )
+    if not 2 <= images.ndim <= 4:
+        raise ValueError(
+            f"dataset {name!r}: expected x of 2 to 4 dimensions, got shape {images.shape}"
+        )
+    if images.ndim == 4 and images.shape[1] <= 4 < images.shape[3]:
+        raise ValueError(
+            f"dataset {name!r}: expected x as [n, height, width, channels], got {images.shape}, "
+            "which has its channels first; use numpy.moveaxis(x, 1, -1)"
+        )
+    if images.ndim == 4:
+        images = np.moveaxis(images, -1, 1)
+    else:
+        images = images.reshape(len(images), 1, -1, images.shape[-1])
+    if images.dtype != np.uint8:
+        # A float64 too large for float32 becomes infinite, which is refused with NaN later.
+        with np.errstate(over="ignore"):
+            images = images.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(images))
+
+
+def label_tensor(labels: np.ndarray, name: str) -> Tensor:
+    """Brings labels to int64 [n].
+
+    Raises:
+        ValueError: if they are not whole numbers in one row.
+    """
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            f"dataset {name!r}: expected labels as whole numbers [n], n > 0, "
+            f"got {labels.dtype} {list(labels.shape)}"
+        )
+    return torch.from_numpy(labels.astype(np.int64))
+
+
+def count_classes(labels: Tensor, name: str) -> int:
+    """Number of classes of all labels of a data set, int64 [n].
+
+    Raises:
+        ValueError: if the smallest label is not 0: a class that never occurs would take part.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low != 0:
+        raise ValueError(
+            f"dataset {name!r}: expected labels that start at 0, got {low}..{high}; "
+            "renumber them, for instance with numpy.unique(y, return_inverse=True)"
+        )
+    return high + 1

@@ -1,0 +1,132 @@
+"""MNIST, CIFAR-10 and SVHN: files that torchvision reads, or <name>.npz, -> images and labels."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ccenv.data.npz import file_sha256, npz_split
+from ccenv.data.split import Split, cut, data_root
+from ccenv.registry import check_names
+from ccenv.seeding import stream
+
+Parts = tuple[Tensor, Tensor, int | None]
+"""Images, labels, and how many of them train where that differs from the table's number."""
+
+NUM_CLASSES = 10
+NUM_TRAIN = {"mnist": 50_000, "cifar10": 40_000, "svhn": None}
+SIZES = {"mnist": (60_000, 10_000), "cifar10": (50_000, 10_000), "svhn": None}
+STORED_AS = {"mnist": "MNIST", "cifar10": "cifar-10-batches-py", "svhn": "train_32x32.mat"}
+
+# Torchvision compares MD5s of CIFAR-10 and SVHN whenever it reads them, of MNIST only when it
+# downloads; it then reads whatever lies in the folder.
+MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+def mnist(split: str) -> Split:
+    """MNIST as torchvision stores it, or `mnist.npz`."""
+    return real_dataset("mnist", split)
+
+
+def cifar10(split: str) -> Split:
+    """CIFAR-10 as torchvision stores it, or `cifar10.npz`."""
+    return real_dataset("cifar10", split)
+
+
+def svhn(split: str) -> Split:
+    """SVHN as torchvision stores it, or `svhn.npz`; with `extra` the paper's protocol."""
+    return real_dataset("svhn", split)
+
+
+def real_dataset(name: str, split: str) -> Split:
+    """Reads `<name>.npz` where it is, else torchvision's files, else says how to get them.
+
+    Raises:
+        ValueError: if the files are there but damaged.
+        FileNotFoundError: if they are not there.
+    """
+    root, num_train = data_root(), NUM_TRAIN[name]
+    npz = root / f"{name}.npz"
+    if npz.exists():
+        return npz_split(npz, name, split, num_train=num_train, sizes=SIZES[name])
+    stored, command = root / STORED_AS[name], f"python -m ccenv.data {name} --download"
+    if not stored.exists():
+        raise FileNotFoundError(
+            f"dataset {name!r} is not in {root}; run: {command} "
+            "(or set CCENV_DATA to the folder that holds it)"
+        )
+    try:
+        images, labels, own_num_train = PARTS[name](root, split == "test", False)
+    except (RuntimeError, ValueError, OSError, AssertionError) as error:
+        raise ValueError(
+            f"dataset {name!r}: the files in {stored} are damaged or incomplete ({error}); "
+            f"delete them and run: {command}"
+        ) from error
+    if split == "test":
+        return Split(images, labels, NUM_CLASSES)
+    num_train = own_num_train or num_train or len(labels) - len(labels) // 10
+    return cut(split, images, labels, NUM_CLASSES, num_train)
+
+
+def _mnist_parts(root: Path, test: bool, download: bool) -> Parts:
+    from torchvision.datasets import MNIST
+
+    if download:
+        MNIST(root, train=not test, download=True)
+    kind = "t10k" if test else "train"
+    for name, expected in MNIST_SHA256.items():
+        if name.startswith(kind) and file_sha256(root / "MNIST" / "raw" / name) != expected:
+            raise ValueError(f"expected SHA-256 {expected} of {name}, got another")
+    found = MNIST(root, train=not test)
+    return found.data.unsqueeze(1), found.targets.long(), None
+
+
+def _cifar10_parts(root: Path, test: bool, download: bool) -> Parts:
+    from torchvision.datasets import CIFAR10
+
+    found = CIFAR10(root, train=not test, download=download)
+    images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+    return images, torch.tensor(found.targets), None
+
+
+def _svhn_parts(root: Path, test: bool, download: bool) -> Parts:
+    from torchvision.datasets import SVHN
+
+    def read(piece: str) -> tuple[Tensor, Tensor]:
+        found = SVHN(root, split=piece, download=download)
+        return torch.from_numpy(found.data), torch.from_numpy(found.labels).long()
+
+    if test:
+        return *read("test"), None
+    images, labels = read("train")
+    if not (root / "extra_32x32.mat").exists() and not download:
+        return images, labels, None
+    # The authors merge and shuffle `train` and `extra` and validate on the last 24,388.
+    more_images, more_labels = read("extra")
+    order = torch.randperm(len(labels) + len(more_labels), generator=stream(0, "svhn"))
+    images, labels = torch.cat([images, more_images]), torch.cat([labels, more_labels])
+    return images[order], labels[order], 580_000
+
+
+def download(name: str) -> None:
+    """Downloads a data set through torchvision into the root folder (SVHN with `extra`: 1.6 GB).
+
+    Raises:
+        ValueError: if torchvision has no such data set here.
+    """
+    check_names([name], PARTS, "dataset to download")
+    for test in (False, True):
+        PARTS[name](data_root(), test, True)
+
+
+PARTS: dict[str, Callable[[Path, bool, bool], Parts]] = {
+    "mnist": _mnist_parts,
+    "cifar10": _cifar10_parts,
+    "svhn": _svhn_parts,
+}

@@ -1,0 +1,109 @@
+"""One part of a data set as tensors, and the folders where data sets and caches lie."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one part of a data set, kept as stored and converted when drawn."""
+
+    images: Tensor
+    """[n, channels, height, width], uint8 in 0..255 or float32."""
+    labels: Tensor
+    """[n] int64 in 0..num_classes-1."""
+    num_classes: int
+    """number of classes of the whole data set."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Draws images as float32 [batch, channels, height, width] and labels int64 [batch]."""
+        images = self.images[indices]
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        return images, self.labels[indices]
+
+    def to(self, device: str | torch.device) -> "Split":
+        """Copies images and labels to a device; on their own device nothing is copied."""
+        return Split(self.images.to(device), self.labels.to(device), self.num_classes)
+
+
+def data_root() -> Path:
+    """Folder of the data sets: `CCENV_DATA`, else `data` in the folder of `user_cache`."""
+    return Path(os.environ.get("CCENV_DATA") or user_cache() / "data").expanduser()
+
+
+def user_cache() -> Path:
+    """Folder for what can be made again: `CCENV_CACHE`, else `ccenv` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("CCENV_CACHE") or Path(base) / "ccenv").expanduser()
+
+
+def check_split(split: Split, name: str) -> Split:
+    """Refuses images that are not finite, labels out of range, and shapes that do not match.
+
+    Raises:
+        TypeError: if it is no `Split` at all.
+        ValueError: if the split cannot be used; the message names the data set.
+    """
+    if not all(hasattr(split, field) for field in ("images", "labels", "num_classes")):
+        raise TypeError(
+            f"dataset {name!r}: expected a ccenv.data.Split, got {type(split).__name__}; return "
+            "Split(images, labels, num_classes)"
+        )
+    images, labels = split.images, split.labels
+    if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels) or not images.numel():
+        raise ValueError(
+            f"dataset {name!r}: expected images [n, channels, height, width] and labels [n], n > 0,"
+            f" got {list(images.shape)} and {list(labels.shape)}"
+        )
+    if images.dtype not in (torch.uint8, torch.float32) or labels.dtype != torch.int64:
+        raise ValueError(
+            f"dataset {name!r}: expected images uint8 or float32 and labels int64, "
+            f"got {images.dtype} and {labels.dtype}"
+        )
+    if images.is_floating_point() and not bool(images.isfinite().all()):
+        raise ValueError(
+            f"dataset {name!r}: expected finite pixels, got NaN or infinity; clean the images"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
+        raise ValueError(
+            f"dataset {name!r}: expected labels in 0..{split.num_classes - 1}, "
+            f"got {int(labels.min())}..{int(labels.max())}"
+        )
+    return split
+
+
+def check_alike(first: Split, second: Split, name: str) -> None:
+    """Refuses two splits of one data set that no single network could classify.
+
+    Raises:
+        ValueError: if image shapes or numbers of classes differ.
+    """
+    forms = [(split.image_shape, split.num_classes) for split in (first, second)]
+    if forms[0] != forms[1]:
+        raise ValueError(
+            f"dataset {name!r}: expected the same image shape and number of classes in every "
+            f"split, got {forms[0][0]}, {forms[0][1]} and {forms[1][0]}, {forms[1][1]}"
+        )
+
+
+def cut(split: str, images: Tensor, labels: Tensor, num_classes: int, num_train: int) -> Split:
+    """Cuts a training set in its first `num_train` images and the rest, which validates."""
+    piece = slice(None, num_train) if split == "train" else slice(num_train, None)
+    return Split(images[piece], labels[piece], num_classes)

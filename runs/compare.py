@@ -1,0 +1,243 @@
+"""A sweep: run what is missing, then show the table: python -m runs.compare [SWEEP]."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ccenv.registry import resolve
+from runs import folder as run_folder
+from runs.machine import num_cores
+from runs.pool import Outcome, Task, run_all
+from runs.report import NOTES, plot_front, table
+from runs.settings import Plan, code_digests, make_plan, safe_name
+from runs.statistics import MODES, make_rows
+from runs.sweeps import SWEEPS, Sweep
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    label: str
+    """row that it belongs to."""
+    agent: str
+    """a name in `agents.AGENTS` or `module:Class`."""
+    settings: dict[str, Any]
+    """as given."""
+    plan: Plan
+    """as resolved."""
+
+
+def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
+    """Resolves every run of a sweep.
+
+    Raises:
+        ValueError: if a name or a setting is wrong, or two cells have one label.
+    """
+    labels = [cell.label for cell in sweep.cells]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"sweep {sweep.name!r}: expected different labels, got {twice[0]!r} twice")
+    jobs = []
+    for cell, given in sweep.runs():
+        settings = {"log_dir": log_dir} | given
+        try:
+            jobs.append(Job(cell.label, cell.agent, settings, make_plan(cell.agent, settings)))
+        except ValueError as error:
+            raise ValueError(f"sweep {sweep.name!r}, cell {cell.label!r}: {error}") from error
+    return jobs
+
+
+def missing_jobs(jobs: Sequence[Job], rerun: bool) -> list[Job]:
+    """Jobs without a result, or, with `rerun`, whose agent's or reward's file has changed since."""
+    return [
+        job
+        for job in jobs
+        if (found := run_folder.read_result(job.plan.folder())) is None
+        or (rerun and found["code"] != code_digests(job.plan))
+    ]
+
+
+def num_outdated(jobs: Sequence[Job]) -> int:
+    """How many results come from another version of the agent's, reward's or network's file."""
+    results = ((job, run_folder.read_result(job.plan.folder())) for job in jobs)
+    return sum(r is not None and r["code"] != code_digests(job.plan) for job, r in results)
+
+
+def prepare(jobs: Sequence[Job]) -> None:
+    """Loads data and learns frozen weights here, where it is seen, once for all workers.
+
+    Raises:
+        ValueError, OSError: if data is missing or a setting impossible.
+    """
+    from ccenv.simulator import make_simulator
+
+    done = set()
+    for job in jobs:
+        run_folder.check_writable(job.plan.folder())
+        environment = job.plan.environment | {"group_size": 1}
+        key = json.dumps(environment, sort_keys=True)
+        if key not in done:
+            done.add(key)
+            make_simulator(1, environment)
+
+
+def run_missing(jobs: Sequence[Job], workers: int, reuse: bool) -> list[Outcome]:
+    """Runs jobs in parallel, with a bar, and returns the failures."""
+    tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
+    failures = []
+    with tqdm(total=len(tasks), unit="run") as bar:
+        for outcome in run_all(tasks, min(workers, len(tasks))):
+            bar.update()
+            bar.set_postfix_str(f"{outcome.task.label}, seed {outcome.task.settings['seed']}")
+            if outcome.error is not None:
+                failures.append(outcome)
+    return failures
+
+
+def collect(jobs: Sequence[Job], masks: str) -> list[dict[str, Any]]:
+    """Rows of the table, from the results alone; labels in the sweep's order."""
+    results: dict[str, list[dict[str, Any]]] = {job.label: [] for job in jobs}
+    for job in jobs:
+        found = run_folder.read_result(job.plan.folder())
+        if found is not None:
+            results[job.label].append(found)
+    return [asdict(row) for row in make_rows(results, masks)]
+
+
+def record(sweep: Sweep, jobs: Sequence[Job], rows: list[dict[str, Any]], path: Path) -> None:
+    """Writes what README tables are made of: rows, settings, versions and machines."""
+    results = [r for job in jobs if (r := run_folder.read_result(job.plan.folder())) is not None]
+    settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
+    content = {
+        "kind": "comparison",
+        "name": sweep.name,
+        "description": sweep.description,
+        "seeds": list(sweep.seeds),
+        "rows": [row | {"settings": settings[row["label"]]} for row in rows],
+        "versions": distinct([r["versions"] for r in results]),
+        "machines": distinct([r["machine"] for r in results]),
+        "seconds": round(sum(r["total_seconds"] for r in results)),
+    }
+    run_folder.write_json(path, content)
+
+
+def distinct(items: Sequence[Any]) -> list[Any]:
+    """Each item once, in order."""
+    return [item for index, item in enumerate(items) if item not in items[:index]]
+
+
+def say(text: str) -> None:
+    """Tells the user on stderr, so that stdout holds the table or JSON only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def forecast(sweep: Sweep, num_missing: int, num_jobs: int, workers: int) -> str:
+    """What is about to happen, and roughly how long it takes."""
+    minutes = sweep.minutes * num_missing / num_jobs * 2 / workers
+    length = f"{60 * minutes:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes"
+    return (
+        f"sweep {sweep.name!r}: {num_missing} of {num_jobs} runs missing, "
+        f"about {length} with {workers} workers"
+    )
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Runs, collects, shows; returns the exit status."""
+    sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"expected {options.sweep!r} to be a runs.sweeps.Sweep, got {sweep!r}")
+    jobs = make_jobs(sweep, options.log_dir)
+    missing = missing_jobs(jobs, options.rerun)
+    failures: list[Outcome] = []
+    if missing:
+        say(forecast(sweep, len(missing), len(jobs), min(options.jobs, len(missing))))
+        prepare(missing)
+        failures = run_missing(missing, options.jobs, reuse=not options.rerun)
+    rows = collect(jobs, options.masks)
+    show(sweep, rows, jobs, options)
+    for failure in failures:
+        say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
+    if failures:
+        say(f"{len(failures)} of {len(jobs)} runs failed; the same command tries them again")
+    return 1 if failures else 0
+
+
+def show(
+    sweep: Sweep, rows: list[dict[str, Any]], jobs: Sequence[Job], options: argparse.Namespace
+) -> None:
+    """Prints the table, and writes it and the plot to the report's folder."""
+    report = Path(options.report_dir) / safe_name(sweep.name)
+    if rows:
+        report.mkdir(parents=True, exist_ok=True)
+        text = f"{sweep.description}\n\n{table(rows)}\n\n{NOTES}\n"
+        (report / "table.md").write_text(text)
+        plot_front(rows, sweep.description, report / "front.png")
+        if options.record:
+            record(sweep, jobs, rows, Path(options.results_dir) / f"{safe_name(sweep.name)}.json")
+        print(json.dumps(rows, indent=2) if options.json else text)
+    outdated = num_outdated(jobs)
+    if outdated:
+        say(
+            f"{outdated} results come from an older version of their agent's, reward's or "
+            "network's file; --rerun makes them anew"
+        )
+    say(f"table and plot: {report}")
+    logs = "runs" if options.log_dir == "runs/logs" else options.log_dir
+    say(f"curves: tensorboard --logdir {logs}")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runs.compare",
+        description="Runs what is missing of a sweep, then shows the table.",
+        epilog="\n".join(["sweeps:", *(f"  {s.name}: {s.description}" for s in SWEEPS.values())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sweep", nargs="?", default="quickstart", help=f"{', '.join(SWEEPS)}, or module:name"
+    )
+    parser.add_argument("--jobs", type=positive, default=num_cores(), help="runs at once")
+    parser.add_argument("--masks", choices=MODES, default="sampled", help="which evaluation")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
+    parser.add_argument("--record", action="store_true", help="write runs/results/<sweep>.json")
+    parser.add_argument(
+        "--rerun", action="store_true", help="also run what comes from older code of its agent"
+    )
+    parser.add_argument("--log-dir", default="runs/logs", help="folder of the runs")
+    parser.add_argument("--report-dir", default="runs/reports", help="folder of tables and plots")
+    parser.add_argument("--results-dir", default="runs/results", help="folder of --record")
+    return parser
+
+
+def positive(text: str) -> int:
+    """Reads a number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compares agents; see --help."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return compare(options)
+    except (ValueError, OSError) as error:
+        say(f"runs.compare: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on with what is missing")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""A run's folder: claimed by one process, cleaned, filled, and finished by `result.json` alone.
+
+A folder without a readable `result.json` holds no result, whatever else is in it: that file is
+written last, under another name first.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ccenv.data import user_cache
+
+CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"
+
+
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be made or written in, without making it.
+
+    Raises:
+        OSError: if its nearest existing parent is no folder or is read-only.
+    """
+    parent = folder.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise OSError(
+            f"expected a writable log folder, got {folder}: {parent} is "
+            f"{'read-only' if parent.is_dir() else 'not a folder'}; give another log_dir"
+        )
+
+
+@contextmanager
+def claim(folder: Path, wait: bool) -> Iterator[None]:
+    """Holds a run's folder against other processes of this user; gone when the process dies.
+
+    Args:
+        folder: the run's.
+        wait: wait for whoever holds it, or refuse.
+
+    Raises:
+        BlockingIOError: if another process holds it and `wait` is False.
+    """
+    # The lock lives in the cache: a run's folder holds nothing but the run.
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
+    path = user_cache() / "locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=-1 if wait else 0):
+            yield
+    except Timeout as error:
+        raise BlockingIOError(f"expected {folder} to be free; another process runs it") from error
+
+
+def start(folder: Path, config: Mapping[str, Any]) -> None:
+    """Makes the folder, or removes what an earlier attempt left there; writes the settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # The result goes first: a process that dies in between must not leave it on other curves.
+    for old in (folder / RESULT, *folder.glob("*.partial"), *folder.glob("events.out.tfevents.*")):
+        old.unlink(missing_ok=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    write_json(folder / CONFIG, config)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+    partial.replace(path)
+
+
+def finite(content: Any) -> Any:
+    """Copies nested dicts and lists with null for numbers that are not finite, as JSON wants it."""
+    if isinstance(content, Mapping):
+        return {str(key): finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a finished run, None of any other."""
+    try:
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return None
+    return result
+
+
+def save_checkpoint(folder: Path, agent: Any, network: Any) -> None:
+    """Writes the agent's parameters and the network's weights as safetensors."""
+    from safetensors.torch import save_file
+
+    (folder / CHECKPOINT).mkdir(exist_ok=True)
+    for name, tensors in (("agent", agent.parameters()), ("network", network.state_dict())):
+        plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+        save_file(plain, folder / CHECKPOINT / f"{name}.safetensors")

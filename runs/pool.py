@@ -1,0 +1,102 @@
+"""Many runs at once: (tasks, workers) -> results as they come; one failure loses no other run."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run, in words that travel between processes."""
+
+    label: str
+    """row of the table."""
+    agent: str
+    """a name in `agents.AGENTS` or `module:Class`."""
+    settings: dict[str, Any]
+    """see `runs.settings`."""
+    reuse: bool = True
+    """take the result that is there, if another process was faster."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended."""
+
+    task: Task
+    """which one."""
+    error: str | None
+    """traceback, None where all went well."""
+
+
+def run_all(tasks: Sequence[Task], num_workers: int) -> Iterator[Outcome]:
+    """Runs tasks in processes of their own and yields outcomes as they come.
+
+    When a process dies (out of memory, a crash in a library) nobody knows whose fault it was: the
+    tasks that it took along are run once more, each in a process of its own.
+    """
+    lost: list[Task] = []
+    for outcome in run_in_pool(tasks, num_workers):
+        if isinstance(outcome, Task):
+            lost.append(outcome)
+        else:
+            yield outcome
+    for task in lost:
+        for outcome in run_in_pool([task], 1):
+            if isinstance(outcome, Task):
+                outcome = Outcome(task, "its process died, twice")
+            yield outcome
+
+
+def run_in_pool(tasks: Sequence[Task], num_workers: int) -> Iterator[Outcome | Task]:
+    """Yields an outcome for each task, or the task itself where its process died."""
+    # Processes are spawned, not forked: forked ones would inherit torch's threads in any state.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=prepare_worker)
+    try:
+        futures = {pool.submit(work, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield futures[future]
+        pool.shutdown()
+    finally:
+        # Reached early on Ctrl-C: whoever still runs is stopped; its folder holds no result.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+
+
+def prepare_worker() -> None:
+    """Leaves Ctrl-C to the parent, dies with it, and keeps to one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=die_with_parent, daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Waits for the parent's end, so that a killed program leaves no process behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def work(task: Task) -> Outcome:
+    """Carries one task out."""
+    from runs.settings import make_plan
+    from runs.train import run
+
+    try:
+        run(make_plan(task.agent, task.settings), reuse=task.reuse)
+    except Exception:
+        return Outcome(task, traceback.format_exc())
+    return Outcome(task, None)

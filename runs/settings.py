@@ -1,0 +1,263 @@
+"""Settings of a run: (agent, given settings) -> a plan, checked before anything is built or written.
+
+Settings share one flat space of names: the program's own (`Program`), the environment's (those of
+`ccenv.simulator.Simulator`) and the agent's (its constructor's). The environment's start from the
+defaults, then come the preset's, the agent's `env_defaults` and what the user gives.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from agents import AGENTS
+from ccenv import PRESETS
+from ccenv.registry import check_names, import_object, resolve
+from ccenv.rewards import make_reward
+from ccenv.simulator import Simulator, setting_defaults
+from runs.coercion import coerce
+
+NOT_IN_HASH = ("seed", "log_dir", "threads", "progress")
+WORDS = {"true": True, "false": False, "none": None}
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a run does around its agent; each field is a setting of `runs.train`."""
+
+    env: str = field(default="BlockSelection-v0", metadata={"help": "a name in ccenv.PRESETS"})
+    seed: int = field(default=0, metadata={"help": "of the environment and of the agent"})
+    images: int = field(default=100_000, metadata={"help": "training images"})
+    batch_size: int = field(default=256, metadata={"help": "different images of a batch"})
+    eval_every: int | None = field(
+        default=None, metadata={"help": "images between validations; a tenth of images if none"}
+    )
+    log_dir: str = field(default="runs/logs", metadata={"help": "where the run's folder goes"})
+    threads: int = field(default=1, metadata={"help": "torch's threads"})
+    progress: bool = field(default=False, metadata={"help": "show a progress bar"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One agent, one environment, one seed: all that a run depends on."""
+
+    agent: str
+    """a name in `agents.AGENTS` or `module:Class`."""
+    agent_class: Any
+    """what the name stands for."""
+    agent_settings: dict[str, Any]
+    """keyword arguments of the agent, defaults included."""
+    environment: dict[str, Any]
+    """keyword arguments of the environment, defaults included."""
+    program: Program
+    """what the run does around them."""
+
+    @property
+    def num_envs(self) -> int:
+        """Rows of the environment: every image fills a whole group of them."""
+        return self.program.batch_size * int(self.environment["group_size"])
+
+    @property
+    def num_updates(self) -> int:
+        """Batches of the whole run."""
+        return -(-self.program.images // self.program.batch_size)
+
+    def config(self) -> dict[str, Any]:
+        """Names and numbers only, ready for JSON."""
+        return {
+            "agent": self.agent,
+            "agent_settings": self.agent_settings,
+            "environment": self.environment,
+            **dataclasses.asdict(self.program),
+        }
+
+    def fingerprint(self) -> str:
+        """Hash of the settings that a result depends on, but for the seed."""
+        kept = {k: v for k, v in self.config().items() if k not in NOT_IN_HASH}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+    def folder(self) -> Path:
+        """Where the run writes."""
+        names = (self.program.env, self.agent, self.environment["reward"])
+        parts = (*(safe_name(name) for name in names), self.fingerprint())
+        return Path(self.program.log_dir).joinpath(*parts, f"seed-{self.program.seed}")
+
+
+def safe_name(name: str) -> str:
+    """A name that is a folder's on every system.
+
+    >>> safe_name("my_module:MyAgent")
+    'my_module.MyAgent'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "." for c in name).strip(".") or "unnamed"
+
+
+def parse_value(text: str) -> Any:
+    """Reads a value of the command line: a Python literal, true, false, none, or a string.
+
+    >>> [parse_value(text) for text in ("10,10", "0.5", "true", "my_module:my_reward")]
+    [(10, 10), 0.5, True, 'my_module:my_reward']
+    """
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """Reads `key=value` pairs; a dot in a key opens a dict.
+
+    Raises:
+        ValueError: if a pair has no `=`, or a key comes twice.
+
+    >>> parse_pairs(["seed=1", "reward_kwargs.cost_weight=0.5"])
+    {'seed': 1, 'reward_kwargs': {'cost_weight': 0.5}}
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"expected key=value, got {pair!r}; for example seed=1")
+        *outer, name = key.split(".", maxsplit=1)
+        target = settings.setdefault(outer[0], {}) if outer else settings
+        if not isinstance(target, dict) or name in target:
+            raise ValueError(f"expected each setting once, got {key!r} again")
+        target[name] = parse_value(value)
+    return settings
+
+
+def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
+    """Resolves names and checks settings; builds nothing and writes nothing.
+
+    Args:
+        agent: a name in `agents.AGENTS` or `module:Class`.
+        settings: program, environment and agent settings by name.
+
+    Raises:
+        ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
+    """
+    agent_class = resolve(agent, AGENTS, "agent")
+    if not callable(agent_class) or not hasattr(agent_class, "env_defaults"):
+        raise ValueError(f"expected agent {agent!r} to be a subclass of agents.base.Agent")
+    program_names = [f.name for f in dataclasses.fields(Program)]
+    own, takes_any = agent_parameters(agent_class)
+    if not takes_any:
+        check_names(settings, [*program_names, *setting_defaults(), *own], "setting")
+    given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
+    program = make_program({n: given.pop(n) for n in program_names if n in given})
+    environment = make_environment(
+        program, agent_class, {n: given.pop(n) for n in setting_defaults() if n in given}
+    )
+    agent_settings = checked(given, agent_class.__init__, own)
+    # A default that is an object stays the constructor's business.
+    kept = {k: v for k, v in agent_settings.items() if k in given or is_plain(v)}
+    plan = Plan(agent, agent_class, kept, environment, program)
+    if environment["weights_kwargs"].get("schedule_updates") == "run":
+        environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
+    check_plain(plan.config())
+    return plan
+
+
+def code_digests(plan: Plan) -> dict[str, str]:
+    """Hashes of the files that define the agent, and the reward and network if they are yours.
+
+    A result is told by its settings alone; these say whether it comes from older code.
+    """
+    objects = {plan.agent: plan.agent_class}
+    for name in (plan.environment["reward"], plan.environment["network"]):
+        if ":" in name:
+            objects[name] = import_object(name, "setting")
+    digests = {}
+    for name, found in objects.items():
+        try:
+            source = inspect.getsource(inspect.getmodule(found) or found)
+        except (OSError, TypeError):
+            source = ""
+        digests[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+    return digests
+
+
+def make_program(given: dict[str, Any]) -> Program:
+    """Checks the program's settings.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+    defaults = dataclasses.asdict(Program())
+    program = Program(**checked(given, Program, defaults))
+    check_names([program.env], PRESETS, "environment")
+    if program.eval_every is None:
+        program = dataclasses.replace(program, eval_every=max(1, program.images // 10))
+    for name in ("images", "batch_size", "eval_every", "threads"):
+        if getattr(program, name) < 1:
+            raise ValueError(f"expected {name} of at least 1, got {getattr(program, name)}")
+    if program.seed < 0:
+        raise ValueError(f"expected seed of at least 0, got {program.seed}")
+    return program
+
+
+def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Lays the user's settings over the agent's wishes, the preset and the defaults."""
+    defaults = setting_defaults() | {"weights_kwargs": {}, "reward_kwargs": {}}
+    layers = PRESETS[program.env] | dict(agent_class.env_defaults) | given
+    settings = checked(layers, Simulator.__init__, defaults)
+    make_reward(settings["reward"], settings["reward_kwargs"])
+    return settings
+
+
+def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
+    """Settings of an agent's constructor with their defaults, and whether it takes others too."""
+    parameters = inspect.signature(agent_class).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    own = {
+        p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
+    }
+    return own, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def checked(given: Mapping[str, Any], function: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fills defaults in and checks the types of what is given against a function's annotations.
+
+    Raises:
+        ValueError: if a value has another type, or one without a default is missing.
+    """
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):
+        hints = {}  # Annotations that only a type checker can read are no reason to refuse an agent.
+    values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
+    missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
+    if missing:
+        raise ValueError(f"expected a value for {', '.join(missing)}; give {missing[0]}=...")
+    return dict(defaults) | values
+
+
+def check_plain(config: dict[str, Any]) -> None:
+    """Refuses what JSON cannot hold: a run is told by names and numbers, so that it can be redone.
+
+    Raises:
+        ValueError: if a setting is an object.
+    """
+    for group in (config, config["agent_settings"], config["environment"]):
+        for name, value in group.items():
+            if not is_plain(value):
+                raise ValueError(
+                    f"expected setting {name!r} to be a name or finite numbers, got {value!r}; "
+                    "give functions and classes as 'module:name'"
+                )
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can hold a value."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

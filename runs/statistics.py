@@ -1,0 +1,211 @@
+"""Results of runs to rows of a table: means and intervals over seeds, the front, the verdicts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Result = Mapping[str, Any]
+MODES = ("sampled", "mode")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number over seeds."""
+
+    mean: float
+    """mean over seeds."""
+    sd: float | None
+    """standard deviation over seeds; None for one seed."""
+    low: float | None
+    """lower end of the 95 % interval of the mean (Student's t); None for one seed."""
+    high: float | None
+    """upper end."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One label of a sweep, judged on test images."""
+
+    label: str
+    """what the sweep calls it."""
+    agent: str
+    """its name."""
+    seeds: tuple[int, ...]
+    """those with a result."""
+    masks: str
+    """"sampled" or "mode" (the most probable masks)."""
+    learns: bool
+    """False for rules."""
+    uses_labels: bool
+    """True for ceilings."""
+    error: Spread
+    """share of wrong answers."""
+    compute_cost: Spread
+    """executed MACs over the dense network's."""
+    total_cost: Spread
+    """the same with the policy's MACs."""
+    density: tuple[float, ...]
+    """share of blocks kept in each gated layer."""
+    speedup: dict[str, float]
+    """images of a pass -> dense time over time, median over seeds; empty for ceilings."""
+    on_front: bool
+    """whether no other row (ceilings aside) has less error and less total cost."""
+    dropout_error: Spread | None
+    """block_dropout's error at the same compute cost; None where its rates do not reach it."""
+    verdict: str
+    """this row against block_dropout at equal compute cost."""
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean, standard deviation and 95 % interval of the mean.
+
+    >>> round(spread([1.0, 2.0, 3.0]).high, 2)
+    4.48
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Spread(mean, None, None, None)
+    from scipy.stats import t
+
+    sd = float(np.std(values, ddof=1))
+    half = float(t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
+    return Spread(mean, sd, mean - half, mean + half)
+
+
+def evaluation(result: Result, masks: str) -> Mapping[str, Any]:
+    """A result's verdict on test images."""
+    found: Mapping[str, Any] = next(
+        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == masks
+    )
+    return found
+
+
+def make_rows(results: Mapping[str, Sequence[Result]], masks: str = "sampled") -> list[Row]:
+    """Summarises the results of each label.
+
+    Args:
+        results: label -> one result a seed; labels without any are left out.
+        masks: "sampled" or "mode".
+    """
+    present = {label: found for label, found in results.items() if found}
+    points = {label: _point(found, masks) for label, found in present.items()}
+    contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
+    front = {k for k in contenders if not dominated(points[k], contenders.values())}
+    curves = dropout_curves(present, masks)
+    return [_row(label, found, masks, label in front, curves) for label, found in present.items()]
+
+
+def _point(results: Sequence[Result], masks: str) -> tuple[float, float]:
+    verdicts = [evaluation(r, masks) for r in results]
+    means = [float(np.mean([v[name] for v in verdicts])) for name in ("total_cost", "error")]
+    return means[0], means[1]
+
+
+def dominated(point: tuple[float, float], others: Any) -> bool:
+    """Whether another point is at least as good in both and better in one.
+
+    >>> dominated((0.5, 0.1), [(0.5, 0.1), (0.4, 0.2)])
+    False
+    """
+    return any(x <= point[0] and y <= point[1] and (x, y) != point for x, y in others)
+
+
+def dropout_curves(
+    results: Mapping[str, Sequence[Result]], masks: str
+) -> dict[int, list[tuple[float, float]]]:
+    """For each seed block_dropout's (compute cost, error), cheapest first; the dense network ends it."""
+    curves: dict[int, list[tuple[float, float]]] = {}
+    for found in results.values():
+        for result in found:
+            if result["agent"] in ("block_dropout", "dense"):
+                verdict = evaluation(result, masks)
+                point = (verdict["compute_cost"], verdict["error"])
+                curves.setdefault(result["seed"], []).append(point)
+    return {seed: sorted(points) for seed, points in curves.items()}
+
+
+def error_at(curve: Sequence[tuple[float, float]], cost: float) -> float | None:
+    """Error at a compute cost, linear between two rates; None beyond them.
+
+    >>> error_at([(0.0, 1.0), (1.0, 0.0)], 0.25)
+    0.75
+    """
+    costs, errors = zip(*curve, strict=True)
+    if len(curve) < 2 or not costs[0] <= cost <= costs[-1]:
+        return None
+    return float(np.interp(cost, costs, errors))
+
+
+def _row(
+    label: str,
+    results: Sequence[Result],
+    masks: str,
+    on_front: bool,
+    curves: Mapping[int, Sequence[tuple[float, float]]],
+) -> Row:
+    verdicts = [evaluation(r, masks) for r in results]
+    error = spread([v["error"] for v in verdicts])
+    floor, verdict = None, ""
+    if results[0]["agent"] not in ("block_dropout", "dense"):
+        floor, verdict = compare_with_dropout(error, results, verdicts, curves)
+    return Row(
+        label=label,
+        agent=results[0]["agent"],
+        seeds=tuple(r["seed"] for r in results),
+        masks=masks,
+        learns=results[0]["learns"],
+        uses_labels=results[0]["uses_labels"],
+        error=error,
+        compute_cost=spread([v["compute_cost"] for v in verdicts]),
+        total_cost=spread([v["total_cost"] for v in verdicts]),
+        density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
+        speedup=speedups(results),
+        on_front=on_front,
+        dropout_error=floor,
+        verdict=verdict,
+    )
+
+
+def compare_with_dropout(
+    error: Spread,
+    results: Sequence[Result],
+    verdicts: Sequence[Mapping[str, Any]],
+    curves: Mapping[int, Sequence[tuple[float, float]]],
+) -> tuple[Spread | None, str]:
+    """block_dropout's error at each run's own compute cost, and who is better.
+
+    Returns:
+        The spread of that error, and "better", "worse", "no difference" (the 95 % intervals
+        overlap), or why there is no verdict.
+    """
+    if not curves:
+        return None, "no block_dropout"
+    floors = [
+        error_at(curves[r["seed"]], v["compute_cost"]) if r["seed"] in curves else None
+        for r, v in zip(results, verdicts, strict=True)
+    ]
+    known = [value for value in floors if value is not None]
+    if len(known) < len(floors):
+        return None, "outside its costs"
+    return spread(known), judge(error, spread(known))
+
+
+def judge(error: Spread, floor: Spread) -> str:
+    """Compares two errors by their 95 % intervals."""
+    if error.low is None or error.high is None or floor.low is None or floor.high is None:
+        return "one seed"
+    if error.high < floor.low:
+        return "better"
+    return "worse" if error.low > floor.high else "no difference"
+
+
+def speedups(results: Sequence[Result]) -> dict[str, float]:
+    """Median over seeds of measured speed-ups, by images of a pass."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        for latency in result["latency"]:
+            found.setdefault(str(latency["batch_size"]), []).append(latency["speedup"])
+    return {size: float(np.median(values)) for size, values in found.items()}
