@@ -122,6 +122,7 @@ class Simulator:
         self.max_blocks = max(self.num_blocks)
         self.dense_macs = dense_macs(self.network)
         self.state: EpisodeState | None = None
+        self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
 
     def _freeze(self) -> None:
@@ -140,7 +141,7 @@ class Simulator:
         self._order_stream = stream(seed, "image order")
         self._order = torch.empty(0, dtype=torch.int64)
         self._masks: list[Tensor] = []
-        self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
+        self.pending.clear()
         self.state = None
         if self.weights == "cotrain":
             weights_seed = stream_seed(seed, "initial weights")
@@ -180,6 +181,7 @@ class Simulator:
         other.split, other.data = split, load_split(self.dataset, split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
+        other.pending = deque()
         other.seed(0)
         return other
 

@@ -31,6 +31,24 @@ def check_render_mode(render_mode: str | None) -> str | None:
     return render_mode
 
 
+def without_reset_mask(
+    options: Mapping[str, Any] | None, num_envs: int
+) -> dict[str, Any] | None:
+    """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
+
+    Raises:
+        ValueError: if the mask names some rows only.
+    """
+    rest = dict(options or {})
+    mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
+    if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.all():
+        raise ValueError(
+            f"expected options['reset_mask'] to be True for all {num_envs} rows, which go through "
+            f"the layers together, got {mask!r}; leave it out"
+        )
+    return rest or None
+
+
 def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
     """Reads `options={"indices": ...}`, which chooses the images of the next episode.
 
@@ -114,13 +132,14 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         Args:
             seed: starts all random streams anew and, in co-training, restores the initial weights
                 and their optimiser. Without it they go on.
-            options: `{"indices": int [num_envs / group_size]}` chooses the images.
+            options: `{"indices": int [num_envs / group_size]}` chooses the images; Gymnasium's
+                `"reset_mask"` is accepted when it names all rows.
 
         Returns:
             Observations [num_envs, obs_size] float32 and an info dict.
         """
         self._check_open()
-        indices = image_indices(options)
+        indices = image_indices(without_reset_mask(options, self.num_envs))
         images = self.num_envs // self.simulator.group_size
         if indices is not None and len(indices) != images:
             raise ValueError(f"expected {images} indices, one for each image, got {len(indices)}")

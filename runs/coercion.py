@@ -1,4 +1,4 @@
-"""Values to annotated types: (value, type hint) -> the value, or an error that names the setting."""
+"""Settings to annotated types: (name, value, type hint) -> the value, or an error that helps."""
 
 import types
 from collections.abc import Callable, Mapping, Sequence

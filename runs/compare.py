@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         return compare(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         say(f"runs.compare: {error}")
         return 2
     except KeyboardInterrupt:

@@ -59,6 +59,7 @@ def run_in_pool(tasks: Sequence[Task], num_workers: int) -> Iterator[Outcome | T
     """Yields an outcome for each task, or the task itself where its process died."""
     # Processes are spawned, not forked: forked ones would inherit torch's threads in any state.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=prepare_worker)
     try:
         futures = {pool.submit(work, task): task for task in tasks}
@@ -67,11 +68,10 @@ def run_in_pool(tasks: Sequence[Task], num_workers: int) -> Iterator[Outcome | T
                 yield future.result()
             except BrokenProcessPool:
                 yield futures[future]
-        pool.shutdown()
     finally:
-        # Reached early on Ctrl-C: whoever still runs is stopped; its folder holds no result.
+        # On Ctrl-C whoever still runs is stopped; its folder holds no result.
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - others:
             child.terminate()
 
 

@@ -1,4 +1,4 @@
-"""Settings of a run: (agent, given settings) -> a plan, checked before anything is built or written.
+"""Settings of a run: (agent, given settings) -> a plan, checked before anything is built.
 
 Settings share one flat space of names: the program's own (`Program`), the environment's (those of
 `ccenv.simulator.Simulator`) and the agent's (its constructor's). The environment's start from the
@@ -213,13 +213,17 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
 
 
 def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
-    """Settings of an agent's constructor with their defaults, and whether it takes others too."""
+    """Settings of an agent's constructor with their defaults, and whether it takes others too.
+
+    An agent that hands settings on to a library lists those it prefers as `defaults`.
+    """
     parameters = inspect.signature(agent_class).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     own = {
         p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
     }
-    return own, any(p.kind is p.VAR_KEYWORD for p in parameters)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return own | dict(getattr(agent_class, "defaults", {})), open_ended
 
 
 def checked(given: Mapping[str, Any], function: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,7 +235,8 @@ def checked(given: Mapping[str, Any], function: Any, defaults: Mapping[str, Any]
     try:
         hints = get_type_hints(function)
     except (NameError, TypeError):
-        hints = {}  # Annotations that only a type checker can read are no reason to refuse an agent.
+        # Annotations that only a type checker can read are no reason to refuse an agent.
+        hints = {}
     values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
     missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
     if missing:

@@ -116,7 +116,7 @@ def dominated(point: tuple[float, float], others: Any) -> bool:
 def dropout_curves(
     results: Mapping[str, Sequence[Result]], masks: str
 ) -> dict[int, list[tuple[float, float]]]:
-    """For each seed block_dropout's (compute cost, error), cheapest first; the dense network ends it."""
+    """For each seed block_dropout's (compute cost, error), up to the dense network's."""
     curves: dict[int, list[tuple[float, float]]] = {}
     for found in results.values():
         for result in found:

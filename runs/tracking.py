@@ -7,7 +7,7 @@
 | `agent/*` | the agent's own scalars, and the network's loss in co-training |
 | `test/*` | the test split, masks sampled, once at the end |
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
-| `block_use/layer_<l>` | image: mean keep probability by class and block (Bengio et al. 2015, Fig. 1) |
+| `block_use/layer_<l>` | image: mean keep probability by class and block (the paper's Fig. 1) |
 | `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
 """
 
@@ -82,7 +82,7 @@ class Tracker:
             self.writer.add_scalar(f"test/{name}", getattr(test, name), images_seen)
         # SummaryWriter.add_hparams would open a second run in a folder of its own.
         for summary in hparams(hyperparameters(self.config), dict.fromkeys(METRICS, 0.0)):
-            self.writer.file_writer.add_summary(summary)
+            self.writer._get_file_writer().add_summary(summary)
 
     def __enter__(self) -> "Tracker":
         """Nothing to prepare."""

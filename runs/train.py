@@ -32,7 +32,9 @@ from runs.settings import (
 )
 from runs.tracking import Tracker, compact
 
-WRONG_INPUT = (ValueError, OSError)
+
+class CannotStartError(ValueError):
+    """Settings that cannot be carried out; nothing was written."""
 
 
 def train(agent: str, **settings: Any) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
         What `result.json` holds.
 
     Raises:
-        ValueError, OSError: if a setting is wrong or the log folder unwritable; nothing is written.
+        ValueError: if a setting is wrong or the log folder unwritable; nothing is written then.
     """
     return run(make_plan(agent, settings))
 
@@ -60,10 +62,13 @@ def run(plan: Plan, *, wait: bool = True, reuse: bool = False) -> dict[str, Any]
         reuse: return the result that is there, if there is one.
 
     Raises:
-        ValueError, OSError: before anything is written, if the plan cannot be carried out.
+        CannotStartError: before anything is written, if the plan cannot be carried out.
     """
     target = plan.folder()
-    run_folder.check_writable(target)
+    try:
+        run_folder.check_writable(target)
+    except OSError as error:
+        raise CannotStartError(str(error)) from error
     with run_folder.claim(target, wait), torch_settings(plan.program):
         found = run_folder.read_result(target) if reuse else None
         return found or execute(plan, target)
@@ -82,14 +87,29 @@ def torch_settings(program: Program) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+    """Environment, agent and its verdict before training: who cannot act fails here.
+
+    Raises:
+        CannotStartError: if data or a library is missing, or a setting impossible.
+    """
+    seed = plan.program.seed
+    try:
+        env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
+    except (ValueError, TypeError, OSError) as error:
+        raise CannotStartError(str(error)) from error
+    env.reset(seed=seed)
+    try:
+        agent = plan.agent_class(env, seed=seed, **plan.agent_settings)
+        return env, agent, evaluate(env, agent, split="validation", seed=seed)
+    except (ValueError, ImportError) as error:
+        raise CannotStartError(str(error)) from error
+
+
 def execute(plan: Plan, target: Path) -> dict[str, Any]:
     """Builds, learns, judges and writes."""
     started = time.perf_counter()
-    env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
-    env.reset(seed=plan.program.seed)
-    agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
-    # A policy that cannot act fails here, before anything is written.
-    first = evaluate(env, agent, split="validation", seed=plan.program.seed)
+    env, agent, first = build(plan)
     run_folder.start(target, plan.config())
     with Tracker(target, plan.config()) as tracker, progress_bar(plan) as bar:
         listener = Listener(plan, env, agent, tracker, bar, first)
@@ -144,7 +164,7 @@ class Listener:
         self.seconds += time.perf_counter() - started
 
     def finish(self, images_seen: int) -> Evaluation:
-        """Validates the agent as it is now, and gives agents without updates one `episode/*` point."""
+        """Validates the agent as it is now; who made no update gets one `episode/*` point."""
         if images_seen == 0:
             simulator = self.agent.simulator
             rollout = collect_rollout(simulator, self.agent, self.agent.generator)
@@ -237,14 +257,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parser = make_parser(next((a for a in given if not a.startswith("-")), None))
         options = parser.parse_intermixed_args(given)
-        shown = {"progress": not options.json} | parse_pairs(options.settings)
-        plan = make_plan(options.agent, shown)
+        plan = make_plan(
+            options.agent, {"progress": not options.json} | parse_pairs(options.settings)
+        )
+    except ValueError as error:
+        return refuse(error)
+    try:
         result = run(plan, wait=False)
-    except WRONG_INPUT as error:
-        print(f"runs.train: {error}", file=sys.stderr)
-        return 2
+    except (CannotStartError, BlockingIOError) as error:
+        return refuse(error)
     print(json.dumps(result, indent=2) if options.json else summary(result))
     return 0
+
+
+def refuse(error: Exception) -> int:
+    """Says what was wrong with the input: exit status 2."""
+    print(f"runs.train: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -41,10 +41,13 @@ def load_split(dataset: str | Callable[[str], Split], split: str) -> Split:
     """Loads one split of a data set, by name, by `module:name` or from a function of yours.
 
     Raises:
+        TypeError: if `dataset` is neither a name nor a function.
         ValueError: if a name is unknown, or a file is damaged or has the wrong shape.
         FileNotFoundError: if the data set is not there; the message says how to get it.
     """
     check_names([split], SPLITS, "split")
+    if not isinstance(dataset, str) and not callable(dataset):
+        raise TypeError(f"expected dataset to be a name or a function, got {dataset!r}")
     return _load(dataset, split, data_root())
 
 

@@ -33,10 +33,11 @@ class Split:
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Draws images as float32 [batch, channels, height, width] and labels int64 [batch]."""
-        images = self.images[indices]
+        # index_select copies whole rows, many times faster than an index in brackets.
+        images = self.images.index_select(0, indices)
         if images.dtype == torch.uint8:
-            images = images.float() / 255
-        return images, self.labels[indices]
+            images = images.float().div_(255)
+        return images, self.labels.index_select(0, indices)
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""

@@ -72,7 +72,7 @@ class SparseOutput(torch.autograd.Function):
     """Output blocks chosen by `out_mask`; input blocks by `in_mask` or all."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -81,6 +81,7 @@ class SparseOutput(torch.autograd.Function):
         out_mask: Tensor,
         activation: str | None,
     ) -> Tensor:
+        """Multiplies, for each output block, the rows that keep it with its weights."""
         x = zero_where_skipped(x, in_mask)
         groups = groups_of_output(in_mask, out_mask, x.shape[1])
         num_blocks = out_mask.shape[1]
@@ -99,7 +100,8 @@ class SparseOutput(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Walks the same groups of rows; blocks without a group get no gradient."""
         x, weight, in_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         weights = weight.reshape(ctx.num_blocks, -1, weight.shape[1])
@@ -133,9 +135,10 @@ class SparseInput(torch.autograd.Function):
     """Input blocks chosen by `in_mask`, every output computed: a dense layer after gated ones."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, in_mask: Tensor
     ) -> Tensor:
+        """Adds up, over input blocks, the products of the rows that keep them."""
         size = x.shape[1] // in_mask.shape[1]
         groups = [(slice(i * size, (i + 1) * size), rows) for i, rows in rows_of_blocks(in_mask)]
         y = x.new_zeros(x.shape[0], weight.shape[0])
@@ -147,7 +150,8 @@ class SparseInput(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Walks the same groups of rows; weights of blocks without a group get no gradient."""
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         grad_x = torch.zeros_like(x) if need_x else None

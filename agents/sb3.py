@@ -1,0 +1,338 @@
+"""Stable-Baselines3's A2C, PPO and TRPO as agents: same images, network and curves as all others."""
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from torch import Tensor, nn
+
+from agents.base import Agent, OnRollout, ignore
+from agents.masks import IndependentBlocks
+from ccenv.registry import check_names
+from ccenv.rewards import correct, log_likelihood
+from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.seeding import stream_seed
+from ccenv.simulator import Step
+
+OWN_SETTINGS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model")
+"""What the agent decides itself; every other argument of the algorithm is a setting."""
+
+NET_ARCH = {"pi": [16], "vf": [64]}
+"""Hidden units of actor and critic; only the actor's are billed."""
+
+
+class SB3Agent(Agent):
+    """Lets an algorithm of Stable-Baselines3 learn on the agent's simulator.
+
+    Settings are the algorithm's own; those that the number of layers and rows decides are filled
+    in: `n_steps` (one episode), `gamma` (1), `gae_lambda` (1), `stats_window_size` (one batch).
+
+    The policy is SB3's `MlpPolicy`: one network for all layers, which reads the whole observation
+    with the layer's index, and an independent coin for each block of the widest layer. Where layers
+    have different numbers of blocks, **the coins beyond a layer's own count in SB3's
+    log-probability and entropy**: they add noise to its gradient, but never cost anything and never
+    reach the network. This package's own agents leave them out. The policy's MACs are those of all
+    its actor's weights, padded coins included, for every layer.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+    defaults: ClassVar[dict[str, Any]] = {}
+    """settings that differ from the algorithm's own defaults, made for longer episodes."""
+
+    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+        """Builds the algorithm.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            **settings: keyword arguments of the algorithm's class.
+
+        Raises:
+            ValueError: if a setting is unknown, would cut episodes, or discounts.
+            ImportError: if the algorithm's library is missing.
+        """
+        super().__init__(env, seed=seed)
+        algorithm = self.algorithm()
+        rows, num_layers = self.simulator.num_images, self.simulator.num_layers
+        arguments = complete_settings(algorithm, self.defaults | settings, num_layers, rows)
+        self.vec_env = BlockSelectionVecEnv(simulator=self.simulator)
+        self._global_streams = seeded_states(stream_seed(seed, "stable-baselines3"))
+        with self._own_streams():
+            self.model = algorithm("MlpPolicy", self.vec_env, device="cpu", **arguments)
+        self.model.set_logger(Logger(None, []))
+        self.policy = self.model.policy
+        self.policy_macs = [actor_macs(self.policy)] * num_layers
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """The class of Stable-Baselines3 that learns."""
+        raise TypeError(f"{cls.__name__} must define algorithm()")
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
+        """Masks of a layer's images, without the coins beyond its own blocks."""
+        coins = self.policy.get_distribution(observation.to(self.policy.device)).distribution
+        probability = coins.probs[:, : self.num_blocks[layer]]
+        return IndependentBlocks(probability.to(observation.device))
+
+    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
+        """Keep probabilities [batch, num_blocks[layer]]."""
+        return self.distribution(observation, layer).probability
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws masks, or thresholds at one half without a generator."""
+        blocks = self.distribution(observation, layer)
+        return blocks.mode() if generator is None else blocks.sample(generator)
+
+    def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
+        """Runs SB3's `learn`; see `Agent.learn`. A whole rollout is always finished."""
+        steps = self.model.n_steps * self.simulator.num_images
+        listener = RolloutListener(self, on_rollout)
+        num_rollouts = -(-num_images // listener.images_of_rollout)
+        with self._own_streams():
+            self.model.learn(num_rollouts * steps, callback=listener, log_interval=None)
+        return listener.images_seen
+
+    @contextmanager
+    def _own_streams(self) -> Iterator[None]:
+        # SB3 draws from the global generators of torch and numpy: lend it this agent's own, so that
+        # the seed decides alone, and give the caller's back.
+        before = global_states()
+        set_global_states(self._global_streams)
+        try:
+            yield
+        finally:
+            self._global_streams = global_states()
+            set_global_states(before)
+
+
+class A2CAgent(SB3Agent):
+    """Advantage actor-critic (Mnih et al. 2016, arXiv 1602.01783): one update a rollout."""
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "learning_rate": 0.01,
+        "use_rms_prop": False,
+        "normalize_advantage": True,
+        "policy_kwargs": {"net_arch": NET_ARCH},
+    }
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`stable_baselines3.A2C`."""
+        return A2C
+
+
+class MinibatchAgent(SB3Agent):
+    """An algorithm that splits a rollout in minibatches."""
+
+    def __init__(
+        self, env: Any, *, seed: int = 0, num_minibatches: int | None = None, **settings: Any
+    ) -> None:
+        """Builds the algorithm.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            num_minibatches: equal parts of a rollout; 4 where that is possible. SB3's
+                `batch_size`, the steps of a part, may be given instead.
+            **settings: see `SB3Agent`.
+        """
+        if num_minibatches is not None:
+            settings["num_minibatches"] = num_minibatches
+        super().__init__(env, seed=seed, **settings)
+
+
+class PPOAgent(MinibatchAgent):
+    """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "learning_rate": 0.01,
+        "n_epochs": 2,
+        "policy_kwargs": {"net_arch": NET_ARCH},
+    }
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`stable_baselines3.PPO`."""
+        return PPO
+
+
+class TRPOAgent(MinibatchAgent):
+    """Trust region policy optimisation (Schulman et al. 2015, arXiv 1502.05477), of sb3-contrib."""
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_critic_updates": 4,
+        "policy_kwargs": {"net_arch": NET_ARCH},
+    }
+
+    @classmethod
+    def algorithm(cls) -> Any:
+        """`sb3_contrib.TRPO`.
+
+        Raises:
+            ImportError: if sb3-contrib is not installed.
+        """
+        try:
+            from sb3_contrib import TRPO
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                'expected sb3-contrib for TRPO, found none; run: pip install -e ".[contrib]"'
+            ) from error
+        return TRPO
+
+
+class RolloutListener(BaseCallback):
+    """Reports each rollout after SB3 has learned from it, and then lets the network learn."""
+
+    def __init__(self, agent: SB3Agent, on_rollout: OnRollout) -> None:
+        """Listens for an agent."""
+        super().__init__()
+        self.agent, self.on_rollout = agent, on_rollout
+        simulator = agent.simulator
+        episodes = agent.model.n_steps // simulator.num_layers
+        self.images_of_rollout = episodes * simulator.num_images // simulator.group_size
+        self.images_seen = 0
+        self.episodes: list[dict[str, float]] = []
+
+    # SB3 ends a rollout before it learns from it: the next start, or the end of all, comes after.
+    def _on_rollout_start(self) -> None:
+        self.report()
+
+    def _on_training_end(self) -> None:
+        self.report()
+
+    def _on_step(self) -> bool:
+        steps = self.agent.vec_env.steps
+        if steps[-1].outcome.is_last:
+            self.episodes.append(episode_means(steps))
+        return True
+
+    def report(self) -> None:
+        """Tells the listener of the agent about the rollout that SB3 has just learned from."""
+        if not self.episodes:
+            return
+        self.images_seen += self.images_of_rollout
+        curves = {
+            f"episode/{name}": float(np.mean([means[name] for means in self.episodes]))
+            for name in self.episodes[0]
+        }
+        own = clean_scalars(self.logger.name_to_value) | self.agent.vec_env.update_network()
+        self.logger.dump()
+        self.episodes = []
+        self.on_rollout(self.images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
+
+
+def complete_settings(
+    algorithm: Any, settings: Mapping[str, Any], num_layers: int, rows: int
+) -> dict[str, Any]:
+    """Fills in what the number of layers and rows decides, and refuses what would cut episodes.
+
+    Args:
+        algorithm: a class of Stable-Baselines3.
+        settings: its keyword arguments; `num_minibatches` may stand for `batch_size`.
+        num_layers: steps of an episode.
+        rows: episodes that run side by side.
+
+    Raises:
+        ValueError: if a setting is unknown, would cut episodes, or discounts.
+    """
+    known = [n for n in inspect.signature(algorithm).parameters if n not in OWN_SETTINGS]
+    splits = "batch_size" in known
+    known += ["num_minibatches"] if splits else []
+    check_names(settings, known, f"setting of {algorithm.__name__}")
+    own = {"n_steps": num_layers, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
+    completed = own | dict(settings)
+    if completed["gamma"] != 1:
+        raise ValueError(
+            f"expected gamma=1, got {completed['gamma']}: episodes are {num_layers} steps long and "
+            "a late answer counts as much as an early cost; leave gamma out"
+        )
+    if not isinstance(completed["n_steps"], int) or completed["n_steps"] % num_layers:
+        raise ValueError(
+            f"expected n_steps to be a multiple of the {num_layers} gated layers, so that no "
+            f"episode is cut, got {completed['n_steps']}; leave it out for one episode a rollout"
+        )
+    if completed["stats_window_size"] < rows:
+        raise ValueError(
+            f"expected stats_window_size of at least the {rows} rows that end together, "
+            f"got {completed['stats_window_size']}; leave it out"
+        )
+    return divide(completed, completed["n_steps"] * rows) if splits else completed
+
+
+def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
+    """Gives SB3 a `batch_size` that fills a rollout of `num_steps` steps without a rest.
+
+    Raises:
+        ValueError: if the one given does not, or `num_minibatches` stands beside it.
+    """
+    if "batch_size" in settings and "num_minibatches" in settings:
+        raise ValueError("expected batch_size or num_minibatches, got both; leave one out")
+    parts = settings.pop("num_minibatches", math.gcd(4, num_steps))
+    divisor = settings.get("batch_size", parts)
+    if not isinstance(divisor, int) or divisor < 1 or num_steps % divisor:
+        name = "batch_size" if "batch_size" in settings else "num_minibatches"
+        raise ValueError(
+            f"expected {name} to divide the {num_steps} steps of a rollout, got {divisor}; "
+            "leave it out for four equal parts"
+        )
+    return {"batch_size": num_steps // parts} | settings
+
+
+def episode_means(steps: Sequence[Step]) -> dict[str, float]:
+    """Means over a batch whose episodes have ended, named like `Rollout.summary`."""
+    last = steps[-1].outcome
+    means = {
+        "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean().item(),
+        "error": 1 - correct(last).mean().item(),
+        "nll": -log_likelihood(last).mean().item(),
+        "compute_cost": last.compute_cost.mean().item(),
+    }
+    kept = {f"density_{i}": s.outcome.mask.float().mean().item() for i, s in enumerate(steps)}
+    return means | kept
+
+
+def clean_scalars(logged: Mapping[str, Any]) -> dict[str, float]:
+    """SB3's values of an update under short names: `train/policy_gradient_loss` loses `train/`.
+
+    >>> clean_scalars({"train/loss": 1, "time/fps": 3, "train/name": "x"})
+    {'loss': 1.0}
+    """
+    return {
+        name.removeprefix("train/"): float(value)
+        for name, value in logged.items()
+        if name.startswith("train/") and isinstance(value, int | float | np.number)
+    }
+
+
+def actor_macs(policy: Any) -> int:
+    """MACs of one look of an `MlpPolicy`'s actor, counted from its linear layers."""
+    parts = (policy.features_extractor, policy.mlp_extractor.policy_net, policy.action_net)
+    linears = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
+    return sum(linear.weight.numel() for linear in linears)
+
+
+def global_states() -> tuple[Tensor, Any]:
+    """State of the global generators of torch (CPU) and numpy."""
+    return torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 -- SB3 draws from it
+
+
+def set_global_states(states: tuple[Tensor, Any]) -> None:
+    """Puts the global generators in a state."""
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002 -- SB3 draws from it
+
+
+def seeded_states(seed: int) -> tuple[Tensor, Any]:
+    """States of generators that were just seeded."""
+    numpy_stream = np.random.RandomState(seed % 2**32)
+    torch_stream = torch.Generator().manual_seed(seed % 2**63)
+    return torch_stream.get_state(), numpy_stream.get_state()

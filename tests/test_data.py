@@ -1,0 +1,339 @@
+"""Data sets: sizes and splits, and damaged or missing files refused by name."""
+
+import gzip
+import hashlib
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ccenv.data import DATASETS, SPLITS, Split, check_split, data_root, load_split, user_cache
+from ccenv.data.__main__ import main
+from ccenv.data.real import STORED_AS
+
+BUNDLED = {"digits": (1097, 200, 500), "synthetic": (2000, 500, 500), "probe": (1024, 256, 256)}
+
+
+def arrays(count=40, shape=(6, 6), num_classes=4, seed=0):
+    """Arrays of a small data set of one's own."""
+    rng = np.random.default_rng(seed)
+    return {
+        "x_train": rng.integers(0, 256, (count, *shape), dtype=np.uint8),
+        "y_train": np.arange(count) % num_classes,
+        "x_test": rng.integers(0, 256, (12, *shape), dtype=np.uint8),
+        "y_test": np.arange(12) % num_classes,
+    }
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty folder of data sets."""
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    return tmp_path
+
+
+def rows_of(split):
+    return [row.tobytes() for row in split.images.flatten(1).numpy()]
+
+
+@pytest.mark.parametrize(("name", "sizes"), BUNDLED.items())
+def test_bundled_data_sets_have_the_documented_sizes_and_every_class(name, sizes):
+    splits = [load_split(name, split) for split in SPLITS]
+    assert tuple(len(split) for split in splits) == sizes
+    images, labels = splits[0].batch(torch.arange(sizes[0]))
+    assert images.dtype == torch.float32
+    assert 0 <= images.min() < images.max() <= 1
+    assert sorted(set(labels.tolist())) == list(range(2 if name == "probe" else 10))
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_no_image_is_in_two_splits(name):
+    rows = [set(rows_of(load_split(name, split))) for split in SPLITS]
+    assert sum(map(len, rows)) == len(set.union(*rows))
+
+
+def test_the_splits_of_digits_together_are_scikit_learns_digits():
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    ours = sorted(row for split in SPLITS for row in rows_of(load_split("digits", split)))
+    theirs = (bunch.data / 16).astype(np.float32)
+    assert ours == sorted(row.tobytes() for row in theirs)
+
+
+def test_environments_share_one_copy_of_the_images():
+    assert load_split("digits", "train").images is load_split("digits", "train").images
+
+
+def test_an_npz_file_of_ones_own_is_a_data_set_by_its_name(root):
+    own = arrays(count=40)
+    np.savez(root / "mine.npz", **own)
+    train, validation, test = (load_split("mine", split) for split in SPLITS)
+    assert (len(train), len(validation), len(test)) == (36, 4, 12)
+    assert train.image_shape == (1, 6, 6)
+    assert train.num_classes == 4
+    assert np.array_equal(torch.cat([train.images, validation.images])[:, 0], own["x_train"])
+    images, labels = test.batch(torch.arange(12))
+    np.testing.assert_allclose(images[:, 0], own["x_test"] / 255, rtol=1e-6)
+    assert np.array_equal(labels, own["y_test"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((5, 7), (1, 5, 7)), ((5, 7, 3), (3, 5, 7)), ((9,), (1, 1, 9))],
+)
+def test_grey_images_coloured_images_and_features_are_read(root, shape, expected):
+    own = arrays(shape=shape)
+    np.savez(root / "mine.npz", **own)
+    split = load_split("mine", "test")
+    assert split.image_shape == expected
+    if len(shape) == 3:
+        assert np.array_equal(split.images[2, 1], own["x_test"][2, :, :, 1])
+
+
+def test_float_pixels_are_used_as_they_are(root):
+    own = arrays()
+    own |= {"x_train": own["x_train"] - 3.5, "x_test": own["x_test"] - 3.5}
+    np.savez(root / "mine.npz", **own)
+    images, _ = load_split("mine", "test").batch(torch.arange(12))
+    np.testing.assert_allclose(images[:, 0], own["x_test"], rtol=1e-6)
+
+
+def test_a_data_set_is_given_by_module_and_name_or_as_a_function(root, monkeypatch):
+    (root / "my_images.py").write_text(
+        "import torch\nfrom ccenv.data import Split\n"
+        "def squares(split):\n"
+        "    return Split(torch.rand(8, 1, 3, 3), torch.arange(8) % 2, 2)\n"
+    )
+    monkeypatch.syspath_prepend(str(root))
+    assert load_split("my_images:squares", "test").image_shape == (1, 3, 3)
+    from my_images import squares
+
+    assert load_split(squares, "test").image_shape == (1, 3, 3)
+
+
+BAD_ARRAYS = {
+    "missing x_test": ({"x_test": None}, "got none named x_test"),
+    "missing two": ({"x_train": None, "y_train": None}, "got none named x_train, y_train"),
+    "labels of another length": ({"y_train": np.zeros(39, int)}, "as many images and labels"),
+    "labels as floats": ({"y_train": np.zeros(40)}, "labels as whole numbers"),
+    "labels in columns": ({"y_train": np.zeros((40, 1), int)}, "labels as whole numbers"),
+    "no label": ({"y_train": np.zeros(0, int)}, "labels as whole numbers"),
+    "labels from 1": (
+        {"y_train": np.arange(40) % 4 + 1, "y_test": np.arange(12) % 4 + 1},
+        r"labels that start at 0, got 1\.\.4; renumber",
+    ),
+    "negative labels": ({"y_train": np.arange(40) - 1}, r"labels that start at 0, got -1\.\.38"),
+    "pixels as integers": ({"x_train": np.zeros((40, 6, 6), int)}, "pixels as uint8 in 0..255"),
+    "pixels as objects": ({"x_train": np.array([None] * 40)}, "cannot be read"),
+    "one dimension": ({"x_train": np.zeros(40, np.uint8)}, "x of 2 to 4 dimensions"),
+    "five dimensions": ({"x_train": np.zeros((40, 1, 1, 1, 1), np.uint8)}, "2 to 4 dimensions"),
+    "channels first": ({"x_train": np.zeros((40, 3, 6, 6), np.uint8)}, "has its channels first"),
+    "no pixels": ({"x_train": np.zeros((40, 0, 6), np.uint8)}, "n > 0"),
+    "NaN": ({"x_train": np.full((40, 6, 6), np.nan)}, "expected finite pixels, got NaN"),
+    "too large": ({"x_train": np.full((40, 6, 6), 1e300)}, "expected finite pixels"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_a_wrong_npz_file_is_refused_by_name(root, case):
+    changes, message = BAD_ARRAYS[case]
+    own = {key: value for key, value in (arrays() | changes).items() if value is not None}
+    np.savez(root / "mine.npz", **own)
+    with pytest.raises(ValueError, match=f"mine.*{message}"):
+        load_split("mine", "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 and then nothing"])
+def test_a_file_that_is_no_npz_is_refused_by_name(root, content):
+    (root / "mine.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"dataset 'mine': .*mine\.npz cannot be read"):
+        load_split("mine", "train")
+
+
+def test_a_truncated_npz_file_is_refused_by_name(root):
+    np.savez(root / "mine.npz", **arrays())
+    whole = (root / "mine.npz").read_bytes()
+    (root / "mine.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="dataset 'mine'"):
+        load_split("mine", "train")
+
+
+def test_a_checksum_beside_an_npz_file_is_checked(root):
+    np.savez(root / "mine.npz", **arrays())
+    right = hashlib.sha256((root / "mine.npz").read_bytes()).hexdigest()
+    note = root / "mine.npz.sha256"
+    note.write_text(f"{right}  mine.npz\n")
+    assert len(load_split("mine", "test")) == 12
+    for wrong in ("0" * 64, ""):
+        note.write_text(wrong)
+        with pytest.raises(ValueError, match=r"mine\.npz: expected SHA-256 .* is damaged"):
+            load_split("mine", "train")
+
+
+@pytest.mark.parametrize(("name", "count"), [("mnist", 60_000), ("cifar10", 50_000)])
+def test_a_short_npz_of_a_known_data_set_is_refused_by_name(root, name, count):
+    np.savez(root / f"{name}.npz", **arrays())
+    with pytest.raises(ValueError, match=f"dataset '{name}': expected {count} images"):
+        load_split(name, "train")
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+def test_a_missing_data_set_says_the_command_that_gets_it_and_leaves_nothing_behind(root, name):
+    with pytest.raises(FileNotFoundError, match=f"run: python -m ccenv.data {name} --download"):
+        load_split(name, "train")
+    assert not list(root.iterdir())
+
+
+def write_mnist(root, num_images, present=4):
+    """Files of MNIST's names and format, with another content."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    pixels = struct.pack(">iiii", 0x803, 60_000, 28, 28) + bytes(num_images * 784)
+    labels = struct.pack(">ii", 0x801, num_images) + bytes(num_images)
+    kinds = [(k, d) for k in ("train", "t10k") for d in ("images-idx3", "labels-idx1")]
+    for kind, what in kinds[:present]:
+        (raw / f"{kind}-{what}-ubyte").write_bytes(pixels if "images" in what else labels)
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"download"))
+
+
+@pytest.mark.parametrize("num_images", [0, 5])
+@pytest.mark.parametrize("present", [1, 4])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_damaged_short_and_missing_files_of_mnist_are_refused_by_name(
+    root, num_images, present, split
+):
+    write_mnist(root, num_images, present)
+    with pytest.raises(
+        ValueError, match=r"dataset 'mnist': the files .* are damaged or incomplete"
+    ):
+        load_split("mnist", split)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_damaged_files_of_torchvision_are_refused_by_name(root, name):
+    stored = root / STORED_AS[name]
+    if name == "cifar10":
+        stored.mkdir()
+        stored = stored / "data_batch_1"
+    stored.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=f"dataset '{name}': the files .* are damaged"):
+        load_split(name, "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "message"),
+    [
+        ("mnits", "train", "unknown dataset 'mnits': did you mean 'mnist'"),
+        ("mine", "train", r"module:name, or mine\.npz in "),
+        ("digits", "valid", "unknown split 'valid': did you mean 'validation'"),
+        ("nowhere:images", "train", "no module named 'nowhere'"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest_right_one(root, name, split, message):
+    with pytest.raises(ValueError, match=message):
+        load_split(name, split)
+
+
+def test_splits_that_cannot_be_used_are_refused():
+    images, labels = torch.zeros(4, 1, 2, 2), torch.tensor([0, 1, 0, 1])
+    for wrong, message in [
+        (Split(images, labels, 1), r"labels in 0\.\.0, got 0\.\.1"),
+        (Split(images.double(), labels, 2), "images uint8 or float32"),
+        (Split(images[0], labels, 2), "expected images"),
+        (Split(images, labels.int(), 2), "labels int64"),
+        (Split(images / 0, labels, 2), "finite pixels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_split(wrong, "mine")
+    with pytest.raises(TypeError, match=r"expected a ccenv\.data\.Split, got tuple"):
+        load_split(lambda split: (images, labels), "train")
+
+
+def test_the_root_is_ccenv_data_else_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    assert data_root() == tmp_path
+    monkeypatch.delenv("CCENV_DATA")
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "cache"))
+    assert data_root() == tmp_path / "cache" / "data"
+    monkeypatch.delenv("CCENV_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert user_cache() == tmp_path / "xdg" / "ccenv"
+
+
+def test_the_program_describes_a_data_set_and_warns_of_nothing():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "ccenv.data", "digits"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["train", "1,097"],
+        ["validation", "200"],
+        ["test", "500"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnist"], "run: python -m ccenv.data mnist --download"),
+        (["mnits"], "did you mean 'mnist'?"),
+        (["digits", "--download"], "unknown dataset to download 'digits'"),
+    ],
+)
+def test_the_program_says_what_is_wrong_and_exits_with_1(
+    root, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.setattr(sys, "argv", ["ccenv.data", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert message in capsys.readouterr().err
+
+
+def real_split(name, split):
+    try:
+        return load_split(name, split)
+    except FileNotFoundError:
+        pytest.skip(f"{name} is not in {data_root()} (CCENV_DATA)")
+
+
+@pytest.mark.parametrize(
+    ("split", "counts"),
+    [
+        # The classes of the 60,000: 5,923, 6,742, 5,958, 6,131, 5,842, 5,421, 5,918, 6,265, ...
+        ("train", [4932, 5678, 4968, 5101, 4859, 4506, 4951, 5175, 4842, 4988]),
+        ("validation", [991, 1064, 990, 1030, 983, 915, 967, 1090, 1009, 961]),
+        ("test", [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]),
+    ],
+)
+def test_mnist_has_its_images_of_each_class(split, counts):
+    found = real_split("mnist", split)
+    assert found.image_shape == (1, 28, 28)
+    assert found.labels.bincount().tolist() == counts
+
+
+def test_cifar10_has_a_tenth_of_its_images_in_each_class():
+    parts = [real_split("cifar10", split) for split in SPLITS]
+    assert [len(part) for part in parts] == [40_000, 10_000, 10_000]
+    assert parts[0].image_shape == (3, 32, 32)
+    assert parts[2].labels.bincount().tolist() == [1000] * 10
+    assert torch.cat([part.labels for part in parts[:2]]).bincount().tolist() == [5000] * 10
+
+
+def test_svhn_validates_on_a_tenth_of_its_training_images():
+    parts = [real_split("svhn", split) for split in SPLITS]
+    assert {part.image_shape for part in parts} == {(3, 32, 32)}
+    assert all(len(part.labels.bincount()) == 10 for part in parts)
+    share = len(parts[1]) / (len(parts[0]) + len(parts[1]))
+    # With torchvision's `extra` the paper's 24,388 of 604,388 validate.
+    assert share == pytest.approx(0.1, abs=1e-4) or len(parts[1]) == 24_388
+
+
+def test_the_table_of_data_sets_is_complete():
+    assert list(DATASETS) == ["digits", "mnist", "cifar10", "svhn", "synthetic", "probe"]

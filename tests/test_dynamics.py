@@ -1,0 +1,561 @@
+"""Episodes: their dynamics, what is observed, the streams of images, rollouts and verdicts."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv import dynamics
+from ccenv.blocks import full_mask, random_mask
+from ccenv.data import Split, load_split
+from ccenv.latency import measure_latency
+from ccenv.networks import NETWORKS, GatedMLP, build_network
+from ccenv.observations import OBSERVATIONS, make_observer, pool
+from ccenv.rewards import REWARDS
+from ccenv.rollout import collect_rollout, evaluate, walk
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator, make_simulator, setting_defaults
+
+PROBE = {
+    "dataset": "probe",
+    "network": "probe",
+    "num_blocks": (4, 4),
+    "block_size": 2,
+    "activation": "relu",
+}
+COTRAIN = {"num_blocks": (5, 3), "block_size": 4, "weights": "cotrain"}
+
+
+class RandomPolicy:
+    """Keeps each block with probability one half; with probability 0.3 where it is asked."""
+
+    policy_macs = (100, 20)
+
+    def __init__(self, num_blocks, knows=True):
+        self.num_blocks = num_blocks
+        if knows:
+            self.keep_probability = self.probability
+
+    def probability(self, observation, layer):
+        return torch.full((len(observation), self.num_blocks[layer]), 0.3)
+
+    def act(self, observation, layer, generator=None):
+        if generator is None:
+            return full_mask(len(observation), self.num_blocks[layer])
+        return random_mask(len(observation), self.num_blocks[layer], 0.5, generator)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """An untrained network for digits, with uneven layers."""
+    return build_network(
+        GatedMLP, 0, in_features=64, num_blocks=(5, 3), block_size=(4, 6), head_units=(7,)
+    )
+
+
+@pytest.fixture
+def simulator(network):
+    made = Simulator(12, network=network)
+    made.seed(0)
+    return made
+
+
+def masks_for(simulator, seed=0, rows=None):
+    generator = stream(seed, "test masks")
+    rows = rows or simulator.num_images
+    return [random_mask(rows, n, 0.5, generator) for n in simulator.num_blocks]
+
+
+def episode(simulator, masks, indices=None):
+    """Observations (one more than steps) and steps."""
+    observations, steps = [simulator.begin(indices)], []
+    for mask in masks:
+        steps.append(simulator.step(mask))
+        observations.append(steps[-1].observation)
+    return observations, steps
+
+
+@given(seed=st.integers(0, 1000), order=st.permutations(range(9)))
+@settings(max_examples=20, deadline=None)
+def test_an_images_episode_does_not_depend_on_its_neighbours(network, seed, order):
+    images, labels = load_split("digits", "train").batch(torch.arange(9))
+    generator = stream(seed, "test masks")
+    masks = [random_mask(9, n, 0.5, generator) for n in network.num_blocks]
+
+    def outcomes(rows):
+        state, found = dynamics.initial(images[rows], labels[rows]), []
+        for mask in masks:
+            state, outcome = dynamics.transition(network, state, mask[rows])
+            found.append((outcome, state.hidden))
+        return found
+
+    together, shuffled = outcomes(torch.arange(9)), outcomes(torch.tensor(order))
+    alone = [outcomes(torch.tensor([row])) for row in range(9)]
+    for layer, (outcome, hidden) in enumerate(together):
+        for row in range(9):
+            for other, place in ((shuffled[layer], order.index(row)), (alone[row][layer], 0)):
+                torch.testing.assert_close(other[1][place], hidden[row], rtol=1e-5, atol=1e-6)
+                assert other[0].macs[place] == outcome.macs[row]
+                assert other[0].compute_cost[place] == outcome.compute_cost[row]
+                if outcome.is_last:
+                    logits = other[0].logits[place]
+                    torch.testing.assert_close(logits, outcome.logits[row], rtol=1e-5, atol=1e-5)
+
+
+def test_a_transition_leaves_the_state_before_as_it_was(network):
+    images, labels = load_split("digits", "train").batch(torch.arange(3))
+    before = dynamics.initial(images, labels)
+    copies = before.hidden.clone(), before.macs.clone()
+    dynamics.transition(network, before, full_mask(3, 5))
+    assert torch.equal(before.hidden, copies[0])
+    assert torch.equal(before.macs, copies[1])
+    assert before.layer == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (torch.ones(3, 4).bool(), ValueError, r"shape \[3, 5\] for gated layer 0, got \[3, 4\]"),
+        (torch.ones(2, 5).bool(), ValueError, r"shape \[3, num_blocks\], got \[2, 5\]"),
+        (torch.ones(5).bool(), ValueError, r"got \[5\]"),
+        (torch.ones(3, 5), TypeError, r"bool tensor .* got dtype torch.float32"),
+        (np.ones((3, 5), bool), TypeError, "got ndarray"),
+    ],
+)
+def test_a_mask_that_does_not_fit_the_layer_is_refused(network, mask, error, message):
+    state = dynamics.initial(torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(error, match=message):
+        dynamics.transition(network, state, mask)
+
+
+def test_an_episode_that_is_over_takes_no_further_mask(network, simulator):
+    state = dynamics.initial(torch.zeros(3, 1, 8, 8), torch.zeros(3, dtype=torch.int64))
+    for n in network.num_blocks:
+        state, _ = dynamics.transition(network, state, full_mask(3, n))
+    with pytest.raises(ValueError, match="the episode is over after 2 gated layers"):
+        dynamics.transition(network, state, full_mask(3, 3))
+    with pytest.raises(RuntimeError, match="expected an episode under way, got none; call begin"):
+        simulator.step(full_mask(12, 5))
+    episode(simulator, masks_for(simulator))
+    with pytest.raises(RuntimeError, match="expected an episode under way"):
+        simulator.step(full_mask(12, 5))
+
+
+def test_the_layer_input_is_observed_padded_with_the_index_of_the_layer(network, simulator):
+    masks = masks_for(simulator)
+    observations, _ = episode(simulator, masks)
+    images, _ = simulator.data.batch(simulator.indices)
+    hidden = images.flatten(1)
+    for layer in range(3):
+        observation, width = observations[layer], hidden.shape[1]
+        assert observation.dtype == torch.float32
+        assert simulator.observe.lengths[layer] == width
+        torch.testing.assert_close(observation[:, :width], hidden)
+        assert not observation[:, width:64].any()
+        one_hot = [float(layer == index) for index in range(2)]
+        assert observation[:, 64:].tolist() == [one_hot] * 12
+        if layer < 2:
+            before = None if layer == 0 else masks[layer - 1]
+            hidden = network.gated_layer(layer, hidden, before, masks[layer])
+
+
+def test_the_summary_shows_pooled_pixels_and_the_root_mean_square_of_each_block():
+    images = torch.rand(4, 3, 10, 17, generator=stream(0, "test"))
+    network = build_network(GatedMLP, 0, in_features=510, num_blocks=(5, 3), block_size=(4, 6))
+    network.requires_grad_(False)
+    observe = make_observer("summary", network, (3, 10, 17))
+    pooled = torch.nn.functional.avg_pool2d(images, (2, 3), ceil_mode=True)
+    assert pooled.shape[2:] == (5, 6)
+    state = dynamics.initial(images, torch.zeros(4, dtype=torch.int64))
+    looks = [pooled.flatten(1)]
+    for layer, blocks in enumerate((5, 3)):
+        length = observe.lengths[layer]
+        torch.testing.assert_close(observe(state)[:, :length], torch.cat(looks, dim=1))
+        assert not observe(state)[:, length : max(observe.lengths)].any()
+        mask = random_mask(4, blocks, 0.5, stream(layer, "test"))
+        state, _ = dynamics.transition(network, state, mask)
+        norms = [block.square().mean(dim=1).sqrt() for block in state.hidden.chunk(blocks, dim=1)]
+        looks = [pooled.flatten(1), torch.stack(norms, dim=1)]
+    assert observe.obs_size == max(observe.lengths) + 2 == 90 + 5 + 2
+    assert not observe(state)[:, -2:].any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (32, 32), (9, 30), (1, 784)])
+def test_pooling_leaves_at_most_8_by_8_and_averages_the_pixels_that_are_there(height, width):
+    images = torch.rand(2, 1, height, width, generator=stream(0, "test"))
+    pooled = pool(images)
+    assert max(pooled.shape[2:]) <= 8
+    tall, wide = -(-height // 8), -(-width // 8)
+    for row in range(pooled.shape[2]):
+        for column in range(pooled.shape[3]):
+            patch = images[:, 0, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]
+            torch.testing.assert_close(pooled[:, 0, row, column], patch.mean(dim=(1, 2)))
+
+
+@pytest.mark.parametrize("kind", ["layer_input", "summary"])
+def test_an_observation_is_a_tensor_of_its_own(simulator, network, kind):
+    observe = make_observer(kind, network, (1, 8, 8))
+    simulator.begin()
+    first = observe(simulator.state)
+    kept = first.clone()
+    observe(simulator.state).fill_(7.0)
+    simulator.step(full_mask(12, 5))
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("settings_", [COTRAIN, PROBE])
+def test_the_same_seed_gives_the_same_episodes_bit_for_bit(settings_):
+    def run(seed):
+        simulator = Simulator(12, **settings_)
+        simulator.seed(seed)
+        found = []
+        for index in range(4):
+            observations, steps = episode(simulator, masks_for(simulator, index))
+            simulator.update_network()
+            found += [*observations, *(step.reward for step in steps), steps[-1].outcome.logits]
+        return found
+
+    first, second, other = run(3), run(3), run(4)
+    assert all(map(torch.equal, first, second))
+    assert not torch.equal(first[0], other[0])
+
+
+def test_seeding_again_starts_anew(simulator):
+    first = [simulator.begin() for _ in range(3)]
+    simulator.seed(0)
+    assert all(torch.equal(observation, simulator.begin()) for observation in first)
+
+
+@pytest.mark.parametrize("rows", [7, 256, 1000])
+def test_each_pass_over_the_split_visits_every_image_once(rows):
+    simulator = Simulator(rows, **PROBE)
+    simulator.seed(0)
+    drawn = []
+    while len(drawn) < 3 * 1024:
+        simulator.begin()
+        drawn += simulator.indices.tolist()
+    passes = [drawn[i * 1024 : (i + 1) * 1024] for i in range(3)]
+    assert all(sorted(one) == list(range(1024)) for one in passes)
+    assert passes[0] != passes[1]
+
+
+def test_a_batch_larger_than_the_split_is_several_passes():
+    simulator = Simulator(2100, **PROBE, split="test")
+    simulator.seed(0)
+    simulator.begin()
+    assert set(simulator.indices.bincount().tolist()) == {8, 9}
+
+
+def test_neighbouring_rows_of_a_group_hold_the_same_image():
+    simulator = Simulator(12, **PROBE, group_size=4)
+    simulator.seed(0)
+    observation = simulator.begin()
+    groups = observation.view(3, 4, -1)
+    assert torch.equal(groups, groups[:, :1].expand_as(groups))
+    assert len(set(simulator.indices.tolist())) == 3
+    rollout = collect_rollout(simulator, RandomPolicy((4, 4)), stream(0, "draws"))
+    assert rollout.num_images == 3
+
+
+def test_bits_beyond_a_layers_own_blocks_change_nothing(network, simulator):
+    masks = masks_for(simulator)
+    simulator.seed(0)
+    _, plain = episode(simulator, masks)
+    simulator.seed(0)
+    _, padded = episode(
+        simulator, [torch.cat([mask, torch.ones(12, 4, dtype=torch.bool)], 1) for mask in masks]
+    )
+    for a, b in zip(plain, padded, strict=True):
+        assert torch.equal(a.reward, b.reward)
+        assert torch.equal(a.outcome.mask, b.outcome.mask)
+
+
+def test_chosen_images_are_the_ones_walked_through(simulator):
+    simulator.begin(torch.arange(12) + 5)
+    assert torch.equal(simulator.state.labels, load_split("digits", "train").labels[5:17])
+
+
+@pytest.mark.parametrize(
+    ("indices", "message"),
+    [
+        (torch.tensor([1097]), r"indices in 0\.\.1096, got 1097\.\.1097"),
+        (torch.tensor([-1, 3]), r"got -1\.\.3"),
+        (torch.tensor([], dtype=torch.int64), r"indices int64 \[n\], n > 0"),
+        (torch.tensor([0.0]), r"got torch.float32"),
+    ],
+)
+def test_images_outside_the_split_are_refused(simulator, indices, message):
+    with pytest.raises(ValueError, match=message):
+        simulator.begin(indices)
+
+
+def test_a_simulator_that_was_never_seeded_says_so(network):
+    simulator = Simulator(2, network=network, weights="cotrain")
+    with pytest.raises(RuntimeError, match=r"expected seed\(...\) before the first begin"):
+        simulator.begin()
+    assert simulator.update_network() == {}
+
+
+@pytest.mark.parametrize("settings_", [COTRAIN, PROBE])
+def test_a_simulator_survives_pickling_in_the_middle_of_an_episode(settings_):
+    simulator = Simulator(6, **settings_)
+    simulator.seed(0)
+    masks = masks_for(simulator)
+    simulator.begin()
+    simulator.step(masks[0])
+    twin = pickle.loads(pickle.dumps(simulator))
+    left, right = (each.step(masks[1]) for each in (simulator, twin))
+    assert torch.equal(left.reward, right.reward)
+    assert torch.equal(simulator.begin(), twin.begin())
+    assert simulator.update_network() == twin.update_network()
+
+
+def test_another_split_shares_the_network_and_its_later_updates():
+    simulator = Simulator(32, **COTRAIN)
+    simulator.seed(0)
+    test = simulator.on_split("test", 50)
+    assert test.network is simulator.network
+    assert len(test.data) == 500
+    before = episode(test, masks_for(test), torch.arange(50))[1][-1].outcome.logits
+    assert test.update_network() == {}
+    episode(simulator, masks_for(simulator))
+    assert simulator.update_network()
+    after = episode(test, masks_for(test), torch.arange(50))[1][-1].outcome.logits
+    assert not torch.equal(before, after)
+
+
+def test_evaluation_does_not_disturb_the_streams_of_training():
+    def train(evaluates):
+        simulator = Simulator(32, **COTRAIN)
+        simulator.seed(0)
+        policy, draws, found = RandomPolicy((5, 3)), stream(0, "draws"), []
+        torch.manual_seed(0)
+        for _ in range(3):
+            rollout = collect_rollout(simulator, policy, draws)
+            found += [rollout.observations, rollout.masks, rollout.rewards]
+            if evaluates:
+                evaluate(simulator, policy, split="validation")
+            simulator.update_network()
+        return [*found, simulator.begin(), torch.rand(3)]
+
+    assert all(map(torch.equal, train(True), train(False)))
+
+
+@pytest.mark.parametrize("sample", [True, False])
+@pytest.mark.parametrize("knows", [True, False])
+def test_an_evaluation_equals_a_loop_by_hand_over_each_image_once(network, sample, knows):
+    policy = RandomPolicy((5, 3), knows)
+    simulator = Simulator(8, network=network, reward_kwargs={"cost_weight": 0.5})
+    simulator.seed(0)
+    verdict = evaluate(simulator, policy, sample=sample, batch_size=150, seed=2)
+    split = load_split("digits", "test")
+    generator = stream(2, "evaluation masks") if sample else None
+    errors, nll, macs, kept, rewards = [], [], [], [[], []], []
+    for indices in torch.arange(500).split(150):
+        images, labels = split.batch(indices)
+        masks = [policy.act(images, layer, generator) for layer in range(2)]
+        logits = network(images, masks)
+        errors.append(logits.argmax(dim=1) != labels)
+        nll.append(-logits.log_softmax(dim=1)[torch.arange(len(labels)), labels])
+        first, second = (mask.sum(dim=1) * size for mask, size in zip(masks, (4, 6), strict=True))
+        macs.append(64 * first + first * second + second * 7 + 7 * 10)
+        kept = [[*a, b] for a, b in zip(kept, masks, strict=True)]
+        dense = 64 * 20 + 20 * 18 + 18 * 7 + 7 * 10
+        rewards.append((~errors[-1]).float() - 0.5 * macs[-1] / dense)
+    assert verdict.num_images == 500
+    assert verdict.mode == ("sampled" if sample else "mode")
+    assert verdict.error == pytest.approx(torch.cat(errors).float().mean().item())
+    assert verdict.nll == pytest.approx(torch.cat(nll).mean().item(), rel=1e-5)
+    assert verdict.mean_return == pytest.approx(torch.cat(rewards).mean().item(), abs=1e-5)
+    assert verdict.macs == pytest.approx(torch.cat(macs).double().mean().item() + 120)
+    assert verdict.compute_cost == pytest.approx((verdict.macs - 120) / dense, rel=1e-6)
+    assert verdict.policy_cost == pytest.approx(120 / dense)
+    assert verdict.total_cost == pytest.approx(verdict.macs / dense, rel=1e-6)
+    for layer in range(2):
+        masks = torch.cat(kept[layer]).float()
+        assert verdict.density[layer] == pytest.approx(masks.mean().item())
+        shown = torch.full_like(masks, 0.3) if knows else masks
+        assert torch.equal(verdict.keep_probability[layer], shown)
+        for label in range(10):
+            mean = shown[split.labels == label].mean(dim=0)
+            torch.testing.assert_close(verdict.block_use[layer][label], mean)
+
+
+def test_without_sampling_the_batch_size_changes_nothing(network):
+    simulator = Simulator(8, network=network)
+    numbers = [
+        evaluate(simulator, RandomPolicy((5, 3)), sample=False, batch_size=size).numbers()
+        for size in (33, 1000)
+    ]
+    for key, value in numbers[0].items():
+        assert numbers[1][key] == (value if isinstance(value, str) else pytest.approx(value))
+
+
+def test_an_evaluation_is_repeatable_and_its_numbers_are_json(network):
+    import json
+
+    simulator = Simulator(8, network=network)
+    first, second = (evaluate(simulator, RandomPolicy((5, 3)), seed=1) for _ in range(2))
+    assert json.dumps(first.numbers()) == json.dumps(second.numbers())
+    assert evaluate(simulator, RandomPolicy((5, 3)), seed=2).numbers() != first.numbers()
+
+
+def test_what_is_no_environment_cannot_be_evaluated():
+    with pytest.raises(TypeError, match=r"environment or a Simulator, got str"):
+        evaluate("BlockSelection-v0", RandomPolicy((5, 3)))
+
+
+def test_a_rollout_holds_one_episode_with_its_undiscounted_returns(simulator):
+    rollout = collect_rollout(simulator, RandomPolicy((5, 3)), stream(0, "draws"))
+    assert rollout.observations.shape == (2, 12, simulator.observe.obs_size)
+    assert rollout.masks.shape == (2, 12, 5)
+    assert not rollout.masks[1, :, 3:].any()
+    torch.testing.assert_close(rollout.returns[0], rollout.rewards.sum(dim=0))
+    torch.testing.assert_close(rollout.returns[1], rollout.rewards[1])
+    torch.testing.assert_close(rollout.returns[0], rollout.correct - rollout.compute_cost)
+    summary = rollout.summary(simulator.num_blocks)
+    assert summary["density_1"] == pytest.approx(rollout.masks[1].sum().item() / 36)
+    assert summary["error"] == pytest.approx(1 - rollout.correct.mean().item())
+
+
+def test_a_policy_may_act_with_the_numbers_of_the_blocks(simulator):
+    class Second(RandomPolicy):
+        def act(self, observation, layer, generator=None):
+            return torch.full((len(observation), 1), 1)
+
+    _, actions, steps = walk(simulator, Second((5, 3)), None)
+    assert [action.dtype for action in actions] == [torch.int64] * 2
+    assert steps[0].outcome.mask.tolist() == [[False, True, False, False, False]] * 12
+
+
+def test_latency_is_measured_beside_the_dense_network(network):
+    simulator = Simulator(8, network=network)
+    found = measure_latency(simulator, RandomPolicy((5, 3)), 16, repeats=3)
+    assert found.milliseconds > 0
+    assert found.dense_milliseconds > 0
+    assert found.speedup_low <= found.speedup <= found.speedup_high
+
+
+def images_of_another_shape(split):
+    side = 3 if split == "test" else 2
+    return Split(torch.zeros(4, 1, side, side), torch.tensor([0, 1, 0, 1]), 2)
+
+
+def test_splits_of_different_image_shapes_are_refused():
+    settings_ = {"dataset": images_of_another_shape, "num_blocks": (2,), "block_size": 2}
+    simulator = Simulator(2, **settings_, weights="cotrain")
+    simulator.seed(0)
+    with pytest.raises(ValueError, match="the same image shape and number of classes"):
+        simulator.on_split("test", 4)
+    with pytest.raises(ValueError, match="the same image shape and number of classes"):
+        Simulator(2, **settings_, split="test")
+
+
+class NotGated(torch.nn.Linear):
+    def __init__(self, in_features, num_classes, **sizes):
+        super().__init__(in_features, num_classes)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "error", "message"),
+    [
+        ({"dataset": "digit"}, ValueError, "did you mean 'digits'"),
+        ({"dataset": ["digits"]}, TypeError, "dataset to be a name or a function, got"),
+        ({"split": "tset"}, ValueError, "did you mean 'test'"),
+        ({"network": "mpl"}, ValueError, "did you mean 'mlp'"),
+        ({"network": 3}, TypeError, "network to be a name, a builder or a module, got 3"),
+        ({"network": NotGated}, TypeError, "got NotGated without num_blocks, block_sizes"),
+        ({"network": torch.nn.Linear(64, 10)}, TypeError, "got Linear without num_blocks"),
+        ({"network": GatedMLP(63)}, ValueError, "64 features and 10 classes, got one for 63"),
+        ({"num_blocks": []}, ValueError, "num_blocks to be whole numbers of at least 1, got "),
+        ({"num_blocks": 2.5}, ValueError, "num_blocks to be whole numbers of at least 1, got 2.5"),
+        ({"num_blocks": None}, ValueError, "num_blocks to be whole numbers"),
+        ({"num_blocks": [0]}, ValueError, "num_blocks to be whole numbers"),
+        ({"block_size": 0}, ValueError, "block_size to be whole numbers"),
+        ({"block_size": [4, 4, 4]}, ValueError, "one for each of the 2 gated layers"),
+        ({"head_units": 0}, ValueError, "head_units to be whole numbers"),
+        ({"head_units": [8, -1]}, ValueError, "head_units to be whole numbers"),
+        ({"activation": "tan"}, ValueError, "did you mean 'tanh'"),
+        ({"observation": "sumary"}, ValueError, "did you mean 'summary'"),
+        ({"device": "gpu0"}, ValueError, "expected device to be 'cpu' or a CUDA device"),
+        ({"device": "cuda:99"}, ValueError, "expected device to be 'cpu' or a CUDA device"),
+        ({"group_size": 5}, ValueError, "num_envs to be a multiple of group_size=5, got 12"),
+        ({"group_size": 0}, ValueError, "group_size to be whole numbers"),
+        ({"group_size": 1.0}, ValueError, "group_size to be whole numbers"),
+        ({"num_block": (3,)}, ValueError, "unknown environment setting 'num_block': did you mean"),
+    ],
+)
+def test_impossible_settings_are_refused_before_any_weights_are_learned(
+    monkeypatch, settings_, error, message
+):
+    def refuse(*arguments):
+        raise AssertionError("expected no training")
+
+    monkeypatch.setattr("ccenv.simulator.frozen_weights", refuse)
+    with pytest.raises(error, match=message):
+        make_simulator(12, settings_)
+
+
+@pytest.mark.parametrize("num_images", [0, -1, 1.5, True])
+def test_a_batch_is_at_least_one_image(network, num_images):
+    with pytest.raises(ValueError, match="num_envs to be whole numbers"):
+        Simulator(num_images, network=network)
+
+
+def test_a_module_that_is_given_is_copied_and_stays_as_it_is(network):
+    simulator = Simulator(32, network=network, weights="cotrain")
+    before = [p.clone() for p in network.parameters()]
+    for seed in (0, 1):
+        # Each seed starts from the module's own weights.
+        simulator.seed(seed)
+        assert all(map(torch.equal, before, simulator.network.parameters()))
+        episode(simulator, masks_for(simulator))
+        simulator.update_network()
+    assert all(map(torch.equal, before, network.parameters()))
+    assert all(p.requires_grad for p in network.parameters())
+
+
+MY_NETWORK = """
+from ccenv import GatedMLP
+
+class Scaled(GatedMLP):
+    def gated_layer(self, index, x, in_mask, out_mask, backend="auto"):
+        return 2 * super().gated_layer(index, x, in_mask, out_mask, backend)
+
+def narrow(in_features, num_classes, **sizes):
+    return Scaled(in_features, (2, 3), 4, num_classes)
+"""
+
+
+@pytest.mark.parametrize("name", ["Scaled", "narrow"])
+def test_a_network_of_ones_own_is_used_by_module_and_name(tmp_path, monkeypatch, name):
+    (tmp_path / "my_networks.py").write_text(MY_NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    simulator = Simulator(6, network=f"my_networks:{name}", num_blocks=(2, 3), weights="cotrain")
+    simulator.seed(0)
+    _, steps = episode(simulator, [full_mask(6, 2), full_mask(6, 3)])
+    assert steps[-1].outcome.compute_cost.tolist() == [1.0] * 6
+    assert simulator.update_network()["network_loss"] > 0
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_name_in_the_tables_runs_an_episode(name, observation, reward):
+    sizes = PROBE if name == "probe" else COTRAIN
+    simulator = Simulator(6, **sizes | {"network": name}, observation=observation, reward=reward)
+    simulator.seed(0)
+    observations, steps = episode(simulator, masks_for(simulator))
+    assert all(seen.shape == (6, simulator.observe.obs_size) for seen in observations)
+    assert all(step.reward.isfinite().all() for step in steps)
+
+
+def test_every_setting_of_the_design_has_a_default():
+    assert set(setting_defaults()) == {
+        "dataset", "split", "network", "num_blocks", "block_size", "head_units", "activation",
+        "weights", "weights_kwargs", "reward", "reward_kwargs", "observation", "group_size",
+        "device",
+    }  # fmt: skip

@@ -1,0 +1,279 @@
+"""Networks and what their masks cost, by closed forms; the probe's optimum by enumeration."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.blocks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
+from ccenv.costs import dense_macs, kept_units, layer_macs
+from ccenv.dynamics import initial, transition
+from ccenv.networks import GatedMLP, build_network, check_network, dense_forward, forward
+from ccenv.probe import NUM_DOMAINS, probe_images, probe_network, probe_optimal_masks
+from ccenv.rewards import make_reward
+from ccenv.seeding import stream
+
+UNEVEN = {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7, 6)}
+
+
+def network_of(in_features=6, num_classes=4, seed=0, **sizes):
+    sizes = UNEVEN | sizes
+    return build_network(
+        GatedMLP, seed, in_features=in_features, num_classes=num_classes, **sizes
+    ).requires_grad_(False)
+
+
+def masks_of(network, batch, value, seed=0):
+    generator = stream(seed, "test masks")
+    return [random_mask(batch, n, value, generator) for n in network.num_blocks]
+
+
+def episode_macs(network, masks):
+    """MACs of each step: [num_layers, batch]."""
+    before = [None, *masks[:-1]]
+    return torch.stack([layer_macs(network, i, before[i], m) for i, m in enumerate(masks)])
+
+
+@pytest.mark.parametrize("backend", ["auto", "cpu", "reference"])
+@pytest.mark.parametrize("activation", ["tanh", "relu", torch.sin])
+def test_with_all_blocks_kept_the_logits_are_the_dense_networks(backend, activation):
+    network = network_of(activation=activation)
+    images = torch.randn(5, 1, 2, 3)
+    act = getattr(torch, activation) if isinstance(activation, str) else activation
+    x = images.flatten(1)
+    for layer in network.layers:
+        x = act(layer(x))
+    for layer in network.head_layers[:-1]:
+        x = act(layer(x))
+    dense = network.head_layers[-1](x)
+    torch.testing.assert_close(network(images, masks_of(network, 5, 2.0), backend), dense)
+    torch.testing.assert_close(dense_forward(network, images), dense)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_backends_agree_on_logits_and_on_gradients_of_all_weights(backend):
+    network = network_of().requires_grad_(True)
+    images, masks = torch.randn(9, 6), masks_of(network, 9, 0.5)
+    gradients = []
+    for route in (backend, "auto"):
+        loss = network(images, masks, route).square().sum()
+        gradients.append(torch.autograd.grad(loss, list(network.parameters())))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_where_no_block_is_kept_activations_are_zero_and_the_next_layer_sees_its_bias_only():
+    network = network_of()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, generator=stream(0, "test"))
+    nothing, everything = torch.zeros(4, 3, dtype=torch.bool), full_mask(4, 5)
+    hidden = network.gated_layer(0, torch.randn(4, 6), None, nothing)
+    assert torch.equal(hidden, torch.zeros(4, 12))
+    after = network.gated_layer(1, hidden, nothing, everything)
+    torch.testing.assert_close(after, torch.tanh(network.layers[1].bias).expand(4, -1))
+
+
+def test_a_layer_without_a_kept_block_costs_nothing():
+    network = network_of(head_units=())
+    for layer, blocks in enumerate(network.num_blocks):
+        before = None if layer == 0 else full_mask(2, network.num_blocks[layer - 1])
+        nothing = torch.zeros(2, blocks, dtype=torch.bool)
+        assert layer_macs(network, layer, before, nothing).tolist() == [0, 0]
+
+
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_keeping_one_more_block_never_costs_less(data):
+    network = network_of(head_units=data.draw(st.sampled_from([(), (7, 6)])))
+    masks = [
+        torch.tensor([data.draw(st.lists(st.booleans(), min_size=n, max_size=n))])
+        for n in network.num_blocks
+    ]
+    layer = data.draw(st.integers(0, 2))
+    block = data.draw(st.integers(0, network.num_blocks[layer] - 1))
+    more = [mask.clone() for mask in masks]
+    more[layer][0, block] = True
+    assert episode_macs(network, more).sum() >= episode_macs(network, masks).sum()
+
+
+@given(seed=st.integers(0, 1000), share=st.floats(0, 1))
+@settings(max_examples=25, deadline=None)
+def test_layer_costs_sum_to_the_compute_cost_which_is_between_zero_and_one(seed, share):
+    network = network_of()
+    masks = masks_of(network, 6, share, seed)
+    state = initial(torch.zeros(6, 1, 2, 3), torch.zeros(6, dtype=torch.int64))
+    total = torch.zeros(6)
+    for mask in masks:
+        state, outcome = transition(network, state, mask)
+        total += outcome.layer_cost
+        torch.testing.assert_close(total, outcome.compute_cost)
+    assert outcome.macs.equal(episode_macs(network, masks).sum(dim=0))
+    assert ((outcome.compute_cost >= 0) & (outcome.compute_cost <= 1)).all()
+
+
+@pytest.mark.parametrize("head_units", [(), (7,), (7, 6)])
+def test_all_blocks_kept_costs_exactly_one(head_units):
+    network = network_of(head_units=head_units)
+    state = initial(torch.zeros(3, 1, 2, 3), torch.zeros(3, dtype=torch.int64))
+    for n in network.num_blocks:
+        state, outcome = transition(network, state, full_mask(3, n))
+    assert outcome.compute_cost.tolist() == [1.0, 1.0, 1.0]
+    assert outcome.macs.tolist() == [dense_macs(network)] * 3
+
+
+def test_two_of_32_blocks_of_8_on_784_inputs_take_12704_macs():
+    network = GatedMLP(784, num_blocks=(32,), block_size=8)
+    mask = mask_of_indices(torch.tensor([[3, 17]]), 32)
+    assert layer_macs(network, 0, None, mask).tolist() == [784 * 16 + 16 * 10] == [12_704]
+    assert dense_macs(network) == 784 * 256 + 256 * 10
+
+
+def test_the_macs_of_two_layers_are_those_worked_out_by_hand():
+    network = GatedMLP(10, num_blocks=(2, 3), block_size=(4, 5), num_classes=6)
+    first, second = torch.tensor([[True, False]]), torch.tensor([[True, False, True]])
+    # Layer 0: 10 inputs x 4 units. Layer 1: 4 inputs x 10 units, and 10 units x 6 logits.
+    assert episode_macs(network, [first, second]).tolist() == [[40], [40 + 60]]
+    assert dense_macs(network) == 10 * 8 + 8 * 15 + 15 * 6
+
+
+def test_dense_layers_after_the_gated_ones_are_billed_with_the_last_gated_layer():
+    network = GatedMLP(10, num_blocks=(2,), block_size=4, num_classes=6, head_units=(7, 5))
+    one, none = torch.tensor([[True, False]]), torch.tensor([[False, False]])
+    tail = 7 * 5 + 5 * 6
+    assert layer_macs(network, 0, None, one).tolist() == [10 * 4 + 4 * 7 + tail]
+    assert layer_macs(network, 0, None, none).tolist() == [tail]
+    assert kept_units(network, 0, one).tolist() == [4]
+
+
+def test_initial_weights_depend_on_the_seed_alone_and_torchs_global_stream_goes_on():
+    torch.manual_seed(5)
+    first = network_of(seed=3).state_dict()
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(drawn, torch.rand(1))
+    again, other = network_of(seed=3).state_dict(), network_of(seed=4).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"num_blocks": ()}, "num_blocks to be whole numbers of at least 1, got ()"),
+        ({"num_blocks": (10, 0)}, "num_blocks to be whole numbers"),
+        ({"num_blocks": 10.5}, "num_blocks to be whole numbers of at least 1, got 10.5"),
+        ({"num_blocks": (4.0,)}, "num_blocks to be whole numbers"),
+        ({"num_blocks": (True,)}, "num_blocks to be whole numbers"),
+        ({"num_blocks": "10"}, "num_blocks to be whole numbers"),
+        ({"block_size": 0}, "block_size to be whole numbers"),
+        ({"block_size": 2.0}, "block_size to be whole numbers"),
+        ({"block_size": (2, 2)}, "expected one block_size, or one for each of the 3 gated layers"),
+        ({"head_units": (0,)}, "head_units to be whole numbers"),
+        ({"head_units": 0}, "head_units to be whole numbers"),
+        ({"num_classes": 0}, "num_classes to be whole numbers"),
+        ({"in_features": -1}, "in_features to be whole numbers"),
+        ({"activation": "thanh"}, "did you mean 'tanh'"),
+        ({"activation": torch.sigmoid}, "maps 0 to 0, got 0.5"),
+    ],
+)
+def test_impossible_sizes_are_refused(settings_, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        network_of(**settings_)
+
+
+def test_numpys_whole_numbers_are_sizes_too():
+    import numpy as np
+
+    network = GatedMLP(np.int64(6), np.array([2, 3]), np.int32(4), head_units=np.int64(5))
+    assert (network.num_blocks, network.block_sizes, network.head_sizes) == (
+        (2, 3),
+        (4, 4),
+        (5, 10),
+    )
+
+
+@pytest.mark.parametrize("masks", [[], [(3,)], [(3,), (5,), (3,)], [(3,), (5,), (2,), (2,)]])
+def test_masks_that_are_not_one_for_each_layer_are_refused(masks):
+    with pytest.raises(ValueError, match=r"one mask for each gated layer with \[3, 5, 2\] blocks"):
+        forward(network_of(), torch.zeros(1, 6), [torch.ones(1, *m).bool() for m in masks])
+
+
+def test_a_network_without_the_parts_of_the_protocol_is_refused_by_what_it_lacks():
+    with pytest.raises(TypeError, match="got Linear without num_blocks, block_sizes"):
+        check_network(torch.nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="got int"):
+        check_network(3)
+    network = network_of()
+    network.block_sizes = (4,)
+    with pytest.raises(ValueError, match="one size for each gated layer"):
+        check_network(network)
+
+
+def all_masks(num_blocks):
+    return torch.tensor(list(itertools.product([False, True], repeat=num_blocks)))
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_the_probes_masks_are_the_only_best_ones_of_all(num_layers):
+    network = probe_network(num_blocks=(NUM_DOMAINS,) * num_layers).requires_grad_(False)
+    reward = make_reward("accuracy_minus_cost", {"cost_weight": 0.5})
+    images, labels = probe_images(40, seed=1)
+    optimal = torch.cat(probe_optimal_masks(images, num_layers), dim=1)
+    assert len({tuple(row) for row in optimal.tolist()}) == NUM_DOMAINS
+    choices = all_masks(NUM_DOMAINS * num_layers)
+    for image, label, best in zip(images, labels, optimal, strict=True):
+        state = initial(image.expand(len(choices), *image.shape), label.expand(len(choices)))
+        returns = torch.zeros(len(choices))
+        for mask in choices.split(NUM_DOMAINS, dim=1):
+            state, outcome = transition(network, state, mask)
+            returns += sum(reward(outcome).values())
+        assert choices[returns.argmax()].equal(best)
+        assert (returns >= returns.max() - 1e-6).sum() == 1
+
+
+def test_one_wrong_block_makes_the_probes_answer_wrong():
+    network = probe_network().requires_grad_(False)
+    images, labels = probe_images(200, seed=1)
+    optimal = probe_optimal_masks(images, 2)
+    assert (network(images, optimal).argmax(dim=1) == labels).all()
+    for layer in range(2):
+        for shift in range(1, NUM_DOMAINS):
+            wrong = list(optimal)
+            wrong[layer] = optimal[layer].roll(shift, dims=1)
+            assert (network(images, wrong).argmax(dim=1) != labels).all()
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"num_blocks": (5,)}, {"block_size": 3}, {"activation": "tanh"}, {"head_units": (4,)}],
+)
+def test_the_probe_takes_no_other_sizes(settings_):
+    with pytest.raises(ValueError, match="expected the probe's settings"):
+        probe_network(**settings_)
+
+
+@given(bits=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_a_mask_is_the_set_of_its_blocks_whatever_their_order(bits):
+    for row in torch.tensor(bits):
+        indices = row.nonzero().flatten().flip(0)
+        assert torch.equal(mask_of_indices(indices, 5), row)
+    assert torch.equal(as_mask(torch.tensor(bits), 5), torch.tensor(bits))
+    assert torch.equal(pad_mask(torch.tensor(bits), 7)[:, 5:], torch.zeros(len(bits), 2).bool())
+    torch.testing.assert_close(density(torch.tensor(bits)) * 5, torch.tensor(bits).sum(1).float())
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (torch.tensor([[0, 1, 1, 0]]), ValueError, "got one twice; a mask of 0 and 1 must be bool"),
+        (torch.tensor([[4]]), ValueError, r"in 0\.\.3, got 4\.\.4"),
+        (torch.tensor([[-1]]), ValueError, r"in 0\.\.3, got -1\.\.-1"),
+        (torch.tensor([[0.0, 1.0]]), TypeError, "got torch.float32; use .bool"),
+        (torch.tensor([[0, 1]], dtype=torch.int32), TypeError, "got torch.int32"),
+    ],
+)
+def test_an_action_that_is_neither_mask_nor_block_numbers_is_refused(action, error, message):
+    with pytest.raises(error, match=message):
+        as_mask(action, 4)

@@ -1,0 +1,172 @@
+"""Rewards: the terms sum to the reward, and an episode's return is the formula in the table."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.dynamics import StepOutcome
+from ccenv.networks import GatedMLP, build_network
+from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator
+
+SIZES = {"num_blocks": (4, 3), "block_size": 4}
+
+
+@pytest.fixture(scope="module")
+def network():
+    return build_network(GatedMLP, 0, in_features=64, **SIZES)
+
+
+def simulator_with(network, reward, reward_kwargs=None, rows=16):
+    simulator = Simulator(rows, network=network, reward=reward, reward_kwargs=reward_kwargs)
+    simulator.seed(0)
+    simulator.begin()
+    return simulator
+
+
+def episode(simulator, seed=0, share=0.5):
+    generator = stream(seed, "test masks")
+    rows = simulator.num_images
+    return [
+        simulator.step(torch.rand(rows, n, generator=generator) < share)
+        for n in simulator.num_blocks
+    ]
+
+
+def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
+    batch = len(labels)
+    return StepOutcome(
+        layer=1,
+        mask=torch.ones(batch, 2, dtype=torch.bool),
+        layer_cost=torch.full((batch,), 0.25),
+        compute_cost=torch.full((batch,), 0.5),
+        macs=torch.full((batch,), 10),
+        labels=torch.tensor(labels),
+        logits=None if logits is None else torch.tensor(logits),
+    )
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_the_terms_of_a_reward_sum_to_the_reward(network, name):
+    for step in episode(simulator_with(network, name)):
+        assert step.reward.dtype == torch.float32
+        torch.testing.assert_close(step.reward, sum(step.terms.values()))
+
+
+@given(seed=st.integers(0, 100), cost_weight=st.floats(0, 10), share=st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_the_return_is_correct_minus_the_price_of_the_compute_cost(
+    network, seed, cost_weight, share
+):
+    simulator = simulator_with(network, "accuracy_minus_cost", {"cost_weight": cost_weight})
+    steps = episode(simulator, seed, share)
+    last = steps[-1].outcome
+    expected = correct(last) - cost_weight * last.compute_cost
+    torch.testing.assert_close(sum(step.reward for step in steps), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_likelihoods_return_is_the_log_probability_of_the_label(network):
+    steps = episode(simulator_with(network, "negative_nll"))
+    last = steps[-1].outcome
+    log_probability = last.logits.log_softmax(dim=1)[torch.arange(16), last.labels]
+    torch.testing.assert_close(sum(step.reward for step in steps), log_probability)
+    priced = episode(simulator_with(network, "nll_minus_cost", {"cost_weight": 2.0}))
+    expected = log_probability - 2.0 * last.compute_cost
+    torch.testing.assert_close(sum(step.reward for step in priced), expected)
+
+
+def charge_at_the_end(outcome, cost_weight=1.0):
+    """The default reward with the whole bill on the last step: an equivalent shaping."""
+    if outcome.logits is None:
+        return torch.zeros_like(outcome.layer_cost)
+    return correct(outcome) - cost_weight * outcome.compute_cost
+
+
+def test_equivalent_shapings_have_equal_returns(network):
+    returns = [
+        sum(step.reward for step in episode(simulator_with(network, reward)))
+        for reward in ("accuracy_minus_cost", charge_at_the_end)
+    ]
+    torch.testing.assert_close(*returns)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_returns_stay_in_the_documented_range(network, name):
+    description = REWARDS[name].description
+    for share in (0.0, 0.5, 2.0):
+        total = sum(step.reward for step in episode(simulator_with(network, name), share=share))
+        assert description.low - 1e-6 <= total.min()
+        assert total.max() <= description.high + 1e-6
+    assert "correct" in description.formula or "log p(label)" in description.formula
+
+
+def test_nothing_is_paid_for_an_answer_before_the_last_layer():
+    early, last = outcome_of(logits=None), outcome_of()
+    assert correct(early).tolist() == log_likelihood(early).tolist() == [0.0, 0.0]
+    assert correct(last).tolist() == [1.0, 0.0]
+    expected = [-math.log(1 + math.exp(-2)), -math.log(1 + math.exp(2))]
+    assert log_likelihood(last).tolist() == pytest.approx(expected)
+
+
+def test_a_reward_of_ones_own_is_used_by_module_and_name_or_as_a_function(tmp_path, monkeypatch):
+    (tmp_path / "my_rewards.py").write_text(
+        "def thrift(outcome, scale):\n    return -scale * outcome.layer_cost\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named = make_reward("my_rewards:thrift", {"scale": 2})
+    from my_rewards import thrift
+
+    for reward in (named, make_reward(thrift, {"scale": 2})):
+        assert reward(outcome_of())["total"].tolist() == [-0.5, -0.5]
+
+
+def test_whole_numbers_and_truth_values_become_floats():
+    reward = make_reward(lambda outcome: {"hit": outcome.labels == 0, "macs": outcome.macs})
+    terms = reward(outcome_of())
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("reward", "arguments", "message"),
+    [
+        ("accuracy_minus_cots", {}, "did you mean 'accuracy_minus_cost'"),
+        ("accuracy_minus_cost", {"cost_wieght": 1}, "did you mean 'cost_weight'"),
+        ("accuracy_minus_cost", {"cost_weight": -1}, "cost_weight to be a number of at least 0"),
+        ("accuracy_minus_cost", {"cost_weight": "1"}, "cost_weight to be a number of at least 0"),
+        ("accuracy_minus_cost", {"cost_weight": math.nan}, "cost_weight to be finite, got nan"),
+        ("accuracy_minus_cost", {"cost_weight": np.float32(np.inf)}, "cost_weight to be finite"),
+        ("negative_nll", {"cost_weight": 1}, "unknown setting in reward_kwargs 'cost_weight'"),
+        (3, {}, "expected reward to be a name or a function, got 3"),
+        (lambda outcome, scale: outcome.layer_cost, {}, "missing a required argument: 'scale'"),
+    ],
+)
+def test_wrong_settings_of_a_reward_are_refused(reward, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_reward(reward, arguments)
+
+
+def test_numpys_numbers_are_settings_too():
+    terms = make_reward("accuracy_minus_cost", {"cost_weight": np.float32(2)})(outcome_of())
+    assert terms["cost"].tolist() == [-0.5, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (torch.tensor(1.0), r"'total' to be a tensor \[2\].* got \[\]"),
+        (torch.zeros(2, 1), r"got \[2, 1\]"),
+        (0.5, "got float"),
+        ({"bonus": np.zeros(2)}, "'bonus' to be a tensor .* got ndarray"),
+        ({}, "at least one term"),
+        (torch.tensor([0.0, math.nan]), "'total' to be finite, got NaN or infinity in layer 1"),
+        ({"a": torch.zeros(2), "b": torch.tensor([math.inf, 0])}, "'b' to be finite"),
+    ],
+)
+def test_a_reward_that_is_not_one_finite_number_for_each_image_is_refused(result, message):
+    with pytest.raises(ValueError, match=message):
+        make_reward(lambda outcome: result)(outcome_of())

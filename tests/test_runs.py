@@ -1,0 +1,276 @@
+"""Laws of `runs.train`: what a run leaves, what a failed start leaves, what is never a result."""
+
+import json
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+from runs import folder, train
+from runs.settings import Program, make_plan, parse_pairs
+
+PROBE = {
+    "dataset": "probe",
+    "network": "probe",
+    "num_blocks": (4, 4),
+    "block_size": 2,
+    "activation": "relu",
+    "images": 256,
+    "batch_size": 64,
+}
+
+TOYS = '''
+from typing import ClassVar
+
+import torch
+
+from agents.base import Agent
+from ccenv import GatedMLP
+
+
+class Half(Agent):
+    """Keeps the first half of the blocks."""
+
+    learns: ClassVar[bool] = False
+
+    def __init__(self, env, *, seed=0, loud: bool = False, helper=torch.nn.ReLU):
+        super().__init__(env, seed=seed)
+
+    def act(self, observation, layer, generator=None):
+        mask = torch.zeros(len(observation), self.num_blocks[layer], dtype=torch.bool)
+        mask[:, : self.num_blocks[layer] // 2] = True
+        return mask
+
+
+class Dies(Half):
+    learns = True
+
+    def update(self, rollout):
+        raise KeyboardInterrupt
+
+
+class CannotAct(Half):
+    def act(self, observation, layer, generator=None):
+        raise ValueError("expected a brain, got none")
+
+
+def cost_only(outcome, price: float = 1.0):
+    return -price * outcome.layer_cost
+
+
+class Wide(GatedMLP):
+    has_own_weights = True
+'''
+
+
+@pytest.fixture(autouse=True)
+def _toys(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "toy_runs.py").write_text(TOYS)
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    sys.modules.pop("toy_runs", None)
+
+
+@pytest.fixture
+def _no_clock(monkeypatch):
+    monkeypatch.setattr(train, "latencies", lambda env, agent: [])
+
+
+@pytest.fixture
+def logs(tmp_path):
+    return tmp_path / "logs"
+
+
+def pairs(settings):
+    texts = {k: str(v).replace(" ", "") for k, v in settings.items()}
+    return [f"{name}={text}" for name, text in texts.items()]
+
+
+def files_under(path):
+    return sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def test_a_run_leaves_exactly_the_listed_files(logs):
+    result = train.train("reinforce", log_dir=str(logs), seed=3, **PROBE)
+    (run,) = logs.glob("*/*/*/*/*")
+    assert run.relative_to(logs).parts[:3] == (
+        "BlockSelection-v0",
+        "reinforce",
+        "accuracy_minus_cost",
+    )
+    assert run.name == "seed-3"
+    names = [str(path.relative_to(run)) for path in files_under(logs)]
+    events = [name for name in names if name.startswith("events.out.tfevents.")]
+    expected = ["checkpoint/agent.safetensors", "checkpoint/network.safetensors", "config.json"]
+    assert names == sorted([*expected, *events, "result.json"])
+    assert len(events) == 1
+    assert json.loads((run / "result.json").read_text()) == {
+        k: v for k, v in result.items() if k != "folder"
+    }
+    config = json.loads((run / "config.json").read_text())
+    assert config["agent_settings"]["learning_rate"] == 0.01
+    assert config["environment"]["num_blocks"] == [4, 4]
+
+
+def test_a_result_says_what_was_run_how_well_and_how_fast(logs):
+    result = train.train("reinforce", log_dir=str(logs), **PROBE)
+    judged = [(e["split"], e["mode"]) for e in result["evaluations"]]
+    assert judged == [("test", "sampled"), ("test", "mode"), ("validation", "sampled")]
+    assert [latency["batch_size"] for latency in result["latency"]] == [1, 256]
+    assert result["images_seen"] == 256
+    assert result["policy_macs"] == [32, 32]
+    assert result["num_parameters"] == 72
+    assert {"python", "torch", "numpy", "gymnasium"} <= set(result["versions"])
+    assert {"cpu", "cores", "threads"} <= set(result["machine"])
+    saved = load_file(folder.Path(result["folder"]) / "checkpoint" / "agent.safetensors")
+    assert sum(value.numel() for value in saved.values()) == 72
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_the_same_seed_gives_the_same_numbers(tmp_path):
+    runs = [
+        train.train("reinforce", log_dir=str(tmp_path / name), seed=1, **PROBE) for name in "ab"
+    ]
+    assert runs[0]["evaluations"] == runs[1]["evaluations"]
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_settings_from_the_command_line_reach_agent_reward_and_network_updates(logs, capsys):
+    command = ["reinforce", *pairs(PROBE), "learning_rate=0.02", "reward_kwargs.cost_weight=0.5"]
+    command += ["weights=cotrain", "weights_kwargs.schedule_updates=run", f"log_dir={logs}"]
+    assert train.main([*command, "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings["agent_settings"]["learning_rate"] == 0.02
+    assert settings["environment"]["reward_kwargs"] == {"cost_weight": 0.5}
+    assert settings["environment"]["weights_kwargs"] == {"schedule_updates": 4}
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_agent_reward_and_network_of_a_users_module_need_no_edit_elsewhere(logs, capsys):
+    command = ["toy_runs:Half", "reward=toy_runs:cost_only", "network=toy_runs:Wide"]
+    command += ["reward_kwargs.price=2", "num_blocks=4,6", f"log_dir={logs}", "progress=false"]
+    assert train.main(command) == 0
+    (run,) = logs.glob("*/*/*/*/*")
+    assert run.relative_to(logs).parts[1:3] == ("toy_runs.Half", "toy_runs.cost_only")
+    result = folder.read_result(run)
+    assert result["evaluations"][0]["density"] == [0.5, 0.5]
+    assert set(result["code"]) == {"toy_runs:Half", "toy_runs:cost_only", "toy_runs:Wide"}
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["reinforse"], "did you mean 'reinforce'?"),
+        (["reinforce", "learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["reinforce", "env=BlockSelectionMNST-v0"], "did you mean 'BlockSelectionMNIST-v0'?"),
+        (["reinforce", "reward=acuracy_minus_cost"], "did you mean 'accuracy_minus_cost'?"),
+        (["reinforce", "reward_kwargs.cost_wight=1"], "did you mean 'cost_weight'?"),
+        (["reinforce", "dataset=digit"], "did you mean 'digits'?"),
+        (["reinforce", "network=mpl"], "did you mean 'mlp'?"),
+        (["reinforce", "observation=summry"], "did you mean 'summary'?"),
+        (["reinforce", "weights=frozn"], "did you mean 'frozen'?"),
+        (["reinforce", "learning_rate=fast"], "expected learning_rate to be float, got 'fast'"),
+        (["reinforce", "images=0"], "expected images of at least 1, got 0"),
+        (["reinforce", "images=1.5"], "expected images to be int, got 1.5"),
+        (["reinforce", "reward_kwargs.cost_weight=-1"], "cost_weight to be a number of at least 0"),
+        (["reinforce", "seed"], "expected key=value, got 'seed'"),
+        (["reinforce", "seed=1", "seed=2"], "expected each setting once, got 'seed' again"),
+        (["reinforce", "block_size=0"], "whole numbers of at least 1"),
+        (["toy_runs:Haff"], "did you mean 'Half'?"),
+        (["toy_rums:Half"], "no module named 'toy_rums'"),
+        (["toy_runs:cost_only"], "expected agent 'toy_runs:cost_only' to be a subclass of"),
+        (["toy_runs:CannotAct", "dataset=probe", "network=probe"], "num_blocks"),
+        (["toy_runs:CannotAct", *pairs(PROBE)], "expected a brain, got none"),
+        (["rloo", *pairs(PROBE), "group_size=1"], "group_size"),
+    ],
+)
+def test_a_failed_start_says_why_once_and_leaves_nothing(command, hint, logs, capsys):
+    status = train.main([*command, f"log_dir={logs}"])
+    said = capsys.readouterr()
+    assert status == 2
+    assert hint in said.err
+    assert said.err.count("runs.train:") == 1
+    assert said.out == ""
+    assert not logs.exists()
+
+
+def test_missing_data_says_how_to_get_it_and_leaves_nothing(logs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path / "empty"))
+    assert train.main(["reinforce", "env=BlockSelectionMNIST-v0", f"log_dir={logs}"]) == 2
+    assert "python -m ccenv.data mnist --download" in capsys.readouterr().err
+    assert not logs.exists()
+
+
+def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert train.main(["reinforce", f"log_dir={tmp_path / 'file' / 'logs'}"]) == 2
+    assert "expected a writable log folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
+    (run,) = logs.glob("*/*/*/*/*")
+    assert folder.read_result(run) is None
+    before = set(run.glob("events.*"))
+    assert before
+    monkeypatch.setattr(sys.modules["toy_runs"].Dies, "update", lambda self, rollout: {})
+    train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
+    assert folder.read_result(run) is not None
+    assert len(list(run.glob("events.*"))) == 1
+
+
+def test_a_half_written_result_is_none(tmp_path):
+    (tmp_path / "result.json").write_text('{"agent": "rein')
+    assert folder.read_result(tmp_path) is None
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_a_folder_in_use_is_refused_at_once(logs, capsys):
+    given = {**PROBE, "log_dir": str(logs)}
+    plan = make_plan("reinforce", given)
+    with folder.claim(plan.folder(), wait=False):
+        assert train.main(["reinforce", *pairs(given)]) == 2
+    assert "another process" in capsys.readouterr().err
+
+
+def test_the_folder_depends_on_every_setting_but_the_seed_and_the_machine():
+    base = make_plan("reinforce", PROBE)
+    other_seed = make_plan("reinforce", {**PROBE, "seed": 1, "threads": 2, "log_dir": "elsewhere"})
+    assert base.fingerprint() == other_seed.fingerprint()
+    for name, value in {"images": 512, "learning_rate": 1.0, "observation": "summary"}.items():
+        assert make_plan("reinforce", {**PROBE, name: value}).fingerprint() != base.fingerprint()
+
+
+def test_a_default_given_explicitly_is_the_same_run():
+    explicit = {**PROBE, "learning_rate": 0.01, "env": "BlockSelection-v0", "num_blocks": [4, 4]}
+    assert make_plan("reinforce", explicit).folder() == make_plan("reinforce", PROBE).folder()
+
+
+def test_the_user_overrides_the_agent_the_agent_the_preset():
+    wishes = make_plan("rloo", {"env": "BlockSelectionMNIST-v0"})
+    assert wishes.environment["group_size"] == 8
+    assert tuple(wishes.environment["num_blocks"]) == (16,)
+    assert wishes.num_envs == 8 * Program().batch_size
+    assert make_plan("rloo", {"group_size": 4}).environment["group_size"] == 4
+
+
+def test_objects_are_refused_because_a_run_is_told_by_names():
+    with pytest.raises(ValueError, match="give functions and classes as 'module:name'"):
+        make_plan("reinforce", {"reward": lambda outcome: outcome.layer_cost})
+
+
+def test_a_dict_on_the_command_line_is_written_with_dots():
+    found = parse_pairs(["weights_kwargs.learning_rate=1e-3", "weights_kwargs.optimizer=sgd"])
+    assert found == {"weights_kwargs": {"learning_rate": 0.001, "optimizer": "sgd"}}
+
+
+def test_help_knows_every_agent_and_every_setting(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["reinforce", "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("rloo", "sb3_ppo", "images=", "group_size=", "entropy_weight="):
+        assert name in shown

@@ -1,0 +1,306 @@
+"""Weights: learned once and cached, whoever asks; co-trained ones restored by a seed."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from ccenv import weights
+from ccenv.data import Split, load_split
+from ccenv.networks import GatedMLP, build_network
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator
+from ccenv.weights import CoTrainer, Pretraining, fingerprint, frozen_weights
+
+QUICK = Pretraining(num_epochs=1, min_updates=30)
+COTRAIN = {"num_blocks": (4, 4), "block_size": 4, "weights": "cotrain"}
+
+
+def small_network(seed=0, builder=GatedMLP, **sizes):
+    sizes = {"in_features": 64, "num_blocks": (4,), "block_size": 4} | sizes
+    return build_network(builder, seed, **sizes)
+
+
+@pytest.fixture
+def digits():
+    return load_split("digits", "train")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder of its own."""
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+    return tmp_path / "weights"
+
+
+def refuse(*arguments, **settings):
+    raise AssertionError("expected weights from the cache, got a training")
+
+
+def same_weights(left, right):
+    pairs = zip(left.state_dict().values(), right.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_frozen_weights_are_learned_once_and_then_read(cache, digits, monkeypatch):
+    first, second = small_network(), small_network()
+    before = small_network()
+    frozen_weights(first, digits, QUICK)
+    monkeypatch.setattr(weights, "tqdm", refuse)
+    frozen_weights(second, digits, QUICK)
+    assert same_weights(first, second)
+    assert not same_weights(first, before)
+
+
+def test_frozen_weights_classify_under_random_masks_better_than_chance(cache, digits):
+    network = small_network(num_blocks=(6,), block_size=6)
+    frozen_weights(network, digits, Pretraining(num_epochs=1, min_updates=300))
+    images, labels = load_split("digits", "test").batch(torch.arange(500))
+    for share in (0.5, 1.0):
+        mask = torch.rand(500, 6, generator=stream(0, "test")) < share
+        assert (network(images, [mask]).argmax(dim=1) == labels).float().mean() > 0.6
+
+
+class Wider(GatedMLP):
+    """A class of the user's, with the same parameters."""
+
+
+def test_each_thing_that_the_weights_depend_on_has_a_cache_entry_of_its_own(digits):
+    shuffled = Split(digits.images.flip(0), digits.labels, 10)
+    relabelled = Split(digits.images, digits.labels.flip(0), 10)
+    prints = [
+        fingerprint(network, split, recipe)
+        for network, split, recipe in [
+            (small_network(), digits, QUICK),
+            (small_network(seed=1), digits, QUICK),
+            (small_network(activation="relu"), digits, QUICK),
+            (small_network(activation=torch.sin), digits, QUICK),
+            (small_network(activation=lambda x: x * x), digits, QUICK),
+            # The same parameters, cut in other blocks: other random masks.
+            (small_network(num_blocks=(8,), block_size=2), digits, QUICK),
+            (small_network(num_blocks=(4, 2)), digits, QUICK),
+            (small_network(head_units=(5,)), digits, QUICK),
+            (small_network(builder=Wider), digits, QUICK),
+            (small_network(), shuffled, QUICK),
+            (small_network(), relabelled, QUICK),
+            (small_network(), digits, Pretraining(num_epochs=1, min_updates=31)),
+            (small_network(), digits, Pretraining(num_epochs=1, min_updates=30, seed=1)),
+        ]
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+def test_the_same_settings_have_the_same_cache_entry_in_every_process(digits):
+    program = (
+        "from ccenv.data import load_split\n"
+        "from ccenv.networks import GatedMLP, build_network\n"
+        "from ccenv.weights import Pretraining, fingerprint\n"
+        "network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)\n"
+        "recipe = Pretraining(num_epochs=1, min_updates=30)\n"
+        "print(fingerprint(network, load_split('digits', 'train'), recipe))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == fingerprint(small_network(), digits, QUICK)
+
+
+def learn_and_count(barrier, queue):
+    """What each of two processes does: counts its own trainings."""
+    torch.set_num_threads(1)
+    trained, train = [], weights.pretrain
+
+    def counted(*arguments):
+        trained.append(1)
+        train(*arguments)
+
+    weights.pretrain = counted
+    network, split = small_network(), load_split("digits", "train")
+    barrier.wait()
+    frozen_weights(network, split, Pretraining(num_epochs=1, min_updates=300))
+    queue.put((len(trained), float(network.layers[0].weight.sum())))
+
+
+def test_two_processes_that_ask_at_once_learn_once(cache):
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(2), context.Queue()
+    processes = [context.Process(target=learn_and_count, args=(barrier, queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=100) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(trained for trained, _ in results) == [0, 1]
+    assert results[0][1] == results[1][1]
+    assert len(list(cache.glob("*.safetensors"))) == 1
+
+
+SLOW_WRITER = """
+import time
+from ccenv import weights
+from ccenv.data import load_split
+from ccenv.networks import GatedMLP, build_network
+
+def half_a_file(tensors, path):
+    path.write_bytes(b"half")
+    print("writing", flush=True)
+    time.sleep(100)
+
+weights.save_file = half_a_file
+network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)
+recipe = weights.Pretraining(num_epochs=1, min_updates=30)
+weights.frozen_weights(network, load_split("digits", "train"), recipe)
+"""
+
+
+def test_a_process_killed_while_it_writes_leaves_no_half_file(cache, digits):
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "writing\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert not list(cache.glob("*.safetensors"))
+    network = small_network()
+    start = time.monotonic()
+    frozen_weights(network, digits, QUICK)
+    # The lock of the dead process is free at once, and its half file was never taken for weights.
+    assert time.monotonic() - start < 60
+    assert len(list(cache.glob("*.safetensors"))) == 1
+    assert not list(cache.glob("*.partial"))
+
+
+def test_a_damaged_file_in_the_cache_is_refused_by_its_path(cache, digits):
+    frozen_weights(small_network(), digits, QUICK)
+    (path,) = cache.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"safetensors, got a damaged file .* delete it"):
+        frozen_weights(small_network(), digits, QUICK)
+
+
+def walk(simulator, generator):
+    """One episode under random masks."""
+    simulator.begin()
+    for n in simulator.num_blocks:
+        simulator.step(torch.rand(simulator.num_images, n, generator=generator) < 0.5)
+
+
+def cotrain(seed, updates, **settings):
+    simulator = Simulator(32, **COTRAIN, **settings)
+    simulator.seed(seed)
+    generator = stream(0, "test masks")
+    losses = []
+    for _ in range(updates):
+        walk(simulator, generator)
+        losses.append(simulator.update_network()["network_loss"])
+    return simulator, losses
+
+
+def test_co_training_lowers_the_loss():
+    _, losses = cotrain(0, 100, weights_kwargs={"learning_rate": 0.02})
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_a_seed_restores_weights_optimiser_and_data_order():
+    simulator, losses = cotrain(0, 5, weights_kwargs={"schedule_updates": 50})
+    simulator.seed(0)
+    assert simulator.network_version == 0
+    generator = stream(0, "test masks")
+    again = []
+    for _ in range(5):
+        walk(simulator, generator)
+        again.append(simulator.update_network()["network_loss"])
+    assert again == losses
+    assert cotrain(1, 5)[1] != losses
+
+
+def test_the_network_changes_only_in_update_network():
+    simulator, _ = cotrain(0, 1)
+    before = [p.clone() for p in simulator.network.parameters()]
+    walk(simulator, stream(1, "test masks"))
+    walk(simulator, stream(2, "test masks"))
+    assert all(map(torch.equal, before, simulator.network.parameters()))
+    assert simulator.network_version == 1
+    simulator.update_network()
+    assert simulator.network_version == 3
+    assert not any(map(torch.equal, before, simulator.network.parameters()))
+    assert simulator.update_network() == {}
+
+
+def test_an_episode_that_did_not_end_teaches_nothing():
+    simulator, _ = cotrain(0, 1)
+    simulator.begin()
+    simulator.step(torch.ones(32, 4, dtype=torch.bool))
+    simulator.begin()
+    assert simulator.update_network() == {}
+
+
+def test_a_block_that_nobody_kept_learns_nothing():
+    network = small_network()
+    trainer = CoTrainer(network, optimizer="sgd", learning_rate=0.1, weight_decay=0.0)
+    before = [p.clone() for p in network.parameters()]
+    mask = torch.ones(8, 4, dtype=torch.bool)
+    mask[:, 2] = False
+    images, labels = load_split("digits", "train").batch(torch.arange(8))
+    trainer.update(images, labels, [mask])
+    weight, bias = network.layers[0].weight, network.layers[0].bias
+    assert torch.equal(weight[8:12], before[0][8:12])
+    assert torch.equal(bias[8:12], before[1][8:12])
+    assert torch.equal(network.head_layers[0].weight[:, 8:12], before[2][:, 8:12])
+    assert not torch.equal(weight[:8], before[0][:8])
+
+
+def test_the_rate_falls_to_zero_and_stays_there():
+    network = small_network()
+    trainer = CoTrainer(network, schedule_updates=3)
+    images, labels = load_split("digits", "train").batch(torch.arange(8))
+    rates = []
+    for _ in range(6):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        trainer.update(images, labels, [torch.ones(8, 4, dtype=torch.bool)])
+    assert rates == pytest.approx([2e-3, 1.5e-3, 0.5e-3, 0, 0, 0], abs=1e-12)
+
+
+def test_frozen_networks_ignore_update_network():
+    simulator = Simulator(
+        4, dataset="probe", network="probe", num_blocks=(4, 4), block_size=2, activation="relu"
+    )
+    simulator.seed(0)
+    walk(simulator, stream(0, "test masks"))
+    assert simulator.update_network() == {}
+    assert not any(p.requires_grad for p in simulator.network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": "cotrained"}, "did you mean 'cotrain'"),
+        ({"weights": "frozen", "weights_kwargs": {"momentum": 0.1}}, "expected weights='cotrain'"),
+        ({"weights_kwargs": {"learning_rte": 1}}, "did you mean 'learning_rate'"),
+        ({"weights_kwargs": {"optimizer": "adam"}}, "did you mean 'adamw'"),
+        ({"weights_kwargs": {"learning_rate": 0}}, "expected learning_rate above 0"),
+        ({"weights_kwargs": {"learning_rate": float("inf")}}, "learning_rate to be a finite"),
+        ({"weights_kwargs": {"learning_rate": "fast"}}, "learning_rate to be a finite"),
+        ({"weights_kwargs": {"weight_decay": -1}}, "weight_decay to be a finite number"),
+        ({"weights_kwargs": {"momentum": 0.9}}, "expected optimizer='sgd' beside momentum"),
+        ({"weights_kwargs": {"schedule_updates": 0}}, "schedule_updates to be whole numbers"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Simulator(4, **COTRAIN | settings)
+
+
+def test_checking_settings_leaves_torchs_global_stream_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    weights.check_cotraining_settings({})
+    assert torch.equal(torch.rand(1), expected)
