@@ -92,4 +92,6 @@ def make_critic(obs_size: int, hidden_units: int, seed: int) -> nn.Module:
     """A network of one hidden layer from observations to predicted returns."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(obs_size, hidden_units), nn.Tanh(), nn.Linear(hidden_units, 1))
+        return nn.Sequential(
+            nn.Linear(obs_size, hidden_units), nn.Tanh(), nn.Linear(hidden_units, 1)
+        )

@@ -21,7 +21,15 @@ from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream_seed
 from ccenv.simulator import Step
 
-OWN_SETTINGS = ("policy", "env", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model")
+OWN_SETTINGS = (
+    "policy",
+    "env",
+    "seed",
+    "device",
+    "verbose",
+    "tensorboard_log",
+    "_init_setup_model",
+)
 """What the agent decides itself; every other argument of the algorithm is a setting."""
 
 NET_ARCH = {"pi": [16], "vf": [64]}

@@ -50,7 +50,9 @@ def search_masks(
         nonlocal best, best_score
         found = score(masks)
         better = found > best_score
-        best = [torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)]
+        best = [
+            torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)
+        ]
         best_score = torch.where(better, found, best_score)
 
     best = [full_mask(batch, n, device) for n in simulator.num_blocks]

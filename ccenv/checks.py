@@ -251,6 +251,10 @@ def check_rows(value: Any, count: int, name: str) -> None:
 
 def check_nothing_shared(before: Result, after: Result) -> None:
     """A result is not a view of the one before: whoever keeps it must not see it change."""
+    require(
+        before.info is not after.info,
+        f"expected a fresh info dict, but {after.call} returned that of {before.call} again",
+    )
     olds, news = list(arrays(before)), list(arrays(after))
     for old_name, old in olds:
         for new_name, new in news:
@@ -259,10 +263,6 @@ def check_nothing_shared(before: Result, after: Result) -> None:
                     f"expected fresh arrays, but {new_name} of {after.call} shares memory with "
                     f"{old_name} of {before.call}; return a copy"
                 )
-    require(
-        before.info is not after.info,
-        f"expected a fresh info dict, but {after.call} returned that of {before.call} again",
-    )
 
 
 def arrays(result: Result) -> Iterator[tuple[str, np.ndarray]]:
@@ -368,12 +368,13 @@ def check_same(first: Sequence[Result], second: Sequence[Result]) -> None:
     """Two trajectories with one seed and the same actions are equal, bit for bit."""
     for a, b in zip(first, second, strict=True):
         for name in ("observation", "reward", "terminated", "truncated", "info"):
-            require(
-                same(getattr(a, name), getattr(b, name)),
-                f"{a.call}: expected the same {name} from the same seed and actions, got\n"
-                f"{getattr(a, name)}\nand\n{getattr(b, name)}\n"
-                "draw all randomness from np_random, or set nondeterministic in the spec",
-            )
+            one, other = getattr(a, name), getattr(b, name)
+            if not same(one, other):
+                raise AssertionError(
+                    f"{a.call}: expected the same {name} from the same seed and actions, got\n"
+                    f"{one}\nand\n{other}\n"
+                    "draw all randomness from np_random, or set nondeterministic in the spec"
+                )
 
 
 def same(a: Any, b: Any) -> bool:

@@ -46,11 +46,16 @@ class Observer:
     def __call__(self, state: EpisodeState) -> Tensor:
         """Observation of each image: float32 [batch, obs_size], a fresh tensor."""
         looks = [state.hidden] if self.kind == "layer_input" else self._summary(state)
-        observation = state.hidden.new_zeros(len(state.labels), self.obs_size)
+        shape, filled = (len(state.labels), self.obs_size), self.lengths[state.layer]
+        # Memory is what this costs: a row that is mostly looks is not zeroed first.
+        mostly = 2 * filled > self.obs_size
+        observation = state.hidden.new_empty(shape) if mostly else state.hidden.new_zeros(shape)
         start = 0
         for look in looks:
             observation[:, start : start + look.shape[1]] = look
             start += look.shape[1]
+        if mostly:
+            observation[:, filled:] = 0.0
         if state.layer < self.num_layers:
             observation[:, max(self.lengths) + state.layer] = 1.0
         return observation

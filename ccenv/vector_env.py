@@ -20,7 +20,9 @@ RENDER_MODES = ("ansi", "rgb_array")
 
 def make_spaces(simulator: Simulator) -> tuple[gym.spaces.Box, gym.spaces.MultiBinary]:
     """Observation and action space of one image."""
-    observation = gym.spaces.Box(-np.inf, np.inf, (simulator.observe.obs_size,), np.float32)
+    # Activations may be of any size; finite bounds, because Gymnasium's checker minds infinity.
+    limit = float(np.finfo(np.float32).max)
+    observation = gym.spaces.Box(-limit, limit, (simulator.observe.obs_size,), np.float32)
     return observation, gym.spaces.MultiBinary(simulator.max_blocks)
 
 

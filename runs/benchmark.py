@@ -5,6 +5,7 @@ neighbouring timings, so that a busy machine slows both. An image is one episode
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -106,12 +107,14 @@ def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Ep
 
 
 def network_episode(network: GatedMLP, masks: Sequence[Tensor]) -> Episode:
-    """The bare network on one batch of images."""
-    images, _ = noise("train").batch(torch.arange(len(masks[0])))
+    """The bare network on batches that were drawn beforehand, other images each time."""
+    data, num_images = noise("train"), len(masks[0])
+    numbers = torch.arange(4 * num_images) % len(data)
+    batches = itertools.cycle([data.batch(part)[0] for part in numbers.split(num_images)])
 
     def episode() -> object:
         with torch.no_grad():
-            return network(images, masks)
+            return network(next(batches), masks)
 
     return episode
 
@@ -274,7 +277,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="256 images, seconds only")
     parser.add_argument("--json", action="store_true", help="print JSON only")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
-    parser.add_argument("--density", type=float, default=0.25, help="share of blocks kept")
+    parser.add_argument(
+        "--density", type=float, default=0.5, help="share of blocks kept; 0.5 as a space's sample()"
+    )
     parser.add_argument("--repeats", type=int, default=11, help="rounds")
     parser.add_argument("--record", action="store_true", help="write the result to --results-dir")
     parser.add_argument("--results-dir", default="runs/results", help="folder of --record")

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from agents import AGENTS
 from agents.base import LayerScores
 from agents.condnet import regularizers
 from agents.rloo import leave_one_out
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ccenv.blocks import as_mask
 from ccenv.probe import probe_optimal_masks
 from ccenv.registry import resolve
@@ -58,7 +58,14 @@ LEARNERS = [
     ("sb3_ppo", {}, 128_000),
     ("sb3_trpo", {}, 128_000),
 ]
-LEARNER_IDS = ["reinforce", "actor_critic", "rloo", "condnet-code", "condnet-text", *list(AGENTS)[-3:]]
+LEARNER_IDS = [
+    "reinforce",
+    "actor_critic",
+    "rloo",
+    "condnet-code",
+    "condnet-text",
+    *list(AGENTS)[-3:],
+]
 
 
 def make_agent(name, batch_size=128, seed=0, env_settings=None, **settings):
@@ -194,9 +201,7 @@ def test_the_affine_policy_on_the_summary_costs_what_the_trial_says():
 @given(returns=st.lists(st.floats(-5, 5), min_size=12, max_size=12))
 def test_leave_one_out_advantages_sum_to_zero_in_each_group(returns):
     advantages = leave_one_out(torch.tensor(returns), group_size=4)
-    torch.testing.assert_close(
-        advantages.view(3, 4).sum(dim=1), torch.zeros(3), atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(advantages.view(3, 4).sum(dim=1), torch.zeros(3), atol=1e-4, rtol=0)
 
 
 def test_the_regularizers_of_a_probability_table_are_the_numbers_worked_out_by_hand():

@@ -1,0 +1,24 @@
+"""One torch thread, and one cache folder for all workers of a test run."""
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory):
+    """Pre-trained weights go to a folder of this run, unless the user has named one."""
+    if "CCENV_CACHE" in os.environ:
+        yield
+        return
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCENV_CACHE", str(folder / "ccenv-cache"))
+        yield

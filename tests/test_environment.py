@@ -1,0 +1,411 @@
+"""Laws of the environment itself: episodes, costs, autoreset, seeds, co-training, bad input."""
+
+import functools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.data import Split
+from ccenv.env import BlockSelectionEnv
+from ccenv.networks import forward
+from ccenv.vector_env import BlockSelectionVectorEnv
+
+PROBE = {
+    "dataset": "probe",
+    "network": "probe",
+    "num_blocks": [4, 4],
+    "block_size": 2,
+    "activation": "relu",
+}
+# Co-trained weights need no pre-training; layers, blocks and head are all of different sizes.
+UNEVEN = {
+    "dataset": "synthetic",
+    "num_blocks": [3, 5],
+    "block_size": [4, 2],
+    "head_units": [6],
+    "weights": "cotrain",
+}
+NO_TAIL = UNEVEN | {"head_units": []}
+
+
+@functools.cache
+def uneven_env(num_envs=4):
+    env = BlockSelectionVectorEnv(num_envs, **NO_TAIL)
+    env.reset(seed=0)
+    return env
+
+
+def masks_of(rng, num_envs, width=5, steps=2):
+    return [rng.integers(0, 2, (num_envs, width), dtype=np.int8) for _ in range(steps)]
+
+
+def play(env, seed, actions):
+    results = [env.reset(seed=seed)]
+    return results + [env.step(action) for action in actions]
+
+
+def assert_equal(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    else:
+        np.testing.assert_array_equal(a, b, strict=isinstance(a, np.ndarray))
+
+
+def test_keeping_every_block_answers_as_the_dense_network_and_costs_exactly_one():
+    env = BlockSelectionVectorEnv(8, autoreset_mode="DISABLED", **UNEVEN)
+    env.reset(seed=1)
+    for _ in range(2):
+        *_, info = env.step(np.ones((8, 5), dtype=np.int8))
+    simulator = env.simulator
+    masks = [torch.ones(8, n, dtype=torch.bool) for n in simulator.num_blocks]
+    with torch.no_grad():
+        logits = forward(simulator.network, simulator.state.images, masks, backend="reference")
+    nll = torch.nn.functional.cross_entropy(logits, simulator.state.labels, reduction="none")
+    assert (info["compute_cost"] == 1).all()
+    assert (info["macs"] == simulator.dense_macs).all()
+    np.testing.assert_array_equal(info["prediction"], logits.argmax(dim=1).numpy())
+    np.testing.assert_allclose(info["nll"], nll.numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_layer_without_kept_blocks_is_zero_and_costs_nothing(layer):
+    env = BlockSelectionVectorEnv(4, autoreset_mode="DISABLED", **NO_TAIL)
+    env.reset(seed=0)
+    for step in range(2):
+        action = np.full((4, 5), step != layer)
+        observation, *_, info = env.step(action)
+        if step == layer:
+            assert not observation[:, :12].any()
+            assert (info["layer_cost"] == 0).all()
+            assert not info["mask"].any()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_layer_costs_sum_to_the_compute_cost(seed):
+    env = uneven_env()
+    env.reset(seed=0)
+    infos = [env.step(action)[-1] for action in masks_of(np.random.default_rng(seed), 4)]
+    total = infos[0]["layer_cost"] + infos[1]["layer_cost"]
+    np.testing.assert_allclose(infos[1]["compute_cost"], total, rtol=1e-6)
+    np.testing.assert_array_equal(infos[1]["cost"], infos[1]["layer_cost"])
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_bits_beyond_a_layers_own_blocks_change_nothing(seed):
+    rng = np.random.default_rng(seed)
+    actions = masks_of(rng, 4)
+    others = [actions[0].copy(), actions[1]]
+    others[0][:, 3:] = rng.integers(0, 2, (4, 2))
+    assert_equal(play(uneven_env(), 0, actions), play(uneven_env(), 0, others))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_the_terms_of_the_reward_sum_to_it(seed):
+    env = uneven_env()
+    env.reset(seed=0)
+    for action in masks_of(np.random.default_rng(seed), 4):
+        _, reward, *_, info = env.step(action)
+        terms = sum(value for key, value in info.items() if key.startswith("reward/"))
+        np.testing.assert_allclose(reward, terms, rtol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_episodes_bit_for_bit():
+    actions = masks_of(np.random.default_rng(0), 4, steps=6)
+    env, twin = (BlockSelectionVectorEnv(4, **UNEVEN) for _ in range(2))
+    first = play(env, 5, actions)
+    assert_equal(first, play(twin, 5, actions))
+    assert_equal(first, play(env, 5, actions))
+    other = play(env, 6, actions)
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_an_unseeded_reset_goes_on_and_a_seeded_one_starts_anew():
+    env = BlockSelectionVectorEnv(4, **PROBE)
+    first, _ = env.reset(seed=0)
+    second, _ = env.reset()
+    again, _ = env.reset(seed=0)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, again)
+
+
+def cotrained_course(env, seed):
+    """Three batches with an update after each: all that was seen, and the weights at the end."""
+    actions = masks_of(np.random.default_rng(1), env.num_envs, steps=2)
+    course = [env.reset(seed=seed)]
+    for _ in range(3):
+        course += [env.step(action) for action in actions]
+        course.append((env.update_network(),))
+    weights = {k: v.clone() for k, v in env.simulator.network.state_dict().items()}
+    return course, weights
+
+
+def test_a_seeded_reset_restores_weights_optimiser_and_data_order():
+    env = BlockSelectionVectorEnv(6, **UNEVEN)
+    first, first_weights = cotrained_course(env, 3)
+    second, second_weights = cotrained_course(env, 3)
+    assert_equal(first, second)
+    assert all(torch.equal(first_weights[k], second_weights[k]) for k in first_weights)
+
+
+def test_only_update_network_moves_the_weights_and_each_batch_is_one_version():
+    env = BlockSelectionVectorEnv(6, **UNEVEN)
+    env.reset(seed=0)
+    before = [p.clone() for p in env.simulator.network.parameters()]
+    for _ in range(4):
+        *_, info = env.step(np.ones((6, 5), dtype=bool))
+    after = list(env.simulator.network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert (info["network_version"] == 0).all()
+    assert set(env.update_network()) == {"network_loss"}
+    assert env.update_network() == {}
+    *_, info = env.step(np.ones((6, 5), dtype=bool))
+    assert (info["network_version"] == 2).all()
+    assert not all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_frozen_network_is_never_updated():
+    env = BlockSelectionVectorEnv(2, **PROBE)
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.ones((2, 4), dtype=bool))
+    assert env.update_network() == {}
+
+
+def test_rows_of_a_group_share_their_image():
+    env = BlockSelectionVectorEnv(6, group_size=3, **PROBE)
+    observation, _ = env.reset(seed=0)
+    assert (observation[:3] == observation[0]).all()
+    assert (observation[3:] == observation[3]).all()
+    assert len(set(env.simulator.indices.tolist())) == 2
+    observation, _ = env.reset(options={"indices": [7, 9]})
+    assert env.simulator.indices.tolist() == [7, 7, 7, 9, 9, 9]
+
+
+def test_a_pass_over_the_split_shows_every_image_once():
+    env = BlockSelectionVectorEnv(128, split="validation", **PROBE)
+    seen = []
+    for _ in range(2):
+        env.reset(seed=None)
+        seen += env.simulator.indices.tolist()
+    assert sorted(seen) == list(range(256))
+
+
+def test_same_step_hands_out_the_end_and_the_next_start():
+    actions = masks_of(np.random.default_rng(0), 4, steps=3)
+    same = play(BlockSelectionVectorEnv(4, **UNEVEN), 0, actions)
+    waiting = BlockSelectionVectorEnv(4, autoreset_mode="DISABLED", **UNEVEN)
+    apart = [*play(waiting, 0, actions[:2]), waiting.reset(), waiting.step(actions[2])]
+    _, _, terminated, truncated, info = same[2]
+    last_observation, _, _, _, last_info = apart[2]
+    assert terminated.all()
+    assert not truncated.any()
+    np.testing.assert_array_equal(info["final_obs"], last_observation)
+    assert_equal(info["final_info"], last_info)
+    assert info["_final_obs"].all()
+    assert info["_final_info"].all()
+    np.testing.assert_array_equal(same[2][0], apart[3][0])
+    assert_equal(same[3], apart[4])
+    assert "final_obs" not in same[1][4]
+
+
+def test_next_step_spends_a_call_on_the_reset_and_ignores_its_action():
+    actions = masks_of(np.random.default_rng(0), 4, steps=4)
+    env = BlockSelectionVectorEnv(4, autoreset_mode="NEXT_STEP", **UNEVEN)
+    other = BlockSelectionVectorEnv(4, autoreset_mode=AutoresetMode.NEXT_STEP, **UNEVEN)
+    results = play(env, 0, actions)
+    assert [bool(r[2].all()) for r in results[1:]] == [False, True, False, False]
+    assert not results[3][1].any()
+    assert "final_obs" not in results[2][4]
+    actions[2] = 1 - actions[2]
+    assert_equal(results, play(other, 0, actions))
+
+
+def test_disabled_refuses_steps_after_the_end_until_reset():
+    env = BlockSelectionVectorEnv(2, autoreset_mode="DISABLED", **PROBE)
+    action = np.ones((2, 4), dtype=bool)
+    play(env, 0, [action, action])
+    with pytest.raises(RuntimeError, match=r"call reset\(\)"):
+        env.step(action)
+    env.reset(options={"reset_mask": np.array([True, True])})
+    env.step(action)
+
+
+def test_some_rows_cannot_be_reset_alone():
+    env = BlockSelectionVectorEnv(2, autoreset_mode="DISABLED", **PROBE)
+    with pytest.raises(ValueError, match="go through the layers together"):
+        env.reset(options={"reset_mask": np.array([True, False])})
+
+
+def test_episodes_terminate_after_the_last_layer_and_are_never_truncated():
+    env = BlockSelectionEnv(**PROBE)
+    env.reset(seed=0)
+    flags = [env.step(np.ones(4, dtype=np.int8))[2:4] for _ in range(2)]
+    assert flags == [(False, False), (True, False)]
+    with pytest.raises(RuntimeError, match="call begin"):
+        env.step(np.ones(4, dtype=np.int8))
+
+
+def test_info_has_every_documented_key_and_scalars_are_pythons_own():
+    env = BlockSelectionEnv(**PROBE)
+    _, reset_info = env.reset(seed=0)
+    assert reset_info == {"network_version": 0}
+    always = {"layer", "mask", "layer_cost", "cost", "compute_cost", "macs", "network_version"}
+    always |= {"reward/accuracy", "reward/cost"}
+    _, reward, terminated, _, info = env.step(np.ones(4, dtype=np.int8))
+    assert info.keys() == always
+    assert (type(reward), type(terminated), type(info["macs"])) == (float, bool, int)
+    *_, info = env.step(np.ones(4, dtype=np.int8))
+    assert info.keys() == always | {"correct", "nll", "label", "prediction"}
+    assert type(info["correct"]) is bool
+
+
+def test_rendering_shows_one_block_map_a_layer():
+    env = BlockSelectionEnv(render_mode="ansi", **PROBE)
+    env.reset(seed=0)
+    env.step(np.array([1, 0, 0, 1]))
+    lines = env.render().splitlines()
+    assert lines[:2] == ["layer 0  ■□□■", "layer 1  ····"]
+    env = BlockSelectionEnv(render_mode="rgb_array", **UNEVEN)
+    env.reset(seed=0)
+    image = env.render()
+    assert image.dtype == np.uint8
+    assert image.shape == (2 * 16, 5 * 16, 3)
+    vector = BlockSelectionVectorEnv(3, render_mode="rgb_array", **PROBE)
+    vector.reset(seed=0)
+    vector.step(np.ones((3, 4), dtype=bool))
+    assert [frame.shape for frame in vector.render()] == [(32, 64, 3)] * 3
+    assert BlockSelectionVectorEnv(3, **PROBE).render() is None
+
+
+def broken_images(split):
+    images = torch.zeros(4, 1, 2, 2)
+    images[1, 0, 1, 1] = float("nan")
+    return Split(images, torch.zeros(4, dtype=torch.int64), 2)
+
+
+BAD_SETTINGS = {
+    "unknown setting": ({"num_block": [4]}, "did you mean 'num_blocks'"),
+    "unknown dataset": ({"dataset": "mnits"}, "did you mean 'mnist'"),
+    "unknown split": ({"split": "trian"}, "did you mean 'train'"),
+    "unknown network": ({"network": "mpl"}, "unknown network 'mpl'"),
+    "unknown reward": ({"reward": "acuracy_minus_cost"}, "did you mean 'accuracy_minus_cost'"),
+    "unknown observation": ({"observation": "sumary"}, "did you mean 'summary'"),
+    "unknown weights": ({"weights": "forzen"}, "did you mean 'frozen'"),
+    "unknown activation": ({"activation": "tahn"}, "did you mean 'tanh'"),
+    "unknown render mode": ({"render_mode": "rgb_aray"}, "did you mean 'rgb_array'"),
+    "no layer": ({"num_blocks": []}, "num_blocks to be whole numbers of at least 1"),
+    "no block": ({"num_blocks": [4, 0]}, "num_blocks to be whole numbers of at least 1"),
+    "half a block": ({"num_blocks": [4, 1.5]}, "num_blocks to be whole numbers of at least 1"),
+    "no unit": ({"block_size": 0}, "block_size to be whole numbers of at least 1"),
+    "block sizes": ({"num_blocks": [4, 4], "block_size": [2, 2, 2]}, "one for each of the 2"),
+    "negative price": ({"reward_kwargs": {"cost_weight": -1.0}}, "cost_weight"),
+    "price not a number": ({"reward_kwargs": {"cost_weight": float("nan")}}, "cost_weight"),
+    "infinite price": ({"reward_kwargs": {"cost_weight": float("inf")}}, "cost_weight"),
+    "unknown price": ({"reward_kwargs": {"cost_wieght": 1.0}}, "did you mean 'cost_weight'"),
+    "broken pixels": ({"dataset": broken_images}, "expected finite pixels"),
+    "probe sizes": (PROBE | {"num_blocks": [4, 5]}, "probe"),
+    "weights_kwargs": ({"weights_kwargs": {"learning_rate": 1.0}}, "weights='cotrain'"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+@pytest.mark.parametrize("view", [BlockSelectionEnv, BlockSelectionVectorEnv])
+def test_a_bad_setting_is_refused_with_what_to_do(view, given, message):
+    with pytest.raises(ValueError, match=message):
+        view(**given)
+
+
+def test_settings_of_a_batch_are_checked():
+    with pytest.raises(ValueError, match="multiple of group_size"):
+        BlockSelectionVectorEnv(5, group_size=2, **PROBE)
+    with pytest.raises(ValueError, match="at least 1"):
+        BlockSelectionVectorEnv(0, **PROBE)
+    with pytest.raises(ValueError, match="did you mean 'SAME_STEP'"):
+        BlockSelectionVectorEnv(2, autoreset_mode="SAME_STP", **PROBE)
+    with pytest.raises(ValueError, match="group_size=1 for a single image"):
+        BlockSelectionEnv(group_size=2, **PROBE)
+
+
+BAD_ACTIONS = {
+    "one row": (np.ones(4, dtype=bool), ValueError, "shape"),
+    "too wide": (np.ones((2, 5), dtype=bool), ValueError, "shape"),
+    "too many rows": (np.ones((3, 4), dtype=bool), ValueError, "shape"),
+    "a number": (1, ValueError, "shape"),
+    "twos": (np.full((2, 4), 2), ValueError, "0 or 1, got 2"),
+    "negative": (np.full((2, 4), -1), ValueError, "0 or 1, got -1"),
+    "probabilities": (np.full((2, 4), 0.5), ValueError, "threshold or sample"),
+    "NaN": (np.full((2, 4), np.nan), ValueError, "0 or 1, got nan"),
+    "text": (np.full((2, 4), "1"), TypeError, "array of bits"),
+    "nothing": (None, TypeError, "array of bits"),
+}
+
+
+@pytest.mark.parametrize(("action", "error", "message"), BAD_ACTIONS.values(), ids=BAD_ACTIONS)
+def test_a_bad_mask_is_refused_and_the_episode_stays_where_it_was(action, error, message):
+    env = BlockSelectionVectorEnv(2, **PROBE)
+    env.reset(seed=0)
+    with pytest.raises(error, match=message):
+        env.step(action)
+    assert env.simulator.layer == 0
+    env.step(np.ones((2, 4), dtype=bool))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float32])
+def test_bits_of_any_number_type_are_one_mask(dtype):
+    env = BlockSelectionVectorEnv(2, **PROBE)
+    env.reset(seed=0)
+    bits = np.array([[1, 0, 1, 0], [0, 1, 1, 1]])
+    *_, info = env.step(bits.astype(dtype))
+    np.testing.assert_array_equal(info["mask"], bits.astype(bool))
+
+
+BAD_OPTIONS = {
+    "unknown": ({"index": [0]}, "did you mean 'indices'"),
+    "too few": ({"indices": [0]}, "one for each image"),
+    "outside": ({"indices": [0, 10**6]}, "indices in 0.."),
+    "negative": ({"indices": [0, -1]}, "indices in 0.."),
+    "fractions": ({"indices": [0.5, 1.0]}, "whole numbers"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+def test_bad_reset_options_are_refused(options, message):
+    env = BlockSelectionVectorEnv(2, **PROBE)
+    with pytest.raises(ValueError, match=message):
+        env.reset(seed=0, options=options)
+
+
+@pytest.mark.parametrize("view", [BlockSelectionEnv, BlockSelectionVectorEnv])
+def test_nothing_goes_on_before_reset_or_after_close(view):
+    env = view(**PROBE)
+    action = env.action_space.sample()
+    with pytest.raises(RuntimeError, match=r"call (begin\(\) or )?reset\(\)"):
+        env.step(action)
+    env.reset(seed=0)
+    env.close()
+    env.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        env.step(action)
+    with pytest.raises(RuntimeError, match="closed"):
+        env.reset()
+
+
+def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"python -m ccenv.data mnist --download"):
+        gym.make("BlockSelectionMNIST-v0")

@@ -1,0 +1,459 @@
+"""Scalar, vector and SB3 view are one environment; Gymnasium's tools, and the vector checker, agree."""
+
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ccenv
+from ccenv.data import load_split
+from ccenv.env import BlockSelectionEnv
+from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.vector_env import BlockSelectionVectorEnv
+
+PROBE = {
+    "dataset": "probe",
+    "network": "probe",
+    "num_blocks": [4, 4],
+    "block_size": 2,
+    "activation": "relu",
+}
+UNEVEN = {
+    "dataset": "synthetic",
+    "num_blocks": [3, 5],
+    "block_size": [4, 2],
+    "weights": "cotrain",
+}
+MODES = ("SAME_STEP", "NEXT_STEP", "DISABLED")
+# Real images come with co-trained weights here: pre-training them takes minutes.
+FAST = {"BlockSelection-v0": {}}
+IDS = {name: FAST.get(name, {"weights": "cotrain"}) for name in ccenv.PRESETS}
+
+
+def need_data(name):
+    dataset = ccenv.PRESETS[name].get("dataset", "digits")
+    try:
+        load_split(dataset, "train")
+    except FileNotFoundError:
+        pytest.skip(f"{dataset} is not in CCENV_DATA")
+
+
+@pytest.fixture(params=IDS)
+def registered(request):
+    need_data(request.param)
+    return request.param, IDS[request.param]
+
+
+@pytest.fixture
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def assert_same_row(one, other, exact=("mask", "layer", "layer_cost", "compute_cost", "macs")):
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if key in exact or isinstance(value, bool | int):
+            np.testing.assert_array_equal(value, other[key])
+        else:
+            np.testing.assert_allclose(value, other[key], rtol=1e-4, atol=1e-5)
+
+
+def row(info, index):
+    return {k: v[index] for k, v in info.items() if not k.startswith(("_", "final"))}
+
+
+def scalar_episode(index, masks):
+    env = BlockSelectionEnv(**UNEVEN)
+    observation, _ = env.reset(seed=3, options={"indices": [index]})
+    return [(observation, None, {}), *((r[0], r[1], r[4]) for r in map(env.step, masks))]
+
+
+def vector_episode(indices, masks):
+    env = BlockSelectionVectorEnv(len(indices), autoreset_mode="DISABLED", **UNEVEN)
+    observation, _ = env.reset(seed=3, options={"indices": indices})
+    return [(observation, None, {}), *((r[0], r[1], r[4]) for r in map(env.step, masks))]
+
+
+def sb3_episode(indices, masks):
+    env = BlockSelectionVecEnv(len(indices), **UNEVEN)
+    env.seed(3)
+    env.set_options({"indices": indices})
+    observation = env.reset()
+    return [(observation, None, []), *((r[0], r[1], r[3]) for r in map(env.step, masks))]
+
+
+@st.composite
+def batches(draw):
+    """Images and the masks of both layers."""
+    size = draw(st.integers(1, 7))
+    indices = draw(st.lists(st.integers(0, 1999), min_size=size, max_size=size))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return indices, [rng.integers(0, 2, (size, 5), dtype=np.int8) for _ in range(2)]
+
+
+@given(batch=batches())
+@settings(max_examples=15, deadline=None)
+def test_the_scalar_environment_is_any_row_of_the_batch(batch):
+    indices, masks = batch
+    together = vector_episode(indices, masks)
+    for i, index in enumerate(indices):
+        alone = scalar_episode(index, [mask[i] for mask in masks])
+        for (obs, reward, info), (all_obs, rewards, infos) in zip(alone, together, strict=True):
+            np.testing.assert_allclose(obs, all_obs[i], rtol=1e-4, atol=1e-5)
+            if reward is not None:
+                np.testing.assert_allclose(reward, rewards[i], rtol=1e-4, atol=1e-5)
+                assert_same_row(info, row(infos, i))
+
+
+@given(batch=batches())
+@settings(max_examples=15, deadline=None)
+def test_a_row_of_the_sb3_view_is_the_same_row_of_the_vector_environment(batch):
+    together, sb3 = vector_episode(*batch), sb3_episode(*batch)
+    for step in range(2):
+        np.testing.assert_array_equal(together[step][0], sb3[step][0])
+        np.testing.assert_array_equal(together[step + 1][1], sb3[step + 1][1])
+    assert sb3[1][2] == [{}] * len(batch[0])
+    own = {"terminal_observation", "TimeLimit.truncated", "episode"}
+    returns = together[1][1] + together[2][1]
+    for i, info in enumerate(sb3[2][2]):
+        np.testing.assert_array_equal(info["terminal_observation"], together[2][0][i])
+        assert info["TimeLimit.truncated"] is False
+        assert info["episode"]["l"] == 2
+        assert info["episode"]["r"] == pytest.approx(returns[i], abs=1e-6)
+        rest = {k: v for k, v in info.items() if k not in own}
+        assert_same_row(rest, row(together[2][2], i))
+
+
+@given(batch=batches(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_permuting_the_batch_permutes_the_results(batch, seed):
+    indices, masks = batch
+    order = np.random.default_rng(seed).permutation(len(indices))
+    plain = vector_episode(indices, masks)
+    mixed = vector_episode([indices[i] for i in order], [mask[order] for mask in masks])
+    for (obs, reward, info), (other_obs, other_reward, other_info) in zip(
+        plain, mixed, strict=True
+    ):
+        np.testing.assert_allclose(obs[order], other_obs, rtol=1e-4, atol=1e-5)
+        if reward is not None:
+            np.testing.assert_allclose(reward[order], other_reward, rtol=1e-4, atol=1e-5)
+            assert_same_row(row(info, order), row(other_info, slice(None)))
+
+
+def test_gymnasiums_checker_is_silent_for_every_id(registered, no_warnings):
+    name, extra = registered
+    check_env(gym.make(name, **extra).unwrapped)
+
+
+def test_sb3s_checker_is_silent_for_every_id(registered, no_warnings):
+    from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+    name, extra = registered
+    sb3_check_env(gym.make(name, **extra).unwrapped, warn=True)
+
+
+def test_the_vector_checker_is_silent_for_every_id(registered, no_warnings):
+    name, extra = registered
+    ccenv.check_vector_env(gym.make_vec(name, num_envs=3, **extra))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("extra", [{}, {"group_size": 2, "observation": "summary"}])
+def test_the_vector_checker_is_silent_in_every_autoreset_mode(mode, extra, no_warnings):
+    ccenv.check_vector_env(
+        BlockSelectionVectorEnv(4, autoreset_mode=mode, **UNEVEN, **extra), seed=1
+    )
+
+
+def test_ids_and_settings_survive_json_and_pickle(registered):
+    name, extra = registered
+    env = gym.make(name, render_mode="ansi", reward_kwargs={"cost_weight": 0.5}, **extra)
+    text = env.spec.to_json()
+    assert json.loads(text)["kwargs"]["reward_kwargs"] == {"cost_weight": 0.5}
+    actions = [env.action_space.sample() for _ in range(1)]
+    copies = [gym.make(EnvSpec.from_json(text)), gym.make(pickle.loads(pickle.dumps(env.spec)))]
+    results = []
+    for each in [env, *copies]:
+        observation, _ = each.reset(seed=0)
+        results.append([observation, *(each.step(action)[0] for action in actions)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_make_vec_gives_the_batched_environment():
+    env = gym.make_vec("BlockSelection-v0", num_envs=5, **PROBE, autoreset_mode="NEXT_STEP")
+    assert isinstance(env.unwrapped, BlockSelectionVectorEnv)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    assert BlockSelectionVectorEnv.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    assert env.spec.id == "BlockSelection-v0"
+    assert env.observation_space == batch_space(env.single_observation_space, 5)
+
+
+def test_the_id_with_the_package_in_front_imports_it_and_stays_light():
+    code = (
+        "import sys, gymnasium as gym;"
+        "env = gym.make('ccenv:BlockSelection-v0', dataset='probe', network='probe',"
+        "num_blocks=[4, 4], block_size=2, activation='relu');"
+        "print(env.reset(seed=0)[0].shape);"
+        "print(*[m for m in ('stable_baselines3', 'torchvision', 'matplotlib', 'sklearn')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["(10,)", "", ""]
+
+
+@pytest.mark.parametrize("mode", MODES[:2])
+def test_gymnasiums_episode_statistics_are_right(mode):
+    env = RecordEpisodeStatistics(BlockSelectionVectorEnv(3, autoreset_mode=mode, **PROBE))
+    env.reset(seed=0)
+    for _ in range(2):
+        rewards = []
+        for _ in range(2):
+            _, reward, terminated, _, info = env.step(np.ones((3, 4), dtype=bool))
+            rewards.append(reward)
+        assert terminated.all()
+        np.testing.assert_allclose(info["episode"]["r"], sum(rewards), rtol=1e-6)
+        assert (info["episode"]["l"] == 2).all()
+        if mode == "NEXT_STEP":
+            env.step(np.ones((3, 4), dtype=bool))
+
+
+def test_gymnasiums_list_of_infos_has_one_dict_a_row():
+    env = DictInfoToList(BlockSelectionVectorEnv(3, **PROBE))
+    _, reset_infos = env.reset(seed=0)
+    assert [info["network_version"] for info in reset_infos] == [0, 0, 0]
+    for _ in range(2):
+        *_, infos = env.step(np.ones((3, 4), dtype=bool))
+    assert [info["final_info"]["compute_cost"] for info in infos] == [1, 1, 1]
+    assert infos[0]["final_obs"].shape == env.single_observation_space.shape
+
+
+class Walk(gym.vector.VectorEnv):
+    """A correct little environment: counts its steps, rows end after 2 + row steps."""
+
+    mode = AutoresetMode.SAME_STEP
+
+    def __init__(self, num_envs=2):
+        self.num_envs = num_envs
+        self.metadata = {"autoreset_mode": self.mode}
+        self.single_observation_space = gym.spaces.Box(0, 9, (1,), np.float32)
+        self.single_action_space = gym.spaces.Discrete(2)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.ended = np.zeros(num_envs, dtype=bool)
+
+    def look(self):
+        return (self.count[:, None] + self.noise).astype(np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if options and "reset_mask" in options:
+            self.count[options["reset_mask"]] = 0
+        else:
+            self.count = np.zeros(self.num_envs, dtype=np.int64)
+            self.noise = self.np_random.random()
+        self.ended = np.zeros(self.num_envs, dtype=bool)
+        return self.look(), {}
+
+    def step(self, actions):
+        if self.closed or (self.mode == AutoresetMode.DISABLED and self.ended.any()):
+            raise RuntimeError("no")
+        starts = self.ended if self.mode == AutoresetMode.NEXT_STEP else np.zeros_like(self.ended)
+        self.count = np.where(starts, 0, self.count + 1)
+        self.ended = ~starts & (self.count >= 2 + np.arange(self.num_envs))
+        info = {"count": self.count.copy(), "_count": np.ones(self.num_envs, dtype=bool)}
+        observation = self.look()
+        if self.mode == AutoresetMode.SAME_STEP and self.ended.any():
+            info |= {"final_obs": observation.copy(), "_final_obs": self.ended.copy()}
+            info |= {"final_info": {"count": self.count.copy()}, "_final_info": self.ended.copy()}
+            self.count[self.ended] = 0
+            observation = self.look()
+        reward = np.where(starts, 0.0, 1.0)
+        return observation, reward, self.ended.copy(), np.zeros_like(self.ended), info
+
+
+class NextStepWalk(Walk):
+    mode = AutoresetMode.NEXT_STEP
+
+
+class DisabledWalk(Walk):
+    mode = AutoresetMode.DISABLED
+
+
+@pytest.mark.parametrize("env_class", [Walk, NextStepWalk, DisabledWalk])
+def test_the_vector_checker_is_silent_on_a_correct_environment_of_others(env_class):
+    ccenv.check_vector_env(env_class())
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_the_vector_checker_is_silent_on_gymnasiums_own(mode, no_warnings):
+    envs = [lambda: gym.make("CartPole-v1")] * 3
+    env = gym.vector.SyncVectorEnv(envs, autoreset_mode=mode)
+    ccenv.check_vector_env(env, refuses_after_close=False)
+
+
+def broken(base, method, change):
+    """An environment whose `method` returns what `change(env, result)` makes of it."""
+
+    def changed(self, *args, **kwargs):
+        result = list(getattr(base, method)(self, *args, **kwargs))
+        return tuple(change(self, result) or result)
+
+    return type("Broken", (base,), {method: changed})()
+
+
+def put(index, make):
+    def change(env, result):
+        result[index] = make(env, result[index])
+
+    return change
+
+
+def on_last(edit):
+    """Edits the info dict of steps that end an episode."""
+
+    def change(env, result):
+        if result[2].any():
+            edit(result[4])
+
+    return change
+
+
+def reused(env, value):
+    """Writes each result into one buffer."""
+    env.buffer = getattr(env, "buffer", np.empty_like(value))
+    env.buffer[:] = value
+    return env.buffer
+
+
+def one_dict(env, info):
+    env.infos = getattr(env, "infos", {})
+    env.infos.clear()
+    env.infos.update(info)
+    return env.infos
+
+
+class WrongSpace(Walk):
+    def __init__(self):
+        super().__init__()
+        self.observation_space = self.single_observation_space
+
+
+class NoMode(Walk):
+    def __init__(self):
+        super().__init__()
+        self.metadata = {}
+
+
+class TextMode(Walk):
+    def __init__(self):
+        super().__init__()
+        self.metadata = {"autoreset_mode": "SameStep"}
+
+
+class Unseeded(Walk):
+    def reset(self, *, seed=None, options=None):
+        return super().reset()
+
+
+class DeafToClose(Walk):
+    def step(self, actions):
+        self.closed = False
+        return super().step(actions)
+
+
+class StepsOn(DisabledWalk):
+    def step(self, actions):
+        self.ended[:] = False
+        return super().step(actions)
+
+
+class ResetsAll(DisabledWalk):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)
+
+
+BROKEN = {
+    "space not batched": (WrongSpace, "batch_space"),
+    "no autoreset mode": (NoMode, "autoreset_mode"),
+    "autoreset mode as text": (TextMode, "to be an AutoresetMode"),
+    "reset without info": (lambda: broken(Walk, "reset", lambda e, r: r[:1]), "observations, info"),
+    "step of four": (lambda: broken(Walk, "step", lambda e, r: r[:4]), "terminations, truncations"),
+    "observations of float64": (
+        lambda: broken(Walk, "reset", put(0, lambda e, x: x.astype(np.float64))),
+        "dtype float32",
+    ),
+    "observations of one row": (lambda: broken(Walk, "step", put(0, lambda e, x: x[0])), "shape"),
+    "observations out of bounds": (lambda: broken(Walk, "step", put(0, lambda e, x: x + 9)), "member"),
+    "NaN": (lambda: broken(Walk, "step", put(0, lambda e, x: x * np.nan)), "member of"),
+    "rewards as a list": (lambda: broken(Walk, "step", put(1, lambda e, x: x.tolist())), "rewards"),
+    "rewards in a column": (lambda: broken(Walk, "step", put(1, lambda e, x: x[:, None])), "rewards"),
+    "whole rewards": (lambda: broken(Walk, "step", put(1, lambda e, x: x.astype(int))), "rewards"),
+    "infinite rewards": (lambda: broken(Walk, "step", put(1, lambda e, x: x / 0.0)), "finite"),
+    "ends as numbers": (lambda: broken(Walk, "step", put(2, lambda e, x: x + 0)), "terminations"),
+    "truncated as one": (lambda: broken(Walk, "step", put(3, lambda e, x: False)), "truncations"),
+    "info as a list": (lambda: broken(Walk, "step", put(4, lambda e, x: [x])), "expected a dict"),
+    "info without twin": (
+        lambda: broken(Walk, "step", lambda e, r: (r[4].pop("_count"), None)[1]),
+        "boolean twin '_count'",
+    ),
+    "info of one row": (
+        lambda: broken(Walk, "step", lambda e, r: r[4].update(count=np.zeros(1))),
+        "2 rows",
+    ),
+    "reused observations": (lambda: broken(Walk, "step", put(0, reused)), "shares memory"),
+    "reused rewards": (lambda: broken(Walk, "step", put(1, reused)), "shares memory"),
+    "reused info": (lambda: broken(Walk, "step", put(4, one_dict)), "fresh info dict"),
+    "ignores the seed": (Unseeded, "same observation from the same seed"),
+    "no final_obs": (
+        lambda: broken(Walk, "step", on_last(lambda i: (i.pop("final_obs"), i.pop("_final_obs")))),
+        "_final_obs",
+    ),
+    "no final_info": (
+        lambda: broken(Walk, "step", on_last(lambda i: (i.pop("final_info"), i.pop("_final_info")))),
+        "_final_info",
+    ),
+    "final_obs of all rows": (
+        lambda: broken(Walk, "step", on_last(lambda i: i.update(_final_obs=np.ones(2, bool)))),
+        "_final_obs",
+    ),
+    "final_obs out of its space": (
+        lambda: broken(Walk, "step", on_last(lambda i: i.update(final_obs=i["final_obs"] - 99))),
+        "final_obs",
+    ),
+    "final_obs is the new start": (
+        lambda: broken(
+            Walk, "step", lambda e, r: r[2].any() and r[4].update(final_obs=r[0]) and None
+        ),
+        "apart from the new observations",
+    ),
+    "reward for a reset": (
+        lambda: broken(NextStepWalk, "step", put(1, lambda e, x: np.ones(2))),
+        "expected reward 0",
+    ),
+    "steps on without reset": (StepsOn, "until reset"),
+    "resets every row": (ResetsAll, "outside of reset_mask"),
+    "deaf to close": (DeafToClose, "after close"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_the_vector_checker_catches(make, message):
+    with pytest.raises(AssertionError, match=message):
+        ccenv.check_vector_env(make())
