@@ -56,17 +56,6 @@ class ActorCritic(Agent):
         """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
         return IndependentBlocks(keep_probability(self.scores(observation, layer)))
 
-    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
-        """Keep probabilities [batch, num_blocks[layer]]."""
-        return self.distribution(observation, layer).probability
-
-    def act(
-        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draws masks, or thresholds at one half without a generator."""
-        blocks = self.distribution(observation, layer)
-        return blocks.mode() if generator is None else blocks.sample(generator)
-
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of both: the policy up its gradient, the critic towards the returns."""
         values = self.critic(rollout.observations).squeeze(-1)

@@ -21,7 +21,8 @@ def ignore(images_seen: int, scalars: dict[str, float]) -> None:
 class Agent:
     """Acts on observations; learns from rollouts where it overrides `update`.
 
-    A new agent needs `act`, and `update` if it learns; `policy_macs` if choosing costs anything.
+    A new agent needs `distribution` (or `act`), `update` if it learns, and `policy_macs` if choosing
+    costs anything.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {}
@@ -47,11 +48,23 @@ class Agent:
         self.policy_macs: Sequence[int] = [0] * len(self.num_blocks)
         self.progress = 0.0
 
+    def distribution(self, observation: Tensor, layer: int) -> Any:
+        """What masks are drawn from: [batch, obs_size] -> an object of `agents.masks`."""
+        raise TypeError(f"{type(self).__name__} must define distribution(...) or act(...)")
+
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Chooses masks; see `ccenv.rollout.Policy.act`."""
-        raise TypeError(f"{type(self).__name__} must define act(observation, layer, generator)")
+        """Draws masks, or takes the most probable ones; see `ccenv.rollout.Policy.act`."""
+        blocks = self.distribution(observation, layer)
+        mask: Tensor = blocks.mode() if generator is None else blocks.sample(generator)
+        return mask
+
+    def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
+        """Keep probabilities [batch, num_blocks[layer]], None where masks are not drawn so."""
+        if type(self).distribution is Agent.distribution:
+            return None
+        return getattr(self.distribution(observation, layer), "probability", None)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learns from one rollout and returns scalars to plot."""

@@ -88,28 +88,21 @@ class Condnet(Agent):
             )
         return values
 
-    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
-        """Keep probabilities [batch, num_blocks[layer]]."""
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
+        """Masks of a layer's images, drawn at test time too: [batch, obs_size] -> blocks."""
         scores = self.scores(observation, layer)
         if self.variant == "code":
-            return keep_probability(scores)
+            return IndependentBlocks(keep_probability(scores))
         # The text has no bounds; these only keep a float's logarithm finite.
-        return scores.sigmoid().clamp(1e-6, 1 - 1e-6)
-
-    def act(
-        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draws masks (as the paper does at test time too), or thresholds without a generator."""
-        blocks = IndependentBlocks(self.keep_probability(observation, layer))
-        return blocks.mode() if generator is None else blocks.sample(generator)
+        return IndependentBlocks(scores.sigmoid().clamp(1e-6, 1 - 1e-6))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of gradient descent on the REINFORCE loss and the regularizers."""
         total = torch.zeros(())
         scalars: dict[str, float] = {}
         for layer, mask in enumerate(rollout.actions):
-            probability = self.keep_probability(rollout.observations[layer], layer)
-            log_prob = IndependentBlocks(probability).log_prob(mask)
+            blocks = self.distribution(rollout.observations[layer], layer)
+            log_prob, probability = blocks.log_prob(mask), blocks.probability
             l_b, l_e, l_v = regularizers(probability, self.target_density[layer], self.variant)
             total = total + self.reinforce_loss(log_prob, rollout.nll, layer)
             total = total + self.sparsity_weight[layer] * (l_b + l_e)

@@ -1,4 +1,4 @@
-"""What a policy draws masks from: scores of blocks -> a sample, its log-probability, the best mask."""
+"""What a policy draws masks from: scores of blocks -> samples, log-probabilities, the best mask."""
 
 from dataclasses import dataclass
 

@@ -12,8 +12,9 @@ from ccenv.simulator import Simulator
 
 
 class Oracle(Agent):
-    """Knows the label, so it bounds what looking at the image could ever give (from below: the
-    search is greedy and may miss the best mask).
+    """Knows the label: a ceiling for what looking at the image could ever give.
+
+    The search is greedy and may miss the best mask, so the true ceiling lies higher still.
     """
 
     learns: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Policies that look at nothing: the dense network, and blocks dropped at random at a fixed rate."""
+"""Policies that look at nothing: the dense network, and blocks dropped at random at one rate."""
 
 from typing import Any, ClassVar
 
@@ -52,7 +52,7 @@ class BlockDropout(Agent):
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Tosses a coin for each block; without a generator all or nothing, whichever is likelier."""
+        """Tosses a coin for each block; without a generator all or nothing, as is likelier."""
         shape = (len(observation), self.num_blocks[layer])
         if generator is None:
             mask = torch.full(shape, self.rate > 0.5)

@@ -11,7 +11,7 @@ from ccenv.rollout import Rollout
 
 
 class Reinforce(Agent):
-    """Raises the log-probability of masks whose return is above the batch's mean (Williams 1992)."""
+    """Raises the log-probability of masks that return more than the batch's mean (Williams 1992)."""
 
     def __init__(
         self,
@@ -40,17 +40,6 @@ class Reinforce(Agent):
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
         return IndependentBlocks(keep_probability(self.scores(observation, layer)))
-
-    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
-        """Keep probabilities [batch, num_blocks[layer]]."""
-        return self.distribution(observation, layer).probability
-
-    def act(
-        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draws masks, or thresholds at one half without a generator."""
-        blocks = self.distribution(observation, layer)
-        return blocks.mode() if generator is None else blocks.sample(generator)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient."""

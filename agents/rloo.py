@@ -72,13 +72,6 @@ class Rloo(Agent):
         """Masks of a layer's images: [batch, obs_size] -> k of n blocks."""
         return OrderedBlocks(self.scores(observation, layer), self.num_kept[layer])
 
-    def act(
-        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draws k blocks in order, or takes the k best without a generator."""
-        blocks = self.distribution(observation, layer)
-        return blocks.mode() if generator is None else blocks.sample(generator)
-
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient, with the bonus."""
         loss, diversity = torch.zeros(()), torch.zeros(())

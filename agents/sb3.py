@@ -1,4 +1,4 @@
-"""Stable-Baselines3's A2C, PPO and TRPO as agents: same images, network and curves as all others."""
+"""Stable-Baselines3's A2C, PPO and TRPO as agents: same images, network and curves as the rest."""
 
 import inspect
 import math

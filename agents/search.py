@@ -46,26 +46,26 @@ def search_masks(
         found = episode_return(simulator, state, masks)
         return found.mean().expand(batch) if shared else found
 
-    def keep_better(masks: list[Tensor]) -> None:
-        nonlocal best, best_score
-        found = score(masks)
-        better = found > best_score
-        best = [
-            torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)
-        ]
-        best_score = torch.where(better, found, best_score)
-
     best = [full_mask(batch, n, device) for n in simulator.num_blocks]
     best_score = score(best)
     rows = 1 if shared else batch
     for candidate in range(num_candidates):
         density = (candidate + 0.5) / num_candidates
         drawn = [random_mask(rows, n, density, generator) for n in simulator.num_blocks]
-        keep_better([mask.to(device).expand(batch, -1) for mask in drawn])
-    for _ in range(num_sweeps):
-        for layer, num_blocks in enumerate(simulator.num_blocks):
-            for block in range(num_blocks):
-                flipped = [mask.clone() for mask in best]
-                flipped[layer][:, block] ^= True
-                keep_better(flipped)
+        masks = [mask.to(device).expand(batch, -1) for mask in drawn]
+        best, best_score = keep_better(best, best_score, masks, score(masks))
+    every_block = [(i, j) for i, n in enumerate(simulator.num_blocks) for j in range(n)]
+    for layer, block in every_block * num_sweeps:
+        masks = [mask.clone() for mask in best]
+        masks[layer][:, block] ^= True
+        best, best_score = keep_better(best, best_score, masks, score(masks))
     return best
+
+
+def keep_better(
+    best: list[Tensor], best_score: Tensor, masks: list[Tensor], found: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """Takes the new masks of the images whose score they raise."""
+    better = found > best_score
+    chosen = [torch.where(better[:, None], new, old) for new, old in zip(masks, best, strict=True)]
+    return chosen, torch.where(better, found, best_score)

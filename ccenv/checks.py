@@ -1,9 +1,10 @@
-"""The checker that Gymnasium has for single environments only: a vector environment -> silence, or an error.
+"""Checker of vector environments, which Gymnasium lacks: a `VectorEnv` -> silence, or an error.
 
 `check_vector_env` plays two trajectories with the same seed and judges every result by what
 Gymnasium's documentation promises of a `VectorEnv`.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,13 +86,14 @@ def require(condition: Any, message: str) -> None:
 
 def check_spaces(env: VectorEnv) -> None:
     """The batched spaces are the single ones, repeated `num_envs` times."""
-    count = getattr(env, "num_envs", None)
+    count: Any = getattr(env, "num_envs", None)
     require(
         isinstance(count, int) and count >= 1,
         f"expected num_envs to be a whole number of at least 1, got {count!r}; set it in __init__",
     )
     for name in ("observation_space", "action_space"):
-        single, batched = getattr(env, f"single_{name}", None), getattr(env, name, None)
+        single: Any = getattr(env, f"single_{name}", None)
+        batched = getattr(env, name, None)
         require(
             isinstance(single, gym.Space) and isinstance(batched, gym.Space),
             f"expected single_{name} and {name} to be spaces, got {single!r} and {batched!r}",
@@ -106,13 +108,13 @@ def check_spaces(env: VectorEnv) -> None:
 
 def check_mode(env: VectorEnv) -> AutoresetMode:
     """Metadata declares one of Gymnasium's autoreset modes."""
-    mode = env.metadata.get("autoreset_mode")
+    mode: Any = env.metadata.get("autoreset_mode")
     require(
         isinstance(mode, AutoresetMode),
         f"expected metadata['autoreset_mode'] to be an AutoresetMode, got {mode!r}; "
         "wrappers read it to know when episodes end",
     )
-    return mode
+    return AutoresetMode(mode)
 
 
 def play(
@@ -287,7 +289,7 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
 
 def check_only_done_rows_restart(env: VectorEnv, before: Result, after: Result) -> None:
     """`reset(options={"reset_mask": mask})` leaves the other rows where they were."""
-    for row in np.flatnonzero(~before.done):
+    for row in np.flatnonzero(~before.done).tolist():
         require(
             same(row_of(before.observation, row), row_of(after.observation, row)),
             f"{after.call}: expected row {row} outside of reset_mask to stay, got another "
@@ -301,7 +303,7 @@ def check_autoreset(env: VectorEnv, mode: AutoresetMode, results: Sequence[Resul
     for result in steps:
         check_final(env, mode, result)
     if mode == AutoresetMode.NEXT_STEP:
-        for before, after in zip(steps[:-1], steps[1:], strict=True):
+        for before, after in itertools.pairwise(steps):
             check_reset_call(before, after)
 
 
@@ -318,7 +320,7 @@ def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
     if not result.ends or mode != AutoresetMode.SAME_STEP:
         return
     final = result.info["final_obs"]
-    for row in np.flatnonzero(result.done):
+    for row in np.flatnonzero(result.done).tolist():
         name = f"{result.call}: info['final_obs'] of row {row}"
         check_member(row_of(final, row), env.single_observation_space, name)
     for name, array in leaves(final, "final_obs"):
@@ -378,7 +380,7 @@ def check_same(first: Sequence[Result], second: Sequence[Result]) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are equal, NaN being equal to itself; clock times of wrappers are skipped."""
+    """Whether two values are equal, NaN equal to itself; wrappers' clock times are skipped."""
     if isinstance(a, dict) and isinstance(b, dict):
         # {"r", "l", "t"} is RecordEpisodeStatistics' entry; its "t" is measured time.
         skipped = {"t"} if a.keys() == {"r", "l", "t"} else set()

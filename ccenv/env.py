@@ -107,9 +107,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         chosen = None if indices is None else torch.from_numpy(indices)
         observation = self.simulator.begin(chosen)
         self._masks, self._status = [], "started"
-        return observation[0].cpu().numpy(), {
-            "network_version": self.simulator.network_version
-        }
+        return observation[0].cpu().numpy(), {"network_version": self.simulator.network_version}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Computes one gated layer under a mask.

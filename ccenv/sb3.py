@@ -1,4 +1,4 @@
-"""Stable-Baselines3's view: numpy block masks of a batch -> observations, rewards, dones, info dicts."""
+"""Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -33,9 +33,7 @@ def check_render_mode(render_mode: str | None) -> str | None:
     return render_mode
 
 
-def without_reset_mask(
-    options: Mapping[str, Any] | None, num_envs: int
-) -> dict[str, Any] | None:
+def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
     """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
 
     Raises:
@@ -187,7 +185,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         step = self.simulator.step(check_action(actions, self._shape))
         self._is_over = step.outcome.is_last
         version = self.simulator.network_version
-        info = step_info(step, self.simulator.max_blocks, version)
+        info: dict[str, Any] = step_info(step, self.simulator.max_blocks, version)
         self._masks.append(info["mask"])
         everybody = np.ones(self.num_envs, dtype=bool)
         observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
@@ -200,7 +198,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         return observation, numpy_copy(step.reward), terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
-        """Bool [num_envs, 2 * max(num_blocks)], two entries a bit: see `ccenv.infos.action_masks`."""
+        """What MaskablePPO may choose, row by row: see `ccenv.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
     def update_network(self) -> dict[str, float]:
@@ -220,4 +218,3 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
     def _check_open(self) -> None:
         if self.closed:
             raise RuntimeError("expected an open environment, got a closed one; make a new one")
-

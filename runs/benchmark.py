@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
@@ -153,7 +154,8 @@ def single_episodes(
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    makers = [lambda: BlockSelectionEnv(**settings)] * num_images
+    makers: list[Callable[[], gym.Env[Any, Any]]] = [lambda: BlockSelectionEnv(**settings)]
+    makers *= num_images
     dummy = DummyVecEnv(makers)
     dummy.seed(0)
     dummy.reset()

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,9 @@ def run_missing(jobs: Sequence[Job], workers: int, reuse: bool) -> list[Outcome]
     """Runs jobs in parallel, with a bar, and returns the failures."""
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     failures = []
-    with tqdm(total=len(tasks), unit="run") as bar:
-        for outcome in run_all(tasks, min(workers, len(tasks))):
+    outcomes = run_all(tasks, min(workers, len(tasks)))
+    with tqdm(total=len(tasks), unit="run") as bar, closing(outcomes):
+        for outcome in outcomes:
             bar.update()
             bar.set_postfix_str(f"{outcome.task.label}, seed {outcome.task.settings['seed']}")
             if outcome.error is not None:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -36,33 +36,54 @@ class Outcome:
     """traceback, None where all went well."""
 
 
-def run_all(tasks: Sequence[Task], num_workers: int) -> Iterator[Outcome]:
+def work(task: Task) -> Outcome:
+    """Carries one task out."""
+    from runs.settings import make_plan
+    from runs.train import run
+
+    try:
+        run(make_plan(task.agent, task.settings), reuse=task.reuse)
+    except Exception:
+        return Outcome(task, traceback.format_exc())
+    return Outcome(task, None)
+
+
+def run_all(
+    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome] = work
+) -> Generator[Outcome]:
     """Runs tasks in processes of their own and yields outcomes as they come.
 
     When a process dies (out of memory, a crash in a library) nobody knows whose fault it was: the
     tasks that it took along are run once more, each in a process of its own.
+
+    Args:
+        tasks: what to do.
+        num_workers: processes at once.
+        function: does one task; found by its name in every process.
     """
     lost: list[Task] = []
-    for outcome in run_in_pool(tasks, num_workers):
+    for outcome in run_in_pool(tasks, num_workers, function):
         if isinstance(outcome, Task):
             lost.append(outcome)
         else:
             yield outcome
     for task in lost:
-        for outcome in run_in_pool([task], 1):
+        for outcome in run_in_pool([task], 1, function):
             if isinstance(outcome, Task):
                 outcome = Outcome(task, "its process died, twice")
             yield outcome
 
 
-def run_in_pool(tasks: Sequence[Task], num_workers: int) -> Iterator[Outcome | Task]:
+def run_in_pool(
+    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome]
+) -> Generator[Outcome | Task]:
     """Yields an outcome for each task, or the task itself where its process died."""
     # Processes are spawned, not forked: forked ones would inherit torch's threads in any state.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=prepare_worker)
     try:
-        futures = {pool.submit(work, task): task for task in tasks}
+        futures = {pool.submit(function, task): task for task in tasks}
         for future in as_completed(futures):
             try:
                 yield future.result()
@@ -88,15 +109,3 @@ def die_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def work(task: Task) -> Outcome:
-    """Carries one task out."""
-    from runs.settings import make_plan
-    from runs.train import run
-
-    try:
-        run(make_plan(task.agent, task.settings), reuse=task.reuse)
-    except Exception:
-        return Outcome(task, traceback.format_exc())
-    return Outcome(task, None)

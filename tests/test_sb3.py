@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
+from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from ccenv.probe import probe_optimal_masks
 from ccenv.rollout import Rollout, collect_rollout, evaluate, walk
 from ccenv.sb3 import BlockSelectionVecEnv

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from runs import compare, report, tables
+from runs.pool import Task, run_all
 from runs.statistics import Spread, error_at, judge, make_rows, spread
 from runs.sweeps import SWEEPS, Cell, Sweep
 
 ROOT = Path(__file__).parents[1]
 
 MODULE = '''
-import os
 from pathlib import Path
 
 from agents.base import Agent
@@ -47,11 +47,6 @@ class Fails(Diary):
         raise RuntimeError("a bug of mine")
 
 
-class Crashes(Diary):
-    def learn(self, num_images, on_rollout=None):
-        os._exit(3)
-
-
 TOY = Sweep(
     name="toy",
     description="Toys.",
@@ -59,7 +54,6 @@ TOY = Sweep(
     cells=(
         Cell("diary", "toy_sweep:Diary"),
         Cell("reinforce", "reinforce", {"learning_rate": 0.001}),
-        *plain("dense"),
         *dropout_rates(0.1, 0.9),
     ),
     minutes=0.1,
@@ -70,7 +64,6 @@ BROKEN = Sweep(
     description="Toys that break.",
     settings=PROBE,
     cells=(
-        Cell("crashes", "toy_sweep:Crashes"),
         Cell("fails", "toy_sweep:Fails"),
         *plain("dense"),
     ),
@@ -81,11 +74,25 @@ TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 
 '''
 
 
+TASKS = """
+import os
+
+from runs.pool import Outcome
+
+
+def crash_or_not(task):
+    if task.label == "crash":
+        os._exit(3)
+    return Outcome(task, None)
+"""
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with toy modules, found by this process and those it starts."""
     folder = tmp_path_factory.mktemp("sweeps")
     (folder / "toy_sweep.py").write_text(MODULE)
+    (folder / "toy_tasks.py").write_text(TASKS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(folder / "cache"))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
@@ -127,7 +134,7 @@ def test_two_compares_at_once_agree_and_run_no_cell_twice(two_at_once, place):
     shown = [without_clock(out) for _, out, _ in two_at_once]
     assert shown[0] == shown[1]
     results = list((place / "logs").rglob("result.json"))
-    assert len(results) == 10
+    assert len(results) == 8
     assert all(json.loads(path.read_text()) for path in results)
 
 
@@ -137,7 +144,7 @@ def without_clock(text):
 
 def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curves(two_at_once):
     said = two_at_once[0][2].strip().splitlines()
-    assert re.search(r"'toy': \d+ of 10 runs missing, about \d+ seconds", said[0])
+    assert re.search(r"'toy': \d+ of 8 runs missing, about \d+ seconds", said[0])
     assert said[-1].startswith("curves: tensorboard --logdir ")
 
 
@@ -155,10 +162,10 @@ def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypa
 def test_rows_say_no_difference_where_intervals_overlap_and_never_show_reward(place, capsys):
     assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
     rows = {row["label"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(rows) == ["diary", "reinforce", "dense", "block_dropout 0.1", "block_dropout 0.9"]
+    assert list(rows) == ["diary", "reinforce", "block_dropout 0.1", "block_dropout 0.9"]
     assert rows["reinforce"]["verdict"] == "no difference"
     assert rows["reinforce"]["seeds"] == [0, 1]
-    assert rows["dense"]["verdict"] == ""
+    assert rows["block_dropout 0.1"]["verdict"] == ""
     names = {name for row in rows.values() for name in row}
     assert not any("reward" in name or "return" in name for name in names | set(report.COLUMNS))
 
@@ -182,14 +189,22 @@ def test_a_recorded_result_makes_the_table_of_a_readme(place, tmp_path, capsys):
     assert "\n".join(line for line in made.splitlines() if line.startswith("|")) in text
 
 
-def test_a_failing_cell_and_a_crashing_one_lose_no_other(place, capsys):
-    arguments = ["toy_sweep:BROKEN", "--jobs", "1", *options(place)]
-    assert compare.main(arguments) == 1
+def test_a_failing_cell_loses_no_other(place, capsys):
+    assert compare.main(["toy_sweep:BROKEN", "--jobs", "1", *options(place)]) == 1
     captured = capsys.readouterr()
     assert re.search(r"dense +\| +1 \|", captured.out)
     assert "a bug of mine" in captured.err
-    assert "its process died" in captured.err
-    assert "2 of 3 runs failed" in captured.err
+    assert "1 of 2 runs failed" in captured.err
+
+
+@pytest.mark.usefixtures("place")
+def test_a_crashing_process_takes_no_other_task_along():
+    from toy_tasks import crash_or_not
+
+    tasks = [Task(label, "agent", {}) for label in ("well", "crash", "fine", "good")]
+    errors = {o.task.label: o.error for o in run_all(tasks, 2, crash_or_not)}
+    assert errors.pop("crash") == "its process died, twice"
+    assert errors == {"well": None, "fine": None, "good": None}
 
 
 @pytest.mark.parametrize(

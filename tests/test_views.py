@@ -1,4 +1,4 @@
-"""Scalar, vector and SB3 view are one environment; Gymnasium's tools, and the vector checker, agree."""
+"""Scalar, vector and SB3 view are one environment, and the checkers find nothing wrong with it."""
 
 import json
 import pickle
@@ -399,10 +399,16 @@ BROKEN = {
         "dtype float32",
     ),
     "observations of one row": (lambda: broken(Walk, "step", put(0, lambda e, x: x[0])), "shape"),
-    "observations out of bounds": (lambda: broken(Walk, "step", put(0, lambda e, x: x + 9)), "member"),
+    "observations out of bounds": (
+        lambda: broken(Walk, "step", put(0, lambda e, x: x + 9)),
+        "member",
+    ),
     "NaN": (lambda: broken(Walk, "step", put(0, lambda e, x: x * np.nan)), "member of"),
     "rewards as a list": (lambda: broken(Walk, "step", put(1, lambda e, x: x.tolist())), "rewards"),
-    "rewards in a column": (lambda: broken(Walk, "step", put(1, lambda e, x: x[:, None])), "rewards"),
+    "rewards in a column": (
+        lambda: broken(Walk, "step", put(1, lambda e, x: x[:, None])),
+        "rewards",
+    ),
     "whole rewards": (lambda: broken(Walk, "step", put(1, lambda e, x: x.astype(int))), "rewards"),
     "infinite rewards": (lambda: broken(Walk, "step", put(1, lambda e, x: x / 0.0)), "finite"),
     "ends as numbers": (lambda: broken(Walk, "step", put(2, lambda e, x: x + 0)), "terminations"),
@@ -425,7 +431,9 @@ BROKEN = {
         "_final_obs",
     ),
     "no final_info": (
-        lambda: broken(Walk, "step", on_last(lambda i: (i.pop("final_info"), i.pop("_final_info")))),
+        lambda: broken(
+            Walk, "step", on_last(lambda i: (i.pop("final_info"), i.pop("_final_info")))
+        ),
         "_final_info",
     ),
     "final_obs of all rows": (
