@@ -1,6 +1,7 @@
 """Agent: a policy and how it learns; the loop that all agents of this package share."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -21,8 +22,8 @@ def ignore(images_seen: int, scalars: dict[str, float]) -> None:
 class Agent:
     """Acts on observations; learns from rollouts where it overrides `update`.
 
-    A new agent needs `distribution` (or `act`), `update` if it learns, and `policy_macs` if choosing
-    costs anything.
+    A new agent needs `distribution` (or `act`), `update` if it learns, and `policy_macs` if
+    choosing costs anything.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {}
@@ -123,7 +124,7 @@ class LayerScores(nn.Module):
         self.layers = nn.ModuleList()
         for length, blocks in zip(self.lengths, simulator.num_blocks, strict=True):
             sizes = [length, hidden_units, blocks] if hidden_units else [length, blocks]
-            maps = [nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+            maps = [nn.Linear(a, b) for a, b in pairwise(sizes)]
             for linear in maps:
                 nn.init.xavier_uniform_(linear.weight, generator=generator)
                 nn.init.zeros_(linear.bias)

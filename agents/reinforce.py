@@ -11,7 +11,7 @@ from ccenv.rollout import Rollout
 
 
 class Reinforce(Agent):
-    """Raises the log-probability of masks that return more than the batch's mean (Williams 1992)."""
+    """Makes masks that return more than the batch's mean more probable (Williams 1992)."""
 
     def __init__(
         self,

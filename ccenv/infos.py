@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ccenv.blocks import pad_mask
-from ccenv.rewards import correct, log_likelihood
+from ccenv.rewards import log_likelihood
 from ccenv.simulator import Simulator, Step
 
 
@@ -33,10 +33,10 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     }
     info |= {f"reward/{name}": numpy_copy(term) for name, term in step.terms.items()}
     if outcome.logits is not None:
-        info["correct"] = correct(outcome).bool().cpu().numpy()
+        label, prediction = numpy_copy(outcome.labels), outcome.logits.argmax(dim=1).cpu().numpy()
+        info["correct"] = prediction == label
         info["nll"] = -log_likelihood(outcome).cpu().numpy()
-        info["label"] = numpy_copy(outcome.labels)
-        info["prediction"] = outcome.logits.argmax(dim=1).cpu().numpy()
+        info["label"], info["prediction"] = label, prediction
     return info
 
 

@@ -62,7 +62,7 @@ def dropout_rates(*rates: float) -> tuple[Cell, ...]:
 QUICKSTART = Sweep(
     name="quickstart",
     description="Bundled digits, frozen weights, two gated layers of 10 blocks of 16 units.",
-    settings={"images": 60_000},
+    settings={"images": 100_000},
     cells=(
         *plain("dense"),
         *dropout_rates(0.1, 0.2, 0.3, 0.5),
