@@ -143,9 +143,16 @@ def reward_terms(
                 f"expected the reward's term {name!r} to be a tensor [{len(outcome.labels)}], "
                 f"one number for each image, got {got}"
             )
-        if not bool(term.isfinite().all()):
-            raise ValueError(
-                f"expected the reward's term {name!r} to be finite, got NaN or infinity in layer "
-                f"{outcome.layer}; check the reward and the images"
-            )
+    check_finite(terms, outcome.layer)
     return {name: term.float() for name, term in terms.items()}
+
+
+def check_finite(terms: Mapping[str, Tensor], layer: int) -> None:
+    """Refuses NaN and infinity; one sum tells, so that a fast environment stays fast."""
+    if math.isfinite(sum(term.sum() for term in terms.values())):
+        return
+    names = [name for name, term in terms.items() if not bool(term.isfinite().all())]
+    raise ValueError(
+        f"expected the reward's terms to be finite, got NaN or infinity in {', '.join(names)} in "
+        f"layer {layer}; check the reward and the images"
+    )

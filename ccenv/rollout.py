@@ -125,14 +125,16 @@ def walk(
     # Policies that need more than observations (search on the label, norms) look at the episode.
     if hasattr(policy, "begin_episode"):
         policy.begin_episode(simulator)
-    observations, actions, steps = [], [], []
+    observations: list[Tensor] = []
+    actions: list[Tensor] = []
+    steps: list[Step] = []
     for layer, num_blocks in enumerate(simulator.num_blocks):
+        observation = steps[-1].observation if steps else observation
         with torch.no_grad():
             action = policy.act(observation, layer, generator)
         observations.append(observation)
         actions.append(action)
         steps.append(simulator.step(as_mask(action, num_blocks)))
-        observation = steps[-1].observation
     return observations, actions, steps
 
 

@@ -5,6 +5,7 @@ this one class; agents that work with tensors use it directly.
 """
 
 import copy
+import functools
 import inspect
 import math
 from collections import deque
@@ -21,7 +22,7 @@ from ccenv.costs import dense_macs
 from ccenv.data import Split, check_alike, dataset_name, load_split
 from ccenv.dynamics import EpisodeState, StepOutcome
 from ccenv.networks import NETWORKS, Sizes, build_network, check_network, positive_ints
-from ccenv.observations import OBSERVATIONS, make_observer
+from ccenv.observations import OBSERVATIONS, Observer, make_observer
 from ccenv.registry import check_names, resolve
 from ccenv.rewards import RewardFunction, make_reward
 from ccenv.seeding import stream, stream_seed
@@ -35,14 +36,24 @@ MAX_PENDING = 256
 class Step:
     """What one step gives back."""
 
-    observation: Tensor
-    """[batch, obs_size] float32 of the state after the step."""
+    state: EpisodeState
+    """where the images are after the step."""
+    observe: Observer
+    """how to look at them."""
     reward: Tensor
     """[batch] float32; the sum of the terms."""
     terms: dict[str, Tensor]
     """name -> [batch] float32."""
     outcome: StepOutcome
     """what the mask did."""
+
+    @functools.cached_property
+    def observation(self) -> Tensor:
+        """[batch, obs_size] float32 of the state after the step; made when first asked for.
+
+        Nobody acts on what follows the last layer, and the copy costs as much as a small layer.
+        """
+        return self.observe(self.state)
 
 
 class Simulator:
@@ -217,12 +228,11 @@ class Simulator:
         with torch.no_grad():
             self.state, outcome = dynamics.transition(self.network, self.state, mask)
             terms = self.reward(outcome)
-            total = torch.stack(list(terms.values())).sum(dim=0)
-            observation = self.observe(self.state)
+            total = functools.reduce(torch.add, terms.values())
         self._masks.append(mask)
         if outcome.is_last and self.weights == "cotrain":
             self.pending.append((self.indices, self._masks))
-        return Step(observation, total, terms, outcome)
+        return Step(self.state, self.observe, total, terms, outcome)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.

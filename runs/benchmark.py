@@ -2,6 +2,10 @@
 
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares two
 neighbouring timings, so that a busy machine slows both. An image is one episode of two steps.
+
+With glibc, batches of thousands of images pay for memory that is given back to the system and
+fetched again every step; `MALLOC_TRIM_THRESHOLD_=2000000000 MALLOC_MMAP_THRESHOLD_=2000000000` in
+the environment keeps it. The machine's card names what was set.
 """
 
 import argparse
@@ -26,7 +30,7 @@ from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from ccenv.vector_env import BlockSelectionVectorEnv
 from runs import folder as run_folder
-from runs.machine import load_average, machine, versions
+from runs.machine import load_average, machine, tuned, versions
 from runs.report import markdown
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
@@ -224,7 +228,7 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
         "density": options.density,
         "rows": rows,
         "misses": misses(rows),
-        "machine": machine() | {"load_average": load},
+        "machine": machine() | {"load_average": load, "variables": tuned()},
         "versions": versions(),
     }
 

@@ -149,7 +149,7 @@ def _row(
     verdicts = [evaluation(r, masks) for r in results]
     error = spread([v["error"] for v in verdicts])
     floor, verdict = None, ""
-    if results[0]["agent"] not in ("block_dropout", "dense"):
+    if results[0]["agent"] not in ("block_dropout", "dense") and not results[0]["uses_labels"]:
         floor, verdict = compare_with_dropout(error, results, verdicts, curves)
     return Row(
         label=label,

@@ -65,7 +65,7 @@ QUICKSTART = Sweep(
     settings={"images": 100_000},
     cells=(
         *plain("dense"),
-        *dropout_rates(0.1, 0.2, 0.3, 0.5),
+        *dropout_rates(0.05, 0.1, 0.2, 0.3, 0.5),
         *plain("fixed_mask", "magnitude", "oracle"),
         *plain("reinforce", "rloo", "actor_critic", "condnet", "sb3_a2c", "sb3_ppo"),
     ),

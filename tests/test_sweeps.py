@@ -279,7 +279,12 @@ def test_one_seed_gets_no_verdict():
 
 def test_beyond_the_rates_there_is_no_verdict():
     assert error_at([(0.1, 0.5), (0.5, 0.1)], 0.05) is None
-    assert rows_of(0.1)["oracle"].verdict == "outside its costs"
+    results = {"low": [result("block_dropout", 0, 0.1, 0.5)], "dear": [result("mine", 0, 0.3, 0.1)]}
+    assert make_rows(results)[1].verdict == "outside its costs"
+
+
+def test_a_ceiling_is_not_judged():
+    assert rows_of(0.1)["oracle"].verdict == ""
 
 
 def test_the_front_leaves_out_ceilings_and_whoever_is_beaten_in_both():
