@@ -38,8 +38,8 @@ class Outcome:
 
 def work(task: Task) -> Outcome:
     """Carries one task out."""
+    from runs.run import run
     from runs.settings import make_plan
-    from runs.train import run
 
     try:
         run(make_plan(task.agent, task.settings), reuse=task.reuse)

@@ -5,12 +5,11 @@ Settings share one flat space of names: the program's own (`Program`), the envir
 defaults, then come the preset's, the agent's `env_defaults` and what the user gives.
 """
 
-import ast
 import dataclasses
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,10 +19,9 @@ from ccenv import PRESETS
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import make_reward
 from ccenv.simulator import Simulator, setting_defaults
-from runs.coercion import coerce
+from runs.values import coerce
 
 NOT_IN_HASH = ("seed", "log_dir", "threads", "progress")
-WORDS = {"true": True, "false": False, "none": None}
 
 
 @dataclass(frozen=True)
@@ -95,42 +93,6 @@ def safe_name(name: str) -> str:
     'my_module.MyAgent'
     """
     return "".join(c if c.isalnum() or c in "-_." else "." for c in name).strip(".") or "unnamed"
-
-
-def parse_value(text: str) -> Any:
-    """Reads a value of the command line: a Python literal, true, false, none, or a string.
-
-    >>> [parse_value(text) for text in ("10,10", "0.5", "true", "my_module:my_reward")]
-    [(10, 10), 0.5, True, 'my_module:my_reward']
-    """
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
-    """Reads `key=value` pairs; a dot in a key opens a dict.
-
-    Raises:
-        ValueError: if a pair has no `=`, or a key comes twice.
-
-    >>> parse_pairs(["seed=1", "reward_kwargs.cost_weight=0.5"])
-    {'seed': 1, 'reward_kwargs': {'cost_weight': 0.5}}
-    """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ValueError(f"expected key=value, got {pair!r}; for example seed=1")
-        *outer, name = key.split(".", maxsplit=1)
-        target = settings.setdefault(outer[0], {}) if outer else settings
-        if not isinstance(target, dict) or name in target:
-            raise ValueError(f"expected each setting once, got {key!r} again")
-        target[name] = parse_value(value)
-    return settings
 
 
 def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:

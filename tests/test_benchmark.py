@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from ccenv.vector_env import BlockSelectionVectorEnv
-from runs import benchmark
+from runs import benchmark, speed
 
 
 def test_the_environment_gives_the_bare_networks_answers():
-    network, masks = benchmark.make_network(), benchmark.draw_masks(32, density=0.25)
-    images, labels = benchmark.noise("train").batch(torch.arange(32))
-    env = BlockSelectionVectorEnv(32, dataset=benchmark.noise, network=network)
+    network, masks = speed.make_network(), speed.draw_masks(32, density=0.25)
+    images, labels = speed.noise("train").batch(torch.arange(32))
+    env = BlockSelectionVectorEnv(32, dataset=speed.noise, network=network)
     env.reset(seed=0, options={"indices": np.arange(32)})
     for mask in masks:
         *_, info = env.step(mask.numpy())
@@ -24,7 +24,7 @@ def test_the_environment_gives_the_bare_networks_answers():
 
 
 def test_a_ratio_compares_neighbouring_timings():
-    found = benchmark.speed("x", num_images=10, times=[2.0, 4.0, 20.0], bare=[1.0, 2.0, 10.0])
+    found = speed.speed("x", num_images=10, times=[2.0, 4.0, 20.0], bare=[1.0, 2.0, 10.0])
     assert found.ratio == found.ratio_low == found.ratio_high == 0.5
     assert found.images_per_second == 2.5
     assert found.steps_per_second == 5.0
@@ -56,7 +56,7 @@ def test_a_quick_benchmark_measures_every_view_and_says_on_what(tmp_path, capsys
     arguments = ["--quick", "--json", "--record", "--results-dir", str(tmp_path)]
     assert benchmark.main(arguments) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [row["view"] for row in shown["rows"]] == ["network", *benchmark.VIEWS]
+    assert [row["view"] for row in shown["rows"]] == ["network", *speed.VIEWS]
     assert all(row["images_per_second"] > 0 for row in shown["rows"])
     assert {"cpu", "cores", "threads", "load_average"} <= set(shown["machine"])
     assert json.loads((tmp_path / "environment-speed.json").read_text()) == shown

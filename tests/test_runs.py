@@ -1,13 +1,16 @@
 """Laws of `runs.train`: what a run leaves, what a failed start leaves, what is never a result."""
 
+import doctest
+import importlib
 import json
 import sys
 
 import pytest
 from safetensors.torch import load_file
 
-from runs import folder, train
-from runs.settings import Program, make_plan, parse_pairs
+from runs import folder, run, train
+from runs.settings import Program, make_plan
+from runs.values import parse_pairs
 
 PROBE = {
     "dataset": "probe",
@@ -74,7 +77,7 @@ def _toys(tmp_path, monkeypatch):
 
 @pytest.fixture
 def _no_clock(monkeypatch):
-    monkeypatch.setattr(train, "latencies", lambda env, agent: [])
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
 
 
 @pytest.fixture
@@ -93,22 +96,22 @@ def files_under(path):
 
 def test_a_run_leaves_exactly_the_listed_files(logs):
     result = train.train("reinforce", log_dir=str(logs), seed=3, **PROBE)
-    (run,) = logs.glob("*/*/*/*/*")
-    assert run.relative_to(logs).parts[:3] == (
+    (place,) = logs.glob("*/*/*/*/*")
+    assert place.relative_to(logs).parts[:3] == (
         "BlockSelection-v0",
         "reinforce",
         "accuracy_minus_cost",
     )
-    assert run.name == "seed-3"
-    names = [str(path.relative_to(run)) for path in files_under(logs)]
+    assert place.name == "seed-3"
+    names = [str(path.relative_to(place)) for path in files_under(logs)]
     events = [name for name in names if name.startswith("events.out.tfevents.")]
     expected = ["checkpoint/agent.safetensors", "checkpoint/network.safetensors", "config.json"]
     assert names == sorted([*expected, *events, "result.json"])
     assert len(events) == 1
-    assert json.loads((run / "result.json").read_text()) == {
+    assert json.loads((place / "result.json").read_text()) == {
         k: v for k, v in result.items() if k != "folder"
     }
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((place / "config.json").read_text())
     assert config["agent_settings"]["learning_rate"] == 0.01
     assert config["environment"]["num_blocks"] == [4, 4]
 
@@ -151,9 +154,9 @@ def test_agent_reward_and_network_of_a_users_module_need_no_edit_elsewhere(logs,
     command = ["toy_runs:Half", "reward=toy_runs:cost_only", "network=toy_runs:Wide"]
     command += ["reward_kwargs.price=2", "num_blocks=4,6", f"log_dir={logs}", "progress=false"]
     assert train.main(command) == 0
-    (run,) = logs.glob("*/*/*/*/*")
-    assert run.relative_to(logs).parts[1:3] == ("toy_runs.Half", "toy_runs.cost_only")
-    result = folder.read_result(run)
+    (place,) = logs.glob("*/*/*/*/*")
+    assert place.relative_to(logs).parts[1:3] == ("toy_runs.Half", "toy_runs.cost_only")
+    result = folder.read_result(place)
     assert result["evaluations"][0]["density"] == [0.5, 0.5]
     assert set(result["code"]) == {"toy_runs:Half", "toy_runs:cost_only", "toy_runs:Wide"}
 
@@ -212,14 +215,14 @@ def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, 
 def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
-    (run,) = logs.glob("*/*/*/*/*")
-    assert folder.read_result(run) is None
-    before = set(run.glob("events.*"))
+    (place,) = logs.glob("*/*/*/*/*")
+    assert folder.read_result(place) is None
+    before = set(place.glob("events.*"))
     assert before
     monkeypatch.setattr(sys.modules["toy_runs"].Dies, "update", lambda self, rollout: {})
     train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
-    assert folder.read_result(run) is not None
-    assert len(list(run.glob("events.*"))) == 1
+    assert folder.read_result(place) is not None
+    assert len(list(place.glob("events.*"))) == 1
 
 
 def test_a_half_written_result_is_none(tmp_path):
@@ -274,3 +277,11 @@ def test_help_knows_every_agent_and_every_setting(capsys):
     shown = capsys.readouterr().out
     for name in ("rloo", "sb3_ppo", "images=", "group_size=", "entropy_weight="):
         assert name in shown
+
+
+@pytest.mark.parametrize(
+    "path", sorted(folder.Path(folder.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+)
+def test_examples_in_docstrings_hold(path):
+    module = importlib.import_module(f"runs.{path.stem}")
+    assert doctest.testmod(module).failed == 0

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from runs import compare, report, tables
+from runs.jobs import make_jobs
 from runs.pool import Task, run_all
-from runs.statistics import Spread, error_at, judge, make_rows, spread
+from runs.rows import Spread, error_at, judge, make_rows, spread
 from runs.sweeps import SWEEPS, Cell, Sweep
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +78,7 @@ TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 
 TASKS = """
 import os
 
+from runs.jobs import make_jobs
 from runs.pool import Outcome
 
 
@@ -229,7 +231,7 @@ def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
 def test_every_sweep_resolves_and_no_two_cells_are_the_same_run(name):
     sweep = SWEEPS[name]
     assert sweep.name == name
-    jobs = compare.make_jobs(sweep, "unused")
+    jobs = make_jobs(sweep, "unused")
     folders = {job.plan.folder() for job in jobs}
     assert len(folders) == len(jobs) == len(sweep.cells) * len(sweep.seeds)
 

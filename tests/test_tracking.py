@@ -8,7 +8,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-from runs import train
+from runs import run, train
 from runs.tracking import METRICS, compact, picture_of_use
 
 PROBE = {
@@ -29,7 +29,7 @@ def runs_of_agents(tmp_path_factory):
     logs = tmp_path_factory.mktemp("tracking")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(logs / "cache"))
-        patch.setattr(train, "latencies", lambda env, agent: [])
+        patch.setattr(run, "latencies", lambda env, agent: [])
         results = {a: train.train(a, log_dir=str(logs / "logs"), **PROBE) for a in AGENTS}
     return logs / "logs", results
 

@@ -1,8 +1,47 @@
-"""Settings to annotated types: (name, value, type hint) -> the value, or an error that helps."""
+"""Values of settings: text of the command line -> Python values -> checked against annotations."""
 
+import ast
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
+
+WORDS = {"true": True, "false": False, "none": None}
+
+
+def parse_value(text: str) -> Any:
+    """Reads a value of the command line: a Python literal, true, false, none, or a string.
+
+    >>> [parse_value(text) for text in ("10,10", "0.5", "true", "my_module:my_reward")]
+    [(10, 10), 0.5, True, 'my_module:my_reward']
+    """
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """Reads `key=value` pairs; a dot in a key opens a dict.
+
+    Raises:
+        ValueError: if a pair has no `=`, or a key comes twice.
+
+    >>> parse_pairs(["seed=1", "reward_kwargs.cost_weight=0.5"])
+    {'seed': 1, 'reward_kwargs': {'cost_weight': 0.5}}
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"expected key=value, got {pair!r}; for example seed=1")
+        *outer, name = key.split(".", maxsplit=1)
+        target = settings.setdefault(outer[0], {}) if outer else settings
+        if not isinstance(target, dict) or name in target:
+            raise ValueError(f"expected each setting once, got {key!r} again")
+        target[name] = parse_value(value)
+    return settings
 
 
 def coerce(name: str, value: Any, hint: Any) -> Any:

@@ -1,0 +1,128 @@
+"""Block-sparse layer on the CPU: float32 tensors -> the compiled kernels, with their gradients."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ccenv.sparse import kernels
+
+ACTIVATION_CODES = {None: kernels.NONE, "tanh": kernels.TANH, "relu": kernels.RELU}
+
+
+def in_major(weight: Tensor) -> Tensor:
+    """The weight as [in_features, out_features] without gaps; a copy unless it lies so already."""
+    return weight.t().contiguous()
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor's numbers lie, 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
+    """Number of blocks and units of a block; a side without a mask is one block."""
+    return (1, width) if mask is None else (mask.shape[1], width // mask.shape[1])
+
+
+def run_forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: int,
+) -> Tensor:
+    """Calls the forward kernel on contiguous operands; weight is [in_features, out_features]."""
+    y = x.new_empty(x.shape[0], weight.shape[1])
+    kernels.forward(
+        x.data_ptr(),
+        weight.data_ptr(),
+        weight.shape[1],
+        address(bias),
+        address(in_mask),
+        address(out_mask),
+        y.data_ptr(),
+        x.shape[0],
+        *sizes_of(x.shape[1], in_mask),
+        *sizes_of(weight.shape[1], out_mask),
+        activation,
+    )
+    return y
+
+
+class KernelLinear(torch.autograd.Function):
+    """The kernels with their gradients; the gradient of the weight lies as the kernels read it."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+        activation: int,
+    ) -> Tensor:
+        packed = in_major(weight)
+        y = run_forward(x, packed, bias, in_mask, out_mask, activation)
+        ctx.save_for_backward(x, weight, in_mask, out_mask, y)
+        ctx.activation, ctx.has_bias = activation, bias is not None
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+        x, weight, in_mask, out_mask, y = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        packed = in_major(weight)
+        grad_y, grad_z = grad_y.contiguous(), torch.empty_like(y)
+        grad_x = torch.empty_like(x) if need_x else None
+        grad_weight = torch.empty_like(packed) if need_weight else None
+        grad_bias = x.new_empty(weight.shape[0]) if need_bias and ctx.has_bias else None
+        kernels.backward(
+            x.data_ptr(),
+            packed.data_ptr(),
+            packed.shape[1],
+            address(in_mask),
+            address(out_mask),
+            y.data_ptr(),
+            grad_y.data_ptr(),
+            grad_z.data_ptr(),
+            address(grad_x),
+            address(grad_weight),
+            address(grad_bias),
+            x.shape[0],
+            *sizes_of(x.shape[1], in_mask),
+            *sizes_of(weight.shape[0], out_mask),
+            ctx.activation,
+        )
+        transposed = None if grad_weight is None else grad_weight.t()
+        return grad_x, transposed, grad_bias, None, None, None
+
+
+def kernel_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+) -> Tensor:
+    """Computes only the pairs of blocks that each row keeps; arguments as `block_sparse_linear`.
+
+    float32 only; fastest where `weight.t()` is contiguous, as `GatedMLP` keeps its weights.
+    """
+    x = x.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    in_mask = None if in_mask is None else in_mask.contiguous()
+    out_mask = None if out_mask is None else out_mask.contiguous()
+    code = ACTIVATION_CODES[activation]
+    wants_gradient = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, weight, bias)
+    )
+    if not wants_gradient:
+        return run_forward(x, in_major(weight), bias, in_mask, out_mask, code)
+    y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
+    return y

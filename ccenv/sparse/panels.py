@@ -1,0 +1,305 @@
+"""Vector code for the CPU kernels: products of a few rows with a block, as LLVM vector instructions.
+
+A panel keeps `rows x width` sums in vector registers while it walks the inner dimension. Plain
+numba loops do not get there: LLVM cannot know that numpy arrays do not overlap, so it stores every
+sum in every round, and it prefers vectors of half the width that AVX-512 has.
+
+Addresses are int64, because passing arrays to a compiled function costs more than a small layer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+MAX_LANES = 16
+LN2_HIGH, LN2_LOW, LOG2_E = 0.693359375, -2.12194440e-4, 1.44269504
+# Where float32's tanh has reached 1.
+TANH_SATURATES = 9.02
+
+
+def pointer(builder: Any, address: Any, element: Any = F32) -> Any:
+    """int64 address -> typed pointer."""
+    return builder.inttoptr(address, element.as_pointer())
+
+
+def load(builder: Any, base: Any, offset: int, vec: Any) -> Any:
+    """Loads a vector from `offset` floats behind a pointer, aligned to a float only."""
+    at = builder.gep(base, [I64(offset)])
+    found = builder.load(builder.bitcast(at, vec.as_pointer()))
+    found.align = 4
+    return found
+
+
+def store(builder: Any, base: Any, offset: int, value: Any) -> None:
+    """Stores a vector `offset` floats behind a pointer."""
+    at = builder.gep(base, [I64(offset)])
+    done = builder.store(value, builder.bitcast(at, value.type.as_pointer()))
+    done.align = 4
+
+
+def splat(builder: Any, scalar: Any, vec: Any) -> Any:
+    """Repeats a scalar in all lanes."""
+    nothing = ir.Constant(vec, ir.Undefined)
+    one = builder.insert_element(nothing, scalar, I32(0))
+    lanes = ir.Constant(ir.VectorType(I32, vec.count), [0] * vec.count)
+    return builder.shuffle_vector(one, nothing, lanes)
+
+
+def function(builder: Any, name: str, vec: Any, arity: int) -> Any:
+    """LLVM's own function of vectors, such as a fused multiply-add."""
+    kind = ir.FunctionType(vec, [vec] * arity)
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{vec.count}f32")
+
+
+def counted_loop(
+    builder: Any, count: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]
+) -> list[Any]:
+    """Emits a loop: body(index, values) -> values, `count` times; returns the values after it."""
+    before = builder.block
+    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed(">", count, I64(0)), loop, after)
+    builder.position_at_end(loop)
+    index = builder.phi(I64)
+    index.add_incoming(I64(0), before)
+    values = [builder.phi(value.type) for value in carried]
+    new = body(index, values)
+    following, end = builder.add(index, I64(1)), builder.block
+    index.add_incoming(following, end)
+    for value, first, now in zip(values, carried, new, strict=True):
+        value.add_incoming(first, before)
+        value.add_incoming(now, end)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+    builder.position_at_end(after)
+    results = [builder.phi(value.type) for value in carried]
+    for result, first, now in zip(results, carried, new, strict=True):
+        result.add_incoming(first, before)
+        result.add_incoming(now, end)
+    return results
+
+
+def multiply_add(builder: Any, scales: list[Any], vectors: list[Any], sums: list[Any]) -> list[Any]:
+    """sums[r][v] += scales[r] * vectors[v], as a flat list of vectors."""
+    vec = vectors[0].type
+    fma = function(builder, "fma", vec, 3)
+    wide = [splat(builder, scale, vec) for scale in scales]
+    pairs = [(scale, vector) for scale in wide for vector in vectors]
+    return [builder.call(fma, [s, v, old]) for (s, v), old in zip(pairs, sums, strict=True)]
+
+
+def tiles(width: int) -> tuple[Any, range]:
+    """Vector type and the offsets of the vectors that cover a width of 1, 4, 8, 16, 32 or 64."""
+    lanes = min(width, MAX_LANES)
+    return ir.VectorType(F32, lanes), range(0, width, lanes)
+
+
+def make_product(num_rows: int, width: int) -> Any:
+    """Makes y[r, :width] += sum over k of x[r, k] * w[k, :width], for rows anywhere in memory.
+
+    The function takes the rows' addresses (xs), the address of w, the rows' addresses (ys), the
+    number of k, and the distance between rows of w in floats.
+    """
+    vec, offsets = tiles(width)
+
+    @intrinsic
+    def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:
+        rows = types.UniTuple(types.int64, num_rows)
+        signature = types.void(rows, types.int64, rows, types.int64, types.int64)
+
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            xs, w, ys, num_k, ldw = arguments
+            x = [pointer(builder, builder.extract_value(xs, r)) for r in range(num_rows)]
+            y = [pointer(builder, builder.extract_value(ys, r)) for r in range(num_rows)]
+            sums = [load(builder, row, offset, vec) for row in y for offset in offsets]
+
+            def body(k: Any, values: list[Any]) -> list[Any]:
+                *sums, at = values
+                weights = [load(builder, at, offset, vec) for offset in offsets]
+                scales = [builder.load(builder.gep(row, [k])) for row in x]
+                new = multiply_add(builder, scales, weights, sums)
+                return [*new, builder.gep(at, [ldw])]
+
+            *sums, _ = counted_loop(builder, num_k, [*sums, pointer(builder, w)], body)
+            places = [(row, offset) for row in y for offset in offsets]
+            for (row, offset), value in zip(places, sums, strict=True):
+                store(builder, row, offset, value)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return product
+
+
+def make_outer(num_rows: int, width: int) -> Any:
+    """Makes g[r, :width] = sum over listed rows t of x[t, r] * z[t, :width]: a weight gradient.
+
+    The function takes addresses and row distances in floats of x and z, the address of the int32
+    list and its length, and address and row distance of g. An empty list gives zeros.
+    """
+    vec, offsets = tiles(width)
+
+    @intrinsic
+    def outer(
+        typingctx: Any, x: Any, ldx: Any, z: Any, ldz: Any, rows: Any, num: Any, g: Any, ldg: Any
+    ) -> Any:
+        signature = types.void(*[types.int64] * 8)
+
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            x, ldx, z, ldz, rows, num, g, ldg = arguments
+            x, z, g = (pointer(builder, address) for address in (x, z, g))
+            rows = pointer(builder, rows, I32)
+
+            def body(t: Any, sums: list[Any]) -> list[Any]:
+                row = builder.sext(builder.load(builder.gep(rows, [t])), I64)
+                from_x = builder.gep(x, [builder.mul(row, ldx)])
+                from_z = builder.gep(z, [builder.mul(row, ldz)])
+                vectors = [load(builder, from_z, offset, vec) for offset in offsets]
+                scales = [builder.load(builder.gep(from_x, [I64(r)])) for r in range(num_rows)]
+                return multiply_add(builder, scales, vectors, sums)
+
+            zeros = [ir.Constant(vec, [0.0] * vec.count)] * (num_rows * len(offsets))
+            sums = iter(counted_loop(builder, num, zeros, body))
+            for r in range(num_rows):
+                to = builder.gep(g, [builder.mul(I64(r), ldg)])
+                for offset in offsets:
+                    store(builder, to, offset, next(sums))
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return outer
+
+
+def make_dots(width: int) -> Any:
+    """Makes y[k] += sum over c < width of z[c] * w[k, c], for k < num_k: z times w transposed.
+
+    The function takes the addresses of z, w and y, the number of k and the row distance of w.
+    """
+    vec, offsets = tiles(width)
+
+    @intrinsic
+    def dots(typingctx: Any, z: Any, w: Any, y: Any, num_k: Any, ldw: Any) -> Any:
+        signature = types.void(*[types.int64] * 5)
+
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            z, w, y, num_k, ldw = arguments
+            z, w, y = (pointer(builder, address) for address in (z, w, y))
+            vectors = [load(builder, z, offset, vec) for offset in offsets]
+            name = f"llvm.vector.reduce.fadd.v{vec.count}f32"
+            kind = ir.FunctionType(F32, [F32, vec])
+            reduce = cgutils.get_or_insert_function(builder.module, kind, name)
+
+            def body(k: Any, values: list[Any]) -> list[Any]:
+                (at,) = values
+                total = None
+                for offset, vector in zip(offsets, vectors, strict=True):
+                    weights = load(builder, at, offset, vec)
+                    if total is None:
+                        total = builder.fmul(vector, weights)
+                    else:
+                        fma = function(builder, "fma", vec, 3)
+                        total = builder.call(fma, [vector, weights, total])
+                # Any order of the lanes is right, so let it be the fast one.
+                lanes = builder.call(reduce, [F32(0.0), total], fastmath=("reassoc",))
+                to = builder.gep(y, [k])
+                builder.store(builder.fadd(builder.load(to), lanes), to)
+                return [builder.gep(at, [ldw])]
+
+            counted_loop(builder, num_k, [w], body)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return dots
+
+
+def tanh_of(builder: Any, x: Any) -> Any:
+    """tanh of a vector, from exp(2|x|) - 1 so that small numbers keep their relative precision.
+
+    exp(r) - 1 by its Taylor series on |r| <= ln(2) / 2; NaN stays NaN.
+    """
+    vec = x.type
+
+    def constant(value: float) -> Any:
+        return ir.Constant(vec, [value] * vec.count)
+
+    def fma(a: Any, b: Any, c: Any) -> Any:
+        return builder.call(function(builder, "fma", vec, 3), [a, b, c])
+
+    size = builder.call(function(builder, "fabs", vec, 1), [x])
+    limit = constant(TANH_SATURATES)
+    size = builder.select(builder.fcmp_ordered(">", size, limit), limit, size)
+    twice = builder.fadd(size, size)
+    scaled = builder.fmul(twice, constant(LOG2_E))
+    power = builder.call(function(builder, "rint", vec, 1), [scaled])
+    rest = fma(power, constant(-LN2_HIGH), twice)
+    rest = fma(power, constant(-LN2_LOW), rest)
+    series = constant(1 / 5040)
+    for factorial in (720, 120, 24, 6, 2, 1):
+        series = fma(series, rest, constant(1 / factorial))
+    series = builder.fmul(series, rest)
+    ints = ir.VectorType(I32, vec.count)
+    exponent = builder.add(builder.fptosi(power, ints), ir.Constant(ints, [127] * vec.count))
+    two_to = builder.bitcast(builder.shl(exponent, ir.Constant(ints, [23] * vec.count)), vec)
+    grown = fma(two_to, series, builder.fsub(two_to, constant(1.0)))
+    value = builder.fdiv(grown, builder.fadd(grown, constant(2.0)))
+    return builder.call(function(builder, "copysign", vec, 2), [value, x])
+
+
+def relu_of(builder: Any, x: Any) -> Any:
+    """max(x, 0) of a vector; NaN stays NaN."""
+    zero = ir.Constant(x.type, [0.0] * x.type.count)
+    return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)
+
+
+def make_in_place(of: Callable[[Any, Any], Any], width: int) -> Any:
+    """Makes a function of an address that replaces `width` floats by a function of them."""
+    vec, offsets = tiles(width)
+
+    @intrinsic
+    def in_place(typingctx: Any, y: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            y = pointer(builder, arguments[0])
+            for offset in offsets:
+                store(builder, y, offset, of(builder, load(builder, y, offset, vec)))
+            return context.get_dummy_value()
+
+        return types.void(types.int64), codegen
+
+    return in_place
+
+
+@intrinsic
+def as_pointer(typingctx: Any, address: Any) -> Any:
+    """int64 address -> void pointer, for numba's carray."""
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return pointer(builder, arguments[0], I8)
+
+    return types.voidptr(types.int64), codegen
+
+
+@intrinsic
+def load_word(typingctx: Any, address: Any) -> Any:
+    """Reads eight bytes: eight bits of a mask at once."""
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        word = builder.load(pointer(builder, arguments[0], I64))
+        word.align = 1
+        return word
+
+    return types.uint64(types.int64), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx: Any, word: Any) -> Any:
+    """Number of the lowest bit that is set."""
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(0))
+
+    return types.int64(types.uint64), codegen
