@@ -186,6 +186,8 @@ def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
+        # The kernels read all outputs of one input at once, so those lie together in memory.
+        layer.weight = nn.Parameter(layer.weight.detach().t().contiguous().t())
     return nn.ModuleList(layers)
 
 

@@ -87,8 +87,8 @@ QUICKSTART = Sweep(
 MNIST_RLOO = Sweep(
     name="mnist-rloo",
     description=(
-        "MNIST, co-trained for 20 epochs with AdamW and a cosine schedule, one hidden layer of ReLU "
-        "units: 32 blocks of 8 of which 2 are kept, beside dense networks trained alike."
+        "MNIST, co-trained for 20 epochs with AdamW and a cosine schedule, one hidden layer of "
+        "ReLU units: 32 blocks of 8 of which 2 are kept, beside dense networks trained alike."
     ),
     settings={
         "env": "BlockSelectionMNIST-v0",

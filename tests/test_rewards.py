@@ -164,7 +164,10 @@ def test_numpys_numbers_are_settings_too():
         ({"bonus": np.zeros(2)}, "'bonus' to be a tensor .* got ndarray"),
         ({}, "at least one term"),
         (torch.tensor([0.0, math.nan]), "to be finite, got NaN or infinity in total in layer 1"),
-        ({"a": torch.zeros(2), "b": torch.tensor([math.inf, 0])}, "to be finite, got NaN or infinity in b"),
+        (
+            {"a": torch.zeros(2), "b": torch.tensor([math.inf, 0])},
+            "to be finite, got NaN or infinity in b",
+        ),
     ],
 )
 def test_a_reward_that_is_not_one_finite_number_for_each_image_is_refused(result, message):

@@ -56,7 +56,7 @@ class KernelLinear(torch.autograd.Function):
     """The kernels with their gradients; the gradient of the weight lies as the kernels read it."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor,
@@ -65,6 +65,7 @@ class KernelLinear(torch.autograd.Function):
         out_mask: Tensor | None,
         activation: int,
     ) -> Tensor:
+        """Runs the kernel and keeps what its gradients need."""
         packed = in_major(weight)
         y = run_forward(x, packed, bias, in_mask, out_mask, activation)
         ctx.save_for_backward(x, weight, in_mask, out_mask, y)
@@ -73,7 +74,8 @@ class KernelLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias, those that are wanted."""
         x, weight, in_mask, out_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         packed = in_major(weight)

@@ -1,7 +1,7 @@
 """Block-sparse layer in plain torch: the images that keep a block are gathered and multiplied once.
 
 Nothing is computed for a block that no image keeps, forward or backward: its weights are not read.
-Works on any device; the route of the CPU until compiled kernels take over.
+Works on any device and dtype: the route of tensors that no compiled kernel takes.
 """
 
 from dataclasses import dataclass
@@ -190,8 +190,6 @@ def grouped_linear(
     """Computes only the blocks that somebody keeps; arguments as `block_sparse_linear`, checked."""
     if out_mask is not None:
         return SparseOutput.apply(x, weight, bias, in_mask, out_mask, activation)
-    if in_mask is not None:
-        y = SparseInput.apply(x, weight, bias, in_mask)
-    else:
-        y = torch.nn.functional.linear(x, weight, bias)
+    assert in_mask is not None
+    y = SparseInput.apply(x, weight, bias, in_mask)
     return y if activation is None else getattr(torch, activation)(y)

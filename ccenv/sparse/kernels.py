@@ -165,7 +165,9 @@ def times_block(
                     for j in range(columns):
                         tile[i * columns + j] = source[i * ldw + j]
                 packed = tile.ctypes.data
-                times_tile(rows, n, x + 4 * k, ldx, packed, columns, y + 4 * c, ldy, length, columns)
+                times_tile(
+                    rows, n, x + 4 * k, ldx, packed, columns, y + 4 * c, ldy, length, columns
+                )
             else:
                 times_tile(rows, n, x + 4 * k, ldx, at, ldw, y + 4 * c, ldy, length, columns)
             c += columns
@@ -289,7 +291,7 @@ def forward(
     out_size: int,
     activation: int,
 ) -> None:
-    """y = activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none."""
+    """Y = activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none."""
     ldx, ldy = 4 * in_blocks * in_size, 4 * out_blocks * out_size
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
@@ -314,9 +316,7 @@ def forward(
                     at = column + 4 * i * in_size * ldw
                     source = x + 4 * i * in_size
                     n = sizes[i]
-                    times_block(
-                        pairs[i], n, source, ldx, at, ldw, to, ldy, in_size, out_size, tile
-                    )
+                    times_block(pairs[i], n, source, ldx, at, ldw, to, ldy, in_size, out_size, tile)
             if activation != NONE:
                 activate_rows(rows[j], first, last, to, ldy, out_size, activation)
 
@@ -452,9 +452,7 @@ def backward(
     for j in range(out_blocks):
         n, shift = counts[j], 4 * j * out_size
         z = grad_z + shift
-        slope_rows(
-            rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation
-        )
+        slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
         bucket(rows[j], 0, n, blocks, kept, pairs, sizes)
         if grad_b != 0:
             total = carray(as_pointer(grad_b + shift), (out_size,), np.float32)

@@ -1,5 +1,8 @@
 """The one door to block-sparse layers: (x, weight, bias, masks) -> act(x W + b) on kept blocks."""
 
+import functools
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -49,9 +52,26 @@ def block_sparse_linear(
     if choose_backend(backend, x) == "reference":
         return reference_linear(x, weight, bias, in_mask, out_mask, act)
     fused = activation if isinstance(activation, str) else None
-    y = grouped_linear(x, weight, bias, in_mask, out_mask, fused)
+    if in_mask is None and out_mask is None:
+        dense = torch.nn.functional.linear(x, weight, bias)
+        return dense if act is None else act(dense)
+    multiply = compiled_linear() if has_kernel(x) else grouped_linear
+    y = multiply(x, weight, bias, in_mask, out_mask, fused)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     return y if act is None or fused is not None else act(y)
+
+
+def has_kernel(x: Tensor) -> bool:
+    """Whether compiled kernels take this device and dtype; other tensors go the torch route."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
+
+
+@functools.cache
+def compiled_linear() -> Callable[..., Tensor]:
+    """The CPU kernels; loaded on use, because numba takes half a second to import."""
+    from ccenv.sparse.cpu import kernel_linear
+
+    return kernel_linear
 
 
 def choose_backend(backend: str, x: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Vector code for the CPU kernels: products of a few rows with a block, as LLVM vector instructions.
+"""Vector code for the CPU kernels: products of a few rows with a block, in LLVM's vectors.
 
 A panel keeps `rows x width` sums in vector registers while it walks the inner dimension. Plain
 numba loops do not get there: LLVM cannot know that numpy arrays do not overlap, so it stores every
@@ -218,7 +218,7 @@ def make_dots(width: int) -> Any:
 
 
 def tanh_of(builder: Any, x: Any) -> Any:
-    """tanh of a vector, from exp(2|x|) - 1 so that small numbers keep their relative precision.
+    """Hyperbolic tangent of a vector, precise to the last bits near 0 too: from exp(2|x|) - 1.
 
     exp(r) - 1 by its Taylor series on |r| <= ln(2) / 2; NaN stays NaN.
     """
