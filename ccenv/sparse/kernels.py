@@ -18,6 +18,7 @@ from ccenv.sparse.panels import (
     as_pointer,
     load_word,
     lowest_bit,
+    make_copy,
     make_dots,
     make_in_place,
     make_outer,
@@ -27,11 +28,12 @@ from ccenv.sparse.panels import (
 )
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
+inlined = njit(inline="always", error_model="numpy")
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied.
 TILE_K, TILE_COLUMNS = 128, 64
-# Rows of one bucket pass: their sums stay in the second-level cache.
-CHUNK_ROWS = 512
+# Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
+CHUNK_SUMS = 16384
 # So many rows share a tile before copying it together pays.
 PACK_ROWS = 12
 
@@ -50,10 +52,12 @@ dots_64, dots_16, dots_4, dots_1 = make_dots(64), make_dots(16), make_dots(4), m
 tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
 relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
 
+copy_64, copy_16, copy_4, copy_1 = make_copy(64), make_copy(16), make_copy(4), make_copy(1)
+
 NONE, TANH, RELU = 0, 1, 2
 
 
-@compiled
+@inlined
 def four(rows: Any, r: int, base: int, ld: int) -> Any:
     """Addresses of four listed rows; `ld` in bytes."""
     return (
@@ -64,7 +68,7 @@ def four(rows: Any, r: int, base: int, ld: int) -> Any:
     )
 
 
-@compiled
+@inlined
 def eight(rows: Any, r: int, base: int, ld: int) -> Any:
     """Addresses of eight listed rows."""
     a, b, c, d = four(rows, r, base, ld)
@@ -73,66 +77,97 @@ def eight(rows: Any, r: int, base: int, ld: int) -> Any:
 
 
 @compiled
+def copy_floats(source: int, target: int, width: int) -> None:
+    """Copies `width` floats between two addresses."""
+    c = 0
+    while width - c >= 64:
+        copy_64(source + 4 * c, target + 4 * c)
+        c += 64
+    while width - c >= 16:
+        copy_16(source + 4 * c, target + 4 * c)
+        c += 16
+    while width - c >= 4:
+        copy_4(source + 4 * c, target + 4 * c)
+        c += 4
+    while c < width:
+        copy_1(source + 4 * c, target + 4 * c)
+        c += 1
+
+
+@compiled
 def times_tile(
-    rows: Any, n: int, x: int, ldx: int, w: int, ldw: int, y: int, ldy: int, k: int, width: int
+    rows: Any,
+    places: Any,
+    n: int,
+    x: int,
+    ldx: int,
+    w: int,
+    ldw: int,
+    y: int,
+    ldy: int,
+    k: int,
+    width: int,
 ) -> None:
-    """y[row, :width] += x[row, :k] @ w[:k, :width] for n listed rows; ldx and ldy in bytes."""
+    """y[place, :width] += x[row, :k] @ w[:k, :width] for n listed rows and their places.
+
+    ldx and ldy in bytes, ldw in floats.
+    """
     c = 0
     while c < width:
         left, to, at = width - c, y + 4 * c, w + 4 * c
         r = 0
         if left >= 64:
             while n - r >= 4:
-                product_4x64(four(rows, r, x, ldx), at, four(rows, r, to, ldy), k, ldw)
+                product_4x64(four(rows, r, x, ldx), at, four(places, r, to, ldy), k, ldw)
                 r += 4
             while r < n:
                 b = np.int64(rows[r])
-                product_1x64((x + b * ldx,), at, (to + b * ldy,), k, ldw)
+                product_1x64((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
                 r += 1
             c += 64
         elif left >= 32:
             while n - r >= 4:
-                product_4x32(four(rows, r, x, ldx), at, four(rows, r, to, ldy), k, ldw)
+                product_4x32(four(rows, r, x, ldx), at, four(places, r, to, ldy), k, ldw)
                 r += 4
             while r < n:
                 b = np.int64(rows[r])
-                product_1x32((x + b * ldx,), at, (to + b * ldy,), k, ldw)
+                product_1x32((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
                 r += 1
             c += 32
         elif left >= 16:
             while n - r >= 8:
-                product_8x16(eight(rows, r, x, ldx), at, eight(rows, r, to, ldy), k, ldw)
+                product_8x16(eight(rows, r, x, ldx), at, eight(places, r, to, ldy), k, ldw)
                 r += 8
             while r < n:
                 b = np.int64(rows[r])
-                product_1x16((x + b * ldx,), at, (to + b * ldy,), k, ldw)
+                product_1x16((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
                 r += 1
             c += 16
         elif left >= 8:
             while n - r >= 8:
-                product_8x8(eight(rows, r, x, ldx), at, eight(rows, r, to, ldy), k, ldw)
+                product_8x8(eight(rows, r, x, ldx), at, eight(places, r, to, ldy), k, ldw)
                 r += 8
             while r < n:
                 b = np.int64(rows[r])
-                product_1x8((x + b * ldx,), at, (to + b * ldy,), k, ldw)
+                product_1x8((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
                 r += 1
             c += 8
         elif left >= 4:
             while n - r >= 8:
-                product_8x4(eight(rows, r, x, ldx), at, eight(rows, r, to, ldy), k, ldw)
+                product_8x4(eight(rows, r, x, ldx), at, eight(places, r, to, ldy), k, ldw)
                 r += 8
             while r < n:
                 b = np.int64(rows[r])
-                product_1x4((x + b * ldx,), at, (to + b * ldy,), k, ldw)
+                product_1x4((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
                 r += 1
             c += 4
         else:
             while n - r >= 4:
-                product_4x1(four(rows, r, x, ldx), at, four(rows, r, to, ldy), k, ldw)
+                product_4x1(four(rows, r, x, ldx), at, four(places, r, to, ldy), k, ldw)
                 r += 4
             while r < n:
                 b = np.int64(rows[r])
-                product_1x1((x + b * ldx,), at, (to + b * ldy,), k, ldw)
+                product_1x1((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
                 r += 1
             c += 1
 
@@ -140,6 +175,7 @@ def times_tile(
 @compiled
 def times_block(
     rows: Any,
+    places: Any,
     n: int,
     x: int,
     ldx: int,
@@ -160,16 +196,26 @@ def times_block(
             columns = min(TILE_COLUMNS, width - c)
             at = w + 4 * (k * ldw + c)
             if n >= PACK_ROWS:
-                source = carray(as_pointer(at), ((length - 1) * ldw + columns,), np.float32)
+                packed = np.int64(tile.ctypes.data)
                 for i in range(length):
-                    for j in range(columns):
-                        tile[i * columns + j] = source[i * ldw + j]
-                packed = tile.ctypes.data
+                    copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)
                 times_tile(
-                    rows, n, x + 4 * k, ldx, packed, columns, y + 4 * c, ldy, length, columns
+                    rows,
+                    places,
+                    n,
+                    x + 4 * k,
+                    ldx,
+                    packed,
+                    columns,
+                    y + 4 * c,
+                    ldy,
+                    length,
+                    columns,
                 )
             else:
-                times_tile(rows, n, x + 4 * k, ldx, at, ldw, y + 4 * c, ldy, length, columns)
+                times_tile(
+                    rows, places, n, x + 4 * k, ldx, at, ldw, y + 4 * c, ldy, length, columns
+                )
             c += columns
         k += length
 
@@ -228,51 +274,59 @@ def blocks_of_rows(mask: int, batch: int, num_blocks: int, blocks: Any, counts: 
 
 @compiled
 def bucket(
-    rows: Any, first: int, last: int, blocks: Any, counts: Any, pairs: Any, sizes: Any
+    rows: Any, first: int, last: int, blocks: Any, counts: Any, pairs: Any, places: Any, sizes: Any
 ) -> None:
-    """Sorts rows[first:last] by the input blocks they keep: pairs int32 [in_blocks, chunk]."""
+    """Sorts rows[first:last] by the input blocks they keep.
+
+    For each input block: `pairs` int32 [in_blocks, chunk] lists the rows, `places` their numbers
+    within the chunk, `sizes` how many there are.
+    """
     sizes[:] = 0
     for r in range(first, last):
         b = rows[r]
         for q in range(counts[b]):
             i = blocks[b, q]
             pairs[i, sizes[i]] = b
+            places[i, sizes[i]] = r - first
             sizes[i] += 1
 
 
 @compiled
-def start_rows(rows: Any, first: int, last: int, y: int, ldy: int, bias: int, width: int) -> None:
-    """Sets the rows' block to the bias, or to zero where `bias` is 0."""
-    for r in range(first, last):
-        to = carray(as_pointer(y + np.int64(rows[r]) * ldy), (width,), np.float32)
-        if bias == 0:
-            to[:] = 0
-        else:
-            source = carray(as_pointer(bias), (width,), np.float32)
-            for c in range(width):
-                to[c] = source[c]
+def start_sums(sums: Any, n: int, bias: int, width: int) -> None:
+    """Sets n rows of sums to the bias, or to zero where its address is 0."""
+    if bias == 0:
+        sums[: n * width] = 0
+        return
+    base = np.int64(sums.ctypes.data)
+    for r in range(n):
+        copy_floats(bias, base + 4 * r * width, width)
 
 
 @compiled
-def activate_rows(
-    rows: Any, first: int, last: int, y: int, ldy: int, width: int, activation: int
+def finish_sums(
+    rows: Any, first: int, last: int, sums: Any, y: int, ldy: int, width: int, activation: int
 ) -> None:
-    """Applies the activation to the rows' block."""
-    for r in range(first, last):
-        at = y + np.int64(rows[r]) * ldy
-        c = 0
-        while width - c >= 16:
-            if activation == TANH:
-                tanh_16(at + 4 * c)
-            else:
-                relu_16(at + 4 * c)
+    """Applies the activation to the sums of rows[first:last] and writes them where they belong."""
+    base = np.int64(sums.ctypes.data)
+    n = last - first
+    size = n * width
+    c = 0
+    if activation == TANH:
+        while size - c >= 16:
+            tanh_16(base + 4 * c)
             c += 16
-        while c < width:
-            if activation == TANH:
-                tanh_1(at + 4 * c)
-            else:
-                relu_1(at + 4 * c)
+        while c < size:
+            tanh_1(base + 4 * c)
             c += 1
+    elif activation == RELU:
+        while size - c >= 16:
+            relu_16(base + 4 * c)
+            c += 16
+        while c < size:
+            relu_1(base + 4 * c)
+            c += 1
+    for r in range(n):
+        copy_floats(base + 4 * r * width, y + np.int64(rows[first + r]) * ldy, width)
 
 
 @compiled
@@ -291,7 +345,7 @@ def forward(
     out_size: int,
     activation: int,
 ) -> None:
-    """Y = activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none."""
+    """Writes activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none."""
     ldx, ldy = 4 * in_blocks * in_size, 4 * out_blocks * out_size
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
@@ -301,24 +355,39 @@ def forward(
     blocks_of_rows(in_mask, batch, in_blocks, blocks, kept)
     if out_mask != 0:
         carray(as_pointer(y), (batch * out_blocks * out_size,), np.float32)[:] = 0
-    pairs = np.empty((in_blocks, min(CHUNK_ROWS, batch)), np.int32)
+    chunk = max(1, min(batch, max(16, CHUNK_SUMS // out_size)))
+    pairs = np.empty((in_blocks, chunk), np.int32)
+    places = np.empty((in_blocks, chunk), np.int32)
     sizes = np.empty(in_blocks, np.int64)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
+    sums = np.empty(chunk * out_size, np.float32)
+    to = np.int64(sums.ctypes.data)
     for j in range(out_blocks):
-        to, column = y + 4 * j * out_size, w + 4 * j * out_size
-        for first in range(0, counts[j], CHUNK_ROWS):
-            last = min(first + CHUNK_ROWS, counts[j])
-            start = 0 if bias == 0 else bias + 4 * j * out_size
-            start_rows(rows[j], first, last, to, ldy, start, out_size)
-            bucket(rows[j], first, last, blocks, kept, pairs, sizes)
+        column = w + 4 * j * out_size
+        for first in range(0, counts[j], chunk):
+            last = min(first + chunk, counts[j])
+            start_sums(sums, last - first, 0 if bias == 0 else bias + 4 * j * out_size, out_size)
+            bucket(rows[j], first, last, blocks, kept, pairs, places, sizes)
             for i in range(in_blocks):
                 if sizes[i] > 0:
                     at = column + 4 * i * in_size * ldw
                     source = x + 4 * i * in_size
                     n = sizes[i]
-                    times_block(pairs[i], n, source, ldx, at, ldw, to, ldy, in_size, out_size, tile)
-            if activation != NONE:
-                activate_rows(rows[j], first, last, to, ldy, out_size, activation)
+                    times_block(
+                        pairs[i],
+                        places[i],
+                        n,
+                        source,
+                        ldx,
+                        at,
+                        ldw,
+                        to,
+                        4 * out_size,
+                        in_size,
+                        out_size,
+                        tile,
+                    )
+            finish_sums(rows[j], first, last, sums, y + 4 * j * out_size, ldy, out_size, activation)
 
 
 @compiled
@@ -348,7 +417,7 @@ def outer_tile(
 
     All distances in floats.
     """
-    items = rows.ctypes.data
+    items = np.int64(rows.ctypes.data)
     c = 0
     while c < width:
         left = width - c
@@ -446,6 +515,7 @@ def backward(
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, blocks, kept)
     pairs = np.empty((in_blocks, batch), np.int32)
+    places = np.empty((in_blocks, batch), np.int32)
     sizes = np.empty(in_blocks, np.int64)
     if grad_x != 0:
         carray(as_pointer(grad_x), (batch * in_width,), np.float32)[:] = 0
@@ -453,7 +523,7 @@ def backward(
         n, shift = counts[j], 4 * j * out_size
         z = grad_z + shift
         slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
-        bucket(rows[j], 0, n, blocks, kept, pairs, sizes)
+        bucket(rows[j], 0, n, blocks, kept, pairs, places, sizes)
         if grad_b != 0:
             total = carray(as_pointer(grad_b + shift), (out_size,), np.float32)
             total[:] = 0

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 MAX_LANES = 16
+BUSY = 8
 LN2_HIGH, LN2_LOW, LOG2_E = 0.693359375, -2.12194440e-4, 1.44269504
 # Where float32's tanh has reached 1.
 TANH_SATURATES = 9.02
@@ -104,6 +105,8 @@ def make_product(num_rows: int, width: int) -> Any:
     number of k, and the distance between rows of w in floats.
     """
     vec, offsets = tiles(width)
+    # An addition waits for the one before it: so many independent sums keep the unit busy.
+    unroll = max(1, BUSY // (num_rows * len(offsets)))
 
     @intrinsic
     def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:
@@ -114,17 +117,38 @@ def make_product(num_rows: int, width: int) -> Any:
             xs, w, ys, num_k, ldw = arguments
             x = [pointer(builder, builder.extract_value(xs, r)) for r in range(num_rows)]
             y = [pointer(builder, builder.extract_value(ys, r)) for r in range(num_rows)]
-            sums = [load(builder, row, offset, vec) for row in y for offset in offsets]
+            places = [(row, offset) for row in y for offset in offsets]
 
-            def body(k: Any, values: list[Any]) -> list[Any]:
-                *sums, at = values
+            def accumulate(k: Any, at: Any, sums: list[Any]) -> list[Any]:
                 weights = [load(builder, at, offset, vec) for offset in offsets]
                 scales = [builder.load(builder.gep(row, [k])) for row in x]
-                new = multiply_add(builder, scales, weights, sums)
-                return [*new, builder.gep(at, [ldw])]
+                return multiply_add(builder, scales, weights, sums)
 
-            *sums, _ = counted_loop(builder, num_k, [*sums, pointer(builder, w)], body)
-            places = [(row, offset) for row in y for offset in offsets]
+            def one(k: Any, values: list[Any]) -> list[Any]:
+                *sums, at = values
+                return [*accumulate(k, at, sums), builder.gep(at, [ldw])]
+
+            def several(step: Any, values: list[Any]) -> list[Any]:
+                *sums, at = values
+                new = []
+                for part in range(unroll):
+                    k = builder.add(builder.mul(step, I64(unroll)), I64(part))
+                    own = sums[part * len(places) : (part + 1) * len(places)]
+                    new += accumulate(k, at, own)
+                    at = builder.gep(at, [ldw])
+                return [*new, at]
+
+            sums = [load(builder, row, offset, vec) for row, offset in places]
+            at = pointer(builder, w)
+            if unroll > 1:
+                zeros = [ir.Constant(vec, [0.0] * vec.count)] * (len(places) * (unroll - 1))
+                steps = builder.sdiv(num_k, I64(unroll))
+                *sums, at = counted_loop(builder, steps, [*sums, *zeros, at], several)
+                sums = add_up(builder, sums, len(places))
+                done = builder.mul(steps, I64(unroll))
+                x = [builder.gep(row, [done]) for row in x]
+                num_k = builder.sub(num_k, done)
+            *sums, _ = counted_loop(builder, num_k, [*sums, at], one)
             for (row, offset), value in zip(places, sums, strict=True):
                 store(builder, row, offset, value)
             return context.get_dummy_value()
@@ -132,6 +156,16 @@ def make_product(num_rows: int, width: int) -> Any:
         return signature, codegen
 
     return product
+
+
+def add_up(builder: Any, sums: list[Any], count: int) -> list[Any]:
+    """Adds several sets of `count` partial sums into one, in pairs."""
+    sets = [sums[start : start + count] for start in range(0, len(sums), count)]
+    while len(sets) > 1:
+        left, right, rest = sets[0], sets[1], sets[2:]
+        both = [builder.fadd(a, b) for a, b in zip(left, right, strict=True)]
+        sets = [*rest, both]
+    return sets[0]
 
 
 def make_outer(num_rows: int, width: int) -> Any:
@@ -271,6 +305,23 @@ def make_in_place(of: Callable[[Any, Any], Any], width: int) -> Any:
         return types.void(types.int64), codegen
 
     return in_place
+
+
+def make_copy(width: int) -> Any:
+    """Makes a function of two addresses that copies `width` floats from the first to the second."""
+    vec, offsets = tiles(width)
+
+    @intrinsic
+    def copy(typingctx: Any, source: Any, target: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            source, target = (pointer(builder, address) for address in arguments)
+            for offset in offsets:
+                store(builder, target, offset, load(builder, source, offset, vec))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return copy
 
 
 @intrinsic
