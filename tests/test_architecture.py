@@ -19,6 +19,7 @@ READING_ORDER = [
     "sparse.grouped",
     "sparse.panels",
     "sparse.kernels",
+    "sparse.panel_cache",
     "sparse.cpu",
     "sparse.linear",
     "networks",

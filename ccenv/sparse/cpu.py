@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ccenv.sparse import kernels
+from ccenv.sparse.panel_cache import panels_of
 
 ACTIVATION_CODES = {None: kernels.NONE, "tanh": kernels.TANH, "relu": kernels.RELU}
 
@@ -34,19 +35,27 @@ def run_forward(
     out_mask: Tensor | None,
     activation: int,
 ) -> Tensor:
-    """Calls the forward kernel on contiguous operands; weight is [in_features, out_features]."""
-    y = x.new_empty(x.shape[0], weight.shape[1])
+    """Calls the forward kernel on contiguous operands; weight is [out_features, in_features]."""
+    y = x.new_empty(x.shape[0], weight.shape[0])
+    out_blocks, out_size = sizes_of(weight.shape[0], out_mask)
+    panels = panels_of(weight, out_blocks)
+    if panels is None:
+        weights, row, panel = in_major(weight), weight.shape[0], out_size
+    else:
+        weights, row, panel = panels, out_size, weight.shape[1] * out_size
     kernels.forward(
         x.data_ptr(),
-        weight.data_ptr(),
-        weight.shape[1],
+        weights.data_ptr(),
+        row,
+        panel,
         address(bias),
         address(in_mask),
         address(out_mask),
         y.data_ptr(),
         x.shape[0],
         *sizes_of(x.shape[1], in_mask),
-        *sizes_of(weight.shape[1], out_mask),
+        out_blocks,
+        out_size,
         activation,
     )
     return y
@@ -66,8 +75,7 @@ class KernelLinear(torch.autograd.Function):
         activation: int,
     ) -> Tensor:
         """Runs the kernel and keeps what its gradients need."""
-        packed = in_major(weight)
-        y = run_forward(x, packed, bias, in_mask, out_mask, activation)
+        y = run_forward(x, weight, bias, in_mask, out_mask, activation)
         ctx.save_for_backward(x, weight, in_mask, out_mask, y)
         ctx.activation, ctx.has_bias = activation, bias is not None
         return y
@@ -125,6 +133,6 @@ def kernel_linear(
         t is not None and t.requires_grad for t in (x, weight, bias)
     )
     if not wants_gradient:
-        return run_forward(x, in_major(weight), bias, in_mask, out_mask, code)
+        return run_forward(x, weight, bias, in_mask, out_mask, code)
     y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
     return y

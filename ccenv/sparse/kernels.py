@@ -36,6 +36,8 @@ TILE_K, TILE_COLUMNS = 128, 64
 CHUNK_SUMS = 16384
 # So many rows share a tile before copying it together pays.
 PACK_ROWS = 12
+# From so many rows on, and so many output blocks a row, inputs are gathered first.
+GATHER_ROWS, GATHER_USES = 128, 3
 
 product_1x64, product_4x64 = make_product(1, 64), make_product(4, 64)
 product_1x32, product_4x32 = make_product(1, 32), make_product(4, 32)
@@ -195,7 +197,7 @@ def times_block(
         while c < width:
             columns = min(TILE_COLUMNS, width - c)
             at = w + 4 * (k * ldw + c)
-            if n >= PACK_ROWS:
+            if n >= PACK_ROWS and ldw > columns:
                 packed = np.int64(tile.ctypes.data)
                 for i in range(length):
                     copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)
@@ -274,21 +276,58 @@ def blocks_of_rows(mask: int, batch: int, num_blocks: int, blocks: Any, counts: 
 
 @compiled
 def bucket(
-    rows: Any, first: int, last: int, blocks: Any, counts: Any, pairs: Any, places: Any, sizes: Any
+    rows: Any,
+    first: int,
+    last: int,
+    blocks: Any,
+    slots: Any,
+    counts: Any,
+    pairs: Any,
+    places: Any,
+    sizes: Any,
 ) -> None:
     """Sorts rows[first:last] by the input blocks they keep.
 
-    For each input block: `pairs` int32 [in_blocks, chunk] lists the rows, `places` their numbers
-    within the chunk, `sizes` how many there are.
+    For each input block: `pairs` int32 [in_blocks, chunk] lists where the rows' inputs lie (their
+    `slots`), `places` the rows' numbers within the chunk, `sizes` how many there are.
     """
     sizes[:] = 0
     for r in range(first, last):
         b = rows[r]
         for q in range(counts[b]):
             i = blocks[b, q]
-            pairs[i, sizes[i]] = b
+            pairs[i, sizes[i]] = slots[b, q]
             places[i, sizes[i]] = r - first
             sizes[i] += 1
+
+
+@compiled
+def gather_inputs(
+    x: int, batch: int, in_size: int, ldx: int, blocks: Any, counts: Any, slots: Any, starts: Any
+) -> Any:
+    """Copies the kept blocks of x together, block by block; slots become numbers within a block.
+
+    Rows whose distance is a power of two fall on the same few lines of the cache, and so do their
+    blocks; side by side they do not, and the processor sees the next one coming.
+    """
+    starts[:] = 0
+    for b in range(batch):
+        for q in range(counts[b]):
+            slots[b, q] = starts[blocks[b, q]]
+            starts[blocks[b, q]] += 1
+    total = 0
+    for i in range(len(starts)):
+        here = starts[i]
+        starts[i] = total
+        total += here
+    gathered = np.empty(max(1, total * in_size), np.float32)
+    base = np.int64(gathered.ctypes.data)
+    for b in range(batch):
+        for q in range(counts[b]):
+            i = np.int64(blocks[b, q])
+            to = base + 4 * in_size * (starts[i] + slots[b, q])
+            copy_floats(x + b * ldx + 4 * i * in_size, to, in_size)
+    return gathered
 
 
 @compiled
@@ -334,6 +373,7 @@ def forward(
     x: int,
     w: int,
     ldw: int,
+    panel: int,
     bias: int,
     in_mask: int,
     out_mask: int,
@@ -345,49 +385,107 @@ def forward(
     out_size: int,
     activation: int,
 ) -> None:
-    """Writes activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none."""
-    ldx, ldy = 4 * in_blocks * in_size, 4 * out_blocks * out_size
+    """Writes activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none.
+
+    `panel` is the distance in floats from one output block's weights to the next one's.
+    """
+    ldx = 4 * in_blocks * in_size
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
     rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
     blocks = np.empty((batch, in_blocks), np.int32)
+    slots = np.empty((batch, in_blocks), np.int32)
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, blocks, kept)
+    for b in range(batch):
+        slots[b, : kept[b]] = b
     if out_mask != 0:
         carray(as_pointer(y), (batch * out_blocks * out_size,), np.float32)[:] = 0
+    starts = np.arange(in_blocks)
+    inputs, base = np.empty(0, np.float32), x
+    # Each block of x is read once for each output block that its row keeps.
+    if in_mask != 0 and batch >= GATHER_ROWS and counts.sum() >= GATHER_USES * batch:
+        inputs = gather_inputs(x, batch, in_size, ldx, blocks, kept, slots, starts)
+        base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
+    multiply_blocks(
+        inputs,
+        base,
+        ldx,
+        in_size,
+        blocks,
+        slots,
+        kept,
+        starts,
+        w,
+        ldw,
+        panel,
+        bias,
+        rows,
+        counts,
+        y,
+        out_size,
+        activation,
+    )
+
+
+@compiled
+def multiply_blocks(
+    inputs: Any,
+    x: int,
+    ldx: int,
+    in_size: int,
+    blocks: Any,
+    slots: Any,
+    kept: Any,
+    starts: Any,
+    w: int,
+    ldw: int,
+    panel: int,
+    bias: int,
+    rows: Any,
+    counts: Any,
+    y: int,
+    out_size: int,
+    activation: int,
+) -> None:
+    """The products of `forward`, one output block and one chunk of its rows after the other.
+
+    `inputs` is only held, so that the memory x points to lives on while it is read.
+    """
+    out_blocks, batch = rows.shape
+    in_blocks = len(starts)
     chunk = max(1, min(batch, max(16, CHUNK_SUMS // out_size)))
     pairs = np.empty((in_blocks, chunk), np.int32)
     places = np.empty((in_blocks, chunk), np.int32)
     sizes = np.empty(in_blocks, np.int64)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
     sums = np.empty(chunk * out_size, np.float32)
-    to = np.int64(sums.ctypes.data)
+    to, ld = np.int64(sums.ctypes.data), 4 * out_size
     for j in range(out_blocks):
-        column = w + 4 * j * out_size
+        column, own_bias = w + 4 * j * panel, 0 if bias == 0 else bias + j * ld
         for first in range(0, counts[j], chunk):
             last = min(first + chunk, counts[j])
-            start_sums(sums, last - first, 0 if bias == 0 else bias + 4 * j * out_size, out_size)
-            bucket(rows[j], first, last, blocks, kept, pairs, places, sizes)
+            start_sums(sums, last - first, own_bias, out_size)
+            bucket(rows[j], first, last, blocks, slots, kept, pairs, places, sizes)
             for i in range(in_blocks):
                 if sizes[i] > 0:
-                    at = column + 4 * i * in_size * ldw
-                    source = x + 4 * i * in_size
-                    n = sizes[i]
+                    source = x + 4 * in_size * starts[i]
                     times_block(
                         pairs[i],
                         places[i],
-                        n,
+                        sizes[i],
                         source,
                         ldx,
-                        at,
+                        column + 4 * i * in_size * ldw,
                         ldw,
                         to,
-                        4 * out_size,
+                        ld,
                         in_size,
                         out_size,
                         tile,
                     )
-            finish_sums(rows[j], first, last, sums, y + 4 * j * out_size, ldy, out_size, activation)
+            at = y + j * ld
+            finish_sums(rows[j], first, last, sums, at, out_blocks * ld, out_size, activation)
 
 
 @compiled
@@ -517,13 +615,16 @@ def backward(
     pairs = np.empty((in_blocks, batch), np.int32)
     places = np.empty((in_blocks, batch), np.int32)
     sizes = np.empty(in_blocks, np.int64)
+    slots = np.empty((batch, in_blocks), np.int32)
+    for b in range(batch):
+        slots[b, : kept[b]] = b
     if grad_x != 0:
         carray(as_pointer(grad_x), (batch * in_width,), np.float32)[:] = 0
     for j in range(out_blocks):
         n, shift = counts[j], 4 * j * out_size
         z = grad_z + shift
         slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
-        bucket(rows[j], 0, n, blocks, kept, pairs, places, sizes)
+        bucket(rows[j], 0, n, blocks, slots, kept, pairs, places, sizes)
         if grad_b != 0:
             total = carray(as_pointer(grad_b + shift), (out_size,), np.float32)
             total[:] = 0

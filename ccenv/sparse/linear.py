@@ -12,6 +12,8 @@ from ccenv.sparse.grouped import grouped_linear
 from ccenv.sparse.reference import Activation, reference_linear
 
 ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
+# Where torch's dense product overtakes the CPU kernels, by runs.benchmark's machine.
+NEARLY_DENSE, MIN_DENSE_ROWS = 0.75, 64
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 
 
@@ -38,7 +40,8 @@ def block_sparse_linear(
         out_mask: bool [batch, out_blocks], or None for all output blocks.
         activation: None, "tanh", "relu" or an elementwise function that maps 0 to 0.
         backend: "reference" computes everything and masks; "cpu" computes kept blocks only;
-            "gpu" does so on a CUDA device; "auto" takes the device's own.
+            "gpu" does so on a CUDA device; "auto" takes the device's own, or one dense product
+            where nearly all blocks are kept.
 
     Returns:
         [batch, out_features] of x's dtype.
@@ -55,10 +58,28 @@ def block_sparse_linear(
     if in_mask is None and out_mask is None:
         dense = torch.nn.functional.linear(x, weight, bias)
         return dense if act is None else act(dense)
+    if backend == "auto" and is_nearly_dense(in_mask, out_mask):
+        return reference_linear(x, weight, bias, in_mask, out_mask, act)
     multiply = compiled_linear() if has_kernel(x) else grouped_linear
     y = multiply(x, weight, bias, in_mask, out_mask, fused)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     return y if act is None or fused is not None else act(y)
+
+
+def is_nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
+    """Whether one dense product is faster: most pairs of blocks are kept by most rows.
+
+    Only where every block is kept by somebody, so that no block's weights are read for nobody.
+    """
+    share = 1.0
+    for mask in (in_mask, out_mask):
+        if mask is not None:
+            # For few rows the kernels are as fast, and even this mean would cost too much.
+            if len(mask) < MIN_DENSE_ROWS:
+                return False
+            use = mask.float().mean(dim=0)
+            share *= float(use.mean()) if bool((use > 0).all()) else 0.0
+    return share > NEARLY_DENSE
 
 
 def has_kernel(x: Tensor) -> bool:
