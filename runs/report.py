@@ -9,18 +9,22 @@ COLUMNS = {
     "seeds": "right",
     "masks": "left",
     "test error %": "right",
+    "MACs": "right",
     "compute cost": "right",
     "total cost": "right",
     "density": "left",
+    "mode: error %": "right",
+    "mode: MACs": "right",
     "speed-up 1 / 256": "right",
     "front": "left",
     "block_dropout %": "right",
     "against it": "left",
 }
 NOTES = """\
-Error: mean ± standard deviation over seeds. Cost: executed MACs over the dense network's; total
+Error: mean ± standard deviation over seeds, masks as drawn; mode: with the most probable masks.
+MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
 cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
-and for 256. Front (*): nobody has less error and less total cost. block_dropout %: error of random
+and for 256. Front (*): nobody has less error and fewer MACs. block_dropout %: error of random
 masks at the same compute cost, linear between rates, the dense network at the end; better or worse
 where the 95 % intervals over seeds (Student's t) are apart. All seeds share the test images.
 (ceiling): knows the true label; no policy can."""
@@ -42,9 +46,12 @@ def cells(row: Row) -> list[str]:
         str(len(row["seeds"])),
         row["masks"],
         percent(row["error"]),
+        f"{row['macs']['mean']:,.0f}",
         f"{row['compute_cost']['mean']:.3f}",
         f"{row['total_cost']['mean']:.3f}",
         " ".join(f"{value:.2f}" for value in row["density"]),
+        percent(row["mode_error"]) if row["learns"] else "",
+        f"{row['mode_macs']['mean']:,.0f}" if row["learns"] else "",
         " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256")) if speedup else "",
         "*" if row["on_front"] else "",
         percent(floor) if floor else "",
@@ -87,14 +94,14 @@ def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def plot_front(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Draws test error over total cost, the front as a line, 95 % intervals as bars (PNG)."""
+    """Draws test error over MACs, the front as a line, 95 % intervals as bars (PNG)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5.5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for index, row in enumerate(rows):
-        error, cost = row["error"], row["total_cost"]
+        error, cost = row["error"], row["macs"]
         half = 0.0 if error["high"] is None else 100 * (error["high"] - error["mean"])
         dropout = row["agent"] == "block_dropout"
         axes.errorbar(
@@ -106,14 +113,12 @@ def plot_front(rows: Sequence[Row], title: str, path: Path) -> None:
             capsize=3,
             label=row["label"] + (" (ceiling)" if row["uses_labels"] else ""),
         )
-    front = sorted(
-        (r["total_cost"]["mean"], 100 * r["error"]["mean"]) for r in rows if r["on_front"]
-    )
+    front = sorted((r["macs"]["mean"], 100 * r["error"]["mean"]) for r in rows if r["on_front"])
     if front:
         axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.8, zorder=0)
     axes.set(
         xscale="log",
-        xlabel="total cost: executed MACs, policy included, over the dense network's",
+        xlabel="executed MACs of an image, the policy's own included",
         ylabel="test error in % (mean and 95 % interval over seeds)",
         title=title,
     )

@@ -47,12 +47,18 @@ class Row:
     """executed MACs over the dense network's."""
     total_cost: Spread
     """the same with the policy's MACs."""
+    macs: Spread
+    """executed MACs of an image with the policy's own; comparable between networks."""
+    mode_error: Spread
+    """share of wrong answers with the most probable masks instead of sampled ones."""
+    mode_macs: Spread
+    """MACs of an image with those."""
     density: tuple[float, ...]
     """share of blocks kept in each gated layer."""
     speedup: dict[str, float]
     """images of a pass -> dense time over time, median over seeds; empty for ceilings."""
     on_front: bool
-    """whether no other row (ceilings aside) has less error and less total cost."""
+    """whether no other row (ceilings aside) has less error and fewer MACs."""
     dropout_error: Spread | None
     """block_dropout's error at the same compute cost; None where its rates do not reach it."""
     verdict: str
@@ -100,7 +106,7 @@ def make_rows(results: Mapping[str, Sequence[Result]], masks: str = "sampled") -
 
 def _point(results: Sequence[Result], masks: str) -> tuple[float, float]:
     verdicts = [evaluation(r, masks) for r in results]
-    means = [float(np.mean([v[name] for v in verdicts])) for name in ("total_cost", "error")]
+    means = [float(np.mean([v[name] for v in verdicts])) for name in ("macs", "error")]
     return means[0], means[1]
 
 
@@ -147,6 +153,7 @@ def _row(
     curves: Mapping[int, Sequence[tuple[float, float]]],
 ) -> Row:
     verdicts = [evaluation(r, masks) for r in results]
+    modes = [evaluation(r, "mode") for r in results]
     error = spread([v["error"] for v in verdicts])
     floor, verdict = None, ""
     if results[0]["agent"] not in ("block_dropout", "dense") and not results[0]["uses_labels"]:
@@ -161,6 +168,9 @@ def _row(
         error=error,
         compute_cost=spread([v["compute_cost"] for v in verdicts]),
         total_cost=spread([v["total_cost"] for v in verdicts]),
+        macs=spread([v["macs"] for v in verdicts]),
+        mode_error=spread([v["error"] for v in modes]),
+        mode_macs=spread([v["macs"] for v in modes]),
         density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
         speedup=speedups(results),
         on_front=on_front,

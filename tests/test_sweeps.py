@@ -251,9 +251,10 @@ def test_a_cell_overrides_the_sweep():
 def result(agent, seed, cost, error, uses_labels=False):
     """The part of a result that tables read."""
     verdict = {"split": "test", "mode": "sampled", "density": [0.5], "mean_return": 0.0}
-    verdict |= {"error": error, "compute_cost": cost, "total_cost": cost}
+    verdict |= {"error": error, "compute_cost": cost, "total_cost": cost, "macs": 1000 * cost}
     flags = {"learns": True, "uses_labels": uses_labels}
-    return {"agent": agent, "seed": seed, "evaluations": [verdict], "latency": [], **flags}
+    both = [verdict, verdict | {"mode": "mode"}]
+    return {"agent": agent, "seed": seed, "evaluations": both, "latency": [], **flags}
 
 
 def rows_of(error, seeds=(0, 1, 2)):
