@@ -56,7 +56,8 @@ def log_likelihood(outcome: StepOutcome) -> Tensor:
     """Log-probability of the true class in nats, 0 before the end: float32 [batch]."""
     if outcome.logits is None:
         return torch.zeros_like(outcome.layer_cost)
-    return -torch.nn.functional.cross_entropy(outcome.logits, outcome.labels, reduction="none")
+    chosen = outcome.logits.gather(1, outcome.labels.unsqueeze(1)).squeeze(1)
+    return chosen - outcome.logits.logsumexp(dim=1)
 
 
 @describe("correct - cost_weight * compute_cost", low=-1.0, high=1.0)

@@ -191,7 +191,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
         terminated = np.full(self.num_envs, self._is_over)
         if self._is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = {key: value.copy() for key, value in info.items()}
+            final = dict(info)
             info |= {"final_obs": observation, "_final_obs": everybody.copy()}
             info |= {"final_info": final, "_final_info": everybody.copy()}
             observation = self._begin()

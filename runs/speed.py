@@ -29,7 +29,7 @@ class Speed:
     """How fast one view walks batches of images through the network."""
 
     view: str
-    """"network" or one of `VIEWS`."""
+    """"network", "dense_network" or one of `VIEWS`."""
     num_images: int
     """images of a batch."""
     images_per_second: float
@@ -42,6 +42,8 @@ class Speed:
     """lower quartile."""
     ratio_high: float
     """upper quartile."""
+    dense_ratio: float
+    """rate over that of the same network by dense products times masks, median over rounds."""
 
 
 def noise(split: str) -> Split:
@@ -78,7 +80,8 @@ def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Ep
     settings: dict[str, Any] = {"dataset": noise, "network": network}
     bits = [mask.numpy().astype(np.int8) for mask in masks]
     episodes = {
-        "network": network_episode(network, masks),
+        "network": network_episode(network, masks, "auto"),
+        "dense_network": network_episode(network, masks, "reference"),
         "simulator": simulator_episode(Simulator(num_images, **settings), masks),
         "vector_env": env_episode(BlockSelectionVectorEnv(num_images, **settings), bits),
         "sb3_vec_env": sb3_episode(num_images, settings, bits),
@@ -88,7 +91,7 @@ def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Ep
     return episodes
 
 
-def network_episode(network: GatedMLP, masks: Sequence[Tensor]) -> Episode:
+def network_episode(network: GatedMLP, masks: Sequence[Tensor], backend: str) -> Episode:
     """The bare network on batches that were drawn beforehand, other images each time."""
     data, num_images = noise("train"), len(masks[0])
     numbers = torch.arange(4 * num_images) % len(data)
@@ -96,7 +99,7 @@ def network_episode(network: GatedMLP, masks: Sequence[Tensor]) -> Episode:
 
     def episode() -> object:
         with torch.no_grad():
-            return network(next(batches), masks)
+            return network(next(batches), masks, backend)
 
     return episode
 
@@ -154,7 +157,8 @@ def measure(
     """Times all views in turns.
 
     Args:
-        episodes: view -> function that walks one batch; "network" is what ratios refer to.
+        episodes: view -> function that walks one batch; ratios refer to "network" and
+            "dense_network".
         num_images: images of a batch.
         repeats: rounds.
         seconds: length of one timing.
@@ -164,7 +168,8 @@ def measure(
     for _ in range(repeats):
         for view, episode in episodes.items():
             times[view].append(time_episodes(episode, counts[view]))
-    return [speed(view, num_images, times[view], times["network"]) for view in episodes]
+    bare = times["network"], times["dense_network"]
+    return [speed(view, num_images, times[view], *bare) for view in episodes]
 
 
 def episodes_for(episode: Episode, seconds: float) -> int:
@@ -182,8 +187,15 @@ def time_episodes(episode: Episode, count: int) -> float:
     return (time.perf_counter() - started) / count
 
 
-def speed(view: str, num_images: int, times: Sequence[float], bare: Sequence[float]) -> Speed:
+def speed(
+    view: str,
+    num_images: int,
+    times: Sequence[float],
+    bare: Sequence[float],
+    dense: Sequence[float],
+) -> Speed:
     """Medians and quartiles of one view's timings."""
     rate = num_images / float(np.median(times))
     low, middle, high = np.quantile(np.array(bare) / np.array(times), (0.25, 0.5, 0.75)).tolist()
-    return Speed(view, num_images, rate, NUM_LAYERS * rate, middle, low, high)
+    dense_ratio = float(np.median(np.array(dense) / np.array(times)))
+    return Speed(view, num_images, rate, NUM_LAYERS * rate, middle, low, high, dense_ratio)

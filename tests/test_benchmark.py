@@ -24,8 +24,11 @@ def test_the_environment_gives_the_bare_networks_answers():
 
 
 def test_a_ratio_compares_neighbouring_timings():
-    found = speed.speed("x", num_images=10, times=[2.0, 4.0, 20.0], bare=[1.0, 2.0, 10.0])
+    found = speed.speed(
+        "x", num_images=10, times=[2.0, 4.0, 20.0], bare=[1.0, 2.0, 10.0], dense=[2.0] * 3
+    )
     assert found.ratio == found.ratio_low == found.ratio_high == 0.5
+    assert found.dense_ratio == 0.5
     assert found.images_per_second == 2.5
     assert found.steps_per_second == 5.0
 
@@ -56,7 +59,7 @@ def test_a_quick_benchmark_measures_every_view_and_says_on_what(tmp_path, capsys
     arguments = ["--quick", "--json", "--record", "--results-dir", str(tmp_path)]
     assert benchmark.main(arguments) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [row["view"] for row in shown["rows"]] == ["network", *speed.VIEWS]
+    assert [row["view"] for row in shown["rows"]] == ["network", "dense_network", *speed.VIEWS]
     assert all(row["images_per_second"] > 0 for row in shown["rows"])
     assert {"cpu", "cores", "threads", "load_average"} <= set(shown["machine"])
     assert json.loads((tmp_path / "environment-speed.json").read_text()) == shown
