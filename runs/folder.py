@@ -7,8 +7,8 @@ written last, under another name first.
 import hashlib
 import json
 import math
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +30,15 @@ def check_writable(folder: Path) -> None:
     parent = folder.absolute()
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    try:
+        # Permissions do not tell everything (a super-user, a special file system): trying does.
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        state = "cannot be written in" if parent.is_dir() else "is not a folder"
         raise OSError(
-            f"expected a writable log folder, got {folder}: {parent} is "
-            f"{'read-only' if parent.is_dir() else 'not a folder'}; give another log_dir"
-        )
+            f"expected a writable log folder, got {folder}: {parent} {state}; give another log_dir"
+        ) from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -203,6 +204,12 @@ def test_missing_data_says_how_to_get_it_and_leaves_nothing(logs, tmp_path, monk
     assert train.main(["reinforce", "env=BlockSelectionMNIST-v0", f"log_dir={logs}"]) == 2
     assert "python -m ccenv.data mnist --download" in capsys.readouterr().err
     assert not logs.exists()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="this system has no /proc")
+def test_a_folder_that_only_looks_writable_is_refused_too(capsys):
+    assert train.main(["dense", "log_dir=/proc/runs"]) == 2
+    assert "/proc cannot be written in" in capsys.readouterr().err
 
 
 def test_an_unwritable_log_folder_is_refused_before_anything_is_built(tmp_path, capsys):

@@ -1,0 +1,166 @@
+"""Laws of the compiled CPU kernels beyond those of every route: sizes, NaN, weights that move."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.networks import GatedMLP
+from ccenv.sparse.linear import block_sparse_linear
+
+
+def draw(batch, in_blocks, in_size, out_blocks, out_size, in_density, out_density, seed=0):
+    """Operands with weights as `GatedMLP` keeps them, and masks (None for a density of None)."""
+    generator = torch.Generator().manual_seed(seed)
+    in_features, out_features = in_blocks * in_size, out_blocks * out_size
+    x = torch.randn(batch, in_features, generator=generator)
+    weight = torch.randn(in_features, out_features, generator=generator).t() / in_features**0.5
+    bias = torch.randn(out_features, generator=generator)
+    masks = [
+        None if density is None else torch.rand(batch, blocks, generator=generator) < density
+        for density, blocks in ((in_density, in_blocks), (out_density, out_blocks))
+    ]
+    return [x, weight, bias], masks
+
+
+def outputs_and_gradients(operands, masks, activation, backend):
+    leaves = [operand.clone().requires_grad_() for operand in operands]
+    y = block_sparse_linear(*leaves, *masks, activation=activation, backend=backend)
+    incoming = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    return [y.detach(), *torch.autograd.grad(y, leaves, incoming)]
+
+
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        scale = b.abs().max().clamp(min=1.0).item() if b.numel() else 1.0
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * scale)
+
+
+density = st.one_of(st.none(), st.floats(0, 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.sampled_from([0, 1, 5, 31, 130, 600]),
+    in_blocks=st.integers(1, 17),
+    in_size=st.integers(1, 40),
+    out_blocks=st.integers(1, 17),
+    out_size=st.sampled_from([1, 3, 4, 8, 13, 16, 32, 64, 70]),
+    densities=st.tuples(density, density),
+    activation=st.sampled_from([None, "tanh", "relu"]),
+    seed=st.integers(0, 1000),
+)
+def test_the_kernels_are_the_reference_for_any_shape_density_and_batch(
+    batch, in_blocks, in_size, out_blocks, out_size, densities, activation, seed
+):
+    operands, masks = draw(batch, in_blocks, in_size, out_blocks, out_size, *densities, seed)
+    kernel = outputs_and_gradients(operands, masks, activation, "cpu")
+    assert_close(kernel, outputs_and_gradients(operands, masks, activation, "reference"))
+
+
+@pytest.mark.parametrize("layers", [(3072, None, 64), (640, 10, 10), (1024, 32, 1024)])
+def test_the_kernels_are_the_reference_at_the_sizes_of_the_papers_networks(layers):
+    in_features, in_blocks, out_features = layers
+    out_density = None if out_features == 10 else 0.2
+    in_density = None if in_blocks is None else 0.2
+    blocks, out_blocks = in_blocks or 1, 1 if out_density is None else out_features // 32
+    operands, masks = draw(
+        300, blocks, in_features // blocks, out_blocks, out_features // out_blocks,
+        in_density, out_density,
+    )  # fmt: skip
+    kernel = outputs_and_gradients(operands, masks, "tanh", "cpu")
+    assert_close(kernel, outputs_and_gradients(operands, masks, "tanh", "reference"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), batch=st.sampled_from([3, 40, 200]))
+def test_nan_weights_of_a_pair_of_blocks_reach_only_the_rows_that_keep_both(seed, batch):
+    (x, weight, bias), masks = draw(batch, 4, 8, 4, 8, 0.5, 0.5, seed)
+    healthy = block_sparse_linear(x, weight, bias, *masks, backend="cpu")
+    poisoned = weight.clone()
+    poisoned[8:16, 16:24] = torch.nan
+    y = block_sparse_linear(x, poisoned, bias, *masks, backend="cpu")
+    hit = (masks[0][:, 2] & masks[1][:, 1])[:, None] & (torch.arange(32) // 8 == 1)
+    assert y[hit].isnan().all()
+    assert torch.equal(y[~hit], healthy[~hit])
+
+
+@pytest.mark.parametrize("batch", [1, 40, 300])
+def test_a_block_on_in_one_call_and_off_in_the_next_is_exactly_zero(batch):
+    (x, weight, bias), _ = draw(batch, 4, 8, 4, 8, None, None)
+    everything, nothing = torch.ones(batch, 4).bool(), torch.zeros(batch, 4).bool()
+    for _ in range(3):
+        assert block_sparse_linear(x, weight, bias, everything, everything, backend="cpu").any()
+        y = block_sparse_linear(x, weight, bias, everything, nothing, backend="cpu")
+        assert torch.equal(y, torch.zeros_like(y))
+
+
+def test_frozen_weights_that_are_changed_in_place_are_read_anew():
+    (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
+    for scale in (1.0, -2.0, 0.5):
+        weight.mul_(scale)
+        for _ in range(3):
+            y = block_sparse_linear(x, weight, bias, *masks, backend="cpu")
+            expected = block_sparse_linear(x, weight, bias, *masks, backend="reference")
+            torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+
+
+def test_a_weight_at_the_address_of_one_that_is_gone_is_not_taken_for_it():
+    (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
+    for seed in range(20):
+        own = weight * (seed + 1)
+        for _ in range(2):
+            y = block_sparse_linear(x, own, bias, *masks, backend="cpu")
+        expected = block_sparse_linear(x, own, bias, *masks, backend="reference")
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
+        del own
+
+
+def test_one_weight_cut_into_blocks_in_two_ways_gives_each_its_own():
+    (x, weight, bias), _ = draw(40, 4, 8, 4, 8, None, None)
+    for blocks in (4, 2, 4, 8, 2):
+        mask = torch.rand(40, blocks, generator=torch.Generator().manual_seed(blocks)) < 0.5
+        y = block_sparse_linear(x, weight, bias, None, mask, backend="cpu")
+        expected = block_sparse_linear(x, weight, bias, None, mask, backend="reference")
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+
+
+def test_repeated_passes_are_equal_bit_for_bit():
+    operands, masks = draw(300, 8, 16, 8, 16, 0.3, 0.3)
+    first = outputs_and_gradients(operands, masks, "tanh", "cpu")
+    again = outputs_and_gradients(operands, masks, "tanh", "cpu")
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_tanh_keeps_its_relative_precision_from_the_smallest_numbers_to_saturation():
+    near = torch.cat([torch.logspace(-30, 1.3, 4000), torch.linspace(0.01, 12, 40_000)])
+    x = torch.cat([near, -near, torch.zeros(1)])[:, None]
+    one, mask = torch.ones(1, 1), torch.ones(len(x), 1, dtype=torch.bool)
+    y = block_sparse_linear(x, one, None, mask, mask, activation="tanh", backend="cpu")
+    expected = x.double().tanh()
+    relative = ((y - expected) / expected.abs().clamp(min=1e-300)).abs()
+    assert relative[expected != 0].max() < 3e-7
+    assert y[-1] == 0
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_nan_stays_nan_through_an_activation(activation):
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    x = torch.full((1, 16), np.nan)
+    y = block_sparse_linear(
+        x, torch.eye(16), None, mask, mask, activation=activation, backend="cpu"
+    )
+    assert y.isnan().all()
+
+
+def test_a_networks_weights_lie_as_the_kernels_read_them_through_a_step_and_a_copy():
+    network = GatedMLP(12, num_blocks=(3,), block_size=4, num_classes=2)
+    optimizer = torch.optim.AdamW(network.parameters())
+    masks = [torch.ones(5, 3, dtype=torch.bool)]
+    network(torch.rand(5, 12), masks, backend="cpu").sum().backward()
+    optimizer.step()
+    copied = GatedMLP(12, num_blocks=(3,), block_size=4, num_classes=2)
+    copied.load_state_dict(network.state_dict())
+    for model in (network, copied):
+        assert all(layer.weight.t().is_contiguous() for layer in model.layers)
