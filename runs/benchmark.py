@@ -1,7 +1,9 @@
-"""Speed of the environment's views beside the bare network's: python -m runs.benchmark.
+"""Measured speed: python -m runs.benchmark [environment|kernels].
 
-Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares two
-neighbouring timings, so that a busy machine slows both. An image is one episode of two steps.
+`environment`: the views of the environment beside the bare network; an image is one episode of two
+steps. `kernels`: block-sparse layers and networks beside dense ones. Everything is measured in one
+process, in turns, on masks drawn beforehand: a ratio compares two neighbouring timings, so that a
+busy machine slows both.
 
 With glibc, batches of thousands of images pay for memory that is given back to the system and
 fetched again every step; `MALLOC_TRIM_THRESHOLD_=2000000000 MALLOC_MMAP_THRESHOLD_=2000000000` in
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 
 from runs import folder as run_folder
+from runs import kernel_report, kernel_speed
 from runs.machine import load_average, machine, tuned, versions
 from runs.report import markdown
 from runs.speed import make_episodes, measure
@@ -50,6 +53,24 @@ def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
         "density": options.density,
         "rows": rows,
         "misses": misses(rows),
+        "machine": machine() | {"load_average": load, "variables": tuned()},
+        "versions": versions(),
+    }
+
+
+def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures block-sparse layers and networks beside dense ones."""
+    torch.set_num_threads(options.threads)
+    load, rows = load_average(), []
+    with torch.enable_grad():
+        repeats = 3 if options.quick else options.repeats
+        for timing in kernel_speed.all_cases(quick=options.quick, repeats=repeats):
+            rows.append(asdict(timing))
+            print(f"measured {timing.case}, batch {timing.batch}", file=sys.stderr, flush=True)
+    return {
+        "kind": "kernels",
+        "name": "kernel-speed",
+        "rows": rows,
         "machine": machine() | {"load_average": load, "variables": tuned()},
         "versions": versions(),
     }
@@ -102,7 +123,14 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m runs.benchmark",
-        description="Environment speed as ratios to the bare network's, in one process.",
+        description="Speed as ratios measured in one process, in turns.",
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("environment", "kernels"),
+        default="environment",
+        help="the environment's views beside the bare network, or sparse layers beside dense ones",
     )
     parser.add_argument("--quick", action="store_true", help="256 images, seconds only")
     parser.add_argument("--json", action="store_true", help="print JSON only")
@@ -113,21 +141,27 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=11, help="rounds")
     parser.add_argument("--record", action="store_true", help="write the result to --results-dir")
     parser.add_argument("--results-dir", default="runs/results", help="folder of --record")
+    parser.add_argument("--report-dir", default="runs/reports", help="folder of the plot")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     options = make_parser().parse_args(arguments)
-    found = run_benchmark(options)
+    found = run_kernels(options) if options.what == "kernels" else run_benchmark(options)
     if options.record:
-        run_folder.write_json(Path(options.results_dir) / "environment-speed.json", found)
+        run_folder.write_json(Path(options.results_dir) / f"{found['name']}.json", found)
     if options.json:
         print(json.dumps(found, indent=2))
-        return 0
-    print(f"{table(found['rows'])}\n\n{NOTES}\n{found['machine']}")
-    for line in found["misses"]:
-        print(f"target missed: {line}")
+    elif options.what == "kernels":
+        path = Path(options.report_dir) / "kernel-speed.png"
+        kernel_report.plot(found["rows"], path)
+        print(f"{kernel_report.table(found['rows'])}\n\n{kernel_report.NOTES}\n{found['machine']}")
+        print(f"plot: {path}")
+    else:
+        print(f"{table(found['rows'])}\n\n{NOTES}\n{found['machine']}")
+        for line in found["misses"]:
+            print(f"target missed: {line}")
     return 0
 
 

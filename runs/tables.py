@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.registry import check_names
-from runs import benchmark, report
+from runs import benchmark, kernel_report, report
 
 MARKED = re.compile(r"(<!-- table: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-TABLES: dict[str, Callable[[Any], str]] = {"comparison": report.table, "speed": benchmark.table}
+TABLES: dict[str, Callable[[Any], str]] = {
+    "comparison": report.table,
+    "speed": benchmark.table,
+    "kernels": kernel_report.table,
+}
 
 
 def render(text: str, results_dir: Path) -> str:

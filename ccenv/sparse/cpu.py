@@ -34,11 +34,16 @@ def run_forward(
     in_mask: Tensor | None,
     out_mask: Tensor | None,
     activation: int,
+    *,
+    is_training: bool,
 ) -> Tensor:
-    """Calls the forward kernel on contiguous operands; weight is [out_features, in_features]."""
+    """Calls the forward kernel on contiguous operands; weight is [out_features, in_features].
+
+    A weight that is being trained is read where it lies: the next step would change a copy's worth.
+    """
     y = x.new_empty(x.shape[0], weight.shape[0])
     out_blocks, out_size = sizes_of(weight.shape[0], out_mask)
-    panels = panels_of(weight, out_blocks)
+    panels = None if is_training else panels_of(weight, out_blocks)
     if panels is None:
         weights, row, panel = in_major(weight), weight.shape[0], out_size
     else:
@@ -75,7 +80,7 @@ class KernelLinear(torch.autograd.Function):
         activation: int,
     ) -> Tensor:
         """Runs the kernel and keeps what its gradients need."""
-        y = run_forward(x, weight, bias, in_mask, out_mask, activation)
+        y = run_forward(x, weight, bias, in_mask, out_mask, activation, is_training=True)
         ctx.save_for_backward(x, weight, in_mask, out_mask, y)
         ctx.activation, ctx.has_bias = activation, bias is not None
         return y
@@ -133,6 +138,6 @@ def kernel_linear(
         t is not None and t.requires_grad for t in (x, weight, bias)
     )
     if not wants_gradient:
-        return run_forward(x, weight, bias, in_mask, out_mask, code)
+        return run_forward(x, weight, bias, in_mask, out_mask, code, is_training=False)
     y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
     return y
