@@ -7,6 +7,7 @@ from ccenv.env import BlockSelectionEnv
 from ccenv.networks import GatedMLP
 from ccenv.rollout import evaluate
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.routes import explain_backend
 from ccenv.vector_env import BlockSelectionVectorEnv
 
 # The paper's architectures (Bengio et al. 2015, section 5).
@@ -33,4 +34,5 @@ __all__ = [
     "block_sparse_linear",
     "check_vector_env",
     "evaluate",
+    "explain_backend",
 ]

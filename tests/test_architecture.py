@@ -17,6 +17,7 @@ READING_ORDER = [
     "blocks",
     "sparse.reference",
     "sparse.grouped",
+    "sparse.routes",
     "sparse.vectors",
     "sparse.panels",
     "sparse.tiles",

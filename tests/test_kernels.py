@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccenv import explain_backend
 from ccenv.networks import GatedMLP
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -164,3 +165,27 @@ def test_a_networks_weights_lie_as_the_kernels_read_them_through_a_step_and_a_co
     copied.load_state_dict(network.state_dict())
     for model in (network, copied):
         assert all(layer.weight.t().is_contiguous() for layer in model.layers)
+
+
+@pytest.mark.parametrize(
+    ("density", "batch", "dtype", "backend", "route"),
+    [
+        (0.2, 100, torch.float32, "auto", "kernels"),
+        (1.0, 100, torch.float32, "auto", "masked_dense"),
+        (1.0, 100, torch.float32, "cpu", "kernels"),
+        (1.0, 10, torch.float32, "auto", "kernels"),
+        (0.2, 100, torch.float64, "auto", "grouped"),
+        (0.2, 100, torch.float32, "reference", "reference"),
+    ],
+)
+def test_the_choice_of_a_route_can_be_asked_for(density, batch, dtype, backend, route):
+    mask = torch.rand(batch, 4, generator=torch.Generator().manual_seed(0)) < density
+    found = explain_backend(torch.zeros(batch, 8, dtype=dtype), mask, mask, backend=backend)
+    assert found.route == route
+    assert found.reason
+
+
+def test_a_dense_product_is_never_chosen_where_a_block_is_kept_by_nobody():
+    mask = torch.ones(100, 40, dtype=torch.bool)
+    mask[:, 7] = False
+    assert explain_backend(torch.zeros(100, 40), mask).route == "kernels"

@@ -10,11 +10,9 @@ from ccenv.blocks import check_mask
 from ccenv.registry import check_names
 from ccenv.sparse.grouped import grouped_linear
 from ccenv.sparse.reference import Activation, reference_linear
+from ccenv.sparse.routes import choose_route
 
 ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
-# Where torch's dense product overtakes the CPU kernels, by runs.benchmark's machine.
-NEARLY_DENSE, MIN_DENSE_ROWS = 0.75, 64
-BACKENDS = ("auto", "reference", "cpu", "gpu")
 
 
 def block_sparse_linear(
@@ -52,39 +50,17 @@ def block_sparse_linear(
     """
     check_operands(x, weight, bias, in_mask, out_mask)
     act = resolve_activation(activation, like=x)
-    if choose_backend(backend, x) == "reference":
+    route = choose_route(x, in_mask, out_mask, backend)
+    if route in ("reference", "masked_dense"):
         return reference_linear(x, weight, bias, in_mask, out_mask, act)
-    fused = activation if isinstance(activation, str) else None
-    if in_mask is None and out_mask is None:
+    if route == "dense":
         dense = torch.nn.functional.linear(x, weight, bias)
         return dense if act is None else act(dense)
-    if backend == "auto" and is_nearly_dense(in_mask, out_mask):
-        return reference_linear(x, weight, bias, in_mask, out_mask, act)
-    multiply = compiled_linear() if has_kernel(x) else grouped_linear
+    fused = activation if isinstance(activation, str) else None
+    multiply = compiled_linear() if route == "kernels" else grouped_linear
     y = multiply(x, weight, bias, in_mask, out_mask, fused)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     return y if act is None or fused is not None else act(y)
-
-
-def is_nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
-    """Whether one dense product is faster: most pairs of blocks are kept by most rows.
-
-    Only where every block is kept by somebody, so that no block's weights are read for nobody.
-    """
-    share = 1.0
-    for mask in (in_mask, out_mask):
-        if mask is not None:
-            # For few rows the kernels are as fast, and even this mean would cost too much.
-            if len(mask) < MIN_DENSE_ROWS:
-                return False
-            use = mask.float().mean(dim=0)
-            share *= float(use.mean()) if bool((use > 0).all()) else 0.0
-    return share > NEARLY_DENSE
-
-
-def has_kernel(x: Tensor) -> bool:
-    """Whether compiled kernels take this device and dtype; other tensors go the torch route."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 @functools.cache
@@ -93,22 +69,6 @@ def compiled_linear() -> Callable[..., Tensor]:
     from ccenv.sparse.cpu import kernel_linear
 
     return kernel_linear
-
-
-def choose_backend(backend: str, x: Tensor) -> str:
-    """Turns "auto" into the backend of the tensor's device, and refuses one that cannot run there.
-
-    Raises:
-        ValueError: if the backend is unknown or does not fit the device.
-    """
-    check_names([backend], BACKENDS, "backend")
-    own = "gpu" if x.is_cuda else "cpu"
-    if backend in ("cpu", "gpu") and backend != own:
-        raise ValueError(
-            f"expected tensors that backend={backend!r} can reach, got a tensor on {x.device}; "
-            "move x, weight, bias and masks, or use backend='auto'"
-        )
-    return own if backend == "auto" else backend
 
 
 def resolve_activation(
