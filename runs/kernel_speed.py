@@ -156,13 +156,14 @@ def cifar_timing(density: float, batch: int, repeats: int, *, training: bool = F
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = GatedMLP(3072, (10, 10), 64).requires_grad_(training)
-    policies = [torch.randn(n, 10, generator=generator) / n for n in (3072, 640)]
+    policies = [torch.randn(10, n, generator=generator) / n for n in (3072, 640)]
     pool = draw_pool(batch, network.num_blocks, density)
     turns = itertools.cycle(pool)
 
     def look(x: Tensor, layer: int) -> Tensor:
         # What a policy costs: its product, its sigmoid and the draw; the masks come from the pool.
-        return torch.rand(batch, 10) < (x.detach() @ policies[layer]).sigmoid()
+        scores = torch.nn.functional.linear(x.detach(), policies[layer])
+        return torch.rand(batch, 10) < scores.sigmoid()
 
     def sparse() -> Tensor:
         x, before = images, None
@@ -203,12 +204,14 @@ def mnist_timing(batch: int, repeats: int, dense_units: int) -> Timing:
         torch.manual_seed(0)
         network = GatedMLP(784, (32,), 8, activation="relu").requires_grad_(False)
         dense_network = GatedMLP(784, (1,), dense_units, activation="relu").requires_grad_(False)
-    policy = torch.randn(49, 32, generator=generator)
+    policy = torch.randn(32, 49, generator=generator)
 
     def sparse() -> Tensor:
         # Each image's own masks here: the policy is cheap enough to be the real one.
         pooled = torch.nn.functional.avg_pool2d(images, 4).flatten(1)
-        mask = mask_of_indices((pooled @ policy).topk(2, dim=1).indices, 32)
+        mask = mask_of_indices(
+            torch.nn.functional.linear(pooled, policy).topk(2, dim=1).indices, 32
+        )
         return forward(network, images, [mask])
 
     kept = 2 * 8
