@@ -6,6 +6,8 @@ other block adds nothing. A classifier that sees nothing answers with a third cl
 always wrong. So one known block a layer is right for each image, and the others are waste.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,14 @@ from ccenv.seeding import stream
 
 NUM_DOMAINS = 4
 NUM_LABELS = 2
+PROBE_SETTINGS: dict[str, Any] = {
+    "dataset": "probe",
+    "network": "probe",
+    "num_blocks": (NUM_DOMAINS, NUM_DOMAINS),
+    "block_size": NUM_LABELS,
+    "activation": "relu",
+}
+"""Settings of an environment that is the probe."""
 
 
 def probe_images(num_images: int, seed: int) -> tuple[Tensor, Tensor]:

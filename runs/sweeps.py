@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccenv.probe import PROBE_SETTINGS
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -140,15 +142,7 @@ MNIST_CONDNET = Sweep(
 SMOKE = Sweep(
     name="smoke",
     description="The probe, whose best masks are known: a test of the programs, not of agents.",
-    settings={
-        "dataset": "probe",
-        "network": "probe",
-        "num_blocks": (4, 4),
-        "block_size": 2,
-        "activation": "relu",
-        "images": 2048,
-        "batch_size": 128,
-    },
+    settings={**PROBE_SETTINGS, "images": 2048, "batch_size": 128},
     cells=(*plain("dense"), *dropout_rates(0.25, 0.75), *plain("reinforce")),
     minutes=0.2,
     seeds=(0, 1),

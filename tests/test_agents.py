@@ -10,18 +10,13 @@ from agents.base import LayerScores
 from agents.condnet import regularizers
 from agents.rloo import leave_one_out
 from ccenv.blocks import as_mask
-from ccenv.probe import probe_optimal_masks
+from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.registry import resolve
 from ccenv.rollout import collect_rollout, evaluate, walk
 from ccenv.seeding import stream
 from ccenv.vector_env import BlockSelectionVectorEnv
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": (4, 4),
-    "block_size": 2,
-    "activation": "relu",
+PROBE = PROBE_SETTINGS | {
     "reward_kwargs": {"cost_weight": 0.5},
 }
 

@@ -46,6 +46,7 @@ READING_ORDER = [
     "env",
     "rollout",
     "latency",
+    "call_checks",
     "checks",
     "sb3",
     "",

@@ -14,18 +14,13 @@ from ccenv.data import Split, load_split
 from ccenv.latency import measure_latency
 from ccenv.networks import NETWORKS, GatedMLP, build_network
 from ccenv.observations import OBSERVATIONS, make_observer, pool
+from ccenv.probe import PROBE_SETTINGS
 from ccenv.rewards import REWARDS
 from ccenv.rollout import collect_rollout, evaluate, walk
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator, make_simulator, setting_defaults
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": (4, 4),
-    "block_size": 2,
-    "activation": "relu",
-}
+PROBE = PROBE_SETTINGS
 COTRAIN = {"num_blocks": (5, 3), "block_size": 4, "weights": "cotrain"}
 
 

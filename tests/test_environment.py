@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 from ccenv.data import Split
 from ccenv.env import BlockSelectionEnv
 from ccenv.networks import forward
+from ccenv.probe import PROBE_SETTINGS
 from ccenv.vector_env import BlockSelectionVectorEnv
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": [4, 4],
-    "block_size": 2,
-    "activation": "relu",
-}
+PROBE = PROBE_SETTINGS
 # Co-trained weights need no pre-training; layers, blocks and head are all of different sizes.
 UNEVEN = {
     "dataset": "synthetic",

@@ -9,16 +9,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from ccenv.probe import PROBE_SETTINGS
 from runs import folder, run, train
 from runs.settings import Program, make_plan
 from runs.values import parse_pairs
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": (4, 4),
-    "block_size": 2,
-    "activation": "relu",
+PROBE = PROBE_SETTINGS | {
     "images": 256,
     "batch_size": 64,
 }

@@ -12,20 +12,14 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
-from ccenv.probe import probe_optimal_masks
+from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.rollout import Rollout, collect_rollout, evaluate, walk
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from ccenv.vector_env import BlockSelectionVectorEnv
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": [4, 4],
-    "block_size": 2,
-    "activation": "relu",
-}
+PROBE = PROBE_SETTINGS
 UNEVEN = {
     "dataset": "synthetic",
     "num_blocks": [3, 5],
@@ -293,7 +287,7 @@ def test_the_same_seed_learns_the_same_whatever_the_global_generators_do(agent_c
     results = []
     for _ in range(2):
         torch.rand(7)
-        np.random.rand(7)  # noqa: NPY002
+        np.random.rand(7)  # noqa: NPY002  (the global generator is what must not matter)
         before = torch.get_rng_state()
         agent = make_agent(agent_class)
         agent.learn(48)

@@ -8,15 +8,11 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
+from ccenv.probe import PROBE_SETTINGS
 from runs import run, train
 from runs.tracking import METRICS, compact, picture_of_use
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": (4, 4),
-    "block_size": 2,
-    "activation": "relu",
+PROBE = PROBE_SETTINGS | {
     "images": 2048,
     "batch_size": 64,
 }

@@ -20,16 +20,11 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.data import load_split
 from ccenv.env import BlockSelectionEnv
+from ccenv.probe import PROBE_SETTINGS
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.vector_env import BlockSelectionVectorEnv
 
-PROBE = {
-    "dataset": "probe",
-    "network": "probe",
-    "num_blocks": [4, 4],
-    "block_size": 2,
-    "activation": "relu",
-}
+PROBE = PROBE_SETTINGS
 UNEVEN = {
     "dataset": "synthetic",
     "num_blocks": [3, 5],
