@@ -189,3 +189,19 @@ def test_a_dense_product_is_never_chosen_where_a_block_is_kept_by_nobody():
     mask = torch.ones(100, 40, dtype=torch.bool)
     mask[:, 7] = False
     assert explain_backend(torch.zeros(100, 40), mask).route == "kernels"
+
+
+def test_rows_shared_between_threads_are_those_of_one_thread():
+    (x, weight, bias), masks = draw(1601, 4, 64, 4, 64, 0.5, 0.5)
+    alone = block_sparse_linear(x, weight, bias, *masks, activation="tanh", backend="cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ccenv.sparse.cpu.MIN_SHARED_MACS", 0)
+            shared = block_sparse_linear(x, weight, bias, *masks, activation="tanh", backend="cpu")
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(shared, alone, rtol=0, atol=1e-5)
+    # Which units are exactly zero does not depend on who computed them.
+    assert torch.equal(shared == 0, alone == 0)

@@ -1,5 +1,9 @@
 """Block-sparse layer on the CPU: float32 tensors -> the compiled kernels, with their gradients."""
 
+import functools
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -9,6 +13,8 @@ from torch.autograd.function import once_differentiable
 from ccenv.sparse import kernels
 from ccenv.sparse.panel_cache import panels_of
 
+# Below these a second thread costs more than it saves.
+MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
 ACTIVATION_CODES = {None: kernels.NONE, "tanh": kernels.TANH, "relu": kernels.RELU}
 
 
@@ -48,22 +54,51 @@ def run_forward(
         weights, row, panel = in_major(weight), weight.shape[0], out_size
     else:
         weights, row, panel = panels, out_size, weight.shape[1] * out_size
-    kernels.forward(
-        x.data_ptr(),
-        weights.data_ptr(),
-        row,
-        panel,
-        address(bias),
-        address(in_mask),
-        address(out_mask),
-        y.data_ptr(),
-        x.shape[0],
-        *sizes_of(x.shape[1], in_mask),
-        out_blocks,
-        out_size,
-        activation,
-    )
+    in_blocks, in_size = sizes_of(x.shape[1], in_mask)
+    at_x, at_in, at_out, at_y = x.data_ptr(), address(in_mask), address(out_mask), y.data_ptr()
+
+    def rows(first: int, last: int) -> None:
+        kernels.forward(
+            at_x + 4 * first * x.shape[1],
+            weights.data_ptr(),
+            row,
+            panel,
+            address(bias),
+            at_in and at_in + first * in_blocks,
+            at_out and at_out + first * out_blocks,
+            at_y + 4 * first * y.shape[1],
+            last - first,
+            in_blocks,
+            in_size,
+            out_blocks,
+            out_size,
+            activation,
+        )
+
+    share_rows(rows, x.shape[0], x.shape[1] * y.shape[1])
     return y
+
+
+def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int) -> None:
+    """Calls work(first, last) on all rows, in as many parts at once as torch has threads.
+
+    Few or cheap rows stay with the caller: waking a thread takes as long as a small layer.
+    """
+    parts = min(torch.get_num_threads(), num_rows // MIN_SHARED_ROWS)
+    if parts < 2 or num_rows * macs_of_row < MIN_SHARED_MACS:
+        work(0, num_rows)
+        return
+    cuts = [num_rows * part // parts for part in range(parts + 1)]
+    others = [thread_pool().submit(work, *cut) for cut in itertools.pairwise(cuts[1:])]
+    work(cuts[0], cuts[1])
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def thread_pool() -> ThreadPoolExecutor:
+    """Threads that live as long as the process; the kernels let go of Python's lock."""
+    return ThreadPoolExecutor(thread_name_prefix="ccenv")
 
 
 class KernelLinear(torch.autograd.Function):
