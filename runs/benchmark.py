@@ -69,7 +69,7 @@ def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
             print(f"measured {timing.case}, batch {timing.batch}", file=sys.stderr, flush=True)
     return {
         "kind": "kernels",
-        "name": "kernel-speed",
+        "name": "kernel-speed" + (f"-{options.threads}-threads" if options.threads > 1 else ""),
         "rows": rows,
         "machine": machine() | {"load_average": load, "variables": tuned()},
         "versions": versions(),
