@@ -16,9 +16,10 @@ from torch import Tensor
 from ccenv.blocks import mask_of_indices
 from ccenv.costs import dense_macs, layer_macs
 from ccenv.latency import time_in_turns
-from ccenv.networks import GatedMLP, dense_forward, forward
+from ccenv.networks import GatedMLP, dense_forward, forward, linear_stack
 from ccenv.seeding import stream
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.panel_cache import keep_panels
 
 POOL = 32
 LAYER_BATCHES = (1, 32, 1024)
@@ -113,8 +114,11 @@ def layer_timing(
     """A square layer with masks on both sides, forward."""
     generator = stream(0, "kernel operands")
     x = torch.randn(batch, width, generator=generator)
-    weight = torch.randn(width, width, generator=generator).t() / width**0.5
-    bias = torch.randn(width, generator=generator)
+    # A frozen layer, as an environment keeps it.
+    layer = linear_stack([width, width])[0].requires_grad_(False)
+    layer.weight.copy_(torch.randn(width, width, generator=generator) / width**0.5)
+    weight, bias = layer.weight, layer.bias
+    keep_panels(layer)
     pool = draw_pool(batch, (num_blocks, num_blocks), density)
     turns = itertools.cycle(pool)
 
@@ -156,6 +160,8 @@ def cifar_timing(density: float, batch: int, repeats: int, *, training: bool = F
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = GatedMLP(3072, (10, 10), 64).requires_grad_(training)
+    if not training:
+        keep_panels(network)
     policies = [torch.randn(10, n, generator=generator) / n for n in (3072, 640)]
     pool = draw_pool(batch, network.num_blocks, density)
     turns = itertools.cycle(pool)
@@ -204,6 +210,7 @@ def mnist_timing(batch: int, repeats: int, dense_units: int) -> Timing:
         torch.manual_seed(0)
         network = GatedMLP(784, (32,), 8, activation="relu").requires_grad_(False)
         dense_network = GatedMLP(784, (1,), dense_units, activation="relu").requires_grad_(False)
+    keep_panels(network)
     policy = torch.randn(32, 49, generator=generator)
 
     def sparse() -> Tensor:

@@ -16,6 +16,7 @@ from ccenv.env import BlockSelectionEnv
 from ccenv.networks import GatedMLP
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
+from ccenv.sparse.panel_cache import keep_panels
 from ccenv.vector_env import BlockSelectionVectorEnv
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
@@ -57,7 +58,9 @@ def make_network() -> GatedMLP:
     """The network that is measured, with its initial weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return GatedMLP(784, (NUM_BLOCKS,) * NUM_LAYERS, 16).requires_grad_(False)
+        network = GatedMLP(784, (NUM_BLOCKS,) * NUM_LAYERS, 16).requires_grad_(False)
+    keep_panels(network)
+    return network
 
 
 def draw_masks(num_images: int, density: float) -> list[Tensor]:

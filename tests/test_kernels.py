@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ccenv import explain_backend
 from ccenv.networks import GatedMLP
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.panel_cache import keep_panels
 
 
 def draw(batch, in_blocks, in_size, out_blocks, out_size, in_density, out_density, seed=0):
@@ -97,29 +98,50 @@ def test_a_block_on_in_one_call_and_off_in_the_next_is_exactly_zero(batch):
         assert torch.equal(y, torch.zeros_like(y))
 
 
-def test_frozen_weights_that_are_changed_in_place_are_read_anew():
+def frozen_layer(weight):
+    """A layer whose weights the kernels may keep copies of."""
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+    keep_panels(layer)
+    return layer
+
+
+def assert_kernels_agree(x, weight, bias, masks):
+    y = block_sparse_linear(x, weight, bias, *masks, backend="cpu")
+    expected = block_sparse_linear(x, weight, bias, *masks, backend="reference")
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["in place", "through data"])
+def test_a_weight_that_is_changed_between_calls_is_read_anew(change):
     (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
     for scale in (1.0, -2.0, 0.5):
-        weight.mul_(scale)
+        (weight if change == "in place" else weight.data).mul_(scale)
         for _ in range(3):
-            y = block_sparse_linear(x, weight, bias, *masks, backend="cpu")
-            expected = block_sparse_linear(x, weight, bias, *masks, backend="reference")
-            torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+            assert_kernels_agree(x, weight, bias, masks)
 
 
-def test_a_weight_at_the_address_of_one_that_is_gone_is_not_taken_for_it():
+def test_frozen_weights_that_torch_sees_changing_are_read_anew():
+    (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
+    layer = frozen_layer(weight)
+    for scale in (1.0, -2.0, 0.5):
+        layer.load_state_dict({"weight": scale * weight, "bias": bias})
+        for _ in range(3):
+            assert_kernels_agree(x, layer.weight, bias, masks)
+
+
+def test_a_frozen_weight_at_the_address_of_one_that_is_gone_is_not_taken_for_it():
     (x, weight, bias), masks = draw(40, 4, 8, 4, 8, 0.5, 0.5)
     for seed in range(20):
-        own = weight * (seed + 1)
+        layer = frozen_layer(weight * (seed + 1))
         for _ in range(2):
-            y = block_sparse_linear(x, own, bias, *masks, backend="cpu")
-        expected = block_sparse_linear(x, own, bias, *masks, backend="reference")
-        torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
-        del own
+            assert_kernels_agree(x, layer.weight, bias, masks)
+        del layer
 
 
 def test_one_weight_cut_into_blocks_in_two_ways_gives_each_its_own():
     (x, weight, bias), _ = draw(40, 4, 8, 4, 8, None, None)
+    weight = frozen_layer(weight).weight
     for blocks in (4, 2, 4, 8, 2):
         mask = torch.rand(40, blocks, generator=torch.Generator().manual_seed(blocks)) < 0.5
         y = block_sparse_linear(x, weight, bias, None, mask, backend="cpu")
