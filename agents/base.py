@@ -89,7 +89,7 @@ class Agent:
             rollout = collect_rollout(self.simulator, self, self.generator)
             images_seen += rollout.num_images
             own = self.update(rollout) | self.simulator.update_network()
-            curves = {f"episode/{k}": v for k, v in rollout.summary(self.num_blocks).items()}
+            curves = {f"episode/{k}": v for k, v in rollout.means.items()}
             on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
         return images_seen
 

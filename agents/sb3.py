@@ -1,8 +1,6 @@
 """Stable-Baselines3's A2C, PPO and TRPO as agents: same images, network and curves as the rest."""
 
-import inspect
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -15,22 +13,10 @@ from torch import Tensor, nn
 
 from agents.base import Agent, OnRollout, ignore
 from agents.masks import IndependentBlocks
-from ccenv.registry import check_names
-from ccenv.rewards import correct, log_likelihood
+from agents.sb3_settings import complete_settings
+from ccenv.rollout import episode_means
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream_seed
-from ccenv.simulator import Step
-
-OWN_SETTINGS = (
-    "policy",
-    "env",
-    "seed",
-    "device",
-    "verbose",
-    "tensorboard_log",
-    "_init_setup_model",
-)
-"""What the agent decides itself; every other argument of the algorithm is a setting."""
 
 NET_ARCH = {"pi": [16], "vf": [64]}
 """Hidden units of actor and critic; only the actor's are billed."""
@@ -88,17 +74,6 @@ class SB3Agent(Agent):
         coins = self.policy.get_distribution(observation.to(self.policy.device)).distribution
         probability = coins.probs[:, : self.num_blocks[layer]]
         return IndependentBlocks(probability.to(observation.device))
-
-    def keep_probability(self, observation: Tensor, layer: int) -> Tensor:
-        """Keep probabilities [batch, num_blocks[layer]]."""
-        return self.distribution(observation, layer).probability
-
-    def act(
-        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draws masks, or thresholds at one half without a generator."""
-        blocks = self.distribution(observation, layer)
-        return blocks.mode() if generator is None else blocks.sample(generator)
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
         """Runs SB3's `learn`; see `Agent.learn`. A whole rollout is always finished."""
@@ -236,76 +211,6 @@ class RolloutListener(BaseCallback):
         self.logger.dump()
         self.episodes = []
         self.on_rollout(self.images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
-
-
-def complete_settings(
-    algorithm: Any, settings: Mapping[str, Any], num_layers: int, rows: int
-) -> dict[str, Any]:
-    """Fills in what the number of layers and rows decides, and refuses what would cut episodes.
-
-    Args:
-        algorithm: a class of Stable-Baselines3.
-        settings: its keyword arguments; `num_minibatches` may stand for `batch_size`.
-        num_layers: steps of an episode.
-        rows: episodes that run side by side.
-
-    Raises:
-        ValueError: if a setting is unknown, would cut episodes, or discounts.
-    """
-    known = [n for n in inspect.signature(algorithm).parameters if n not in OWN_SETTINGS]
-    splits = "batch_size" in known
-    known += ["num_minibatches"] if splits else []
-    check_names(settings, known, f"setting of {algorithm.__name__}")
-    own = {"n_steps": num_layers, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
-    completed = own | dict(settings)
-    if completed["gamma"] != 1:
-        raise ValueError(
-            f"expected gamma=1, got {completed['gamma']}: episodes are {num_layers} steps long and "
-            "a late answer counts as much as an early cost; leave gamma out"
-        )
-    if not isinstance(completed["n_steps"], int) or completed["n_steps"] % num_layers:
-        raise ValueError(
-            f"expected n_steps to be a multiple of the {num_layers} gated layers, so that no "
-            f"episode is cut, got {completed['n_steps']}; leave it out for one episode a rollout"
-        )
-    if completed["stats_window_size"] < rows:
-        raise ValueError(
-            f"expected stats_window_size of at least the {rows} rows that end together, "
-            f"got {completed['stats_window_size']}; leave it out"
-        )
-    return divide(completed, completed["n_steps"] * rows) if splits else completed
-
-
-def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
-    """Gives SB3 a `batch_size` that fills a rollout of `num_steps` steps without a rest.
-
-    Raises:
-        ValueError: if the one given does not, or `num_minibatches` stands beside it.
-    """
-    if "batch_size" in settings and "num_minibatches" in settings:
-        raise ValueError("expected batch_size or num_minibatches, got both; leave one out")
-    parts = settings.pop("num_minibatches", math.gcd(4, num_steps))
-    divisor = settings.get("batch_size", parts)
-    if not isinstance(divisor, int) or divisor < 1 or num_steps % divisor:
-        name = "batch_size" if "batch_size" in settings else "num_minibatches"
-        raise ValueError(
-            f"expected {name} to divide the {num_steps} steps of a rollout, got {divisor}; "
-            "leave it out for four equal parts"
-        )
-    return {"batch_size": num_steps // parts} | settings
-
-
-def episode_means(steps: Sequence[Step]) -> dict[str, float]:
-    """Means over a batch whose episodes have ended, named like `Rollout.summary`."""
-    last = steps[-1].outcome
-    means = {
-        "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean().item(),
-        "error": 1 - correct(last).mean().item(),
-        "nll": -log_likelihood(last).mean().item(),
-        "compute_cost": last.compute_cost.mean().item(),
-    }
-    kept = {f"density_{i}": s.outcome.mask.float().mean().item() for i, s in enumerate(steps)}
-    return means | kept
 
 
 def clean_scalars(logged: Mapping[str, Any]) -> dict[str, float]:

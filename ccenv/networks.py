@@ -1,7 +1,8 @@
 """Networks: sizes -> a classifier whose hidden layers are split in blocks that masks choose."""
 
+import copy
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -240,6 +241,39 @@ def build_network(builder: Any, seed: int, **sizes: Any) -> Any:
         return builder(**sizes)
 
 
+def make_network(
+    network: Any, in_features: int, num_classes: int, seed: int, sizes: Mapping[str, Any]
+) -> Any:
+    """Builds a network for images; a module that is given is copied, so that it stays as it is.
+
+    Args:
+        network: a module, or a builder of one.
+        in_features: of an image.
+        num_classes: of the data set.
+        seed: of the initial weights.
+        sizes: `num_blocks`, `block_size`, `head_units` and `activation`, for the builder.
+
+    Raises:
+        TypeError: if the network lacks a part of `ccenv.networks.GatedNetwork`.
+        ValueError: if it does not fit the images.
+    """
+    if not callable(network):
+        raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
+    if isinstance(network, nn.Module):
+        built: Any = copy.deepcopy(network)
+    else:
+        built = build_network(
+            network, seed, in_features=in_features, num_classes=num_classes, **sizes
+        )
+    check_network(built)
+    if built.in_features != in_features or built.head_sizes[-1] != num_classes:
+        raise ValueError(
+            f"expected a network for {in_features} features and {num_classes} classes, "
+            f"got one for {built.in_features} and {built.head_sizes[-1]}"
+        )
+    return built
+
+
 NETWORKS: dict[str, Any] = {"mlp": GatedMLP, "probe": "ccenv.probe:probe_network"}
 
 __all__ = [
@@ -250,4 +284,5 @@ __all__ = [
     "build_network",
     "dense_forward",
     "forward",
+    "make_network",
 ]

@@ -58,18 +58,8 @@ class Rollout:
     """[batch] int64."""
     num_images: int
     """different images: batch / group_size."""
-
-    def summary(self, num_blocks: Sequence[int]) -> dict[str, float]:
-        """Means over the batch, under the names of the `episode/*` curves."""
-        means = {
-            "return": self.returns[0].mean().item(),
-            "error": 1 - self.correct.mean().item(),
-            "nll": self.nll.mean().item(),
-            "compute_cost": self.compute_cost.mean().item(),
-        }
-        kept = self.masks.sum(dim=2).float().mean(dim=1).tolist()
-        densities = {f"density_{i}": kept[i] / n for i, n in enumerate(num_blocks)}
-        return means | densities
+    means: dict[str, float]
+    """means over the batch, under the names of the `episode/*` curves; see `episode_means`."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,21 @@ def collect_rollout(
         compute_cost=last.compute_cost,
         labels=last.labels,
         num_images=simulator.num_images // simulator.group_size,
+        means=episode_means(steps),
     )
+
+
+def episode_means(steps: Sequence[Step]) -> dict[str, float]:
+    """Means over a batch whose episodes have ended: return, error, nll, cost, density by layer."""
+    last = steps[-1].outcome
+    means = {
+        "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean().item(),
+        "error": 1 - correct(last).mean().item(),
+        "nll": -log_likelihood(last).mean().item(),
+        "compute_cost": last.compute_cost.mean().item(),
+    }
+    kept = {f"density_{i}": s.outcome.mask.float().mean().item() for i, s in enumerate(steps)}
+    return means | kept
 
 
 def simulator_of(env: Any) -> Simulator:

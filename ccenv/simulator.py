@@ -21,11 +21,12 @@ from ccenv.blocks import check_mask
 from ccenv.costs import dense_macs
 from ccenv.data import Split, check_alike, dataset_name, load_split
 from ccenv.dynamics import EpisodeState, StepOutcome
-from ccenv.networks import NETWORKS, Sizes, build_network, check_network, positive_ints
+from ccenv.networks import NETWORKS, Sizes, make_network, positive_ints
 from ccenv.observations import OBSERVATIONS, Observer, make_observer
 from ccenv.registry import check_names, resolve
 from ccenv.rewards import RewardFunction, make_reward
 from ccenv.seeding import stream, stream_seed
+from ccenv.sparse.panel_cache import keep_panels
 from ccenv.weights import CoTrainer, check_cotraining_settings, frozen_weights
 
 WEIGHTS = ("frozen", "cotrain")
@@ -123,10 +124,12 @@ class Simulator:
             "activation": activation,
         }
         self._builder = resolve(network, NETWORKS, "network")
-        self.network = make_network(self._builder, self.data, 0, self._sizes)
+        self.network = self._build(0)
         if weights == "frozen":
             self._freeze()
         self.network.to(self.device).eval()
+        if weights == "frozen":
+            keep_panels(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape)
         self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
         self.num_layers = len(self.num_blocks)
@@ -135,6 +138,10 @@ class Simulator:
         self.state: EpisodeState | None = None
         self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
+
+    def _build(self, seed: int) -> Any:
+        in_features, num_classes = math.prod(self.image_shape), self.data.num_classes
+        return make_network(self._builder, in_features, num_classes, seed, self._sizes)
 
     def _freeze(self) -> None:
         has_weights = isinstance(self._builder, torch.nn.Module) or getattr(
@@ -156,7 +163,7 @@ class Simulator:
         self.state = None
         if self.weights == "cotrain":
             weights_seed = stream_seed(seed, "initial weights")
-            fresh = make_network(self._builder, self.data, weights_seed, self._sizes)
+            fresh = self._build(weights_seed)
             self.network.load_state_dict(fresh.state_dict())
             self.trainer = CoTrainer(self.network, **self.weights_kwargs)
             self.network_version = 0
@@ -288,37 +295,6 @@ def check_indices(indices: Tensor, num_images: int) -> None:
             f"expected indices in 0..{num_images - 1}, "
             f"got {int(indices.min())}..{int(indices.max())}"
         )
-
-
-def make_network(network: Any, data: Split, seed: int, sizes: Mapping[str, Any]) -> Any:
-    """Builds a network for a data set; a module that is given is copied, so that it stays as it is.
-
-    Args:
-        network: a module, or a builder of one.
-        data: gives the numbers of features and classes.
-        seed: of the initial weights.
-        sizes: `num_blocks`, `block_size`, `head_units` and `activation`, for the builder.
-
-    Raises:
-        TypeError: if the network lacks a part of `ccenv.networks.GatedNetwork`.
-        ValueError: if it does not fit the images.
-    """
-    in_features = math.prod(data.image_shape)
-    if not callable(network):
-        raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
-    if isinstance(network, torch.nn.Module):
-        built: Any = copy.deepcopy(network)
-    else:
-        built = build_network(
-            network, seed, in_features=in_features, num_classes=data.num_classes, **sizes
-        )
-    check_network(built)
-    if built.in_features != in_features or built.head_sizes[-1] != data.num_classes:
-        raise ValueError(
-            f"expected a network for {in_features} features and {data.num_classes} classes, "
-            f"got one for {built.in_features} and {built.head_sizes[-1]}"
-        )
-    return built
 
 
 def setting_defaults() -> dict[str, Any]:

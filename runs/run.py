@@ -140,7 +140,7 @@ class Listener:
         if images_seen == 0:
             simulator = self.agent.simulator
             rollout = collect_rollout(simulator, self.agent, self.agent.generator)
-            curves = rollout.summary(simulator.num_blocks)
+            curves = rollout.means
             self.tracker.rollout(0, {f"episode/{name}": v for name, v in curves.items()})
         if images_seen == 0 or images_seen > self.judged_at:
             self.judge(images_seen)

@@ -101,7 +101,7 @@ def test_a_file_imports_only_files_above_it(name):
 
 @pytest.mark.parametrize("name", in_package("agents"))
 def test_an_agent_imports_the_environment_and_what_agents_share_but_no_other_agent(name):
-    shared = {"agents.base", "agents.masks", "agents.search"}
+    shared = {"agents.base", "agents.masks", "agents.sb3_settings", "agents.search"}
     assert {m for m in imported_modules(MODULES[name]) if not m.startswith("ccenv")} <= shared
 
 

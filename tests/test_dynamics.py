@@ -411,7 +411,7 @@ def test_a_rollout_holds_one_episode_with_its_undiscounted_returns(simulator):
     torch.testing.assert_close(rollout.returns[0], rollout.rewards.sum(dim=0))
     torch.testing.assert_close(rollout.returns[1], rollout.rewards[1])
     torch.testing.assert_close(rollout.returns[0], rollout.correct - rollout.compute_cost)
-    summary = rollout.summary(simulator.num_blocks)
+    summary = rollout.means
     assert summary["density_1"] == pytest.approx(rollout.masks[1].sum().item() / 36)
     assert summary["error"] == pytest.approx(1 - rollout.correct.mean().item())
 

@@ -261,7 +261,7 @@ def test_every_rollout_is_reported_after_learning_from_it(agent_class):
 def collect_rollout_summary(agent):
     rollout = collect_rollout(agent.simulator, agent, stream(0, "test"))
     assert isinstance(rollout, Rollout)
-    return rollout.summary(agent.num_blocks)
+    return rollout.means
 
 
 def test_the_curves_are_the_means_of_the_rollout():
