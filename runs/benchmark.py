@@ -67,9 +67,12 @@ def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
         for timing in kernel_speed.all_cases(quick=options.quick, repeats=repeats):
             rows.append(asdict(timing))
             print(f"measured {timing.case}, batch {timing.batch}", file=sys.stderr, flush=True)
+    name = "kernel-speed" + (f"-{options.threads}-threads" if options.threads > 1 else "")
+    if any(variable.startswith("MALLOC_") for variable in tuned()):
+        name += "-kept-memory"
     return {
         "kind": "kernels",
-        "name": "kernel-speed" + (f"-{options.threads}-threads" if options.threads > 1 else ""),
+        "name": name,
         "rows": rows,
         "machine": machine() | {"load_average": load, "variables": tuned()},
         "versions": versions(),
