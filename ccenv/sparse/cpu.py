@@ -12,10 +12,11 @@ from torch.autograd.function import once_differentiable
 
 from ccenv.sparse import kernels
 from ccenv.sparse.panel_cache import panels_of
+from ccenv.sparse.tiles import NONE, RELU, TANH
 
 # Below these a second thread costs more than it saves.
 MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
-ACTIVATION_CODES = {None: kernels.NONE, "tanh": kernels.TANH, "relu": kernels.RELU}
+ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 
 
 def in_major(weight: Tensor) -> Tensor:
@@ -30,7 +31,10 @@ def address(tensor: Tensor | None) -> int:
 
 def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
     """Number of blocks and units of a block; a side without a mask is one block."""
-    return (1, width) if mask is None else (mask.shape[1], width // mask.shape[1])
+    if mask is None:
+        return 1, width
+    blocks = mask.shape[1]
+    return blocks, width // blocks
 
 
 def run_forward(
@@ -47,26 +51,28 @@ def run_forward(
 
     A weight that is being trained is read where it lies: the next step would change a copy's worth.
     """
-    y = x.new_empty(x.shape[0], weight.shape[0])
-    out_blocks, out_size = sizes_of(weight.shape[0], out_mask)
+    (batch, in_width), out_width = x.shape, weight.shape[0]
+    y = x.new_empty(batch, out_width)
+    out_blocks, out_size = sizes_of(out_width, out_mask)
     panels = None if is_training else panels_of(weight, out_blocks)
     if panels is None:
-        weights, row, panel = in_major(weight), weight.shape[0], out_size
+        weights, row, panel = in_major(weight), out_width, out_size
     else:
-        weights, row, panel = panels, out_size, weight.shape[1] * out_size
-    in_blocks, in_size = sizes_of(x.shape[1], in_mask)
+        weights, row, panel = panels, out_size, in_width * out_size
+    in_blocks, in_size = sizes_of(in_width, in_mask)
     at_x, at_in, at_out, at_y = x.data_ptr(), address(in_mask), address(out_mask), y.data_ptr()
+    at_weights, at_bias = weights.data_ptr(), address(bias)
 
     def rows(first: int, last: int) -> None:
         kernels.forward(
-            at_x + 4 * first * x.shape[1],
-            weights.data_ptr(),
+            at_x + 4 * first * in_width,
+            at_weights,
             row,
             panel,
-            address(bias),
+            at_bias,
             at_in and at_in + first * in_blocks,
             at_out and at_out + first * out_blocks,
-            at_y + 4 * first * y.shape[1],
+            at_y + 4 * first * out_width,
             last - first,
             in_blocks,
             in_size,
@@ -75,7 +81,7 @@ def run_forward(
             activation,
         )
 
-    share_rows(rows, x.shape[0], x.shape[1] * y.shape[1])
+    share_rows(rows, batch, in_width * out_width)
     return y
 
 
@@ -84,8 +90,12 @@ def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int
 
     Few or cheap rows stay with the caller: waking a thread takes as long as a small layer.
     """
-    parts = min(torch.get_num_threads(), num_rows // MIN_SHARED_ROWS)
-    if parts < 2 or num_rows * macs_of_row < MIN_SHARED_MACS:
+    parts = num_rows // MIN_SHARED_ROWS
+    if parts > 1 and num_rows * macs_of_row >= MIN_SHARED_MACS:
+        parts = min(parts, torch.get_num_threads())
+    else:
+        parts = 1
+    if parts == 1:
         work(0, num_rows)
         return
     cuts = [num_rows * part // parts for part in range(parts + 1)]
@@ -169,8 +179,8 @@ def kernel_linear(
     in_mask = None if in_mask is None else in_mask.contiguous()
     out_mask = None if out_mask is None else out_mask.contiguous()
     code = ACTIVATION_CODES[activation]
-    wants_gradient = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (x, weight, bias)
+    wants_gradient = torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
     if not wants_gradient:
         return run_forward(x, weight, bias, in_mask, out_mask, code, is_training=False)

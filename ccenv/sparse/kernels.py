@@ -15,26 +15,28 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
-from ccenv.sparse.panels import as_pointer, make_in_place
+from ccenv.sparse.panels import LOWER_HALF, as_pointer
+from ccenv.sparse.row_kernel import multiply_rows
 from ccenv.sparse.tiles import (
+    RELU,
+    TANH,
     TILE_COLUMNS,
     TILE_K,
+    activate,
     compiled,
     copy_floats,
     outer_tile,
     times_block,
     transposed_row,
 )
-from ccenv.sparse.vectors import relu_of, tanh_of
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 16384
 # From so many rows on, and so many output blocks a row, inputs are gathered first.
 GATHER_ROWS, GATHER_USES = 128, 3
 
-NONE, TANH, RELU = 0, 1, 2
-tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
-relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
+# Up to so many rows a pair of blocks, on average, each row goes by itself.
+ALONE = 2.7
 
 
 @compiled
@@ -55,22 +57,7 @@ def finish_sums(
     """Applies the activation to the sums of rows[first:last] and writes them where they belong."""
     base = np.int64(sums.ctypes.data)
     n = last - first
-    size = n * width
-    c = 0
-    if activation == TANH:
-        while size - c >= 16:
-            tanh_16(base + 4 * c)
-            c += 16
-        while c < size:
-            tanh_1(base + 4 * c)
-            c += 1
-    elif activation == RELU:
-        while size - c >= 16:
-            relu_16(base + 4 * c)
-            c += 16
-        while c < size:
-            relu_1(base + 4 * c)
-            c += 1
+    activate(base, n * width, activation)
     for r in range(n):
         copy_floats(base + 4 * r * width, y + np.int64(rows[first + r]) * ldy, width)
 
@@ -81,8 +68,7 @@ def multiply_blocks(
     x: int,
     ldx: int,
     in_size: int,
-    blocks: Any,
-    slots: Any,
+    entries: Any,
     kept: Any,
     starts: Any,
     w: int,
@@ -102,8 +88,7 @@ def multiply_blocks(
     out_blocks, batch = rows.shape
     in_blocks = len(starts)
     chunk = max(1, min(batch, max(16, CHUNK_SUMS // out_size)))
-    pairs = np.empty((in_blocks, chunk), np.int32)
-    places = np.empty((in_blocks, chunk), np.int32)
+    pairs = np.empty((in_blocks, chunk), np.int64)
     sizes = np.empty(in_blocks, np.int64)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
     sums = np.empty(chunk * out_size, np.float32)
@@ -113,13 +98,12 @@ def multiply_blocks(
         for first in range(0, counts[j], chunk):
             last = min(first + chunk, counts[j])
             start_sums(sums, last - first, own_bias, out_size)
-            bucket(rows[j], first, last, blocks, slots, kept, pairs, places, sizes)
+            bucket(rows[j], first, last, entries, kept, pairs, sizes)
             for i in range(in_blocks):
                 if sizes[i] > 0:
                     source = x + 4 * in_size * starts[i]
                     times_block(
                         pairs[i],
-                        places[i],
                         sizes[i],
                         source,
                         ldx,
@@ -160,27 +144,43 @@ def forward(
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
     rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
-    blocks = np.empty((batch, in_blocks), np.int32)
-    slots = np.empty((batch, in_blocks), np.int32)
+    entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
-    blocks_of_rows(in_mask, batch, in_blocks, blocks, kept)
-    for b in range(batch):
-        slots[b, : kept[b]] = b
+    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
     if out_mask != 0:
         carray(as_pointer(y), (batch * out_blocks * out_size,), np.float32)[:] = 0
     starts = np.arange(in_blocks)
     inputs, base = np.empty(0, np.float32), x
     # Each block of x is read once for each output block that its row keeps.
     if in_mask != 0 and batch >= GATHER_ROWS and counts.sum() >= GATHER_USES * batch:
-        inputs = gather_inputs(x, batch, in_size, ldx, blocks, kept, slots, starts)
+        inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
+    if in_mask != 0 and kept.sum() * counts.sum() <= ALONE * batch * in_blocks * out_blocks:
+        multiply_rows(
+            inputs,
+            base,
+            ldx,
+            in_size,
+            entries,
+            kept,
+            starts,
+            w,
+            ldw,
+            panel,
+            bias,
+            rows,
+            counts,
+            y,
+            out_size,
+            activation,
+        )
+        return
     multiply_blocks(
         inputs,
         base,
         ldx,
         in_size,
-        blocks,
-        slots,
+        entries,
         kept,
         starts,
         w,
@@ -242,22 +242,18 @@ def backward(
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
     rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
-    blocks = np.empty((batch, in_blocks), np.int32)
+    entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
-    blocks_of_rows(in_mask, batch, in_blocks, blocks, kept)
-    pairs = np.empty((in_blocks, batch), np.int32)
-    places = np.empty((in_blocks, batch), np.int32)
+    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
+    pairs = np.empty((in_blocks, batch), np.int64)
     sizes = np.empty(in_blocks, np.int64)
-    slots = np.empty((batch, in_blocks), np.int32)
-    for b in range(batch):
-        slots[b, : kept[b]] = b
     if grad_x != 0:
         carray(as_pointer(grad_x), (batch * in_width,), np.float32)[:] = 0
     for j in range(out_blocks):
         n, shift = counts[j], 4 * j * out_size
         z = grad_z + shift
         slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
-        bucket(rows[j], 0, n, blocks, slots, kept, pairs, places, sizes)
+        bucket(rows[j], 0, n, entries, kept, pairs, sizes)
         if grad_b != 0:
             total = carray(as_pointer(grad_b + shift), (out_size,), np.float32)
             total[:] = 0
@@ -285,6 +281,6 @@ def backward(
             if grad_x != 0:
                 at = w + shift + 4 * i * in_size * ldw
                 for r in range(sizes[i]):
-                    b = np.int64(pairs[i, r])
+                    b = pairs[i, r] & LOWER_HALF
                     to = grad_x + 4 * (b * in_width + i * in_size)
                     transposed_row(z + 4 * b * out_width, at, ldw, to, in_size, out_size)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ccenv.blocks import check_mask
 from ccenv.registry import check_names
 from ccenv.sparse.grouped import grouped_linear
+from ccenv.sparse.operands import check_operands, plainly_fit
 from ccenv.sparse.reference import Activation, reference_linear
 from ccenv.sparse.routes import choose_route
 
@@ -48,7 +48,8 @@ def block_sparse_linear(
         TypeError: if a tensor or mask has the wrong type.
         ValueError: if shapes, devices, dtypes, backend or activation do not fit.
     """
-    check_operands(x, weight, bias, in_mask, out_mask)
+    if not plainly_fit(x, weight, bias, in_mask, out_mask):
+        check_operands(x, weight, bias, in_mask, out_mask)
     act = resolve_activation(activation, like=x)
     route = choose_route(x, in_mask, out_mask, backend)
     if route in ("reference", "masked_dense"):
@@ -87,7 +88,8 @@ def resolve_activation(
     if activation is None:
         return None
     if isinstance(activation, str):
-        check_names([activation], ACTIVATIONS, "activation")
+        if activation not in ACTIVATIONS:
+            check_names([activation], ACTIVATIONS, "activation")
         return ACTIVATIONS[activation]
     if not callable(activation):
         raise TypeError(f"expected activation to be a name or a function, got {activation!r}")
@@ -99,49 +101,3 @@ def resolve_activation(
             "a skipped block must stay zero: use tanh, relu or a function through the origin"
         )
     return activation
-
-
-def check_operands(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-) -> None:
-    """Refuses operands that do not fit together; see `block_sparse_linear`."""
-    for name, operand in (("x", x), ("weight", weight), ("bias", bias)):
-        if not isinstance(operand, Tensor) and not (name == "bias" and operand is None):
-            raise TypeError(f"expected {name} to be a tensor, got {type(operand).__name__}")
-    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
-        raise ValueError(
-            "expected x [batch, in_features] and weight [out_features, in_features], "
-            f"got {list(x.shape)} and {list(weight.shape)}"
-        )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"expected bias [{weight.shape[0]}], got {list(bias.shape)}")
-    for name, mask, width in (
-        ("in_mask", in_mask, weight.shape[1]),
-        ("out_mask", out_mask, weight.shape[0]),
-    ):
-        if mask is not None:
-            check_mask(mask, x.shape[0], name)
-            check_divides(width, mask.shape[1], name)
-    tensors = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
-    if any(t.device != x.device for t in tensors):
-        devices = sorted({str(t.device) for t in [x, *tensors]})
-        raise ValueError(f"expected all tensors on one device, got {', '.join(devices)}")
-    dtypes = {t.dtype for t in (x, weight, bias) if t is not None}
-    if len(dtypes) > 1 or not x.is_floating_point():
-        raise TypeError(
-            "expected x, weight and bias of one floating dtype, got "
-            + ", ".join(sorted(str(dtype) for dtype in dtypes))
-        )
-
-
-def check_divides(width: int, num_blocks: int, name: str) -> None:
-    """Refuses a number of blocks that does not divide the layer's width."""
-    if width % num_blocks:
-        raise ValueError(
-            f"expected the layer width to be a multiple of the {num_blocks} blocks of {name}, "
-            f"got {width} units; change block_size or num_blocks"
-        )

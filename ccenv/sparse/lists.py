@@ -1,12 +1,31 @@
-"""Who keeps what: addresses of block masks -> lists of rows and blocks; inputs laid together."""
+"""Who keeps what: addresses of block masks -> lists of rows and blocks; inputs laid together.
+
+Two numbers that are read together are kept together, in the halves of one int64.
+"""
 
 from typing import Any
 
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.panels import as_pointer, load_word, lowest_bit
-from ccenv.sparse.tiles import compiled, copy_floats
+from ccenv.sparse.panels import LOWER_HALF, as_pointer, load_bits, lowest_bit
+from ccenv.sparse.tiles import compiled, copy_floats, inlined
+
+
+@inlined
+def bits_of(mask: int, count: int) -> Any:
+    """Up to 64 bytes of a mask at an address as the bits of a number."""
+    word = np.uint64(0)
+    b = 0
+    while count - b >= 8:
+        word |= load_bits(mask + b) << np.uint64(b)
+        b += 8
+    if b < count:
+        bits = carray(as_pointer(mask), (count,), np.uint8)
+        while b < count:
+            word |= np.uint64(bits[b]) << np.uint64(b)
+            b += 1
+    return word
 
 
 @compiled
@@ -21,78 +40,64 @@ def rows_of_blocks(mask: int, batch: int, num_blocks: int, rows: Any, counts: An
             rows[0, b] = b
         counts[0] = batch
         return
-    bits = carray(as_pointer(mask), (batch * num_blocks,), np.uint8)
-    words = num_blocks // 8 * 8
     for b in range(batch):
-        for start in range(0, words, 8):
-            word = load_word(mask + b * num_blocks + start)
+        for start in range(0, num_blocks, 64):
+            word = bits_of(mask + b * num_blocks + start, min(64, num_blocks - start))
             while word != np.uint64(0):
-                j = start + (lowest_bit(word) >> 3)
+                j = start + lowest_bit(word)
                 rows[j, counts[j]] = b
                 counts[j] += 1
                 word &= word - np.uint64(1)
-        for j in range(words, num_blocks):
-            if bits[b * num_blocks + j]:
-                rows[j, counts[j]] = b
-                counts[j] += 1
 
 
 @compiled
-def blocks_of_rows(mask: int, batch: int, num_blocks: int, blocks: Any, counts: Any) -> None:
-    """Lists which blocks each row keeps: blocks int32 [batch, num_blocks], counts int64 [batch]."""
+def blocks_of_rows(mask: int, batch: int, num_blocks: int, entries: Any, counts: Any) -> None:
+    """Lists which blocks each row keeps: entries int64 [batch, num_blocks], counts int64 [batch].
+
+    An entry's upper half is the block, its lower half says where the block of x lies: in row b.
+    """
     if mask == 0:
-        blocks[:, 0] = 0
+        for b in range(batch):
+            entries[b, 0] = b
         counts[:] = 1
         return
-    bits = carray(as_pointer(mask), (batch * num_blocks,), np.uint8)
-    words = num_blocks // 8 * 8
     for b in range(batch):
         n = 0
-        for start in range(0, words, 8):
-            word = load_word(mask + b * num_blocks + start)
+        for start in range(0, num_blocks, 64):
+            word = bits_of(mask + b * num_blocks + start, min(64, num_blocks - start))
             while word != np.uint64(0):
-                blocks[b, n] = start + (lowest_bit(word) >> 3)
+                entries[b, n] = (start + lowest_bit(word)) << 32 | b
                 n += 1
                 word &= word - np.uint64(1)
-        for i in range(words, num_blocks):
-            if bits[b * num_blocks + i]:
-                blocks[b, n] = i
-                n += 1
         counts[b] = n
 
 
 @compiled
 def bucket(
-    rows: Any,
-    first: int,
-    last: int,
-    blocks: Any,
-    slots: Any,
-    counts: Any,
-    pairs: Any,
-    places: Any,
-    sizes: Any,
+    rows: Any, first: int, last: int, entries: Any, counts: Any, pairs: Any, sizes: Any
 ) -> None:
     """Sorts rows[first:last] by the input blocks they keep.
 
-    For each input block: `pairs` int32 [in_blocks, chunk] lists where the rows' inputs lie (their
-    `slots`), `places` the rows' numbers within the chunk, `sizes` how many there are.
+    For each input block: `pairs` int64 [in_blocks, chunk] lists the rows' numbers within the chunk
+    (upper half) and where their inputs lie (lower half), `sizes` how many there are.
     """
     sizes[:] = 0
     for r in range(first, last):
         b = rows[r]
+        place = (r - first) << 32
         for q in range(counts[b]):
-            i = blocks[b, q]
-            pairs[i, sizes[i]] = slots[b, q]
-            places[i, sizes[i]] = r - first
-            sizes[i] += 1
+            entry = entries[b, q]
+            i = entry >> 32
+            n = sizes[i]
+            pairs[i, n] = place | (entry & LOWER_HALF)
+            sizes[i] = n + 1
 
 
 @compiled
 def gather_inputs(
-    x: int, batch: int, in_size: int, ldx: int, blocks: Any, counts: Any, slots: Any, starts: Any
+    x: int, batch: int, in_size: int, ldx: int, entries: Any, counts: Any, starts: Any
 ) -> Any:
-    """Copies the kept blocks of x together, block by block; slots become numbers within a block.
+    """Copies the kept blocks of x together, block by block; entries then say where they lie.
 
     Rows whose distance is a power of two fall on the same few lines of the cache, and so do their
     blocks; side by side they do not, and the processor sees the next one coming.
@@ -100,8 +105,9 @@ def gather_inputs(
     starts[:] = 0
     for b in range(batch):
         for q in range(counts[b]):
-            slots[b, q] = starts[blocks[b, q]]
-            starts[blocks[b, q]] += 1
+            i = entries[b, q] >> 32
+            entries[b, q] = i << 32 | starts[i]
+            starts[i] += 1
     total = 0
     for i in range(len(starts)):
         here = starts[i]
@@ -111,7 +117,7 @@ def gather_inputs(
     base = np.int64(gathered.ctypes.data)
     for b in range(batch):
         for q in range(counts[b]):
-            i = np.int64(blocks[b, q])
-            to = base + 4 * in_size * (starts[i] + slots[b, q])
+            i = entries[b, q] >> 32
+            to = base + 4 * in_size * (starts[i] + (entries[b, q] & LOWER_HALF))
             copy_floats(x + b * ldx + 4 * i * in_size, to, in_size)
     return gathered

@@ -19,7 +19,6 @@ from ccenv.sparse.vectors import (
     BUSY,
     F32,
     I8,
-    I32,
     I64,
     add_up,
     counted_loop,
@@ -30,6 +29,8 @@ from ccenv.sparse.vectors import (
     store,
     tiles,
 )
+
+LOWER_HALF = (1 << 32) - 1
 
 
 def make_product(num_rows: int, width: int) -> Any:
@@ -92,11 +93,67 @@ def make_product(num_rows: int, width: int) -> Any:
     return product
 
 
+def make_row(width: int) -> Any:
+    """Makes y[:width] = start[:width] + sum over listed blocks of x block @ w block, for one row.
+
+    The sums stay in registers from the first block to the last. The function takes the addresses
+    of two int64 lists, where the row's blocks of x lie and where the blocks of w, their length,
+    the number of k in a block, the distance between rows of w in floats, and the addresses of
+    start and y.
+    """
+    vec, offsets = tiles(width)
+    unroll = max(1, BUSY // len(offsets))
+
+    @intrinsic
+    def row(
+        typingctx: Any, xs: Any, ws: Any, num: Any, num_k: Any, ldw: Any, start: Any, y: Any
+    ) -> Any:
+        signature = types.void(*[types.int64] * 7)
+
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            xs, ws, num, num_k, ldw, start, y = arguments
+            xs, ws = pointer(builder, xs, I64), pointer(builder, ws, I64)
+            zero = ir.Constant(vec, [0.0] * vec.count)
+            steps = builder.sdiv(num_k, I64(unroll))
+            rest = builder.sub(num_k, builder.mul(steps, I64(unroll)))
+
+            def accumulate(values: list[Any], parts: int) -> list[Any]:
+                *sums, x, w = values
+                new = []
+                for part in range(parts):
+                    weights = [load(builder, w, offset, vec) for offset in offsets]
+                    scale = builder.load(builder.gep(x, [I64(part)]))
+                    own = sums[part * len(offsets) : (part + 1) * len(offsets)]
+                    new += multiply_add(builder, [scale], weights, own)
+                    w = builder.gep(w, [ldw])
+                return [*new, *sums[len(new) :], builder.gep(x, [I64(parts)]), w]
+
+            def block(q: Any, sums: list[Any]) -> list[Any]:
+                x = pointer(builder, builder.load(builder.gep(xs, [q])))
+                w = pointer(builder, builder.load(builder.gep(ws, [q])))
+                values = [*sums, x, w]
+                values = counted_loop(builder, steps, values, lambda _, v: accumulate(v, unroll))
+                values = counted_loop(builder, rest, values, lambda _, v: accumulate(v, 1))
+                return values[:-2]
+
+            sums = counted_loop(builder, num, [zero] * (unroll * len(offsets)), block)
+            totals = add_up(builder, sums, len(offsets))
+            for offset, total in zip(offsets, totals, strict=True):
+                first = load(builder, pointer(builder, start), offset, vec)
+                store(builder, pointer(builder, y), offset, builder.fadd(first, total))
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return row
+
+
 def make_outer(num_rows: int, width: int) -> Any:
     """Makes g[r, :width] = sum over listed rows t of x[t, r] * z[t, :width]: a weight gradient.
 
-    The function takes addresses and row distances in floats of x and z, the address of the int32
-    list and its length, and address and row distance of g. An empty list gives zeros.
+    The function takes addresses and row distances in floats of x and z, the address of the list
+    and its length, and address and row distance of g. Rows are the lower halves of int64. An
+    empty list gives zeros.
     """
     vec, offsets = tiles(width)
 
@@ -109,10 +166,10 @@ def make_outer(num_rows: int, width: int) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
             x, ldx, z, ldz, rows, num, g, ldg = arguments
             x, z, g = (pointer(builder, address) for address in (x, z, g))
-            rows = pointer(builder, rows, I32)
+            rows = pointer(builder, rows, I64)
 
             def body(t: Any, sums: list[Any]) -> list[Any]:
-                row = builder.sext(builder.load(builder.gep(rows, [t])), I64)
+                row = builder.and_(builder.load(builder.gep(rows, [t])), I64(LOWER_HALF))
                 from_x = builder.gep(x, [builder.mul(row, ldx)])
                 from_z = builder.gep(z, [builder.mul(row, ldz)])
                 vectors = [load(builder, from_z, offset, vec) for offset in offsets]
@@ -220,13 +277,15 @@ def as_pointer(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
-def load_word(typingctx: Any, address: Any) -> Any:
-    """Reads eight bytes: eight bits of a mask at once."""
+def load_bits(typingctx: Any, address: Any) -> Any:
+    """Reads eight bytes that are 0 or 1 as the eight bits of a number, the first as the lowest."""
 
     def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         word = builder.load(pointer(builder, arguments[0], I64))
         word.align = 1
-        return word
+        # Each byte's bit is moved to its place in the highest byte; no two meet anywhere.
+        gathered = builder.mul(word, I64(0x0102040810204080))
+        return builder.lshr(gathered, I64(56))
 
     return types.uint64(types.int64), codegen
 

@@ -95,7 +95,8 @@ def choose_backend(backend: str, x: Tensor) -> str:
     Raises:
         ValueError: if the backend is unknown or does not fit the device.
     """
-    check_names([backend], BACKENDS, "backend")
+    if backend not in BACKENDS:
+        check_names([backend], BACKENDS, "backend")
     own = "gpu" if x.is_cuda else "cpu"
     if backend in ("cpu", "gpu") and backend != own:
         raise ValueError(

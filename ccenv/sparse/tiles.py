@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ccenv.sparse.panels import make_copy, make_dots, make_outer, make_product
+from ccenv.sparse.panels import (
+    LOWER_HALF,
+    make_copy,
+    make_dots,
+    make_in_place,
+    make_outer,
+    make_product,
+)
+from ccenv.sparse.vectors import relu_of, tanh_of
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 inlined = njit(inline="always", error_model="numpy")
@@ -18,8 +26,8 @@ TILE_K, TILE_COLUMNS = 128, 64
 # So many rows share a tile before copying it together pays.
 PACK_ROWS = 12
 
-product_1x64, product_4x64 = make_product(1, 64), make_product(4, 64)
-product_1x32, product_4x32 = make_product(1, 32), make_product(4, 32)
+product_1x64, product_2x64, product_4x64 = (make_product(n, 64) for n in (1, 2, 4))
+product_1x32, product_2x32, product_4x32 = (make_product(n, 32) for n in (1, 2, 4))
 product_1x16, product_8x16 = make_product(1, 16), make_product(8, 16)
 product_1x8, product_8x8 = make_product(1, 8), make_product(8, 8)
 product_1x4, product_8x4 = make_product(1, 4), make_product(8, 4)
@@ -29,26 +37,54 @@ outer_1x16, outer_8x16 = make_outer(1, 16), make_outer(8, 16)
 outer_1x8, outer_8x8 = make_outer(1, 8), make_outer(8, 8)
 outer_1x4, outer_4x4 = make_outer(1, 4), make_outer(4, 4)
 outer_1x1, outer_4x1 = make_outer(1, 1), make_outer(4, 1)
+NONE, TANH, RELU = 0, 1, 2
+tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
+relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
 dots_64, dots_16, dots_4, dots_1 = make_dots(64), make_dots(16), make_dots(4), make_dots(1)
 copy_64, copy_16, copy_4, copy_1 = make_copy(64), make_copy(16), make_copy(4), make_copy(1)
 
 
 @inlined
-def four(rows: Any, r: int, base: int, ld: int) -> Any:
-    """Addresses of four listed rows; `ld` in bytes."""
-    return (
-        base + np.int64(rows[r]) * ld,
-        base + np.int64(rows[r + 1]) * ld,
-        base + np.int64(rows[r + 2]) * ld,
-        base + np.int64(rows[r + 3]) * ld,
-    )
+def two(pairs: Any, r: int, x: int, ldx: int) -> Any:
+    """Addresses of the inputs of two listed rows."""
+    return (x + (pairs[r] & LOWER_HALF) * ldx, x + (pairs[r + 1] & LOWER_HALF) * ldx)
 
 
 @inlined
-def eight(rows: Any, r: int, base: int, ld: int) -> Any:
-    """Addresses of eight listed rows."""
-    a, b, c, d = four(rows, r, base, ld)
-    e, f, g, h = four(rows, r + 4, base, ld)
+def two_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
+    """Addresses of the sums of two listed rows."""
+    return (y + (pairs[r] >> 32) * ldy, y + (pairs[r + 1] >> 32) * ldy)
+
+
+@inlined
+def four(pairs: Any, r: int, x: int, ldx: int) -> Any:
+    """Addresses of the inputs of four listed rows."""
+    a, b = two(pairs, r, x, ldx)
+    c, d = two(pairs, r + 2, x, ldx)
+    return (a, b, c, d)
+
+
+@inlined
+def four_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
+    """Addresses of the sums of four listed rows."""
+    a, b = two_sums(pairs, r, y, ldy)
+    c, d = two_sums(pairs, r + 2, y, ldy)
+    return (a, b, c, d)
+
+
+@inlined
+def eight(pairs: Any, r: int, x: int, ldx: int) -> Any:
+    """Addresses of the inputs of eight listed rows."""
+    a, b, c, d = four(pairs, r, x, ldx)
+    e, f, g, h = four(pairs, r + 4, x, ldx)
+    return (a, b, c, d, e, f, g, h)
+
+
+@inlined
+def eight_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
+    """Addresses of the sums of eight listed rows."""
+    a, b, c, d = four_sums(pairs, r, y, ldy)
+    e, f, g, h = four_sums(pairs, r + 4, y, ldy)
     return (a, b, c, d, e, f, g, h)
 
 
@@ -71,22 +107,32 @@ def copy_floats(source: int, target: int, width: int) -> None:
 
 
 @compiled
-def times_tile(
-    rows: Any,
-    places: Any,
-    n: int,
-    x: int,
-    ldx: int,
-    w: int,
-    ldw: int,
-    y: int,
-    ldy: int,
-    k: int,
-    width: int,
-) -> None:
-    """y[place, :width] += x[row, :k] @ w[:k, :width] for n listed rows and their places.
+def activate(y: int, size: int, activation: int) -> None:
+    """Applies the activation in place to `size` floats at an address."""
+    c = 0
+    if activation == TANH:
+        while size - c >= 16:
+            tanh_16(y + 4 * c)
+            c += 16
+        while c < size:
+            tanh_1(y + 4 * c)
+            c += 1
+    elif activation == RELU:
+        while size - c >= 16:
+            relu_16(y + 4 * c)
+            c += 16
+        while c < size:
+            relu_1(y + 4 * c)
+            c += 1
 
-    ldx and ldy in bytes, ldw in floats.
+
+@compiled
+def times_tile(
+    pairs: Any, n: int, x: int, ldx: int, w: int, ldw: int, y: int, ldy: int, k: int, width: int
+) -> None:
+    """y[place, :width] += x[row, :k] @ w[:k, :width] for n listed pairs of a row and its place.
+
+    A pair is int64, the row in its lower half. ldx and ldy in bytes, ldw in floats.
     """
     c = 0
     while c < width:
@@ -94,64 +140,67 @@ def times_tile(
         r = 0
         if left >= 64:
             while n - r >= 4:
-                product_4x64(four(rows, r, x, ldx), at, four(places, r, to, ldy), k, ldw)
+                product_4x64(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
-            while r < n:
-                b = np.int64(rows[r])
-                product_1x64((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
-                r += 1
+            if n - r >= 2:
+                product_2x64(two(pairs, r, x, ldx), at, two_sums(pairs, r, to, ldy), k, ldw)
+                r += 2
+            if r < n:
+                source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
+                product_1x64((source,), at, (target,), k, ldw)
             c += 64
         elif left >= 32:
             while n - r >= 4:
-                product_4x32(four(rows, r, x, ldx), at, four(places, r, to, ldy), k, ldw)
+                product_4x32(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
-            while r < n:
-                b = np.int64(rows[r])
-                product_1x32((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
-                r += 1
+            if n - r >= 2:
+                product_2x32(two(pairs, r, x, ldx), at, two_sums(pairs, r, to, ldy), k, ldw)
+                r += 2
+            if r < n:
+                source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
+                product_1x32((source,), at, (target,), k, ldw)
             c += 32
         elif left >= 16:
             while n - r >= 8:
-                product_8x16(eight(rows, r, x, ldx), at, eight(places, r, to, ldy), k, ldw)
+                product_8x16(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
             while r < n:
-                b = np.int64(rows[r])
-                product_1x16((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
+                source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
+                product_1x16((source,), at, (target,), k, ldw)
                 r += 1
             c += 16
         elif left >= 8:
             while n - r >= 8:
-                product_8x8(eight(rows, r, x, ldx), at, eight(places, r, to, ldy), k, ldw)
+                product_8x8(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
             while r < n:
-                b = np.int64(rows[r])
-                product_1x8((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
+                source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
+                product_1x8((source,), at, (target,), k, ldw)
                 r += 1
             c += 8
         elif left >= 4:
             while n - r >= 8:
-                product_8x4(eight(rows, r, x, ldx), at, eight(places, r, to, ldy), k, ldw)
+                product_8x4(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
             while r < n:
-                b = np.int64(rows[r])
-                product_1x4((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
+                source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
+                product_1x4((source,), at, (target,), k, ldw)
                 r += 1
             c += 4
         else:
             while n - r >= 4:
-                product_4x1(four(rows, r, x, ldx), at, four(places, r, to, ldy), k, ldw)
+                product_4x1(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
             while r < n:
-                b = np.int64(rows[r])
-                product_1x1((x + b * ldx,), at, (to + np.int64(places[r]) * ldy,), k, ldw)
+                source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
+                product_1x1((source,), at, (target,), k, ldw)
                 r += 1
             c += 1
 
 
 @compiled
 def times_block(
-    rows: Any,
-    places: Any,
+    pairs: Any,
     n: int,
     x: int,
     ldx: int,
@@ -164,34 +213,22 @@ def times_block(
     tile: Any,
 ) -> None:
     """The same for a block of any size, walked in tiles that stay in cache."""
+    if num_k <= TILE_K and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
+        times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
+        return
     k = 0
     while k < num_k:
         length = min(TILE_K, num_k - k)
         c = 0
         while c < width:
             columns = min(TILE_COLUMNS, width - c)
-            at = w + 4 * (k * ldw + c)
+            at, row = w + 4 * (k * ldw + c), ldw
             if n >= PACK_ROWS and ldw > columns:
                 packed = np.int64(tile.ctypes.data)
                 for i in range(length):
                     copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)
-                times_tile(
-                    rows,
-                    places,
-                    n,
-                    x + 4 * k,
-                    ldx,
-                    packed,
-                    columns,
-                    y + 4 * c,
-                    ldy,
-                    length,
-                    columns,
-                )
-            else:
-                times_tile(
-                    rows, places, n, x + 4 * k, ldx, at, ldw, y + 4 * c, ldy, length, columns
-                )
+                at, row = packed, columns
+            times_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
             c += columns
         k += length
 

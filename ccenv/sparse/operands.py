@@ -1,0 +1,82 @@
+"""Operands of a layer: x, weight, bias and masks -> nothing, or an error that says what to do."""
+
+import torch
+from torch import Tensor
+
+from ccenv.blocks import check_mask
+
+
+def plainly_fit(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+) -> bool:
+    """Whether the operands are float32 on the CPU and fit: the usual case, told in microseconds.
+
+    For one row the checks take longer than the layer. False only means that `check_operands` has
+    to look.
+    """
+    try:
+        (rows, features), (units, inner) = x.shape, weight.shape
+        tensors = (x, weight) if bias is None else (x, weight, bias)
+        for tensor in tensors:
+            if tensor.dtype is not torch.float32 or not tensor.is_cpu:
+                return False
+        for mask, width in ((in_mask, features), (out_mask, units)):
+            if mask is not None:
+                mask_rows, blocks = mask.shape
+                if mask.dtype is not torch.bool or not mask.is_cpu or mask_rows != rows:
+                    return False
+                if not blocks or width % blocks:
+                    return False
+        return features == inner and (bias is None or bias.shape == (units,))
+    except (AttributeError, TypeError, ValueError):
+        return False
+
+
+def check_operands(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+) -> None:
+    """Refuses operands that do not fit together; see `block_sparse_linear`."""
+    for name, operand in (("x", x), ("weight", weight), ("bias", bias)):
+        if not isinstance(operand, Tensor) and not (name == "bias" and operand is None):
+            raise TypeError(f"expected {name} to be a tensor, got {type(operand).__name__}")
+    if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(
+            "expected x [batch, in_features] and weight [out_features, in_features], "
+            f"got {list(x.shape)} and {list(weight.shape)}"
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"expected bias [{weight.shape[0]}], got {list(bias.shape)}")
+    for name, mask, width in (
+        ("in_mask", in_mask, weight.shape[1]),
+        ("out_mask", out_mask, weight.shape[0]),
+    ):
+        if mask is not None:
+            check_mask(mask, x.shape[0], name)
+            check_divides(width, mask.shape[1], name)
+    tensors = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
+    if any(t.device != x.device for t in tensors):
+        devices = sorted({str(t.device) for t in [x, *tensors]})
+        raise ValueError(f"expected all tensors on one device, got {', '.join(devices)}")
+    dtypes = {t.dtype for t in (x, weight, bias) if t is not None}
+    if len(dtypes) > 1 or not x.is_floating_point():
+        raise TypeError(
+            "expected x, weight and bias of one floating dtype, got "
+            + ", ".join(sorted(str(dtype) for dtype in dtypes))
+        )
+
+
+def check_divides(width: int, num_blocks: int, name: str) -> None:
+    """Refuses a number of blocks that does not divide the layer's width."""
+    if width % num_blocks:
+        raise ValueError(
+            f"expected the layer width to be a multiple of the {num_blocks} blocks of {name}, "
+            f"got {width} units; change block_size or num_blocks"
+        )
