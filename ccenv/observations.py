@@ -74,10 +74,15 @@ def pool(images: Tensor) -> Tensor:
     >>> pool(torch.ones(1, 1, 28, 28)).shape
     torch.Size([1, 1, 7, 7])
     """
-    window = [-(-side // SUMMARY_SIDE) for side in images.shape[2:]]
+    window = [pool_window(side) for side in images.shape[2:]]
     if window == [1, 1]:
         return images
     return torch.nn.functional.avg_pool2d(images, window, ceil_mode=True)
+
+
+def pool_window(side: int) -> int:
+    """Pixels that are averaged along a side of an image, so that at most 8 remain."""
+    return -(-side // SUMMARY_SIDE)
 
 
 def make_observer(kind: str, network: GatedNetwork, image_shape: tuple[int, int, int]) -> Observer:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -16,6 +17,8 @@ from ccenv.sparse.tiles import NONE, RELU, TANH
 
 # Below these a second thread costs more than it saves.
 MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
+# Floats of a result that the C library always fetches fresh from the system, page by page.
+LARGE = 1 << 23
 ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 
 
@@ -37,6 +40,15 @@ def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
     return blocks, width // blocks
 
 
+def new_zeros(rows: int, columns: int) -> Tensor:
+    """Zeros for large results: float32 [rows, columns].
+
+    From a certain size on, fresh memory costs more than the layer. numpy asks the system for
+    zeroed pages, large ones where it can have them; torch would ask for small ones and fill them.
+    """
+    return torch.from_numpy(np.zeros((rows, columns), np.float32))
+
+
 def run_forward(
     x: Tensor,
     weight: Tensor,
@@ -52,7 +64,8 @@ def run_forward(
     A weight that is being trained is read where it lies: the next step would change a copy's worth.
     """
     (batch, in_width), out_width = x.shape, weight.shape[0]
-    y = x.new_empty(batch, out_width)
+    is_large = batch * out_width >= LARGE
+    y = new_zeros(batch, out_width) if is_large else x.new_empty(batch, out_width)
     out_blocks, out_size = sizes_of(out_width, out_mask)
     panels = None if is_training else panels_of(weight, out_blocks)
     if panels is None:
@@ -79,6 +92,7 @@ def run_forward(
             out_blocks,
             out_size,
             activation,
+            is_large,
         )
 
     share_rows(rows, batch, in_width * out_width)

@@ -1,9 +1,10 @@
 """CPU kernels in numba: addresses of tensors and masks -> block-sparse products in place.
 
-One schedule serves all cases. For each output block the rows that keep it are bucketed by the
-input blocks they keep; then each pair of blocks is multiplied for just these rows, a few of which
-share every weight they load. No pair is computed that a row does not keep, no weight of such a pair
-is read, and one loop owns each output, so results do not depend on other rows or on the run.
+For each output block, either each row that keeps it is summed by itself over the input blocks that
+it keeps (`row_kernel`), or, where rows share weights, they are bucketed by the input blocks they
+keep, and each pair of blocks is multiplied for just these rows, a few of which share every weight
+they load. No pair is computed that a row does not keep, no weight of such a pair is read, and one
+loop owns each output: results do not depend on the run, and on other rows only by rounding.
 
 A layer without a mask on one side is a layer of one block there. Weights lie as [in_features,
 out_features], `ldw` floats from row to row; activations as [batch, features], contiguous.
@@ -31,10 +32,9 @@ from ccenv.sparse.tiles import (
 )
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
-CHUNK_SUMS = 16384
+CHUNK_SUMS = 32768
 # From so many rows on, and so many output blocks a row, inputs are gathered first.
 GATHER_ROWS, GATHER_USES = 128, 3
-
 # Up to so many rows a pair of blocks, on average, each row goes by itself.
 ALONE = 2.7
 
@@ -135,10 +135,12 @@ def forward(
     out_blocks: int,
     out_size: int,
     activation: int,
+    is_zero: bool,
 ) -> None:
     """Writes activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none.
 
-    `panel` is the distance in floats from one output block's weights to the next one's.
+    `panel` is the distance in floats from one output block's weights to the next one's; `is_zero`
+    says that y already holds nothing but zeros.
     """
     ldx = 4 * in_blocks * in_size
     rows = np.empty((out_blocks, batch), np.int32)
@@ -147,7 +149,7 @@ def forward(
     entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
-    if out_mask != 0:
+    if out_mask != 0 and not is_zero:
         carray(as_pointer(y), (batch * out_blocks * out_size,), np.float32)[:] = 0
     starts = np.arange(in_blocks)
     inputs, base = np.empty(0, np.float32), x

@@ -266,6 +266,24 @@ def make_copy(width: int) -> Any:
     return copy
 
 
+def make_add(width: int) -> Any:
+    """Makes a function of two addresses that adds `width` floats from the first to the second."""
+    vec, offsets = tiles(width)
+
+    @intrinsic
+    def add(typingctx: Any, source: Any, target: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            source, target = (pointer(builder, address) for address in arguments)
+            for offset in offsets:
+                new, old = (load(builder, at, offset, vec) for at in (source, target))
+                store(builder, target, offset, builder.fadd(old, new))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return add
+
+
 @intrinsic
 def as_pointer(typingctx: Any, address: Any) -> Any:
     """int64 address -> void pointer, for numba's carray."""

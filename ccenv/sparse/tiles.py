@@ -10,6 +10,7 @@ from numba import njit
 
 from ccenv.sparse.panels import (
     LOWER_HALF,
+    make_add,
     make_copy,
     make_dots,
     make_in_place,
@@ -41,6 +42,7 @@ NONE, TANH, RELU = 0, 1, 2
 tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
 relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
 dots_64, dots_16, dots_4, dots_1 = make_dots(64), make_dots(16), make_dots(4), make_dots(1)
+add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
 copy_64, copy_16, copy_4, copy_1 = make_copy(64), make_copy(16), make_copy(4), make_copy(1)
 
 
@@ -103,6 +105,21 @@ def copy_floats(source: int, target: int, width: int) -> None:
         c += 4
     while c < width:
         copy_1(source + 4 * c, target + 4 * c)
+        c += 1
+
+
+@compiled
+def add_floats(source: int, target: int, width: int) -> None:
+    """Adds `width` floats at one address to those at another."""
+    c = 0
+    while width - c >= 16:
+        add_16(source + 4 * c, target + 4 * c)
+        c += 16
+    while width - c >= 4:
+        add_4(source + 4 * c, target + 4 * c)
+        c += 4
+    while c < width:
+        add_1(source + 4 * c, target + 4 * c)
         c += 1
 
 

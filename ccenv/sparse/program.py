@@ -1,0 +1,238 @@
+"""A whole network, policy included, in one compiled call: (program, images) -> masks and logits.
+
+For one image the calls between layers take longer than the layers. A program is a table of int64,
+one row an instruction, which `ccenv.fused` writes. Images go through it some rows at a time, so
+that what lies between two layers never leaves the cache.
+
+Numbers between instructions lie in a workspace: "place p" starts p floats times the rows at once.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from ccenv.sparse.kernels import forward
+from ccenv.sparse.panels import as_pointer
+from ccenv.sparse.tiles import add_floats, compiled, copy_floats
+
+LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN = range(7)
+FIELDS = 14
+"""op, source, target, and up to eleven numbers more; see `run_instruction`."""
+IMAGES, LOGITS, NO_MASK = -1, -2, -1
+
+
+@compiled
+def pool_images(
+    source: int,
+    target: int,
+    rows: int,
+    ld: int,
+    channels: int,
+    height: int,
+    width: int,
+    tall: int,
+    wide: int,
+) -> None:
+    """Averages windows of `tall` x `wide` pixels, smaller at the far edges; `ld` floats a row."""
+    pooled = carray(as_pointer(target), (rows, ld), np.float32)
+    down, across = -(-height // tall), -(-width // wide)
+    # One line of windows: its pixels are added down first, whole vectors at a time.
+    line = np.empty(width, np.float32)
+    at_line = np.int64(line.ctypes.data)
+    for b in range(rows):
+        for i in range(channels * down):
+            top = i % down * tall
+            tallness = min(tall, height - top)
+            at = source + 4 * width * ((b * channels + i // down) * height + top)
+            copy_floats(at, at_line, width)
+            for h in range(1, tallness):
+                add_floats(at + 4 * h * width, at_line, width)
+            whole = width // wide
+            share = np.float32(1) / np.float32(tallness * wide)
+            for j in range(whole):
+                k = j * wide
+                if wide == 4:
+                    # Images of 28 and 32 pixels; a loop of four costs more than the sums.
+                    total = (line[k] + line[k + 1]) + (line[k + 2] + line[k + 3])
+                else:
+                    total = np.float32(0)
+                    for w in range(k, k + wide):
+                        total += line[w]
+                pooled[b, i * across + j] = total * share
+            if whole < across:
+                total = np.float32(0)
+                for w in range(whole * wide, width):
+                    total += line[w]
+                count = tallness * (width - whole * wide)
+                pooled[b, i * across + whole] = total / np.float32(count)
+
+
+@compiled
+def block_norms(source: int, target: int, rows: int, ld: int, blocks: int, size: int) -> None:
+    """Root mean square of each block of a row; `ld` floats from row to row of the target."""
+    hidden = carray(as_pointer(source), (rows, blocks, size), np.float32)
+    norms = carray(as_pointer(target), ((rows - 1) * ld + blocks,), np.float32)
+    for b in range(rows):
+        for j in range(blocks):
+            total = np.float32(0)
+            for c in range(size):
+                total += hidden[b, j, c] * hidden[b, j, c]
+            norms[b * ld + j] = np.sqrt(total / np.float32(size))
+
+
+@compiled
+def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: int) -> None:
+    """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
+    scores = carray(as_pointer(source), (rows, ld), np.float32)
+    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
+    for b in range(rows):
+        bits[b, :] = 0
+        for _ in range(num_kept):
+            best = -1
+            for j in range(blocks):
+                if bits[b, j]:
+                    continue
+                score = scores[b, j]
+                if (
+                    best < 0
+                    or score > scores[b, best]
+                    or (np.isnan(score) and not np.isnan(scores[b, best]))
+                ):
+                    best = j
+            bits[b, best] = 1
+
+
+@compiled
+def keep_likely(source: int, mask: int, rows: int, ld: int, blocks: int) -> None:
+    """Keeps blocks of positive score: those kept with a probability above one half."""
+    scores = carray(as_pointer(source), (rows, ld), np.float32)
+    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
+    for b in range(rows):
+        for j in range(blocks):
+            bits[b, j] = scores[b, j] > 0
+
+
+@compiled
+def keep_drawn(
+    source: int, uniform: int, mask: int, rows: int, ld: int, blocks: int, low: float
+) -> None:
+    """Keeps a block if its uniform number is below low + (1 - 2 low) sigmoid(score)."""
+    scores = carray(as_pointer(source), (rows, ld), np.float32)
+    draws = carray(as_pointer(uniform), (rows, blocks), np.float32)
+    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
+    for b in range(rows):
+        for j in range(blocks):
+            probability = low + (1 - 2 * low) / (1 + math.exp(-scores[b, j]))
+            bits[b, j] = draws[b, j] < probability
+
+
+@compiled
+def copy_columns(source: int, target: int, rows: int, ld: int, width: int) -> None:
+    """Copies the first columns of rows that lie `ld` floats apart; the copies lie together."""
+    for b in range(rows):
+        copy_floats(source + 4 * b * ld, target + 4 * b * width, width)
+
+
+@compiled
+def run_instruction(
+    code: Any, source: int, target: int, masks: Any, draws: Any, first: int, rows: int
+) -> None:
+    """One instruction on some rows; `first` is their place among all, for masks and draws.
+
+    The numbers behind op, source and target are, for LAYER: layers of the masks on both sides (or
+    NO_MASK), address, row distance and panel distance of the weights, address of the bias, blocks
+    and size on both sides, activation; for COPY: row distance, columns; for POOL: row distance,
+    channels, height, width, window down and across; for NORMS: row distance, blocks, size, first
+    column; for the others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest
+    probability of DRAWN in millionths.
+    """
+    op = code[0]
+    if op == LAYER:
+        forward(
+            source,
+            code[5],
+            code[6],
+            code[7],
+            code[8],
+            0 if code[3] == NO_MASK else masks[code[3]] + first * code[9],
+            0 if code[4] == NO_MASK else masks[code[4]] + first * code[11],
+            target,
+            rows,
+            code[9],
+            code[10],
+            code[11],
+            code[12],
+            code[13],
+            False,
+        )
+    elif op == COPY:
+        copy_columns(source, target, rows, code[3], code[4])
+    elif op == POOL:
+        pool_images(source, target, rows, code[3], code[4], code[5], code[6], code[7], code[8])
+    elif op == NORMS:
+        block_norms(source, target + 4 * code[6], rows, code[3], code[4], code[5])
+    else:
+        mask = masks[code[3]] + first * code[4]
+        if op == TOP_K:
+            keep_top(source, mask, rows, code[5], code[4], code[6])
+        elif op == LIKELY:
+            keep_likely(source, mask, rows, code[5], code[4])
+        else:
+            uniform = draws[code[3]] + 4 * first * code[4]
+            keep_drawn(source, uniform, mask, rows, code[5], code[4], code[6] * 1e-6)
+
+
+@compiled
+def run_program(
+    program: int,
+    length: int,
+    images: int,
+    logits: int,
+    masks: int,
+    draws: int,
+    layers: int,
+    batch: int,
+    features: int,
+    classes: int,
+    chunk: int,
+    floats: int,
+) -> None:
+    """Runs a program on all rows.
+
+    Args:
+        program: address of int64 [length, FIELDS].
+        length: number of instructions.
+        images: address of float32 [batch, features].
+        logits: address of float32 [batch, classes], written.
+        masks: address of one address a gated layer, each of bool [batch, blocks]; read, or written
+            where an instruction chooses.
+        draws: the same for uniform numbers, float32; read where an instruction draws.
+        layers: number of gated layers.
+        batch: rows.
+        features: of an image.
+        classes: number of logits.
+        chunk: rows at once.
+        floats: of one row's workspace.
+    """
+    table = carray(as_pointer(program), (length, FIELDS), np.int64)
+    mask_at = carray(as_pointer(masks), (layers,), np.int64)
+    draw_at = carray(as_pointer(draws), (layers,), np.int64)
+    work = np.empty(chunk * floats + 16, np.float32)
+    # Vectors that straddle two cache lines take twice as long.
+    base = (np.int64(work.ctypes.data) + 63) // 64 * 64
+    for first in range(0, batch, chunk):
+        rows = min(chunk, batch - first)
+        for n in range(length):
+            code = table[n]
+            # Places are multiples of whole cache lines.
+            source = base + 4 * chunk * code[1]
+            if code[1] == IMAGES:
+                source = images + 4 * first * features
+            target = base + 4 * chunk * code[2]
+            if code[2] == LOGITS:
+                target = logits + 4 * first * classes
+            run_instruction(code, source, target, mask_at, draw_at, first, rows)
+    # Numba frees an array after its last use, and an address is none.
+    work[0] = 0

@@ -1,0 +1,206 @@
+"""A network and its policy in one compiled call: equal to the layers one by one."""
+
+import itertools
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from ccenv.blocks import mask_of_indices, random_mask
+from ccenv.dynamics import initial, transition
+from ccenv.fused import Chooser, FusedClassifier, why_not_fused
+from ccenv.networks import GatedMLP, build_network, forward
+from ccenv.observations import make_observer
+
+SIZES = st.tuples(
+    st.integers(1, 40),
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 20)), min_size=1, max_size=3),
+    st.lists(st.integers(1, 20), max_size=2),
+)
+
+
+def network_of(features=12, blocks=(4, 3), size=(8, 5), head=(), activation="tanh", classes=3):
+    network = build_network(
+        GatedMLP,
+        0,
+        in_features=features,
+        num_blocks=blocks,
+        block_size=size,
+        head_units=head,
+        activation=activation,
+        num_classes=classes,
+    ).requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator(1)))
+    return network
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@given(SIZES, st.sampled_from([1, 7, 33, 200]), st.sampled_from(["tanh", "relu"]))
+@settings(max_examples=40, deadline=None)
+def test_given_masks_it_computes_what_the_layers_compute(sizes, batch, activation):
+    features, layers, head = sizes
+    blocks, widths = zip(*layers, strict=True)
+    network = network_of(features, blocks, widths, head, activation)
+    images = torch.randn(batch, features, generator=generator())
+    masks = [random_mask(batch, n, 0.4, generator(2)) for n in blocks]
+    logits, used = FusedClassifier(network)(images, masks)
+    torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
+    assert all(torch.equal(a, b) for a, b in zip(used, masks, strict=True))
+
+
+def random_map(rows, columns):
+    draw = generator(rows)
+    return torch.randn(rows, columns, generator=draw) / columns, torch.randn(rows, generator=draw)
+
+
+def walk(network, images, kind, choose):
+    """Layer by layer through the environment's own observations."""
+    look = make_observer(kind, network, tuple(images.shape[1:]))
+    state, masks = initial(images, torch.zeros(len(images), dtype=torch.int64)), []
+    for layer in range(len(network.num_blocks)):
+        masks.append(choose(look(state)[:, : look.lengths[layer]], layer))
+        state, _ = transition(network, state, masks[-1])
+    return state.hidden, masks, look
+
+
+@pytest.mark.parametrize("kind", ["layer_input", "summary"])
+@pytest.mark.parametrize("rule", ["top_k", "likely", "drawn"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 17), (1, 8, 8)])
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden):
+    network = network_of(math.prod(shape), (6, 5), (4, 7), (9,), classes=10)
+    images = torch.rand(50, *shape, generator=generator())
+    lengths = make_observer(kind, network, shape).lengths
+    maps = []
+    for length, blocks in zip(lengths, network.num_blocks, strict=False):
+        sizes = [length, hidden, blocks] if hidden else [length, blocks]
+        maps.append([random_map(b, a) for a, b in itertools.pairwise(sizes)])
+    draws = [torch.rand(50, n, generator=g) for g in [generator(7)] for n in network.num_blocks]
+
+    def choose(look, layer):
+        scores = look
+        for step, (weight, bias) in enumerate(maps[layer]):
+            scores = scores.tanh() if step else scores
+            scores = torch.nn.functional.linear(scores, weight, bias)
+        if rule == "top_k":
+            return mask_of_indices(scores.topk(2, dim=1).indices, scores.shape[1])
+        if rule == "likely":
+            return scores > 0
+        return draws[layer] < 0.01 + 0.98 * scores.sigmoid()
+
+    _, masks, _ = walk(network, images, kind, choose)
+    choosers = [Chooser(m, rule, num_kept=2, low=0.01) for m in maps]
+    fused = FusedClassifier(network, choosers, observation=kind, image_shape=shape)
+    logits, own = fused(images, generator=generator(7) if rule == "drawn" else None)
+    assert 0.1 < torch.cat(own, dim=1).float().mean() < 0.9
+    for mine, theirs in zip(own, masks, strict=True):
+        assert torch.equal(mine, theirs)
+    torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
+
+
+def test_an_image_does_not_depend_on_its_neighbours():
+    network = network_of(64, (6,), (8,))
+    maps = [[(torch.randn(6, 64, generator=generator()), None)]]
+    fused = FusedClassifier(network, [Chooser(maps[0], "top_k", 2)])
+    images = torch.randn(300, 64, generator=generator(1))
+    logits, masks = fused(images)
+    for row in (0, 17, 299):
+        alone, mask = fused(images[row : row + 1])
+        assert torch.equal(mask[0][0], masks[0][row])
+        torch.testing.assert_close(alone[0], logits[row])
+
+
+def test_repeats_are_equal_by_bits_and_an_empty_batch_is_an_empty_result():
+    network = network_of()
+    fused = FusedClassifier(network)
+    images, masks = torch.randn(70, 12), [random_mask(70, n, 0.5, generator()) for n in (4, 3)]
+    assert torch.equal(fused(images, masks)[0], fused(images, masks)[0])
+    nothing, _ = fused(images[:0], [mask[:0] for mask in masks])
+    assert nothing.shape == (0, 3)
+
+
+def test_weights_of_skipped_blocks_are_not_read():
+    network = network_of()
+    masks = [random_mask(9, 4, 0.5, generator()), random_mask(9, 3, 0.5, generator(1))]
+    masks[0][:, 2] = False
+    images = torch.randn(9, 12)
+    expected = forward(network, images, masks, "reference")
+    network.layers[0].weight[16:24] = torch.nan
+    network.layers[1].weight[:, 16:24] = torch.nan
+    assert torch.equal(FusedClassifier(network)(images, masks)[0].isnan(), expected.isnan())
+    torch.testing.assert_close(FusedClassifier(network)(images, masks)[0], expected)
+
+
+def test_its_weights_are_copies():
+    network = network_of()
+    fused, images = FusedClassifier(network), torch.randn(2, 12)
+    masks = [torch.ones(2, n, dtype=torch.bool) for n in (4, 3)]
+    before = fused(images, masks)[0]
+    network.layers[0].weight.data.zero_()
+    assert torch.equal(fused(images, masks)[0], before)
+
+
+class OtherLayers(GatedMLP):
+    def gated_layer(self, *arguments, **settings):
+        return super().gated_layer(*arguments, **settings) + 0
+
+
+def test_what_cannot_be_fused_is_refused_with_the_reason():
+    other = build_network(OtherLayers, 0, in_features=4)
+    assert "layers are not those of GatedMLP" in why_not_fused(other)
+    with pytest.raises(ValueError, match="cannot fuse OtherLayers"):
+        FusedClassifier(other)
+    with pytest.raises(ValueError, match="float32 on the CPU"):
+        FusedClassifier(network_of().double())
+    with pytest.raises(ValueError, match="its activation"):
+        FusedClassifier(network_of(activation=torch.sin))
+
+
+@pytest.mark.parametrize(
+    ("choosers", "message"),
+    [
+        ([], "a chooser for each of 2"),
+        ([Chooser([(torch.ones(4, 11), None)])] * 2, "maps from 12 features to 4 scores"),
+        ([Chooser([(torch.ones(4, 12), None)], "topk")] * 2, "unknown rule 'topk'"),
+        ([Chooser([(torch.ones(4, 12), None)], "top_k", 5)] * 2, "num_kept in 1..4"),
+    ],
+)
+def test_choosers_that_do_not_fit_are_refused(choosers, message):
+    with pytest.raises(ValueError, match=message):
+        FusedClassifier(network_of(), choosers)
+
+
+def test_bad_images_masks_and_generators_are_refused():
+    network = network_of()
+    fused, good = FusedClassifier(network), torch.randn(2, 12)
+    masks = [torch.ones(2, n, dtype=torch.bool) for n in (4, 3)]
+    with pytest.raises(TypeError, match="float32 images on the CPU"):
+        fused(good.double(), masks)
+    with pytest.raises(ValueError, match="images of 12 features"):
+        fused(torch.randn(2, 11), masks)
+    with pytest.raises(ValueError, match="got none"):
+        fused(good)
+    with pytest.raises(ValueError, match="expected masks of shapes"):
+        fused(good, masks[:1])
+    with pytest.raises(TypeError, match="bool masks"):
+        fused(good, [mask.int() for mask in masks])
+    maps = [[(torch.ones(n, w), None)] for n, w in zip((4, 3), (12, 32), strict=True)]
+    choosing = FusedClassifier(network, [Chooser(m, "drawn") for m in maps])
+    with pytest.raises(ValueError, match="expected a generator"):
+        choosing(good)
+    with pytest.raises(ValueError, match="expected no masks"):
+        choosing(good, masks)
+
+
+def test_images_and_masks_that_lie_apart_in_memory_give_the_same():
+    network = network_of()
+    fused, images = FusedClassifier(network), torch.randn(5, 24)[:, ::2]
+    masks = [torch.rand(n, 5).t() < 0.5 for n in (4, 3)]
+    expected = forward(network, images, [m.contiguous() for m in masks], "reference")
+    torch.testing.assert_close(fused(images, masks)[0], expected)
