@@ -164,9 +164,16 @@ class FusedClassifier:
         self._writer = Writer()
         self._write(network, choosers, observation, image_shape)
         self._table = torch.tensor(self._writer.codes, dtype=torch.int64)
-        self._program, self._length = self._table.data_ptr(), len(self._writer.codes)
-        self._floats = self._writer.floats
-        self._chunk = max(MIN_CHUNK, CHUNK_BYTES // (4 * self._floats))
+        chunk = max(MIN_CHUNK, CHUNK_BYTES // (4 * self._writer.floats))
+        self._program = (
+            self._table.data_ptr(),
+            len(self._table),
+            len(self.num_blocks),
+            self.in_features,
+            self.num_classes,
+            chunk,
+            self._writer.floats,
+        )
 
     def _write(
         self,
@@ -242,49 +249,47 @@ class FusedClassifier:
             ValueError: if shapes do not fit, masks are missing or not wanted, or there is no
                 generator to draw from.
         """
-        batch = len(images)
-        images = self._checked(images).contiguous()
+        batch = images.shape[0]
+        if (
+            images.dtype is not torch.float32
+            or not images.is_cpu
+            or images.numel() != batch * self.in_features
+        ):
+            raise self._misfit(images)
+        images = images.contiguous()
         if not self.chooses:
             masks = self._checked_masks(masks, batch)
         elif masks is not None:
             raise ValueError("expected no masks: choosers choose them")
         else:
             masks = [torch.empty(batch, n, dtype=torch.bool) for n in self.num_blocks]
-        uniforms = self._uniforms(batch, generator) if self.draws else []
+        uniforms = self._uniforms(batch, generator) if self.draws else ()
         logits = images.new_empty(batch, self.num_classes)
         at_masks = array("q", [mask.data_ptr() for mask in masks])
         at_draws = array("q", [uniform.data_ptr() for uniform in uniforms])
         ops.run_program(
-            self._program,
-            self._length,
+            *self._program,
             images.data_ptr(),
             logits.data_ptr(),
             at_masks.buffer_info()[0],
             at_draws.buffer_info()[0],
-            len(masks),
             batch,
-            self.in_features,
-            self.num_classes,
-            max(1, min(self._chunk, batch)),
-            self._floats,
         )
-        return logits, list(masks)
+        return logits, masks
 
     def _uniforms(self, batch: int, generator: torch.Generator | None) -> list[Tensor]:
         if generator is None:
             raise ValueError("expected a generator: masks are drawn")
         return [torch.rand(batch, n, generator=generator) for n in self.num_blocks]
 
-    def _checked(self, images: Tensor) -> Tensor:
+    def _misfit(self, images: Tensor) -> Exception:
         if images.dtype is not torch.float32 or not images.is_cpu:
-            raise TypeError(
+            return TypeError(
                 f"expected float32 images on the CPU, got {images.dtype} on {images.device}"
             )
-        if images.numel() != len(images) * self.in_features:
-            raise ValueError(
-                f"expected images of {self.in_features} features, got {list(images.shape)}"
-            )
-        return images
+        return ValueError(
+            f"expected images of {self.in_features} features, got {list(images.shape)}"
+        )
 
     def _checked_masks(self, masks: Sequence[Tensor] | None, batch: int) -> list[Tensor]:
         shapes = [(batch, n) for n in self.num_blocks]

@@ -188,34 +188,35 @@ def run_instruction(
 def run_program(
     program: int,
     length: int,
-    images: int,
-    logits: int,
-    masks: int,
-    draws: int,
     layers: int,
-    batch: int,
     features: int,
     classes: int,
     chunk: int,
     floats: int,
+    images: int,
+    logits: int,
+    masks: int,
+    draws: int,
+    batch: int,
 ) -> None:
     """Runs a program on all rows.
 
     Args:
         program: address of int64 [length, FIELDS].
         length: number of instructions.
+        layers: number of gated layers.
+        features: of an image.
+        classes: number of logits.
+        chunk: most rows at once.
+        floats: of one row's workspace.
         images: address of float32 [batch, features].
         logits: address of float32 [batch, classes], written.
         masks: address of one address a gated layer, each of bool [batch, blocks]; read, or written
             where an instruction chooses.
         draws: the same for uniform numbers, float32; read where an instruction draws.
-        layers: number of gated layers.
         batch: rows.
-        features: of an image.
-        classes: number of logits.
-        chunk: rows at once.
-        floats: of one row's workspace.
     """
+    chunk = max(1, min(chunk, batch))
     table = carray(as_pointer(program), (length, FIELDS), np.int64)
     mask_at = carray(as_pointer(masks), (layers,), np.int64)
     draw_at = carray(as_pointer(draws), (layers,), np.int64)
