@@ -41,6 +41,7 @@ READING_ORDER = [
     "costs",
     "dynamics",
     "observations",
+    "fused_program",
     "fused",
     "rewards",
     "simulator",
