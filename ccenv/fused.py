@@ -7,14 +7,17 @@ the first one counts.
 
 from array import array
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ccenv.fused_program import ACTIVATIONS, Chooser, Writer, write_network
-from ccenv.networks import GatedMLP
+from ccenv.networks import GatedMLP, gated_widths
 from ccenv.registry import check_names
+from ccenv.sparse.cpu import share_rows
 from ccenv.sparse.program import run_program
 
 # Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
@@ -70,6 +73,8 @@ class FusedClassifier:
         self.num_classes = network.head_sizes[-1]
         self.draws = any(chooser.rule == "drawn" for chooser in choosers or ())
         self.chooses = choosers is not None
+        widths = [network.in_features, *gated_widths(network)]
+        self._macs = sum(a * b for a, b in pairwise(widths))
         self._writer = Writer()
         write_network(self._writer, network, choosers, observation, image_shape)
         self._table = torch.tensor(self._writer.codes, dtype=torch.int64)
@@ -123,14 +128,15 @@ class FusedClassifier:
         logits = images.new_empty(batch, self.num_classes)
         at_masks = array("q", [mask.data_ptr() for mask in masks])
         at_draws = array("q", [uniform.data_ptr() for uniform in uniforms])
-        run_program(
+        run = partial(
+            run_program,
             *self._program,
             images.data_ptr(),
             logits.data_ptr(),
             at_masks.buffer_info()[0],
             at_draws.buffer_info()[0],
-            batch,
         )
+        share_rows(run, batch, self._macs)
         return logits, masks
 
     def _uniforms(self, batch: int, generator: torch.Generator | None) -> list[Tensor]:

@@ -204,3 +204,16 @@ def test_images_and_masks_that_lie_apart_in_memory_give_the_same():
     masks = [torch.rand(n, 5).t() < 0.5 for n in (4, 3)]
     expected = forward(network, images, [m.contiguous() for m in masks], "reference")
     torch.testing.assert_close(fused(images, masks)[0], expected)
+
+
+def test_rows_that_are_shared_between_threads_give_the_same():
+    network = network_of(300, (20,), (32,))
+    images = torch.randn(2000, 300, generator=generator())
+    masks = [random_mask(2000, 20, 0.3, generator(1))]
+    fused, before = FusedClassifier(network), torch.get_num_threads()
+    alone = fused(images, masks)[0]
+    torch.set_num_threads(3)
+    try:
+        torch.testing.assert_close(fused(images, masks)[0], alone)
+    finally:
+        torch.set_num_threads(before)

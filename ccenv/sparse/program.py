@@ -197,9 +197,10 @@ def run_program(
     logits: int,
     masks: int,
     draws: int,
-    batch: int,
+    start: int,
+    stop: int,
 ) -> None:
-    """Runs a program on all rows.
+    """Runs a program on the rows from start to stop.
 
     Args:
         program: address of int64 [length, FIELDS].
@@ -209,22 +210,23 @@ def run_program(
         classes: number of logits.
         chunk: most rows at once.
         floats: of one row's workspace.
-        images: address of float32 [batch, features].
-        logits: address of float32 [batch, classes], written.
-        masks: address of one address a gated layer, each of bool [batch, blocks]; read, or written
+        images: address of float32 [rows, features].
+        logits: address of float32 [rows, classes], written.
+        masks: address of one address a gated layer, each of bool [rows, blocks]; read, or written
             where an instruction chooses.
         draws: the same for uniform numbers, float32; read where an instruction draws.
-        batch: rows.
+        start: first row.
+        stop: row behind the last one.
     """
-    chunk = max(1, min(chunk, batch))
+    chunk = max(1, min(chunk, stop - start))
     table = carray(as_pointer(program), (length, FIELDS), np.int64)
     mask_at = carray(as_pointer(masks), (layers,), np.int64)
     draw_at = carray(as_pointer(draws), (layers,), np.int64)
     work = np.empty(chunk * floats + 16, np.float32)
     # Vectors that straddle two cache lines take twice as long.
     base = (np.int64(work.ctypes.data) + 63) // 64 * 64
-    for first in range(0, batch, chunk):
-        rows = min(chunk, batch - first)
+    for first in range(start, stop, chunk):
+        rows = min(chunk, stop - first)
         for n in range(length):
             code = table[n]
             # Places are multiples of whole cache lines.
