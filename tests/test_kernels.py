@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from ccenv import explain_backend
 from ccenv.networks import GatedMLP
+from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.panel_cache import keep_panels
+from ccenv.sparse.routes import kept_pairs, layer_of
 
 
 def draw(batch, in_blocks, in_size, out_blocks, out_size, in_density, out_density, seed=0):
@@ -193,24 +195,54 @@ def test_a_networks_weights_lie_as_the_kernels_read_them_through_a_step_and_a_co
     ("density", "batch", "dtype", "backend", "route"),
     [
         (0.2, 100, torch.float32, "auto", "kernels"),
-        (1.0, 100, torch.float32, "auto", "masked_dense"),
-        (1.0, 100, torch.float32, "cpu", "kernels"),
+        (0.95, 4000, torch.float32, "auto", "masked_dense"),
+        (1.0, 4000, torch.float32, "auto", "dense"),
+        (1.0, 4000, torch.float32, "cpu", "kernels"),
         (1.0, 10, torch.float32, "auto", "kernels"),
+        (1.0, 100, torch.float64, "auto", "masked_dense"),
         (0.2, 100, torch.float64, "auto", "grouped"),
         (0.2, 100, torch.float32, "reference", "reference"),
     ],
 )
 def test_the_choice_of_a_route_can_be_asked_for(density, batch, dtype, backend, route):
     mask = torch.rand(batch, 4, generator=torch.Generator().manual_seed(0)) < density
-    found = explain_backend(torch.zeros(batch, 8, dtype=dtype), mask, mask, backend=backend)
+    x, weight = torch.zeros(batch, 8, dtype=dtype), torch.zeros(8, 8, dtype=dtype)
+    found = explain_backend(x, weight, mask, mask, backend=backend)
     assert found.route == route
     assert found.reason
 
 
 def test_a_dense_product_is_never_chosen_where_a_block_is_kept_by_nobody():
-    mask = torch.ones(100, 40, dtype=torch.bool)
+    mask, weight = torch.ones(4000, 40, dtype=torch.bool), torch.zeros(40, 40)
+    assert explain_backend(torch.zeros(4000, 40), weight, mask).route == "dense"
     mask[:, 7] = False
-    assert explain_backend(torch.zeros(100, 40), mask).route == "kernels"
+    assert explain_backend(torch.zeros(4000, 40), weight, mask).route == "kernels"
+
+
+@given(st.integers(1, 4096), st.integers(1, 64), st.integers(1, 64), st.booleans())
+def test_the_cost_model_prefers_kernels_exactly_up_to_most_pairs(batch, blocks, size, is_training):
+    layer = Layer(batch, blocks, size, blocks, size)
+    most = most_pairs(layer, is_training=is_training)
+    dense = dense_seconds(layer, is_training=is_training)
+    for pairs in {0, most - 1, most + 1, layer.all_pairs}:
+        faster = kernel_seconds(layer, pairs, is_training=is_training) <= dense
+        assert faster == (pairs <= most)
+
+
+@given(st.integers(0, 40), st.integers(1, 70), st.integers(1, 9), st.booleans(), st.booleans())
+def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in, has_out):
+    generator = torch.Generator().manual_seed(batch)
+    masks = [
+        torch.rand(batch, n, generator=generator) < 0.8 if wanted else None
+        for n, wanted in ((in_blocks, has_in), (out_blocks, has_out))
+    ]
+    x, weight = torch.zeros(batch, in_blocks), torch.zeros(out_blocks, in_blocks)
+    found = kept_pairs(layer_of(x, weight, *masks), *masks)
+    full = [torch.ones(batch, 1, dtype=torch.bool) if mask is None else mask for mask in masks]
+    if all(bool(mask.any(dim=0).all()) for mask in full):
+        assert found == int((full[0].sum(dim=1) * full[1].sum(dim=1)).sum())
+    else:
+        assert found == -1
 
 
 def test_rows_shared_between_threads_are_those_of_one_thread():

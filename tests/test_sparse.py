@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.operands import check_operands, plainly_fit
 
 # (in_features, in_blocks, out_features, out_blocks); the last two are odd.
 SIZES = [(16, 4, 24, 3), (8, 1, 8, 8), (21, 7, 15, 5), (39, 13, 33, 3)]
@@ -271,3 +272,26 @@ def test_a_second_derivative_through_the_kernel_is_refused():
     (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+@given(
+    st.sampled_from([(3, 8), (3, 9), (8,), (0, 8)]),
+    st.sampled_from([(6, 8), (6, 9), (5, 8)]),
+    st.sampled_from([None, (6,), (5,), (1, 6)]),
+    st.sampled_from([None, (3, 4), (2, 4), (3, 3), (3, 0), (3,)]),
+    st.sampled_from([None, (3, 2), (3, 4)]),
+    st.sampled_from([torch.float32, torch.float64, torch.int64]),
+    st.sampled_from([torch.bool, torch.uint8]),
+)
+def test_what_the_quick_look_lets_through_fits(x, weight, bias, in_mask, out_mask, dtype, bits):
+    numbers = [None if s is None else torch.zeros(s, dtype=dtype) for s in (x, weight, bias)]
+    masks = [None if s is None else torch.zeros(s, dtype=bits) for s in (in_mask, out_mask)]
+    if plainly_fit(*numbers, *masks):
+        check_operands(*numbers, *masks)
+        assert numbers[0].dtype == torch.float32
+
+
+def test_the_quick_look_lets_through_what_is_usual():
+    x, weight, mask = torch.zeros(3, 8), torch.zeros(6, 8), torch.ones(3, 2, dtype=torch.bool)
+    assert plainly_fit(x, weight, torch.zeros(6), mask, mask)
+    assert plainly_fit(x, weight, None, None, None)

@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,29 +74,24 @@ def run_forward(
     else:
         weights, row, panel = panels, out_size, in_width * out_size
     in_blocks, in_size = sizes_of(in_width, in_mask)
-    at_x, at_in, at_out, at_y = x.data_ptr(), address(in_mask), address(out_mask), y.data_ptr()
-    at_weights, at_bias = weights.data_ptr(), address(bias)
-
-    def rows(first: int, last: int) -> None:
-        kernels.forward(
-            at_x + 4 * first * in_width,
-            at_weights,
-            row,
-            panel,
-            at_bias,
-            at_in and at_in + first * in_blocks,
-            at_out and at_out + first * out_blocks,
-            at_y + 4 * first * out_width,
-            last - first,
-            in_blocks,
-            in_size,
-            out_blocks,
-            out_size,
-            activation,
-            is_large,
-        )
-
-    share_rows(rows, batch, in_width * out_width)
+    work = partial(
+        kernels.forward,
+        x.data_ptr(),
+        weights.data_ptr(),
+        row,
+        panel,
+        address(bias),
+        address(in_mask),
+        address(out_mask),
+        y.data_ptr(),
+        in_blocks,
+        in_size,
+        out_blocks,
+        out_size,
+        activation,
+        is_large,
+    )
+    share_rows(work, batch, in_width * out_width)
     return y
 
 
@@ -183,20 +179,19 @@ def kernel_linear(
     in_mask: Tensor | None,
     out_mask: Tensor | None,
     activation: str | None,
+    is_training: bool,
 ) -> Tensor:
     """Computes only the pairs of blocks that each row keeps; arguments as `block_sparse_linear`.
 
-    float32 only; fastest where `weight.t()` is contiguous, as `GatedMLP` keeps its weights.
+    `is_training` says whether gradients are wanted. float32 only; fastest where `weight.t()` is
+    contiguous, as `GatedMLP` keeps its weights.
     """
     x = x.contiguous()
     bias = None if bias is None else bias.contiguous()
     in_mask = None if in_mask is None else in_mask.contiguous()
     out_mask = None if out_mask is None else out_mask.contiguous()
     code = ACTIVATION_CODES[activation]
-    wants_gradient = torch.is_grad_enabled() and (
-        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
-    )
-    if not wants_gradient:
+    if not is_training:
         return run_forward(x, weight, bias, in_mask, out_mask, code, is_training=False)
     y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
     return y

@@ -129,19 +129,25 @@ def forward(
     in_mask: int,
     out_mask: int,
     y: int,
-    batch: int,
     in_blocks: int,
     in_size: int,
     out_blocks: int,
     out_size: int,
     activation: int,
     is_zero: bool,
+    start: int,
+    stop: int,
 ) -> None:
-    """Writes activation(x w + bias) on kept blocks, zero elsewhere; masks and bias 0 for none.
+    """Writes activation(x w + bias) on kept blocks, zero elsewhere, for rows start to stop.
 
-    `panel` is the distance in floats from one output block's weights to the next one's; `is_zero`
-    says that y already holds nothing but zeros.
+    Masks and bias are 0 for none. `panel` is the distance in floats from one output block's weights
+    to the next one's; `is_zero` says that y already holds nothing but zeros.
     """
+    batch = stop - start
+    x += 4 * start * in_blocks * in_size
+    y += 4 * start * out_blocks * out_size
+    in_mask = 0 if in_mask == 0 else in_mask + start * in_blocks
+    out_mask = 0 if out_mask == 0 else out_mask + start * out_blocks
     ldx = 4 * in_blocks * in_size
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)

@@ -39,7 +39,7 @@ def block_sparse_linear(
         activation: None, "tanh", "relu" or an elementwise function that maps 0 to 0.
         backend: "reference" computes everything and masks; "cpu" computes kept blocks only;
             "gpu" does so on a CUDA device; "auto" takes the device's own, or one dense product
-            where nearly all blocks are kept.
+            where that is expected to be faster (see `explain_backend`).
 
     Returns:
         [batch, out_features] of x's dtype.
@@ -51,15 +51,20 @@ def block_sparse_linear(
     if not plainly_fit(x, weight, bias, in_mask, out_mask):
         check_operands(x, weight, bias, in_mask, out_mask)
     act = resolve_activation(activation, like=x)
-    route = choose_route(x, in_mask, out_mask, backend)
+    is_training = torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    )
+    route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     if route in ("reference", "masked_dense"):
         return reference_linear(x, weight, bias, in_mask, out_mask, act)
     if route == "dense":
         dense = torch.nn.functional.linear(x, weight, bias)
         return dense if act is None else act(dense)
     fused = activation if isinstance(activation, str) else None
-    multiply = compiled_linear() if route == "kernels" else grouped_linear
-    y = multiply(x, weight, bias, in_mask, out_mask, fused)
+    if route == "kernels":
+        y = compiled_linear()(x, weight, bias, in_mask, out_mask, fused, is_training)
+    else:
+        y = grouped_linear(x, weight, bias, in_mask, out_mask, fused)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     return y if act is None or fused is not None else act(y)
 

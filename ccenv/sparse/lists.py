@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.panels import LOWER_HALF, as_pointer, load_bits, lowest_bit
+from ccenv.sparse.panels import LOWER_HALF, as_pointer, count_bits, load_bits, lowest_bit
 from ccenv.sparse.tiles import compiled, copy_floats, inlined
 
 
@@ -121,3 +121,38 @@ def gather_inputs(
             to = base + 4 * in_size * (starts[i] + (entries[b, q] & LOWER_HALF))
             copy_floats(x + b * ldx + 4 * i * in_size, to, in_size)
     return gathered
+
+
+@compiled
+def mark_kept(mask: int, row: int, num_blocks: int, used: Any) -> int:
+    """Counts the blocks that a row keeps, and marks them in `used`, 64 blocks a word."""
+    if mask == 0:
+        used[0] = np.uint64(1)
+        return 1
+    kept = 0
+    for start in range(0, num_blocks, 64):
+        word = bits_of(mask + row * num_blocks + start, min(64, num_blocks - start))
+        used[start // 64] |= word
+        kept += count_bits(word)
+    return kept
+
+
+@compiled
+def count_pairs(in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int) -> int:
+    """Counts pairs of an input and an output block that a row keeps, over all rows.
+
+    Arguments are the addresses of bool [batch, blocks], or 0 where one block is kept by all.
+    Returns -1 if a block is kept by nobody.
+    """
+    used_in = np.zeros(-(-in_blocks // 64), np.uint64)
+    used_out = np.zeros(-(-out_blocks // 64), np.uint64)
+    pairs = 0
+    for b in range(batch):
+        kept_in = mark_kept(in_mask, b, in_blocks, used_in)
+        pairs += kept_in * mark_kept(out_mask, b, out_blocks, used_out)
+    used = 0
+    for word in used_in:
+        used += count_bits(word)
+    for word in used_out:
+        used += count_bits(word)
+    return pairs if used == in_blocks + out_blocks else -1

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from ccenv.blocks import check_mask
 
+FLOAT32, BOOL = torch.float32, torch.bool
+
 
 def plainly_fit(
     x: Tensor,
@@ -19,21 +21,31 @@ def plainly_fit(
     to look.
     """
     try:
-        (rows, features), (units, inner) = x.shape, weight.shape
-        tensors = (x, weight) if bias is None else (x, weight, bias)
-        for tensor in tensors:
-            if tensor.dtype is not torch.float32 or not tensor.is_cpu:
-                return False
-        for mask, width in ((in_mask, features), (out_mask, units)):
-            if mask is not None:
-                mask_rows, blocks = mask.shape
-                if mask.dtype is not torch.bool or not mask.is_cpu or mask_rows != rows:
-                    return False
-                if not blocks or width % blocks:
-                    return False
-        return features == inner and (bias is None or bias.shape == (units,))
+        rows, features = x.shape
+        units, inner = weight.shape
+        return (
+            x.dtype is FLOAT32
+            and weight.dtype is FLOAT32
+            and features == inner
+            and x.is_cpu
+            and weight.is_cpu
+            and (
+                bias is None
+                or (bias.dtype is FLOAT32 and bias.is_cpu and bias.shape == weight.shape[:1])
+            )
+            and (in_mask is None or mask_fits(in_mask, rows, features))
+            and (out_mask is None or mask_fits(out_mask, rows, units))
+        )
     except (AttributeError, TypeError, ValueError):
         return False
+
+
+def mask_fits(mask: Tensor, rows: int, width: int) -> bool:
+    """Whether a mask is bool on the CPU, with a bit for each row and block of a width."""
+    mask_rows, blocks = mask.shape
+    return bool(
+        mask.dtype is BOOL and mask.is_cpu and mask_rows == rows and blocks and not width % blocks
+    )
 
 
 def check_operands(

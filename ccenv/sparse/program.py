@@ -159,13 +159,14 @@ def run_instruction(
             0 if code[3] == NO_MASK else masks[code[3]] + first * code[9],
             0 if code[4] == NO_MASK else masks[code[4]] + first * code[11],
             target,
-            rows,
             code[9],
             code[10],
             code[11],
             code[12],
             code[13],
             False,
+            0,
+            rows,
         )
     elif op == COPY:
         copy_columns(source, target, rows, code[3], code[4])

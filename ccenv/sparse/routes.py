@@ -1,22 +1,25 @@
 """Which way a layer is computed: (operands, masks, backend) -> a route and its reason."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ccenv.registry import check_names
+from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
     "reference": "backend='reference' asks for the definition: a dense product times the mask",
-    "dense": "there is no mask on either side, so the product is dense",
+    "dense": "every block is kept, and so the product is dense",
     "masked_dense": "nearly all pairs of blocks are kept, and so one dense product is faster",
     "kernels": "compiled kernels compute the pairs of blocks that each row keeps",
     "grouped": "no kernel takes this device or dtype: torch multiplies the rows of each block",
 }
-# Measured by `python -m runs.benchmark kernels`: there torch's dense product overtakes the kernels,
-# but for few rows, where even looking at the masks would cost more than it saves.
+# Without a cost model, for the torch route: from so large a share of kept pairs on, and so many
+# rows, one dense product is faster.
 NEARLY_DENSE, MIN_DENSE_ROWS = 0.9, 64
 
 
@@ -31,9 +34,15 @@ class Choice:
 
 
 def choose_route(
-    x: Tensor, in_mask: Tensor | None, out_mask: Tensor | None, backend: str = "auto"
+    x: Tensor,
+    weight: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    backend: str = "auto",
+    *,
+    is_training: bool = False,
 ) -> str:
-    """Picks a route for operands that were checked.
+    """Picks a route for operands that were checked; `is_training` says that gradients follow.
 
     Raises:
         ValueError: if the backend is unknown or does not fit the device.
@@ -42,41 +51,96 @@ def choose_route(
         return "reference"
     if in_mask is None and out_mask is None:
         return "dense"
-    if backend == "auto" and is_nearly_dense(in_mask, out_mask):
-        return "masked_dense"
-    return "kernels" if x.dtype == torch.float32 and x.device.type == "cpu" else "grouped"
+    if x.dtype == torch.float32 and x.is_cpu:
+        if backend != "auto":
+            return "kernels"
+        return cheapest(layer_of(x, weight, in_mask, out_mask), in_mask, out_mask, is_training)
+    return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
+
+
+def cheapest(
+    layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None, is_training: bool
+) -> str:
+    """The route that the cost model expects to be fastest on the CPU."""
+    most = most_pairs(layer, is_training=is_training)
+    if most >= layer.all_pairs:
+        return "kernels"
+    pairs = kept_pairs(layer, in_mask, out_mask)
+    # No block's weights are read for nobody: a block that no row keeps is not executed.
+    if pairs <= most or pairs < 0:
+        return "kernels"
+    return "dense" if pairs == layer.all_pairs else "masked_dense"
+
+
+def layer_of(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Layer:
+    """Sizes of a layer."""
+    batch, features = x.shape
+    in_blocks = 1 if in_mask is None else in_mask.shape[1]
+    out_blocks = 1 if out_mask is None else out_mask.shape[1]
+    return Layer(batch, in_blocks, features // in_blocks, out_blocks, weight.shape[0] // out_blocks)
+
+
+def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
+    """Pairs of blocks that the rows keep together; -1 if a block is kept by nobody."""
+    # Named, so that copies of masks with gaps live until they are counted.
+    first = None if in_mask is None else in_mask.contiguous()
+    second = None if out_mask is None else out_mask.contiguous()
+    return pair_counter()(
+        0 if first is None else first.data_ptr(),
+        0 if second is None else second.data_ptr(),
+        layer.batch,
+        layer.in_blocks,
+        layer.out_blocks,
+    )
+
+
+@functools.cache
+def pair_counter() -> Callable[..., int]:
+    """Counts pairs; loaded on use, because numba takes half a second to import."""
+    from ccenv.sparse.lists import count_pairs
+
+    counter: Callable[..., int] = count_pairs
+    return counter
 
 
 def explain_backend(
     x: Tensor,
+    weight: Tensor,
     in_mask: Tensor | None = None,
     out_mask: Tensor | None = None,
     *,
     backend: str = "auto",
+    is_training: bool = False,
 ) -> Choice:
     """Says how `block_sparse_linear` would compute a layer, and why.
 
     Args:
         x: [batch, in_features].
+        weight: [out_features, in_features].
         in_mask: bool [batch, in_blocks] or None.
         out_mask: bool [batch, out_blocks] or None.
         backend: as given to `block_sparse_linear`.
+        is_training: whether a backward pass follows.
 
     Raises:
         ValueError: if the backend is unknown or does not fit the device.
 
-    >>> explain_backend(torch.zeros(4, 8)).route
+    >>> explain_backend(torch.zeros(4, 8), torch.zeros(2, 8)).route
     'dense'
     """
-    route = choose_route(x, in_mask, out_mask, backend)
-    return Choice(route, ROUTES[route])
+    route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
+    reason = ROUTES[route]
+    if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
+        layer = layer_of(x, weight, in_mask, out_mask)
+        pairs = kept_pairs(layer, in_mask, out_mask)
+        kernels = 1e6 * kernel_seconds(layer, max(pairs, 0), is_training=is_training)
+        dense = 1e6 * dense_seconds(layer, is_training=is_training)
+        reason += f" (expected: {kernels:.0f} microseconds, {dense:.0f} by a dense product)"
+    return Choice(route, reason)
 
 
-def is_nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
-    """Whether one dense product is faster: most pairs of blocks are kept by most rows.
-
-    Only where every block is kept by somebody, so that no block's weights are read for nobody.
-    """
+def nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
+    """Whether most pairs of blocks are kept by most rows, and every block is kept by somebody."""
     masks = [mask for mask in (in_mask, out_mask) if mask is not None]
     share = 1.0
     for mask in masks:
