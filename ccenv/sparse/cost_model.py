@@ -71,15 +71,27 @@ class DenseCosts:
 
 FORWARD = (
     KernelCosts(
-        1.07338e-05, 1.56194e-09, 9.27388e-11, 5.06890e-09, 1.87008e-11, 2.68413e-11, 7.75103e-12
+        call=5.6161e-06,
+        list=1.20823e-08,
+        output=0.0,
+        pair=3.39679e-09,
+        step=1.59982e-11,
+        mac=2.24277e-11,
+        weight=6.8154e-11,
     ),
-    DenseCosts(2.33330e-05, 0.0, 2.37205e-11, 1.06845e-10),
+    DenseCosts(call=2.32623e-05, unit=0.0, mac=2.35847e-11, weight=9.3744e-11),
 )
 TRAINING = (
     KernelCosts(
-        7.28467e-05, 7.74855e-09, 4.06168e-10, 1.16739e-08, 2.03719e-09, 8.14993e-11, 4.54524e-10
+        call=5.00466e-05,
+        list=1.60328e-08,
+        output=0.0,
+        pair=9.18064e-09,
+        step=1.85162e-09,
+        mac=6.94659e-11,
+        weight=9.12721e-10,
     ),
-    DenseCosts(1.14852e-04, 5.36323e-10, 7.05770e-11, 7.81368e-10),
+    DenseCosts(call=0.000102454, unit=6.28738e-10, mac=7.10758e-11, weight=7.1879e-10),
 )
 """Forward and backward; the kernels then read weights where they lie."""
 

@@ -63,6 +63,8 @@ def block_sparse_linear(
     fused = activation if isinstance(activation, str) else None
     if route == "kernels":
         y = compiled_linear()(x, weight, bias, in_mask, out_mask, fused, is_training)
+    elif route == "triton":
+        y = triton_linear()(x, weight, bias, in_mask, out_mask, fused)
     else:
         y = grouped_linear(x, weight, bias, in_mask, out_mask, fused)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
@@ -75,6 +77,14 @@ def compiled_linear() -> Callable[..., Tensor]:
     from ccenv.sparse.cpu import kernel_linear
 
     return kernel_linear
+
+
+@functools.cache
+def triton_linear() -> Callable[..., Tensor]:
+    """The GPU kernels; loaded on use, because Triton is not everywhere."""
+    from ccenv.sparse.gpu import triton_linear
+
+    return triton_linear
 
 
 def resolve_activation(

@@ -17,10 +17,12 @@ from ccenv.sparse.kernels import forward
 from ccenv.sparse.panels import as_pointer
 from ccenv.sparse.tiles import add_floats, compiled, copy_floats
 
-LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN = range(7)
+LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL = range(9)
 FIELDS = 14
 """op, source, target, and up to eleven numbers more; see `run_instruction`."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
+# Their double logarithm is finite in float32.
+SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
 
 @compiled
@@ -129,6 +131,17 @@ def keep_drawn(
 
 
 @compiled
+def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> None:
+    """Adds Gumbel noise to scores: the best k are then k draws without replacement."""
+    scores = carray(as_pointer(source), (rows, ld), np.float32)
+    draws = carray(as_pointer(uniform), (rows, blocks), np.float32)
+    for b in range(rows):
+        for j in range(blocks):
+            u = min(max(draws[b, j], SMALLEST_DRAW), LARGEST_DRAW)
+            scores[b, j] -= np.log(-np.log(u))
+
+
+@compiled
 def copy_columns(source: int, target: int, rows: int, ld: int, width: int) -> None:
     """Copies the first columns of rows that lie `ld` floats apart; the copies lie together."""
     for b in range(rows):
@@ -143,7 +156,8 @@ def run_instruction(
 
     The numbers behind op, source and target are, for LAYER: layers of the masks on both sides (or
     NO_MASK), address, row distance and panel distance of the weights, address of the bias, blocks
-    and size on both sides, activation; for COPY: row distance, columns; for POOL: row distance,
+    and size on both sides, activation; for FILL: address of a row, columns; for COPY:
+    row distance, columns; for POOL: row distance,
     channels, height, width, window down and across; for NORMS: row distance, blocks, size, first
     column; for the others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest
     probability of DRAWN in millionths.
@@ -168,6 +182,9 @@ def run_instruction(
             0,
             rows,
         )
+    elif op == FILL:
+        for b in range(rows):
+            copy_floats(code[3], target + 4 * b * code[4], code[4])
     elif op == COPY:
         copy_columns(source, target, rows, code[3], code[4])
     elif op == POOL:
@@ -182,7 +199,10 @@ def run_instruction(
             keep_likely(source, mask, rows, code[5], code[4])
         else:
             uniform = draws[code[3]] + 4 * first * code[4]
-            keep_drawn(source, uniform, mask, rows, code[5], code[4], code[6] * 1e-6)
+            if op == GUMBEL:
+                add_gumbel(source, uniform, rows, code[5], code[4])
+            else:
+                keep_drawn(source, uniform, mask, rows, code[5], code[4], code[6] * 1e-6)
 
 
 @compiled

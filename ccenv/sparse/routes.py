@@ -1,6 +1,7 @@
 """Which way a layer is computed: (operands, masks, backend) -> a route and its reason."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ ROUTES = {
     "dense": "every block is kept, and so the product is dense",
     "masked_dense": "nearly all pairs of blocks are kept, and so one dense product is faster",
     "kernels": "compiled kernels compute the pairs of blocks that each row keeps",
+    "triton": "Triton kernels compute the pairs of blocks that each row keeps",
     "grouped": "no kernel takes this device or dtype: torch multiplies the rows of each block",
 }
 # Without a cost model, for the torch route: from so large a share of kept pairs on, and so many
@@ -55,7 +57,26 @@ def choose_route(
         if backend != "auto":
             return "kernels"
         return cheapest(layer_of(x, weight, in_mask, out_mask), in_mask, out_mask, is_training)
+    # On a GPU nothing is counted: the host would have to wait for it.
+    if x.is_cuda:
+        return "triton" if triton_takes(x.device, x.dtype) else "grouped"
     return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
+
+
+@functools.cache
+def triton_takes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether Triton kernels run for a device and dtype; says once why not."""
+    from ccenv.sparse.gpu import why_not
+
+    reason = why_not(torch.empty(0, device=device, dtype=dtype))
+    if reason is not None:
+        warnings.warn(
+            f"no Triton kernels for {dtype} on {device}: {reason}; torch multiplies the rows of "
+            "each block instead, which waits for the GPU in every layer",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return reason is None
 
 
 def cheapest(

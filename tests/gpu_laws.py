@@ -1,0 +1,152 @@
+"""What the Triton kernels must do, on any device: interpreted on the CPU, compiled on a card."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ccenv.sparse.gpu import triton_linear
+from ccenv.sparse.reference import reference_linear
+
+ACTIVATIONS = {None: None, "tanh": torch.tanh, "relu": torch.relu}
+# Relative to the largest number; half precision is the rounding of operands' own format.
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Operands of one call."""
+
+    x: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    in_mask: torch.Tensor | None
+    out_mask: torch.Tensor | None
+    activation: str | None
+    grad_y: torch.Tensor
+
+
+def draw_layer(
+    batch,
+    ins,
+    outs,
+    densities,
+    dtype=torch.float32,
+    device="cpu",
+    activation="tanh",
+    in_major=True,
+    seed=0,
+):
+    """ins and outs are (blocks, units of a block); a density is None for no mask."""
+    generator = torch.Generator().manual_seed(seed)
+    in_features, out_features = ins[0] * ins[1], outs[0] * outs[1]
+    shapes = [(batch, in_features), (out_features, in_features), (out_features,)]
+    x, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    masks = [
+        None if density is None else torch.rand(batch, blocks, generator=generator) < density
+        for density, (blocks, _) in zip(densities, (ins, outs), strict=True)
+    ]
+    grad_y = torch.randn(batch, out_features, generator=generator)
+    x, weight, bias, grad_y = (
+        t.to(dtype).to(device) for t in (x, weight / in_features**0.5, bias, grad_y)
+    )
+    if in_major:
+        weight = weight.t().contiguous().t()
+    masks = [None if mask is None else mask.to(device) for mask in masks]
+    return Layer(x, weight, bias, *masks, activation, grad_y)
+
+
+def run(layer, multiply=triton_linear, activation=None):
+    """Output and gradients of x, weight and, where there is one, bias."""
+    wanted = [t for t in (layer.x, layer.weight, layer.bias) if t is not None]
+    leaves = [t.detach().requires_grad_() for t in wanted]
+    x, weight, bias = (*leaves, None)[:3]
+    y = multiply(x, weight, bias, layer.in_mask, layer.out_mask, activation or layer.activation)
+    return [y.detach(), *torch.autograd.grad(y, leaves, layer.grad_y)]
+
+
+def expected(layer):
+    """The reference in float64."""
+    wide = [t if t is None else t.double() for t in (layer.x, layer.weight, layer.bias)]
+    exact = replace(layer, x=wide[0], weight=wide[1], bias=wide[2], grad_y=layer.grad_y.double())
+
+    def reference(x, weight, bias, in_mask, out_mask, activation):
+        return reference_linear(x, weight, bias, in_mask, out_mask, ACTIVATIONS[activation])
+
+    return run(exact, reference)
+
+
+def assert_close(found, wanted, dtype):
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == other.shape
+        assert one.dtype == dtype
+        scale = max(1.0, other.abs().max().item()) if other.numel() else 1.0
+        atol = TOLERANCES[dtype] * scale
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
+
+
+def assert_agrees(layer):
+    found = run(layer)
+    assert_close(found, expected(layer), layer.x.dtype)
+    assert found[2].stride() == layer.weight.stride()
+    assert_exactly_zero_where_skipped(layer, found)
+
+
+def assert_exactly_zero_where_skipped(layer, found):
+    y, grad_x, grad_weight = found[:3]
+    for mask, tensor in ((layer.out_mask, y), (layer.in_mask, grad_x)):
+        if mask is not None:
+            assert not tensor.unflatten(1, (mask.shape[1], -1))[~mask].any()
+    if layer.in_mask is not None and layer.out_mask is not None:
+        pairs = layer.out_mask.float().t() @ layer.in_mask.float() > 0
+        assert not pair_blocks(layer, grad_weight)[~pairs].any()
+
+
+def pair_blocks(layer, weight):
+    """The weight as [out_blocks, in_blocks, out_size, in_size], a view."""
+    outs, ins = layer.out_mask.shape[1], layer.in_mask.shape[1]
+    return weight.unflatten(1, (ins, -1)).unflatten(0, (outs, -1)).transpose(1, 2)
+
+
+def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison):
+    """Input block 0 has bad weights: rows that keep it suffer, no other row notices."""
+    size = layer.weight.shape[1] // layer.in_mask.shape[1]
+    weight = layer.weight.clone()
+    weight[:, :size] = poison
+    clean, poisoned = run(layer), run(replace(layer, weight=weight))
+    keeps = layer.in_mask[:, 0]
+    assert keeps.any()
+    assert not keeps.all()
+    kept_outputs = layer.out_mask.repeat_interleave(
+        layer.weight.shape[0] // layer.out_mask.shape[1], dim=1
+    )
+    wrong = ~torch.isfinite(poisoned[0]) & kept_outputs
+    assert torch.equal(wrong, keeps[:, None] & kept_outputs)
+    for found, wanted in zip(poisoned[:2], clean[:2], strict=True):
+        close = {"rtol": 0, "atol": TOLERANCES[found.dtype] * 10}
+        torch.testing.assert_close(found[~keeps], wanted[~keeps], **close)
+
+
+def assert_what_nobody_keeps_changes_nothing(layer):
+    """Weights, biases and inputs that no row keeps may be anything, and so may their gradients."""
+    in_mask, out_mask = layer.in_mask.clone(), layer.out_mask.clone()
+    in_mask[:, -1] = out_mask[:, 0] = False
+    layer = replace(layer, in_mask=in_mask, out_mask=out_mask)
+    blocks = layer.in_mask.shape[1], layer.out_mask.shape[1]
+    weight, bias = layer.weight.clone(), layer.bias.clone()
+    weight[:, -(weight.shape[1] // blocks[0]) :] = torch.nan
+    weight[: weight.shape[0] // blocks[1]] = torch.nan
+    bias[: len(bias) // blocks[1]] = torch.nan
+    x = layer.x.unflatten(1, (blocks[0], -1)).clone()
+    x[~in_mask] = torch.nan
+    grad_y = layer.grad_y.unflatten(1, (blocks[1], -1)).clone()
+    grad_y[~out_mask] = torch.nan
+    dirty = replace(layer, x=x.flatten(1), weight=weight, bias=bias, grad_y=grad_y.flatten(1))
+    for found, wanted in zip(run(dirty), run(layer), strict=True):
+        assert torch.equal(found, wanted)
+
+
+def assert_repeats_are_equal_by_bits(layer, times):
+    first = run(layer)
+    for _ in range(times):
+        for one, other in zip(run(layer), first, strict=True):
+            assert torch.equal(one, other)
