@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.fused_program import ACTIVATIONS, Chooser, Writer, write_network
+from ccenv.fused_program import ACTIVATIONS, DRAWN_RULES, Chooser, Writer, write_network
 from ccenv.networks import GatedMLP, gated_widths
+from ccenv.observations import Observer
 from ccenv.registry import check_names
 from ccenv.sparse.cpu import share_rows
 from ccenv.sparse.program import run_program
@@ -71,7 +72,7 @@ class FusedClassifier:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
         self.num_blocks, self.in_features = network.num_blocks, network.in_features
         self.num_classes = network.head_sizes[-1]
-        self.draws = any(chooser.rule == "drawn" for chooser in choosers or ())
+        self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
         self.chooses = choosers is not None
         widths = [network.in_features, *gated_widths(network)]
         self._macs = sum(a * b for a, b in pairwise(widths))
@@ -100,7 +101,7 @@ class FusedClassifier:
         Args:
             images: [batch, ...] float32 on the CPU.
             masks: bool [batch, num_blocks] by layer, where there are no choosers.
-            generator: of the uniform numbers of the rule "drawn".
+            generator: of the uniform numbers of the rules "drawn" and "drawn_k".
 
         Returns:
             Logits [batch, num_classes] and the masks.
@@ -163,4 +164,27 @@ class FusedClassifier:
         return [mask.contiguous() for mask in masks]
 
 
-__all__ = ["Chooser", "FusedClassifier", "why_not_fused"]
+def fuse_policy(
+    network: Any,
+    policy: Any,
+    observe: Observer,
+    image_shape: tuple[int, int, int],
+    *,
+    drawn: bool,
+) -> FusedClassifier | None:
+    """A policy and its network in one compiled call, None where that cannot be.
+
+    Args:
+        network: the classifier.
+        policy: says how it chooses by a method `choosers(drawn=...)`, as agents do.
+        observe: how the policy looks at states; one with a context is not fused.
+        image_shape: channels, height and width.
+        drawn: whether masks are drawn, instead of the most probable ones.
+    """
+    choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
+    if choosers is None or type(observe) is not Observer or why_not_fused(network) is not None:
+        return None
+    return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
+
+
+__all__ = ["Chooser", "FusedClassifier", "fuse_policy", "why_not_fused"]

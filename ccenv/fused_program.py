@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from torch import Tensor
 from torch.nn.functional import pad
@@ -14,7 +13,13 @@ from ccenv.registry import check_names
 from ccenv.sparse import program as ops
 from ccenv.sparse.tiles import NONE, RELU, TANH
 
-RULES = {"top_k": ops.TOP_K, "likely": ops.LIKELY, "drawn": ops.DRAWN}
+RULES = {
+    "top_k": ops.TOP_K,
+    "drawn_k": ops.TOP_K,
+    "likely": ops.LIKELY,
+    "drawn": ops.DRAWN,
+}
+DRAWN_RULES = ("drawn_k", "drawn")
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
 LANES = 16
 
@@ -23,13 +28,15 @@ LANES = 16
 class Chooser:
     """How the mask of one gated layer is chosen from what the policy looks at."""
 
-    maps: Sequence[tuple[Tensor, Tensor | None]]
-    """affine maps (weight [out, in], bias [out] or None) from look to scores, tanh in between."""
+    maps: Sequence[tuple[Tensor, Tensor | None]] | Tensor
+    """affine maps (weight [out, in], bias [out] or None) from look to scores, tanh in between;
+    or float32 [blocks], scores that are the same for every image."""
     rule: str = "likely"
-    """"top_k" keeps the best k, "likely" those of positive score, "drawn" draws each one with
+    """"top_k" keeps the best k, "drawn_k" draws k one after the other with softmax probabilities
+    (Kool, van Hoof, Welling 2019), "likely" keeps those of positive score, "drawn" each one with
     probability low + (1 - 2 low) sigmoid(score)."""
     num_kept: int = 1
-    """k of "top_k"."""
+    """k of "top_k" and "drawn_k"."""
     low: float = 0.0
     """lowest keep probability of "drawn", to a millionth."""
 
@@ -190,21 +197,50 @@ def write_chooser(
         ValueError: if the maps do not lead from look to blocks, or the rule is unknown.
     """
     check_names([chooser.rule], RULES, "rule")
-    sizes = [size, *(weight.shape[0] for weight, _ in chooser.maps)]
-    inner = [weight.shape[1] for weight, _ in chooser.maps]
-    if inner != sizes[:-1] or sizes[-1] != blocks or not 1 <= chooser.num_kept <= blocks:
+    if not 1 <= chooser.num_kept <= blocks:
+        raise ValueError(f"expected num_kept in 1..{blocks}, got {chooser.num_kept}")
+    if isinstance(chooser.maps, Tensor):
+        look = write_constant(writer, chooser.maps, blocks)
+    else:
+        look = write_maps(writer, chooser.maps, blocks, look, size, masks)
+    width = -(-blocks // LANES) * LANES
+    if chooser.rule == "drawn_k":
+        writer.write(ops.GUMBEL, look, look, layer, blocks, width)
+    extra = round(1e6 * chooser.low) if chooser.rule == "drawn" else chooser.num_kept
+    writer.write(RULES[chooser.rule], look, 0, layer, blocks, width, extra)
+
+
+def write_constant(writer: Writer, scores: Tensor, blocks: int) -> int:
+    """Adds scores that are the same for every image; returns their place."""
+    if scores.shape != (blocks,):
+        raise ValueError(f"expected {blocks} scores, got {list(scores.shape)}")
+    width = -(-blocks // LANES) * LANES
+    place = writer.place(width)
+    writer.write(ops.FILL, place, place, writer.keep(pad(scores, (0, width - blocks))), width)
+    return place
+
+
+def write_maps(
+    writer: Writer,
+    maps: Sequence[tuple[Tensor, Tensor | None]],
+    blocks: int,
+    look: int,
+    size: int,
+    masks: tuple[int, int],
+) -> int:
+    """Adds the maps from what the policy looks at to scores; returns the scores' place."""
+    sizes = [size, *(weight.shape[0] for weight, _ in maps)]
+    if [weight.shape[1] for weight, _ in maps] != sizes[:-1] or sizes[-1] != blocks:
         raise ValueError(
-            f"expected maps from {size} features to {blocks} scores and num_kept in 1..{blocks}, "
-            f"got {list(pairwise(sizes))} and {chooser.num_kept}"
+            f"expected maps from {size} features to {blocks} scores, got "
+            f"{[(weight.shape[1], weight.shape[0]) for weight, _ in maps]}"
         )
     before, in_blocks = masks
-    for step, (weight, bias) in enumerate(chooser.maps):
-        is_last = step == len(chooser.maps) - 1
+    for step, (weight, bias) in enumerate(maps):
+        is_last = step == len(maps) - 1
         if is_last:
             weight, bias = padded(weight, bias)
         activation = None if is_last else "tanh"
         look = writer.layer(weight, bias, look, activation, (before, ops.NO_MASK), (in_blocks, 1))
         before, in_blocks = ops.NO_MASK, 1
-    extra = {"top_k": chooser.num_kept, "drawn": round(1e6 * chooser.low)}.get(chooser.rule, 0)
-    width = -(-blocks // LANES) * LANES
-    writer.write(RULES[chooser.rule], look, 0, layer, blocks, width, extra)
+    return look

@@ -10,6 +10,7 @@ import torch
 
 from ccenv import dynamics
 from ccenv.blocks import as_mask
+from ccenv.fused import fuse_policy
 from ccenv.networks import dense_forward
 from ccenv.rollout import Policy, simulator_of
 from ccenv.seeding import stream
@@ -50,7 +51,13 @@ def measure_latency(
     simulator = simulator_of(env).on_split(split, batch_size)
     generator = stream(0, "latency masks")
 
+    shape = simulator.data.image_shape
+    fused = fuse_policy(simulator.network, policy, simulator.observe, shape, drawn=True)
+
     def sparse() -> None:
+        if fused is not None:
+            fused(images, generator=generator)
+            return
         # Neither drawing images nor rewards: what a user of the trained network would run.
         state = simulator.state = dynamics.initial(images, labels)
         if hasattr(policy, "begin_episode"):

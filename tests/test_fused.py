@@ -8,11 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from ccenv.blocks import mask_of_indices, random_mask
+from agents import AGENTS
+from agents.base import Agent
+from ccenv.blocks import as_mask, mask_of_indices, random_mask
 from ccenv.dynamics import initial, transition
-from ccenv.fused import Chooser, FusedClassifier, why_not_fused
+from ccenv.fused import Chooser, FusedClassifier, fuse_policy, why_not_fused
 from ccenv.networks import GatedMLP, build_network, forward
 from ccenv.observations import make_observer
+from ccenv.registry import resolve
+from ccenv.seeding import stream
+from ccenv.vector_env import BlockSelectionVectorEnv
 
 SIZES = st.tuples(
     st.integers(1, 40),
@@ -70,7 +75,7 @@ def walk(network, images, kind, choose):
 
 
 @pytest.mark.parametrize("kind", ["layer_input", "summary"])
-@pytest.mark.parametrize("rule", ["top_k", "likely", "drawn"])
+@pytest.mark.parametrize("rule", ["top_k", "drawn_k", "likely", "drawn"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 17), (1, 8, 8)])
 @pytest.mark.parametrize("hidden", [0, 5])
 def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden):
@@ -90,6 +95,9 @@ def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hi
             scores = torch.nn.functional.linear(scores, weight, bias)
         if rule == "top_k":
             return mask_of_indices(scores.topk(2, dim=1).indices, scores.shape[1])
+        if rule == "drawn_k":
+            noise = -torch.log(-torch.log(draws[layer].clamp(1e-20, 1 - 1e-7)))
+            return mask_of_indices((scores + noise).topk(2, dim=1).indices, scores.shape[1])
         if rule == "likely":
             return scores > 0
         return draws[layer] < 0.01 + 0.98 * scores.sigmoid()
@@ -97,7 +105,7 @@ def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hi
     _, masks, _ = walk(network, images, kind, choose)
     choosers = [Chooser(m, rule, num_kept=2, low=0.01) for m in maps]
     fused = FusedClassifier(network, choosers, observation=kind, image_shape=shape)
-    logits, own = fused(images, generator=generator(7) if rule == "drawn" else None)
+    logits, own = fused(images, generator=generator(7) if "drawn" in rule else None)
     assert 0.1 < torch.cat(own, dim=1).float().mean() < 0.9
     for mine, theirs in zip(own, masks, strict=True):
         assert torch.equal(mine, theirs)
@@ -169,6 +177,7 @@ def test_what_cannot_be_fused_is_refused_with_the_reason():
         ([Chooser([(torch.ones(4, 11), None)])] * 2, "maps from 12 features to 4 scores"),
         ([Chooser([(torch.ones(4, 12), None)], "topk")] * 2, "unknown rule 'topk'"),
         ([Chooser([(torch.ones(4, 12), None)], "top_k", 5)] * 2, "num_kept in 1..4"),
+        ([Chooser(torch.ones(3))] * 2, "expected 4 scores"),
     ],
 )
 def test_choosers_that_do_not_fit_are_refused(choosers, message):
@@ -217,3 +226,65 @@ def test_rows_that_are_shared_between_threads_give_the_same():
         torch.testing.assert_close(fused(images, masks)[0], alone)
     finally:
         torch.set_num_threads(before)
+
+
+def test_scores_may_be_the_same_for_every_image():
+    network, images = network_of(), torch.randn(3000, 12, generator=generator())
+    bits = [torch.tensor([True, False, True, False]), torch.tensor([False, True, True])]
+    fixed = FusedClassifier(network, [Chooser(b.float() - 0.5) for b in bits])
+    logits, masks = fixed(images)
+    assert all(bool((mask == b).all()) for mask, b in zip(masks, bits, strict=True))
+    torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
+    rate = torch.tensor(0.2).logit()
+    drawn = FusedClassifier(network, [Chooser(rate.expand(n), "drawn") for n in (4, 3)])
+    kept = torch.cat(drawn(images, generator=generator())[1], dim=1).float().mean()
+    assert kept == pytest.approx(0.2, abs=0.02)
+    never = FusedClassifier(
+        network, [Chooser(torch.full((n,), -torch.inf), "drawn") for n in (4, 3)]
+    )
+    assert not torch.cat(never(images, generator=generator())[1], dim=1).any()
+
+
+FUSED_AGENTS = [
+    "dense",
+    "block_dropout",
+    "fixed_mask",
+    "reinforce",
+    "actor_critic",
+    "condnet",
+    "rloo",
+]
+
+
+@pytest.mark.parametrize("name", FUSED_AGENTS)
+@pytest.mark.parametrize("drawn", [False, True])
+def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, drawn):
+    builder = resolve(AGENTS[name], AGENTS, "agent")
+    env = BlockSelectionVectorEnv(num_envs=64, **builder.env_defaults)
+    env.reset(seed=0)
+    agent = builder(env)
+    for tensor in agent.parameters().values():
+        if tensor.is_floating_point():
+            tensor.data.add_(torch.randn(tensor.shape, generator=generator()))
+    images, labels = env.simulator.data.batch(torch.arange(200))
+    look = env.simulator.observe
+    fused = fuse_policy(env.simulator.network, agent, look, images.shape[1:], drawn=drawn)
+    state = initial(images, labels)
+    draws = [stream(0, "masks") if drawn else None for _ in range(2)]
+    logits, masks = fused(images, generator=draws[0])
+    for layer, blocks in enumerate(env.simulator.num_blocks):
+        action = agent.act(env.simulator.observe(state), layer, draws[1])
+        mask = as_mask(action, blocks)
+        assert torch.equal(masks[layer], mask)
+        state, _ = transition(env.simulator.network, state, mask)
+    torch.testing.assert_close(logits, forward(env.simulator.network, images, masks, "reference"))
+
+
+def test_every_agent_that_says_how_it_chooses_is_tested():
+    found = [resolve(entry, AGENTS, "agent") for entry in AGENTS.values()]
+    own = {
+        name
+        for name, agent in zip(AGENTS, found, strict=True)
+        if getattr(agent, "choosers", Agent.choosers) is not Agent.choosers
+    }
+    assert own == set(FUSED_AGENTS)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ccenv import explain_backend
 from ccenv.networks import GatedMLP
+from ccenv.sparse import routes
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.panel_cache import keep_panels
@@ -259,3 +260,15 @@ def test_rows_shared_between_threads_are_those_of_one_thread():
     torch.testing.assert_close(shared, alone, rtol=0, atol=1e-5)
     # Which units are exactly zero does not depend on who computed them.
     assert torch.equal(shared == 0, alone == 0)
+
+
+@pytest.mark.parametrize("reason", [None, "it has no compiler"])
+def test_a_gpu_without_triton_is_told_once_and_served_by_torch(reason, monkeypatch, recwarn):
+    monkeypatch.setattr("ccenv.sparse.gpu.why_not", lambda x: reason)
+    routes.triton_takes.cache_clear()
+    for _ in range(2):
+        assert routes.triton_takes(torch.device("cpu"), torch.float16) == (reason is None)
+    routes.triton_takes.cache_clear()
+    told = [str(warning.message) for warning in recwarn]
+    assert len(told) == (reason is not None)
+    assert all("it has no compiler" in message for message in told)
