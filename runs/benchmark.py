@@ -1,9 +1,11 @@
-"""Measured speed: python -m runs.benchmark [environment|kernels].
+"""Measured speed: python -m runs.benchmark [environment|kernels|training|routes].
 
 `environment`: the views of the environment beside the bare network; an image is one episode of two
-steps. `kernels`: block-sparse layers and networks beside dense ones. Everything is measured in one
-process, in turns, on masks drawn beforehand: a ratio compares two neighbouring timings, so that a
-busy machine slows both.
+steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
+dense ones of as many MACs. `training`: whole training loops with the kernels and without. `routes`:
+the ways to compute a layer over a grid, one line a case, for fitting what chooses between them.
+Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
+neighbouring timings, so that a busy machine slows all.
 
 With glibc, batches of thousands of images pay for memory that is given back to the system and
 fetched again every step; `MALLOC_TRIM_THRESHOLD_=2000000000 MALLOC_MMAP_THRESHOLD_=2000000000` in
@@ -13,7 +15,7 @@ the environment keeps it. The machine's card names what was set.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,25 @@ from typing import Any
 import torch
 
 from runs import folder as run_folder
-from runs import kernel_report, kernel_speed
 from runs.machine import load_average, machine, tuned, versions
 from runs.report import markdown
-from runs.speed import make_episodes, measure
+from runs.timing import (
+    kernel_report,
+    kernel_routes,
+    kernel_speed,
+    route_costs,
+    training_cases,
+    training_report,
+    training_speed,
+)
+from runs.timing.speed import make_episodes, measure
 
 SIZES = (256, 1024, 4096)
 SINGLE_SIZES = (256,)
 """batches of single environments: each image costs a Python call a step."""
+ROUNDS = 11
+EVERY = {"routes": 100}
+"""rows between two messages, by kind of result; 1 where nothing is said."""
 TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
 NOTES = """\
 784-256-256-10, 16 blocks a layer; rates in images per second, medians; ratios to the bare network
@@ -37,41 +50,69 @@ by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv) 
 image each."""
 
 
-def run_benchmark(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures everything and says on which machine."""
-    torch.set_num_threads(options.threads)
-    load, speeds = load_average(), []
-    for size in SIZES[:1] if options.quick else SIZES:
-        episodes = make_episodes(size, options.density, single=size in SINGLE_SIZES)
-        repeats, seconds = (3, 0.02) if options.quick else (options.repeats, 0.25)
-        speeds += measure(episodes, size, repeats, seconds)
-        print(f"measured {size} images", file=sys.stderr, flush=True)
-    rows = [asdict(speed) for speed in speeds]
-    return {
-        "kind": "speed",
-        "name": "environment-speed",
-        "density": options.density,
-        "rows": rows,
-        "misses": misses(rows),
-        "machine": machine() | {"load_average": load, "variables": tuned()},
-        "versions": versions(),
-    }
+def run_environment(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures the environment's views and says which targets they miss."""
+
+    def speeds() -> Iterable[Any]:
+        for size in SIZES[:1] if options.quick else SIZES:
+            episodes = make_episodes(size, options.density, single=size in SINGLE_SIZES)
+            repeats, seconds = (3, 0.02) if options.quick else (options.repeats or ROUNDS, 0.25)
+            yield from measure(episodes, size, repeats, seconds)
+
+    found = recorded("speed", "environment-speed", options, speeds())
+    return {**found, "density": options.density, "misses": misses(found["rows"])}
 
 
 def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
     """Measures block-sparse layers and networks beside dense ones."""
+    repeats = 3 if options.quick else options.repeats or ROUNDS
+    timings = kernel_speed.all_timings(quick=options.quick, repeats=repeats)
+    return recorded("kernels", "kernel-speed", options, timings)
+
+
+def run_training(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures whole training loops."""
+    repeats, seconds = (2, 0.02) if options.quick else (options.repeats or ROUNDS, 0.3)
+    speeds = (
+        speed
+        for training in training_cases.all_trainings(quick=options.quick)
+        for speed in training_speed.time_training(training, repeats, seconds)
+    )
+    return recorded("training", "training-speed", options, speeds)
+
+
+def run_routes(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures the ways to compute a layer over a grid."""
+    points = kernel_routes.quick_grid() if options.quick else kernel_routes.grid()
+    repeats = options.repeats or kernel_routes.ROUNDS
+    times = (kernel_routes.time_routes(point, repeats) for point in points)
+    return recorded("routes", "kernel-routes", options, times)
+
+
+def recorded(
+    kind: str, name: str, options: argparse.Namespace, measured: Iterable[Any]
+) -> dict[str, Any]:
+    """Measures row by row and says on which machine.
+
+    Args:
+        kind: of table, see `runs.tables`.
+        name: of the result; threads and allocator settings that are not the default are added.
+        options: gives the threads.
+        measured: makes the rows, dataclasses, one after the other.
+    """
     torch.set_num_threads(options.threads)
     load, rows = load_average(), []
-    with torch.enable_grad():
-        repeats = 3 if options.quick else options.repeats
-        for timing in kernel_speed.all_cases(quick=options.quick, repeats=repeats):
-            rows.append(asdict(timing))
-            print(f"measured {timing.case}, batch {timing.batch}", file=sys.stderr, flush=True)
-    name = "kernel-speed" + (f"-{options.threads}-threads" if options.threads > 1 else "")
+    for row in measured:
+        rows.append(asdict(row))
+        if len(rows) % EVERY.get(kind, 1) == 0:
+            shown = [str(value) for value in rows[-1].values() if isinstance(value, str | int)]
+            print(f"measured {len(rows)}: {', '.join(shown)}", file=sys.stderr, flush=True)
+    if options.threads > 1:
+        name += f"-{options.threads}-threads"
     if any(variable.startswith("MALLOC_") for variable in tuned()):
         name += "-kept-memory"
     return {
-        "kind": "kernels",
+        "kind": kind,
         "name": name,
         "rows": rows,
         "machine": machine() | {"load_average": load, "variables": tuned()},
@@ -122,6 +163,45 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return markdown(columns, lines)
 
 
+def show_environment(found: dict[str, Any], report_dir: Path) -> str:
+    """The views' table and the targets that were missed."""
+    missed = [f"target missed: {line}" for line in found["misses"]]
+    return "\n".join([f"{table(found['rows'])}\n\n{NOTES}", *missed])
+
+
+def show_kernels(found: dict[str, Any], report_dir: Path) -> str:
+    """The kernels' table; draws the plot."""
+    path = report_dir / f"{found['name']}.png"
+    kernel_report.plot(found["rows"], path)
+    return f"{kernel_report.table(found['rows'])}\n\n{kernel_report.NOTES}\nplot: {path}"
+
+
+def show_training(found: dict[str, Any], report_dir: Path) -> str:
+    """The training loops' table."""
+    return f"{training_report.table(found['rows'])}\n\n{training_report.NOTES}"
+
+
+def show_routes(found: dict[str, Any], report_dir: Path) -> str:
+    """How often the kernels win, by batch; the times themselves are in the JSON."""
+    return kernel_report.routes_table(found["rows"])
+
+
+BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., str]]] = {
+    "environment": (run_environment, show_environment),
+    "kernels": (run_kernels, show_kernels),
+    "training": (run_training, show_training),
+    "routes": (run_routes, show_routes),
+}
+"""What can be measured: how, and what is shown of it."""
+
+
+def one_line_each(found: dict[str, Any]) -> str:
+    """A result as JSON with a line for each row."""
+    head = {name: value for name, value in found.items() if name != "rows"}
+    rows = ",\n".join(json.dumps(run_folder.finite(row)) for row in found["rows"])
+    return f'{json.dumps(run_folder.finite(head))[:-1]}, "rows": [\n{rows}\n]}}'
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -131,17 +211,26 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("environment", "kernels"),
+        choices=tuple(BENCHMARKS),
         default="environment",
-        help="the environment's views beside the bare network, or sparse layers beside dense ones",
+        help="the environment's views beside the bare network; sparse layers and networks beside "
+        "dense ones; training loops with the kernels and without; all routes over a grid",
     )
-    parser.add_argument("--quick", action="store_true", help="256 images, seconds only")
-    parser.add_argument("--json", action="store_true", help="print JSON only")
+    parser.add_argument("--quick", action="store_true", help="a few small cases, seconds only")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print JSON only, a line a row, or write it to FILE; give it last",
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     parser.add_argument(
         "--density", type=float, default=0.5, help="share of blocks kept; 0.5 as a space's sample()"
     )
-    parser.add_argument("--repeats", type=int, default=11, help="rounds")
+    parser.add_argument(
+        "--repeats", type=int, help=f"rounds; {ROUNDS}, for routes {kernel_routes.ROUNDS}"
+    )
     parser.add_argument("--record", action="store_true", help="write the result to --results-dir")
     parser.add_argument("--results-dir", default="runs/results", help="folder of --record")
     parser.add_argument("--report-dir", default="runs/reports", help="folder of the plot")
@@ -150,21 +239,22 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
-    options = make_parser().parse_args(arguments)
-    found = run_kernels(options) if options.what == "kernels" else run_benchmark(options)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.repeats is not None and options.repeats < 2:
+        parser.error(f"expected --repeats of at least 2, got {options.repeats}")
+    measure_it, show = BENCHMARKS[options.what]
+    found = measure_it(options)
     if options.record:
-        run_folder.write_json(Path(options.results_dir) / f"{found['name']}.json", found)
+        # Of thousands of rows only what is fitted to them is worth keeping.
+        kept = route_costs.fit(found) if found["kind"] == "routes" else found
+        run_folder.write_json(Path(options.results_dir) / f"{kept['name']}.json", kept)
+    if options.json == "-":
+        print(one_line_each(found))
+        return 0
     if options.json:
-        print(json.dumps(found, indent=2))
-    elif options.what == "kernels":
-        path = Path(options.report_dir) / "kernel-speed.png"
-        kernel_report.plot(found["rows"], path)
-        print(f"{kernel_report.table(found['rows'])}\n\n{kernel_report.NOTES}\n{found['machine']}")
-        print(f"plot: {path}")
-    else:
-        print(f"{table(found['rows'])}\n\n{NOTES}\n{found['machine']}")
-        for line in found["misses"]:
-            print(f"target missed: {line}")
+        Path(options.json).write_text(one_line_each(found) + "\n")
+    print(f"{show(found, Path(options.report_dir))}\n{found['machine']}")
     return 0
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ccenv.vector_env import BlockSelectionVectorEnv
-from runs import benchmark, speed
+from runs import benchmark
+from runs.timing import speed
 
 
 def test_the_environment_gives_the_bare_networks_answers():

@@ -4,9 +4,85 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ccenv.networks import GatedMLP
-from runs import benchmark, kernel_speed
+from ccenv.seeding import stream
+from runs import benchmark
+from runs.timing import kernel_report, kernel_routes, kernel_speed
+from runs.timing.kernel_layers import layer_case
+from runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
+from runs.timing.kernel_networks import cifar_case, dense_macs, executed_macs, mnist_case
+from runs.timing.kernel_timing import Case, measure, width_of_macs
+from runs.timing.turns import seconds_in_turns
+
+SHARED = sorted(set(KINDS) - {"independent"})
+BUILDERS = {
+    "layer": lambda: layer_case(1024, 32, 0.1, 16),
+    "dense layer": lambda: layer_case(256, 8, 1.0, 16),
+    "layer by class": lambda: layer_case(1024, 32, 0.05, 32, masks="by class"),
+    "network": lambda: cifar_case(1 / 16, 16, one_call=False),
+    "unbalanced network": lambda: cifar_case(0.18, 16, masks="unbalanced", one_call=False),
+    "network, masks given": lambda: cifar_case(0.18, 1, policies=False),
+    "mnist": lambda: mnist_case(8, 256),
+}
+TRAINED = {"training step": lambda: cifar_case(1 / 16, 16, training=True)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)
+@given(num_blocks=st.integers(1, 128), density=st.floats(0.01, 1.0))
+def test_every_class_keeps_the_density_asked_for_on_average(kind, num_blocks, density):
+    found = keep_probabilities(KINDS[kind], num_blocks, density, stream(0, "test"))
+    assert found.shape == (KINDS[kind].num_classes, num_blocks)
+    assert 0 <= found.min() <= found.max() <= 1
+    torch.testing.assert_close(
+        found.double().mean(dim=1), torch.full((len(found),), density).double(), rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_realised_densities_are_near_those_asked_for(kind):
+    found = mean_densities(draw_pool(256, (32, 10), 0.3, kind))
+    assert found == pytest.approx((0.3, 0.3), abs=0.02)
+
+
+@pytest.mark.parametrize("density", kernel_speed.SHARED_DENSITIES)
+def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
+    found = keep_probabilities(KINDS["by class"], 32, density, stream(0, "test"))
+    likely = max(1, int(density * 32))
+    most, blocks = found.topk(likely, dim=1)
+    assert (most.sum(dim=1) > 0.5 * found.sum(dim=1)).all()
+    assert len({tuple(sorted(row)) for row in blocks.tolist()}) > 1
+
+
+@pytest.mark.parametrize("density", kernel_speed.SHARED_DENSITIES)
+def test_unbalanced_blocks_are_kept_by_most_rows_or_by_few(density):
+    pool = draw_pool(512, (32,), density, "unbalanced")
+    use = torch.cat([masks[0] for masks in pool]).float().mean(dim=0)
+    assert use.max() > 0.5
+    assert use.median() < density
+
+
+def co_use(kind):
+    """Of pairs of an input and an output block: how much oftener kept together than by chance."""
+    first, second = (
+        torch.cat(masks).float() for masks in zip(*draw_pool(512, (16, 16), 0.1, kind), strict=True)
+    )
+    together = first.T @ second / len(first)
+    return float((together - first.mean(dim=0).outer(second.mean(dim=0))).abs().max())
+
+
+def test_a_rows_class_is_the_same_in_all_layers():
+    assert co_use("by class") > 0.03
+    assert co_use("independent") < 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_pass_has_masks_of_its_own(kind):
+    pool = draw_pool(64, (16,), 0.2, kind)
+    assert len({bytes(masks[0].numpy().tobytes()) for masks in pool}) == len(pool)
 
 
 def test_executed_macs_of_the_papers_network_are_those_worked_out_by_hand():
@@ -14,31 +90,153 @@ def test_executed_macs_of_the_papers_network_are_those_worked_out_by_hand():
     masks = [torch.zeros(1, 10, dtype=torch.bool) for _ in range(2)]
     masks[0][0, 0] = masks[1][0, :2] = True
     expected = 3072 * 64 + 64 * 128 + 128 * 10
-    assert kernel_speed.network_macs(network, [masks]) == expected
+    assert executed_macs(network, [masks]) == expected
+    # Images need no gradient: the first layer is multiplied twice, the others three times.
+    assert executed_macs(network, [masks], training=True) == 3 * expected - 3072 * 64
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("blocks", [(4,), (3, 5)])
+def test_with_every_block_kept_executed_macs_are_the_dense_networks(training, blocks):
+    network = GatedMLP(20, blocks, 8)
+    masks = [torch.ones(2, n, dtype=torch.bool) for n in blocks]
+    sizes = (20, *(8 * n for n in blocks), 10)
+    executed = executed_macs(network, [masks], training=training)
+    assert executed == 2 * dense_macs(sizes, training=training)
+
+
+@settings(deadline=None)
+@given(macs=st.floats(1, 1e7), inputs=st.integers(1, 4000))
+def test_no_other_width_has_macs_nearer_to_those_asked_for(macs, inputs):
+    def macs_of(units):
+        return dense_macs((inputs, units, units, 10))
+
+    found = width_of_macs(macs, macs_of)
+    nearest = abs(macs_of(found) - macs)
+    assert all(nearest <= abs(macs_of(n) - macs) for n in (max(1, found - 1), found + 1))
+
+
+@pytest.mark.parametrize("name", [*BUILDERS, *TRAINED])
+def test_the_equal_macs_baseline_has_about_the_executed_macs(name):
+    case = (BUILDERS | TRAINED)[name]()
+    assert case.equal_macs == pytest.approx(case.macs, rel=0.06)
+    assert case.equal_macs <= case.dense_macs
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_masked_dense_baseline_computes_what_the_kernels_compute(name):
+    sparse, masked = (getattr(BUILDERS[name](), way)() for way in ("sparse", "masked_dense"))
+    torch.testing.assert_close(sparse, masked, rtol=1e-4, atol=1e-5)
+    dense, equal = (getattr(BUILDERS[name](), way)() for way in ("dense", "equal_dense"))
+    assert len(dense) == len(equal) == len(sparse)
 
 
 def test_the_limit_is_dense_macs_over_executed_ones():
-    found = kernel_speed.layer_timing(64, 4, 1.0, batch=4, repeats=3)
+    found = measure(layer_case(64, 4, 1.0, batch=4), repeats=3)
     assert found.limit == 1.0
-    assert found.density == 1.0
+    assert found.equal_macs == 1.0
+    assert found.densities == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_the_papers_network_is_timed_with_its_policies(training):
-    found = kernel_speed.cifar_timing(0.5, batch=2, repeats=3, training=training)
+    found = measure(cifar_case(0.5, batch=2, training=training), repeats=3)
     assert found.milliseconds > 0
     assert 1 < found.limit < 10
+    looking, given = (
+        cifar_case(0.5, batch=2, training=training, policies=policies, one_call=False)
+        for policies in (True, False)
+    )
+    assert looking.macs - given.macs == 2 * 10 * (3072 + 640)
+
+
+def test_a_policy_in_one_call_draws_masks_of_the_density_asked_for():
+    case = cifar_case(0.2, batch=64)
+    assert case.densities == pytest.approx((0.2, 0.2), abs=0.03)
 
 
 def test_the_mnist_network_is_limited_by_the_macs_of_the_trial():
-    found = kernel_speed.mnist_timing(batch=2, repeats=3, dense_units=256)
-    assert found.limit == pytest.approx(203_264 / 14_272)
+    case = mnist_case(batch=2, dense_units=256)
+    assert case.dense_macs / case.macs == pytest.approx(203_264 / 14_272)
+
+
+def test_functions_take_turns_and_each_round_begins_with_another_one():
+    calls = []
+    passes = {name: lambda name=name: calls.append(name) for name in "abc"}
+    found = seconds_in_turns(passes, repeats=4, seconds=0.0)
+    assert {name: len(times) for name, times in found.items()} == {"a": 4, "b": 4, "c": 4}
+    assert "".join(calls[-12:]) == "abcbcacababc"
+
+
+def test_all_cases_are_there():
+    recipes = [*kernel_speed.layer_recipes(), *kernel_speed.network_recipes()]
+    assert all(isinstance(recipe(), Case) for recipe in recipes if recipe.args[-1] == 1)
+    kinds = [recipe.keywords.get("masks", "independent") for recipe in recipes]
+    assert {kind: kinds.count(kind) for kind in SHARED} == dict.fromkeys(SHARED, 6)
 
 
 def test_a_quick_benchmark_of_the_kernels_is_shown_drawn_and_recorded(tmp_path, capsys):
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert benchmark.main(["kernels", "--quick", "--record", *folders]) == 0
-    assert "speed-up" in capsys.readouterr().out
-    recorded = json.loads((tmp_path / "kernel-speed.json").read_text())
-    assert recorded["rows"][0]["speedup"] > 0
-    assert (tmp_path / "kernel-speed.png").stat().st_size > 1000
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in kernel_report.COLUMNS)
+    (recorded,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernel-speed*.json"))
+    assert {row["masks"] for row in recorded["rows"]} == set(KINDS)
+    for row in recorded["rows"]:
+        times = ("speedup", "masked_dense_speedup", "ceiling", "gflops", "dense_gflops")
+        assert all(row[name] > 0 for name in times)
+        assert len(row["densities"]) == 2
+    (picture,) = tmp_path.glob("kernel-speed*.png")
+    assert picture.stat().st_size > 1000
+
+
+def test_results_recorded_before_the_baselines_keep_their_table():
+    row = {"case": "x", "batch": 1, "density": 0.5, "limit": 4.0, "milliseconds": 1.0}
+    row |= {"speedup": 2.0, "speedup_low": 1.0, "speedup_high": 3.0}
+    row |= {"dense_gflops": 10.0, "gflops": 5.0}
+    header = kernel_report.table([row]).splitlines()[0]
+    assert "ceiling" not in header
+    assert "speed-up" in header
+
+
+def test_the_grid_of_routes_covers_every_batch_shape_size_density_and_side():
+    points = list(kernel_routes.grid())
+    assert len(set(points)) == len(points)
+    assert {p.batch for p in points} == set(kernel_routes.BATCHES)
+    shapes = {(p.in_features, p.out_features) for p in points}
+    assert shapes == set(kernel_routes.SHAPES)
+    small = [p for p in points if p.batch == 1]
+    for name, values in (
+        ("block_size", kernel_routes.BLOCK_SIZES),
+        ("asked_density", kernel_routes.DENSITIES),
+        ("sides", kernel_routes.SIDES),
+    ):
+        assert {getattr(p, name) for p in small} == set(values)
+    assert {p.training for p in points} == {False, True}
+
+
+@pytest.mark.parametrize("sides", kernel_routes.SIDES)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_routes_line_says_what_was_kept(sides, training):
+    point = kernel_routes.Point(8, 64, 32, 8, 1.0, sides, training)
+    found = kernel_routes.time_routes(point, repeats=2)
+    assert found.macs == 8 * 64 * 32
+    assert found.pairs == 8 * found.in_blocks * found.out_blocks
+    assert found.in_blocks == (1 if sides == "out" else 8)
+    assert found.out_blocks == (1 if sides == "in" else 4)
+    assert min(found.kernel_seconds, found.masked_dense_seconds, found.dense_seconds) > 0
+    half = kernel_routes.time_routes(
+        kernel_routes.Point(8, 64, 32, 8, 0.5, sides, training), repeats=2
+    )
+    assert (half.in_density < 1, half.out_density < 1) == (sides != "out", sides != "in")
+    assert 0 < half.macs < found.macs
+
+
+def test_routes_are_written_one_line_a_case(tmp_path, capsys):
+    path = tmp_path / "routes.json"
+    assert benchmark.main(["routes", "--quick", "--json", str(path)]) == 0
+    assert "kernels faster" in capsys.readouterr().out
+    points = list(kernel_routes.quick_grid())
+    found = json.loads(path.read_text())
+    assert [row["sides"] for row in found["rows"]] == [point.sides for point in points]
+    assert len(path.read_text().splitlines()) == len(points) + 2

@@ -1,0 +1,211 @@
+"""Time of the GPU kernels beside dense products: cases as data -> timings, where a card is there.
+
+Every pass takes other masks, and listing them is part of it. A card is asked for many passes before
+it is waited for, as in training; or they are captured in a CUDA graph, which leaves out the time
+that Python takes. Weights stay in the card's cache between passes where they fit, for all.
+"""
+
+import itertools
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ccenv.seeding import stream
+from ccenv.sparse.gpu import triton_linear, why_not
+from ccenv.sparse.reference import reference_linear
+from runs.timing.kernel_layers import kept_pairs
+from runs.timing.kernel_masks import draw_pool, mean_densities
+from runs.timing.kernel_timing import Case, Timing, measure, width_of_macs
+from runs.timing.turns import Pass
+
+DTYPE = torch.bfloat16
+PASSES = 32
+"""of a burst, each with its own masks."""
+# Tensor cores multiply in steps of eight numbers.
+STEP = 8
+Linear = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, str | None], Tensor]
+
+
+@dataclass(frozen=True)
+class GpuLayer:
+    """A square layer with independent masks on both sides."""
+
+    batch: int
+    """rows of a pass."""
+    density: float
+    """share of blocks kept on each side."""
+    is_training: bool
+    """forward and the gradients of inputs, weights and bias; else forward alone."""
+    is_captured: bool
+    """whether the passes are captured in a CUDA graph."""
+    width: int = 4096
+    """units on each side."""
+    num_blocks: int = 64
+    """blocks on each side."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        size = self.width // self.num_blocks
+        parts = [f"{self.width} to {self.width}, {self.num_blocks} blocks of {size}, bfloat16"]
+        parts += ["forward and backward"] if self.is_training else ["forward"]
+        return ", ".join([*parts, "CUDA graph"] if self.is_captured else parts)
+
+
+CASES = tuple(
+    GpuLayer(batch, density, is_training, is_captured)
+    for is_training, density, batch, is_captured in itertools.product(
+        (False, True), (1 / 8, 1 / 16), (128, 512, 8192), (False, True)
+    )
+)
+
+
+def dense_linear(
+    x: Tensor, weight: Tensor, bias: Tensor, in_mask: object, out_mask: object, activation: object
+) -> Tensor:
+    """All blocks, whatever the masks."""
+    return torch.nn.functional.linear(x, weight, bias)
+
+
+def masked_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+) -> Tensor:
+    """A dense product times the masks."""
+    return reference_linear(x, weight, bias, in_mask, out_mask, None)
+
+
+def make_burst(
+    layer: GpuLayer, width: int, linear: Linear, pool: list[list[Tensor]], *, in_major: bool
+) -> Pass:
+    """A function that passes once with the masks of each entry of the pool, and then waits.
+
+    Args:
+        layer: the case.
+        width: units on each side.
+        linear: how a layer is computed.
+        pool: masks of both sides, on the device that computes.
+        in_major: whether the weights lie as a network of the package keeps them.
+    """
+    device, generator = pool[0][0].device, stream(0, "gpu operands")
+    shapes = (layer.batch, width), (width, width), (width,), (layer.batch, width)
+    x, weight, bias, grad_y = (
+        torch.randn(shape, generator=generator).to(device, DTYPE) for shape in shapes
+    )
+    weight = weight / width**0.5
+    if in_major:
+        weight = weight.t().contiguous().t()
+    leaves = [t.requires_grad_(layer.is_training) for t in (x, weight, bias)]
+
+    def burst() -> object:
+        last: object = None
+        for masks in pool:
+            y = linear(*leaves, *masks, None)
+            last = torch.autograd.grad(y, leaves, grad_y) if layer.is_training else y
+        return last
+
+    run = captured(burst) if layer.is_captured else burst
+
+    def waited() -> object:
+        last = run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return last
+
+    return waited
+
+
+def captured(burst: Pass) -> Pass:
+    """The same work as a CUDA graph, whose start takes microseconds."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        burst()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        burst()
+    return graph.replay
+
+
+def layer_case(layer: GpuLayer, device: str = "cuda", kernel: Linear = triton_linear) -> Case:
+    """The passes to time, a burst each; MACs are those of a burst.
+
+    Args:
+        layer: the case.
+        device: where.
+        kernel: how the sparse pass is computed.
+    """
+    drawn = draw_pool(layer.batch, (layer.num_blocks,) * 2, layer.density, passes=PASSES)
+    pool = [[mask.to(device) for mask in masks] for masks in drawn]
+    # Gradients of inputs and weights take as many MACs each as the layer itself.
+    factor = PASSES * (3 if layer.is_training else 1)
+    size = layer.width // layer.num_blocks
+    macs = statistics.mean(kept_pairs(*pair) for pair in drawn) * size * size
+    units = width_of_macs(macs, lambda n: layer.batch * n * n)
+    units = max(STEP, round(units / STEP) * STEP)
+
+    def burst(linear: Linear, width: int = layer.width, *, in_major: bool = False) -> Pass:
+        return make_burst(layer, width, linear, pool, in_major=in_major)
+
+    return Case(
+        name=layer.name,
+        masks="independent",
+        batch=layer.batch,
+        densities=mean_densities(drawn),
+        macs=factor * macs,
+        dense_macs=factor * layer.batch * layer.width**2,
+        equal_macs=factor * layer.batch * units**2,
+        sparse=burst(kernel, in_major=True),
+        dense=burst(dense_linear),
+        masked_dense=burst(masked_linear),
+        equal_dense=burst(dense_linear, units),
+    )
+
+
+def measure_layer(case: Case, repeats: int) -> Timing:
+    """Times bursts in turns; the milliseconds are those of one pass."""
+    timing = measure(case, repeats)
+    return replace(timing, milliseconds=timing.milliseconds / PASSES)
+
+
+def why_not_measured() -> str | None:
+    """Why there is nothing to measure on this machine; None where there is."""
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    return why_not(torch.zeros(1, dtype=DTYPE, device="cuda"))
+
+
+def gpu_cases(repeats: int) -> Iterator[Timing]:
+    """Times every case in turn; operands are made when a case is reached.
+
+    Args:
+        repeats: rounds of each case, at least two.
+
+    Raises:
+        RuntimeError: where the kernels cannot run; ask `why_not_measured` before.
+    """
+    reason = why_not_measured()
+    if reason is not None:
+        raise RuntimeError(f"expected a card to measure on, but {reason}; leave these cases out")
+    for layer in CASES:
+        yield measure_layer(layer_case(layer), repeats)
+
+
+def card() -> dict[str, str]:
+    """The card, its driver and CUDA: what a recorded result was measured with."""
+    found = {"card": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True)
+        found["driver"] = done.stdout.strip().partition("\n")[0]
+    return found

@@ -1,0 +1,122 @@
+"""Times of layers over a grid -> the cost model's coefficients, and how well it chooses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from ccenv.sparse.cost_model import DenseCosts, KernelCosts
+from runs.report import markdown
+
+Row = Mapping[str, Any]
+PARTS = {"forward": False, "training": True}
+COLUMNS = {
+    "passes": "left",
+    "cases": "right",
+    "kernels chosen %": "right",
+    "wrong choice %": "right",
+    "time over the best": "right",
+    "with kernels always": "right",
+    "slower than unmasked dense %": "right",
+}
+BORDER = 0.5
+"""a case counts a third (1 / e) where one route takes exp(BORDER) times as long as the other."""
+SLOWER = 1.05
+"""a choice counts as wrong if the other route would have been faster by more than this factor."""
+
+
+def kernel_counts(row: Row) -> list[float]:
+    """What `KernelCosts` has prices for, in its order."""
+    batch, pairs = row["batch"], row["pairs"]
+    return [
+        1.0,
+        batch * (row["in_blocks"] + row["out_blocks"]),
+        batch * row["out_features"],
+        pairs,
+        pairs * row["in_features"] / row["in_blocks"],
+        row["macs"],
+        row["in_features"] * row["out_features"],
+    ]
+
+
+def dense_counts(row: Row) -> list[float]:
+    """What `DenseCosts` has prices for, in its order."""
+    batch, weights = row["batch"], row["in_features"] * row["out_features"]
+    return [
+        1.0,
+        batch * (row["in_features"] + row["out_features"]),
+        batch * weights,
+        weights,
+    ]
+
+
+def prices(
+    counts: Sequence[Sequence[float]], seconds: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Weighted least squares of relative errors, no price below zero."""
+    scaled = np.array(counts, dtype=np.float64) * (weights / seconds)[:, None]
+    found, _ = nnls(scaled, weights)
+    return found
+
+
+def fit_part(rows: Sequence[Row]) -> dict[str, Any]:
+    """Prices of both routes, and what choosing by them costs on the same cases."""
+    kernel = np.array([row["kernel_seconds"] for row in rows])
+    dense = np.array([row["masked_dense_seconds"] for row in rows])
+    plain = np.array([row["dense_seconds"] for row in rows])
+    # Only the order of the two times is asked for, so cases near the border count most.
+    weights = np.exp(-np.abs(np.log(kernel / dense)) / BORDER)
+    kernel_prices = prices([kernel_counts(row) for row in rows], kernel, weights)
+    dense_prices = prices([dense_counts(row) for row in rows], dense, weights)
+    expected_kernel = np.array([kernel_counts(row) for row in rows]) @ kernel_prices
+    expected_dense = np.array([dense_counts(row) for row in rows]) @ dense_prices
+    chosen = np.where(expected_kernel <= expected_dense, kernel, dense)
+    regret = chosen / np.minimum(kernel, dense)
+    return {
+        "kernels": asdict(KernelCosts(*map(rounded, kernel_prices))),
+        "dense": asdict(DenseCosts(*map(rounded, dense_prices))),
+        "cases": len(rows),
+        "kernels_chosen": float((expected_kernel <= expected_dense).mean()),
+        "wrong": float((regret > SLOWER).mean()),
+        "mean_regret": float(regret.mean()),
+        "mean_regret_of_always_kernels": float((kernel / np.minimum(kernel, dense)).mean()),
+        "slower_than_dense_without_masks": float((chosen / plain > SLOWER).mean()),
+    }
+
+
+def rounded(price: float) -> float:
+    """To six digits, as the model's file has them."""
+    return float(f"{price:.5e}")
+
+
+def fit(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The result that is recorded of a measured grid; see `runs.benchmark`.
+
+    Args:
+        found: rows of `runs.timing.kernel_routes.RouteTimes` as dictionaries, machine and versions.
+    """
+    rows = [
+        {"part": name} | fit_part([row for row in found["rows"] if row["training"] is training])
+        for name, training in PARTS.items()
+    ]
+    rest = {name: found[name] for name in ("machine", "versions")}
+    return {"kind": "route-costs", "name": "route-costs", "rows": rows, **rest}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """How well the cost model chooses, in Markdown."""
+    lines = [
+        [
+            row["part"],
+            f"{row['cases']:,}",
+            f"{100 * row['kernels_chosen']:.0f}",
+            f"{100 * row['wrong']:.1f}",
+            f"{row['mean_regret']:.3f}",
+            f"{row['mean_regret_of_always_kernels']:.3f}",
+            f"{100 * row['slower_than_dense_without_masks']:.0f}",
+        ]
+        for row in rows
+    ]
+    return markdown(COLUMNS, lines)
