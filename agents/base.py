@@ -1,18 +1,22 @@
 """Agent: a policy and how it learns; the loop that all agents of this package share."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from ccenv.rollout import Rollout, collect_rollout
+from ccenv.fused import Chooser
+from ccenv.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.seeding import stream, stream_seed
 from ccenv.simulator import Simulator
+from ccenv.snapshot import CannotStoreError, restore, state_of
 
 OnRollout = Callable[[int, dict[str, float]], None]
-"""Told after each update: images seen, scalars to plot (`episode/*` and `agent/*`)."""
+"""Told after each update: images seen, scalars to plot (`episode/*`, `reward/*`, `agent/*`)."""
 
 
 def ignore(images_seen: int, scalars: dict[str, float]) -> None:
@@ -32,6 +36,10 @@ class Agent:
     """False for rules that training would not change."""
     uses_labels: ClassVar[bool] = False
     """True for ceilings that look at the true label; tables mark them."""
+    resumes: ClassVar[bool] = True
+    """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""
+    images_done: int = 0
+    """images that an interrupted run has seen: the next `learn` goes on from there."""
 
     def __init__(self, env: Any, *, seed: int = 0) -> None:
         """Prepares the agent for an environment.
@@ -43,6 +51,7 @@ class Agent:
         base = getattr(env, "unwrapped", env)
         self.env = env
         self.simulator: Simulator = getattr(base, "simulator", base)
+        self.simulator.reward.check_is_one_number("agents")
         self.num_blocks = self.simulator.num_blocks
         self.seed = seed
         self.generator = stream(seed, "agent draws")
@@ -60,6 +69,14 @@ class Agent:
         blocks = self.distribution(observation, layer)
         mask: Tensor = blocks.mode() if generator is None else blocks.sample(generator)
         return mask
+
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+        """How masks are chosen, for the compiled call of `ccenv.fused`; None: it cannot do that.
+
+        Args:
+            drawn: whether masks are drawn, instead of the most probable ones.
+        """
+        return None
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Keep probabilities [batch, num_blocks[layer]], None where masks are not drawn so."""
@@ -81,7 +98,7 @@ class Agent:
         Returns:
             The number of images seen; 0 where nothing in agent or network would change.
         """
-        images_seen = 0
+        images_seen, self.images_done = self.images_done, 0
         if not self.learns and self.simulator.weights == "frozen":
             return images_seen
         while images_seen < num_images:
@@ -89,18 +106,69 @@ class Agent:
             rollout = collect_rollout(self.simulator, self, self.generator)
             images_seen += rollout.num_images
             own = self.update(rollout) | self.simulator.update_network()
-            curves = {f"episode/{k}": v for k, v in rollout.means.items()}
+            curves = episode_curves(rollout.means)
             on_rollout(images_seen, curves | {f"agent/{k}": v for k, v in own.items()})
         return images_seen
 
     def parameters(self) -> dict[str, Tensor]:
-        """Learned tensors by name, for checkpoints."""
-        return {
-            f"{name}.{key}": value
-            for name, module in vars(self).items()
-            if isinstance(module, nn.Module)
-            for key, value in module.state_dict().items()
-        }
+        """Learned tensors by name, for checkpoints: of modules, and tensors that have a gradient.
+
+        Those may be attributes, or in a list that is one.
+        """
+        found: dict[str, Tensor] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, nn.Module):
+                found |= {f"{name}.{key}": tensor for key, tensor in value.state_dict().items()}
+            for key, tensor in enumerate(value if isinstance(value, list | tuple) else [value]):
+                if isinstance(tensor, Tensor) and tensor.requires_grad:
+                    found[name if tensor is value else f"{name}.{key}"] = tensor
+        return found
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copies what `parameters` gave into an agent built with the same settings.
+
+        Raises:
+            ValueError: if there is another tensor, or one of another shape.
+        """
+        own = self.parameters()
+        expected, given = ({n: list(t.shape) for n, t in found.items()} for found in (own, tensors))
+        if expected != given:
+            raise ValueError(f"expected tensors {expected} of {type(self).__name__}, got {given}")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+
+    def state(self) -> dict[str, Any]:
+        """All that learning changes, for `load_state`: attributes, and torch's global stream.
+
+        Raises:
+            CannotStoreError: if an attribute's state is not known, or `learn` cannot go on.
+        """
+        owner = next(c for c in type(self).__mro__ if "learn" in vars(c))
+        if not vars(owner).get("resumes", False):
+            raise CannotStoreError(
+                f"expected {owner.__name__}.learn to go on from images_done, and `resumes = True` "
+                "beside it to say so"
+            )
+        own = {name: value for name, value in vars(self).items() if not is_surrounding(value)}
+        own = {name: state_of(value, name) for name, value in own.items()}
+        return {"attributes": own, "global_stream": torch.get_rng_state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Puts back what `state` gave into an agent built with the same settings.
+
+        Raises:
+            ValueError: if it is the state of another agent.
+        """
+        for name, tree in state["attributes"].items():
+            setattr(self, name, restore(getattr(self, name, None), tree, name))
+        torch.set_rng_state(state["global_stream"])
+
+
+def is_surrounding(value: Any) -> bool:
+    """Whether an attribute is no state of the agent: the environment, a function or a class."""
+    kinds = (Simulator, gym.Env, gym.vector.VectorEnv, type)
+    return isinstance(value, kinds) or inspect.isroutine(value)
 
 
 class LayerScores(nn.Module):
@@ -139,6 +207,15 @@ class LayerScores(nn.Module):
             sum(m.weight.numel() for m in stack.modules() if isinstance(m, nn.Linear))
             for stack in self.layers
         ]
+
+    def maps(self, layer: int) -> list[tuple[Tensor, Tensor | None]]:
+        """Weights [out, in] and biases of a layer's affine maps, with tanh in between."""
+        linears = [m for m in self.layers[layer].modules() if isinstance(m, nn.Linear)]
+        return [(linear.weight, linear.bias) for linear in linears]
+
+    def choosers(self, rule: str, **settings: Any) -> list[Chooser]:
+        """One chooser a layer, all of one rule; see `ccenv.fused.Chooser`."""
+        return [Chooser(self.maps(layer), rule, **settings) for layer in range(len(self.layers))]
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
         """Scores [batch, num_blocks[layer]] from observations [batch, obs_size]."""

@@ -5,17 +5,20 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from agents.base import Agent
+from ccenv.export import SkippingClassifier
 from ccenv.latency import measure_latency
-from ccenv.rollout import Evaluation, collect_rollout, evaluate
+from ccenv.rollout import Evaluation, evaluate
 from ccenv.vector_env import BlockSelectionVectorEnv
 from runs import folder as run_folder
+from runs.checkpoint import Keeper, read_checkpoint, say
+from runs.listener import Listener, progress_bar
 from runs.machine import machine, versions
 from runs.settings import Plan, Program, code_digests
 from runs.tracking import Tracker
@@ -25,13 +28,31 @@ class CannotStartError(ValueError):
     """Settings that cannot be carried out; nothing was written."""
 
 
-def run(plan: Plan, *, wait: bool = True, reuse: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; no result depends on it."""
+
+    checkpoint_every: int | None = None
+    """images between two checkpoints, 0 for none; None for one after each validation."""
+    resume: bool = True
+    """go on from the checkpoint of an interrupted run, if there is one."""
+    export: bool = False
+    """leave policy and network as one file, see `ccenv.export`."""
+
+
+def run(
+    plan: Plan, *, wait: bool = True, reuse: bool = False, options: Options | None = None
+) -> dict[str, Any]:
     """Carries a plan out in its folder, which no other process uses meanwhile.
+
+    A run that was interrupted goes on from its last checkpoint, and ends as if it had never
+    stopped.
 
     Args:
         plan: what to do.
         wait: wait where another process is at it, or refuse.
         reuse: return the result that is there, if there is one.
+        options: how to do it.
 
     Raises:
         CannotStartError: before anything is written, if the plan cannot be carried out.
@@ -43,7 +64,7 @@ def run(plan: Plan, *, wait: bool = True, reuse: bool = False) -> dict[str, Any]
         raise CannotStartError(str(error)) from error
     with run_folder.claim(target, wait), torch_settings(plan.program):
         found = run_folder.read_result(target) if reuse else None
-        return found or execute(plan, target)
+        return found or execute(plan, target, options or Options())
 
 
 @contextmanager
@@ -78,16 +99,59 @@ def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
         raise CannotStartError(str(error)) from error
 
 
-def execute(plan: Plan, target: Path) -> dict[str, Any]:
-    """Builds, learns, judges and writes."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Started:
+    """A run that is ready to learn, from its first image or from a checkpoint."""
+
+    env: BlockSelectionVectorEnv
+    """with the agent's settings."""
+    agent: Agent
+    """as it was at the checkpoint, if there is one."""
+    first: Evaluation
+    """verdict before training."""
+    keeper: Keeper
+    """writes checkpoints."""
+    curves: dict[str, Any] | None
+    """state of the curves at the checkpoint, None of a run that starts."""
+
+
+def start(plan: Plan, target: Path, options: Options) -> Started:
+    """Builds, and goes on from the checkpoint that is there, or clears the folder."""
+    every = options.checkpoint_every
+    every = int(plan.program.eval_every or 1) if every is None else every
+    unfinished = options.resume and run_folder.read_result(target) is None
+    found = read_checkpoint(plan, target) if unfinished else None
     env, agent, first = build(plan)
+    keeper = Keeper(plan, target, agent, every)
+    if found is not None:
+        try:
+            keeper.resume(found)
+            return Started(env, agent, first, keeper, found["curves"])
+        except (ValueError, KeyError, RuntimeError) as error:
+            say(f"the checkpoint in {target} does not fit, the run starts anew: {error}")
+            keeper.remove()
+            torch.manual_seed(plan.program.seed)
+            return start(plan, target, options)
     run_folder.start(target, plan.config())
-    with Tracker(target, plan.config()) as tracker, progress_bar(plan) as bar:
-        listener = Listener(plan, env, agent, tracker, bar, first)
-        begun = time.perf_counter()
+    return Started(env, agent, first, keeper, None)
+
+
+def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
+    """Builds, learns, judges and writes."""
+    begun = time.perf_counter()
+    started = start(plan, target, options)
+    env, agent, curves = started.env, started.agent, started.curves
+    with (
+        Tracker(target, plan.config(), curves and curves["tracker"]) as tracker,
+        progress_bar(plan) as bar,
+    ):
+        listener = Listener(plan, env, agent, tracker, bar, started.keeper)
+        if curves is None:
+            listener.start(started.first)
+        else:
+            listener.resume(curves)
         images_seen = agent.learn(plan.program.images, listener)
-        seconds = time.perf_counter() - begun - listener.seconds
+        seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
         tracker.finish(images_seen, last, test)
@@ -97,64 +161,28 @@ def execute(plan: Plan, target: Path) -> dict[str, Any]:
         "images_seen": images_seen,
         "seconds": seconds,
         "evaluations": [e.numbers() for e in (test, most_probable, last)],
+        "curve": listener.curve,
+        "block_use": [(100 * use).round().int().tolist() for use in test.block_use],
         "latency": latencies(env, agent),
-        "total_seconds": time.perf_counter() - started,
+        "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
+    run_folder.save_masks(target, {e.mode: e.masks for e in (test, most_probable)})
+    if options.export:
+        export(plan, agent, target)
     run_folder.write_json(target / run_folder.RESULT, result)
+    started.keeper.remove()
     env.close()
     return json.loads((target / run_folder.RESULT).read_text()) | {"folder": str(target)}
 
 
-class Listener:
-    """Told after each update: writes curves, judges on validation images now and then."""
-
-    def __init__(
-        self, plan: Plan, env: Any, agent: Agent, tracker: Tracker, bar: Any, first: Evaluation
-    ) -> None:
-        """Writes the verdict on the untrained agent."""
-        self.plan, self.env, self.agent, self.tracker, self.bar = plan, env, agent, tracker, bar
-        self.every = int(plan.program.eval_every or 1)
-        self.judged_at, self.last = 0, first
-        self.seconds = 0.0
-        tracker.evaluation(0, first)
-
-    def __call__(self, images_seen: int, scalars: dict[str, float]) -> None:
-        """Takes one update's scalars."""
-        self.tracker.rollout(images_seen, scalars)
-        if self.bar is not None:
-            self.bar.update(images_seen - self.bar.n)
-        if images_seen - self.judged_at >= self.every:
-            self.judge(images_seen)
-
-    def judge(self, images_seen: int) -> None:
-        """Validates."""
-        started = time.perf_counter()
-        self.last = evaluate(self.env, self.agent, split="validation", seed=self.plan.program.seed)
-        self.tracker.evaluation(images_seen, self.last)
-        self.judged_at = images_seen
-        self.seconds += time.perf_counter() - started
-
-    def finish(self, images_seen: int) -> Evaluation:
-        """Validates the agent as it is now; who made no update gets one `episode/*` point."""
-        if images_seen == 0:
-            simulator = self.agent.simulator
-            rollout = collect_rollout(simulator, self.agent, self.agent.generator)
-            curves = rollout.means
-            self.tracker.rollout(0, {f"episode/{name}": v for name, v in curves.items()})
-        if images_seen == 0 or images_seen > self.judged_at:
-            self.judge(images_seen)
-        return self.last
-
-
-@contextmanager
-def progress_bar(plan: Plan) -> Iterator[Any]:
-    """A bar on stderr that counts images, or None."""
-    if not plan.program.progress:
-        yield None
-        return
-    with tqdm(total=plan.program.images, desc=plan.agent, unit="image") as bar:
-        yield bar
+def export(plan: Plan, agent: Agent, target: Path) -> None:
+    """Leaves policy and network as one file, or says why that cannot be."""
+    try:
+        classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)
+        classifier.save(target / run_folder.CHECKPOINT / "classifier.safetensors")
+    except ValueError as error:
+        say(f"no classifier exported: {error}")
 
 
 def describe(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:

@@ -12,6 +12,7 @@
 """
 
 import json
+import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
@@ -31,22 +32,41 @@ METRICS = (*(f"eval/{name}" for name in SCORES), *(f"test/{name}" for name in SC
 class Tracker:
     """Writes one run's event file."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        """Opens the event file and writes the settings as text.
+    def __init__(
+        self, folder: Path, config: dict[str, Any], state: dict[str, Any] | None = None
+    ) -> None:
+        """Opens an event file; writes the settings as text, or goes on with an interrupted run.
 
         Args:
             folder: the run's.
             config: its settings, see `runs.settings.Plan.config`.
+            state: what `state` gave at the checkpoint; later points are cut off, so that no point
+                is there twice.
         """
-        self.config = config
+        self.config, self.folder = config, folder
+        self._every = config["images"] / NUM_POINTS
+        self._next = 0.0
+        self._pending: dict[str, list[float]] = defaultdict(list)
+        if state is not None:
+            cut_event_files(folder, state["sizes"])
+            wait_for_a_later_name(folder)
+            self._next = state["next"]
+            self._pending.update(state["pending"])
         self.writer = SummaryWriter(str(folder))
+        if state is None:
+            self._write_settings(config)
+
+    def _write_settings(self, config: dict[str, Any]) -> None:
         for group in ("environment", "agent_settings"):
             self.writer.add_text(f"settings/{group}", markdown(config[group]), 0)
         program = {k: v for k, v in config.items() if not isinstance(v, dict)}
         self.writer.add_text("settings/run", markdown(program), 0)
-        self._every = config["images"] / NUM_POINTS
-        self._next = 0.0
-        self._pending: dict[str, list[float]] = defaultdict(list)
+
+    def state(self) -> dict[str, Any]:
+        """What is written so far, and what waits to be written."""
+        self.writer.flush()
+        sizes = {path.name: path.stat().st_size for path in event_files(self.folder)}
+        return {"sizes": sizes, "next": self._next, "pending": dict(self._pending)}
 
     def rollout(self, images_seen: int, scalars: dict[str, float]) -> None:
         """Takes what an update gave; writes means, often enough for a smooth curve."""
@@ -96,6 +116,32 @@ class Tracker:
     ) -> None:
         """Closes the event file."""
         self.writer.close()
+
+
+def event_files(folder: Path) -> list[Path]:
+    """A run's event files: one, and one more for each time that it was resumed."""
+    return sorted(folder.glob("events.out.tfevents.*"))
+
+
+def cut_event_files(folder: Path, sizes: dict[str, int]) -> None:
+    """Cuts off what came after a checkpoint: files are shortened to their size then, or removed."""
+    for path in event_files(folder):
+        if path.name in sizes:
+            with path.open("r+b") as file:
+                file.truncate(sizes[path.name])
+        else:
+            path.unlink()
+
+
+def wait_for_a_later_name(folder: Path) -> None:
+    """Waits, for a second at most, until a new event file's name comes after those that are there.
+
+    TensorBoard reads a run's files by name, which starts with the second of their making.
+    """
+    stamps = [int(path.name.split(".")[3]) for path in event_files(folder)]
+    deadline = time.time() + 1.1
+    while int(time.time()) <= max(stamps, default=0) and time.time() < deadline:
+        time.sleep(0.02)
 
 
 def hyperparameters(config: dict[str, Any]) -> dict[str, str | float]:

@@ -10,7 +10,7 @@ from typing import Any
 from agents import AGENTS
 from ccenv.registry import resolve
 from ccenv.simulator import setting_defaults
-from runs.run import CannotStartError, run
+from runs.run import CannotStartError, Options, run
 from runs.settings import Program, agent_parameters, make_plan
 from runs.tracking import compact
 from runs.values import parse_pairs
@@ -66,7 +66,32 @@ def make_parser(agent: str | None) -> argparse.ArgumentParser:
     parser.add_argument("agent", help=f"one of {', '.join(AGENTS)}, or module:Class")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=whole_number,
+        metavar="IMAGES",
+        help="images between checkpoints, 0 for none; one after each validation by default",
+    )
+    parser.add_argument(
+        "--anew", action="store_true", help="start an interrupted run anew instead of resuming it"
+    )
+    parser.add_argument(
+        "--export",
+        action="store_true",
+        help="leave policy and network in checkpoint/classifier.safetensors, see ccenv.export",
+    )
     return parser
+
+
+def whole_number(text: str) -> int:
+    """Reads a number of images.
+
+    Raises:
+        ArgumentTypeError: if it is no whole number of at least 0.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return refuse(error)
     try:
-        result = run(plan, wait=False)
+        how = Options(options.checkpoint_every, not options.anew, options.export)
+        result = run(plan, wait=False, options=how)
     except (CannotStartError, BlockingIOError) as error:
         return refuse(error)
     print(json.dumps(result, indent=2) if options.json else summary(result))

@@ -1,0 +1,375 @@
+"""Action views: what actions mean, that checkers are silent, and the algorithms they are for."""
+
+import copy
+import json
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise
+
+import ccenv
+from ccenv.action_codes import BoxProbabilities, MaskMenu, make_code
+from ccenv.menus import MAX_MENU, MENUS
+from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.sb3_views import ActionViewVecEnv
+from ccenv.views import ActionView, VectorActionView
+
+PROBE = PROBE_SETTINGS
+CHEAP = PROBE | {"reward_kwargs": {"cost_weight": 0.5}}
+VIEWS = [
+    ("multi_discrete", {}),
+    ("box", {}),
+    ("box", {"low": 0.0, "sample": True}),
+    ("menu", {}),
+    ("menu", {"menu": "random", "size": 5, "seed": 3}),
+    ("menu", {"menu": [[0, 0, 0, 0], [1, 0, 0, 1]]}),
+]
+ALGORITHMS = {
+    "a2c": (A2C, "multi_discrete", {}, {"n_steps": 2}),
+    "ppo": (PPO, "multi_discrete", {}, {"n_steps": 2, "batch_size": 32, "stats_window_size": 32}),
+    "sac": (SAC, "box", {}, {"learning_starts": 128, "train_freq": 8, "batch_size": 32}),
+    "td3": (TD3, "box", {}, {"learning_starts": 128, "train_freq": 8}),
+    "dqn": (DQN, "menu", {"menu": "all"}, {"learning_starts": 128, "train_freq": 8}),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        yield
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def probe_env(**settings):
+    return gym.make("BlockSelection-v0", **(PROBE | settings))
+
+
+@given(bits=st.lists(st.integers(0, 1), min_size=4, max_size=4))
+def test_every_mask_can_be_said_in_every_space_that_holds_it(bits):
+    wanted = np.array([bits], dtype=bool)
+    several = {
+        "multi_discrete": np.array([bits]),
+        "box": np.array([bits], dtype=np.float32) * 2 - 1,
+        "menu": np.array([int("".join(map(str, bits)), 2)]),
+    }
+    for name, action in several.items():
+        settings = {"menu": "all"} if name == "menu" else {}
+        code = make_code(name, 4, settings)
+        assert code.space.contains(action[0])
+        np.testing.assert_array_equal(code.masks(action, rng()), wanted)
+
+
+def test_a_number_in_the_middle_skips_and_anything_above_it_keeps():
+    for low in (-1.0, 0.0):
+        middle = (1 + low) / 2
+        action = np.array([[low, middle, middle + 0.01, 1.0]], dtype=np.float32)
+        assert BoxProbabilities(4, low).masks(action, rng()).tolist() == [
+            [False, False, True, True]
+        ]
+
+
+def test_sampled_masks_keep_blocks_as_often_as_the_action_says():
+    action = np.tile(np.array([-1.0, -0.5, 0.5, 1.0], dtype=np.float32), (20_000, 1))
+    share = BoxProbabilities(4, sample=True).masks(action, rng()).mean(axis=0)
+    np.testing.assert_allclose(share, [0.0, 0.25, 0.75, 1.0], atol=0.02)
+
+
+@given(num_blocks=st.integers(1, 8), name=st.sampled_from(sorted(MENUS)))
+def test_a_menu_holds_none_and_all_and_no_mask_twice(num_blocks, name):
+    menu = MaskMenu(num_blocks, name).menu
+    rows = [tuple(row) for row in menu.tolist()]
+    assert menu.dtype == bool
+    assert len(set(rows)) == len(rows) <= MAX_MENU
+    assert {(False,) * num_blocks, (True,) * num_blocks} <= set(rows)
+
+
+def test_a_random_menu_depends_on_its_seed_alone():
+    first, again, other = (MaskMenu(12, "random", 50, seed).menu for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(("code", "settings"), VIEWS)
+def test_gymnasiums_checker_is_silent(code, settings):
+    env = ActionView(probe_env().unwrapped, code, **settings)
+    # It says of every wrapper that it is one.
+    warnings.filterwarnings("ignore", message=".*is different from the unwrapped version.*")
+    check_env(env)
+
+
+@pytest.mark.parametrize(("code", "settings"), VIEWS)
+def test_stable_baselines3s_checker_is_silent(code, settings):
+    if settings.get("low") == 0:
+        pytest.skip("it recommends a range from -1 to 1, which is the default")
+    sb3_check_env(ActionView(probe_env().unwrapped, code, **settings), warn=True)
+
+
+@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
+@pytest.mark.parametrize(("code", "settings"), VIEWS)
+def test_the_vector_checker_is_silent(code, settings, mode):
+    envs = ccenv.BlockSelectionVectorEnv(3, autoreset_mode=mode, **PROBE)
+    ccenv.check_vector_env(VectorActionView(envs, code, **settings))
+
+
+@pytest.mark.parametrize(("code", "settings"), VIEWS)
+def test_a_spec_survives_json_with_the_view_on_it(code, settings):
+    env = ActionView(probe_env(), code, **settings)
+    spec = gym.envs.registration.EnvSpec.from_json(json.dumps(json.loads(env.spec.to_json())))
+    again = gym.make(spec)
+    assert again.action_space == env.action_space
+    results = []
+    for one in (env, again):
+        one.reset(seed=4)
+        one.action_space.seed(4)
+        results.append([one.step(one.action_space.sample())[1] for _ in range(2)])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(("code", "settings"), VIEWS)
+def test_a_row_of_the_vector_and_of_the_sb3_view_is_the_scalar_view(code, settings):
+    if settings.get("sample"):
+        pytest.skip("each view draws masks from a stream of its own")
+    envs = VectorActionView(ccenv.BlockSelectionVectorEnv(5, **PROBE), code, **settings)
+    envs.action_space.seed(1)
+    actions = [envs.action_space.sample() for _ in range(2)]
+    envs.reset(seed=0, options={"indices": list(range(5))})
+    _, first, *_, info = envs.step(actions[0])
+    rewards = first + envs.step(actions[1])[1]
+    venv = ActionViewVecEnv(BlockSelectionVecEnv(5, **PROBE), code, **settings)
+    venv.set_options({"indices": list(range(5))})
+    venv.reset()
+    for action in actions:
+        _, _, _, sb3_infos = venv.step(action)
+    env = ActionView(probe_env(), code, **settings)
+    for row in range(5):
+        env.reset(seed=0, options={"indices": [row]})
+        _, one, _, _, scalar = env.step(actions[0][row])
+        np.testing.assert_array_equal(scalar["mask"], info["mask"][row])
+        two = env.step(actions[1][row])[1]
+        assert one + two == pytest.approx(float(rewards[row]))
+        assert one + two == pytest.approx(sb3_infos[row]["episode"]["r"])
+
+
+def test_sampled_masks_follow_from_the_seed_of_the_reset():
+    def masks(env):
+        env.reset(seed=5)
+        first = env.step(np.zeros(env.action_space.shape, dtype=np.float32))[-1]["mask"]
+        return first, env.step(np.zeros(env.action_space.shape, dtype=np.float32))[-1]["mask"]
+
+    for env in (
+        ActionView(probe_env(), "box", sample=True),
+        VectorActionView(ccenv.BlockSelectionVectorEnv(9, **PROBE), "box", sample=True),
+    ):
+        np.testing.assert_array_equal(masks(env), masks(env))
+
+
+def test_maskable_ppo_may_choose_any_mask_of_a_menu_and_no_block_that_is_not_there():
+    settings = PROBE | {"dataset": "synthetic", "network": "mlp", "num_blocks": (3, 5)}
+    settings |= {"block_size": 2, "weights": "cotrain"}
+    for make in (
+        lambda code: ActionView(gym.make("BlockSelection-v0", **settings), code),
+        lambda code: VectorActionView(ccenv.BlockSelectionVectorEnv(2, **settings), code),
+    ):
+        for code, expected in (
+            ("menu", [True] * 6),
+            ("multi_discrete", [True] * 6 + [True, False] * 2),
+        ):
+            env = make(code)
+            env.reset(seed=0)
+            assert np.atleast_2d(env.action_masks())[0].tolist() == expected
+    venv = ActionViewVecEnv(BlockSelectionVecEnv(2, **settings), "menu")
+    venv.reset()
+    assert np.stack(venv.env_method("action_masks")).tolist() == [[True] * 6] * 2
+    bits = ActionViewVecEnv(BlockSelectionVecEnv(2, **settings))
+    bits.reset()
+    assert np.stack(bits.env_method("action_masks")).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("code", "settings", "error", "message"),
+    [
+        ("menue", {}, ValueError, "did you mean 'menu'"),
+        ("menu", {"menu": "prefix"}, ValueError, "did you mean 'prefixes'"),
+        ("menu", {"menu": [[1, 0]]}, ValueError, "masks of 4 bits, got 1 of"),
+        ("menu", {"menu": []}, ValueError, "1 to 4096 masks"),
+        ("menu", {"menu": [[2, 0, 0, 0]]}, ValueError, "to be 0 or 1"),
+        ("menu", {"size": 3}, ValueError, "leave size out"),
+        ("menu", {"menu": "random", "size": 17}, ValueError, r"size in 2\.\.16"),
+        ("box", {"low": -2}, ValueError, "low to be -1 or 0"),
+    ],
+)
+def test_a_view_that_cannot_be_is_refused_with_what_to_do(code, settings, error, message):
+    with pytest.raises(error, match=message):
+        ActionView(probe_env(), code, **settings)
+
+
+def test_a_menu_of_all_masks_is_refused_where_there_are_too_many():
+    with pytest.raises(ValueError, match="menu='random'"):
+        MaskMenu(13, "all")
+
+
+def test_an_action_of_another_kind_is_refused_with_what_was_expected():
+    env = ActionView(probe_env(disable_env_checker=True), "menu")
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(0)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"numbers in 0\.\.4, got 5"):
+        env.step(5)
+    with pytest.raises(TypeError, match="whole numbers"):
+        env.step(1.0)
+    with pytest.raises(ValueError, match="shape"):
+        env.step(np.array([1, 2]))
+    box = ActionView(probe_env(disable_env_checker=True), "box")
+    box.reset(seed=0)
+    for bad in (np.full(4, np.nan), np.full(4, 1.5)):
+        with pytest.raises(ValueError, match=r"in \[-1, 1\]"):
+            box.step(bad)
+    with pytest.raises(TypeError, match="one action view only"):
+        ActionView(ActionView(probe_env(), "menu"), "box")
+
+
+def learned(name, images, num_envs=32, seed=0, env_settings=CHEAP, **settings):
+    """The algorithm of a view after so many images of the probe, on all rows side by side."""
+    algorithm, code, view, defaults = ALGORITHMS[name]
+    env = ActionViewVecEnv(BlockSelectionVecEnv(num_envs, **env_settings), code, **view)
+    # A copy, because SB3 writes into the policy_kwargs that it is given.
+    given = copy.deepcopy(defaults | settings)
+    arguments = {"gamma": 1.0, "seed": seed, "device": "cpu"} | given
+    model = algorithm("MlpPolicy", env, **arguments)
+    return model.learn(2 * images), env
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_algorithm_of_each_view_learns_through_it_without_a_warning(name):
+    model, env = learned(name, images=512)
+    assert model.num_timesteps == 1024
+    assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+    observation = env.reset()
+    action, _ = model.predict(observation, deterministic=True)
+    assert env.action_space.contains(action[0])
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_algorithm_of_each_view_runs_on_scalar_environments_too(name):
+    algorithm, code, view, defaults = ALGORITHMS[name]
+    wrapped = {"code": code, **view}
+    env = make_vec_env(
+        "BlockSelection-v0",
+        n_envs=2,
+        env_kwargs=PROBE,
+        wrapper_class=ActionView,
+        wrapper_kwargs=wrapped,
+        seed=0,
+    )
+    settings = defaults | ({"batch_size": 4} if name == "ppo" else {})
+    model = algorithm("MlpPolicy", env, gamma=1.0, seed=0, device="cpu", **settings)
+    assert model.learn(160).num_timesteps >= 160
+
+
+def share_of_optimal_masks(model, env):
+    """Share of all decisions on 256 images that are the probe's best mask."""
+    simulator = env.unwrapped.simulator
+    test = simulator.on_split("test", 256)
+    observation = test.begin(torch.arange(256))
+    best, hits = probe_optimal_masks(test.data.batch(torch.arange(256))[0], 2), []
+    for layer in range(2):
+        action, _ = model.predict(observation.numpy(), deterministic=True)
+        mask = torch.from_numpy(np.asarray(env.code.masks(action, rng()))).bool()
+        hits.append((mask == best[layer]).all(dim=1))
+        observation = test.step(mask).observation
+    return torch.stack(hits).float().mean().item()
+
+
+# Settings with which each algorithm learns the probe, its images, and what it must reach: share of
+# decisions that are the one best of 16 masks. By luck it is 1/16.
+SUMMARY = CHEAP | {"observation": "summary"}
+OFF_POLICY = {"num_envs": 64, "train_freq": 1, "policy_kwargs": {"net_arch": [64]}}
+ON_POLICY = {
+    "num_envs": 128,
+    "learning_rate": 0.01,
+    "stats_window_size": 128,
+    "policy_kwargs": {"net_arch": {"pi": [16], "vf": [64]}},
+}
+NOISE = NormalActionNoise(np.zeros(4), np.full(4, 0.8))
+LEARNING = [
+    (
+        "dqn",
+        16_000,
+        0.7,
+        OFF_POLICY
+        | {
+            "learning_rate": 1e-3,
+            "gradient_steps": 2,
+            "batch_size": 256,
+            "exploration_fraction": 0.7,
+            "target_update_interval": 256,
+            "learning_starts": 512,
+            "policy_kwargs": {},
+        },
+    ),
+    ("ppo", 24_000, 0.95, ON_POLICY | {"batch_size": 64, "n_epochs": 2}),
+    (
+        "a2c",
+        96_000,
+        0.95,
+        ON_POLICY | {"use_rms_prop": False, "normalize_advantage": True},
+    ),
+    (
+        "sac",
+        16_000,
+        0.9,
+        OFF_POLICY
+        | {
+            "learning_rate": 3e-3,
+            "gradient_steps": 4,
+            "batch_size": 128,
+            "learning_starts": 1024,
+            "ent_coef": 0.02,
+        },
+    ),
+    (
+        "td3",
+        16_000,
+        0.8,
+        OFF_POLICY
+        | {
+            "learning_rate": 3e-3,
+            "gradient_steps": 4,
+            "batch_size": 256,
+            "learning_starts": 4096,
+            "action_noise": NOISE,
+            "target_policy_noise": 0.05,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "images", "share", "settings"), LEARNING[:1])
+def test_dqn_learns_the_probe_from_a_menu(name, images, share, settings):
+    model, env = learned(name, images, env_settings=SUMMARY, **settings)
+    assert share_of_optimal_masks(model, env) >= share
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("name", "images", "share", "settings"), LEARNING)
+def test_the_algorithm_of_each_view_learns_the_probe_through_it(
+    name, images, share, settings, seed
+):
+    model, env = learned(name, images, seed=seed, env_settings=SUMMARY, **settings)
+    assert share_of_optimal_masks(model, env) >= share

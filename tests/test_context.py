@@ -1,0 +1,287 @@
+"""Contexts: prices and budgets of each episode, what an agent sees of them and what they do."""
+
+import json
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+import ccenv
+from agents.actor_critic import ActorCritic
+from agents.reinforce import Reinforce
+from ccenv.context import ContextSimulator, evaluate_context
+from ccenv.context_ranges import Range, read_context
+from ccenv.costs import dense_tail_macs
+from ccenv.probe import PROBE_SETTINGS
+from ccenv.resume import restore_simulator, simulator_state
+from ccenv.rollout import collect_rollout
+from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator, make_simulator
+from ccenv.snapshot import restore, state_of
+
+PRICES = {"cost_weight": (0.1, 10.0)}
+BUDGETS = {"budget": (0.2, 0.9), "distribution": "uniform"}
+SYNTHETIC = {
+    "dataset": "synthetic",
+    "num_blocks": (3, 5),
+    "block_size": (4, 2),
+    "weights": "cotrain",
+    "head_units": (6,),
+}
+CONTEXTS = [PRICES, BUDGETS, {"cost_weight": 0.5}, {**PRICES, "budget": 0.6}]
+
+
+def simulator(context, num_images=12, **settings):
+    built = ContextSimulator(num_images, context=context, **(SYNTHETIC | settings))
+    built.seed(0)
+    return built
+
+
+def walk(built, masks, indices=None):
+    """Steps of one episode under given masks, and the first observation."""
+    first = built.begin(indices)
+    return first, [built.step(mask) for mask in masks]
+
+
+def masks_of(seed, num_images=12, density=0.6):
+    generator = stream(seed, "masks of a test")
+    return [torch.rand(num_images, n, generator=generator) < density for n in (3, 5)]
+
+
+def test_the_reward_charges_each_episode_its_own_price():
+    built, plain = simulator(PRICES), Simulator(12, **SYNTHETIC)
+    plain.seed(0)
+    plain.network.load_state_dict(built.network.state_dict())
+    _, steps = walk(built, masks_of(0), torch.arange(12))
+    _, unpriced = walk(plain, masks_of(0), torch.arange(12))
+    prices = built.context["cost_weight"]
+    assert len(set(prices.tolist())) == 12
+    for step, other in zip(steps, unpriced, strict=True):
+        assert torch.equal(step.terms["accuracy"], other.terms["accuracy"])
+        assert torch.equal(step.terms["cost"], -prices * step.outcome.layer_cost)
+        assert torch.equal(step.reward, step.terms["accuracy"] + step.terms["cost"])
+
+
+def test_prices_change_between_episodes_and_never_within_one():
+    built = simulator(PRICES)
+    first, steps = walk(built, masks_of(0))
+    second = built.begin()
+    assert torch.equal(first[:, 0], steps[0].observation[:, 0])
+    assert not torch.equal(first[:, 0], second[:, 0])
+
+
+@given(low=st.floats(0.01, 1), ratio=st.floats(1.01, 100), share=st.floats(0, 1), log=st.booleans())
+def test_a_value_lies_in_its_range_and_is_seen_between_minus_one_and_one(low, ratio, share, log):
+    found = Range(low, low * ratio, log)
+    value = found.at(torch.tensor([share]))
+    assert low * (1 - 1e-5) <= value.item() <= low * ratio * (1 + 1e-5)
+    assert found.place(value).item() == pytest.approx(2 * share - 1, abs=1e-2)
+
+
+def test_half_of_log_uniform_prices_lie_below_the_geometric_mean():
+    values = read_context(PRICES)["cost_weight"].at(torch.rand(20_000, generator=stream(0, "x")))
+    assert (values < 1).float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_an_observation_is_the_other_one_with_a_column_for_each_name_before_it(context):
+    built, plain = simulator(context), Simulator(12, **SYNTHETIC)
+    plain.seed(0)
+    plain.network.load_state_dict(built.network.state_dict())
+    names = len(context) - ("distribution" in context)
+    full = [torch.ones(12, n, dtype=torch.bool) for n in (3, 5)]
+    first, _ = walk(built, [], torch.arange(12))
+    other, _ = walk(plain, full[:0], torch.arange(12))
+    assert torch.equal(first[:, names:], other)
+    assert built.observe.obs_size == plain.observe.obs_size + names == first.shape[1]
+    assert built.observe.lengths == tuple(n + names for n in plain.observe.lengths)
+
+
+@given(seed=st.integers(0, 50), density=st.floats(0, 1), budget=st.floats(0.1, 1))
+def test_no_episode_spends_more_than_its_budget_nor_computes_what_was_not_chosen(
+    seed, density, budget
+):
+    built = simulator({"budget": budget})
+    chosen = masks_of(seed, density=density)
+    _, steps = walk(built, chosen)
+    limit = float(np.float32(budget)) * built.dense_macs
+    assert bool((steps[-1].outcome.macs <= limit).all())
+    for mask, step in zip(chosen, steps, strict=True):
+        assert not bool((step.outcome.mask & ~mask).any())
+
+
+@given(seed=st.integers(0, 50), budget=st.floats(0.1, 1))
+def test_a_block_is_skipped_only_where_the_budget_could_not_pay_it(seed, budget):
+    built = simulator({"budget": budget})
+    chosen = masks_of(seed, density=0.9)
+    built.begin()
+    limit = int(float(np.float32(budget)) * built.dense_macs)
+    for layer, mask in enumerate(chosen):
+        spent, before = built.state.macs, built.state.mask
+        executed = built.step(mask).outcome.mask
+        inputs = before.sum(dim=1) * 4 if layer else torch.full((12,), 256)
+        later = dense_tail_macs(built.network)
+        each = inputs * (2 if layer else 4) + (2 * 6 if layer else 0)
+        left = limit - spent - later - executed.sum(dim=1) * each
+        skipped = (mask & ~executed).any(dim=1)
+        assert bool((left[skipped] < each[skipped]).all())
+        # Lower numbers are served first.
+        kept_last = (executed * torch.arange(1, 1 + mask.shape[1])).amax(dim=1)
+        rank = torch.arange(1, 1 + mask.shape[1])
+        assert not bool(((mask & ~executed) & (rank < kept_last[:, None])).any())
+
+
+def test_a_whole_budget_pays_everything_and_what_is_left_is_seen():
+    built = simulator({"budget": 1.0})
+    full = [torch.ones(12, n, dtype=torch.bool) for n in (3, 5)]
+    first, steps = walk(built, full)
+    assert torch.equal(steps[-1].outcome.compute_cost, torch.ones(12))
+    assert torch.equal(first[:, 0], torch.ones(12))
+    torch.testing.assert_close(steps[0].observation[:, 0], 1 - steps[0].outcome.compute_cost)
+
+
+def test_rows_of_a_group_share_their_price():
+    built = simulator(PRICES, group_size=4)
+    built.begin()
+    groups = built.context["cost_weight"].view(3, 4)
+    assert bool((groups == groups[:, :1]).all())
+    assert len(set(groups[:, 0].tolist())) == 3
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_the_same_seed_gives_the_same_prices_in_every_view(context):
+    settings = PROBE_SETTINGS | {"context": context}
+    envs = [ccenv.BlockSelectionVectorEnv(6, **settings) for _ in range(2)]
+    seen = [env.reset(seed=3)[0] for env in envs]
+    np.testing.assert_array_equal(*seen)
+    action = envs[0].action_space.sample()
+    for left, right in zip(envs[0].step(action), envs[1].step(action), strict=True):
+        if not isinstance(left, dict):
+            np.testing.assert_array_equal(left, right)
+    vec_env = BlockSelectionVecEnv(6, **settings)
+    vec_env.seed(3)
+    np.testing.assert_array_equal(vec_env.reset(), seen[0])
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_checkers_are_silent_and_the_setting_survives_json(context):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        kwargs = json.loads(json.dumps(PROBE_SETTINGS | {"context": context}))
+        env = gym.make("BlockSelection-v0", **kwargs)
+        check_env(env.unwrapped)
+        sb3_check_env(
+            gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json())).unwrapped
+        )
+        ccenv.check_vector_env(gym.make_vec("BlockSelection-v0", num_envs=3, **kwargs))
+
+
+def test_info_says_what_was_executed_and_at_which_price():
+    env = gym.make("BlockSelection-v0", **PROBE_SETTINGS, context={"budget": 0.1, "cost_weight": 3})
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(np.ones(4, dtype=np.int8))
+    assert info["mask"].sum() < 4
+    assert info["compute_cost"] <= 0.1
+    assert reward == pytest.approx(-3 * info["cost"])
+    assert info["reward/cost"] == pytest.approx(-3 * info["cost"])
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"cost_wight": 1}, "did you mean 'cost_weight'"),
+        ({}, "cost_weight or budget in context"),
+        (3, "context to be a dict"),
+        ({"budget": 0}, r"budget in \(0, 1\]"),
+        ({"budget": (0.5, 1.5)}, r"budget in \(0, 1\]"),
+        ({"cost_weight": (2, 1)}, r"a number or \(low, high\)"),
+        ({"cost_weight": (1, 2, 3)}, r"a number or \(low, high\)"),
+        ({"cost_weight": "1"}, r"a number or \(low, high\)"),
+        ({"cost_weight": float("nan")}, r"a number or \(low, high\)"),
+        ({"cost_weight": (0, 1)}, "distribution='uniform'"),
+        ({"cost_weight": -1}, "above 0"),
+        ({"cost_weight": 1, "distribution": "log"}, "unknown distribution"),
+        ({"budget": 0.001}, "budget of at least"),
+    ],
+)
+def test_a_context_that_cannot_be_is_refused_with_what_to_do(context, message):
+    with pytest.raises(ValueError, match=message):
+        make_simulator(4, SYNTHETIC | {"context": context})
+
+
+def test_a_price_twice_and_a_reward_without_a_cost_are_refused():
+    with pytest.raises(ValueError, match="got both"):
+        simulator(PRICES, reward_kwargs={"cost_weight": 0.5})
+    built = simulator(PRICES, reward="negative_nll")
+    with pytest.raises(ValueError, match="term 'cost'"):
+        walk(built, masks_of(0))
+    plain = ccenv.BlockSelectionVectorEnv(2, **PROBE_SETTINGS)
+    with pytest.raises(TypeError, match="with a context"):
+        evaluate_context(plain, Reinforce(plain), "cost_weight", [1.0])
+    with pytest.raises(ValueError, match="did you mean"):
+        evaluate_context(simulator(PRICES), Reinforce(simulator(PRICES)), "cost_weigth", [1.0])
+
+
+def test_judging_at_a_price_changes_neither_network_nor_stream_nor_reward():
+    built = simulator(PRICES, reward="accuracy_minus_cost")
+    agent = Reinforce(built)
+    agent.learn(24)
+    before = state_of(simulator_state(built))
+    first, again = (evaluate_context(built, agent, "cost_weight", [0.2, 5.0]) for _ in range(2))
+    assert [e.numbers() for e in first] == [e.numbers() for e in again]
+    after = state_of(simulator_state(built))
+    assert repr(before) == repr(after)
+
+
+def test_a_simulator_with_a_context_resumes_too():
+    def rollouts(built, count):
+        agent = Reinforce(built)
+        return [collect_rollout(built, agent, stream(i, "r")) for i in range(count)]
+
+    whole, stopped = simulator(PRICES), simulator(PRICES)
+    expected = rollouts(whole, 3)
+    rollouts(stopped, 1)
+    stopped.begin()
+    tree = simulator_state(stopped)
+    resumed = simulator(PRICES)
+    restore_simulator(resumed, tree)
+    assert torch.equal(resumed.observe(resumed.state), expected[1].observations[0])
+    assert torch.equal(rollouts(resumed, 1)[0].observations[0], expected[2].observations[0])
+    assert restore(None, state_of({"a": 1})) == {"a": 1}
+
+
+def learned(context, images, agent_settings, **settings):
+    env = ccenv.BlockSelectionVectorEnv(128, context=context, **settings)
+    env.reset(seed=0)
+    agent = ActorCritic(env, critic_learning_rate=0.01, **agent_settings)
+    agent.learn(images)
+    return env, agent
+
+
+def test_one_agent_computes_what_is_needed_at_low_prices_and_nothing_at_prices_too_high():
+    # A right answer is worth 1 and costs 0.17: above a price of 5.8 it does not pay.
+    settings = {"learning_rate": 0.03, "hidden_units": 16}
+    env, agent = learned({"cost_weight": (0.2, 20.0)}, 64_000, settings, **PROBE_SETTINGS)
+    low, high = evaluate_context(env, agent, "cost_weight", [1.0, 15.0], sample=False)
+    assert low.error < 0.05
+    assert low.compute_cost < 0.25
+    assert high.compute_cost < 0.01
+
+
+@pytest.mark.slow
+def test_one_agent_covers_the_front_of_the_digits():
+    settings = {"learning_rate": 0.01, "hidden_units": 64, "entropy_weight": 0.01}
+    env, agent = learned({"cost_weight": (0.05, 5.0)}, 400_000, settings)
+    found = evaluate_context(env, agent, "cost_weight", [0.05, 0.5, 5.0])
+    costs = [e.compute_cost for e in found]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[0] > 2 * costs[-1]
+    assert found[0].error < found[-1].error

@@ -1,0 +1,279 @@
+"""Exported classifiers: the same answers as in the environment, saved and loaded without pickle."""
+
+import json
+import sys
+import zipfile
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from agents import AGENTS
+from agents.sb3 import A2CAgent
+from ccenv.context import ContextSimulator
+from ccenv.export import SkippingClassifier
+from ccenv.networks import GatedMLP
+from ccenv.probe import PROBE_SETTINGS
+from ccenv.registry import resolve
+from ccenv.rollout import walk
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator
+from ccenv.tree_file import load_tree, save_tree
+from runs import folder, run, train
+
+UNEVEN = {
+    "dataset": "synthetic",
+    "num_blocks": (3, 5),
+    "block_size": (4, 2),
+    "weights": "cotrain",
+    "head_units": (6,),
+}
+SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
+EXPORTABLE = [name for name in AGENTS if not resolve(name, AGENTS, "agent").uses_labels]
+
+
+def make_agent(name, env_settings=UNEVEN, images=96, **settings):
+    agent_class = resolve(name, AGENTS, "agent")
+    wanted = {**env_settings, **agent_class.env_defaults}
+    make = ContextSimulator if "context" in wanted else Simulator
+    simulator = make(16 * wanted.get("group_size", 1), **wanted)
+    simulator.seed(0)
+    agent = agent_class(simulator, **(SETTINGS.get(name, {}) | settings))
+    agent.learn(images)
+    return agent
+
+
+def in_environment(agent, generator, simulator=None):
+    """Images, logits and masks of the test split, as the environment computes them."""
+    test = (simulator or agent.simulator).on_split("test", 100)
+    indices = torch.arange(100)
+    _, _, steps = walk(test, agent, generator, indices)
+    return test.data.batch(indices)[0], steps[-1].outcome.logits, [s.outcome.mask for s in steps]
+
+
+@pytest.mark.parametrize("name", EXPORTABLE)
+def test_an_exported_agent_answers_as_it_does_in_the_environment_bit_for_bit(name, tmp_path):
+    agent = make_agent(name)
+    classifier = SkippingClassifier.from_agent(agent, **SETTINGS.get(name, {}))
+    classifier.save(tmp_path / "classifier.safetensors")
+    loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
+    for seed in (None, 0, 1):
+        draws = [None if seed is None else stream(seed, "draws") for _ in range(3)]
+        images, logits, masks = in_environment(agent, draws[0])
+        for one, draw in ((classifier, draws[1]), (loaded, draws[2])):
+            found, chosen = one.classify(images, draw)
+            assert torch.equal(found, logits)
+            assert all(torch.equal(a, b) for a, b in zip(chosen, masks, strict=True))
+    assert torch.equal(loaded(images), classifier(images.flatten(1)))
+    assert loaded.policy_macs == list(agent.policy_macs)
+
+
+@pytest.mark.parametrize("settings", [PROBE_SETTINGS, PROBE_SETTINGS | {"observation": "summary"}])
+def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_path):
+    agent = make_agent("reinforce", settings, hidden_units=3)
+    classifier = SkippingClassifier.from_agent(agent, hidden_units=3)
+    images, logits, _ = in_environment(agent, None)
+    assert torch.equal(classifier(images), logits)
+
+
+@pytest.mark.parametrize("context", [{"cost_weight": (0.1, 2.0)}, {"budget": (0.4, 0.9)}])
+def test_an_agent_of_many_prices_or_budgets_is_told_which_when_it_is_used(context, tmp_path):
+    agent = make_agent("reinforce", UNEVEN | {"context": context})
+    SkippingClassifier.from_agent(agent).save(tmp_path / "file")
+    classifier = SkippingClassifier.load(tmp_path / "file")
+    ((name, _),) = context.items()
+    for value in (0.45, 0.8):
+        fixed = agent.simulator.at(**{name: value})
+        images, logits, masks = in_environment(agent, stream(0, "x"), fixed)
+        found, chosen = classifier.classify(images, stream(0, "x"), **{name: value})
+        assert torch.equal(found, logits)
+        assert all(torch.equal(a, b) for a, b in zip(chosen, masks, strict=True))
+    with pytest.raises(ValueError, match=f"expected {name}="):
+        classifier(images)
+    with pytest.raises(ValueError, match="expected no context"):
+        SkippingClassifier.from_agent(make_agent("dense"))(images, budget=0.5)
+
+
+def test_settings_stay_as_they_were_given_though_sb3_writes_into_them():
+    settings = {"use_rms_prop": True, "policy_kwargs": {"net_arch": [8]}}
+    before = repr((settings, A2CAgent.defaults))
+    SkippingClassifier.from_agent(make_agent("sb3_a2c", **settings), **settings)
+    make_agent("sb3_a2c", use_rms_prop=True)
+    assert repr((settings, A2CAgent.defaults)) == before
+
+
+def test_a_skipped_block_is_not_computed():
+    agent = make_agent("fixed_mask", images=0)
+    agent.masks = [torch.zeros(1, n, dtype=torch.bool) for n in agent.num_blocks]
+    agent.masks[0][:, 1] = True
+    classifier = SkippingClassifier.from_agent(agent)
+    images, logits, _ = in_environment(agent, None)
+    with torch.no_grad():
+        classifier.network.layers[0].weight[:4] = torch.nan
+        classifier.network.layers[1].weight[:] = torch.nan
+    assert torch.equal(classifier(images), logits)
+
+
+def test_the_copy_stays_as_it_is_while_the_agent_goes_on_learning():
+    agent = make_agent("reinforce", learning_rate=0.5)
+    classifier = SkippingClassifier.from_agent(agent, learning_rate=0.5)
+    images, _, _ = in_environment(agent, None)
+    before = classifier(images)
+    agent.learn(96)
+    assert torch.equal(classifier(images), before)
+    assert not torch.equal(SkippingClassifier.from_agent(agent, learning_rate=0.5)(images), before)
+
+
+def test_a_file_holds_no_pickle(tmp_path):
+    path = tmp_path / "file"
+    SkippingClassifier.from_agent(make_agent("sb3_ppo"), num_minibatches=2).save(path)
+    assert not zipfile.is_zipfile(path)
+    with safe_open(path, framework="pt") as file:
+        assert set(file.metadata()) == {"tree"}
+        json.loads(file.metadata()["tree"])
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "name", "message"),
+    [
+        ("agent", "class", "subprocess:Popen", "expected an agent's class"),
+        ("agent", "class", "agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
+        ("network", "builder", "os:system", "expected a builder of networks"),
+        ("network", "builder", "no_such_module:net", "no module named 'no_such_module'"),
+    ],
+)
+def test_a_name_in_a_file_is_followed_only_to_agents_and_networks(
+    part, key, name, message, tmp_path
+):
+    path = tmp_path / "file"
+    SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
+    content = load_tree(path)
+    content[part][key] = name
+    save_tree(path, content)
+    with pytest.raises(ValueError, match=message):
+        SkippingClassifier.load(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        SkippingClassifier.load(tmp_path / "none")
+    (tmp_path / "text").write_text("nonsense")
+    save_tree(tmp_path / "tree", {"format": "another"})
+    for name in ("text", "tree"):
+        with pytest.raises(ValueError, match=str(tmp_path / name)):
+            SkippingClassifier.load(tmp_path / name)
+
+
+def test_images_that_do_not_fit_are_refused_with_what_was_expected():
+    classifier = SkippingClassifier.from_agent(make_agent("dense"))
+    with pytest.raises(TypeError, match="float32"):
+        classifier(torch.zeros(1, 1, 16, 16, dtype=torch.uint8))
+    for shape in ((1, 1, 8, 8), (256,), (2, 100)):
+        with pytest.raises(ValueError, match=r"images \[batch, 1, 16, 16\]"):
+            classifier(torch.zeros(shape))
+
+
+STRANGE = '''
+import torch
+
+from agents.base import Agent
+from agents.masks import IndependentBlocks, keep_probability
+from ccenv.networks import GatedMLP
+
+
+class Table(Agent):
+    """Learns one keep probability for each block."""
+
+    def __init__(self, env, *, seed=0, start=0.0):
+        super().__init__(env, seed=seed)
+        self.scores = [torch.full((n,), start, requires_grad=True) for n in self.num_blocks]
+
+    def distribution(self, observation, layer):
+        return IndependentBlocks(keep_probability(self.scores[layer]).expand(len(observation), -1))
+
+    def update(self, rollout):
+        with torch.no_grad():
+            for score in self.scores:
+                score += 1.0
+        return {}
+
+
+class Hidden(Table):
+    def parameters(self):
+        return {}
+
+
+class Centred(GatedMLP):
+    def gated_layer(self, index, x, in_mask, out_mask, backend="auto"):
+        return super().gated_layer(index, x - 0.5 if index == 0 else x, in_mask, out_mask, backend)
+'''
+
+
+@pytest.fixture
+def strange(tmp_path, monkeypatch):
+    (tmp_path / "strange_exports.py").write_text(STRANGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "strange_exports"
+    sys.modules.pop("strange_exports", None)
+
+
+def test_agent_and_network_of_the_users_module_are_exported_without_a_line_about_it(
+    strange, tmp_path
+):
+    agent = make_agent(f"{strange}:Table", UNEVEN | {"network": f"{strange}:Centred"}, start=-2.0)
+    SkippingClassifier.from_agent(agent, start=-2.0).save(tmp_path / "file")
+    images, logits, _ = in_environment(agent, stream(0, "x"))
+    assert torch.equal(SkippingClassifier.load(tmp_path / "file")(images, stream(0, "x")), logits)
+
+
+def test_what_cannot_be_exported_says_why(strange):
+    with pytest.raises(ValueError, match="looks at the true label"):
+        SkippingClassifier.from_agent(make_agent("oracle", images=0))
+    with pytest.raises(ValueError, match=r"parameters\(\) hold all"):
+        SkippingClassifier.from_agent(make_agent(f"{strange}:Hidden"))
+    with pytest.raises(ValueError, match="settings that it was built with"):
+        SkippingClassifier.from_agent(make_agent("block_dropout", keep_probability=0.9))
+    with pytest.raises(ValueError, match=r"num_kept in 1\.\."):
+        SkippingClassifier.from_agent(make_agent("rloo"), num_kept=9)
+    module = GatedMLP(256, (3, 5), (4, 2), 10)
+    with pytest.raises(ValueError, match="a network given as an object"):
+        SkippingClassifier.from_agent(make_agent("dense", UNEVEN | {"network": module}))
+    relu = UNEVEN | {"activation": torch.relu}
+    with pytest.raises(ValueError, match="no name and no number"):
+        SkippingClassifier.from_agent(make_agent("dense", relu))
+
+
+def test_a_run_leaves_a_classifier_when_asked_and_says_why_it_cannot(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    settings = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
+    pairs = [f"{k}={str(v).replace(' ', '')}" for k, v in settings.items()]
+    for agent in ("reinforce", "oracle"):
+        assert train.main([agent, *pairs, f"log_dir={tmp_path}", "--export"]) == 0
+    assert capsys.readouterr().err.count("no classifier exported") == 1
+    (path,) = tmp_path.glob("*/*/*/*/*/checkpoint/classifier.safetensors")
+    result = folder.read_result(path.parent.parent)
+    classifier = SkippingClassifier.load(path)
+    data = Simulator(1, **PROBE_SETTINGS).on_split("test", 1).data
+    images, labels = data.batch(torch.arange(len(data)))
+    wrong = (classifier(images).argmax(dim=1) != labels).float().mean().item()
+    assert wrong == pytest.approx(result["evaluations"][1]["error"])
+
+
+@pytest.mark.parametrize("name", ["rloo", "condnet", "fixed_mask"])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_an_exported_classifier_in_one_call_answers_alike(name, drawn):
+    agent = make_agent(name)
+    classifier = SkippingClassifier.from_agent(agent, **SETTINGS.get(name, {}))
+    images = agent.simulator.on_split("test", 50).data.batch(torch.arange(50))[0]
+    draws = [stream(0, "masks") if drawn else None for _ in range(2)]
+    logits, masks = classifier.fuse(drawn=drawn)(images, generator=draws[0])
+    expected, own = classifier.classify(images, draws[1])
+    assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
+    torch.testing.assert_close(logits, expected)
+
+
+def test_a_policy_that_is_no_affine_map_is_not_fused():
+    classifier = SkippingClassifier.from_agent(make_agent("magnitude"))
+    with pytest.raises(ValueError, match="cannot fuse Magnitude"):
+        classifier.fuse()

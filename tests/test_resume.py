@@ -1,0 +1,376 @@
+"""Law: a run that is stopped and started again ends as if it had never stopped, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from agents import AGENTS
+from ccenv.probe import PROBE_SETTINGS
+from ccenv.registry import resolve
+from ccenv.snapshot import CannotStoreError, restore, state_of
+from ccenv.tree_file import load_tree, save_tree
+from runs import checkpoint, listener, run, tracking
+from runs.settings import make_plan
+
+BATCH, UPDATES = 64, 6
+IMAGES = BATCH * UPDATES
+PROBE = PROBE_SETTINGS | {"images": IMAGES, "batch_size": BATCH, "eval_every": 2 * BATCH}
+COTRAIN = {
+    "dataset": "synthetic",
+    "num_blocks": (3, 5),
+    "block_size": (4, 2),
+    "weights": "cotrain",
+    "weights_kwargs": {"schedule_updates": 4},
+    "images": IMAGES,
+    "batch_size": BATCH,
+    "eval_every": 2 * BATCH,
+}
+SMALL = {"rloo": {"num_kept": 1}, "magnitude": {"target_density": 0.25}}
+LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
+WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *LEARNERS]
+
+
+class StoppedError(Exception):
+    """What stops a run in a test."""
+
+
+@pytest.fixture(autouse=True)
+def _no_clock(monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+
+
+def stop_at(monkeypatch, images):
+    """Raises in the update after which so many images are seen, before it is kept."""
+    original = listener.Listener.__call__
+
+    def call(self, images_seen, scalars):
+        if images_seen == images:
+            raise StoppedError
+        original(self, images_seen, scalars)
+
+    monkeypatch.setattr(listener.Listener, "__call__", call)
+
+
+def carry_out(plan, every=2 * BATCH, **options):
+    return run.run(plan, options=run.Options(checkpoint_every=every, **options))
+
+
+def with_stops(monkeypatch, plan, stops, **options):
+    """Runs a plan, stops it at each of these numbers of images, and lets it end."""
+    for images in stops:
+        with monkeypatch.context() as patch:
+            stop_at(patch, images)
+            with pytest.raises(StoppedError):
+                carry_out(plan, **options)
+    return carry_out(plan, **options)
+
+
+def tensors(result, name):
+    return load_file(Path(result["folder"]) / "checkpoint" / f"{name}.safetensors")
+
+
+def points(result):
+    """Every scalar, histogram and picture tag of a run with its steps and values."""
+    events = EventAccumulator(result["folder"], size_guidance={"scalars": 0, "histograms": 0})
+    tags = events.Reload().Tags()
+    found = {tag: [(p.step, p.value) for p in events.Scalars(tag)] for tag in tags["scalars"]}
+    for tag in tags["histograms"]:
+        values = [(p.step, p.histogram_value.sum) for p in events.Histograms(tag)]
+        found[tag] = values
+    return found | {tag: len(events.Images(tag)) for tag in tags["images"]}
+
+
+def assert_same_end(stopped, whole):
+    for name in ("images_seen", "evaluations", "curve", "block_use"):
+        assert stopped[name] == whole[name]
+    for name in ("agent", "network"):
+        one, other = tensors(stopped, name), tensors(whole, name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert points(stopped) == points(whole)
+
+
+def plans(tmp_path, agent, settings):
+    given = settings | SMALL.get(agent, {})
+    return (make_plan(agent, given | {"log_dir": str(tmp_path / name)}) for name in ("a", "b"))
+
+
+def folder_of(tmp_path):
+    (place,) = (tmp_path / "b").glob("*/*/*/*/*")
+    return place
+
+
+@pytest.mark.parametrize("agent", LEARNERS)
+def test_a_stopped_run_of_every_learning_agent_ends_as_if_it_had_never_stopped(
+    agent, tmp_path, monkeypatch
+):
+    whole, stopped = plans(tmp_path, agent, PROBE)
+    expected = carry_out(whole)
+    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
+
+
+def test_so_does_one_that_is_stopped_again_and_again(tmp_path, monkeypatch):
+    # Few points, so that curves wait to be written; more images than the data set has.
+    monkeypatch.setattr(tracking, "NUM_POINTS", 2)
+    batch = 512
+    settings = {"batch_size": batch, "images": 7 * batch, "eval_every": 2 * batch}
+    whole, stopped = plans(tmp_path, "reinforce", PROBE | settings)
+    expected = carry_out(whole, every=2 * batch)
+    stops = [n * batch for n in (4, 4, 5, 6, 7)]
+    found = with_stops(monkeypatch, stopped, stops, every=2 * batch)
+    assert_same_end(found, expected)
+    # Those that a checkpoint knew, and the last.
+    assert len(list(folder_of(tmp_path).glob("events.*"))) == 4
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        *("fixed_mask", "reinforce", "sb3_a2c"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in WHILE_THE_NETWORK_LEARNS),
+    ],
+)
+def test_so_it_does_while_the_network_learns_along(agent, tmp_path, monkeypatch):
+    whole, stopped = plans(tmp_path, agent, COTRAIN)
+    expected = carry_out(whole)
+    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
+
+
+@pytest.mark.parametrize(
+    ("agent", "reward"),
+    [
+        ("reinforce", "lagrangian"),
+        ("reinforce", "pid_lagrangian"),
+        ("sb3_a2c", "lagrangian"),
+        ("reinforce", "potential"),
+    ],
+)
+def test_so_it_does_with_a_reward_that_remembers(agent, reward, tmp_path, monkeypatch):
+    whole, stopped = plans(tmp_path, agent, PROBE | {"reward": reward})
+    expected = carry_out(whole)
+    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
+
+
+@pytest.mark.parametrize("settings", [{"n_steps": 4}, {"anneal": True, "n_epochs": 3}])
+def test_so_it_does_with_several_episodes_a_rollout_and_a_falling_rate(
+    settings, tmp_path, monkeypatch
+):
+    whole, stopped = plans(tmp_path, "sb3_ppo", PROBE | {"images": 12 * BATCH} | settings)
+    expected = carry_out(whole)
+    assert_same_end(with_stops(monkeypatch, stopped, [8 * BATCH]), expected)
+
+
+def test_a_run_whose_last_checkpoint_is_its_end_is_judged_again_alike(tmp_path, monkeypatch):
+    whole, stopped = plans(tmp_path, "reinforce", PROBE | {"images": 8 * BATCH})
+    expected = carry_out(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "describe", lambda *_: (_ for _ in ()).throw(StoppedError))
+        with pytest.raises(StoppedError):
+            carry_out(stopped)
+    assert_same_end(carry_out(stopped), expected)
+
+
+def test_a_process_that_is_killed_leaves_what_another_one_goes_on_from(tmp_path):
+    settings = PROBE | {"images": 40 * BATCH, "learning_rate": 0.03}
+    whole, stopped = plans(tmp_path, "reinforce", settings)
+    expected = carry_out(whole)
+    pairs = [f"{k}={str(v).replace(' ', '')}" for k, v in settings.items()]
+    command = [sys.executable, "-m", "runs.train", "reinforce", *pairs]
+    command += [f"log_dir={tmp_path / 'b'}", f"--checkpoint-every={BATCH}"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    path = checkpoint.checkpoint_path(stopped.folder())
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.returncode != 0:
+        assert path.exists()
+    assert_same_end(carry_out(stopped), expected)
+
+
+def test_a_finished_run_leaves_no_checkpoint_and_starts_anew_when_asked_again(tmp_path, capsys):
+    whole, _ = plans(tmp_path, "reinforce", PROBE)
+    carry_out(whole)
+    assert not checkpoint.checkpoint_path(whole.folder()).exists()
+    again = carry_out(whole)
+    assert again["images_seen"] == IMAGES
+    assert "goes on" not in capsys.readouterr().err
+    assert len(list(whole.folder().glob("events.*"))) == 1
+
+
+def test_a_run_that_is_told_to_start_anew_does(tmp_path, monkeypatch, capsys):
+    _, stopped = plans(tmp_path, "reinforce", PROBE)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4 * BATCH)
+        with pytest.raises(StoppedError):
+            carry_out(stopped)
+    carry_out(stopped, resume=False)
+    assert "goes on" not in capsys.readouterr().err
+    assert len(list(stopped.folder().glob("events.*"))) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "other code", "other weights", "other agent"])
+def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
+    damage, tmp_path, monkeypatch, capsys
+):
+    whole, stopped = plans(tmp_path, "reinforce", PROBE)
+    expected = carry_out(whole)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4 * BATCH)
+        with pytest.raises(StoppedError):
+            carry_out(stopped)
+    path = checkpoint.checkpoint_path(stopped.folder())
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "text":
+        path.write_text("nonsense")
+    else:
+        tree = load_tree(path)
+        if damage == "other code":
+            tree["program"]["code"]["reinforce"] = "0"
+        elif damage == "other weights":
+            tree["simulator"]["digest"] = "0"
+        else:
+            tree["agent"]["attributes"]["scores"] = {"object": "Linear", "state": {}}
+        save_tree(path, tree)
+    capsys.readouterr()
+    found = carry_out(stopped)
+    said = capsys.readouterr().err
+    assert said.count("the run starts anew") == 1
+    assert "goes on" not in said
+    assert_same_end(found, expected)
+
+
+STRANGE = '''
+from typing import ClassVar
+
+import torch
+
+from agents.base import Agent
+from agents.masks import IndependentBlocks, keep_probability
+
+
+class Table(Agent):
+    """Learns one keep probability for each block, kept in a list of tensors."""
+
+    def __init__(self, env, *, seed=0):
+        super().__init__(env, seed=seed)
+        self.scores = [torch.zeros(n, requires_grad=True) for n in self.num_blocks]
+        self.optimizer = torch.optim.Adam(self.scores, lr=0.1)
+        self.baseline = None
+
+    def distribution(self, observation, layer):
+        probability = keep_probability(self.scores[layer])
+        return IndependentBlocks(probability.expand(len(observation), -1))
+
+    def update(self, rollout):
+        returns = rollout.returns[0].mean() + 0.1 * torch.rand(())
+        self.baseline = returns if self.baseline is None else 0.9 * self.baseline + 0.1 * returns
+        loss = torch.zeros(())
+        for layer, mask in enumerate(rollout.actions):
+            log_prob = self.distribution(rollout.observations[layer], layer).log_prob(mask)
+            loss = loss - (log_prob * (rollout.returns[layer] - self.baseline)).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.item()}
+
+    def parameters(self):
+        return {f"scores_{i}": s for i, s in enumerate(self.scores)}
+
+
+class Secretive(Table):
+    """Holds something whose state nobody knows."""
+
+    def __init__(self, env, *, seed=0):
+        super().__init__(env, seed=seed)
+        self.secret = iter([1, 2, 3])
+
+
+class OwnLoop(Table):
+    """Learns in a loop of its own, which says nothing of resuming."""
+
+    def learn(self, num_images, on_rollout=lambda images_seen, scalars: None):
+        return super().learn(num_images, on_rollout)
+'''
+
+
+@pytest.fixture
+def _strange(tmp_path, monkeypatch):
+    (tmp_path / "strange_agents.py").write_text(STRANGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("strange_agents", None)
+
+
+@pytest.mark.usefixtures("_strange")
+def test_an_agent_of_the_users_resumes_without_a_line_about_it(tmp_path, monkeypatch):
+    whole, stopped = plans(tmp_path, "strange_agents:Table", PROBE)
+    expected = carry_out(whole)
+    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH, 5 * BATCH]), expected)
+
+
+@pytest.mark.usefixtures("_strange")
+@pytest.mark.parametrize("agent", ["Secretive", "OwnLoop"])
+def test_an_agent_that_cannot_be_resumed_is_told_of_once_and_starts_anew(
+    agent, tmp_path, monkeypatch, capsys
+):
+    whole, stopped = plans(tmp_path, f"strange_agents:{agent}", PROBE)
+    expected = carry_out(whole)
+    said = capsys.readouterr().err
+    assert said.count("cannot be resumed") == 1
+    assert ("secret" if agent == "Secretive" else "resumes = True") in said
+    assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    tree = {
+        "numbers": [1, 2.5, -0.0, float("inf"), 10**30, True, None, "text"],
+        "tuple": (1, (2, "x")),
+        3: {"keys": "that are no strings"},
+        "tensors": [torch.arange(6).view(2, 3).t(), torch.zeros(0), torch.tensor(3.5)],
+        "bytes": torch.get_rng_state(),
+        "array": np.array([1, 2**32 - 1], dtype=np.uint32),
+    }
+    save_tree(tmp_path / "tree", tree)
+    found = load_tree(tmp_path / "tree")
+    for key in ("numbers", "tuple", 3):
+        assert found[key] == tree[key]
+        assert type(found[key]) is type(tree[key])
+    for one, other in zip(found["tensors"], tree["tensors"], strict=True):
+        assert torch.equal(one, other)
+        assert one.stride() == other.stride()
+    assert torch.equal(found["bytes"], tree["bytes"])
+    np.testing.assert_array_equal(found["array"], tree["array"])
+    assert found["array"].dtype == np.uint32
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tree"]
+
+
+def test_a_state_goes_back_into_the_objects_that_others_hold():
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter])
+    parameter.grad = torch.ones(2)
+    optimizer.step()
+    held = {"list": [parameter], "optimizer": optimizer, "stream": torch.Generator()}
+    state = state_of(held)
+    kept = parameter.detach().clone()
+    state["entries"]["list"]["items"][0] = kept
+    with torch.no_grad():
+        parameter.zero_()
+    restored = restore(held, state)
+    assert restored["list"][0] is parameter
+    assert restored["optimizer"].param_groups[0]["params"][0] is parameter
+    assert torch.equal(parameter, kept)
+    with pytest.raises(CannotStoreError, match=r"x\['a'\]\[1\]"):
+        state_of({"a": [1, object()]}, "x")
