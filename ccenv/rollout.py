@@ -1,6 +1,6 @@
 """Policies on the environment: (simulator, policy) -> a rollout to learn from, or a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,6 +46,8 @@ class Rollout:
     """as the policy gave them, one for each layer: masks, or int64 [batch, k] in drawn order."""
     rewards: Tensor
     """[num_layers, batch] float32."""
+    costs: Tensor
+    """[num_layers, batch] float32 in [0, 1]; the layers' compute costs."""
     returns: Tensor
     """[num_layers, batch] float32; undiscounted rewards from this layer to the end."""
     correct: Tensor
@@ -59,7 +61,7 @@ class Rollout:
     num_images: int
     """different images: batch / group_size."""
     means: dict[str, float]
-    """means over the batch, under the names of the `episode/*` curves; see `episode_means`."""
+    """means over the batch; see `episode_means`, and `episode_curves` for their tags."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Evaluation:
     """for each gated layer: [num_classes, num_blocks], mean keep probability by true class."""
     keep_probability: tuple[Tensor, ...]
     """for each gated layer: [num_images, num_blocks]; of policies without one, the masks."""
+    masks: tuple[Tensor, ...]
+    """for each gated layer: [num_images, num_blocks] bool, as executed."""
 
     @property
     def total_cost(self) -> float:
@@ -140,6 +144,7 @@ def collect_rollout(
         masks=torch.stack([pad_mask(s.outcome.mask, simulator.max_blocks) for s in steps]),
         actions=tuple(actions),
         rewards=rewards,
+        costs=torch.stack([step.outcome.layer_cost for step in steps]),
         returns=rewards.flip(0).cumsum(0).flip(0),
         correct=correct(last),
         nll=-log_likelihood(last),
@@ -151,7 +156,11 @@ def collect_rollout(
 
 
 def episode_means(steps: Sequence[Step]) -> dict[str, float]:
-    """Means over a batch whose episodes have ended: return, error, nll, cost, density by layer."""
+    """Means over a batch whose episodes have ended: return, error, nll, cost, density by layer.
+
+    Also the reward's terms, summed over each episode, as `reward/<term>`, and what the reward
+    remembered while it paid, such as its price, as `reward/<name>`.
+    """
     last = steps[-1].outcome
     means = {
         "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean().item(),
@@ -160,7 +169,20 @@ def episode_means(steps: Sequence[Step]) -> dict[str, float]:
         "compute_cost": last.compute_cost.mean().item(),
     }
     kept = {f"density_{i}": s.outcome.mask.float().mean().item() for i, s in enumerate(steps)}
-    return means | kept
+    terms = {
+        f"reward/{name}": torch.stack([s.terms[name] for s in steps]).sum(dim=0).mean().item()
+        for name in steps[-1].terms
+    }
+    return means | kept | terms | {f"reward/{k}": v for k, v in steps[-1].numbers.items()}
+
+
+def episode_curves(means: Mapping[str, float]) -> dict[str, float]:
+    """Names of `episode_means` as tags of curves.
+
+    >>> episode_curves({"error": 0.1, "reward/price": 2.0})
+    {'episode/error': 0.1, 'reward/price': 2.0}
+    """
+    return {name if "/" in name else f"episode/{name}": v for name, v in means.items()}
 
 
 def simulator_of(env: Any) -> Simulator:
@@ -239,6 +261,7 @@ def evaluate(
         macs=means["macs"] + policy_macs,
         block_use=tuple(by_class(p, classes, simulator.data.num_classes) for p in probabilities),
         keep_probability=probabilities,
+        masks=tuple(torch.cat(values) for values in masks),
     )
 
 

@@ -1,73 +1,32 @@
-"""A sweep: run what is missing, then show the table: python -m runs.compare [SWEEP]."""
+"""A sweep: run what is missing, then show table and report: python -m runs.compare [SWEEP]."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from ccenv.registry import resolve
-from runs import folder as run_folder
-from runs.jobs import Job, collect, make_jobs, missing_jobs, num_outdated, record
+from runs import recorded
+from runs.jobs import (
+    Comparison,
+    gather,
+    make_jobs,
+    names_of,
+    origins,
+    outdated,
+    record,
+    source_of,
+)
 from runs.machine import num_cores
-from runs.pool import Outcome, Task, run_all
-from runs.report import NOTES, plot_front, table
+from runs.page.publish import PAGE, publish
+from runs.pool import Outcome
 from runs.rows import MODES
+from runs.run_jobs import in_words, run_todo, say
 from runs.settings import safe_name
 from runs.sweeps import SWEEPS, Sweep
 
 INTERRUPTED = 130
-
-
-def prepare(jobs: Sequence[Job]) -> None:
-    """Loads data and learns frozen weights here, where it is seen, once for all workers.
-
-    Raises:
-        ValueError, OSError: if data is missing or a setting impossible.
-    """
-    from ccenv.simulator import make_simulator
-
-    done = set()
-    for job in jobs:
-        run_folder.check_writable(job.plan.folder())
-        environment = job.plan.environment | {"group_size": 1}
-        key = json.dumps(environment, sort_keys=True)
-        if key not in done:
-            done.add(key)
-            make_simulator(1, environment)
-
-
-def run_missing(jobs: Sequence[Job], workers: int, reuse: bool) -> list[Outcome]:
-    """Runs jobs in parallel, with a bar, and returns the failures."""
-    tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
-    failures = []
-    outcomes = run_all(tasks, min(workers, len(tasks)))
-    with tqdm(total=len(tasks), unit="run") as bar, closing(outcomes):
-        for outcome in outcomes:
-            bar.update()
-            bar.set_postfix_str(f"{outcome.task.label}, seed {outcome.task.settings['seed']}")
-            if outcome.error is not None:
-                failures.append(outcome)
-    return failures
-
-
-def say(text: str) -> None:
-    """Tells the user on stderr, so that stdout holds the table or JSON only."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def forecast(sweep: Sweep, num_missing: int, num_jobs: int, workers: int) -> str:
-    """What is about to happen, and roughly how long it takes."""
-    minutes = sweep.minutes * num_missing / num_jobs * 2 / workers
-    length = f"{60 * minutes:.0f} seconds" if minutes < 2 else f"{minutes:.0f} minutes"
-    return (
-        f"sweep {sweep.name!r}: {num_missing} of {num_jobs} runs missing, "
-        f"about {length} with {workers} workers"
-    )
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -76,41 +35,48 @@ def compare(options: argparse.Namespace) -> int:
     if not isinstance(sweep, Sweep):
         raise ValueError(f"expected {options.sweep!r} to be a runs.sweeps.Sweep, got {sweep!r}")
     jobs = make_jobs(sweep, options.log_dir)
-    missing = missing_jobs(jobs, options.rerun)
+    source = source_of(sweep, jobs, options.results_dir)
+    # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
+    known = recorded.load(source) if options.record or not options.no_recorded else {}
+    known = {} if options.no_recorded else known
+    found = gather(sweep, jobs, known, options.masks)
+    todo = [*found.missing, *(outdated(found) if options.rerun else [])]
     failures: list[Outcome] = []
-    if missing:
-        say(forecast(sweep, len(missing), len(jobs), min(options.jobs, len(missing))))
-        prepare(missing)
-        failures = run_missing(missing, options.jobs, reuse=not options.rerun)
-    rows = collect(jobs, options.masks)
-    show(sweep, rows, jobs, options)
+
+    def keep() -> None:
+        if options.record:
+            record(sweep, jobs, source, options.masks)
+
+    if todo and not options.no_run:
+        failures = run_todo(found, todo, options.jobs, not options.rerun, keep)
+        found = gather(sweep, jobs, known, options.masks)
+    if found.finished:
+        keep()
+    show(found, options)
     for failure in failures:
         say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
     if failures:
         say(f"{len(failures)} of {len(jobs)} runs failed; the same command tries them again")
-    return 1 if failures else 0
+    return 1 if failures or not found.finished else 0
 
 
-def show(
-    sweep: Sweep, rows: list[dict[str, Any]], jobs: Sequence[Job], options: argparse.Namespace
-) -> None:
-    """Prints the table, and writes it and the plot to the report's folder."""
-    report = Path(options.report_dir) / safe_name(sweep.name)
-    if rows:
-        report.mkdir(parents=True, exist_ok=True)
-        text = f"{sweep.description}\n\n{table(rows)}\n\n{NOTES}\n"
-        (report / "table.md").write_text(text)
-        plot_front(rows, sweep.description, report / "front.png")
-        if options.record:
-            record(sweep, jobs, rows, Path(options.results_dir) / f"{safe_name(sweep.name)}.json")
-        print(json.dumps(rows, indent=2) if options.json else text)
-    outdated = num_outdated(jobs)
-    if outdated:
+def show(found: Comparison, options: argparse.Namespace) -> None:
+    """Prints the table, and writes the report's folder."""
+    report = Path(options.report_dir) / safe_name(found.sweep.name)
+    if found.missing:
+        say(f"{len(found.missing)} runs have no result yet: {names_of(found.missing)}")
+    if not found.finished:
+        return
+    text = publish(found, report)
+    print(json.dumps(found.rows, indent=2) if options.json else text)
+    for line in origins(found):
+        say(line)
+    if old := outdated(found):
         say(
-            f"{outdated} results come from an older version of their agent's, reward's or "
+            f"{len(old)} results come from an older version of their agent's, reward's or "
             "network's file; --rerun makes them anew"
         )
-    say(f"table and plot: {report}")
+    say(f"report: {report / PAGE} (tables and plots beside it)")
     logs = "runs" if options.log_dir == "runs/logs" else options.log_dir
     say(f"curves: tensorboard --logdir {logs}")
 
@@ -120,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m runs.compare",
         description="Runs what is missing of a sweep, then shows the table.",
-        epilog="\n".join(["sweeps:", *(f"  {s.name}: {s.description}" for s in SWEEPS.values())]),
+        epilog="\n".join(["sweeps, with their time on two cores:", *map(about, SWEEPS.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -129,14 +95,25 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=positive, default=num_cores(), help="runs at once")
     parser.add_argument("--masks", choices=MODES, default="sampled", help="which evaluation")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
-    parser.add_argument("--record", action="store_true", help="write runs/results/<sweep>.json")
+    parser.add_argument(
+        "--record", action="store_true", help="write runs/results/<sweep>.json, run by run"
+    )
+    parser.add_argument(
+        "--no-recorded", action="store_true", help="run here what was recorded elsewhere, too"
+    )
+    parser.add_argument("--no-run", action="store_true", help="show what is there, run nothing")
     parser.add_argument(
         "--rerun", action="store_true", help="also run what comes from older code of its agent"
     )
     parser.add_argument("--log-dir", default="runs/logs", help="folder of the runs")
     parser.add_argument("--report-dir", default="runs/reports", help="folder of tables and plots")
-    parser.add_argument("--results-dir", default="runs/results", help="folder of --record")
+    parser.add_argument("--results-dir", default="runs/results", help="folder of recorded results")
     return parser
+
+
+def about(sweep: Sweep) -> str:
+    """A line of the list of sweeps."""
+    return f"  {sweep.name} ({in_words(60 * sweep.minutes)}): {sweep.description}"
 
 
 def positive(text: str) -> int:

@@ -9,16 +9,20 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from ccenv.data import user_cache
 
 CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"
+AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safetensors"
 
 
 def check_writable(folder: Path) -> None:
@@ -75,9 +79,14 @@ def start(folder: Path, config: Mapping[str, Any]) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON so that a reader sees all of it or none."""
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text so that a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+    partial.write_text(text)
     partial.replace(path)
 
 
@@ -99,11 +108,64 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result
 
 
+def check_json(path: Path) -> Any:
+    """Reads a file that only this package writes.
+
+    Raises:
+        ValueError: if it is no JSON any more.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"expected JSON in {path}, got {error}; it was edited or damaged: put the file back as "
+            "it was, or delete it"
+        ) from error
+
+
 def save_checkpoint(folder: Path, agent: Any, network: Any) -> None:
     """Writes the agent's parameters and the network's weights as safetensors."""
     from safetensors.torch import save_file
 
     (folder / CHECKPOINT).mkdir(exist_ok=True)
-    for name, tensors in (("agent", agent.parameters()), ("network", network.state_dict())):
+    for name, tensors in ((AGENT, agent.parameters()), (NETWORK, network.state_dict())):
         plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-        save_file(plain, folder / CHECKPOINT / f"{name}.safetensors")
+        save_file(plain, folder / CHECKPOINT / name)
+
+
+def save_masks(folder: Path, masks: Mapping[str, Sequence[Tensor]]) -> None:
+    """Writes the masks of all test images, eight blocks a byte, so that they can be replayed.
+
+    Args:
+        folder: the run's.
+        masks: "sampled" or "mode" -> for each gated layer bool [num_images, num_blocks].
+    """
+    from safetensors.numpy import save_file
+
+    packed = {
+        f"{mode}/{layer}": np.packbits(mask.cpu().numpy(), axis=1)
+        for mode, layers in masks.items()
+        for layer, mask in enumerate(layers)
+    }
+    save_file(packed, folder / CHECKPOINT / MASKS)
+
+
+def load_masks(folder: Path, mode: str, num_blocks: Sequence[int]) -> list[Tensor]:
+    """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks].
+
+    Raises:
+        ValueError: if the file is missing, damaged, or of another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / CHECKPOINT / MASKS
+    try:
+        packed = load_file(path)
+        layers = [packed[f"{mode}/{layer}"] for layer in range(len(num_blocks))]
+        bits = [np.unpackbits(m, axis=1, count=n) for m, n in zip(layers, num_blocks, strict=True)]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"expected the {mode} masks in {path}, got none ({error!r})") from error
+    if [-(-n // 8) for n in num_blocks] != [m.shape[1] for m in layers]:
+        raise ValueError(f"expected masks of {list(num_blocks)} blocks in {path}, got others")
+    return [torch.from_numpy(b.astype(bool)) for b in bits]

@@ -1,13 +1,16 @@
-"""A sweep's runs: which are there, which are missing, and what they say together."""
+"""A sweep's runs: which are there, which are missing, and how long those will take."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from runs import folder as run_folder
+from runs import recorded
+from runs.result_checks import check_result, edited
 from runs.rows import make_rows
-from runs.settings import Plan, code_digests, make_plan
+from runs.settings import Plan, code_digests, make_plan, safe_name
 from runs.sweeps import Sweep
 
 
@@ -23,6 +26,45 @@ class Job:
     """as given."""
     plan: Plan
     """as resolved."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run and its result."""
+
+    job: Job
+    """which run."""
+    result: dict[str, Any]
+    """see `runs.run.execute`."""
+    recorded: bool
+    """whether it was read from the recorded results instead of a run's folder."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A sweep as far as it has come."""
+
+    sweep: Sweep
+    """what was asked."""
+    finished: tuple[Finished, ...]
+    """runs with a result, in the sweep's order."""
+    missing: tuple[Job, ...]
+    """the others."""
+    masks: str
+    """"sampled" or "mode": the evaluation that the rows show."""
+
+    @functools.cached_property
+    def results(self) -> dict[str, list[dict[str, Any]]]:
+        """Label -> results by seed; labels in the sweep's order, those without any are empty."""
+        found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
+        for one in self.finished:
+            found[one.job.label].append(one.result)
+        return found
+
+    @functools.cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the table."""
+        return [asdict(row) for row in make_rows(self.results, self.masks)]
 
 
 def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
@@ -45,49 +87,120 @@ def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
     return jobs
 
 
-def missing_jobs(jobs: Sequence[Job], rerun: bool) -> list[Job]:
-    """Jobs without a result, or, with `rerun`, whose agent's or reward's file has changed since."""
+def source_of(sweep: Sweep, jobs: Sequence[Job], results_dir: str) -> recorded.Source:
+    """The sweep's file of recorded results."""
+    plans: dict[str, list[Plan]] = {}
+    for job in jobs:
+        plans.setdefault(job.label, []).append(job.plan)
+    return recorded.Source(Path(results_dir) / f"{safe_name(sweep.name)}.json", plans)
+
+
+def own_result(job: Job) -> dict[str, Any] | None:
+    """The result in a run's folder, None where there is none.
+
+    Raises:
+        ValueError: if it was edited by hand.
+    """
+    path = job.plan.folder() / run_folder.RESULT
+    if not path.exists():
+        return None
+    found = check_result(run_folder.check_json(path), str(path))
+    if found["seed"] != job.plan.program.seed:
+        raise edited(str(path), f"seed {job.plan.program.seed}", found["seed"])
+    return found
+
+
+def gather(
+    sweep: Sweep,
+    jobs: Sequence[Job],
+    known: Mapping[recorded.Key, dict[str, Any]],
+    masks: str = "sampled",
+) -> Comparison:
+    """Looks what is there: a run's own folder first, then what was recorded.
+
+    Args:
+        sweep: what was asked.
+        jobs: its runs.
+        known: recorded results.
+        masks: "sampled" or "mode".
+
+    Raises:
+        ValueError: if a result was edited by hand.
+    """
+    finished, missing = [], []
+    for job in jobs:
+        own = own_result(job)
+        found = known.get(recorded.key_of(job.plan)) if own is None else own
+        if found is None:
+            missing.append(job)
+        else:
+            finished.append(Finished(job, found, recorded=own is None))
+    return Comparison(sweep, tuple(finished), tuple(missing), masks)
+
+
+def outdated(comparison: Comparison) -> list[Job]:
+    """Jobs whose results come from another version of the agent's, reward's or network's file."""
     return [
-        job
-        for job in jobs
-        if (found := run_folder.read_result(job.plan.folder())) is None
-        or (rerun and found["code"] != code_digests(job.plan))
+        one.job for one in comparison.finished if one.result["code"] != code_digests(one.job.plan)
     ]
 
 
-def num_outdated(jobs: Sequence[Job]) -> int:
-    """How many results come from another version of the agent's, reward's or network's file."""
-    results = ((job, run_folder.read_result(job.plan.folder())) for job in jobs)
-    return sum(r is not None and r["code"] != code_digests(job.plan) for job, r in results)
+def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, masks: str) -> None:
+    """Writes what README tables are made of and what another machine goes on from.
+
+    What the file holds already of the same runs stays, so that two machines may take turns.
+    """
+    with run_folder.claim(source.path, wait=True):
+        whole = gather(sweep, jobs, recorded.load(source), masks)
+        settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
+        head = {
+            "kind": "comparison",
+            "name": sweep.name,
+            "description": sweep.description,
+            "seeds": list(sweep.seeds),
+            "rows": [row | {"settings": settings[row["label"]]} for row in whole.rows],
+        }
+        results = {recorded.key_of(one.job.plan): one.result for one in whole.finished}
+        recorded.save(source, head, results)
 
 
-def collect(jobs: Sequence[Job], masks: str) -> list[dict[str, Any]]:
-    """Rows of the table, from the results alone; labels in the sweep's order."""
-    results: dict[str, list[dict[str, Any]]] = {job.label: [] for job in jobs}
+def names_of(jobs: Sequence[Job]) -> str:
+    """Labels with their seeds, in few words."""
+    seeds: dict[str, list[str]] = {}
     for job in jobs:
-        found = run_folder.read_result(job.plan.folder())
-        if found is not None:
-            results[job.label].append(found)
-    return [asdict(row) for row in make_rows(results, masks)]
+        seeds.setdefault(job.label, []).append(str(job.plan.program.seed))
+    return "; ".join(f"{label} (seeds {', '.join(found)})" for label, found in seeds.items())
 
 
-def record(sweep: Sweep, jobs: Sequence[Job], rows: list[dict[str, Any]], path: Path) -> None:
-    """Writes what README tables are made of: rows, settings, versions and machines."""
-    results = [r for job in jobs if (r := run_folder.read_result(job.plan.folder())) is not None]
-    settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
-    content = {
-        "kind": "comparison",
-        "name": sweep.name,
-        "description": sweep.description,
-        "seeds": list(sweep.seeds),
-        "rows": [row | {"settings": settings[row["label"]]} for row in rows],
-        "versions": distinct([r["versions"] for r in results]),
-        "machines": distinct([r["machine"] for r in results]),
-        "seconds": round(sum(r["total_seconds"] for r in results)),
+def origins(comparison: Comparison) -> list[str]:
+    """Which runs were not made here, and on what machine they were."""
+    machines: dict[str, list[Job]] = {}
+    for one in comparison.finished:
+        if one.recorded:
+            machines.setdefault(machine_name(one.result["machine"]), []).append(one.job)
+    return [
+        f"{len(found)} recorded results, made on {machine}: {names_of(found)}"
+        for machine, found in machines.items()
+    ]
+
+
+def machine_name(machine: Mapping[str, Any]) -> str:
+    """A machine in few words."""
+    return f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores"
+
+
+def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[float, int]:
+    """Time that runs need on one core, and for how many of them it was measured.
+
+    A run takes as long as the finished runs of its label did on average; where there are none, its
+    share of what the sweep says of itself.
+    """
+    sweep = comparison.sweep
+    share = sweep.minutes * 60 * 2 / (len(sweep.cells) * len(sweep.seeds))
+    times = {
+        label: sum(r["total_seconds"] for r in found) / len(found)
+        for label, found in comparison.results.items()
+        if found
     }
-    run_folder.write_json(path, content)
-
-
-def distinct(items: Sequence[Any]) -> list[Any]:
-    """Each item once, in order."""
-    return [item for index, item in enumerate(items) if item not in items[:index]]
+    measured = sum(job.label in times for job in jobs)
+    return sum(times.get(job.label, share) for job in jobs), measured

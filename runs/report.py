@@ -1,7 +1,9 @@
-"""A sweep's rows to a table in Markdown and a plot of error over cost."""
+"""A sweep's rows to its main table, in Markdown, CSV or as cells of a page."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 COLUMNS = {
@@ -32,9 +34,62 @@ where the 95 % intervals over seeds (Student's t) are apart. All seeds share the
 Row = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table that can be shown anywhere."""
+
+    name: str
+    """of its files, without an ending."""
+    title: str
+    """above it."""
+    columns: Mapping[str, str]
+    """heading -> "left" or "right"."""
+    lines: Sequence[Sequence[str]]
+    """cells of each line."""
+    note: str = ""
+    """below it: how to read it."""
+    shaded: bool = False
+    """whether cells that are shares of 1 are shaded by them on the page."""
+
+    def markdown(self) -> str:
+        """Title, table and note."""
+        parts = (f"## {self.title}", markdown(self.columns, self.lines), self.note)
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def csv(self) -> str:
+        """The same cells, comma separated."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([list(self.columns), *self.lines])
+        return text.getvalue()
+
+
 def table(rows: Sequence[Row]) -> str:
-    """Rows (as dicts) in Markdown, padded so that it reads well as text too."""
-    return markdown(COLUMNS, [cells(row) for row in rows])
+    """Rows (as dicts) in Markdown, padded so that it reads well as text too.
+
+    Rows of several data sets stand in a table each: their errors and MACs are not comparable.
+    """
+    groups = by_dataset(rows)
+    if len(groups) < 2:
+        return markdown(COLUMNS, [cells(row) for row in rows])
+    return "\n\n".join(
+        f"Data set {name}:\n\n{markdown(COLUMNS, [cells(row) for row in found])}"
+        for name, found in groups.items()
+    )
+
+
+def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each data set, in order."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        # Results recorded by the first version do not say; each of them was about one data set.
+        groups.setdefault(row.get("dataset", ""), []).append(row)
+    return groups
+
+
+def name_of(row: Row) -> str:
+    """A row's label, with a mark on ceilings."""
+    return row["label"] + (" (ceiling)" if row["uses_labels"] else "")
 
 
 def cells(row: Row) -> list[str]:
@@ -42,7 +97,7 @@ def cells(row: Row) -> list[str]:
     speedup = row["speedup"]
     floor = row["dropout_error"]
     return [
-        row["label"] + (" (ceiling)" if row["uses_labels"] else ""),
+        name_of(row),
         str(len(row["seeds"])),
         row["masks"],
         percent(row["error"]),
@@ -77,6 +132,7 @@ def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[str]]) -> str:
         lines: cells of each line.
     """
     headings = list(columns)
+    lines = [[cell.replace("|", "\\|").replace("\n", "<br>") for cell in line] for line in lines]
     widths = [max(len(cell) for cell in column) for column in zip(headings, *lines, strict=True)]
 
     def line(texts: Sequence[str]) -> str:
@@ -93,37 +149,39 @@ def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(headings), f"|{'|'.join(rule)}|", *(line(row) for row in lines)])
 
 
-def plot_front(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Draws test error over MACs, the front as a line, 95 % intervals as bars (PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    for index, row in enumerate(rows):
-        error, cost = row["error"], row["macs"]
-        half = 0.0 if error["high"] is None else 100 * (error["high"] - error["mean"])
-        dropout = row["agent"] == "block_dropout"
-        axes.errorbar(
-            cost["mean"],
-            100 * error["mean"],
-            yerr=half,
-            fmt="x" if dropout else "^" if row["uses_labels"] else "o",
-            color="grey" if dropout else f"C{index % 10}",
-            capsize=3,
-            label=row["label"] + (" (ceiling)" if row["uses_labels"] else ""),
+def main_tables(rows: Sequence[Row]) -> list[Table]:
+    """The main table as pages show it, one for each data set."""
+    return [
+        Table(
+            f"all-columns-{name}" if len(by_dataset(rows)) > 1 else "all-columns",
+            f"All columns, {name}",
+            COLUMNS,
+            [cells(row) for row in found],
+            NOTES.replace("\n", " "),
         )
-    front = sorted((r["macs"]["mean"], 100 * r["error"]["mean"]) for r in rows if r["on_front"])
-    if front:
-        axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.8, zorder=0)
-    axes.set(
-        xscale="log",
-        xlabel="executed MACs of an image, the policy's own included",
-        ylabel="test error in % (mean and 95 % interval over seeds)",
-        title=title,
-    )
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))
+        for name, found in by_dataset(rows).items()
+    ]
+
+
+def rows_csv(rows: Sequence[Row]) -> str:
+    """Rows as numbers for other programs; a nested entry's column is `error.mean`."""
+    lines = [flat_row(row) for row in rows]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def flat_row(row: Row) -> dict[str, Any]:
+    """A row without levels: lists become words, dicts become columns."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif isinstance(value, list | tuple):
+            found[name] = " ".join(map(str, value))
+        else:
+            found[name] = value
+    return found

@@ -1,4 +1,7 @@
-"""Results of runs to rows of a table: means and intervals over seeds, the front, the verdicts."""
+"""Results of runs to rows of a table: means and intervals over seeds, the front, the verdicts.
+
+Rows of different data sets stand in one list but are never held against each other.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from runs.page.habits import habit
+from runs.page.statistics import Interval, bootstrap
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
@@ -33,6 +39,10 @@ class Row:
     """what the sweep calls it."""
     agent: str
     """its name."""
+    dataset: str
+    """images that it is judged on."""
+    shaping: str
+    """the reward that it learned from; says nothing about its rank."""
     seeds: tuple[int, ...]
     """those with a result."""
     masks: str
@@ -43,6 +53,8 @@ class Row:
     """True for ceilings."""
     error: Spread
     """share of wrong answers."""
+    error_iqm: Interval
+    """interquartile mean of the same with its 95 % bootstrap interval."""
     compute_cost: Spread
     """executed MACs over the dense network's."""
     total_cost: Spread
@@ -63,6 +75,8 @@ class Row:
     """block_dropout's error at the same compute cost; None where its rates do not reach it."""
     verdict: str
     """this row against block_dropout at equal compute cost."""
+    habit: str
+    """what a learned policy fell into, if it does not look at the image; see `runs.page.habits`."""
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -97,6 +111,18 @@ def make_rows(results: Mapping[str, Sequence[Result]], masks: str = "sampled") -
         masks: "sampled" or "mode".
     """
     present = {label: found for label, found in results.items() if found}
+    datasets = {dataset_of(found[0]) for found in present.values()}
+    rows = {row.label: row for name in datasets for row in _rows_of(present, name, masks)}
+    return [rows[label] for label in present]
+
+
+def dataset_of(result: Result) -> str:
+    """Images that a result is about."""
+    return str(result["settings"]["environment"]["dataset"])
+
+
+def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) -> list[Row]:
+    present = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
     points = {label: _point(found, masks) for label, found in present.items()}
     contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
     front = {k for k in contenders if not dominated(points[k], contenders.values())}
@@ -155,27 +181,32 @@ def _row(
     verdicts = [evaluation(r, masks) for r in results]
     modes = [evaluation(r, "mode") for r in results]
     error = spread([v["error"] for v in verdicts])
+    density = tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist())
     floor, verdict = None, ""
     if results[0]["agent"] not in ("block_dropout", "dense") and not results[0]["uses_labels"]:
         floor, verdict = compare_with_dropout(error, results, verdicts, curves)
     return Row(
         label=label,
         agent=results[0]["agent"],
+        dataset=dataset_of(results[0]),
+        shaping=results[0]["reward"],
         seeds=tuple(r["seed"] for r in results),
         masks=masks,
         learns=results[0]["learns"],
         uses_labels=results[0]["uses_labels"],
         error=error,
+        error_iqm=bootstrap([[v["error"] for v in verdicts]]),
         compute_cost=spread([v["compute_cost"] for v in verdicts]),
         total_cost=spread([v["total_cost"] for v in verdicts]),
         macs=spread([v["macs"] for v in verdicts]),
         mode_error=spread([v["error"] for v in modes]),
         mode_macs=spread([v["macs"] for v in modes]),
-        density=tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist()),
+        density=density,
         speedup=speedups(results),
         on_front=on_front,
         dropout_error=floor,
         verdict=verdict,
+        habit=habit(results, density) if results[0]["learns"] else "",
     )
 
 

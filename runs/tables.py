@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.registry import check_names
-from runs import benchmark, kernel_report, report
+from runs import benchmark, report
+from runs.leaderboard import leaderboard_table
+from runs.timing import kernel_report, route_costs, training_report
 
 MARKED = re.compile(r"(<!-- table: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
+    "leaderboard": leaderboard_table,
     "speed": benchmark.table,
     "kernels": kernel_report.table,
+    "routes": kernel_report.routes_table,
+    "route-costs": route_costs.table,
+    "training": training_report.table,
 }
 
 

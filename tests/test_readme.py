@@ -21,7 +21,10 @@ TRAININGS = [c for c in COMMANDS if c.startswith("python -m runs.train")]
 SNIPPETS = [b for b in code_blocks("python") if not b.startswith("# my_module.py")]
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
-BY_HAND = ("pip install", "python -m runs.compare", "python -m runs.benchmark", "tensorboard")
+BY_HAND = (
+    *("pip install", "tensorboard", "python -m runs.compare", "python -m runs.benchmark"),
+    *("python -m runs.validate", "python -m runs.leaderboard", "python -m runs.tables"),
+)
 
 
 @pytest.fixture
@@ -65,7 +68,9 @@ def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
         assert command.startswith(("python -m runs.train", *BY_HAND)), command
 
 
-@pytest.mark.parametrize("program", ["train", "compare", "benchmark", "tables"])
+@pytest.mark.parametrize(
+    "program", ["train", "compare", "benchmark", "tables", "validate", "leaderboard"]
+)
 def test_every_program_explains_itself(program, run_like_a_user):
     assert "usage" in run_like_a_user("-m", f"runs.{program}", "--help")
 

@@ -1,17 +1,20 @@
 """Laws of `runs.compare`: what is there is not run again, nothing is ranked by reward."""
 
+import dataclasses
+import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runs import compare, report, tables
-from runs.jobs import make_jobs
-from runs.pool import Task, run_all
+from runs import compare, recorded, report, run_jobs, tables
+from runs.jobs import Comparison, Finished, gather, make_jobs, remaining_seconds, source_of
+from runs.pool import Task, run_all, work
 from runs.rows import Spread, error_at, judge, make_rows, spread
 from runs.sweeps import SWEEPS, Cell, Sweep
 
@@ -140,6 +143,10 @@ def test_two_compares_at_once_agree_and_run_no_cell_twice(two_at_once, place):
     assert all(json.loads(path.read_text()) for path in results)
 
 
+def forbid_runs(monkeypatch):
+    monkeypatch.setattr(run_jobs, "run_all", lambda *given: pytest.fail("ran a cell again"))
+
+
 def without_clock(text):
     return re.sub(r"\d+\.\d\d / \d+\.\d\d", "", text)
 
@@ -152,7 +159,7 @@ def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curve
 
 @pytest.mark.usefixtures("two_at_once")
 def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
-    monkeypatch.setattr(compare, "run_all", lambda *given: pytest.fail("ran a cell again"))
+    forbid_runs(monkeypatch)
     assert compare.main(["toy_sweep:TOY", *options(place)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"reinforce +\| +2 \| sampled +\| +\d+\.\d\d ± \d+\.\d\d", shown)
@@ -189,6 +196,207 @@ def test_a_recorded_result_makes_the_table_of_a_readme(place, tmp_path, capsys):
     assert made.startswith("# Title\n")
     assert made.endswith("\nrest\n")
     assert "\n".join(line for line in made.splitlines() if line.startswith("|")) in text
+
+
+@pytest.fixture
+def elsewhere(place, two_at_once, tmp_path):
+    """A recording of the toy sweep, and the options of a machine that has nothing else."""
+    assert compare.main(["toy_sweep:TOY", "--record", *options(place)]) == 0
+    shutil.copytree(place / "results", tmp_path / "results")
+    return tmp_path
+
+
+def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from(
+    elsewhere, place, monkeypatch, capsys
+):
+    forbid_runs(monkeypatch)
+    capsys.readouterr()
+    assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
+    here = json.loads(capsys.readouterr().out)
+    assert compare.main(["toy_sweep:TOY", "--json", *options(elsewhere)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == here
+    assert re.search(r"8 recorded results, made on .+ cores: diary \(seeds 0, 1\)", said.err)
+    page = (elsewhere / "reports" / "toy" / "index.html").read_text()
+    assert "8 recorded results, made on" in page
+
+
+def test_recording_again_from_recorded_cells_changes_nothing(elsewhere, monkeypatch):
+    forbid_runs(monkeypatch)
+    path = elsewhere / "results" / "toy.json"
+    before = path.read_bytes()
+    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert path.read_bytes() == before
+
+
+def edit_recording(folder, change):
+    path = folder / "results" / "toy.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_sweep_goes_on_where_another_machine_stopped_and_keeps_what_it_recorded(
+    elsewhere, monkeypatch, capsys
+):
+    def lose_two(content):
+        content["cells"] = [c for c in content["cells"] if c["label"] != "block_dropout 0.1"]
+
+    edit_recording(elsewhere, lose_two)
+    arguments = ["toy_sweep:TOY", "--record", "--jobs", "1", *options(elsewhere)]
+    assert compare.main(arguments) == 0
+    assert re.search(r"2 of 8 runs missing, about \d+ seconds", capsys.readouterr().err)
+    assert len(list((elsewhere / "logs").rglob("result.json"))) == 2
+    cells = json.loads((elsewhere / "results" / "toy.json").read_text())["cells"]
+    assert [(c["label"], c["seed"]) for c in cells] == [
+        (label, seed)
+        for label in ("diary", "reinforce", "block_dropout 0.1", "block_dropout 0.9")
+        for seed in (0, 1)
+    ]
+
+
+def test_cells_of_other_settings_are_missing_and_no_recorded_runs_all(elsewhere, capsys):
+    (sweep,) = [importlib.import_module("toy_sweep").TOY]
+    jobs = make_jobs(sweep, str(elsewhere / "logs"))
+    source = source_of(sweep, jobs, str(elsewhere / "results"))
+    assert not gather(sweep, jobs, recorded.load(source)).missing
+    assert len(gather(sweep, jobs, {}).missing) == 8
+    changed = dataclasses.replace(sweep, settings={**sweep.settings, "images": 192})
+    others = make_jobs(changed, str(elsewhere / "logs"))
+    found = recorded.load(source_of(changed, others, str(elsewhere / "results")))
+    assert len(gather(changed, others, found).missing) == 8
+
+
+def change_data(content):
+    content["data"]["probe"] = "0" * 24
+
+
+def break_cell(content):
+    del content["cells"][0]["settings"]
+
+
+def impossible_error(content):
+    content["cells"][3]["evaluations"][0]["error"] = 1.5
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (change_data, "expected the data set 'probe' with checksum 000000000000000000000000"),
+        (break_cell, "cell 0 of"),
+        (impossible_error, "error of the evaluation test, sampled in 0..1, got 1.5"),
+    ],
+)
+def test_recorded_results_of_other_data_or_edited_by_hand_are_refused(
+    change, hint, elsewhere, capsys
+):
+    edit_recording(elsewhere, change)
+    assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 2
+    assert hint in capsys.readouterr().err
+    assert not (elsewhere / "logs").exists()
+
+
+def test_a_recording_that_is_no_json_is_refused(elsewhere, capsys):
+    (elsewhere / "results" / "toy.json").write_text('{"cells": [')
+    assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 2
+    assert "expected JSON in" in capsys.readouterr().err
+
+
+def test_a_result_edited_by_hand_is_refused_by_name(place, two_at_once, tmp_path, capsys):
+    shutil.copytree(place / "logs", tmp_path / "logs")
+    path = sorted((tmp_path / "logs").rglob("result.json"))[0]
+    kept = path.read_text()
+    arguments = ["toy_sweep:TOY", "--no-recorded", *options(tmp_path)]
+    for old, new, hint in [
+        ('"learns":', '"lerns":', "expected learns to be of type bool, got None"),
+        ('"seed": 0,\n  "settings"', '"seed": 7,\n  "settings"', "expected seed 0, got 7"),
+        ("{", "", "expected JSON in"),
+    ]:
+        assert old in kept
+        path.write_text(kept.replace(old, new, 1))
+        assert compare.main(arguments) == 2
+        said = capsys.readouterr().err
+        assert hint in said
+        assert str(path) in said
+
+
+def test_a_report_over_nothing_finished_says_what_is_missing(place, tmp_path, capsys):
+    assert compare.main(["toy_sweep:TOY", "--no-run", *options(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "8 runs have no result yet: diary (seeds 0, 1); reinforce (seeds 0, 1)" in said.err
+    assert said.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_cell_is_recorded_as_it_ends(place, tmp_path, monkeypatch):
+    counts = []
+
+    def one_after_another(tasks, workers):
+        for task in tasks:
+            outcome = work(task)
+            path = tmp_path / "results" / "broken.json"
+            counts.append(len(json.loads(path.read_text())["cells"]) if path.exists() else 0)
+            yield outcome
+
+    monkeypatch.setattr(run_jobs, "run_all", one_after_another)
+    broken = importlib.import_module("toy_sweep").BROKEN
+    two = dataclasses.replace(broken, cells=broken.cells[1:], seeds=(0, 1), name="broken")
+    monkeypatch.setattr(sys.modules["toy_sweep"], "BROKEN", two)
+    assert compare.main(["toy_sweep:BROKEN", "--record", *options(tmp_path)]) == 0
+    assert counts == [0, 1]
+    assert len(json.loads((tmp_path / "results" / "broken.json").read_text())["cells"]) == 2
+
+
+def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
+    place, tmp_path, monkeypatch, capsys
+):
+    def stop_after_one(tasks, workers):
+        yield work(tasks[0])
+        raise KeyboardInterrupt
+
+    arguments = ["toy_sweep:TOY", "--record", "--jobs", "1", *options(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_jobs, "run_all", stop_after_one)
+        assert compare.main(arguments) == compare.INTERRUPTED
+    assert "goes on with what is missing" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "results" / "toy.json").read_text())["cells"]) == 1
+    forbid_runs(monkeypatch)
+    assert compare.main([*arguments, "--no-run"]) == 0
+    assert "7 runs have no result yet: diary (seeds 1); reinforce" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "runs/results").glob("*.json")), ids=lambda p: p.stem
+)
+def test_what_was_recorded_by_older_versions_stays_readable(path):
+    content = json.loads(path.read_text())
+    assert tables.TABLES[content["kind"]](content["rows"]).startswith("|")
+    if content["kind"] == "comparison" and content["name"] in SWEEPS:
+        sweep = SWEEPS[content["name"]]
+        source = source_of(sweep, make_jobs(sweep, "unused"), str(path.parent))
+        assert len(recorded.load(source)) <= len(content.get("cells", []))
+
+
+def comparison_of(sweep, seconds):
+    jobs = make_jobs(sweep, "unused")
+    finished = [Finished(job, {"total_seconds": seconds}, False) for job in jobs[:1]]
+    return Comparison(sweep, tuple(finished), tuple(jobs[1:]), "sampled")
+
+
+def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate():
+    sweep = Sweep("s", "d", (Cell("a", "dense"), Cell("b", "reinforce")), minutes=2.0, seeds=(0, 1))
+    found = comparison_of(sweep, seconds=10.0)
+    # Two minutes on two cores are 60 seconds of one core for each of the four runs.
+    assert remaining_seconds(found, found.missing) == (10.0 + 60.0 + 60.0, 1)
+    said = run_jobs.forecast(found, found.missing, workers=1)
+    assert "3 of 4 runs missing, about 2 minutes with 1 workers (65 seconds on two cores)" in said
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_help_says_of_every_sweep_how_long_it_takes(name, capsys):
+    with pytest.raises(SystemExit):
+        compare.main(["--help"])
+    assert re.search(rf"^  {re.escape(name)} \(\d+(\.\d)? \w+\): ", capsys.readouterr().out, re.M)
 
 
 def test_a_failing_cell_loses_no_other(place, capsys):
@@ -248,13 +456,23 @@ def test_a_cell_overrides_the_sweep():
     assert sweep.runs()[0][1] == {"images": 2, "env": "e", "seed": 0}
 
 
-def result(agent, seed, cost, error, uses_labels=False):
+def result(agent, seed, cost, error, uses_labels=False, dataset="digits"):
     """The part of a result that tables read."""
     verdict = {"split": "test", "mode": "sampled", "density": [0.5], "mean_return": 0.0}
     verdict |= {"error": error, "compute_cost": cost, "total_cost": cost, "macs": 1000 * cost}
     flags = {"learns": True, "uses_labels": uses_labels}
     both = [verdict, verdict | {"mode": "mode"}]
-    return {"agent": agent, "seed": seed, "evaluations": both, "latency": [], **flags}
+    settings = {"environment": {"dataset": dataset}}
+    return {
+        "agent": agent,
+        "reward": "accuracy_minus_cost",
+        "seed": seed,
+        "settings": settings,
+        "dense_macs": 1000,
+        "evaluations": both,
+        "latency": [],
+        **flags,
+    }
 
 
 def rows_of(error, seeds=(0, 1, 2)):
@@ -297,6 +515,23 @@ def test_the_front_leaves_out_ceilings_and_whoever_is_beaten_in_both():
     assert rows["high"].on_front
     assert rows["mine"].on_front
     assert not rows_of(0.6)["mine"].on_front
+
+
+def test_rows_of_different_data_sets_are_never_held_against_each_other():
+    results = {
+        "easy": [result("mine", s, 0.3, 0.1) for s in (0, 1)],
+        "hard": [result("mine", s, 0.4, 0.5, dataset="cifar10") for s in (0, 1)],
+        "low": [result("block_dropout", s, 0.1, 0.9, dataset="cifar10") for s in (0, 1)],
+    }
+    rows = {row.label: row for row in make_rows(results)}
+    assert list(rows) == ["easy", "hard", "low"]
+    assert all(row.on_front for row in rows.values())
+    assert rows["easy"].verdict == "no block_dropout"
+    shown = report.table([dataclasses.asdict(row) for row in rows.values()])
+    first, second = shown.split("Data set cifar10:")
+    assert "easy" in first
+    assert "hard" not in first
+    assert "low" in second
 
 
 def test_an_interval_is_students():

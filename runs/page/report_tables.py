@@ -1,0 +1,182 @@
+"""A comparison to the report's tables: overview, fronts, shapings, densities."""
+
+from collections.abc import Sequence
+
+from runs.jobs import Comparison
+from runs.page.fronts import ALL, Front, against, leader, make_fronts, name_in
+from runs.page.run_tables import origin_table, settings_tables, speed_table
+from runs.page.statistics import Interval
+from runs.report import Row, Table, by_dataset, main_tables, name_of, percent
+from runs.rows import Spread
+
+FRONT_NOTE = (
+    "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
+    "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
+    "by one point, who has more by all. Mean and Student's 95 % "
+    "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
+    "seeds that interval holds the truth only 3 times in 4). Paired: difference to the largest "
+    "mean over the seeds of both. P(more): how often a run has more area than one of the largest "
+    "mean, ties one half."
+)
+HABIT_NOTE = (
+    "Below each cell, what a policy fell into where it does not look at the image: always on, "
+    "always off, uniform (every block about equally often), same for all classes."
+)
+
+
+def overview(rows: Sequence[Row]) -> list[Table]:
+    """The few columns that a reader looks at first; one table for each data set."""
+    columns = {"agent": "left", "test error %": "right", "MACs": "right", "total cost": "right"}
+    columns |= {"front": "left", "against random": "left", "95 %": "right", "IQM": "right"}
+    groups = by_dataset(rows)
+    return [
+        Table(
+            "overview" if len(groups) == 1 else f"overview-{name}",
+            f"Error and cost on {name}",
+            columns,
+            [overview_line(row) for row in found],
+            "Error: mean ± standard deviation over seeds and Student's 95 % interval; IQM with its "
+            "bootstrap interval. MACs and total cost include the policy's own. Front (*): nobody "
+            "has less error and fewer MACs. Against random: error beside random masks of the same "
+            "compute cost; better or worse only where 95 % intervals are apart.",
+        )
+        for name, found in groups.items()
+    ]
+
+
+def overview_line(row: Row) -> list[str]:
+    """One line of the overview."""
+    return [
+        name_of(row),
+        percent(row["error"]),
+        f"{row['macs']['mean']:,.0f}",
+        f"{row['total_cost']['mean']:.3f}",
+        "*" if row["on_front"] else "",
+        row["verdict"],
+        span(row["error"]["low"], row["error"]["high"], 100, 2),
+        interval_text(Interval(**row["error_iqm"]), 100, 2),
+    ]
+
+
+def front_tables(comparison: Comparison) -> list[Table]:
+    """Areas under fronts, one table for each data set and one for all."""
+    fronts = make_fronts(comparison.results, comparison.masks)
+    datasets = list(dict.fromkeys(front.dataset for front in fronts))
+    columns = {"agent": "left", "front area": "right", "IQM": "right", "paired": "right"}
+    columns |= {"P(more)": "right", "cells": "right", "seeds": "right", "reward shaping": "left"}
+    tables = []
+    for name in datasets:
+        found = [front for front in fronts if front.dataset == name]
+        where = "all data sets together" if name == ALL else name
+        first = leader(found)
+        lines = [front_line(front, first, name_in(front, found)) for front in found]
+        file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
+        tables.append(Table(file_name, f"Front areas, {where}", columns, lines, FRONT_NOTE))
+    return tables
+
+
+def front_line(front: Front, first: Front | None, name: str) -> list[str]:
+    """One front beside the leader's."""
+    difference, chance = (None, None) if first in (None, front) else against(front, first)
+    return [
+        name + (" (ceiling)" if front.uses_labels else ""),
+        spread_text(front.mean, 1, 3),
+        interval_text(front.iqm, 1, 3),
+        "largest" if front is first else interval_text(difference, 1, 3),
+        "" if front is first else interval_text(chance, 1, 2),
+        str(len(front.labels)),
+        str(len(front.by_seed)),
+        front.shaping,
+    ]
+
+
+def shaping_tables(rows: Sequence[Row]) -> list[Table]:
+    """Rows agents, columns shapings: error, cost, total cost; only where there are several."""
+    tables = []
+    groups = by_dataset(rows)
+    for name, found in groups.items():
+        shapings = list(dict.fromkeys(row["shaping"] for row in found if row["learns"]))
+        if len(shapings) < 2:
+            continue
+        agents = list(dict.fromkeys(row["agent"] for row in found if row["learns"]))
+        lines = [[a, *(shaping_cell(found, a, s) for s in shapings)] for a in agents]
+        tables.append(
+            Table(
+                "shapings" if len(groups) == 1 else f"shapings-{name}",
+                f"Reward shapings side by side, {name}",
+                {"agent": "left"} | dict.fromkeys(shapings, "left"),
+                lines,
+                "In each cell: test error in % (mean ± standard deviation over seeds), compute "
+                f"cost, total cost with the policy's own. {HABIT_NOTE}",
+            )
+        )
+    return tables
+
+
+def shaping_cell(rows: Sequence[Row], agent: str, shaping: str) -> str:
+    """What an agent reaches under a shaping; a line for each setting tried."""
+    found = [
+        row for row in rows if (row["agent"], row["shaping"]) == (agent, shaping) and row["learns"]
+    ]
+    lines = []
+    for row in found:
+        cost, total = row["compute_cost"]["mean"], row["total_cost"]["mean"]
+        text = f"{percent(row['error'])} · {cost:.3f} · {total:.3f}"
+        text = f"{row['label']}: {text}" if len(found) > 1 else text
+        lines += [text, row["habit"]] if row["habit"] else [text]
+    return "\n".join(lines)
+
+
+def density_table(rows: Sequence[Row]) -> Table:
+    """Share of blocks kept in each gated layer."""
+    layers = max(len(row["density"]) for row in rows)
+    columns = {"agent": "left"} | {f"layer {i}": "right" for i in range(layers)}
+    lines = [
+        [name_of(row), *(f"{d:.3f}" for d in row["density"])]
+        + [""] * (layers - len(row["density"]))
+        + [row["habit"]]
+        for row in rows
+    ]
+    note = "Share of blocks kept on test images, mean over seeds."
+    columns |= {"habit": "left"}
+    return Table("density", "Density of each layer", columns, lines, note, shaded=True)
+
+
+def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
+    """Every table of the report, by section."""
+    rows = comparison.rows
+    return {
+        "overview": overview(rows),
+        "columns": main_tables(rows),
+        "fronts": front_tables(comparison),
+        "shapings": shaping_tables(rows),
+        "density": [density_table(rows)],
+        "speed": [speed_table(comparison.results)],
+        "settings": settings_tables(comparison.finished),
+        "origin": [origin_table(comparison.finished)],
+    }
+
+
+def spread_text(spread: Spread, factor: float, digits: int) -> str:
+    """A mean with its interval."""
+    return interval_text(Interval(spread.mean, spread.low, spread.high), factor, digits)
+
+
+def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
+    """A number with its interval.
+
+    >>> interval_text(Interval(0.5, 0.4, 0.6), 100, 1)
+    '50.0 [40.0, 60.0]'
+    """
+    if interval is None:
+        return ""
+    number = f"{factor * interval.value:.{digits}f}"
+    ends = span(interval.low, interval.high, factor, digits)
+    return f"{number} {ends}" if ends else number
+
+
+def span(low: float | None, high: float | None, factor: float, digits: int) -> str:
+    """The two ends of an interval, nothing where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{factor * low:.{digits}f}, {factor * high:.{digits}f}]"

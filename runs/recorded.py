@@ -1,0 +1,164 @@
+"""Results that last: finished runs -> runs/results/<sweep>.json -> finished runs elsewhere.
+
+The file holds the table's rows, and one line for each run: its result without what the sweep
+itself says (settings) and without what all runs share (versions, machines).
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccenv.data import SPLITS, load_split
+from runs import folder as run_folder
+from runs.result_checks import check_result
+from runs.settings import Plan
+
+Key = tuple[str, str, int]
+"""Agent, hash of the settings, seed."""
+SHARED = {"versions": "versions", "machine": "machines"}
+"""A result's part -> the list in the file that its number points into."""
+IN_CURVES = ("images_seen", "error", "nll", "compute_cost", "total_cost", "density")
+"""What is kept of each point of a learning curve."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where recorded results come from and go to."""
+
+    path: Path
+    """the JSON file of a sweep."""
+    plans: Mapping[str, Sequence[Plan]]
+    """label -> plans, one for each seed."""
+
+    def datasets(self) -> list[str]:
+        """Names of the data sets of all plans."""
+        found = [p.environment["dataset"] for plans in self.plans.values() for p in plans]
+        return list(dict.fromkeys(found))
+
+
+def key_of(plan: Plan) -> Key:
+    """What tells a run from all others."""
+    return plan.agent, plan.fingerprint(), plan.program.seed
+
+
+@functools.lru_cache(maxsize=16)
+def data_checksum(dataset: str) -> str | None:
+    """SHA-256 of all images and labels (its start); None where the data set is not here."""
+    digest = hashlib.sha256()
+    try:
+        for name in SPLITS:
+            split = load_split(dataset, name)
+            for tensor in (split.images, split.labels):
+                digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().data)
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()[:24]
+
+
+def load(source: Source) -> dict[Key, dict[str, Any]]:
+    """Recorded results of a sweep's plans; none of runs whose settings have changed since.
+
+    Raises:
+        ValueError: if the file was edited by hand, or recorded on other data than those here.
+    """
+    if not source.path.exists():
+        return {}
+    content = run_folder.check_json(source.path)
+    cells = content.get("cells", []) if isinstance(content, dict) else None
+    if not isinstance(cells, list):
+        raise ValueError(f"expected a comparison in {source.path}, got something else")
+    if cells:
+        check_data(source, content.get("data", {}))
+    plans = {key_of(plan): plan for plans in source.plans.values() for plan in plans}
+    found = {}
+    for number, cell in enumerate(cells):
+        where = f"cell {number} of {source.path}"
+        try:
+            key = (cell["agent"], cell["settings"], cell["seed"])
+            shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(
+                f"{where}: expected agent, settings, seed, versions and machine, got none of "
+                f"{error}; put the file back as it was, or delete it"
+            ) from error
+        if key in plans:
+            settings = json.loads(json.dumps(plans[key].config()))
+            found[key] = check_result(cell | shared | {"settings": settings}, where)
+    return found
+
+
+def check_data(source: Source, recorded: Mapping[str, str]) -> None:
+    """Refuses results of other images; a data set that is not here cannot be compared.
+
+    Raises:
+        ValueError: naming the data set.
+    """
+    for dataset in source.datasets():
+        here = data_checksum(dataset)
+        if dataset in recorded and here is not None and here != recorded[dataset]:
+            raise ValueError(
+                f"expected the data set {dataset!r} with checksum {recorded[dataset]}, as the "
+                f"results in {source.path} were recorded on, got {here}; use the same data, or "
+                "--no-recorded with another --results-dir"
+            )
+
+
+def save(
+    source: Source,
+    head: Mapping[str, Any],
+    results: Mapping[Key, Mapping[str, Any]],
+) -> None:
+    """Writes results of a sweep's plans; a reader sees all of the file or none.
+
+    Args:
+        source: the file, and the order of its lines.
+        head: name, description, rows and the like.
+        results: those that are finished.
+    """
+    shared: dict[str, list[Any]] = {name: [] for name in SHARED.values()}
+    cells = []
+    for label, plans in source.plans.items():
+        for key in map(key_of, plans):
+            if key in results:
+                cells.append({"label": label, **compact(results[key], key, shared)})
+    content = {
+        **head,
+        **shared,
+        "seconds": round(sum(cell["total_seconds"] for cell in cells)),
+        "data": {name: data_checksum(name) for name in source.datasets()},
+    }
+    run_folder.write_text(source.path, one_line_each(content, cells))
+
+
+def compact(result: Mapping[str, Any], key: Key, shared: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """A result without what can be looked up; adds to the shared lists what is new."""
+    kept = {name: value for name, value in result.items() if name not in ("label", "folder")}
+    kept["curve"] = [
+        {name: rounded(value) for name, value in point.items() if name in IN_CURVES}
+        for point in result.get("curve", [])
+    ]
+    for part, name in SHARED.items():
+        if result[part] not in shared[name]:
+            shared[name].append(result[part])
+        kept[part] = shared[name].index(result[part])
+    return kept | {"settings": key[1]}
+
+
+def rounded(value: Any) -> Any:
+    """A number of a curve as it can be seen in a plot."""
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
+    """JSON whose cells stand on one line each, so that versions of the file can be compared."""
+    head = json.dumps(run_folder.finite(content), indent=2, allow_nan=False)
+    lines = (json.dumps(run_folder.finite(cell), allow_nan=False) for cell in cells)
+    body = ",\n    ".join(lines)
+    return f'{head[:-2]},\n  "cells": [\n    {body}\n  ]\n}}\n'

@@ -1,0 +1,94 @@
+"""Jobs of a sweep -> results in their folders: what is about to happen, a bar, the failures."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+from tqdm import tqdm
+
+from runs import folder as run_folder
+from runs.jobs import Comparison, Job, remaining_seconds
+from runs.pool import Outcome, Task, run_all
+
+
+def say(text: str) -> None:
+    """Tells the user on stderr, so that stdout holds the table or JSON only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def forecast(comparison: Comparison, jobs: Sequence[Job], workers: int) -> str:
+    """What is about to happen, and roughly how long it takes."""
+    seconds, measured = remaining_seconds(comparison, jobs)
+    length = in_words(seconds / workers)
+    two_cores = "" if workers == 2 else f" ({in_words(seconds / 2)} on two cores)"
+    basis = f"{measured} timed by finished runs of their cell" if measured else "its own estimate"
+    num_jobs = len(comparison.finished) + len(comparison.missing)
+    return (
+        f"sweep {comparison.sweep.name!r}: {len(jobs)} of {num_jobs} runs missing, "
+        f"about {length} with {workers} workers{two_cores}; {basis}"
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> in_words(5400)
+    '90 minutes'
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def prepare(jobs: Sequence[Job]) -> None:
+    """Loads data and learns frozen weights here, where it is seen, once for all workers.
+
+    Raises:
+        ValueError, OSError: if data is missing or a setting impossible.
+    """
+    from ccenv.simulator import make_simulator
+
+    done = set()
+    for job in jobs:
+        run_folder.check_writable(job.plan.folder())
+        environment = job.plan.environment | {"group_size": 1}
+        key = json.dumps(environment, sort_keys=True)
+        if key not in done:
+            done.add(key)
+            make_simulator(1, environment)
+
+
+def run_missing(
+    jobs: Sequence[Job], workers: int, reuse: bool, on_end: Callable[[], None]
+) -> list[Outcome]:
+    """Runs jobs in parallel, with a bar, and returns the failures.
+
+    Args:
+        jobs: what to run.
+        workers: runs at once.
+        reuse: take a result that another process wrote meanwhile.
+        on_end: called after each run that went well.
+    """
+    tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
+    failures = []
+    outcomes = run_all(tasks, min(workers, len(tasks)))
+    with tqdm(total=len(tasks), unit="run") as bar, closing(outcomes):
+        for outcome in outcomes:
+            bar.update()
+            bar.set_postfix_str(f"{outcome.task.label}, seed {outcome.task.settings['seed']}")
+            if outcome.error is not None:
+                failures.append(outcome)
+            else:
+                on_end()
+    return failures
+
+
+def run_todo(
+    found: Comparison, jobs: Sequence[Job], workers: int, reuse: bool, on_end: Callable[[], None]
+) -> list[Outcome]:
+    """Says how long it will take, then runs jobs; see `run_missing`."""
+    workers = min(workers, len(jobs))
+    say(forecast(found, jobs, workers))
+    prepare(jobs)
+    return run_missing(jobs, workers, reuse, on_end)

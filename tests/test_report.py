@@ -1,0 +1,470 @@
+"""Laws of a sweep's report: it opens anywhere, shows everybody, and says no more than it knows."""
+
+import csv
+import dataclasses
+import html.parser
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runs import recorded
+from runs.jobs import Comparison, Finished, make_jobs
+from runs.page import findings as findings_file
+from runs.page import fronts, habits
+from runs.page.drawing import INK
+from runs.page.publish import publish
+from runs.page.report_tables import all_tables
+from runs.sweeps import Cell, Sweep
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+TOYS = '''
+from agents.reinforce import Reinforce
+
+
+class Mine(Reinforce):
+    """As it is, under another name."""
+
+
+def my_reward(outcome):
+    return -outcome.layer_cost
+'''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _toys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "toy_report.py").write_text(TOYS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+
+
+def evaluation(split, mode, error, cost):
+    verdict = {"split": split, "mode": mode, "num_images": 500, "error": error, "nll": 1.0}
+    verdict |= {"compute_cost": cost, "policy_cost": 0.05, "total_cost": cost + 0.05}
+    return verdict | {"macs": 1000 * (cost + 0.05), "density": [cost, cost]}
+
+
+def result_of(job, error, cost, *, learns=True):
+    """What a run would have left."""
+    generator = np.random.default_rng(job.plan.program.seed)
+    error = float(np.clip(error + generator.normal(scale=0.003), 0, 1))
+    curve = [
+        {"images_seen": n, **evaluation("validation", "sampled", error + 1 / (n + 4), cost)}
+        for n in (0, 10, 20, 40)
+    ]
+    latency = {"batch_size": 1, "milliseconds": 0.2, "dense_milliseconds": 0.1, "speedup": 0.5}
+    latency |= {"speedup_low": 0.4, "speedup_high": 0.6}
+    return {
+        "agent": job.agent,
+        "env": job.plan.program.env,
+        "reward": job.plan.environment["reward"],
+        "seed": job.plan.program.seed,
+        "settings": json.loads(json.dumps(job.plan.config())),
+        "code": {},
+        "learns": learns,
+        "uses_labels": job.agent == "oracle",
+        "dense_macs": 1000,
+        "policy_macs": [25, 25],
+        "versions": {"python": "3.11", "torch": "2.8"},
+        "machine": {"cpu": "A <fast> CPU", "cores": 2, "threads": 1},
+        "evaluations": [evaluation("test", mode, error, cost) for mode in ("sampled", "mode")],
+        "latency": [latency | {"batch_size": size} for size in (1, 256)],
+        "curve": curve,
+        "block_use": (100 * generator.random((2, 10, 10))).round().astype(int).tolist(),
+        "total_seconds": 2.0,
+    }
+
+
+REWARDS = ("accuracy_minus_cost", "toy_report:my_reward")
+CELLS = (
+    Cell("dense", "dense"),
+    *(
+        Cell(f"block_dropout {p}", "block_dropout", {"keep_probability": p})
+        for p in (0.1, 0.3, 0.9)
+    ),
+    Cell("oracle", "oracle"),
+    *(
+        Cell(f"{agent.split(':')[-1]} {reward.split(':')[-1]}", agent, {"reward": reward})
+        for agent in ("reinforce", "toy_report:Mine")
+        for reward in REWARDS
+    ),
+)
+PLACES = {"dense": (0.04, 0.95), "block_dropout 0.1": (0.5, 0.1), "block_dropout 0.3": (0.1, 0.3)}
+PLACES |= {"block_dropout 0.9": (0.05, 0.9), "oracle": (0.01, 0.05)}
+
+
+def comparison_of(cells=CELLS, seeds=(0, 1, 2), datasets=("digits",), missing=()):
+    sweep = Sweep("toys", "Toys & <b>bold</b> words.", tuple(cells), 1.0, {"images": 10}, seeds)
+    finished, absent = [], []
+    for job in make_jobs(sweep, "unused"):
+        place = PLACES.get(job.label, (0.05, 0.2))
+        learns = job.label not in PLACES
+        one = Finished(job, result_of(job, *place, learns=learns), recorded=False)
+        (absent if job.label in missing else finished).append(one)
+    return Comparison(sweep, tuple(finished), tuple(one.job for one in absent), "sampled")
+
+
+def without(comparison, *parts):
+    """The same with results of an older version, which lack some parts."""
+    old = tuple(
+        dataclasses.replace(one, result={k: v for k, v in one.result.items() if k not in parts})
+        for one in comparison.finished
+    )
+    return dataclasses.replace(comparison, finished=old)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A folder with a whole report."""
+    folder = tmp_path_factory.mktemp("report")
+    publish(comparison_of(missing=("dense",)), folder)
+    return folder
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a page asks for and what it shows."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.images, self.tags, self.words = [], [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.tags.add(tag)
+        self.addresses += [given[name] for name in ("src", "href") if name in given]
+        if tag == "img":
+            self.images.append(given)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return Page((report / "index.html").read_text())
+
+
+def test_the_page_needs_no_network_and_no_script(page, report):
+    assert all(a.startswith(("data:", "#")) for a in page.addresses)
+    assert "script" not in page.tags
+    assert "url(" not in (report / "index.html").read_text()
+
+
+def test_every_image_says_in_words_what_it_shows(page):
+    assert len(page.images) >= 7
+    assert all(len(image["alt"]) > 20 for image in page.images)
+
+
+def test_every_link_of_the_page_leads_somewhere(page, report):
+    text = (report / "index.html").read_text()
+    for address in page.addresses:
+        if address.startswith("#"):
+            assert f'id="{address[1:]}"' in text
+
+
+def test_words_of_the_user_are_escaped(page, report):
+    text = (report / "index.html").read_text()
+    assert "Toys &amp; &lt;b&gt;bold&lt;/b&gt; words." in text
+    assert "b" not in page.tags
+    assert "A <fast> CPU, 2 cores" in "".join(page.words)
+
+
+def test_the_page_has_every_section_and_says_what_is_missing(page):
+    shown = " ".join("".join(page.words).split())
+    for title in ("In words", "Error and cost", "Fronts", "Reward shapings", "Learning curves"):
+        assert title in shown
+    for title in ("Density of each layer", "Blocks by class", "Speed", "Settings", "Machines"):
+        assert title in shown
+    assert "24 of 27 runs finished. No result yet: dense (seeds 0, 1, 2)." in shown
+
+
+def test_an_agent_and_a_reward_of_the_users_are_in_every_table_and_figure(report):
+    tables = {path.stem: path.read_text() for path in report.glob("*.csv")}
+    for name in ("overview", "all-columns", "density", "speed", "settings-cells"):
+        assert "Mine my_reward" in tables[name]
+    assert "toy_report:Mine under toy_report:my_reward" in tables["fronts"]
+    assert "toy_report:Mine" in tables["shapings"]
+    assert "toy_report:my_reward" in tables["shapings"].splitlines()[0]
+    figures = {path.stem for path in report.glob("*.svg")}
+    assert "blocks-Mine-my_reward" in figures
+    assert "curves-digits-toy_report.my_reward" in figures
+    curves = (report / "index.html").read_text()
+    assert re.search(r'alt="Validation error[^"]*Mine my_reward', curves)
+
+
+def test_every_table_is_there_as_markdown_and_csv_with_the_same_cells(report):
+    for tables in all_tables(comparison_of(missing=("dense",))).values():
+        for table in tables:
+            written = (report / f"{table.name}.csv").read_text()
+            lines = list(csv.reader(written.splitlines(keepends=True)))
+            assert lines == [list(table.columns), *map(list, table.lines)]
+            assert (report / f"{table.name}.md").read_text() == table.markdown()
+
+
+def test_the_rows_are_there_as_numbers(report):
+    with (report / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    mine = next(row for row in rows if row["label"] == "Mine my_reward")
+    assert float(mine["error.low"]) < float(mine["error.mean"]) < float(mine["error.high"])
+
+
+def test_every_figure_is_a_png_and_an_svg_that_follows_light_and_dark(report):
+    drawn = sorted(path.stem for path in report.glob("*.svg"))
+    assert drawn == sorted(path.stem for path in report.glob("*.png"))
+    assert {"front", "profile"} <= set(drawn)
+    for name in drawn:
+        text = (report / f"{name}.svg").read_text()
+        assert ET.fromstring(text).tag.endswith("svg")
+        assert "prefers-color-scheme:dark" in text
+        assert INK not in text
+        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_results_give_the_same_report(report, tmp_path):
+    publish(comparison_of(missing=("dense",)), tmp_path)
+    for path in report.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_many_rows_share_looks_by_agent_and_shaping(tmp_path):
+    many = [
+        Cell(f"{agent} {rate}", agent, {"learning_rate": rate})
+        for agent in ("reinforce", "actor_critic")
+        for rate in np.linspace(0.001, 0.01, 10).tolist()
+    ]
+    publish(without(comparison_of(many, seeds=(0,)), "block_use"), tmp_path)
+    assert (tmp_path / "front.svg").stat().st_size > 10_000
+
+
+def test_one_seed_of_one_agent_makes_a_report_too(tmp_path):
+    text = publish(comparison_of([Cell("reinforce", "reinforce")], seeds=(0,)), tmp_path)
+    assert "only reinforce has a front" in text
+    assert not (tmp_path / "profile.svg").exists()
+
+
+def test_results_without_curve_and_block_use_make_a_report_too(tmp_path):
+    whole = comparison_of([Cell("reinforce", "reinforce"), Cell("dense", "dense")])
+    publish(without(whole, "curve", "block_use"), tmp_path)
+    assert "Learning curves" not in (tmp_path / "index.html").read_text()
+
+
+def test_data_sets_are_separated_in_tables_and_figures_and_joined_only_by_strata(tmp_path):
+    cells = [
+        Cell(f"{agent} {data}", agent, {"dataset": data})
+        for agent in ("reinforce", "rloo")
+        for data in ("digits", "synthetic")
+    ]
+    found = comparison_of(cells)
+    publish(found, tmp_path)
+    for data in ("digits", "synthetic"):
+        table = (tmp_path / f"overview-{data}.csv").read_text()
+        assert table.count("reinforce") == 1
+        assert (tmp_path / f"front-{data}.svg").exists()
+    joined = [f for f in fronts.make_fronts(found.results) if f.dataset == fronts.ALL]
+    assert [len(front.strata) for front in joined] == [2, 2]
+    assert "rloo" in (tmp_path / "fronts-all.csv").read_text()
+
+
+def areas(*values, agent="a", uses_labels=False):
+    return fronts.Front("digits", agent, "r", (agent,), uses_labels, (dict(enumerate(values)),))
+
+
+def test_there_is_no_winner_where_intervals_overlap():
+    first, close, far = areas(0.8, 0.9), areas(0.79, 0.89, agent="b"), areas(0.1, 0.1, agent="c")
+    said = fronts.winner([first, close, far])
+    assert said.startswith("no winner: the interval of a overlaps that of b")
+
+
+def test_a_winner_is_apart_from_all_others_and_no_ceiling():
+    best = areas(0.90, 0.91, 0.9, agent="best")
+    others = [areas(0.7, 0.71, 0.7), areas(0.99, 0.99, 0.99, agent="oracle", uses_labels=True)]
+    assert fronts.winner([best, *others]).startswith("best has the largest front area")
+
+
+def test_a_single_seed_makes_no_winner():
+    assert fronts.winner([areas(0.9), areas(0.1, agent="b")]).startswith("no winner: a single seed")
+
+
+def test_a_front_takes_only_seeds_that_all_its_cells_have():
+    whole = comparison_of([c for c in CELLS if c.agent == "block_dropout"])
+    some = dataclasses.replace(whole, finished=whole.finished[:-1])
+    (front,) = fronts.make_fronts(some.results)
+    assert front.labels == ("block_dropout 0.1", "block_dropout 0.3", "block_dropout 0.9")
+    assert list(front.by_seed) == [0, 1]
+
+
+def test_the_words_are_about_verdicts_of_the_table():
+    whole = comparison_of([cell for cell in CELLS if "my_reward" not in cell.label])
+    said = findings_file.findings(whole)
+    better = [row["label"] for row in whole.rows if row["verdict"] == "better"]
+    assert better
+    (sentence,) = [s for s in said if "less error than random masks" in s]
+    assert all(label in sentence for label in better)
+
+
+def test_of_several_shapings_each_gets_a_sentence_with_its_areas_and_collapses():
+    whole = comparison_of()
+    for one in whole.finished:
+        if one.job.label == "Mine my_reward":
+            for judged in one.result["evaluations"]:
+                judged["density"] = [1.0, 1.0]
+    said = findings_file.findings(whole)
+    (own,) = [s for s in said if s.startswith("On digits under toy_report:my_reward: ")]
+    assert re.search(r"front areas 0\.7\d\d to 0\.7\d\d, the largest mean that of", own)
+    assert "ended as always on: toy_report:Mine" in own
+    (other,) = [s for s in said if s.startswith("On digits under accuracy_minus_cost: ")]
+    assert "always on" not in other
+
+
+USE = {
+    "looks at the class": np.eye(10)[None] * 100,
+    "uniform": np.full((1, 10, 10), 30),
+    "same for all classes": np.tile(np.repeat([0, 100], 5), (1, 10, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", USE)
+def test_a_policy_that_does_not_look_at_the_image_is_called_by_its_name(kind):
+    result = {
+        "block_use": USE[kind].tolist(),
+        "evaluations": [{"split": "test", "num_images": 500}],
+    }
+    expected = "" if kind == "looks at the class" else kind
+    assert habits.habit([result], [0.3]) == expected
+
+
+def test_always_on_and_always_off_are_told_by_densities():
+    assert habits.habit([], [1.0, 0.99]) == "always on"
+    assert habits.habit([], [0.0, 0.01]) == "always off"
+    assert habits.habit([], [1.0, 0.0]) == ""
+
+
+def test_chance_between_classes_is_no_look_at_the_image():
+    generator = np.random.default_rng(0)
+    use = 100 * generator.binomial(50, 0.3, size=(1, 10, 10)) / 50
+    result = {"block_use": use.tolist(), "evaluations": [{"split": "test", "num_images": 500}]}
+    assert habits.habit([result], [0.3]) == "uniform"
+
+
+def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
+    whole = comparison_of([Cell("reinforce", "reinforce")])
+    plans = {"reinforce": [one.job.plan for one in whole.finished]}
+    source = recorded.Source(tmp_path / "toys.json", plans)
+    results = {recorded.key_of(one.job.plan): one.result for one in whole.finished}
+    recorded.save(source, {"kind": "comparison"}, results)
+    found = recorded.load(source)
+    for key, result in results.items():
+        same = {k: v for k, v in result.items() if k != "curve"}
+        assert {k: v for k, v in found[key].items() if k in same} == same
+        assert [p["error"] for p in found[key]["curve"]] == pytest.approx(
+            [p["error"] for p in result["curve"]], rel=1e-4
+        )
+
+
+def browse(address, *arguments):
+    """Runs a real browser without a window; its console goes to stderr."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    done = subprocess.run(
+        [*command, *arguments, address], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+PROBE = """
+<script>
+addEventListener("load", () => {
+  const images = [...document.images];
+  const said = {
+    images: images.length,
+    broken: images.filter(i => !i.complete || !i.naturalWidth).length,
+    page: document.documentElement.scrollWidth,
+    window: innerWidth,
+    small: [...document.querySelectorAll("p, td, th, li, figcaption")].filter(
+      e => parseFloat(getComputedStyle(e).fontSize) < 12).length,
+  };
+  document.body.dataset.said = JSON.stringify(said);
+});
+</script>
+"""
+
+
+def look_at(text, folder, width):
+    """What a browser of some width says about a page: `PROBE`'s findings, and its console."""
+    # A headless window is never narrower than 500 pixels; a frame is.
+    (folder / "inner.html").write_text(text.replace("</body>", PROBE + "</body>"))
+    frame = (
+        f'<iframe id="f" src="inner.html" style="border:0" width="{width}" height="800"></iframe>'
+    )
+    (folder / "outer.html").write_text(f"<!doctype html><title>t</title>{frame}" + RELAY)
+    done = browse(
+        (folder / "outer.html").as_uri(),
+        f"--user-data-dir={folder}/profile",
+        *("--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom"),
+        "--window-size=1400,900",
+    )
+    said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))
+    return said, done.stderr
+
+
+@needs_browser
+def test_a_broken_page_would_be_told(tmp_path):
+    text = '<body><img src="gone.png"><p style="font-size:9px;width:900px">x</p></body>'
+    said, console = look_at(text + "<script>console.error('bad')</script>", tmp_path, 320)
+    assert said == {"images": 1, "broken": 1, "page": said["page"], "window": 320, "small": 1}
+    assert said["page"] > 320
+    assert "CONSOLE" in console
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [320, 1280])
+def test_a_browser_loads_every_image_and_never_scrolls_the_page_sideways(report, tmp_path, width):
+    said, console = look_at((report / "index.html").read_text(), tmp_path, width)
+    assert said["window"] == width
+    assert said["images"] >= 7
+    assert said["broken"] == 0
+    assert said["page"] <= width
+    assert said["small"] == 0
+    assert "CONSOLE" not in console
+
+
+RELAY = """
+<script>
+addEventListener("load", () => {
+  const inner = document.getElementById("f").contentDocument;
+  const copy = () => inner.body.dataset.said
+    ? document.body.dataset.said = inner.body.dataset.said
+    : setTimeout(copy, 50);
+  copy();
+});
+</script>
+"""
+
+
+@needs_browser
+def test_a_browser_prints_and_photographs_the_page(report, tmp_path):
+    address = (report / "index.html").as_uri()
+    shared = (f"--user-data-dir={tmp_path}/profile", "--hide-scrollbars")
+    done = browse(address, *shared, f"--screenshot={tmp_path}/shot.png", "--window-size=800,1200")
+    assert "CONSOLE" not in done.stderr
+    pixels = read_png(tmp_path / "shot.png")
+    assert pixels.shape[:2] == (1200, 800)
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50
+    browse(address, *shared, f"--print-to-pdf={tmp_path}/page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def read_png(path: Path):
+    from matplotlib.image import imread
+
+    return imread(path)

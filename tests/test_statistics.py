@@ -1,0 +1,180 @@
+"""Laws of the statistics: they equal scipy's, and intervals hold what they promise."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from runs.page import statistics
+from runs.page.statistics import (
+    bootstrap,
+    hypervolume,
+    improvement,
+    iqm,
+    paired_difference,
+    performance_profile,
+    probability_of_improvement,
+)
+
+SCORES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
+UNIT = st.floats(0, 1.5)
+POINTS = st.lists(st.tuples(UNIT, UNIT), max_size=8)
+
+
+@given(scores=SCORES)
+def test_the_iqm_is_scipys_trimmed_mean(scores):
+    assert iqm(scores) == pytest.approx(stats.trim_mean(scores, 0.25), abs=1e-9)
+
+
+def test_the_iqm_of_many_resamples_is_that_of_each():
+    rows = np.random.default_rng(0).normal(size=(5, 11))
+    assert iqm(rows) == pytest.approx(stats.trim_mean(rows, 0.25, axis=1))
+
+
+@given(ours=SCORES, theirs=SCORES)
+def test_the_probability_of_improvement_is_scipys_mann_whitney_u(ours, theirs):
+    u = stats.mannwhitneyu(ours, theirs, method="asymptotic").statistic
+    share = probability_of_improvement([ours], [theirs], num_resamples=2).value
+    assert share == pytest.approx(u / (len(ours) * len(theirs)))
+    assert share + improvement(theirs, ours) == pytest.approx(1)
+
+
+COVERAGE = [
+    # strata, runs of each, mean over the middle half of the distribution, distribution
+    pytest.param(1, 10, 0.0, "normal", id="one-stratum-of-10"),
+    pytest.param(3, 5, 0.0, "normal", id="3-strata-of-5"),
+    pytest.param(4, 10, 0.5, "uniform", id="4-strata-of-10"),
+]
+
+
+def draw(generator, kind, strata, runs):
+    return list(getattr(generator, kind)(size=(strata, runs)))
+
+
+@pytest.mark.parametrize(("strata", "runs", "truth", "kind"), COVERAGE)
+def test_bootstrap_intervals_of_the_iqm_hold_the_truth_as_often_as_they_say(
+    strata, runs, truth, kind
+):
+    generator = np.random.default_rng(1)
+    repetitions, level = 1000, 0.95
+    hits = 0
+    for repetition in range(repetitions):
+        scores = draw(generator, kind, strata, runs)
+        found = bootstrap(scores, level=level, num_resamples=500, seed=repetition)
+        hits += found.low <= truth <= found.high
+    assert hits / repetitions == pytest.approx(level, abs=0.03)
+
+
+def test_intervals_of_the_probability_of_improvement_hold_the_truth_as_often_as_they_say():
+    generator = np.random.default_rng(2)
+    truth = stats.norm.cdf(0.5 / np.sqrt(2))
+    hits = 0
+    for repetition in range(600):
+        ours, theirs = generator.normal(0.5, size=(2, 10)), generator.normal(size=(2, 10))
+        found = probability_of_improvement(
+            list(ours), list(theirs), num_resamples=300, seed=repetition
+        )
+        hits += found.low <= truth <= found.high
+    assert hits / 600 == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_same_seed_gives_the_same_interval():
+    scores = [[0.1, 0.4, 0.2, 0.9]]
+    assert bootstrap(scores, seed=3) == bootstrap(scores, seed=3)
+
+
+def test_resampling_stays_within_its_stratum():
+    found = bootstrap([[1.0] * 4, [5.0] * 4], partial(np.mean, axis=-1))
+    assert (found.value, found.low, found.high) == (3.0, 3.0, 3.0)
+
+
+def test_one_run_has_no_interval():
+    assert bootstrap([[0.5]]).low is None
+    assert probability_of_improvement([[0.5]], [[0.4]]).high is None
+
+
+def test_what_cannot_be_resampled_is_refused():
+    with pytest.raises(ValueError, match="at least one run"):
+        bootstrap([[0.5], []])
+    with pytest.raises(ValueError, match=r"level in \(0, 1\)"):
+        bootstrap([[0.5]], level=1.0)
+
+
+@given(shift=st.floats(-1, 1), noise=st.lists(st.floats(-1, 1), min_size=2, max_size=9))
+def test_what_a_seed_does_to_both_cancels_in_a_paired_difference(shift, noise):
+    theirs = dict(enumerate(noise))
+    found = paired_difference({seed: value + shift for seed, value in theirs.items()}, theirs)
+    assert found.value == pytest.approx(shift)
+    assert found.high - found.low == pytest.approx(0, abs=1e-6)
+
+
+def test_a_paired_difference_is_scipys_paired_t_interval():
+    a, b = np.random.default_rng(3).normal(size=(2, 7))
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    found = paired_difference(dict(enumerate(a)), dict(enumerate(b)))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_paired_difference_needs_a_seed_of_both():
+    assert paired_difference({0: 1.0}, {1: 1.0}) is None
+    assert paired_difference({0: 1.0}, {0: 0.5}).low is None
+
+
+@pytest.mark.parametrize(
+    ("points", "area"),
+    [
+        ([], 0.0),
+        ([(0.0, 0.0)], 1.0),
+        ([(1.0, 0.0)], 0.0),
+        ([(0.2, 0.5)], 0.4),
+        ([(0.2, 0.5), (0.2, 0.5)], 0.4),
+        ([(0.2, 0.5), (0.3, 0.6)], 0.4),
+        ([(0.5, 0.25), (0.25, 0.5)], 0.375 + 0.125),
+        ([(0.1, 0.9), (0.5, 0.5), (0.9, 0.1)], 0.09 + 0.2 + 0.04),
+        ([(1.2, 0.0), (0.0, 1.2)], 0.0),
+    ],
+)
+def test_the_area_under_a_front_in_closed_form(points, area):
+    assert hypervolume(points) == pytest.approx(area)
+
+
+def test_the_reference_point_may_be_another():
+    assert hypervolume([(1.0, 2.0)], reference=(3.0, 4.0)) == 4.0
+
+
+@given(points=POINTS, more=st.tuples(UNIT, UNIT))
+def test_one_more_point_never_lowers_the_area(points, more):
+    assert hypervolume([*points, more]) >= hypervolume(points) - 1e-12
+
+
+@given(points=POINTS, more=st.tuples(UNIT, UNIT), worse=st.tuples(UNIT, UNIT))
+def test_a_dominated_point_and_the_order_change_nothing(points, more, worse):
+    beaten = (more[0] + worse[0], more[1] + worse[1])
+    assert hypervolume([beaten, *points, more]) == pytest.approx(hypervolume([*points, more]))
+
+
+@given(points=POINTS)
+def test_the_area_is_a_share_of_the_unit_square_and_symmetric(points):
+    area = hypervolume(points)
+    assert 0 <= area <= 1 + 1e-12
+    assert hypervolume([(error, cost) for cost, error in points]) == pytest.approx(area)
+
+
+@given(scores=SCORES)
+def test_a_performance_profile_falls_from_all_runs_to_none(scores):
+    thresholds = np.linspace(-101, 101, 50)
+    profile = performance_profile(scores, thresholds)
+    assert profile[0] == 1
+    assert profile[-1] == 0
+    assert (np.diff(profile) <= 0).all()
+
+
+def test_bounds_of_a_profile_are_pointwise():
+    strata = [[0.2, 0.4, 0.6, 0.8]]
+    drawn = statistics.resample(strata, 200, np.random.default_rng(0))
+    low, high = statistics.bounds(performance_profile(drawn, [0.0, 0.5]), [strata], 0.95)
+    assert low.tolist() == [1.0, low[1]]
+    assert 0 <= low[1] <= 0.5 <= high[1] <= 1
