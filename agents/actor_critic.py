@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from agents.base import Agent, LayerScores
-from agents.masks import IndependentBlocks, keep_probability
+from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
+from ccenv.fused import Chooser
 from ccenv.rollout import Rollout
 
 
@@ -55,6 +56,10 @@ class ActorCritic(Agent):
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
         return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of both: the policy up its gradient, the critic towards the returns."""

@@ -21,11 +21,14 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent, LayerScores
-from agents.masks import IndependentBlocks, keep_probability
+from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
+from ccenv.fused import Chooser
 from ccenv.registry import check_names
 from ccenv.rollout import Rollout
 
 VARIANTS = ("code", "text")
+# Of the text's probabilities, which have no bounds: keeps a float's logarithm finite.
+TEXT_BOUND = 1e-6
 PerLayer = float | Sequence[float]
 
 
@@ -93,8 +96,12 @@ class Condnet(Agent):
         scores = self.scores(observation, layer)
         if self.variant == "code":
             return IndependentBlocks(keep_probability(scores))
-        # The text has no bounds; these only keep a float's logarithm finite.
-        return IndependentBlocks(scores.sigmoid().clamp(1e-6, 1 - 1e-6))
+        return IndependentBlocks(scores.sigmoid().clamp(TEXT_BOUND, 1 - TEXT_BOUND))
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        low = MIN_PROBABILITY if self.variant == "code" else TEXT_BOUND
+        return self.scores.choosers("drawn" if drawn else "likely", low=low)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of gradient descent on the REINFORCE loss and the regularizers."""

@@ -1,5 +1,6 @@
 """The best static mask: the same blocks for every image, found on validation images."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from agents.base import Agent, OnRollout, ignore
 from agents.search import search_masks
 from ccenv.blocks import full_mask
 from ccenv.dynamics import initial
+from ccenv.fused import Chooser
 from ccenv.seeding import stream
 
 
@@ -16,6 +18,7 @@ class FixedMask(Agent):
     """Says what pruning gives: whatever beats it gains by looking at the image."""
 
     learns: ClassVar[bool] = False
+    resumes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -46,13 +49,18 @@ class FixedMask(Agent):
         In co-training the search comes first, on the initial weights: any later and the network
         would have learned under other masks.
         """
+        if not self.images_done:
+            self.search()
+        return super().learn(num_images, on_rollout)
+
+    def search(self) -> None:
+        """Finds the masks on validation images."""
         count = min(self.num_search_images, len(self.simulator.on_split("validation", 1).data))
         found = self.simulator.on_split("validation", count)
         state = initial(*found.data.batch(torch.arange(count)))
         generator = stream(self.seed, "mask search")
         masks = search_masks(found, state, generator, shared=True, **self.effort)
         self.masks = [mask[:1].cpu() for mask in masks]
-        return super().learn(num_images, on_rollout)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -60,6 +68,14 @@ class FixedMask(Agent):
         """Repeats the mask for every image."""
         return self.masks[layer].expand(len(observation), -1).to(observation.device)
 
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        return [Chooser(mask[0].float() - 0.5, "likely") for mask in self.masks]
+
     def parameters(self) -> dict[str, Tensor]:
         """The masks."""
         return {f"mask_{layer}": mask.clone() for layer, mask in enumerate(self.masks)}
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        """The masks that `parameters` gave."""
+        self.masks = [tensors[f"mask_{layer}"].clone() for layer in range(len(self.num_blocks))]

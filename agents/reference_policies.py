@@ -7,6 +7,7 @@ from torch import Tensor
 
 from agents.base import Agent
 from ccenv.blocks import full_mask, random_mask
+from ccenv.fused import Chooser
 
 
 class Dense(Agent):
@@ -19,6 +20,10 @@ class Dense(Agent):
     ) -> Tensor:
         """Keeps everything."""
         return full_mask(len(observation), self.num_blocks[layer], observation.device)
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        return [Chooser(torch.ones(n), "likely") for n in self.num_blocks]
 
 
 class BlockDropout(Agent):
@@ -59,3 +64,9 @@ class BlockDropout(Agent):
         else:
             mask = random_mask(*shape, self.rate, generator)
         return mask.to(observation.device)
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        rule = "drawn" if drawn else "likely"
+        score = torch.tensor(float(self.rate)).logit()
+        return [Chooser(score.expand(n), rule) for n in self.num_blocks]

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent, LayerScores
-from agents.masks import IndependentBlocks, keep_probability
+from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
+from ccenv.fused import Chooser
 from ccenv.rollout import Rollout
 
 
@@ -21,6 +22,7 @@ class Reinforce(Agent):
         learning_rate: float = 0.01,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
+        anneal: bool = False,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -30,16 +32,22 @@ class Reinforce(Agent):
             learning_rate: Adam's.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
+            anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
         """
         super().__init__(env, seed=seed)
         self.scores = LayerScores(self.simulator, seed, hidden_units)
         self.policy_macs = self.scores.macs
         self.entropy_weight = entropy_weight
+        self.learning_rate, self.anneal = learning_rate, anneal
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
         return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient."""
@@ -50,6 +58,8 @@ class Reinforce(Agent):
             loss = loss - (blocks.log_prob(mask) * advantage).mean()
             entropy = entropy + blocks.entropy().mean()
         weight = self.entropy_weight * (1 - self.progress)
+        if self.anneal:
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)
         self.optimizer.zero_grad()
         (loss - weight * entropy).backward()
         self.optimizer.step()

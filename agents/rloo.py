@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent, LayerScores
-from agents.masks import OrderedBlocks
-from ccenv.rollout import Rollout
+from agents.kept import AlwaysOn, check_kept, start_at
+from agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks, keep_probability
+from ccenv.fused import Chooser
+from ccenv.registry import check_names
+from ccenv.rollout import Rollout, walk
+
+DRAWS = ("ordered", "independent")
+ADVANTAGES = ("leave_one_out", "normalised", "self_critical")
 
 
 class Rloo(Agent):
@@ -32,6 +38,11 @@ class Rloo(Agent):
         learning_rate: float = 0.005,
         diversity_weight: float = 0.1,
         hidden_units: int = 0,
+        draw: str = "ordered",
+        advantage: str = "leave_one_out",
+        always_on: int = 0,
+        dense_share: float = 0.0,
+        anneal_share: float = 0.0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -42,50 +53,116 @@ class Rloo(Agent):
             learning_rate: Adam's.
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            draw: "ordered" keeps k of n blocks; "independent" tosses a coin for each, of which k
+                keep at first, and then what the reward's price makes worth its cost.
+            advantage: a return against the mean of the image's others ("leave_one_out"), also over
+                their standard deviation ("normalised": Shao et al. 2024, arXiv 2402.03300), or
+                against the most probable mask's ("self_critical": Rennie et al. 2017,
+                arXiv 1612.00563).
+            always_on: blocks of each layer that every image keeps; they count among the k.
+            dense_share: of the training, at the start, in which every block is kept: a dense
+                network is trained first.
+            anneal_share: of the training, after that, in which k falls from all to `num_kept`.
 
         Raises:
-            ValueError: if there is one mask an image, or k is not in 1..num_blocks.
+            ValueError: if there is one mask an image, k is not in 1..num_blocks, a name is unknown,
+                or settings do not go together.
         """
         super().__init__(env, seed=seed)
+        check_names([draw], DRAWS, "draw")
+        check_names([advantage], ADVANTAGES, "advantage")
         self.group_size = self.simulator.group_size
         if self.group_size < 2:
             raise ValueError(
                 f"expected group_size >= 2, got {self.group_size}: rloo compares masks of the same "
                 "image; give the environment group_size=8"
             )
-        layers = len(self.num_blocks)
-        self.num_kept = [num_kept] * layers if isinstance(num_kept, int) else list(num_kept)
-        fits = len(self.num_kept) == layers and all(
-            1 <= k <= n for k, n in zip(self.num_kept, self.num_blocks, strict=True)
-        )
-        if not fits:
+        if advantage == "self_critical" and hasattr(self.simulator, "ranges"):
             raise ValueError(
-                f"expected num_kept in 1..num_blocks for num_blocks={list(self.num_blocks)}, "
-                f"got {self.num_kept}"
+                "expected no context beside advantage='self_critical', whose baseline would see "
+                "another price; use leave_one_out"
             )
+        self.num_kept = check_kept(num_kept, self.num_blocks, always_on)
+        self.shares = check_shares(dense_share, anneal_share, draw)
+        self.draw, self.advantage, self.always_on = draw, advantage, always_on
         self.scores = LayerScores(self.simulator, seed, hidden_units)
+        if draw == "independent":
+            pairs = zip(self.num_kept, self.num_blocks, strict=True)
+            start_at(self.scores, [(k - always_on) / (n - always_on) for k, n in pairs])
         self.policy_macs = self.scores.macs
         self.diversity_weight = diversity_weight
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
-    def distribution(self, observation: Tensor, layer: int) -> OrderedBlocks:
-        """Masks of a layer's images: [batch, obs_size] -> k of n blocks."""
-        return OrderedBlocks(self.scores(observation, layer), self.num_kept[layer])
+    def distribution(
+        self, observation: Tensor, layer: int, num_kept: int | None = None
+    ) -> AlwaysOn:
+        """Masks of a layer's images: [batch, obs_size] -> k of n blocks, or a coin for each."""
+        scores = self.scores(observation, layer)[:, self.always_on :]
+        if self.draw == "independent":
+            return AlwaysOn(IndependentBlocks(keep_probability(scores)), self.always_on)
+        kept = (num_kept or self.num_kept[layer]) - self.always_on
+        return AlwaysOn(OrderedBlocks(scores, kept), self.always_on)
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; only training, which draws from the agent's own stream, is annealed."""
+        in_training = generator is self.generator
+        blocks = self.distribution(
+            observation, layer, self.kept_now(layer) if in_training else None
+        )
+        return blocks.mode() if generator is None else blocks.sample(generator)
+
+    def kept_now(self, layer: int) -> int:
+        """Blocks kept at this moment of the training: all at first, k in the end."""
+        num_blocks, kept = self.num_blocks[layer], self.num_kept[layer]
+        dense, anneal = self.shares
+        if self.progress < dense:
+            return num_blocks
+        left = max(0.0, 1 - (self.progress - dense) / anneal) if anneal else 0.0
+        return kept + round(left * (num_blocks - kept))
+
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        if self.always_on:
+            return None
+        if self.draw == "independent":
+            return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
+        rule = "drawn_k" if drawn else "top_k"
+        pairs = enumerate(self.num_kept)
+        return [Chooser(self.scores.maps(layer), rule, num_kept=kept) for layer, kept in pairs]
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient, with the bonus."""
         loss, diversity = torch.zeros(()), torch.zeros(())
-        for layer, order in enumerate(rollout.actions):
+        advantages = self.advantages(rollout)
+        for layer, action in enumerate(rollout.actions):
             blocks = self.distribution(rollout.observations[layer], layer)
-            advantage = leave_one_out(rollout.returns[layer], self.group_size)
-            loss = loss - (blocks.log_prob(order) * advantage).mean()
-            use = blocks.first_draw().mean(dim=0)
+            # Where all are kept, nothing was decided.
+            if self.draw == "independent" or action.shape[1] < self.num_blocks[layer]:
+                loss = loss - (blocks.log_prob(action) * advantages[layer]).mean()
+            use = block_use(blocks.rest)
             diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
         weight = self.diversity_weight * (1 - self.progress)
         self.optimizer.zero_grad()
         (loss - weight * diversity).backward()
         self.optimizer.step()
         return {"loss": loss.item(), "diversity": diversity.item()}
+
+    def advantages(self, rollout: Rollout) -> list[Tensor]:
+        """What each mask was worth, for each layer: [batch]."""
+        if self.advantage == "self_critical":
+            return list(rollout.returns - self.most_probable_returns())
+        compare = leave_one_out if self.advantage == "leave_one_out" else normalised
+        return [compare(returns, self.group_size) for returns in rollout.returns]
+
+    def most_probable_returns(self) -> Tensor:
+        """Returns of the batch's images under their most probable masks: [num_layers, batch]."""
+        greedy = self.simulator.on_split(self.simulator.split, 1)
+        images = self.simulator.indices[:: self.group_size].cpu()
+        _, _, steps = walk(greedy, self, None, images)
+        returns = torch.stack([step.reward for step in steps]).flip(0).cumsum(0).flip(0)
+        return returns.repeat_interleave(self.group_size, dim=1)
 
 
 def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
@@ -97,3 +174,41 @@ def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
     groups = returns.view(-1, group_size)
     others = (groups.sum(dim=1, keepdim=True) - groups) / (group_size - 1)
     return (groups - others).flatten()
+
+
+def normalised(returns: Tensor, group_size: int) -> Tensor:
+    """Each return minus the group's mean, over its standard deviation: [batch] -> [batch].
+
+    >>> normalised(torch.tensor([1.0, 3.0, 5.0, 2.0, 2.0, 2.0]), group_size=3)
+    tensor([-1.,  0.,  1.,  0.,  0.,  0.])
+    """
+    groups = returns.view(-1, group_size)
+    # A group of equal returns says nothing: its standard deviation of 0 is not divided by.
+    spread = groups.std(dim=1, keepdim=True).clamp(min=1e-6)
+    return ((groups - groups.mean(dim=1, keepdim=True)) / spread).flatten()
+
+
+def block_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
+    """Share of each block in what the batch keeps: [num_blocks], sums to 1."""
+    if isinstance(blocks, OrderedBlocks):
+        return blocks.first_draw().mean(dim=0)
+    use = blocks.probability.mean(dim=0)
+    return use / use.sum()
+
+
+def check_shares(dense: float, anneal: float, draw: str) -> tuple[float, float]:
+    """Shares of the training.
+
+    Raises:
+        ValueError: if they are no shares, or draws are independent, whose number nobody sets.
+    """
+    if min(dense, anneal) < 0 or dense + anneal > 1:
+        raise ValueError(
+            "expected dense_share and anneal_share of at least 0 and together at most 1, "
+            f"got {dense} and {anneal}"
+        )
+    if (dense or anneal) and draw != "ordered":
+        raise ValueError(
+            f"expected draw='ordered' beside dense_share or anneal_share, got {draw!r}"
+        )
+    return dense, anneal

@@ -1,7 +1,9 @@
 """Stable-Baselines3's A2C, PPO and TRPO as agents: same images, network and curves as the rest."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from statistics import mean
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +15,11 @@ from torch import Tensor, nn
 
 from agents.base import Agent, OnRollout, ignore
 from agents.masks import IndependentBlocks
-from agents.sb3_settings import complete_settings
-from ccenv.rollout import episode_means
+from agents.sb3_settings import complete_settings, falling_rate
+from ccenv.rollout import episode_curves, episode_means
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream_seed
+from ccenv.snapshot import restore, state_of
 
 NET_ARCH = {"pi": [16], "vf": [64]}
 """Hidden units of actor and critic; only the actor's are billed."""
@@ -37,15 +40,17 @@ class SB3Agent(Agent):
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+    resumes: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = {}
     """settings that differ from the algorithm's own defaults, made for longer episodes."""
 
-    def __init__(self, env: Any, *, seed: int = 0, **settings: Any) -> None:
+    def __init__(self, env: Any, *, seed: int = 0, anneal: bool = False, **settings: Any) -> None:
         """Builds the algorithm.
 
         Args:
             env: see `Agent`.
             seed: see `Agent`.
+            anneal: let the learning rate fall to 0 linearly.
             **settings: keyword arguments of the algorithm's class.
 
         Raises:
@@ -55,9 +60,14 @@ class SB3Agent(Agent):
         super().__init__(env, seed=seed)
         algorithm = self.algorithm()
         rows, num_layers = self.simulator.num_images, self.simulator.num_layers
-        arguments = complete_settings(algorithm, self.defaults | settings, num_layers, rows)
+        # A copy, because SB3 writes into the policy_kwargs that it is given.
+        given = copy.deepcopy(self.defaults | settings)
+        arguments = complete_settings(algorithm, given, num_layers, rows)
+        if anneal:
+            arguments["learning_rate"] = falling_rate(algorithm, arguments)
         self.vec_env = BlockSelectionVecEnv(simulator=self.simulator)
         self._global_streams = seeded_states(stream_seed(seed, "stable-baselines3"))
+        self._is_inside = False
         with self._own_streams():
             self.model = algorithm("MlpPolicy", self.vec_env, device="cpu", **arguments)
         self.model.set_logger(Logger(None, []))
@@ -79,10 +89,42 @@ class SB3Agent(Agent):
         """Runs SB3's `learn`; see `Agent.learn`. A whole rollout is always finished."""
         steps = self.model.n_steps * self.simulator.num_images
         listener = RolloutListener(self, on_rollout)
-        num_rollouts = -(-num_images // listener.images_of_rollout)
+        goes_on = self.images_done > 0
+        listener.images_seen, self.images_done = self.images_done, 0
+        num_rollouts = -(-(num_images - listener.images_seen) // listener.images_of_rollout)
         with self._own_streams():
-            self.model.learn(num_rollouts * steps, callback=listener, log_interval=None)
+            self.model.learn(
+                num_rollouts * steps,
+                callback=listener,
+                log_interval=None,
+                reset_num_timesteps=not goes_on,
+            )
         return listener.images_seen
+
+    def state(self) -> dict[str, Any]:
+        """See `Agent.state`: networks, optimiser, how far it is, and what it looks at next."""
+        model = self.model
+        streams = global_states() if self._is_inside else self._global_streams
+        return {
+            "policy": state_of(model.policy),
+            "optimizer": state_of(model.policy.optimizer),
+            "num_timesteps": model.num_timesteps,
+            "num_updates": model._n_updates,
+            "observation": model._last_obs,
+            "global_streams": streams,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `Agent.load_state`."""
+        model = self.model
+        restore(model.policy, state["policy"], "policy")
+        restore(model.policy.optimizer, state["optimizer"], "optimizer")
+        model.num_timesteps, model._n_updates = state["num_timesteps"], state["num_updates"]
+        # SB3 starts an episode only where it has no observation; the simulator's state follows.
+        self.vec_env.reset()
+        model._last_obs = state["observation"]
+        model._last_episode_starts = np.ones(self.vec_env.num_envs, dtype=bool)
+        self._global_streams = state["global_streams"]
 
     @contextmanager
     def _own_streams(self) -> Iterator[None]:
@@ -90,9 +132,11 @@ class SB3Agent(Agent):
         # the seed decides alone, and give the caller's back.
         before = global_states()
         set_global_states(self._global_streams)
+        self._is_inside = True
         try:
             yield
         finally:
+            self._is_inside = False
             self._global_streams = global_states()
             set_global_states(before)
 
@@ -117,7 +161,13 @@ class MinibatchAgent(SB3Agent):
     """An algorithm that splits a rollout in minibatches."""
 
     def __init__(
-        self, env: Any, *, seed: int = 0, num_minibatches: int | None = None, **settings: Any
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        num_minibatches: int | None = None,
+        anneal: bool = False,
+        **settings: Any,
     ) -> None:
         """Builds the algorithm.
 
@@ -126,11 +176,12 @@ class MinibatchAgent(SB3Agent):
             seed: see `Agent`.
             num_minibatches: equal parts of a rollout; 4 where that is possible. SB3's
                 `batch_size`, the steps of a part, may be given instead.
+            anneal: see `SB3Agent`.
             **settings: see `SB3Agent`.
         """
         if num_minibatches is not None:
             settings["num_minibatches"] = num_minibatches
-        super().__init__(env, seed=seed, **settings)
+        super().__init__(env, seed=seed, anneal=anneal, **settings)
 
 
 class PPOAgent(MinibatchAgent):
@@ -203,10 +254,9 @@ class RolloutListener(BaseCallback):
         if not self.episodes:
             return
         self.images_seen += self.images_of_rollout
-        curves = {
-            f"episode/{name}": float(np.mean([means[name] for means in self.episodes]))
-            for name in self.episodes[0]
-        }
+        curves = episode_curves(
+            {name: mean([means[name] for means in self.episodes]) for name in self.episodes[0]}
+        )
         own = clean_scalars(self.logger.name_to_value) | self.agent.vec_env.update_network()
         self.logger.dump()
         self.episodes = []

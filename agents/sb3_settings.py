@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ccenv.registry import check_names
@@ -74,3 +74,15 @@ def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
             "leave it out for four equal parts"
         )
     return {"batch_size": num_steps // parts} | settings
+
+
+def falling_rate(algorithm: Any, settings: Mapping[str, Any]) -> Callable[[float], float]:
+    """A schedule of Stable-Baselines3: share of the run that remains -> learning rate.
+
+    Args:
+        algorithm: a class of Stable-Baselines3, whose default rate is taken if none is given.
+        settings: its keyword arguments.
+    """
+    default = inspect.signature(algorithm).parameters["learning_rate"].default
+    start = float(settings.get("learning_rate", default))
+    return lambda remaining: start * remaining

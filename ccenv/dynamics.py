@@ -46,6 +46,12 @@ class StepOutcome:
     """[batch] int64; true classes."""
     logits: Tensor | None
     """[batch, num_classes] float32 after the last gated layer, None before it."""
+    num_layers: int
+    """gated layers of the network."""
+    before: EpisodeState
+    """where the images were; its `hidden` is the layer's input, its `mask` the layer before's."""
+    after: EpisodeState
+    """where they are now; its `hidden` is the layer's output."""
 
     @property
     def is_last(self) -> bool:
@@ -102,4 +108,7 @@ def transition(
         macs=after.macs,
         labels=state.labels,
         logits=network.head(hidden, mask, backend) if is_last else None,
+        num_layers=num_layers,
+        before=state,
+        after=after,
     )

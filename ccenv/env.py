@@ -9,7 +9,14 @@ import torch
 from ccenv.infos import action_masks, check_action, row_of, step_info
 from ccenv.rendering import render_image, render_text
 from ccenv.simulator import make_simulator
-from ccenv.vector_env import RENDER_MODES, check_render_mode, image_indices, make_spaces
+from ccenv.vector_env import (
+    RENDER_MODES,
+    check_render_mode,
+    image_indices,
+    make_reward_space,
+    make_spaces,
+    paid,
+)
 
 
 class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -36,7 +43,9 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     ## Reward
     `reward="accuracy_minus_cost"` (default): minus `cost_weight` times the layer's cost on every
     step, plus 1 for a right answer on the last. Others: `ccenv.rewards.REWARDS`, or a function of
-    yours from `StepOutcome` to one number for each image.
+    yours from `StepOutcome` to one number for each image. `reward="vector"` gives several numbers
+    a step and declares `reward_space`, as in MO-Gymnasium; elsewhere that is None. What a reward
+    remembers (the price of `lagrangian`) changes between episodes only; a seeded reset restores it.
 
     ## Compute cost
     Executed MACs over the MACs of the dense network, head included: 1 with every block kept.
@@ -48,12 +57,14 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     ## Info
     Every step: `layer`, `mask` (as executed), `layer_cost`, `cost` (the same, for libraries of
     constrained RL), `compute_cost` and `macs` (so far), `network_version`, `reward/<term>`. The
-    last step also: `correct`, `nll`, `label`, `prediction`.
+    last step also: `correct`, `nll`, `label`, `prediction`. Of rewards that remember something
+    also that, such as `price`.
 
     ## Arguments
     `render_mode` ("ansi", "rgb_array") and the settings of `ccenv.simulator.Simulator`:
     `dataset`, `split`, `network`, `num_blocks`, `block_size`, `head_units`, `activation`,
-    `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`.
+    `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`; and `context`,
+    prices or budgets of each episode, see `ccenv.context`.
 
     ## Version history
     v0: first version.
@@ -79,6 +90,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
             )
         self.simulator = make_simulator(1, settings)
         self.observation_space, self.action_space = make_spaces(self.simulator)
+        self.reward_space = make_reward_space(self.simulator)
         self._masks: list[np.ndarray] = []
         self._status = "not started"
         self._is_seeded = False
@@ -109,14 +121,15 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         self._masks, self._status = [], "started"
         return observation[0].cpu().numpy(), {"network_version": self.simulator.network_version}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Computes one gated layer under a mask.
 
         Args:
             action: [max(num_blocks)] of 0 and 1.
 
         Returns:
-            Observation, reward, terminated, truncated (always False) and info.
+            Observation, reward (a float; of a reward of several numbers float32
+            `reward_space.shape`), terminated, truncated (always False) and info.
 
         Raises:
             RuntimeError: before reset, after the end of the episode, or after close.
@@ -130,7 +143,8 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         self._status = f"cost {info['compute_cost']:.3f}"
         if step.outcome.is_last:
             self._status += f", answer {info['prediction']}, label {info['label']}"
-        reward = float(step.reward[0])
+        paid_now = paid(self.simulator, step)[0]
+        reward = float(paid_now) if self.reward_space is None else paid_now
         return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
 
     def action_masks(self) -> np.ndarray:

@@ -62,6 +62,7 @@ class BlockSelectionVecEnv(VecEnv):
                 "the simulator has settings of its own"
             )
         self.simulator = simulator or make_simulator(num_envs, settings)
+        self.simulator.reward.check_is_one_number("Stable-Baselines3")
         super().__init__(self.simulator.num_images, *make_spaces(self.simulator))
         self.steps: list[Step] = []
         self._is_seeded = simulator is not None

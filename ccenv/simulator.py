@@ -24,13 +24,15 @@ from ccenv.dynamics import EpisodeState, StepOutcome
 from ccenv.networks import NETWORKS, Sizes, make_network, positive_ints
 from ccenv.observations import OBSERVATIONS, Observer, make_observer
 from ccenv.registry import check_names, resolve
-from ccenv.rewards import RewardFunction, make_reward
+from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.seeding import stream, stream_seed
 from ccenv.sparse.panel_cache import keep_panels
 from ccenv.weights import CoTrainer, check_cotraining_settings, frozen_weights
 
 WEIGHTS = ("frozen", "cotrain")
 MAX_PENDING = 256
+CONTEXT = "ccenv.context:ContextSimulator"
+"""what a setting `context` asks for, imported on use."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Step:
     """name -> [batch] float32."""
     outcome: StepOutcome
     """what the mask did."""
+    numbers: dict[str, float]
+    """what the reward remembered when it paid, such as its price."""
 
     @functools.cached_property
     def observation(self) -> Tensor:
@@ -93,7 +97,7 @@ class Simulator:
             weights: "frozen" (learned once under random masks, cached) or "cotrain" (learned from
                 the masks that the agent chose, in `update_network`).
             weights_kwargs: settings of `CoTrainer`; only with "cotrain".
-            reward: a name in `REWARDS`, `module:name`, or a function.
+            reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
             reward_kwargs: keyword arguments of the reward.
             observation: "layer_input" or "summary".
             group_size: neighbouring rows that hold the same image.
@@ -135,6 +139,8 @@ class Simulator:
         self.num_layers = len(self.num_blocks)
         self.max_blocks = max(self.num_blocks)
         self.dense_macs = dense_macs(self.network)
+        if weights == "frozen":
+            self._prepare_reward()
         self.state: EpisodeState | None = None
         self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
@@ -153,8 +159,12 @@ class Simulator:
             frozen_weights(self.network, train)
         self.network.requires_grad_(False)
 
+    def _prepare_reward(self) -> None:
+        train = functools.partial(load_split, self.dataset, "train")
+        self.reward.prepare(Surroundings(self.network, self.device, train))
+
     def seed(self, seed: int) -> None:
-        """Starts all streams anew; in co-training also the weights and their optimiser."""
+        """Starts all streams and the reward anew; in co-training also weights and optimiser."""
         self.images_seed = seed
         self._order_stream = stream(seed, "image order")
         self._order = torch.empty(0, dtype=torch.int64)
@@ -167,6 +177,8 @@ class Simulator:
             self.network.load_state_dict(fresh.state_dict())
             self.trainer = CoTrainer(self.network, **self.weights_kwargs)
             self.network_version = 0
+            self._prepare_reward()
+        self.reward.reset()
 
     def begin(self, indices: Tensor | None = None) -> Tensor:
         """Starts an episode for each row and returns the first observation [batch, obs_size].
@@ -199,7 +211,7 @@ class Simulator:
         other.split, other.data = split, load_split(self.dataset, split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
-        other.pending = deque()
+        other.pending, other.reward = deque(), self.reward.held()
         other.seed(0)
         return other
 
@@ -234,12 +246,13 @@ class Simulator:
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             self.state, outcome = dynamics.transition(self.network, self.state, mask)
-            terms = self.reward(outcome)
+            terms, numbers = self.reward(outcome), self.reward.rule.numbers()
             total = functools.reduce(torch.add, terms.values())
+            self.reward.observe(outcome)
         self._masks.append(mask)
         if outcome.is_last and self.weights == "cotrain":
             self.pending.append((self.indices, self._masks))
-        return Step(self.state, self.observe, total, terms, outcome)
+        return Step(self.state, self.observe, total, terms, outcome, numbers)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.
@@ -309,5 +322,6 @@ def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
     Raises:
         ValueError: if a setting is unknown; the nearest right one is suggested.
     """
-    check_names(settings, setting_defaults(), "environment setting")
-    return Simulator(num_images, **settings)
+    check_names(settings, [*setting_defaults(), "context"], "environment setting")
+    given = {name: value for name, value in settings.items() if (name, value) != ("context", None)}
+    return resolve(CONTEXT if "context" in given else Simulator, {}, "")(num_images, **given)

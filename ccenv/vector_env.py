@@ -12,7 +12,7 @@ from gymnasium.vector.utils import batch_space
 from ccenv.infos import action_masks, check_action, numpy_copy, step_info, with_presence
 from ccenv.registry import check_names
 from ccenv.rendering import render_image, render_text
-from ccenv.simulator import Simulator, make_simulator
+from ccenv.simulator import Simulator, Step, make_simulator
 
 AUTORESET_MODES = {mode.name: mode for mode in AutoresetMode}
 RENDER_MODES = ("ansi", "rgb_array")
@@ -24,6 +24,22 @@ def make_spaces(simulator: Simulator) -> tuple[gym.spaces.Box, gym.spaces.MultiB
     limit = float(np.finfo(np.float32).max)
     observation = gym.spaces.Box(-limit, limit, (simulator.observe.obs_size,), np.float32)
     return observation, gym.spaces.MultiBinary(simulator.max_blocks)
+
+
+def make_reward_space(simulator: Simulator) -> gym.spaces.Box | None:
+    """Bounds of one step's reward of several numbers, as MO-Gymnasium declares it; else None."""
+    description = simulator.reward.description
+    if description is None or not description.components:
+        return None
+    low, high = np.array(list(description.components.values()), dtype=np.float32).T
+    return gym.spaces.Box(low, high, dtype=np.float32)
+
+
+def paid(simulator: Simulator, step: Step) -> np.ndarray:
+    """Rewards of a step as numpy: float32 [batch], or [batch, terms] of several numbers."""
+    if simulator.reward.is_vector:
+        return numpy_copy(torch.stack(list(step.terms.values()), dim=1))
+    return numpy_copy(step.reward)
 
 
 def check_render_mode(render_mode: str | None) -> str | None:
@@ -117,6 +133,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self.num_envs = num_envs
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.single_observation_space, self.single_action_space = make_spaces(self.simulator)
+        self.reward_space = make_reward_space(self.simulator)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._shape = (num_envs, self.simulator.max_blocks)
@@ -168,8 +185,9 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             actions: [num_envs, max(num_blocks)] of 0 and 1 (bool, int or float).
 
         Returns:
-            Observations float32 [num_envs, obs_size], rewards float32 [num_envs], terminated and
-            truncated bool [num_envs], and infos.
+            Observations float32 [num_envs, obs_size], rewards float32 [num_envs] (of a reward of
+            several numbers [num_envs, reward_space.shape[0]]), terminated and truncated bool
+            [num_envs], and infos.
 
         Raises:
             RuntimeError: before the first reset, after close, or after the end without autoreset.
@@ -180,7 +198,8 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         if self._is_over:
             if not self._is_seeded or self.autoreset_mode != AutoresetMode.NEXT_STEP:
                 raise RuntimeError("expected a running episode, got none; call reset() first")
-            reward = np.zeros(self.num_envs, dtype=np.float32)
+            shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
+            reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
         step = self.simulator.step(check_action(actions, self._shape))
         self._is_over = step.outcome.is_last
@@ -195,7 +214,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             info |= {"final_obs": observation, "_final_obs": everybody.copy()}
             info |= {"final_info": final, "_final_info": everybody.copy()}
             observation = self._begin()
-        return observation, numpy_copy(step.reward), terminated, truncated, info
+        return observation, paid(self.simulator, step), terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose, row by row: see `ccenv.infos.action_masks`."""

@@ -17,11 +17,12 @@ from typing import Any, get_type_hints
 from agents import AGENTS
 from ccenv import PRESETS
 from ccenv.registry import check_names, import_object, resolve
-from ccenv.rewards import make_reward
+from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults
 from runs.values import coerce
 
-NOT_IN_HASH = ("seed", "log_dir", "threads", "progress")
+# The limit is in the settings of the reward or the agent that it was passed on to.
+NOT_IN_HASH = ("seed", "log_dir", "threads", "progress", "cost_limit")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Program:
     batch_size: int = field(default=256, metadata={"help": "different images of a batch"})
     eval_every: int | None = field(
         default=None, metadata={"help": "images between validations; a tenth of images if none"}
+    )
+    cost_limit: float | None = field(
+        default=None,
+        metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
     )
     log_dir: str = field(default="runs/logs", metadata={"help": "where the run's folder goes"})
     threads: int = field(default=1, metadata={"help": "torch's threads"})
@@ -117,6 +122,8 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     environment = make_environment(
         program, agent_class, {n: given.pop(n) for n in setting_defaults() if n in given}
     )
+    if program.cost_limit is not None:
+        given |= pass_limit_on(program.cost_limit, agent, own, environment)
     agent_settings = checked(given, agent_class.__init__, own)
     # A default that is an object stays the constructor's business.
     kept = {k: v for k, v in agent_settings.items() if k in given or is_plain(v)}
@@ -125,6 +132,37 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
     check_plain(plan.config())
     return plan
+
+
+def pass_limit_on(
+    limit: float, agent: str, own: Mapping[str, Any], environment: dict[str, Any]
+) -> dict[str, float]:
+    """Gives the cost limit to the reward, if it takes one, and returns what the agent takes of it.
+
+    Raises:
+        ValueError: if neither takes it, or the reward was given another one.
+    """
+    reward, kwargs = environment["reward"], environment["reward_kwargs"]
+    reward_takes = takes_limit(resolve(reward, REWARDS, "reward"))
+    if kwargs.get("cost_limit", limit) != limit:
+        raise ValueError(
+            f"expected one cost_limit, got {limit} and reward_kwargs.cost_limit="
+            f"{kwargs['cost_limit']}; leave one out"
+        )
+    if reward_takes:
+        environment["reward_kwargs"] = {**kwargs, "cost_limit": limit}
+    elif "cost_limit" not in own:
+        known = [name for name, found in REWARDS.items() if takes_limit(found)]
+        raise ValueError(
+            f"expected a reward or an agent that takes cost_limit, got reward {reward!r} and agent "
+            f"{agent!r}; choose reward={', '.join(known)} or the agent reinforce_lagrangian"
+        )
+    return {"cost_limit": limit} if "cost_limit" in own else {}
+
+
+def takes_limit(reward: Any) -> bool:
+    """Whether a reward has an argument of that name."""
+    return "cost_limit" in (reward_parameters(reward) or {})
 
 
 def code_digests(plan: Plan) -> dict[str, str]:
@@ -160,6 +198,8 @@ def make_program(given: dict[str, Any]) -> Program:
     for name in ("images", "batch_size", "eval_every", "threads"):
         if getattr(program, name) < 1:
             raise ValueError(f"expected {name} of at least 1, got {getattr(program, name)}")
+    if program.cost_limit is not None:
+        check_cost_limit(program.cost_limit)
     if program.seed < 0:
         raise ValueError(f"expected seed of at least 0, got {program.seed}")
     return program
@@ -168,9 +208,13 @@ def make_program(given: dict[str, Any]) -> Program:
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults."""
     defaults = setting_defaults() | {"weights_kwargs": {}, "reward_kwargs": {}}
-    layers = PRESETS[program.env] | dict(agent_class.env_defaults) | given
+    wishes = dict(agent_class.env_defaults)
+    if "reward" in given:
+        # They belong to the reward that the agent would have chosen.
+        wishes.pop("reward_kwargs", None)
+    layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, Simulator.__init__, defaults)
-    make_reward(settings["reward"], settings["reward_kwargs"])
+    make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     return settings
 
 

@@ -24,6 +24,7 @@ PROBE = PROBE_SETTINGS | {
 LEARNERS = [
     ("reinforce", {"learning_rate": 0.03}, 128_000),
     ("actor_critic", {"learning_rate": 0.03}, 128_000),
+    ("reinforce_lagrangian", {"learning_rate": 0.03, "cost_limit": 0.2}, 128_000),
     ("rloo", {"learning_rate": 0.02, "num_kept": 1}, 32_000),
     (
         "condnet",
@@ -56,6 +57,7 @@ LEARNERS = [
 LEARNER_IDS = [
     "reinforce",
     "actor_critic",
+    "reinforce_lagrangian",
     "rloo",
     "condnet-code",
     "condnet-text",

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.data import DATASETS, SPLITS, Split, check_split, data_root, load_split, user_cache
+from ccenv.data import (
+    DATASETS,
+    SPLITS,
+    Split,
+    check_split,
+    data_root,
+    load_split,
+    mixed,
+    user_cache,
+)
 from ccenv.data.__main__ import main
 from ccenv.data.real import STORED_AS
 
@@ -335,5 +344,78 @@ def test_svhn_validates_on_a_tenth_of_its_training_images():
     assert share == pytest.approx(0.1, abs=1e-4) or len(parts[1]) == 24_388
 
 
+def pretend(monkeypatch, sizes, shapes=((1, 28, 28), (3, 32, 32), (3, 32, 32)), dtype=torch.uint8):
+    """Puts small data sets in the place of the three that are mixed."""
+
+    def maker(domain, size, shape):
+        def load(split):
+            labels = torch.arange(size) % 10
+            # The first pixel's value tells domain and label, and which part it is.
+            images = torch.zeros(size, *shape, dtype=dtype)
+            images[:, :, 15, 15] = (1 + labels + 10 * domain + 40 * SPLITS.index(split)).view(-1, 1)
+            return Split(images, labels, 10)
+
+        return load
+
+    found = zip(sizes, shapes, strict=True)
+    sources = {
+        name: maker(domain, *form)
+        for domain, (name, form) in enumerate(zip(mixed.SOURCES, found, strict=True))
+    }
+    monkeypatch.setattr(mixed, "SOURCES", sources)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_mixture_has_equal_shares_in_colour_with_labels_of_their_own(split, monkeypatch):
+    pretend(monkeypatch, sizes=(50, 40, 30))
+    found = check_split(mixed.mixed(split), "mixed")
+    assert (len(found), found.image_shape, found.num_classes) == (90, (3, 32, 32), 30)
+    assert (found.labels // 10).bincount().tolist() == [30, 30, 30]
+    grey = found.labels < 10
+    # MNIST's 28 x 28 pixels lie in the middle: two more rows and columns on each side.
+    pixels = torch.where(grey, found.images[:, 0, 17, 17], found.images[:, 0, 15, 15])
+    assert torch.equal(pixels.long(), 1 + found.labels + 40 * SPLITS.index(split))
+    assert torch.equal(found.images[grey][:, 0], found.images[grey][:, 2])
+
+
+def test_the_mixture_is_shuffled_and_the_same_every_time(monkeypatch):
+    pretend(monkeypatch, sizes=(50, 40, 30))
+    one, other = mixed.mixed("train"), mixed.mixed("train")
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.labels, other.labels)
+    assert len((one.labels[:30] // 10).unique()) == 3
+
+
+def test_the_mixture_says_which_of_its_sources_is_absent(root, monkeypatch):
+    needs = "dataset 'mixed' needs mnist, cifar10, svhn; of these dataset 'mnist' is not in"
+    with pytest.raises(FileNotFoundError, match=needs):
+        load_split("mixed", "train")
+    np.savez(root / "svhn.npz", **arrays(shape=(32, 32, 3)))
+    with pytest.raises(FileNotFoundError, match=r"ccenv\.data mnist --download"):
+        load_split("mixed", "train")
+
+
+def test_the_mixture_refuses_what_is_no_byte_image(monkeypatch):
+    pretend(monkeypatch, sizes=(9, 9, 9), dtype=torch.float32)
+    with pytest.raises(ValueError, match="expected uint8 images of 1 or 3 channels"):
+        mixed.mixed("train")
+    pretend(monkeypatch, sizes=(9, 9, 9), shapes=((1, 28, 28), (3, 64, 64), (3, 32, 32)))
+    with pytest.raises(ValueError, match=r"at most 32 x 32 pixels in 'cifar10'"):
+        mixed.mixed("train")
+
+
+def test_the_real_mixture_is_made_of_images_of_its_sources():
+    found = real_split("mixed", "test")
+    share = len(found) // 3
+    assert (found.labels // 10).bincount().tolist() == [share] * 3
+    for domain, name in enumerate(mixed.SOURCES):
+        part = real_split(name, "test")
+        images = mixed.as_colour(part.images, name).contiguous()
+        known = {row.tobytes() for row in images.flatten(1).numpy()}
+        mine = found.images[found.labels // 10 == domain]
+        assert {row.tobytes() for row in mine.flatten(1).numpy()} <= known
+
+
 def test_the_table_of_data_sets_is_complete():
-    assert list(DATASETS) == ["digits", "mnist", "cifar10", "svhn", "synthetic", "probe"]
+    bundled = ["synthetic", "probe"]
+    assert list(DATASETS) == ["digits", "mnist", "cifar10", "svhn", "mixed", *bundled]

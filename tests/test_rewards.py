@@ -1,5 +1,6 @@
 """Rewards: the terms sum to the reward, and an episode's return is the formula in the table."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.dynamics import StepOutcome
+from ccenv.dynamics import EpisodeState, StepOutcome
 from ccenv.networks import GatedMLP, build_network
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
 from ccenv.seeding import stream
@@ -40,6 +41,14 @@ def episode(simulator, seed=0, share=0.5):
 
 def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
     batch = len(labels)
+    state = EpisodeState(
+        images=torch.zeros(batch, 1, 2, 2),
+        labels=torch.tensor(labels),
+        layer=1,
+        hidden=torch.zeros(batch, 4),
+        mask=None,
+        macs=torch.zeros(batch, dtype=torch.int64),
+    )
     return StepOutcome(
         layer=1,
         mask=torch.ones(batch, 2, dtype=torch.bool),
@@ -48,6 +57,9 @@ def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
         macs=torch.full((batch,), 10),
         labels=torch.tensor(labels),
         logits=None if logits is None else torch.tensor(logits),
+        num_layers=2,
+        before=state,
+        after=dataclasses.replace(state, layer=2),
     )
 
 
@@ -80,29 +92,56 @@ def test_the_likelihoods_return_is_the_log_probability_of_the_label(network):
     torch.testing.assert_close(sum(step.reward for step in priced), expected)
 
 
-def charge_at_the_end(outcome, cost_weight=1.0):
-    """The default reward with the whole bill on the last step: an equivalent shaping."""
-    if outcome.logits is None:
-        return torch.zeros_like(outcome.layer_cost)
-    return correct(outcome) - cost_weight * outcome.compute_cost
+def returns_of(network, reward, kwargs, seed, share):
+    steps = episode(simulator_with(network, reward, kwargs), seed, share)
+    return sum(step.reward for step in steps), steps[-1].outcome
 
 
-def test_equivalent_shapings_have_equal_returns(network):
-    returns = [
-        sum(step.reward for step in episode(simulator_with(network, reward)))
-        for reward in ("accuracy_minus_cost", charge_at_the_end)
-    ]
-    torch.testing.assert_close(*returns)
+@given(seed=st.integers(0, 100), price=st.floats(0, 10), share=st.floats(0, 1))
+@settings(max_examples=10, deadline=None)
+def test_equivalent_shapings_have_equal_returns(network, seed, price, share):
+    weight, fixed = {"cost_weight": price}, {"initial_price": price, "objective": "accuracy"}
+    alike = {
+        "accuracy_minus_cost": weight,
+        "terminal_cost": weight,
+        # A price that has not moved yet is a weight; without a budget all compute is above it.
+        "lagrangian": fixed,
+        "pid_lagrangian": fixed,
+        "budget_hinge": weight | {"cost_limit": 1e-9},
+    }
+    found = [returns_of(network, r, kwargs, seed, share)[0] for r, kwargs in alike.items()]
+    for total in found[1:]:
+        torch.testing.assert_close(total, found[0], atol=1e-5, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 100), share=st.floats(0, 1))
+@settings(max_examples=10, deadline=None)
+def test_returns_are_the_formulas_of_the_descriptions(network, seed, share):
+    total, last = returns_of(network, "blockdrop", {"wrong_penalty": 3.0}, seed, share)
+    right, cost = correct(last), last.compute_cost
+    torch.testing.assert_close(total, right * (1 - cost**2) - 3.0 * (1 - right))
+    hinge, _ = returns_of(network, "budget_hinge", {"cost_limit": 0.3}, seed, share)
+    expected = right - (cost - 0.3).clamp(min=0)
+    torch.testing.assert_close(hinge, expected, atol=1e-6, rtol=1e-5)
+    steps = episode(simulator_with(network, "skipnet", {"skip_weight": 0.5}), seed, share)
+    skipped = sum(1 - step.outcome.mask.float().mean(dim=1) for step in steps) / len(steps)
+    expected = log_likelihood(steps[-1].outcome) + 0.5 * skipped
+    torch.testing.assert_close(sum(step.reward for step in steps), expected)
 
 
 @pytest.mark.parametrize("name", REWARDS)
-def test_returns_stay_in_the_documented_range(network, name):
+@given(seed=st.integers(0, 100), share=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+@settings(max_examples=5, deadline=None)
+def test_returns_stay_in_the_documented_range(network, name, seed, share):
     description = REWARDS[name].description
-    for share in (0.0, 0.5, 2.0):
-        total = sum(step.reward for step in episode(simulator_with(network, name), share=share))
-        assert description.low - 1e-6 <= total.min()
-        assert total.max() <= description.high + 1e-6
+    steps = episode(simulator_with(network, name), seed, share)
+    total = sum(step.reward for step in steps)
+    assert description.low - 1e-6 <= total.min()
+    assert total.max() <= description.high + 1e-6
     assert "correct" in description.formula or "log p(label)" in description.formula
+    for term, (low, high) in description.components.items():
+        assert all(low <= step.terms[term].min() for step in steps)
+        assert all(step.terms[term].max() <= high for step in steps)
 
 
 def test_nothing_is_paid_for_an_answer_before_the_last_layer():
@@ -141,7 +180,16 @@ def test_whole_numbers_and_truth_values_become_floats():
         ("accuracy_minus_cost", {"cost_weight": math.nan}, "cost_weight to be finite, got nan"),
         ("accuracy_minus_cost", {"cost_weight": np.float32(np.inf)}, "cost_weight to be finite"),
         ("negative_nll", {"cost_weight": 1}, "unknown setting in reward_kwargs 'cost_weight'"),
-        (3, {}, "expected reward to be a name or a function, got 3"),
+        ("blockdrop", {"wrong_penalty": -1}, "wrong_penalty to be a number of at least 0"),
+        ("budget_hinge", {"cost_limit": 0}, r"expected cost_limit in \(0, 1\].* got 0"),
+        ("lagrangian", {"cost_limit": 1.5}, r"expected cost_limit in \(0, 1\].* got 1.5"),
+        ("pid_lagrangian", {"cost_limit": True}, r"expected cost_limit in \(0, 1\].* got True"),
+        ("lagrangian", {"objective": "acuracy"}, "did you mean 'accuracy'"),
+        ("lagrangian", {"price_scale": 0}, "price_scale above 0"),
+        ("lagrangian", {"update_every": 0}, "update_every to be whole numbers of at least 1"),
+        ("pid_lagrangian", {"smoothing": 1.0}, "smoothing below 1"),
+        ("target_density", {"target_density": 1.5}, r"target_density in \[0, 1\]"),
+        (3, {}, "expected reward to be a name, a function or a class, got 3"),
         (lambda outcome, scale: outcome.layer_cost, {}, "missing a required argument: 'scale'"),
     ],
 )
@@ -158,18 +206,27 @@ def test_numpys_numbers_are_settings_too():
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (torch.tensor(1.0), r"'total' to be a tensor \[2\].* got \[\]"),
+        (
+            torch.tensor(1.0),
+            r"'total' of the reward 'mine' in step 1 to be a tensor \[2\].* got \[\]",
+        ),
         (torch.zeros(2, 1), r"got \[2, 1\]"),
         (0.5, "got float"),
-        ({"bonus": np.zeros(2)}, "'bonus' to be a tensor .* got ndarray"),
+        ({"bonus": np.zeros(2)}, "'bonus' of .* to be a tensor .* got ndarray"),
         ({}, "at least one term"),
-        (torch.tensor([0.0, math.nan]), "to be finite, got NaN or infinity in total in layer 1"),
+        (
+            torch.tensor([0.0, math.nan]),
+            "in step 1 to give finite numbers, got NaN or infinity in total",
+        ),
         (
             {"a": torch.zeros(2), "b": torch.tensor([math.inf, 0])},
-            "to be finite, got NaN or infinity in b",
+            "in step 1 to give finite numbers, got NaN or infinity in b",
         ),
     ],
 )
 def test_a_reward_that_is_not_one_finite_number_for_each_image_is_refused(result, message):
+    def mine(outcome):
+        return result
+
     with pytest.raises(ValueError, match=message):
-        make_reward(lambda outcome: result)(outcome_of())
+        make_reward(mine)(outcome_of())

@@ -6,7 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from ccenv.probe import PROBE_SETTINGS
@@ -102,8 +104,8 @@ def test_a_run_leaves_exactly_the_listed_files(logs):
     assert place.name == "seed-3"
     names = [str(path.relative_to(place)) for path in files_under(logs)]
     events = [name for name in names if name.startswith("events.out.tfevents.")]
-    expected = ["checkpoint/agent.safetensors", "checkpoint/network.safetensors", "config.json"]
-    assert names == sorted([*expected, *events, "result.json"])
+    stored = [f"checkpoint/{name}.safetensors" for name in ("agent", "masks", "network")]
+    assert names == sorted([*stored, *events, "config.json", "result.json"])
     assert len(events) == 1
     assert json.loads((place / "result.json").read_text()) == {
         k: v for k, v in result.items() if k != "folder"
@@ -125,6 +127,30 @@ def test_a_result_says_what_was_run_how_well_and_how_fast(logs):
     assert {"cpu", "cores", "threads"} <= set(result["machine"])
     saved = load_file(folder.Path(result["folder"]) / "checkpoint" / "agent.safetensors")
     assert sum(value.numel() for value in saved.values()) == 72
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_a_result_holds_the_learning_curve_and_the_use_of_blocks_by_class(logs):
+    result = train.train("reinforce", log_dir=str(logs), **PROBE)
+    images = [point["images_seen"] for point in result["curve"]]
+    assert images[0] == 0
+    assert images[-1] == 256
+    assert images == sorted(set(images))
+    last = next(e for e in result["evaluations"] if e["split"] == "validation")
+    assert result["curve"][-1] == {"images_seen": 256, **last}
+    assert [np.shape(layer) for layer in result["block_use"]] == [(3, 4), (3, 4)]
+
+
+def test_stored_masks_come_back_bit_for_bit(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    masks = [torch.rand(33, blocks, generator=generator) < 0.3 for blocks in (1, 8, 10)]
+    (tmp_path / "checkpoint").mkdir()
+    folder.save_masks(tmp_path, {"mode": masks})
+    found = folder.load_masks(tmp_path, "mode", (1, 8, 10))
+    assert all(torch.equal(a, b) for a, b in zip(found, masks, strict=True))
+    for mode, blocks in (("sampled", (1, 8, 10)), ("mode", (1, 9, 10)), ("mode", (1, 8, 10, 2))):
+        with pytest.raises(ValueError, match="expected"):
+            folder.load_masks(tmp_path, mode, blocks)
 
 
 @pytest.mark.usefixtures("_no_clock")

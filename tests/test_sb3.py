@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
-from ccenv.rollout import Rollout, collect_rollout, evaluate, walk
+from ccenv.rollout import Rollout, collect_rollout, episode_curves, evaluate, walk
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
@@ -249,9 +249,9 @@ def test_every_rollout_is_reported_after_learning_from_it(agent_class):
     images_seen = agent.learn(30, lambda *report: reports.append(report))
     assert images_seen == 32
     assert [seen for seen, _ in reports] == [8, 16, 24, 32]
-    names = {f"episode/{k}" for k in collect_rollout_summary(agent)}
+    names = set(episode_curves(collect_rollout_summary(agent)))
     for _, scalars in reports:
-        assert {k for k in scalars if k.startswith("episode/")} == names
+        assert {k for k in scalars if k.startswith(("episode/", "reward/"))} == names
         assert "agent/value_loss" in scalars
         assert "agent/network_loss" in scalars
         assert all(np.isfinite(value) for value in scalars.values())

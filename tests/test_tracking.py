@@ -80,6 +80,7 @@ def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
     densities = {"density_0", "density_1"}
     expected = {f"eval/{name}" for name in scores | densities} | {f"test/{n}" for n in scores}
     expected |= {f"episode/{n}" for n in {"return", "error", "nll", "compute_cost"} | densities}
+    expected |= {"reward/accuracy", "reward/cost"}
     assert tags["rloo"]["scalars"] == expected
     assert tags["rloo"]["histograms"] == {"keep_probability/layer_0", "keep_probability/layer_1"}
     assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1"}

@@ -13,6 +13,7 @@ or `<name>.npz` with plain arrays `x_train, y_train, x_test, y_test`: x is [n, h
 | cifar10 | first 40,000 | last 10,000 | 10,000 |
 | svhn | all but the last tenth of `train` | last tenth | `test` |
 | svhn with torchvision's `extra` | first 580,000 of train + extra, shuffled | 24,388 | 26,032 |
+| mixed | equal shares of the same part of mnist, cifar10 and svhn; 30 classes | | |
 | synthetic | 2,000 | 500 | 500 |
 | probe | 1,024 | 256 | 256 |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
@@ -32,6 +33,7 @@ DATASETS: dict[str, Any] = {
     "mnist": "ccenv.data.real:mnist",
     "cifar10": "ccenv.data.real:cifar10",
     "svhn": "ccenv.data.real:svhn",
+    "mixed": "ccenv.data.mixed:mixed",
     "synthetic": "ccenv.data.bundled:synthetic",
     "probe": "ccenv.data.bundled:probe",
 }

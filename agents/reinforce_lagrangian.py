@@ -1,0 +1,98 @@
+"""REINFORCE under a cost limit: reward and compute cost come apart, a multiplier joins them."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent, LayerScores
+from agents.masks import IndependentBlocks, keep_probability
+from ccenv.rewards import check_cost_limit
+from ccenv.rewards.lagrangian import level_of, price_of, relative_excess
+from ccenv.rollout import Rollout
+
+
+class ReinforceLagrangian(Agent):
+    """Maximises the reward, whichever it is, while the mean compute cost stays within a limit.
+
+    A constrained MDP with the layers' costs as its cost signal (`info["cost"]`): the policy climbs
+    the return minus multiplier times cost to go, the multiplier rises while the batch costs more
+    than the limit and falls to 0 while it costs less (Tessler, Mankowitz, Mannor 2018, arXiv
+    1805.11074). It moves as the price of the reward `lagrangian` does, once a rollout. By default
+    the reward has no price of its own.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {
+        "reward": "nll_minus_cost",
+        "reward_kwargs": {"cost_weight": 0.0},
+    }
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        cost_limit: float = 0.25,
+        multiplier_learning_rate: float = 0.05,
+        initial_multiplier: float = 0.0,
+        multiplier_scale: float = 0.01,
+        learning_rate: float = 0.01,
+        entropy_weight: float = 0.001,
+        hidden_units: int = 0,
+    ) -> None:
+        """Prepares policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            cost_limit: mean compute cost to reach, in (0, 1].
+            multiplier_learning_rate: see `price_learning_rate` of `ccenv.rewards.lagrangian`.
+            initial_multiplier: at least 0.
+            multiplier_scale: see `price_scale` there.
+            learning_rate: Adam's at the start; falls to 0 linearly.
+            entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
+            hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
+        """
+        super().__init__(env, seed=seed)
+        check_cost_limit(cost_limit)
+        self.cost_limit, self.multiplier_learning_rate = cost_limit, multiplier_learning_rate
+        self.multiplier_scale = multiplier_scale
+        self.level = level_of(initial_multiplier, multiplier_scale)
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.policy_macs = self.scores.macs
+        self.learning_rate, self.entropy_weight = learning_rate, entropy_weight
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+
+    @property
+    def multiplier(self) -> float:
+        """Price of the whole dense network, in units of the reward."""
+        return price_of(self.level, self.multiplier_scale)
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
+        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step up the policy gradient of the Lagrangian, one step of the multiplier."""
+        costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
+        worth = rollout.returns - self.multiplier * costs_to_go
+        loss, entropy = torch.zeros(()), torch.zeros(())
+        for layer, mask in enumerate(rollout.actions):
+            blocks = self.distribution(rollout.observations[layer], layer)
+            advantage = worth[layer] - worth[layer].mean()
+            loss = loss - (blocks.log_prob(mask) * advantage).mean()
+            entropy = entropy + blocks.entropy().mean()
+        weight = self.entropy_weight * (1 - self.progress)
+        # Steps that end at 0 let the last policy be one that meets the limit, not a swing about it.
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate * (1 - self.progress)
+        self.optimizer.zero_grad()
+        (loss - weight * entropy).backward()
+        self.optimizer.step()
+        paid = self.multiplier
+        excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
+        self.level = max(0.0, self.level + self.multiplier_learning_rate * excess)
+        return {"loss": loss.item(), "entropy": entropy.item(), "multiplier": paid}
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The policy, and the multiplier that it has met."""
+        return super().parameters() | {"multiplier": torch.tensor(self.multiplier)}

@@ -1,0 +1,109 @@
+"""Straight-through gates: hard masks forward, the sigmoid's gradient backward.
+
+Bengio, Leonard, Courville 2013, "Estimating or Propagating Gradients Through Stochastic Neurons for
+Conditional Computation", arXiv 1308.3432. The gate that policy gradients are to be compared with.
+Compute is held down by a wanted density, as in Veit and Belongie 2018, arXiv 1711.11503: a price on
+every block would outweigh what kept blocks seem to be worth once the network is sure of itself.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent, LayerScores
+from agents.gates import descend, gated_logits
+from agents.kept import start_at
+from agents.masks import IndependentBlocks, keep_probability
+from ccenv.registry import check_names
+from ccenv.rollout import Rollout
+
+DRAWS = ("bernoulli", "threshold")
+
+
+class StraightThrough(Agent):
+    """Learns from the network's loss at a wanted density, whatever the environment's reward.
+
+    An update computes skipped blocks too, as their gates learn from what they would have added:
+    training costs as much as the dense network's, and only use is cheaper.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        draw: str = "bernoulli",
+        target_density: float | Sequence[float] = 0.25,
+        density_weight: float = 4.0,
+        learning_rate: float = 0.005,
+        hidden_units: int = 0,
+    ) -> None:
+        """Prepares policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            draw: "bernoulli" tosses a coin for each block, "threshold" keeps what is likelier kept.
+            target_density: wanted share of blocks kept, one number or one for each gated layer.
+            density_weight: of the squared distance from it, in nats.
+            learning_rate: Adam's.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
+
+        Raises:
+            ValueError: if the draw is unknown or a density is not in (0, 1].
+        """
+        super().__init__(env, seed=seed)
+        check_names([draw], DRAWS, "draw")
+        layers, given = len(self.num_blocks), target_density
+        self.targets = list(given) if isinstance(given, Sequence) else [given] * layers
+        if len(self.targets) != layers or not all(0 < target <= 1 for target in self.targets):
+            raise ValueError(
+                f"expected target_density in (0, 1], one or {layers}, one for each gated layer, "
+                f"got {target_density}"
+            )
+        self.draw, self.density_weight = draw, density_weight
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        start_at(self.scores, self.targets)
+        self.policy_macs = self.scores.macs
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> a coin for each block."""
+        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; a threshold draws nothing."""
+        return super().act(observation, layer, generator if self.draw == "bernoulli" else None)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the loss under the rollout's masks."""
+        state = self.simulator.state
+        assert state is not None
+        gates, excess = [], torch.zeros(())
+        for layer, mask in enumerate(rollout.actions):
+            probability = self.distribution(rollout.observations[layer], layer).probability
+            gates.append(straight_through(mask, probability))
+            excess = excess + (gates[-1].mean() - self.targets[layer]).square()
+        logits = gated_logits(self.simulator.network, state.images, gates)
+        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        descend(self.optimizer, self.scores, loss + self.density_weight * excess)
+        return {"loss": loss.item(), "excess": excess.item()}
+
+
+def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
+    """Gates of masks: bool and float [batch, n] -> float [batch, n], the mask's own values.
+
+    Their gradient is the probability's.
+
+    >>> p = torch.tensor([[0.3, 0.9]], requires_grad=True)
+    >>> gate = straight_through(torch.tensor([[True, False]]), p)
+    >>> gate.tolist(), torch.autograd.grad(gate.sum(), p)[0].tolist()
+    ([[1.0, 0.0]], [[1.0, 1.0]])
+    """
+    return mask.float() + (probability - probability.detach())

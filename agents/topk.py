@@ -1,0 +1,147 @@
+"""Top k gates: the k blocks of highest score, learned through their softmax weights.
+
+The gate of mixtures of experts: Shazeer et al. 2017, arXiv 1701.06538 (noisy top k, softmax over
+the kept ones); Fedus, Zoph, Shazeer 2022, arXiv 2101.03961 (softmax over all, load balance). There
+a kept expert is scaled by its weight. Masks of the environment are binary, so here the weight is
+divided by its own value: a kept block counts in full, and only the gradient is the weight's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.base import Agent, LayerScores
+from agents.gates import descend, gated_logits
+from agents.kept import check_kept
+from ccenv.blocks import as_mask
+from ccenv.registry import check_names
+from ccenv.rollout import Rollout
+
+SOFTMAX = ("all", "kept")
+
+
+@dataclass(frozen=True)
+class NoisyTopBlocks:
+    """The k blocks of highest score, after Gaussian noise."""
+
+    scores: Tensor
+    """[batch, num_blocks] float32."""
+    num_kept: int
+    """k, at most num_blocks."""
+    noise: float
+    """standard deviation."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draws noise and takes the highest: int64 [batch, k]."""
+        draw = torch.randn(self.scores.shape, generator=generator).to(self.scores.device)
+        return (self.scores + self.noise * draw).topk(self.num_kept, dim=1).indices
+
+    def mode(self) -> Tensor:
+        """The k blocks of highest score: int64 [batch, k]."""
+        return self.scores.topk(self.num_kept, dim=1).indices
+
+
+class TopK(Agent):
+    """Learns from the network's loss, whatever the environment's reward."""
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        num_kept: int | Sequence[int] = 2,
+        softmax: str = "all",
+        noise: float = 1.0,
+        noise_share: float = 0.6,
+        balance_weight: float = 0.01,
+        learning_rate: float = 0.005,
+        hidden_units: int = 0,
+    ) -> None:
+        """Prepares policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            num_kept: k, one number or one for each gated layer.
+            softmax: over "all" blocks or the "kept" ones; of a single kept one nothing is learned.
+            noise: on the scores in training, standard deviation at the start.
+            noise_share: of the training, after which the noise has fallen to zero.
+            balance_weight: of the load balance loss, 1 where blocks are used alike.
+            learning_rate: Adam's.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
+
+        Raises:
+            ValueError: if the softmax is unknown, k is not in 1..num_blocks, or no time is left to
+                the noise.
+        """
+        super().__init__(env, seed=seed)
+        check_names([softmax], SOFTMAX, "softmax")
+        if not 0 < noise_share <= 1:
+            raise ValueError(f"expected noise_share in (0, 1], got {noise_share}")
+        self.num_kept = check_kept(num_kept, self.num_blocks)
+        self.softmax, self.balance_weight = softmax, balance_weight
+        self.noise, self.noise_share = noise, noise_share
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.policy_macs = self.scores.macs
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+
+    def distribution(self, observation: Tensor, layer: int, noise: float = 0.0) -> NoisyTopBlocks:
+        """Masks of a layer's images, without noise once it is trained."""
+        return NoisyTopBlocks(self.scores(observation, layer), self.num_kept[layer], noise)
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; only training, which draws from the agent's own stream, is noisy."""
+        noise = 0.0
+        if generator is self.generator:
+            noise = self.noise * max(0.0, 1 - self.progress / self.noise_share)
+        blocks = self.distribution(observation, layer, noise)
+        return blocks.mode() if generator is None or not noise else blocks.sample(generator)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the loss under the rollout's masks, with the load balance."""
+        state = self.simulator.state
+        assert state is not None
+        balance = torch.zeros(())
+        gates, masks = [], []
+        for layer, kept in enumerate(rollout.actions):
+            mask = as_mask(kept, self.num_blocks[layer])
+            scores = self.scores(rollout.observations[layer], layer)
+            gates.append(softmax_gates(scores, mask, self.softmax))
+            masks.append(mask)
+            balance = balance + load_balance(scores, mask)
+        logits = gated_logits(self.simulator.network, state.images, gates, masks)
+        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        descend(self.optimizer, self.scores, loss + self.balance_weight * balance)
+        return {"loss": loss.item(), "balance": balance.item()}
+
+
+def softmax_gates(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
+    """Gates of kept blocks: their softmax weights over their own values, so 1; else 0.
+
+    Args:
+        scores: [batch, num_blocks] float32.
+        mask: [batch, num_blocks] bool.
+        softmax: over "all" blocks or the "kept" ones.
+    """
+    if softmax == "kept":
+        scores = scores.masked_fill(~mask, -torch.inf)
+    log_weight = torch.where(mask, scores.log_softmax(dim=1), 0.0)
+    return torch.where(mask, (log_weight - log_weight.detach()).exp(), 0.0)
+
+
+def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
+    """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
+
+    >>> load_balance(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])).item()
+    1.0
+    """
+    share = mask.float().mean(dim=0)
+    share = share / share.sum()
+    return mask.shape[1] * (share * scores.softmax(dim=1).mean(dim=0)).sum()

@@ -1,0 +1,26 @@
+"""What an answer is worth: StepOutcome -> one number per image, 0 before the last layer."""
+
+import torch
+from torch import Tensor
+
+from ccenv.dynamics import StepOutcome
+
+
+def correct(outcome: StepOutcome) -> Tensor:
+    """1 for a right answer, 0 for a wrong one or none yet: float32 [batch]."""
+    if outcome.logits is None:
+        return torch.zeros_like(outcome.layer_cost)
+    return (outcome.logits.argmax(dim=1) == outcome.labels).float()
+
+
+def log_likelihood(outcome: StepOutcome) -> Tensor:
+    """Log-probability of the true class in nats, 0 before the end: float32 [batch]."""
+    if outcome.logits is None:
+        return torch.zeros_like(outcome.layer_cost)
+    chosen = outcome.logits.gather(1, outcome.labels.unsqueeze(1)).squeeze(1)
+    return chosen - outcome.logits.logsumexp(dim=1)
+
+
+def at_the_end(outcome: StepOutcome, value: Tensor) -> Tensor:
+    """A value on the last step, 0 before it: [batch] -> [batch]."""
+    return value if outcome.is_last else torch.zeros_like(value)

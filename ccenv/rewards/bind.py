@@ -1,0 +1,186 @@
+"""Rewards in use: (function or class, its arguments) -> a `Reward` that checks what it gives."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+from ccenv.dynamics import StepOutcome
+from ccenv.registry import check_names
+from ccenv.rewards.description import RewardDescription
+from ccenv.rewards.stateful import StatefulReward, Surroundings
+
+RewardFunction = Callable[..., Any]
+"""`function(outcome, **arguments)` -> a tensor [batch] or a dict of them, or a `StatefulReward`
+class."""
+
+
+@dataclass(frozen=True)
+class PlainReward(StatefulReward):
+    """A function with its arguments: a reward without a memory."""
+
+    function: RewardFunction
+    """from an outcome and the arguments to terms, or to one tensor [batch]."""
+    arguments: Mapping[str, Any]
+    """its keyword arguments."""
+
+    def __call__(self, outcome: StepOutcome) -> Any:
+        """What the function gives."""
+        return self.function(outcome, **self.arguments)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A reward in use: calls a rule and checks what it gives."""
+
+    name: str
+    """what messages call it."""
+    rule: StatefulReward
+    """what is paid, and what it remembers."""
+    description: RewardDescription | None
+    """what a table says of it; None of those of a user's who says nothing."""
+    is_held: bool = False
+    """True of copies that read the memory and never change it."""
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it gives several numbers, which are not to be added up."""
+        return self.description is not None and bool(self.description.components)
+
+    def check_is_one_number(self, who: str) -> None:
+        """Refuses a reward of several numbers where one is needed.
+
+        Raises:
+            ValueError: naming who needs it.
+        """
+        if self.is_vector:
+            parts = ", ".join(self.description.components) if self.description else ""
+            raise ValueError(
+                f"expected a reward of one number for {who}, got {self.name!r}, which gives "
+                f"{parts}; choose another, or use BlockSelectionEnv or BlockSelectionVectorEnv"
+            )
+
+    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Terms of one step, float32 [batch] each; a single tensor becomes the one term `total`.
+
+        Raises:
+            ValueError: if the rule does not give one finite number for each image.
+        """
+        return checked_terms(self.rule(outcome), outcome, self.name)
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        """See `StatefulReward.prepare`."""
+        self.rule.prepare(surroundings)
+
+    def reset(self) -> None:
+        """See `StatefulReward.reset`; held copies leave the memory alone."""
+        if not self.is_held:
+            self.rule.reset()
+
+    def observe(self, outcome: StepOutcome) -> None:
+        """See `StatefulReward.observe`; held copies leave the memory alone."""
+        if not self.is_held:
+            self.rule.observe(outcome)
+
+    def held(self) -> "Reward":
+        """The same reward, as it is at any moment, for evaluation and search."""
+        return dataclasses.replace(self, is_held=True)
+
+
+def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
+    """Binds a function's or a class's keyword arguments.
+
+    Raises:
+        ValueError: if it is neither, or an argument is unknown, missing or impossible.
+    """
+    if not callable(found):
+        raise ValueError(f"expected reward to be a name, a function or a class, got {found!r}")
+    known = reward_parameters(found)
+    if known is not None:
+        check_names(arguments, known, "setting in reward_kwargs")
+    for key, value in arguments.items():
+        check_number(key, value)
+    first = () if is_class(found) else (None,)
+    try:
+        inspect.signature(found).bind(*first, **arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"expected reward_kwargs that {name!r} takes, got {dict(arguments)}: {error}"
+        ) from error
+    rule = found(**arguments) if is_class(found) else PlainReward(found, dict(arguments))
+    return Reward(name, rule, getattr(found, "description", None))
+
+
+def is_class(found: Any) -> bool:
+    """Whether a reward is a class, with a memory, rather than a function."""
+    return isinstance(found, type) and issubclass(found, StatefulReward)
+
+
+def reward_parameters(found: Any) -> dict[str, Any] | None:
+    """Names and defaults of what `reward_kwargs` may hold; None where anything is taken."""
+    parameters = list(inspect.signature(found).parameters.values())
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name: p.default for p in parameters[0 if is_class(found) else 1 :]}
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuses numbers that are not finite, weights below zero, and limits outside (0, 1]."""
+    if isinstance(value, Real) and not math.isfinite(value):
+        raise ValueError(f"expected {name} to be finite, got {value}")
+    if name.endswith(("_weight", "_penalty")) and not (
+        isinstance(value, Real) and float(value) >= 0
+    ):
+        raise ValueError(f"expected {name} to be a number of at least 0, got {value!r}")
+    if name == "cost_limit":
+        check_cost_limit(value)
+
+
+def check_cost_limit(value: Any) -> None:
+    """Refuses what is no compute cost to aim at.
+
+    Raises:
+        ValueError: if it is not a number in (0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
+        raise ValueError(
+            "expected cost_limit in (0, 1], the share of the dense network's MACs that an image "
+            f"may cost on average, got {value!r}"
+        )
+
+
+def checked_terms(result: Any, outcome: StepOutcome, name: str) -> dict[str, Tensor]:
+    """Makes terms of what a rule gives.
+
+    Raises:
+        ValueError: if a term is not one finite number for each image; names reward and step.
+    """
+    where = f"the reward {name!r} in step {outcome.layer}"
+    terms = result if isinstance(result, dict) else {"total": result}
+    if not terms:
+        raise ValueError(f"expected at least one term of {where}, got none")
+    for term_name, term in terms.items():
+        if not isinstance(term, Tensor) or term.shape != outcome.labels.shape:
+            got = list(term.shape) if isinstance(term, Tensor) else type(term).__name__
+            raise ValueError(
+                f"expected the term {term_name!r} of {where} to be a tensor "
+                f"[{len(outcome.labels)}], one number for each image, got {got}"
+            )
+    check_finite(terms, where)
+    return {term_name: term.float() for term_name, term in terms.items()}
+
+
+def check_finite(terms: Mapping[str, Tensor], where: str) -> None:
+    """Refuses NaN and infinity; one sum tells, so that a fast environment stays fast."""
+    if math.isfinite(sum(term.sum() for term in terms.values())):
+        return
+    names = [name for name, term in terms.items() if not bool(term.isfinite().all())]
+    raise ValueError(
+        f"expected {where} to give finite numbers, got NaN or infinity in {', '.join(names)}; "
+        "check the reward and the images"
+    )

@@ -1,0 +1,117 @@
+"""Potential-based shaping: activations -> the log-likelihood of a linear probe on them."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.blocks import random_mask
+from ccenv.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.networks import GatedNetwork, positive_ints
+from ccenv.rewards.answers import correct
+from ccenv.rewards.description import describe
+from ccenv.rewards.stateful import StatefulReward, Surroundings
+from ccenv.seeding import stream
+from ccenv.weights import check_at_least_zero
+
+
+@describe(
+    "correct - cost_weight * compute_cost - potential_weight * log p(label | probe of the image)",
+    low=-1.0,
+    high=math.inf,
+    keeps_optimum=True,
+)
+class Potential(StatefulReward):
+    """`accuracy_minus_cost`, and each layer is paid for what it adds to a probe's log-likelihood.
+
+    The potential of a state is the log-probability of the label that a linear classifier gives,
+    fitted on the inputs of that gated layer; after the last layer it is 0 by definition. A step
+    pays the potential after minus the potential before, so an episode's terms sum to minus the
+    potential of its image whatever the masks, and the best masks stay the best (Ng, Harada, Russell
+    1999, theorem 1). The probes see the frozen network's activations under random masks; in
+    co-training those of the initial weights, for any fixed function leaves the optimum unchanged.
+    """
+
+    def __init__(
+        self,
+        cost_weight: float = 1.0,
+        potential_weight: float = 1.0,
+        num_fit_images: int = 5000,
+        seed: int = 0,
+    ) -> None:
+        """Sets the weights of the terms and how the probes are fitted.
+
+        Args:
+            cost_weight: price of the whole dense network.
+            potential_weight: of the shaping.
+            num_fit_images: training images at most.
+            seed: of the choice of images and of the random masks.
+        """
+        check_at_least_zero(cost_weight=cost_weight, potential_weight=potential_weight)
+        positive_ints([num_fit_images], "num_fit_images")
+        self.cost_weight, self.potential_weight = cost_weight, potential_weight
+        self.num_fit_images, self.seed = num_fit_images, seed
+        self.probes: list[nn.Linear] = []
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        """Fits one probe for each gated layer."""
+        split = surroundings.training_split().to(surroundings.device)
+        generator = stream(self.seed, "probes")
+        chosen = torch.randperm(len(split), generator=generator)[: self.num_fit_images]
+        images, labels = split.batch(chosen.to(surroundings.device))
+        states = random_walk(surroundings.network, images, labels, generator)
+        self.probes = [fit_probe(s.hidden, labels, split.num_classes) for s in states]
+
+    def potential(self, state: EpisodeState) -> Tensor:
+        """Log-likelihood of the label before a layer, 0 after the last one: float32 [batch]."""
+        if state.layer == len(self.probes):
+            return torch.zeros(len(state.labels), device=state.labels.device)
+        scores = self.probes[state.layer](state.hidden)
+        return -nn.functional.cross_entropy(scores, state.labels, reduction="none")
+
+    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Terms `accuracy`, `cost` and `potential`."""
+        rise = self.potential(outcome.after) - self.potential(outcome.before)
+        return {
+            "accuracy": correct(outcome),
+            "cost": -self.cost_weight * outcome.layer_cost,
+            "potential": self.potential_weight * rise,
+        }
+
+
+@torch.no_grad()
+def random_walk(
+    network: GatedNetwork, images: Tensor, labels: Tensor, generator: torch.Generator
+) -> list[EpisodeState]:
+    """States before each gated layer, under masks whose density is uniform in 0..1."""
+    states = [initial(images, labels)]
+    for blocks in list(network.num_blocks)[:-1]:
+        densities = torch.rand(len(labels), 1, generator=generator)
+        mask = random_mask(len(labels), blocks, densities, generator).to(images.device)
+        states.append(transition(network, states[-1], mask)[0])
+    return states
+
+
+def fit_probe(features: Tensor, labels: Tensor, num_classes: int) -> nn.Linear:
+    """Multinomial logistic regression by L-BFGS from zero: [n, width], [n] -> width to classes.
+
+    A ridge of 1e-3 keeps the weights finite where the classes are separable.
+    """
+    probe = nn.utils.skip_init(nn.Linear, features.shape[1], num_classes, device=features.device)
+    nn.init.zeros_(probe.weight)
+    nn.init.zeros_(probe.bias)
+    optimizer = torch.optim.LBFGS(probe.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        value = nn.functional.cross_entropy(probe(features), labels)
+        value = value + 1e-3 * probe.weight.square().sum()
+        value.backward()
+        return float(value.detach())
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    return probe.requires_grad_(False)
+
+
+__all__ = ["Potential", "fit_probe", "random_walk"]

@@ -1,0 +1,183 @@
+"""Table of measured times: (network, batch size, device) -> seconds of a layer by blocks kept.
+
+A layer is timed on random masks for a grid of numbers of blocks kept before and in it, and the
+table is read with linear interpolation between them. The last layer's time includes the head's.
+The table is kept as JSON in the cache folder, under a name made of all that it depends on.
+"""
+
+import hashlib
+import inspect
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from ccenv.data import user_cache
+from ccenv.networks import GatedNetwork, dense_forward
+from ccenv.seeding import stream
+from ccenv.sparse.linear import block_sparse_linear
+
+MAX_POINTS = 9
+REPEATS = 7
+SECONDS_PER_REPEAT = 1e-3
+
+
+@dataclass(frozen=True)
+class TimeTable:
+    """Seconds of each gated layer over the dense network's, by blocks kept before and in it."""
+
+    before: tuple[Tensor, ...]
+    """for each layer: int64 [rows], numbers of blocks kept before it; [0] for the first layer."""
+    kept: tuple[Tensor, ...]
+    """for each layer: int64 [columns], numbers of blocks kept in it."""
+    shares: tuple[Tensor, ...]
+    """for each layer: float32 [rows, columns], its time over the dense network's."""
+
+    def share(self, layer: int, in_mask: Tensor | None, out_mask: Tensor) -> Tensor:
+        """Time of a layer's masks over the dense network's: float32 [batch]."""
+        kept = out_mask.sum(dim=1)
+        before = torch.zeros_like(kept) if in_mask is None else in_mask.sum(dim=1)
+        row, down = position(self.before[layer], before)
+        column, right = position(self.kept[layer], kept)
+        table = self.shares[layer]
+        below, beside = (row + 1).clamp(max=len(table) - 1), column + 1
+        upper = torch.lerp(table[row, column], table[row, beside], right)
+        lower = torch.lerp(table[below, column], table[below, beside], right)
+        return torch.lerp(upper, lower, down)
+
+
+def position(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Where values lie between grid points: index of the point below, and the share of the way.
+
+    >>> position(torch.tensor([0, 2, 4]), torch.tensor([0, 3, 4]))
+    (tensor([0, 1, 1]), tensor([0.0000, 0.5000, 1.0000]))
+    """
+    if len(points) == 1:
+        return torch.zeros_like(values), torch.zeros(len(values), device=values.device)
+    index = (torch.searchsorted(points, values, right=True) - 1).clamp(0, len(points) - 2)
+    start, end = points[index], points[index + 1]
+    return index, (values - start) / (end - start)
+
+
+def time_table(network: GatedNetwork, batch_size: int, device: torch.device) -> TimeTable:
+    """Reads the table of this machine, or measures it once; a second process waits for the first.
+
+    Args:
+        network: whose sizes decide; its weights do not.
+        batch_size: images of a pass; times are shares, so they hold for one image too.
+        device: where the network lives.
+    """
+    path = user_cache() / "latency" / f"{fingerprint(network, batch_size, device)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(measure(network, batch_size, device)))
+            partial.rename(path)
+    layers = json.loads(path.read_text())
+
+    def column(name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        return tuple(torch.tensor(layer[name], dtype=dtype, device=device) for layer in layers)
+
+    integers, floats = torch.int64, torch.float32
+    return TimeTable(column("before", integers), column("kept", integers), column("shares", floats))
+
+
+def fingerprint(network: GatedNetwork, batch_size: int, device: torch.device) -> str:
+    """Hash of all that measured times depend on: machine, threads, library, kernels, sizes."""
+    machine = (platform.node(), platform.machine(), torch.__version__, torch.get_num_threads())
+    sizes = (list(network.num_blocks), list(network.block_sizes), list(network.head_sizes))
+    depends_on = [machine, str(device), batch_size, network.in_features, sizes, repr(network)]
+    digest = hashlib.sha256(json.dumps(depends_on).encode())
+    for path in sorted(Path(inspect.getfile(block_sparse_linear)).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+@torch.no_grad()
+def measure(network: GatedNetwork, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
+    """Times every layer on its grid, in shares of the dense network's time."""
+    generator = stream(0, "time table")
+    images = torch.randn(batch_size, network.in_features, generator=generator).to(device)
+    dense = seconds_of(lambda: dense_forward(network, images), device)
+    layers: list[dict[str, Any]] = []
+    for layer, blocks in enumerate(network.num_blocks):
+        before = grid(network.num_blocks[layer - 1]) if layer else [0]
+        columns = grid(blocks)
+        shares = [
+            [
+                seconds_of(call(network, layer, row, kept, images, generator), device) / dense
+                for kept in columns
+            ]
+            for row in before
+        ]
+        layers.append({"before": before, "kept": columns, "shares": shares})
+    return layers
+
+
+def grid(blocks: int) -> list[int]:
+    """At most `MAX_POINTS` numbers from 0 to all blocks, nearly evenly spaced.
+
+    >>> grid(4), grid(16)
+    ([0, 1, 2, 3, 4], [0, 2, 4, 6, 8, 10, 12, 14, 16])
+    """
+    points = min(blocks + 1, MAX_POINTS)
+    return [round(i * blocks / (points - 1)) for i in range(points)]
+
+
+def call(
+    network: GatedNetwork,
+    layer: int,
+    before: int,
+    kept: int,
+    images: Tensor,
+    generator: torch.Generator,
+) -> Callable[[], object]:
+    """One layer, and the head after the last, on random masks of so many blocks each."""
+    batch, device = len(images), images.device
+    out_mask = masks_of(batch, network.num_blocks[layer], kept, generator).to(device)
+    hidden, in_mask = images, None
+    if layer:
+        in_mask = masks_of(batch, network.num_blocks[layer - 1], before, generator).to(device)
+        units = in_mask.repeat_interleave(network.block_sizes[layer - 1], dim=1)
+        hidden = torch.randn(units.shape, generator=generator).to(device) * units
+    is_last = layer == len(network.num_blocks) - 1
+
+    def compute() -> None:
+        output = network.gated_layer(layer, hidden, in_mask, out_mask, "auto")
+        if is_last:
+            network.head(output, out_mask, "auto")
+
+    return compute
+
+
+def masks_of(batch: int, blocks: int, kept: int, generator: torch.Generator) -> Tensor:
+    """Random masks that keep exactly so many blocks: bool [batch, blocks]."""
+    order = torch.rand(batch, blocks, generator=generator).argsort(dim=1)
+    return order < kept
+
+
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+    """Least mean seconds of a call over some repeats, after a warm-up.
+
+    The least, for what else the machine does can only add to it, and it will be paid by for long.
+    """
+
+    def repeat(calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return (time.perf_counter() - start) / calls
+
+    repeat(2)
+    calls = max(1, round(SECONDS_PER_REPEAT / repeat(2)))
+    return min(repeat(calls) for _ in range(REPEATS))

@@ -1,0 +1,180 @@
+"""What can be chosen: python -m runs.list [KIND [NAME ...]] -> tables of names and meanings."""
+
+import argparse
+import functools
+import inspect
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agents import AGENTS
+from ccenv import PRESETS
+from ccenv.data import DATASETS, load_split
+from ccenv.networks import NETWORKS
+from ccenv.registry import check_names, resolve
+from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
+from ccenv.simulator import setting_defaults
+from runs.report import markdown
+from runs.settings import agent_parameters, is_plain
+from runs.sweeps import SWEEPS
+from runs.tracking import compact
+
+Line = dict[str, Any]
+
+
+def reward_line(reward: Any) -> Line:
+    """A reward: what its description says, its arguments, and whether it remembers anything."""
+    said = getattr(reward, "description", None)
+    arguments = reward_parameters(reward) or {}
+    return {
+        "formula": said and said.formula,
+        "low": said and bound(said.low),
+        "high": said and bound(said.high),
+        "deterministic": said and said.deterministic,
+        "depends on machine": said and said.depends_on_machine,
+        "keeps optimum": said and said.keeps_optimum,
+        "remembers": isinstance(reward, type) and reward.observe is not StatefulReward.observe,
+        "numbers": len(said.components) or 1 if said else 1,
+        "reward_kwargs": arguments,
+        "about": first_line(reward),
+    }
+
+
+def agent_line(agent: Any) -> Line:
+    """An agent: whether it learns, what it looks at, its settings."""
+    return {
+        "learns": agent.learns,
+        "uses labels": agent.uses_labels,
+        "takes cost_limit": "cost_limit" in agent_parameters(agent)[0],
+        "wants": agent.env_defaults,
+        "settings": agent_parameters(agent)[0],
+        "about": first_line(agent),
+    }
+
+
+def environment_line(preset: Mapping[str, Any]) -> Line:
+    """An environment: the settings that make it, and its action space."""
+    settings = setting_defaults() | dict(preset)
+    sizes = ("dataset", "network", "num_blocks", "block_size")
+    widest = max(settings["num_blocks"])
+    return {**{name: settings[name] for name in sizes}, "action": f"MultiBinary({widest})"}
+
+
+def dataset_line(name: str) -> Line:
+    """A data set: its test images as they are on this machine, or how to get them."""
+    try:
+        test = load_split(name, "test")
+    except (OSError, ImportError) as error:
+        return {"here": False, "image": None, "classes": None, "test": None, "about": str(error)}
+    found = resolve(DATASETS[name], DATASETS, "dataset")
+    sizes = {"image": list(test.image_shape), "classes": test.num_classes, "test": len(test)}
+    return {"here": True, **sizes, "about": first_line(found)}
+
+
+def network_line(builder: Any) -> Line:
+    """A network: what its builder takes."""
+    parameters = inspect.signature(builder).parameters.values()
+    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {"settings": settings, "about": first_line(builder)}
+
+
+def sweep_line(sweep: Any) -> Line:
+    """A sweep: how many runs it is, and how long they take."""
+    return {
+        "cells": [cell.label for cell in sweep.cells],
+        "seeds": len(sweep.seeds),
+        "minutes": sweep.minutes,
+        "about": sweep.description,
+    }
+
+
+def bound(value: float) -> float | None:
+    """A bound, None where there is none: JSON has no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def first_line(found: Any) -> str:
+    """First line of a docstring."""
+    return (inspect.getdoc(found) or "").partition("\n")[0]
+
+
+def line_of(table: Mapping[str, Any], describe: Callable[[Any], Line], name: str) -> Line:
+    """What is known of one name of a table."""
+    return describe(resolve(name, table, "name"))
+
+
+KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
+    "rewards": (REWARDS, functools.partial(line_of, REWARDS, reward_line)),
+    "agents": (AGENTS, functools.partial(line_of, AGENTS, agent_line)),
+    "environments": (PRESETS, functools.partial(line_of, PRESETS, environment_line)),
+    "datasets": (DATASETS, dataset_line),
+    "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),
+    "sweeps": (SWEEPS, functools.partial(line_of, SWEEPS, sweep_line)),
+}
+
+
+def list_kind(kind: str, names: Sequence[str] = ()) -> dict[str, Line]:
+    """What is known of the names of a kind; yours by `module:name`.
+
+    Raises:
+        ValueError: if kind or name is unknown; the nearest right one is suggested.
+    """
+    check_names([kind], KINDS, "kind")
+    table, describe = KINDS[kind]
+    check_names([name for name in names if ":" not in name], table, kind.removesuffix("s"))
+    return {name: plain(describe(name)) for name in names or table}
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold; objects become their names."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if is_plain(value) else getattr(value, "__name__", str(value))
+
+
+def show(value: Any) -> str:
+    """A value as a cell of a table.
+
+    >>> [show(value) for value in (True, None, ["a", "b"], {"rate": 0.1})]
+    ['yes', 'none', 'a, b', 'rate=0.1']
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return "none" if value is None else compact(value)
+
+
+def as_table(lines: Mapping[str, Line]) -> str:
+    """Markdown: one row for each name."""
+    columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
+    return markdown(columns, [[n, *map(show, line.values())] for n, line in lines.items()])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Shows what can be chosen; see --help."""
+    parser = argparse.ArgumentParser(prog="python -m runs.list", description=__doc__)
+    parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
+    parser.add_argument("names", nargs="*", help="only these; yours by module:name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    try:
+        if options.kind is None:
+            lines: dict[str, Any] = {
+                kind: {"names": list(table)} for kind, (table, _) in KINDS.items()
+            }
+        else:
+            lines = list_kind(options.kind, options.names)
+    except ValueError as error:
+        print(f"runs.list: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(lines, indent=2) if options.json else as_table(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""What a sweep is made of: labels, agents and settings -> runs, and the same runs in miniature."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MINIATURE: Mapping[str, Any] = {
+    "dataset": "synthetic",
+    "images": 256,
+    "batch_size": 64,
+    "eval_every": 256,
+}
+"""What makes a run of hours one of seconds: a few updates on data that need no files."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table."""
+
+    label: str
+    """what the row is called; different in every cell of a sweep."""
+    agent: str
+    """a name in `agents.AGENTS` or `module:Class`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """settings by name, as in `runs.train`."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cells that are compared with each other: every cell is run with every seed."""
+
+    name: str
+    """also the name of its report and of its recorded result."""
+    description: str
+    """one sentence above the table."""
+    cells: tuple[Cell, ...]
+    """rows, in the table's order."""
+    minutes: float
+    """how long all of it takes on two cores, for the forecast."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """settings of every cell, unless the cell says otherwise."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """one run each."""
+    mini: Mapping[str, Any] = field(default_factory=dict)
+    """settings of the miniature where `MINIATURE` does not fit."""
+
+    def runs(self) -> list[tuple[Cell, dict[str, Any]]]:
+        """Each cell with the settings of each of its runs."""
+        return [
+            (cell, {**self.settings, **cell.settings, "seed": seed})
+            for cell in self.cells
+            for seed in self.seeds
+        ]
+
+    def miniature(self) -> "Sweep":
+        """One row of each kind with one seed, in about a minute: shows that they run, no more.
+
+        Rows are of one kind if they differ in numbers alone.
+        """
+        small = {**MINIATURE, **self.mini}
+        first = {kind(cell): cell for cell in reversed(self.cells)}
+        cells = tuple(
+            dataclasses.replace(cell, settings={**cell.settings, **small})
+            for cell in self.cells
+            if cell in first.values()
+        )
+        return dataclasses.replace(
+            self, name=f"{self.name}-miniature", cells=cells, seeds=self.seeds[:1], minutes=1.0
+        )
+
+
+def kind(cell: Cell) -> str:
+    """What a row is, but for its numbers: the agent, and names of settings with words as values.
+
+    >>> kind(Cell("a", "rloo", {"num_kept": 2, "draw": "ordered"}))
+    "rloo draw='ordered' num_kept"
+    """
+    words = {
+        name: f"{name}={value!r}" if isinstance(value, str) else name
+        for name, value in cell.settings.items()
+    }
+    return " ".join([cell.agent, *(words[name] for name in sorted(words))])
+
+
+def plain(*agents: str) -> tuple[Cell, ...]:
+    """Agents as they are, labelled by their names."""
+    return tuple(Cell(agent, agent) for agent in agents)
+
+
+def dropout_rates(*rates: float) -> tuple[Cell, ...]:
+    """The floor at several rates, so that there is a rate at every compute cost."""
+    return tuple(
+        Cell(f"block_dropout {rate}", "block_dropout", {"keep_probability": rate}) for rate in rates
+    )
+
+
+def dense(*widths: int, num_layers: int = 1, **settings: Any) -> tuple[Cell, ...]:
+    """Dense networks of several widths, each layer one block that is always kept."""
+    return tuple(
+        Cell(
+            f"dense {', '.join([str(width)] * num_layers)}",
+            "dense",
+            {"num_blocks": (1,) * num_layers, "block_size": width, **settings},
+        )
+        for width in widths
+    )

@@ -1,0 +1,279 @@
+"""Laws of gates trained by back-propagation, of rloo's options, and of blocks always kept."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_agents import make_agent, share_of_optimal_masks
+
+from agents.gates import gated_logits
+from agents.kept import AlwaysOn
+from agents.masks import IndependentBlocks, OrderedBlocks
+from agents.rloo import leave_one_out, normalised
+from agents.straight_through import straight_through
+from agents.topk import load_balance, softmax_gates
+from ccenv.blocks import as_mask, density, random_mask
+from ccenv.networks import GatedMLP
+from ccenv.rollout import collect_rollout, evaluate, walk
+from ccenv.seeding import stream
+
+# Agent, settings, images: each has solved the probe after so many.
+SOLVERS = {
+    "straight_through": (
+        "straight_through",
+        {"learning_rate": 0.05, "density_weight": 0.1},
+        32_000,
+    ),
+    "topk": ("topk", {"learning_rate": 0.02, "num_kept": 1}, 64_000),
+    "rloo normalised": ("rloo", {"num_kept": 1, "advantage": "normalised"}, 32_000),
+    "rloo self-critical": ("rloo", {"num_kept": 1, "advantage": "self_critical"}, 32_000),
+    "rloo independent": ("rloo", {"num_kept": 2, "draw": "independent"}, 64_000),
+    "rloo annealed": ("rloo", {"num_kept": 1, "dense_share": 0.1, "anneal_share": 0.3}, 48_000),
+}
+COTRAIN = {
+    "dataset": "synthetic",
+    "network": "mlp",
+    "num_blocks": (3, 5),
+    "block_size": (4, 2),
+    "weights": "cotrain",
+}
+
+
+def solved(case, seed):
+    name, settings, num_images = SOLVERS[case]
+    agent = make_agent(name, seed=seed, **({"learning_rate": 0.02} | settings))
+    agent.learn(num_images)
+    return share_of_optimal_masks(agent)
+
+
+@pytest.mark.parametrize("case", SOLVERS)
+def test_gates_and_options_solve_the_probe(case):
+    assert solved(case, seed=0) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("case", SOLVERS)
+def test_gates_and_options_solve_the_probe_with_other_seeds(case, seed):
+    assert solved(case, seed) >= 0.95
+
+
+def small_network():
+    torch.manual_seed(0)
+    return GatedMLP(6, (3, 5), (4, 2), 3, "tanh", head_units=(4,))
+
+
+def small_batch(seed):
+    generator = stream(seed, "gates")
+    masks = [random_mask(7, n, 0.5, generator) for n in (3, 5)]
+    return torch.rand(7, 6, generator=generator), masks
+
+
+@given(seed=st.integers(0, 100))
+def test_logits_under_gates_are_those_under_their_masks(seed):
+    network, (images, masks) = small_network(), small_batch(seed)
+    expected = network(images, masks, backend="reference")
+    gates = [mask.float() for mask in masks]
+    torch.testing.assert_close(gated_logits(network, images, gates), expected)
+    torch.testing.assert_close(gated_logits(network, images, gates, masks), expected)
+
+
+def test_a_gates_gradient_is_the_slope_of_the_loss_in_it_also_where_it_is_shut():
+    network, (images, masks) = small_network().double(), small_batch(1)
+    gates = [mask.double().requires_grad_() for mask in masks]
+
+    def total(first, second):
+        return gated_logits(network, images.double(), [first, second]).square().sum()
+
+    assert not all(mask.all() for mask in masks)
+    assert torch.autograd.gradcheck(total, gates)
+
+
+@given(
+    scores=st.lists(st.floats(-3, 3), min_size=5, max_size=5),
+    kept=st.sets(st.integers(0, 4), min_size=1, max_size=4),
+)
+def test_the_gate_of_a_mask_is_the_mask_whatever_its_gradient(scores, kept):
+    mask = torch.tensor([[block in kept for block in range(5)]])
+    row = torch.tensor([scores])
+    for gate in (
+        straight_through(mask, row.sigmoid()),
+        softmax_gates(row, mask, "all"),
+        softmax_gates(row, mask, "kept"),
+    ):
+        assert torch.equal(gate, mask.float())
+
+
+def test_the_gradient_of_a_softmax_gate_is_its_weights_over_its_weight():
+    scores = torch.tensor([[0.3, -0.2, 1.0]], requires_grad=True)
+    mask = torch.tensor([[True, False, True]])
+    weights = scores.softmax(dim=1)
+    (expected,) = torch.autograd.grad(weights[0, 0] / weights[0, 0].item(), scores)
+    gate = softmax_gates(scores, mask, "all")[0, 0]
+    torch.testing.assert_close(torch.autograd.grad(gate, scores)[0], expected)
+    alone = softmax_gates(scores, torch.tensor([[True, False, False]]), "kept").sum()
+    assert torch.autograd.grad(alone, scores)[0].abs().max() < 1e-7
+
+
+def test_load_balance_is_one_for_even_use_and_n_where_one_block_does_all():
+    even = torch.eye(4, dtype=torch.bool)
+    assert load_balance(torch.zeros(4, 4), even).item() == pytest.approx(1)
+    one = torch.tensor([[True, False, False, False]]).expand(4, -1)
+    scores = torch.tensor([[30.0, 0, 0, 0]]).expand(4, -1)
+    assert load_balance(scores, one).item() == pytest.approx(4)
+
+
+@pytest.mark.parametrize("name", ["straight_through", "topk"])
+def test_the_agents_update_leaves_the_network_and_its_gradients_alone(name):
+    agent = make_agent(name, batch_size=32, env_settings=COTRAIN)
+    before = [p.clone() for p in agent.simulator.network.parameters()]
+    scores = [p.clone() for p in agent.scores.parameters()]
+    agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+    network = list(agent.simulator.network.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, network, strict=True))
+    assert all(p.grad is None for p in network)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(scores, agent.scores.parameters(), strict=True)
+    )
+
+
+def test_straight_through_comes_to_its_density():
+    agent = make_agent(
+        "straight_through",
+        batch_size=128,
+        env_settings=COTRAIN | {"num_blocks": (16,), "block_size": 4},
+        target_density=0.25,
+        density_weight=10.0,
+        learning_rate=0.02,
+    )
+    agent.learn(128 * 200)
+    assert evaluate(agent.env, agent).density[0] == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_threshold_keeps_the_same_blocks_sampled_or_not():
+    agent = make_agent("straight_through", batch_size=16, draw="threshold")
+    observation = agent.simulator.begin()
+    drawn = agent.act(observation, 0, stream(0, "x"))
+    assert torch.equal(drawn, agent.act(observation, 0))
+
+
+def test_top_k_is_noisy_in_training_only_and_less_so_as_it_goes_on():
+    agent = make_agent("topk", batch_size=64, num_kept=1)
+    observation = agent.simulator.begin()
+    best = agent.act(observation, 0)
+    assert torch.equal(agent.act(observation, 0, stream(0, "x")), best)
+    assert not torch.equal(agent.act(observation, 0, agent.generator), best)
+    agent.progress = 0.6
+    assert torch.equal(agent.act(observation, 0, agent.generator), best)
+
+
+blocks_of_three = st.lists(st.floats(-2, 2), min_size=3, max_size=3)
+
+
+@given(scores=blocks_of_three, num_always=st.integers(0, 2), seed=st.integers(0, 50))
+def test_blocks_always_on_are_kept_and_the_others_are_drawn_as_without_them(
+    scores, num_always, seed
+):
+    row = torch.tensor([scores])
+    for rest in (OrderedBlocks(row, 2), IndependentBlocks(row.sigmoid())):
+        whole = AlwaysOn(rest, num_always)
+        for drawn, alone in (
+            (whole.sample(stream(seed, "x")), rest.sample(stream(seed, "x"))),
+            (whole.mode(), rest.mode()),
+        ):
+            mask = as_mask(drawn, 3 + num_always)
+            assert mask[:, :num_always].all()
+            assert torch.equal(mask[:, num_always:], as_mask(alone, 3))
+            assert torch.equal(whole.log_prob(drawn), rest.log_prob(alone))
+
+
+@pytest.mark.parametrize("draw", ["ordered", "independent"])
+def test_an_agent_with_a_shared_block_keeps_it_for_every_image(draw):
+    agent = make_agent("rloo", batch_size=16, num_kept=2, always_on=1, draw=draw)
+    agent.learn(64)
+    found = evaluate(agent.env, agent, split="validation")
+    assert all(mask[:, 0].all() for mask in found.masks)
+    assert not all(mask.all() for mask in found.masks)
+
+
+@given(returns=st.lists(st.floats(-5, 5), min_size=8, max_size=8))
+def test_normalised_advantages_point_the_way_of_leave_one_out(returns):
+    values = torch.tensor(returns)
+    one, other = (compare(values, 4).view(2, 4) for compare in (leave_one_out, normalised))
+    assert (one * other >= -1e-4).all()
+    for row, raw in zip(other, values.view(2, 4), strict=True):
+        if raw.std() > 0.01:
+            assert row.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_self_critical_baseline_is_the_return_of_the_most_probable_masks():
+    agent = make_agent("rloo", batch_size=16, num_kept=1, advantage="self_critical")
+    rollout = collect_rollout(agent.simulator, agent, agent.generator)
+    baseline = agent.most_probable_returns()
+    images = agent.simulator.indices
+    _, _, steps = walk(agent.simulator, agent, None, images[:: agent.group_size])
+    rewards = torch.stack([step.reward for step in steps])
+    torch.testing.assert_close(baseline[0], rewards.sum(dim=0))
+    torch.testing.assert_close(baseline[1], rewards[1])
+    assert baseline.shape == rollout.returns.shape
+
+
+@pytest.mark.parametrize("num_kept", [1, 2, 3])
+def test_independent_draws_keep_about_k_at_first(num_kept):
+    agent = make_agent("rloo", batch_size=256, num_kept=num_kept, draw="independent")
+    observation = agent.simulator.begin()
+    kept = density(agent.act(observation, 0, stream(0, "x"))).mean().item()
+    assert kept == pytest.approx(num_kept / 4, abs=0.12)
+
+
+def test_the_number_kept_falls_from_all_to_k_in_training_and_is_k_when_judged():
+    agent = make_agent("rloo", batch_size=4, num_kept=1, dense_share=0.25, anneal_share=0.5)
+    observation = agent.simulator.begin()
+    found = []
+    for agent.progress in (0.0, 0.24, 0.25, 0.6, 0.75, 1.0):
+        found.append(agent.act(observation, 0, agent.generator).shape[1])
+        assert agent.act(observation, 0, stream(0, "x")).shape[1] == 1
+    assert found == [4, 4, 4, 2, 1, 1]
+
+
+def test_while_every_block_is_kept_the_policy_learns_nothing_but_the_bonus():
+    agent = make_agent("rloo", batch_size=8, num_kept=1, dense_share=1.0, diversity_weight=0.0)
+    before = [p.clone() for p in agent.scores.parameters()]
+    agent.learn(8 * 4)
+    after = agent.scores.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_price_makes_independent_draws_keep_less():
+    def kept(price):
+        env_settings = {"reward_kwargs": {"cost_weight": price}}
+        agent = make_agent(
+            "rloo", env_settings=env_settings, draw="independent", learning_rate=0.02
+        )
+        agent.learn(16_000)
+        return evaluate(agent.env, agent).compute_cost
+
+    assert kept(8.0) < kept(0.1) < math.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("straight_through", {"draw": "bernouli"}, "did you mean 'bernoulli'"),
+        ("straight_through", {"target_density": 0.0}, r"target_density in \(0, 1\]"),
+        ("straight_through", {"target_density": (0.1,)}, "one or 2, one for each gated layer"),
+        ("topk", {"num_kept": 5}, "num_kept in 1..num_blocks"),
+        ("topk", {"softmax": "al"}, "did you mean 'all'"),
+        ("topk", {"noise_share": 0.0}, r"noise_share in \(0, 1\]"),
+        ("rloo", {"num_kept": 2, "always_on": 2}, "below num_kept"),
+        ("rloo", {"draw": "order"}, "did you mean 'ordered'"),
+        ("rloo", {"advantage": "normalized"}, "did you mean 'normalised'"),
+        ("rloo", {"dense_share": 0.6, "anneal_share": 0.6}, "together at most 1"),
+        ("rloo", {"draw": "independent", "anneal_share": 0.5}, "expected draw='ordered'"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_agent(name, **settings)

@@ -1,0 +1,145 @@
+"""A cost limit at the top of the settings: who takes it, who refuses it, and who meets it."""
+
+import json
+
+import pytest
+import torch
+
+from agents import AGENTS
+from ccenv import BlockSelectionVectorEnv
+from ccenv.probe import PROBE_SETTINGS
+from ccenv.registry import resolve
+from ccenv.rewards import REWARDS
+from ccenv.rollout import evaluate
+from runs import train
+from runs.settings import make_plan, takes_limit
+from runs.values import parse_pairs
+
+TAKERS = ["budget_hinge", "lagrangian", "pid_lagrangian"]
+
+
+@pytest.mark.parametrize("reward", TAKERS)
+def test_a_limit_reaches_the_reward_that_takes_one(reward):
+    plan = make_plan("reinforce", {"reward": reward, "cost_limit": 0.3})
+    assert plan.environment["reward_kwargs"] == {"cost_limit": 0.3}
+    assert plan.config()["cost_limit"] == 0.3
+    assert "cost_limit" not in plan.agent_settings
+
+
+def test_a_limit_reaches_the_agent_that_takes_one_and_leaves_its_reward_alone():
+    plan = make_plan("reinforce_lagrangian", {"cost_limit": 0.3})
+    assert plan.agent_settings["cost_limit"] == 0.3
+    assert plan.environment["reward"] == "nll_minus_cost"
+    assert plan.environment["reward_kwargs"] == {"cost_weight": 0.0}
+    other = make_plan("reinforce_lagrangian", {"cost_limit": 0.3, "reward": "negative_nll"})
+    assert other.environment["reward_kwargs"] == {}
+
+
+def test_the_table_of_rewards_knows_who_takes_a_limit():
+    assert [name for name, found in REWARDS.items() if takes_limit(found)] == TAKERS
+
+
+def test_a_limit_given_in_either_place_is_the_same_run():
+    top = make_plan("reinforce", {"reward": "lagrangian", "cost_limit": 0.3})
+    inside = make_plan(
+        "reinforce", parse_pairs(["reward=lagrangian", "reward_kwargs.cost_limit=0.3"])
+    )
+    other = make_plan("reinforce", {"reward": "lagrangian", "cost_limit": 0.2})
+    assert top.fingerprint() == inside.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["cost_limit=0"], r"expected cost_limit in \(0, 1\].*got 0"),
+        (["cost_limit=1.01"], r"expected cost_limit in \(0, 1\].*got 1.01"),
+        (["cost_limit=nan"], "cost_limit"),
+        (["cost_limit=-0.1"], r"expected cost_limit in \(0, 1\]"),
+        (["cost_limit=much"], "cost_limit to be float or none, got 'much'"),
+        (["cost_limit=0.3"], "takes cost_limit, got reward 'accuracy_minus_cost' and agent 'rein"),
+        (["reward=lagrangian", "reward_kwargs.cost_limit=2"], r"cost_limit in \(0, 1\].*got 2"),
+        (
+            ["reward=lagrangian", "reward_kwargs.cost_limit=0.2", "cost_limit=0.3"],
+            "expected one cost_limit, got 0.3 and reward_kwargs.cost_limit=0.2",
+        ),
+        (["reward=vector"], "one number for agents, got 'vector'"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_refused_before_anything_is_built(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_plan("reinforce", parse_pairs(settings))
+
+
+def mean_cost_at_the_end(name, settings, num_images, seed=0, batch_size=128, **agent_settings):
+    """Mean compute cost of the last tenth of the training episodes, and the final policy's."""
+    agent_class = resolve(name, AGENTS, "agent")
+    env = BlockSelectionVectorEnv(batch_size, **agent_class.env_defaults | settings)
+    env.reset(seed=seed)
+    agent = agent_class(env, seed=seed, **agent_settings)
+    heard = []
+    agent.learn(num_images, lambda images, scalars: heard.append(scalars))
+    costs = torch.tensor([scalars["episode/compute_cost"] for scalars in heard])
+    tail = costs[-len(costs) // 10 :].mean().item()
+    final = [evaluate(env, agent, split="train", seed=k).compute_cost for k in range(3)]
+    return tail, sum(final) / len(final), heard[-1]
+
+
+def probe_with(reward, limit, **reward_kwargs):
+    kwargs = {"cost_limit": limit, "update_every": 128, **reward_kwargs}
+    return PROBE_SETTINGS | {"reward": reward, "reward_kwargs": kwargs}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("reinforce", {"learning_rate": 0.03}), ("sb3_ppo", {})]
+)
+def test_a_controlled_price_ends_at_the_limit_on_the_probe(name, settings):
+    # Less than the 0.17 that right answers cost: the price must hold the policy back.
+    priced = probe_with("pid_lagrangian", 0.12)
+    tail, final, last = mean_cost_at_the_end(name, priced, 80_000, anneal=True, **settings)
+    assert tail == pytest.approx(0.12, rel=0.03)
+    assert final == pytest.approx(0.12, rel=0.03)
+    assert last["reward/price"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "agent_settings"),
+    [
+        (
+            "reinforce",
+            {"reward": "lagrangian", "reward_kwargs": {"cost_limit": 0.2}},
+            {"anneal": True},
+        ),
+        ("reinforce_lagrangian", {}, {"cost_limit": 0.2}),
+    ],
+)
+def test_dual_ascent_ends_near_the_limit_on_digits(name, settings, agent_settings):
+    tail, final, _ = mean_cost_at_the_end(name, settings, 150_000, batch_size=256, **agent_settings)
+    assert tail == pytest.approx(0.2, rel=0.06)
+    assert final == pytest.approx(0.2, rel=0.06)
+
+
+@pytest.mark.parametrize("reward", ["lagrangian", "pid_lagrangian"])
+def test_a_limit_above_the_unconstrained_cost_drives_the_price_to_zero(reward):
+    settings = probe_with(reward, 1.0, initial_price=0.5)
+    _, _, last = mean_cost_at_the_end("reinforce", settings, 80_000, learning_rate=0.03)
+    assert last["reward/price"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize("reward", ["lagrangian", "pid_lagrangian"])
+@pytest.mark.parametrize(("name", "images"), [("reinforce", 400_000), ("sb3_ppo", 200_000)])
+def test_the_mean_cost_ends_within_two_percent_of_the_limit_on_digits(name, images, reward, limit):
+    settings = {"reward": reward, "reward_kwargs": {"cost_limit": limit}}
+    tail, final, _ = mean_cost_at_the_end(name, settings, images, batch_size=256, anneal=True)
+    assert tail == pytest.approx(limit, rel=0.02)
+    assert final == pytest.approx(limit, rel=0.02)
+
+
+def test_a_run_under_a_limit_says_so_in_its_result(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("runs.run.latencies", lambda env, agent: [])
+    pairs = [f"{k}={v}" for k, v in PROBE_SETTINGS.items()]
+    pairs += ["images=256", "batch_size=64", f"log_dir={tmp_path}", "cost_limit=0.5"]
+    assert train.main(["reinforce_lagrangian", *pairs, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["settings"]
+    assert found["cost_limit"] == found["agent_settings"]["cost_limit"] == 0.5

@@ -1,0 +1,87 @@
+"""Laws of `runs.list`: every name of every table is shown, and a wrong one answers the nearest."""
+
+import json
+
+import pytest
+
+from ccenv.rewards import REWARDS
+from runs import list as listing
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return {kind: listing.list_kind(kind) for kind in listing.KINDS}
+
+
+def test_every_name_of_every_table_is_listed_and_explained(shown):
+    for kind, (table, _) in listing.KINDS.items():
+        assert list(shown[kind]) == list(table)
+        lines = [line for line in shown[kind].values() if "about" in line]
+        assert all(line["about"] for line in lines)
+        assert len({tuple(line) for line in shown[kind].values()}) == 1
+
+
+def test_rewards_are_listed_with_what_they_declare(shown):
+    for name, line in shown["rewards"].items():
+        said = REWARDS[name].description
+        assert line["formula"] == said.formula
+        assert line["keeps optimum"] == said.keeps_optimum
+    rewards = shown["rewards"]
+    assert [n for n in rewards if rewards[n]["depends on machine"]] == ["latency"]
+    assert [n for n in rewards if rewards[n]["remembers"]] == [
+        "target_density",
+        "lagrangian",
+        "pid_lagrangian",
+    ]
+    assert {n for n in rewards if "cost_limit" in rewards[n]["reward_kwargs"]} == {
+        "budget_hinge",
+        "lagrangian",
+        "pid_lagrangian",
+    }
+    assert [n for n in rewards if rewards[n]["numbers"] > 1] == ["vector"]
+
+
+@pytest.mark.parametrize("kind", [None, *listing.KINDS])
+def test_the_table_and_the_json_hold_the_same_names(kind, capsys):
+    command = [] if kind is None else [kind]
+    assert listing.main([*command, "--json"]) == 0
+    as_json = json.loads(capsys.readouterr().out)
+    assert listing.main(command) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == list(as_json)
+
+
+def test_one_name_and_one_of_ones_own_can_be_asked_for(tmp_path, monkeypatch, capsys):
+    text = '"""Mine."""\ndef thrift(outcome, price=2.0):\n    """Pays little."""\n'
+    (tmp_path / "listed_rewards.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert listing.main(["rewards", "lagrangian", "listed_rewards:thrift", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["lagrangian", "listed_rewards:thrift"]
+    mine = found["listed_rewards:thrift"]
+    assert mine["formula"] is None
+    assert mine["about"] == "Pays little."
+    assert mine["reward_kwargs"] == {"price": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["reward"], "did you mean 'rewards'?"),
+        (["rewards", "lagrangain"], "did you mean 'lagrangian'?"),
+        (["agents", "reinforse"], "did you mean 'reinforce'?"),
+        (["agents", "nowhere:Agent"], "no module named 'nowhere'"),
+    ],
+)
+def test_a_wrong_name_answers_with_the_nearest(command, hint, capsys):
+    assert listing.main(command) == 2
+    captured = capsys.readouterr()
+    assert hint in captured.err
+    assert captured.out == ""
+
+
+def test_a_data_set_that_is_not_here_is_listed_with_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    line = listing.list_kind("datasets", ["mnist"])["mnist"]
+    assert line["here"] is False
+    assert "ccenv.data mnist" in line["about"]

@@ -1,0 +1,168 @@
+"""The sweeps of the paper and of equal cost: what they hold, and that a miniature of each runs."""
+
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccenv.data import Split
+from ccenv.networks import GatedMLP
+from ccenv.weights import CoTrainer
+from runs import compare
+from runs.jobs import make_jobs
+from runs.settings import make_plan
+from runs.sweeps import SWEEPS, Cell, Sweep, cells, dense, shifted, unit_dropout
+
+OWN = [name for name in SWEEPS if name.startswith(("paper-", "equal-cost-", "rloo-why"))]
+EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
+
+
+def test_every_table_and_figure_has_its_sweep():
+    paper = {"mnist", "mnist-density", "cifar10", "svhn", "lambda-s", "lambda-v", "front"}
+    equal_cost = {"mnist", "cifar10", "svhn", "mixed"}
+    expected = {f"paper-{name}" for name in paper} | {f"equal-cost-{name}" for name in equal_cost}
+    assert set(OWN) == expected | {"rloo-why"}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
+    folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
+    options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])
+    options.sweep = SWEEPS[name].miniature()
+    assert compare.compare(options) == 0
+    shown = capsys.readouterr().out
+    for cell in options.sweep.cells:
+        assert cell.label in shown
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_miniature_has_a_row_of_every_kind_and_one_seed(name):
+    sweep = SWEEPS[name]
+    small = sweep.miniature()
+    assert {(c.agent, c.label) for c in small.cells} <= {(c.agent, c.label) for c in sweep.cells}
+    assert len(small.cells) == len({cells.kind(cell) for cell in sweep.cells})
+    for job in make_jobs(small, "unused"):
+        assert job.plan.program.images <= 512
+        assert job.plan.environment["dataset"] == "synthetic"
+    assert len(small.seeds) == 1
+
+
+def test_a_miniature_says_what_fits_a_sweep_better():
+    sweep = Sweep("s", "d", (Cell("a", "dense", {"images": 9}),), 1.0, mini={"images": 7})
+    assert sweep.miniature().cells[0].settings["images"] == 7
+    assert sweep.miniature().name == "s-miniature"
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_sweeps_have_seeds_enough_for_intervals(name):
+    large = ("cifar10", "lambda")
+    expected = 1 if name == "paper-front" else 3 if any(word in name for word in large) else 5
+    assert len(SWEEPS[name].seeds) == expected
+
+
+@pytest.mark.parametrize("name", EQUAL_COST)
+def test_dense_and_conditional_networks_are_trained_alike(name):
+    sweep = SWEEPS[name]
+    plans = [make_plan(cell.agent, {**sweep.settings, **cell.settings}) for cell in sweep.cells]
+    alike = [
+        (p.program.images, p.program.batch_size, p.environment["dataset"], p.environment["weights"])
+        for p in plans
+    ]
+    assert len(set(alike)) == 1
+    assert all(
+        p.environment["weights_kwargs"] == plans[0].environment["weights_kwargs"] for p in plans
+    )
+    widths = {p.environment["block_size"] for p in plans if p.agent == "dense"}
+    assert {8, 640} <= widths
+    assert {"rloo", "topk", "straight_through", "block_dropout"} <= {p.agent for p in plans}
+
+
+def test_the_table_of_cifar10_has_the_papers_eight_rows():
+    labels = [cell.label for cell in SWEEPS["paper-cifar10"].cells]
+    for row in (
+        *("condnet 24,24 x 64", "condnet 16,32 x 16", "condnet 10,10 x 64", "bdNN 0.17"),
+        *("bdNN 0.2", "NN 64, 64", "NN 128, 128", "NN 480, 480"),
+    ):
+        assert row in labels
+
+
+def test_the_table_of_svhn_has_the_papers_six_rows():
+    labels = [cell.label for cell in SWEEPS["paper-svhn"].cells]
+    for row in (
+        *("condnet 13,8 x 16", "condnet 27,7 x 16", "condnet 25,22 x 32"),
+        *("NN 288, 928", "NN 800, 736", "NN 1280, 1056"),
+    ):
+        assert row in labels
+
+
+def test_a_dense_cell_costs_what_its_widths_do():
+    (cell,) = dense(48, num_layers=2)
+    assert cell.label == "dense 48, 48"
+    assert cell.settings["num_blocks"] == (1, 1)
+    assert cell.settings["block_size"] == 48
+
+
+def test_rows_of_the_ablation_change_one_thing_each():
+    base, *others = SWEEPS["rloo-why"].cells
+    sizes = {"num_blocks", "block_size", "num_kept"}
+    for cell in others:
+        changed = {k for k, v in cell.settings.items() if base.settings.get(k) != v}
+        assert changed <= sizes or len(changed) == 1, cell.label
+        units = cell.settings["num_kept"] * cell.settings["block_size"]
+        assert units == 16 or re.fullmatch(r"\d kept", cell.label)
+
+
+def batches(network, seed):
+    torch.manual_seed(seed)
+    images, labels = torch.rand(64, 6), torch.arange(64) % 3
+    masks = [torch.ones(64, 1, dtype=torch.bool)]
+    return CoTrainer(network), images, labels, masks
+
+
+def test_dropout_is_on_while_the_network_learns_and_off_when_it_is_used():
+    network = unit_dropout.half(in_features=6, num_blocks=(1,), block_size=400, num_classes=3)
+    plain = GatedMLP(6, (1,), 400, 3)
+    plain.load_state_dict(network.state_dict())
+    trainer, images, labels, masks = batches(network, 0)
+    network.eval()
+    assert torch.equal(network(images, masks), plain(images, masks))
+    network.train()
+    hidden = network.gated_layer(0, images, None, None, "reference").detach()
+    assert (hidden == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    # What is left counts double, so that units mean the same on average.
+    kept = plain.gated_layer(0, images, None, None, "reference").detach()
+    torch.testing.assert_close(hidden, torch.where(hidden == 0, 0.0, 2 * kept))
+    trainer.update(images, labels, masks)
+    assert not network.training
+
+
+def test_dropout_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"dropout in \[0, 1\)"):
+        unit_dropout.DropoutMLP(6, (1,), 4, 3, dropout=1.0)
+
+
+@given(seed=st.integers(0, 30))
+def test_a_moved_image_is_its_window_in_a_black_border(seed):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(1, 256, (6, 3, 5, 4), generator=generator, dtype=torch.uint8)
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
+    for mirror in (False, True):
+        found = shifted.moved(images, generator, mirror)
+        for image, border in zip(found, padded, strict=True):
+            windows = [border[:, i : i + 5, j : j + 4] for i in range(5) for j in range(5)]
+            windows += [window.flip(2) for window in windows] if mirror else []
+            assert any(torch.equal(image, window) for window in windows)
+
+
+def test_copies_stand_behind_the_training_images_and_nowhere_else(monkeypatch):
+    def load(dataset, split):
+        return Split(torch.rand(8, 1, 4, 4), torch.arange(8) % 2, 2)
+
+    monkeypatch.setattr(shifted, "load_split", load)
+    train, test = shifted.cifar10("train"), shifted.svhn("test")
+    assert (len(train), len(test)) == (32, 8)
+    assert torch.equal(train.labels, (torch.arange(8) % 2).repeat(4))
+    for copy in train.images.view(4, 8, 1, 4, 4)[1:]:
+        assert not torch.equal(copy, train.images[:8])

@@ -1,0 +1,156 @@
+"""Every reward in every view of the environment; the reward of two numbers; the price in curves."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import ccenv
+from agents import AGENTS
+from ccenv.probe import PROBE_SETTINGS
+from ccenv.registry import resolve
+from ccenv.rewards import REWARDS
+from ccenv.rollout import evaluate
+from ccenv.sb3 import BlockSelectionVecEnv
+from ccenv.simulator import Simulator
+
+PROBE = dict(PROBE_SETTINGS)
+SCALAR = [name for name in REWARDS if name != "vector"]
+
+
+def drawn_masks(rows, seed=0):
+    return np.random.default_rng(seed).random((2, rows, 4)) < 0.5
+
+
+def scalar_returns(reward, masks, indices):
+    env = ccenv.BlockSelectionEnv(reward=reward, **PROBE)
+    totals, infos = [], []
+    for row, index in enumerate(indices):
+        env.reset(seed=0 if row == 0 else None, options={"indices": [index]})
+        steps = [env.step(layer[row]) for layer in masks]
+        totals.append(sum(step[1] for step in steps))
+        infos.append(steps[-1][4])
+    return totals, infos
+
+
+@pytest.mark.parametrize("reward", SCALAR)
+def test_every_reward_pays_the_same_in_all_three_views(reward):
+    masks, indices = drawn_masks(6), list(range(6))
+    totals, infos = scalar_returns(reward, masks, indices)
+    vector = ccenv.BlockSelectionVectorEnv(6, reward=reward, **PROBE)
+    vector.reset(seed=0, options={"indices": indices})
+    batch = sum(vector.step(layer)[1] for layer in masks)
+    np.testing.assert_allclose(batch, totals, rtol=1e-4, atol=1e-5)
+    view = BlockSelectionVecEnv(6, reward=reward, **PROBE)
+    view.seed(0)
+    view.set_options({"indices": indices})
+    view.reset()
+    steps = [view.step(layer) for layer in masks]
+    np.testing.assert_allclose(sum(step[1] for step in steps), batch, rtol=1e-5, atol=1e-6)
+    last = steps[-1][3][0]
+    # The same keys everywhere, those of a memory among them.
+    assert infos[0].keys() == last.keys() - {
+        "terminal_observation",
+        "TimeLimit.truncated",
+        "episode",
+    }
+
+
+@pytest.mark.parametrize("reward", ["lagrangian", "pid_lagrangian", "target_density", "potential"])
+def test_gymnasiums_and_our_checkers_pass_with_rewards_that_remember(reward):
+    kwargs = {"update_every": 4} if reward != "potential" else {}
+    env = gym.make(
+        "BlockSelection-v0", reward=reward, reward_kwargs=kwargs, disable_env_checker=True, **PROBE
+    )
+    check_env(env.unwrapped)
+    settings = PROBE | {"reward": reward, "reward_kwargs": kwargs}
+    for mode in ("SAME_STEP", "NEXT_STEP", "DISABLED"):
+        ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, autoreset_mode=mode, **settings))
+
+
+def test_settings_of_rewards_survive_json():
+    env = gym.make("BlockSelection-v0", reward="lagrangian", reward_kwargs={"cost_limit": 0.3})
+    text = env.spec.to_json()
+    assert json.loads(text)["kwargs"]["reward_kwargs"] == {"cost_limit": 0.3}
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(text))
+    assert again.unwrapped.simulator.reward.rule.cost_limit == 0.3
+
+
+@pytest.mark.parametrize("name", [n for n in REWARDS if REWARDS[n].description.deterministic])
+def test_a_deterministic_reward_pays_the_same_in_another_environment(name):
+    def rewards():
+        simulator = Simulator(8, reward=name, **PROBE)
+        simulator.seed(1)
+        simulator.begin()
+        steps = [simulator.step(torch.from_numpy(mask)) for mask in drawn_masks(8)]
+        return torch.stack([step.reward for step in steps])
+
+    assert torch.equal(rewards(), rewards())
+
+
+@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
+def test_a_vector_reward_is_two_numbers_within_the_declared_space(mode):
+    env = ccenv.BlockSelectionVectorEnv(5, reward="vector", autoreset_mode=mode, **PROBE)
+    assert env.reward_space == gym.spaces.Box(
+        np.array([0, -1], np.float32), np.array([1, 0], np.float32)
+    )
+    env.reset(seed=0)
+    for step, mask in enumerate(drawn_masks(5)):
+        _, reward, _, _, info = env.step(mask)
+        assert reward.shape == (5, 2)
+        assert reward.dtype == np.float32
+        assert all(row in env.reward_space for row in reward)
+        np.testing.assert_array_equal(reward[:, 1], -info["cost"])
+        np.testing.assert_array_equal(reward[:, 0], info["correct"] if step else np.zeros(5))
+    if mode == "NEXT_STEP":
+        np.testing.assert_array_equal(env.step(mask)[1], np.zeros((5, 2)))
+    alone = ccenv.BlockSelectionEnv(reward="vector", **PROBE)
+    alone.reset(seed=0)
+    _, reward, *_ = alone.step(np.ones(4, dtype=np.int8))
+    assert reward in alone.reward_space
+    assert ccenv.BlockSelectionEnv(**PROBE).reward_space is None
+
+
+def test_who_needs_one_number_refuses_a_vector_and_says_so():
+    with pytest.raises(ValueError, match="one number for Stable-Baselines3, got 'vector'"):
+        BlockSelectionVecEnv(4, reward="vector", **PROBE)
+    env = ccenv.BlockSelectionVectorEnv(4, reward="vector", **PROBE)
+    env.reset(seed=0)
+    for name in ("dense", "reinforce"):
+        with pytest.raises(ValueError, match="one number for agents, got 'vector'"):
+            resolve(AGENTS[name], {}, "agent")(env, seed=0)
+
+
+@pytest.mark.parametrize("agent_name", ["reinforce", "rloo", "condnet", "sb3_ppo", "sb3_a2c"])
+def test_every_agent_has_curves_of_the_price_and_of_the_rewards_terms(agent_name):
+    agent_class = resolve(agent_name, AGENTS, "agent")
+    settings = PROBE | agent_class.env_defaults | {"reward": "lagrangian"}
+    settings |= {"reward_kwargs": {"cost_limit": 0.1, "update_every": 1}}
+    env = ccenv.BlockSelectionVectorEnv(16 * settings.get("group_size", 1), **settings)
+    env.reset(seed=0)
+    heard = []
+    kwargs = {"num_kept": 1} if agent_name == "rloo" else {}
+    agent_class(env, seed=0, **kwargs).learn(64, lambda images, scalars: heard.append(scalars))
+    found = [scalars["reward/price"] for scalars in heard]
+    assert found[0] == 0
+    assert found == sorted(found)
+    assert found[-1] > 0
+    for scalars in heard:
+        terms = scalars["reward/log_likelihood"] + scalars["reward/cost"]
+        assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)
+
+
+def test_evaluation_under_a_priced_reward_uses_the_price_of_the_moment():
+    simulator = Simulator(
+        4,
+        reward="lagrangian",
+        reward_kwargs={"objective": "accuracy", "initial_price": 0.5},
+        **PROBE,
+    )
+    simulator.seed(0)
+    dense = resolve(AGENTS["dense"], {}, "agent")(simulator)
+    found = evaluate(simulator, dense)
+    assert found.mean_return == pytest.approx(1 - found.error - 0.5 * found.compute_cost, abs=1e-5)
