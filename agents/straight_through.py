@@ -38,7 +38,7 @@ class StraightThrough(Agent):
         seed: int = 0,
         draw: str = "bernoulli",
         target_density: float | Sequence[float] = 0.25,
-        density_weight: float = 4.0,
+        density_weight: float = 16.0,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
     ) -> None:

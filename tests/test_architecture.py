@@ -28,6 +28,7 @@ READING_ORDER = [
     "sparse.row_kernel",
     "sparse.kernels",
     "sparse.panel_cache",
+    "sparse.buffers",
     "sparse.cpu",
     "sparse.program",
     "sparse.gpu_plan",

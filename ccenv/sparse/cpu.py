@@ -7,19 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ccenv.sparse import kernels
+from ccenv.sparse.buffers import new_result
 from ccenv.sparse.panel_cache import panels_of
 from ccenv.sparse.tiles import NONE, RELU, TANH
 
 # Below these a second thread costs more than it saves.
 MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
-# Floats of a result that the C library always fetches fresh from the system, page by page.
-LARGE = 1 << 23
 ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 
 
@@ -41,15 +39,6 @@ def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
     return blocks, width // blocks
 
 
-def new_zeros(rows: int, columns: int) -> Tensor:
-    """Zeros for large results: float32 [rows, columns].
-
-    From a certain size on, fresh memory costs more than the layer. numpy asks the system for
-    zeroed pages, large ones where it can have them; torch would ask for small ones and fill them.
-    """
-    return torch.from_numpy(np.zeros((rows, columns), np.float32))
-
-
 def run_forward(
     x: Tensor,
     weight: Tensor,
@@ -65,8 +54,7 @@ def run_forward(
     A weight that is being trained is read where it lies: the next step would change a copy's worth.
     """
     (batch, in_width), out_width = x.shape, weight.shape[0]
-    is_large = batch * out_width >= LARGE
-    y = new_zeros(batch, out_width) if is_large else x.new_empty(batch, out_width)
+    y = new_result(batch, out_width)
     out_blocks, out_size = sizes_of(out_width, out_mask)
     panels = None if is_training else panels_of(weight, out_blocks)
     if panels is None:
@@ -89,7 +77,6 @@ def run_forward(
         out_blocks,
         out_size,
         activation,
-        is_large,
     )
     share_rows(work, batch, in_width * out_width)
     return y
@@ -147,9 +134,9 @@ class KernelLinear(torch.autograd.Function):
         x, weight, in_mask, out_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         packed = in_major(weight)
-        grad_y, grad_z = grad_y.contiguous(), torch.empty_like(y)
-        grad_x = torch.empty_like(x) if need_x else None
-        grad_weight = torch.empty_like(packed) if need_weight else None
+        grad_y, grad_z = grad_y.contiguous(), new_result(*y.shape)
+        grad_x = new_result(*x.shape) if need_x else None
+        grad_weight = new_result(*packed.shape) if need_weight else None
         grad_bias = x.new_empty(weight.shape[0]) if need_bias and ctx.has_bias else None
         kernels.backward(
             x.data_ptr(),

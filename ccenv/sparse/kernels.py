@@ -134,14 +134,13 @@ def forward(
     out_blocks: int,
     out_size: int,
     activation: int,
-    is_zero: bool,
     start: int,
     stop: int,
 ) -> None:
     """Writes activation(x w + bias) on kept blocks, zero elsewhere, for rows start to stop.
 
     Masks and bias are 0 for none. `panel` is the distance in floats from one output block's weights
-    to the next one's; `is_zero` says that y already holds nothing but zeros.
+    to the next one's.
     """
     batch = stop - start
     x += 4 * start * in_blocks * in_size
@@ -155,7 +154,7 @@ def forward(
     entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
-    if out_mask != 0 and not is_zero:
+    if out_mask != 0:
         carray(as_pointer(y), (batch * out_blocks * out_size,), np.float32)[:] = 0
     starts = np.arange(in_blocks)
     inputs, base = np.empty(0, np.float32), x

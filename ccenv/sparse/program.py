@@ -178,7 +178,6 @@ def run_instruction(
             code[11],
             code[12],
             code[13],
-            False,
             0,
             rows,
         )

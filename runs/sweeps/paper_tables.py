@@ -39,7 +39,7 @@ PAPER_MNIST = Sweep(
         *networks(32, l2_weight=0.005),
         *dropout_rates(0.0625, 0.1, 0.15, 0.2, 0.25, 0.3),
     ),
-    minutes=220,
+    minutes=240,
     seeds=(0, 1, 2, 3, 4),
 )
 
@@ -72,7 +72,7 @@ PAPER_CIFAR10 = Sweep(
         *networks(128, 128, l2_weight=0.001),
         *networks(480, 480, l2_weight=0.001),
     ),
-    minutes=190,
+    minutes=205,
 )
 
 PAPER_SVHN = Sweep(
