@@ -48,7 +48,7 @@ LEARNED = (
     *((0.01, 8000, 200), (0.01, 8000, 800), (0.01, 4000, 800), (0.03, 8000, 200)),
     *((0.03, 8000, 800), (0.05, 8000, 200), (0.05, 2000, 50)),
 )
-"""Target density, lambda_s, lambda_v. At the paper's own lambda_s of 200 the policy keeps a fifth of
+"""Target density, lambda_s, lambda_v. At the paper's lambda_s of 200 the policy keeps a fifth of
 the blocks, whatever its target: only a larger one brings it to the densities of the figure."""
 
 PAPER_MNIST_DENSITY = Sweep(
