@@ -131,7 +131,7 @@ EQUAL_COST_MNIST = Sweep(
 
 def colour_cells(bonus: float) -> tuple[Cell, ...]:
     """Rows of the sweeps on 32 x 32 colour images; their policies cost 192 MACs a block."""
-    weight = {"diversity_weight": bonus}
+    weight: dict[str, Any] = {"diversity_weight": bonus}
     sizes: tuple[tuple[Sizes, int], ...] = (
         ((32, 8, 2), 64),
         ((32, 8, 4), 64),
