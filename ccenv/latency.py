@@ -1,5 +1,6 @@
 """Measured time: (simulator, policy) -> milliseconds beside the dense network's, in one process."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -7,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ccenv import dynamics
 from ccenv.blocks import as_mask
-from ccenv.fused import fuse_policy
-from ccenv.networks import dense_forward
+from ccenv.fused import fuse_policy, why_not_fused
+from ccenv.networks import ACTIVATIONS, dense_forward
 from ccenv.rollout import Policy, simulator_of
 from ccenv.seeding import stream
 
@@ -67,8 +69,10 @@ def measure_latency(
             state, _ = dynamics.transition(simulator.network, state, as_mask(action, blocks))
         wait_for(simulator.device)
 
+    plain = plain_pass(simulator.network)
+
     def dense() -> None:
-        dense_forward(simulator.network, images)
+        plain(images)
         wait_for(simulator.device)
 
     indices = torch.arange(batch_size) % len(simulator.data)
@@ -86,6 +90,23 @@ def measure_latency(
         speedup_high=quartiles[2],
         num_threads=torch.get_num_threads(),
     )
+
+
+def plain_pass(network: Any) -> Callable[[Tensor], Tensor]:
+    """Every block kept, as torch would compute it: linear layers on weights as torch keeps them."""
+    if why_not_fused(network) is not None:
+        return functools.partial(dense_forward, network)
+    layers = [*network.layers, *network.head_layers]
+    numbers = [(layer.weight.detach().contiguous(), layer.bias.detach()) for layer in layers]
+    activate = ACTIVATIONS[network.activation]
+
+    def run(images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        for weight, bias in numbers[:-1]:
+            x = activate(torch.nn.functional.linear(x, weight, bias))
+        return torch.nn.functional.linear(x, *numbers[-1])
+
+    return run
 
 
 def wait_for(device: torch.device) -> None:

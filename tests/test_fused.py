@@ -13,7 +13,8 @@ from agents.base import Agent
 from ccenv.blocks import as_mask, mask_of_indices, random_mask
 from ccenv.dynamics import initial, transition
 from ccenv.fused import Chooser, FusedClassifier, fuse_policy, why_not_fused
-from ccenv.networks import GatedMLP, build_network, forward
+from ccenv.latency import plain_pass
+from ccenv.networks import GatedMLP, build_network, dense_forward, forward
 from ccenv.observations import make_observer
 from ccenv.registry import resolve
 from ccenv.seeding import stream
@@ -288,3 +289,11 @@ def test_every_agent_that_says_how_it_chooses_is_tested():
         if getattr(agent, "choosers", Agent.choosers) is not Agent.choosers
     }
     assert own == set(FUSED_AGENTS)
+
+
+def test_the_dense_network_that_speed_is_measured_against_computes_the_same():
+    network = network_of(12, (4, 3), (8, 5), (7,))
+    images = torch.randn(9, 3, 2, 2, generator=generator())
+    torch.testing.assert_close(plain_pass(network)(images), dense_forward(network, images))
+    other = build_network(OtherLayers, 0, in_features=12).requires_grad_(False)
+    torch.testing.assert_close(plain_pass(other)(images), dense_forward(other, images))
