@@ -112,10 +112,9 @@ def test_gymnasiums_checker_is_silent(code, settings):
     check_env(env)
 
 
-@pytest.mark.parametrize(("code", "settings"), VIEWS)
+# The checker recommends a box from -1 to 1, which is the default.
+@pytest.mark.parametrize(("code", "settings"), [v for v in VIEWS if v[1].get("low") != 0])
 def test_stable_baselines3s_checker_is_silent(code, settings):
-    if settings.get("low") == 0:
-        pytest.skip("it recommends a range from -1 to 1, which is the default")
     sb3_check_env(ActionView(probe_env().unwrapped, code, **settings), warn=True)
 
 
@@ -140,10 +139,9 @@ def test_a_spec_survives_json_with_the_view_on_it(code, settings):
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize(("code", "settings"), VIEWS)
+# A view that samples draws its masks from a stream of its own.
+@pytest.mark.parametrize(("code", "settings"), [v for v in VIEWS if not v[1].get("sample")])
 def test_a_row_of_the_vector_and_of_the_sb3_view_is_the_scalar_view(code, settings):
-    if settings.get("sample"):
-        pytest.skip("each view draws masks from a stream of its own")
     envs = VectorActionView(ccenv.BlockSelectionVectorEnv(5, **PROBE), code, **settings)
     envs.action_space.seed(1)
     actions = [envs.action_space.sample() for _ in range(2)]
