@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ccenv import explain_backend
 from ccenv.networks import GatedMLP
-from ccenv.sparse import routes
+from ccenv.sparse import gpu_routes
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.panel_cache import keep_panels
@@ -246,29 +246,13 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
         assert found == -1
 
 
-def test_rows_shared_between_threads_are_those_of_one_thread():
-    (x, weight, bias), masks = draw(1601, 4, 64, 4, 64, 0.5, 0.5)
-    alone = block_sparse_linear(x, weight, bias, *masks, activation="tanh", backend="cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ccenv.sparse.cpu.MIN_SHARED_MACS", 0)
-            shared = block_sparse_linear(x, weight, bias, *masks, activation="tanh", backend="cpu")
-    finally:
-        torch.set_num_threads(before)
-    torch.testing.assert_close(shared, alone, rtol=0, atol=1e-5)
-    # Which units are exactly zero does not depend on who computed them.
-    assert torch.equal(shared == 0, alone == 0)
-
-
 @pytest.mark.parametrize("reason", [None, "it has no compiler"])
 def test_a_gpu_without_triton_is_told_once_and_served_by_torch(reason, monkeypatch, recwarn):
     monkeypatch.setattr("ccenv.sparse.gpu.why_not", lambda x: reason)
-    routes.triton_takes.cache_clear()
+    gpu_routes.triton_takes.cache_clear()
     for _ in range(2):
-        assert routes.triton_takes(torch.device("cpu"), torch.float16) == (reason is None)
-    routes.triton_takes.cache_clear()
+        assert gpu_routes.triton_takes(torch.device("cpu"), torch.float16) == (reason is None)
+    gpu_routes.triton_takes.cache_clear()
     told = [str(warning.message) for warning in recwarn]
     assert len(told) == (reason is not None)
     assert all("it has no compiler" in message for message in told)

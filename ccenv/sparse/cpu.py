@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ccenv.sparse import kernels
+from ccenv.sparse import gradients, kernels
 from ccenv.sparse.buffers import new_result
 from ccenv.sparse.panel_cache import panels_of
 from ccenv.sparse.tiles import NONE, RELU, TANH
 
 # Below these a second thread costs more than it saves.
 MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
+MIN_SHARED_KEPT_MACS = 1 << 22
+MIN_SHARED_UNITS, MIN_SHARED_GRADIENT_MACS = 64, 1 << 24
+# Floats of a line of the cache.
+LINE = 16
 ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 
 
@@ -78,8 +83,23 @@ def run_forward(
         out_size,
         activation,
     )
-    share_rows(work, batch, in_width * out_width)
+    macs_of_row = in_width * out_width
+    if out_blocks == 1 or batch >= 2 * MIN_SHARED_ROWS:
+        share_rows(lambda start, stop: work(start, stop, 0, out_blocks), batch, macs_of_row)
+    else:
+        # Few rows are not cut: each thread would read all weights.
+        is_large = is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
+        share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
     return y
+
+
+def is_worth_sharing(macs: int, in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
+    """Whether the kept pairs of blocks, of a layer's `macs` in all, keep two threads busy."""
+    if torch.get_num_threads() == 1 or macs < MIN_SHARED_MACS:
+        return False
+    masks = [mask for mask in (in_mask, out_mask) if mask is not None]
+    kept = math.prod(int(mask.count_nonzero()) / max(1, mask.numel()) for mask in masks)
+    return macs * kept >= MIN_SHARED_KEPT_MACS
 
 
 def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int) -> None:
@@ -87,19 +107,38 @@ def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int
 
     Few or cheap rows stay with the caller: waking a thread takes as long as a small layer.
     """
-    parts = num_rows // MIN_SHARED_ROWS
-    if parts > 1 and num_rows * macs_of_row >= MIN_SHARED_MACS:
-        parts = min(parts, torch.get_num_threads())
-    else:
-        parts = 1
-    if parts == 1:
-        work(0, num_rows)
+    is_large = num_rows * macs_of_row >= MIN_SHARED_MACS
+    share(work, num_rows, MIN_SHARED_ROWS if is_large else num_rows)
+
+
+def share_units(work: Callable[[int, int], None], num_units: int, macs_of_unit: int) -> None:
+    """The same for a layer's input units, whose gradients come without those of their neighbours.
+
+    Cuts lie a whole number of lines of the cache apart: no two threads keep writing to one.
+    """
+    is_large = num_units * macs_of_unit >= MIN_SHARED_GRADIENT_MACS
+    share(work, num_units, MIN_SHARED_UNITS if is_large else num_units, LINE)
+
+
+def share(work: Callable[[int, int], None], total: int, smallest: int, unit: int = 1) -> None:
+    """Calls work(first, last) on parts of at least `smallest`, cut at multiples of `unit`.
+
+    The caller takes the first part, and every other one that no thread has begun by then: where
+    all cores are busy, nobody waits for a thread to wake.
+    """
+    parts = min(total // max(1, smallest), torch.get_num_threads())
+    if parts <= 1:
+        work(0, total)
         return
-    cuts = [num_rows * part // parts for part in range(parts + 1)]
-    others = [thread_pool().submit(work, *cut) for cut in itertools.pairwise(cuts[1:])]
-    work(cuts[0], cuts[1])
-    for other in others:
-        other.result()
+    cuts = [total * part // parts // unit * unit for part in range(parts)] + [total]
+    ranges = list(itertools.pairwise(cuts))
+    others = [(thread_pool().submit(work, *part), part) for part in ranges[1:]]
+    work(*ranges[0])
+    for other, part in others:
+        if other.cancel():
+            work(*part)
+        else:
+            other.result()
 
 
 @functools.cache
@@ -134,11 +173,12 @@ class KernelLinear(torch.autograd.Function):
         x, weight, in_mask, out_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         packed = in_major(weight)
-        grad_y, grad_z = grad_y.contiguous(), new_result(*y.shape)
+        grad_y = grad_y.contiguous()
         grad_x = new_result(*x.shape) if need_x else None
         grad_weight = new_result(*packed.shape) if need_weight else None
         grad_bias = x.new_empty(weight.shape[0]) if need_bias and ctx.has_bias else None
-        kernels.backward(
+        work = partial(
+            gradients.backward,
             x.data_ptr(),
             packed.data_ptr(),
             packed.shape[1],
@@ -146,7 +186,6 @@ class KernelLinear(torch.autograd.Function):
             address(out_mask),
             y.data_ptr(),
             grad_y.data_ptr(),
-            grad_z.data_ptr(),
             address(grad_x),
             address(grad_weight),
             address(grad_bias),
@@ -155,6 +194,7 @@ class KernelLinear(torch.autograd.Function):
             *sizes_of(weight.shape[0], out_mask),
             ctx.activation,
         )
+        share_units(work, x.shape[1], x.shape[0] * weight.shape[0])
         transposed = None if grad_weight is None else grad_weight.t()
         return grad_x, transposed, grad_bias, None, None, None
 

@@ -13,30 +13,26 @@ out_features], `ldw` floats from row to row; activations as [batch, features], c
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from ccenv.sparse.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
-from ccenv.sparse.panels import LOWER_HALF, as_pointer
 from ccenv.sparse.row_kernel import multiply_rows
 from ccenv.sparse.tiles import (
-    RELU,
-    TANH,
     TILE_COLUMNS,
     TILE_K,
     activate,
     compiled,
     copy_floats,
-    outer_tile,
     times_block,
-    transposed_row,
+    zero_columns,
 )
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768
-# From so many rows on, and so many output blocks a row, inputs are gathered first.
-GATHER_ROWS, GATHER_USES = 128, 3
+# Kept inputs that fill half of a second-level cache, read for so many output blocks a row, are
+# gathered first; fewer stay in cache where they lie.
+GATHER_FLOATS, GATHER_USES = 1 << 17, 3
 # Up to so many rows a pair of blocks, on average, each row goes by itself.
-ALONE = 2.7
+ALONE = 2.0
 
 
 @compiled
@@ -136,11 +132,14 @@ def forward(
     activation: int,
     start: int,
     stop: int,
+    first: int,
+    last: int,
 ) -> None:
-    """Writes activation(x w + bias) on kept blocks, zero elsewhere, for rows start to stop.
+    """Writes activation(x w + bias) on kept blocks, zero elsewhere.
 
-    Masks and bias are 0 for none. `panel` is the distance in floats from one output block's weights
-    to the next one's.
+    For rows start to stop and output blocks first to last; a block's result does not depend on
+    which others are asked for. Masks and bias are 0 for none. `panel` is the distance in floats
+    from one output block's weights to the next one's.
     """
     batch = stop - start
     x += 4 * start * in_blocks * in_size
@@ -155,14 +154,18 @@ def forward(
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
     if out_mask != 0:
-        carray(as_pointer(y), (batch * out_blocks * out_size,), np.float32)[:] = 0
+        zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
+    uses = counts.sum()
+    counts[:first] = 0
+    counts[last:] = 0
     starts = np.arange(in_blocks)
     inputs, base = np.empty(0, np.float32), x
     # Each block of x is read once for each output block that its row keeps.
-    if in_mask != 0 and batch >= GATHER_ROWS and counts.sum() >= GATHER_USES * batch:
+    is_large = kept.sum() * in_size >= GATHER_FLOATS
+    if in_mask != 0 and is_large and uses >= GATHER_USES * batch:
         inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
-    if in_mask != 0 and kept.sum() * counts.sum() <= ALONE * batch * in_blocks * out_blocks:
+    if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
         multiply_rows(
             inputs,
             base,
@@ -200,94 +203,3 @@ def forward(
         out_size,
         activation,
     )
-
-
-@compiled
-def slope_rows(
-    rows: Any, n: int, y: int, grad_y: int, grad_z: int, ld: int, width: int, activation: int
-) -> None:
-    """grad_z = grad_y times the activation's slope, told from its output, on the rows' block."""
-    for r in range(n):
-        offset = np.int64(rows[r]) * ld
-        value = carray(as_pointer(y + offset), (width,), np.float32)
-        source = carray(as_pointer(grad_y + offset), (width,), np.float32)
-        to = carray(as_pointer(grad_z + offset), (width,), np.float32)
-        for c in range(width):
-            if activation == TANH:
-                to[c] = source[c] * (np.float32(1) - value[c] * value[c])
-            elif activation == RELU:
-                to[c] = source[c] if value[c] > 0 else np.float32(0)
-            else:
-                to[c] = source[c]
-
-
-@compiled
-def backward(
-    x: int,
-    w: int,
-    ldw: int,
-    in_mask: int,
-    out_mask: int,
-    y: int,
-    grad_y: int,
-    grad_z: int,
-    grad_x: int,
-    grad_w: int,
-    grad_b: int,
-    batch: int,
-    in_blocks: int,
-    in_size: int,
-    out_blocks: int,
-    out_size: int,
-    activation: int,
-) -> None:
-    """Gradients of `forward`; grad_z is scratch of y's shape, unwanted gradients have address 0.
-
-    grad_w is written whole, as [in_features, out_features] without gaps; so is grad_b.
-    """
-    in_width, out_width = in_blocks * in_size, out_blocks * out_size
-    rows = np.empty((out_blocks, batch), np.int32)
-    counts = np.empty(out_blocks, np.int64)
-    rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
-    entries = np.empty((batch, in_blocks), np.int64)
-    kept = np.empty(batch, np.int64)
-    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
-    pairs = np.empty((in_blocks, batch), np.int64)
-    sizes = np.empty(in_blocks, np.int64)
-    if grad_x != 0:
-        carray(as_pointer(grad_x), (batch * in_width,), np.float32)[:] = 0
-    for j in range(out_blocks):
-        n, shift = counts[j], 4 * j * out_size
-        z = grad_z + shift
-        slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
-        bucket(rows[j], 0, n, entries, kept, pairs, sizes)
-        if grad_b != 0:
-            total = carray(as_pointer(grad_b + shift), (out_size,), np.float32)
-            total[:] = 0
-            for r in range(n):
-                at = z + 4 * np.int64(rows[j, r]) * out_width
-                part = carray(as_pointer(at), (out_size,), np.float32)
-                for c in range(out_size):
-                    total[c] += part[c]
-        for i in range(in_blocks):
-            source = x + 4 * i * in_size
-            if grad_w != 0:
-                to = grad_w + shift + 4 * i * in_size * out_width
-                outer_tile(
-                    pairs[i],
-                    sizes[i],
-                    source,
-                    in_width,
-                    z,
-                    out_width,
-                    to,
-                    out_width,
-                    in_size,
-                    out_size,
-                )
-            if grad_x != 0:
-                at = w + shift + 4 * i * in_size * ldw
-                for r in range(sizes[i]):
-                    b = pairs[i, r] & LOWER_HALF
-                    to = grad_x + 4 * (b * in_width + i * in_size)
-                    transposed_row(z + 4 * b * out_width, at, ldw, to, in_size, out_size)

@@ -180,6 +180,8 @@ def run_instruction(
             code[13],
             0,
             rows,
+            0,
+            code[11],
         )
     elif op == FILL:
         for b in range(rows):

@@ -6,15 +6,14 @@ All addresses are int64; `ldx` and `ldy` are distances between rows in bytes, `l
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
 from ccenv.sparse.panels import (
     LOWER_HALF,
+    as_pointer,
     make_add,
     make_copy,
-    make_dots,
     make_in_place,
-    make_outer,
     make_product,
 )
 from ccenv.sparse.vectors import relu_of, tanh_of
@@ -33,15 +32,9 @@ product_1x16, product_8x16 = make_product(1, 16), make_product(8, 16)
 product_1x8, product_8x8 = make_product(1, 8), make_product(8, 8)
 product_1x4, product_8x4 = make_product(1, 4), make_product(8, 4)
 product_1x1, product_4x1 = make_product(1, 1), make_product(4, 1)
-outer_1x64, outer_4x64 = make_outer(1, 64), make_outer(4, 64)
-outer_1x16, outer_8x16 = make_outer(1, 16), make_outer(8, 16)
-outer_1x8, outer_8x8 = make_outer(1, 8), make_outer(8, 8)
-outer_1x4, outer_4x4 = make_outer(1, 4), make_outer(4, 4)
-outer_1x1, outer_4x1 = make_outer(1, 1), make_outer(4, 1)
 NONE, TANH, RELU = 0, 1, 2
 tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
 relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
-dots_64, dots_16, dots_4, dots_1 = make_dots(64), make_dots(16), make_dots(4), make_dots(1)
 add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
 copy_64, copy_16, copy_4, copy_1 = make_copy(64), make_copy(16), make_copy(4), make_copy(1)
 
@@ -121,6 +114,17 @@ def add_floats(source: int, target: int, width: int) -> None:
     while c < width:
         add_1(source + 4 * c, target + 4 * c)
         c += 1
+
+
+@compiled
+def zero_columns(y: int, rows: int, width: int, first: int, last: int) -> None:
+    """Sets columns first to last of [rows, width] at an address to zero."""
+    if last - first == width:
+        carray(as_pointer(y), (rows * width,), np.float32)[:] = 0
+        return
+    for b in range(rows):
+        at = y + 4 * (b * width + first)
+        carray(as_pointer(at), (last - first,), np.float32)[:] = 0
 
 
 @compiled
@@ -248,77 +252,3 @@ def times_block(
             times_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
             c += columns
         k += length
-
-
-@compiled
-def outer_tile(
-    rows: Any, n: int, x: int, ldx: int, z: int, ldz: int, g: int, ldg: int, num_k: int, width: int
-) -> None:
-    """g[:num_k, :width] = sum over listed rows of x[row, :num_k] outer z[row, :width].
-
-    All distances in floats.
-    """
-    items = np.int64(rows.ctypes.data)
-    c = 0
-    while c < width:
-        left = width - c
-        from_z, to = z + 4 * c, g + 4 * c
-        k = 0
-        if left >= 64:
-            while num_k - k >= 4:
-                outer_4x64(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 4
-            while k < num_k:
-                outer_1x64(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 1
-            c += 64
-        elif left >= 16:
-            while num_k - k >= 8:
-                outer_8x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 8
-            while k < num_k:
-                outer_1x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 1
-            c += 16
-        elif left >= 8:
-            while num_k - k >= 8:
-                outer_8x8(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 8
-            while k < num_k:
-                outer_1x8(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 1
-            c += 8
-        elif left >= 4:
-            while num_k - k >= 4:
-                outer_4x4(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 4
-            while k < num_k:
-                outer_1x4(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 1
-            c += 4
-        else:
-            while num_k - k >= 4:
-                outer_4x1(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 4
-            while k < num_k:
-                outer_1x1(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
-                k += 1
-            c += 1
-
-
-@compiled
-def transposed_row(z: int, w: int, ldw: int, y: int, num_k: int, width: int) -> None:
-    """y[:num_k] += w[:num_k, :width] @ z[:width]."""
-    c = 0
-    while width - c >= 64:
-        dots_64(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 64
-    while width - c >= 16:
-        dots_16(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 16
-    while width - c >= 4:
-        dots_4(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 4
-    while c < width:
-        dots_1(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 1
