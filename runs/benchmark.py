@@ -2,8 +2,9 @@
 
 `environment`: the views of the environment beside the bare network; an image is one episode of two
 steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
-dense ones of as many MACs. `training`: whole training loops with the kernels and without. `routes`:
-the ways to compute a layer over a grid, one line a case, for fitting what chooses between them.
+dense ones of as many MACs; on a GPU with `--device cuda`. `training`: whole training loops with the
+kernels and without. `routes`: the ways to compute a layer over a grid, one line a case, for fitting
+what chooses between them.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -26,6 +27,8 @@ from runs import folder as run_folder
 from runs.machine import load_average, machine, tuned, versions
 from runs.report import markdown
 from runs.timing import (
+    gpu_layers,
+    gpu_speed,
     kernel_report,
     kernel_routes,
     kernel_speed,
@@ -65,9 +68,20 @@ def run_environment(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
     """Measures block-sparse layers and networks beside dense ones."""
+    if options.device == "cuda":
+        return run_gpu(options)
     repeats = 3 if options.quick else options.repeats or ROUNDS
     timings = kernel_speed.all_timings(quick=options.quick, repeats=repeats)
     return recorded("kernels", "kernel-speed", options, timings)
+
+
+def run_gpu(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures block-sparse layers on a card, and says which targets they miss."""
+    repeats = 3 if options.quick else options.repeats or ROUNDS
+    cases = gpu_layers.QUICK if options.quick else gpu_layers.CASES
+    found = recorded("kernels", "gpu-speed", options, gpu_speed.gpu_cases(repeats, cases))
+    found["machine"] |= gpu_speed.card()
+    return {**found, "misses": gpu_layers.misses(found["rows"])}
 
 
 def run_training(options: argparse.Namespace) -> dict[str, Any]:
@@ -170,10 +184,12 @@ def show_environment(found: dict[str, Any], report_dir: Path) -> str:
 
 
 def show_kernels(found: dict[str, Any], report_dir: Path) -> str:
-    """The kernels' table; draws the plot."""
+    """The kernels' table and the targets that were missed; draws the plot."""
+    missed = [f"target missed: {line}" for line in found.get("misses", [])]
     path = report_dir / f"{found['name']}.png"
     kernel_report.plot(found["rows"], path)
-    return f"{kernel_report.table(found['rows'])}\n\n{kernel_report.NOTES}\nplot: {path}"
+    notes = f"{kernel_report.NOTES}\nplot: {path}"
+    return "\n".join([f"{kernel_report.table(found['rows'])}\n\n{notes}", *missed])
 
 
 def show_training(found: dict[str, Any], report_dir: Path) -> str:
@@ -224,6 +240,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="print JSON only, a line a row, or write it to FILE; give it last",
     )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where layers are measured; cuda is for kernels alone",
+    )
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     parser.add_argument(
         "--density", type=float, default=0.5, help="share of blocks kept; 0.5 as a space's sample()"
@@ -243,6 +265,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.repeats is not None and options.repeats < 2:
         parser.error(f"expected --repeats of at least 2, got {options.repeats}")
+    if options.device == "cuda":
+        if options.what != "kernels":
+            parser.error(f"expected kernels with --device cuda, got {options.what}")
+        reason = gpu_speed.why_not_measured()
+        if reason is not None:
+            print(f"nothing was measured: {reason}", file=sys.stderr)
+            return 1
     measure_it, show = BENCHMARKS[options.what]
     found = measure_it(options)
     if options.record:

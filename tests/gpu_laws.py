@@ -84,8 +84,8 @@ def assert_close(found, wanted, dtype):
         torch.testing.assert_close(one.double(), other, rtol=0, atol=atol)
 
 
-def assert_agrees(layer):
-    found = run(layer)
+def assert_agrees(layer, multiply=triton_linear):
+    found = run(layer, multiply)
     assert_close(found, expected(layer), layer.x.dtype)
     assert found[2].stride() == layer.weight.stride()
     assert_exactly_zero_where_skipped(layer, found)
@@ -107,12 +107,12 @@ def pair_blocks(layer, weight):
     return weight.unflatten(1, (ins, -1)).unflatten(0, (outs, -1)).transpose(1, 2)
 
 
-def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison):
+def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, multiply=triton_linear):
     """Input block 0 has bad weights: rows that keep it suffer, no other row notices."""
     size = layer.weight.shape[1] // layer.in_mask.shape[1]
     weight = layer.weight.clone()
     weight[:, :size] = poison
-    clean, poisoned = run(layer), run(replace(layer, weight=weight))
+    clean, poisoned = run(layer, multiply), run(replace(layer, weight=weight), multiply)
     keeps = layer.in_mask[:, 0]
     assert keeps.any()
     assert not keeps.all()
@@ -126,8 +126,11 @@ def assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison):
         torch.testing.assert_close(found[~keeps], wanted[~keeps], **close)
 
 
-def assert_what_nobody_keeps_changes_nothing(layer):
-    """Weights, biases and inputs that no row keeps may be anything, and so may their gradients."""
+def assert_what_nobody_keeps_changes_nothing(layer, multiply=triton_linear, by_bits=True):
+    """Weights, biases and inputs that no row keeps may be anything, and so may their gradients.
+
+    Where everything is multiplied, a sum that met them is made anew, and may be rounded otherwise.
+    """
     in_mask, out_mask = layer.in_mask.clone(), layer.out_mask.clone()
     in_mask[:, -1] = out_mask[:, 0] = False
     layer = replace(layer, in_mask=in_mask, out_mask=out_mask)
@@ -141,12 +144,27 @@ def assert_what_nobody_keeps_changes_nothing(layer):
     grad_y = layer.grad_y.unflatten(1, (blocks[1], -1)).clone()
     grad_y[~out_mask] = torch.nan
     dirty = replace(layer, x=x.flatten(1), weight=weight, bias=bias, grad_y=grad_y.flatten(1))
-    for found, wanted in zip(run(dirty), run(layer), strict=True):
-        assert torch.equal(found, wanted)
+    for found, wanted in zip(run(dirty, multiply), run(layer, multiply), strict=True):
+        atol = 0 if by_bits else TOLERANCES[found.dtype] * 10
+        torch.testing.assert_close(found, wanted, rtol=0, atol=atol)
 
 
-def assert_repeats_are_equal_by_bits(layer, times):
-    first = run(layer)
+def assert_repeats_are_equal_by_bits(layer, times, multiply=triton_linear):
+    first = run(layer, multiply)
     for _ in range(times):
-        for one, other in zip(run(layer), first, strict=True):
+        for one, other in zip(run(layer, multiply), first, strict=True):
             assert torch.equal(one, other)
+
+
+def assert_a_block_that_was_on_and_is_off_is_zero(layer, multiply=triton_linear):
+    """All blocks are kept, then the last input block and the first output block are not."""
+    in_mask, out_mask = torch.ones_like(layer.in_mask), torch.ones_like(layer.out_mask)
+    assert run(replace(layer, in_mask=in_mask, out_mask=out_mask), multiply)[0].all()
+    off = replace(layer, in_mask=in_mask.clone(), out_mask=out_mask.clone())
+    off.in_mask[:, -1] = off.out_mask[:, 0] = False
+    y, grad_x, grad_weight, grad_bias = run(off, multiply)
+    ins = layer.weight.shape[1] // in_mask.shape[1]
+    outs = layer.weight.shape[0] // out_mask.shape[1]
+    for gone in (y[:, :outs], grad_x[:, -ins:], grad_weight[:outs], grad_weight[:, -ins:]):
+        assert torch.equal(gone, torch.zeros_like(gone))
+    assert not grad_bias[:outs].any()

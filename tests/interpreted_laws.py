@@ -110,13 +110,7 @@ def test_repeats_are_equal_by_bits(dtype, batch):
 @pytest.mark.parametrize("batch", [7, 33])
 def test_a_block_that_was_on_and_is_off_is_zero(batch):
     layer = draw_layer(batch, (2, 16), (2, 16), (1.0, 1.0))
-    on = run(layer)
-    off = replace(layer, in_mask=layer.in_mask.clone(), out_mask=layer.out_mask.clone())
-    off.in_mask[:, 1] = off.out_mask[:, 0] = False
-    y, grad_x, grad_weight, grad_bias = run(off)
-    assert on[0].all()
-    for gone in (y[:, :16], grad_x[:, 16:], grad_weight[:16], grad_weight[:, 16:], grad_bias[:16]):
-        assert torch.equal(gone, torch.zeros_like(gone))
+    gpu_laws.assert_a_block_that_was_on_and_is_off_is_zero(layer)
 
 
 def test_sorted_rows_and_pairs_in_slabs_change_nothing(monkeypatch):

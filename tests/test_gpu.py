@@ -27,14 +27,22 @@ def interpreter_is_too_old():
 
 
 @needs_triton
-@pytest.mark.parametrize("dtypes", ["dtype0", "not dtype0"])
-def test_the_kernels_obey_their_laws_in_the_interpreter(dtypes):
+@pytest.mark.parametrize(
+    ("laws", "dtypes"),
+    [
+        ("interpreted_laws.py", "dtype0"),
+        ("interpreted_laws.py", "not dtype0"),
+        ("interpreted_routes.py", "dtype0"),
+        ("interpreted_routes.py", "not dtype0"),
+    ],
+)
+def test_the_kernels_obey_their_laws_in_the_interpreter(laws, dtypes):
     if interpreter_is_too_old():
         pytest.skip("Triton before 3.7 cannot interpret kernels with NumPy 2.4 or later")
     # Triton decides when a kernel is defined whether to interpret it: hence another process.
     program = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*program, str(HERE / "interpreted_laws.py"), "-k", dtypes],
+        [*program, str(HERE / laws), "-k", dtypes],
         env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         cwd=HERE.parent,
         capture_output=True,

@@ -9,7 +9,7 @@ import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
 import ccenv
-from ccenv.sparse import gpu
+from ccenv.sparse import gpu, gpu_layer, gpu_step_plan
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,6 +21,8 @@ pytestmark = [
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 BLOCK_SIZES = [4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128]
 BATCHES = [1, 7, 33, 1000]
+# Tiles wherever exact pairs are not calculated to be cheaper; pairs everywhere; a dense product.
+ROUTES = ["planned", "pairs", "dense"]
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +35,22 @@ def memory_without_numbers(monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture
+def multiply(request, monkeypatch):
+    """A way to multiply by its name."""
+    if request.param == "dense":
+        return gpu.masked_dense_linear
+    if request.param == "pairs":
+        monkeypatch.setattr(gpu_step_plan, "STEPPED_ROWS", 1)
+        monkeypatch.setattr(gpu_step_plan, "LISTING_SECONDS", float("-inf"))
+        monkeypatch.setattr(gpu_step_plan, "prices", lambda *cuts, **precision: (0, 0, 1000))
+    return gpu.triton_linear
+
+
+all_routes = pytest.mark.parametrize("multiply", ROUTES, indirect=True)
+by_pairs = pytest.mark.parametrize("multiply", ["pairs"], indirect=True)
+
+
 def draw(batch, block_size, dtype, densities=(0.3, 0.3), **settings):
     sizes = (6, block_size), (4, block_size)
     return draw_layer(batch, *sizes, densities, dtype, device="cuda", **settings)
@@ -43,18 +61,29 @@ def test_triton_can_be_used_here(dtype):
     assert gpu.why_not(torch.zeros(1, dtype=dtype, device="cuda")) is None
 
 
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", BLOCK_SIZES)
 @pytest.mark.parametrize("batch", BATCHES)
-def test_the_kernels_equal_the_reference_in_outputs_and_all_gradients(batch, block_size, dtype):
+def test_every_route_equals_the_reference_in_outputs_and_all_gradients(
+    batch, block_size, dtype, multiply
+):
     for density in (0.0, 1 / 16, 0.5, 1.0):
-        assert_agrees(draw(batch, block_size, dtype, (density, density)))
+        assert_agrees(draw(batch, block_size, dtype, (density, density)), multiply)
 
 
+@by_pairs
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exact_pairs_are_taken_where_they_cost_nothing(dtype, multiply):
+    layer = draw(1000, 64, dtype, (0.5, 0.5))
+    assert gpu_layer.share_by_steps(layer.x, layer.weight, layer.in_mask, layer.out_mask) == 1.0
+
+
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", [5, 16, 64, 128])
 @pytest.mark.parametrize("batch", BATCHES)
-def test_masks_may_be_missing_on_either_side(batch, block_size, dtype):
+def test_masks_may_be_missing_on_either_side(batch, block_size, dtype, multiply):
     for densities in ((None, 0.3), (0.3, None)):
         for activation in (None, "relu"):
             for in_major in (True, False):
@@ -66,14 +95,17 @@ def test_masks_may_be_missing_on_either_side(batch, block_size, dtype):
                         densities,
                         activation=activation,
                         in_major=in_major,
-                    )
+                    ),
+                    multiply,
                 )
 
 
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_wide_layer_equals_the_reference(dtype):
-    layer = draw_layer(8192, (32, 64), (32, 64), (1 / 8, 1 / 8), dtype, device="cuda")
-    assert_agrees(layer)
+def test_a_wide_layer_equals_the_reference(dtype, multiply):
+    for density in (1 / 8, 1 / 32):
+        layer = draw_layer(8192, (32, 64), (32, 64), (density, density), dtype, device="cuda")
+        assert_agrees(layer, multiply)
 
 
 def test_float32_is_multiplied_in_tf32_where_torch_does_so():
@@ -89,29 +121,42 @@ def test_float32_is_multiplied_in_tf32_where_torch_does_so():
     assert errors["highest"] < 1e-5 < errors["high"] < 1e-2
 
 
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", [5, 16, 64, 128])
 @pytest.mark.parametrize("batch", [7, 1000])
 @pytest.mark.parametrize(("poison", "activation"), [(torch.nan, "relu"), (torch.inf, None)])
 def test_rows_that_skip_a_block_do_not_meet_its_weights(
-    dtype, block_size, batch, poison, activation
+    dtype, block_size, batch, poison, activation, multiply
 ):
     layer = draw(batch, block_size, dtype, (0.5, 0.8), activation=activation)
-    gpu_laws.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison)
+    gpu_laws.assert_rows_that_skip_a_block_do_not_meet_its_weights(layer, poison, multiply)
 
 
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [7, 1000])
-def test_what_nobody_keeps_changes_nothing(dtype, batch):
+def test_what_nobody_keeps_changes_nothing(dtype, batch, multiply):
+    by_bits = multiply is not gpu.masked_dense_linear
     for block_size in (5, 16, 64, 128):
-        gpu_laws.assert_what_nobody_keeps_changes_nothing(draw(batch, block_size, dtype))
+        layer = draw(batch, block_size, dtype)
+        gpu_laws.assert_what_nobody_keeps_changes_nothing(layer, multiply, by_bits)
 
 
+@all_routes
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [7, 1000])
+def test_a_block_that_was_on_and_is_off_is_zero(dtype, batch, multiply):
+    gpu_laws.assert_a_block_that_was_on_and_is_off_is_zero(draw(batch, 64, dtype), multiply)
+
+
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block_size", BLOCK_SIZES)
 @pytest.mark.parametrize("batch", [7, 1000])
-def test_repeats_are_equal_by_bits(dtype, block_size, batch):
-    gpu_laws.assert_repeats_are_equal_by_bits(draw(batch, block_size, dtype), times=20)
+def test_repeats_are_equal_by_bits(dtype, block_size, batch, multiply):
+    layer = draw(batch, block_size, dtype)
+    gpu_laws.assert_repeats_are_equal_by_bits(layer, 20, multiply)
 
 
 def test_an_empty_batch_gives_an_empty_result_and_zero_gradients():
@@ -121,20 +166,31 @@ def test_an_empty_batch_gives_an_empty_result_and_zero_gradients():
     assert not grad_bias.any()
 
 
+@by_pairs
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_exact_pairs_are_never_lost(dtype, multiply):
+    """The interpreter runs one thread: only a card shows a store that a load did not wait for."""
+    layer = draw_layer(8192, (64, 64), (16, 64), (1 / 16, 1 / 4), dtype, device="cuda")
+    assert_agrees(layer, multiply)
+    gpu_laws.assert_repeats_are_equal_by_bits(layer, 100, multiply)
+
+
+@all_routes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [7, 1000])
-def test_nothing_waits_for_the_device(dtype, batch):
+def test_nothing_waits_for_the_device(dtype, batch, multiply):
     layer = draw(batch, 64, dtype)
-    run(layer)
+    run(layer, multiply)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        run(layer)
+        run(layer, multiply)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
+@all_routes
 @pytest.mark.parametrize("batch", [7, 1000])
-def test_a_captured_graph_follows_other_masks_and_inputs(batch):
+def test_a_captured_graph_follows_other_masks_and_inputs(batch, multiply):
     layers = [draw(batch, 64, torch.bfloat16, seed=seed) for seed in range(3)]
     # A graph reads and writes fixed places.
     static = replace(layers[0], **{name: getattr(layers[0], name).clone() for name in INPUTS})
@@ -142,16 +198,16 @@ def test_a_captured_graph_follows_other_masks_and_inputs(batch):
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
-            run(static)
+            run(static, multiply)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        found = run(static)
+        found = run(static, multiply)
     for layer in layers:
         for name in INPUTS:
             getattr(static, name).copy_(getattr(layer, name))
         graph.replay()
-        for one, other in zip(found, run(layer), strict=True):
+        for one, other in zip(found, run(layer, multiply), strict=True):
             assert torch.equal(one, other)
 
 
@@ -165,3 +221,18 @@ def test_the_front_door_agrees_with_its_own_reference():
         return ccenv.block_sparse_linear(*operands[:5], activation=operands[5], backend="gpu")
 
     gpu_laws.assert_close(run(layer, door), gpu_laws.expected(layer), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [8, 256, 8192])
+def test_the_route_of_every_shape_agrees_with_its_own_reference(dtype, batch):
+    layer = draw_layer(batch, (32, 64), (32, 64), (1 / 8, 1 / 8), dtype, device="cuda")
+
+    def door(*operands):
+        return ccenv.block_sparse_linear(*operands[:5], activation=operands[5])
+
+    assert_agrees(layer, door)
+    operands = layer.x, layer.weight, layer.in_mask, layer.out_mask
+    found = ccenv.explain_backend(*operands)
+    assert found.route in ("triton", "masked_dense")
+    assert "not measured" in found.reason

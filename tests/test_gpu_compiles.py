@@ -1,5 +1,7 @@
 """Every Triton kernel compiles to machine code for NVIDIA's cards, which needs no card."""
 
+import re
+
 import pytest
 import torch
 
@@ -71,20 +73,32 @@ def is_aligned(value):
 
 @pytest.fixture
 def compiler(request, monkeypatch, tmp_path):
-    from ccenv.sparse import gpu_gradients, gpu_lists, gpu_products, triton_lists
+    from ccenv.sparse import (
+        gpu_dense,
+        gpu_gradients,
+        gpu_lists,
+        gpu_pairs,
+        gpu_products,
+        gpu_step_plan,
+        triton_lists,
+    )
 
     if not hasattr(triton_lists.list_items, "params"):
         pytest.skip("this process interprets kernels")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     made = Compiler(request.param)
-    for module in (gpu_lists, gpu_products, gpu_gradients):
+    for module in (gpu_lists, gpu_products, gpu_gradients, gpu_pairs, gpu_dense):
         monkeypatch.setattr(module, "launch", made)
+    # Small layers stand for large ones, for which steps are worth being listed.
+    monkeypatch.setattr(gpu_step_plan, "LISTING_SECONDS", float("-inf"))
     return made
 
 
-def start_all(batch, block_size, dtype, has_in_mask=True, has_out_mask=True, in_major=True):
+def start_all(
+    batch, block_size, dtype, has_in_mask=True, has_out_mask=True, in_major=True, is_dense=False
+):
     """One layer forward and backward; the results are whatever was in memory."""
-    from ccenv.sparse.gpu import triton_linear
+    from ccenv.sparse.gpu import masked_dense_linear, triton_linear
 
     blocks = max(2, 512 // block_size // 16 * 16)
     width = blocks * block_size
@@ -94,8 +108,24 @@ def start_all(batch, block_size, dtype, has_in_mask=True, has_out_mask=True, in_
     leaves = [torch.zeros(batch, width, dtype=dtype), weight, torch.zeros(width, dtype=dtype)]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     masks = mask if has_in_mask else None, mask if has_out_mask else None
-    y = triton_linear(*leaves, *masks, "tanh")
+    y = (masked_dense_linear if is_dense else triton_linear)(*leaves, *masks, "tanh")
     y.backward(torch.zeros_like(y))
+
+
+def assert_sums_wait_for_each_other(compiled):
+    """After a step has stored its sums, no thread loads anything before all have stored theirs."""
+    # Read by the cache that does not follow stores, sums would be old ones.
+    assert "ld.global.nc" not in compiled.asm["ptx"]
+    names = r"scf\.for|scf\.yield|tt\.dot|tt\.load|tt\.store|barrier"
+    found = re.findall(names, compiled.asm["ttgir"])
+    (product,) = [i for i, name in enumerate(found) if name == "tt.dot"]
+    start = max(i for i, name in enumerate(found[:product]) if name == "scf.for")
+    loop = found[start : found.index("scf.yield", product)]
+    assert "tt.load" in loop
+    assert loop[loop.index("tt.dot") :] == ["tt.dot", "tt.store", "barrier"]
+    # The sums are set to zero in a loop before, and all wait for that as well.
+    assert found[:start].count("tt.store") == 1
+    assert found[found.index("tt.store") + 1 : start].count("barrier") == 1
 
 
 def assert_fits(compiler):
@@ -109,14 +139,20 @@ def assert_fits(compiler):
 def test_the_kernels_of_the_usual_layers_compile(compiler):
     start_all(8192, 64, torch.bfloat16)
     start_all(8, 64, torch.bfloat16)
+    start_all(256, 64, torch.bfloat16, is_dense=True)
     names = {key[0] for key in compiler.seen}
     assert names >= {"list_needed", "list_pairs", "multiply_tiles", "multiply_vectors"}
+    assert names >= {"list_steps", "multiply_steps", "finish_dense"}
     assert_fits(compiler)
     main = [made for key, made in compiler.seen.items() if key[0] == "multiply_tiles"]
     for made in main:
         # Hopper's own tensor instruction, and operands that are copied while it runs.
         assert "wgmma.mma_async" in made.asm["ptx"]
         assert "cp.async.cg.shared.global" in made.asm["ptx"]
+    for key, made in compiler.seen.items():
+        if key[0] == "multiply_steps":
+            assert "mma.sync" in made.asm["ptx"]
+            assert_sums_wait_for_each_other(made)
 
 
 @pytest.mark.slow
@@ -127,17 +163,24 @@ def test_every_kernel_compiles_for_every_block_size_and_dtype(compiler, dtype, b
     for batch in (8, 33, 8192):
         start_all(batch, block_size, dtype)
     start_all(256, block_size, dtype, has_in_mask=False, in_major=False)
-    start_all(256, block_size, dtype, has_out_mask=False, in_major=False)
+    start_all(1024, block_size, dtype, has_out_mask=False, in_major=False)
+    start_all(256, block_size, dtype, in_major=False, is_dense=True)
+    start_all(256, block_size, dtype, has_in_mask=False, is_dense=True)
+    start_all(256, block_size, dtype, has_out_mask=False, is_dense=True)
     assert_fits(compiler)
+    for key, made in compiler.seen.items():
+        if key[0] == "multiply_steps":
+            assert_sums_wait_for_each_other(made)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ARCHITECTURES, indirect=True)
 def test_every_kernel_compiles_for_tf32(compiler, monkeypatch):
-    from ccenv.sparse import gpu_gradients, gpu_products
+    from ccenv.sparse import gpu_dense, gpu_gradients, gpu_products
 
-    for module in (gpu_products, gpu_gradients):
+    for module in (gpu_products, gpu_gradients, gpu_dense):
         monkeypatch.setattr(module, "product_precision", lambda dtype: "tf32")
     for block_size in (16, 64, 128):
         start_all(8192, block_size, torch.float32)
+        start_all(256, block_size, torch.float32, is_dense=True)
     assert_fits(compiler)

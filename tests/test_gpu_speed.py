@@ -1,21 +1,46 @@
 """Laws of the GPU kernels' benchmark, on the CPU: what is billed is what would be executed."""
 
-from dataclasses import replace
+import itertools
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from runs.timing import gpu_speed
+from runs import benchmark, tables
+from runs.timing import gpu_layers, gpu_speed
 
-TINY = gpu_speed.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
+TINY = gpu_layers.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
 
 
-def test_the_cases_are_those_of_the_issue_eager_and_captured():
-    assert {case.batch for case in gpu_speed.CASES} == {128, 512, 8192}
-    assert {case.density for case in gpu_speed.CASES} == {1 / 8, 1 / 16}
-    assert {(case.width, case.num_blocks) for case in gpu_speed.CASES} == {(4096, 64)}
-    assert len({case.name for case in gpu_speed.CASES}) == 4
-    assert len(set(gpu_speed.CASES)) == 2 * 2 * 3 * 2
+def test_every_target_has_its_cases_eager_and_captured():
+    assert len(set(gpu_layers.CASES)) == len(gpu_layers.CASES)
+    for target in gpu_layers.TARGETS:
+        for wanted in itertools.product(
+            target.batches, target.densities, target.is_training, (False, True)
+        ):
+            assert gpu_layers.GpuLayer(*wanted) in gpu_layers.CASES
+
+
+def measured(speedup, **settings):
+    layer = gpu_layers.GpuLayer(**{"is_training": False, "is_captured": False} | settings)
+    asked = asdict(layer)
+    return {"case": layer.name, "batch": layer.batch, "asked": asked, "speedup": speedup}
+
+
+def test_a_missed_target_is_named_and_what_has_no_target_is_not():
+    rows = [
+        measured(7.0, batch=8192, density=1 / 8),
+        measured(7.0, batch=8192, density=1 / 16),
+        measured(0.9, batch=256, density=1 / 16, is_training=True),
+        measured(0.5, batch=256, density=1 / 16, backend="gpu"),
+        measured(0.5, batch=8192, density=1 / 8, dtype="float32"),
+        measured(0.5, batch=64, density=1 / 8),
+    ]
+    missed = gpu_layers.misses(rows)
+    assert len(missed) == 2
+    assert "batch 8,192, density 0.0625: 7.00 times as fast as dense, target 10" in missed[0]
+    assert "forward and backward, batch 256" in missed[1]
 
 
 @pytest.mark.parametrize("is_training", [False, True])
@@ -30,10 +55,12 @@ def test_executed_macs_are_those_of_the_pairs_that_are_kept(is_training):
 @pytest.mark.parametrize("is_training", [False, True])
 def test_a_case_is_timed_and_its_milliseconds_are_those_of_a_pass(is_training, monkeypatch):
     layer = replace(TINY, is_training=is_training)
-    case = gpu_speed.layer_case(layer, device="cpu", kernel=gpu_speed.masked_linear)
+    case = gpu_speed.layer_case(layer, device="cpu")
     whole = gpu_speed.measure(case, repeats=2)
     monkeypatch.setattr(gpu_speed, "measure", lambda case, repeats: whole)
-    timing = gpu_speed.measure_layer(case, repeats=2)
+    timing = gpu_speed.measure_layer(layer, repeats=2, device="cpu")
+    assert timing.route == "grouped"
+    assert timing.asked == asdict(layer)
     assert timing.milliseconds * gpu_speed.PASSES == pytest.approx(whole.milliseconds)
     assert timing.limit == pytest.approx(1 / (case.densities[0] * case.densities[1]), rel=0.2)
 
@@ -45,11 +72,44 @@ def test_without_a_card_the_reason_is_given():
         next(gpu_speed.gpu_cases(repeats=2))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
+def test_without_a_card_the_benchmark_answers_in_one_line_and_leaves_nothing(tmp_path, capsys):
+    asked = ["kernels", "--device", "cuda", "--record", "--results-dir", str(tmp_path)]
+    assert benchmark.main(asked) == 1
+    assert capsys.readouterr().err == "nothing was measured: there is no CUDA device\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_kernels_are_measured_on_a_card(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["training", "--device", "cuda"])
+    assert "expected kernels with --device cuda, got training" in capsys.readouterr().err
+
+
+def test_the_benchmark_records_rows_machine_and_missed_targets(tmp_path, capsys, monkeypatch):
+    # The processor plays the card: what is recorded has the same shape.
+    on_card = gpu_speed.measure_layer
+    monkeypatch.setattr(gpu_speed, "why_not_measured", lambda: None)
+    monkeypatch.setattr(gpu_speed, "card", lambda: {"card": "none", "driver": "none"})
+    monkeypatch.setattr(gpu_speed, "measure_layer", lambda *args: on_card(*args, device="cpu"))
+    monkeypatch.setattr(gpu_layers, "QUICK", (TINY, replace(TINY, is_training=True)))
+    folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
+    assert benchmark.main(["kernels", "--device", "cuda", "--quick", "--record", *folders]) == 0
+    found = json.loads((tmp_path / "gpu-speed.json").read_text())
+    assert [row["asked"]["is_training"] for row in found["rows"]] == [False, True]
+    assert found["machine"]["card"] == "none"
+    assert found["misses"] == []
+    assert "torch" in found["versions"]
+    shown = capsys.readouterr().out
+    assert "grouped" in shown
+    assert tables.TABLES[found["kind"]](found["rows"]) in shown
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("is_training", [False, True])
 @pytest.mark.parametrize("is_captured", [False, True])
 def test_a_case_runs_on_a_card(is_training, is_captured):
     layer = replace(TINY, batch=64, is_training=is_training, is_captured=is_captured)
-    assert gpu_speed.measure_layer(gpu_speed.layer_case(layer), repeats=2).milliseconds > 0
+    assert gpu_speed.measure_layer(layer, repeats=2).milliseconds > 0
     assert gpu_speed.card()["card"]

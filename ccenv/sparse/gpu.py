@@ -36,6 +36,29 @@ def triton_linear(
     return y
 
 
+def masked_dense_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+) -> Tensor:
+    """One dense product between masks; arguments, promises and dtypes as `triton_linear`.
+
+    Rows that skip a block do not meet its weights, NaN or not, though they are multiplied. The
+    gradient of the weights is a dense product as well: a kept unit that is not finite itself spoils
+    it beyond its own pairs of blocks.
+    """
+    if not x.shape[0] or not min(weight.shape):
+        return torch.nn.functional.linear(x, weight, bias)
+    from ccenv.sparse.gpu_dense import MaskedDense
+
+    bias = None if bias is None else bias.contiguous()
+    y: Tensor = MaskedDense.apply(x, weight, bias, in_mask, out_mask, activation)
+    return y
+
+
 def why_not(x: Tensor) -> str | None:
     """Why Triton cannot multiply tensors such as x here; None where it can.
 

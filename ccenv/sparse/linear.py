@@ -55,7 +55,7 @@ def block_sparse_linear(
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
     route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
-    if route in ("reference", "masked_dense"):
+    if route == "reference" or (route == "masked_dense" and not x.is_cuda):
         return reference_linear(x, weight, bias, in_mask, out_mask, act)
     if route == "dense":
         dense = torch.nn.functional.linear(x, weight, bias)
@@ -65,6 +65,8 @@ def block_sparse_linear(
         y = compiled_linear()(x, weight, bias, in_mask, out_mask, fused, is_training)
     elif route == "triton":
         y = triton_linear()(x, weight, bias, in_mask, out_mask, fused)
+    elif route == "masked_dense":
+        y = masked_dense_linear()(x, weight, bias, in_mask, out_mask, fused)
     else:
         y = grouped_linear(x, weight, bias, in_mask, out_mask, fused)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
@@ -85,6 +87,14 @@ def triton_linear() -> Callable[..., Tensor]:
     from ccenv.sparse.gpu import triton_linear
 
     return triton_linear
+
+
+@functools.cache
+def masked_dense_linear() -> Callable[..., Tensor]:
+    """A dense product between masks on the GPU; loaded on use, because Triton is not everywhere."""
+    from ccenv.sparse.gpu import masked_dense_linear
+
+    return masked_dense_linear
 
 
 def resolve_activation(

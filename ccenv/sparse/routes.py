@@ -1,7 +1,6 @@
 """Which way a layer is computed: (operands, masks, backend) -> a route and its reason."""
 
 import functools
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,12 +9,14 @@ from torch import Tensor
 
 from ccenv.registry import check_names
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
+from ccenv.sparse.gpu_routes import gpu_figures, gpu_pairs_share, gpu_route
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
     "reference": "backend='reference' asks for the definition: a dense product times the mask",
     "dense": "every block is kept, and so the product is dense",
-    "masked_dense": "nearly all pairs of blocks are kept, and so one dense product is faster",
+    "masked_dense": "one dense product is faster: nearly all pairs of blocks are kept, or on a "
+    "GPU all weights are read anyway",
     "kernels": "compiled kernels compute the pairs of blocks that each row keeps",
     "triton": "Triton kernels compute the pairs of blocks that each row keeps",
     "grouped": "no kernel takes this device or dtype: torch multiplies the rows of each block",
@@ -57,26 +58,9 @@ def choose_route(
         if backend != "auto":
             return "kernels"
         return cheapest(layer_of(x, weight, in_mask, out_mask), in_mask, out_mask, is_training)
-    # On a GPU nothing is counted: the host would have to wait for it.
     if x.is_cuda:
-        return "triton" if triton_takes(x.device, x.dtype) else "grouped"
+        return gpu_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
-
-
-@functools.cache
-def triton_takes(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether Triton kernels run for a device and dtype; says once why not."""
-    from ccenv.sparse.gpu import why_not
-
-    reason = why_not(torch.empty(0, device=device, dtype=dtype))
-    if reason is not None:
-        warnings.warn(
-            f"no Triton kernels for {dtype} on {device}: {reason}; torch multiplies the rows of "
-            "each block instead, which waits for the GPU in every layer",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return reason is None
 
 
 def cheapest(
@@ -157,6 +141,10 @@ def explain_backend(
         kernels = 1e6 * kernel_seconds(layer, max(pairs, 0), is_training=is_training)
         dense = 1e6 * dense_seconds(layer, is_training=is_training)
         reason += f" (expected: {kernels:.0f} microseconds, {dense:.0f} by a dense product)"
+    if x.is_cuda and route in ("triton", "masked_dense"):
+        reason += gpu_figures(x, weight, in_mask, out_mask, is_training=is_training)
+    if route == "triton":
+        reason += gpu_pairs_share(x, weight, in_mask, out_mask)
     return Choice(route, reason)
 
 

@@ -5,25 +5,29 @@ it is waited for, as in training; or they are captured in a CUDA graph, which le
 that Python takes. Weights stay in the card's cache between passes where they fit, for all.
 """
 
-import itertools
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ccenv.seeding import stream
-from ccenv.sparse.gpu import triton_linear, why_not
+from ccenv.sparse.gpu import why_not
+from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import reference_linear
+from ccenv.sparse.routes import choose_route
+from runs.timing.gpu_layers import CASES, DTYPES, GpuLayer
 from runs.timing.kernel_layers import kept_pairs
 from runs.timing.kernel_masks import draw_pool, mean_densities
 from runs.timing.kernel_timing import Case, Timing, measure, width_of_macs
 from runs.timing.turns import Pass
 
-DTYPE = torch.bfloat16
 PASSES = 32
 """of a burst, each with its own masks."""
 # Tensor cores multiply in steps of eight numbers.
@@ -32,37 +36,13 @@ Linear = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, str | N
 
 
 @dataclass(frozen=True)
-class GpuLayer:
-    """A square layer with independent masks on both sides."""
+class GpuTiming(Timing):
+    """One case on a card, with what was asked for."""
 
-    batch: int
-    """rows of a pass."""
-    density: float
-    """share of blocks kept on each side."""
-    is_training: bool
-    """forward and the gradients of inputs, weights and bias; else forward alone."""
-    is_captured: bool
-    """whether the passes are captured in a CUDA graph."""
-    width: int = 4096
-    """units on each side."""
-    num_blocks: int = 64
-    """blocks on each side."""
-
-    @property
-    def name(self) -> str:
-        """As tables show it."""
-        size = self.width // self.num_blocks
-        parts = [f"{self.width} to {self.width}, {self.num_blocks} blocks of {size}, bfloat16"]
-        parts += ["forward and backward"] if self.is_training else ["forward"]
-        return ", ".join([*parts, "CUDA graph"] if self.is_captured else parts)
-
-
-CASES = tuple(
-    GpuLayer(batch, density, is_training, is_captured)
-    for is_training, density, batch, is_captured in itertools.product(
-        (False, True), (1 / 8, 1 / 16), (128, 512, 8192), (False, True)
-    )
-)
+    route: str
+    """how the sparse pass was computed, a name in `ccenv.sparse.routes.ROUTES`."""
+    asked: dict[str, Any]
+    """the case's settings, by the fields of `GpuLayer`."""
 
 
 def dense_linear(
@@ -84,6 +64,22 @@ def masked_linear(
     return reference_linear(x, weight, bias, in_mask, out_mask, None)
 
 
+def sparse_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+    *,
+    backend: str,
+) -> Tensor:
+    """The package's own layer, its choice of a route included."""
+    return block_sparse_linear(
+        x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
+    )
+
+
 def make_burst(
     layer: GpuLayer, width: int, linear: Linear, pool: list[list[Tensor]], *, in_major: bool
 ) -> Pass:
@@ -99,7 +95,7 @@ def make_burst(
     device, generator = pool[0][0].device, stream(0, "gpu operands")
     shapes = (layer.batch, width), (width, width), (width,), (layer.batch, width)
     x, weight, bias, grad_y = (
-        torch.randn(shape, generator=generator).to(device, DTYPE) for shape in shapes
+        torch.randn(shape, generator=generator).to(device, DTYPES[layer.dtype]) for shape in shapes
     )
     weight = weight / width**0.5
     if in_major:
@@ -137,13 +133,13 @@ def captured(burst: Pass) -> Pass:
     return graph.replay
 
 
-def layer_case(layer: GpuLayer, device: str = "cuda", kernel: Linear = triton_linear) -> Case:
+def layer_case(layer: GpuLayer, device: str = "cuda", kernel: Linear | None = None) -> Case:
     """The passes to time, a burst each; MACs are those of a burst.
 
     Args:
         layer: the case.
         device: where.
-        kernel: how the sparse pass is computed.
+        kernel: how the sparse pass is computed; None as the layer's backend does it.
     """
     drawn = draw_pool(layer.batch, (layer.num_blocks,) * 2, layer.density, passes=PASSES)
     pool = [[mask.to(device) for mask in masks] for masks in drawn]
@@ -165,31 +161,45 @@ def layer_case(layer: GpuLayer, device: str = "cuda", kernel: Linear = triton_li
         macs=factor * macs,
         dense_macs=factor * layer.batch * layer.width**2,
         equal_macs=factor * layer.batch * units**2,
-        sparse=burst(kernel, in_major=True),
+        sparse=burst(kernel or partial(sparse_linear, backend=layer.backend), in_major=True),
         dense=burst(dense_linear),
         masked_dense=burst(masked_linear),
         equal_dense=burst(dense_linear, units),
     )
 
 
-def measure_layer(case: Case, repeats: int) -> Timing:
+def route_of(layer: GpuLayer, device: str) -> str:
+    """The route of a case's passes, by its shape; as good as nothing is computed for it."""
+    dtype = DTYPES[layer.dtype]
+    x = torch.empty(layer.batch, layer.width, dtype=dtype, device=device)
+    weight = torch.empty(layer.width, layer.width, dtype=dtype, device=device)
+    mask = torch.zeros(layer.batch, layer.num_blocks, dtype=torch.bool, device=device)
+    return choose_route(x, weight, mask, mask, layer.backend, is_training=layer.is_training)
+
+
+def measure_layer(layer: GpuLayer, repeats: int, device: str = "cuda") -> GpuTiming:
     """Times bursts in turns; the milliseconds are those of one pass."""
-    timing = measure(case, repeats)
-    return replace(timing, milliseconds=timing.milliseconds / PASSES)
+    timing = measure(layer_case(layer, device), repeats)
+    return GpuTiming(
+        **asdict(replace(timing, milliseconds=timing.milliseconds / PASSES)),
+        route=route_of(layer, device),
+        asked=asdict(layer),
+    )
 
 
 def why_not_measured() -> str | None:
     """Why there is nothing to measure on this machine; None where there is."""
     if not torch.cuda.is_available():
         return "there is no CUDA device"
-    return why_not(torch.zeros(1, dtype=DTYPE, device="cuda"))
+    return why_not(torch.zeros(1, dtype=torch.bfloat16, device="cuda"))
 
 
-def gpu_cases(repeats: int) -> Iterator[Timing]:
+def gpu_cases(repeats: int, layers: Sequence[GpuLayer] = CASES) -> Iterator[GpuTiming]:
     """Times every case in turn; operands are made when a case is reached.
 
     Args:
         repeats: rounds of each case, at least two.
+        layers: the cases.
 
     Raises:
         RuntimeError: where the kernels cannot run; ask `why_not_measured` before.
@@ -197,13 +207,14 @@ def gpu_cases(repeats: int) -> Iterator[Timing]:
     reason = why_not_measured()
     if reason is not None:
         raise RuntimeError(f"expected a card to measure on, but {reason}; leave these cases out")
-    for layer in CASES:
-        yield measure_layer(layer_case(layer), repeats)
+    for layer in layers:
+        yield measure_layer(layer, repeats)
 
 
 def card() -> dict[str, str]:
-    """The card, its driver and CUDA: what a recorded result was measured with."""
+    """The card, its driver, CUDA and Triton: what a recorded result was measured with."""
     found = {"card": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    found["triton"] = version("triton")
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True)

@@ -40,6 +40,7 @@ def densities(row: Row) -> str:
 COLUMNS = {
     "case": Column("case", "left", lambda row: row["case"]),
     "masks": Column("masks", "left", lambda row: row["masks"]),
+    "route": Column("route", "left", lambda row: row["route"]),
     "batch": Column("batch", "right", lambda row: f"{row['batch']:,}"),
     "density": Column("density", "right", densities),
     "speed-up": Column(
