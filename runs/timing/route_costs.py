@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
+from sklearn.model_selection import GroupKFold
 
 from ccenv.sparse.cost_model import DenseCosts, KernelCosts
 from runs.report import markdown
@@ -23,6 +24,9 @@ COLUMNS = {
 }
 BORDER = 0.5
 """a case counts a third (1 / e) where one route takes exp(BORDER) times as long as the other."""
+FOLDS = 5
+LAYER = ("batch", "in_features", "out_features", "in_blocks", "out_blocks")
+"""rows that are equal in these are one layer at several densities."""
 SLOWER = 1.05
 """a choice counts as wrong if the other route would have been faster by more than this factor."""
 
@@ -61,24 +65,57 @@ def prices(
     return found
 
 
+def fitted_prices(
+    rows: Sequence[Row], kernel: np.ndarray, dense: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prices of the kernels and of a dense product, from measured seconds of both."""
+    # Only the order of the two times is asked for, so cases near the border count most.
+    weights = np.exp(-np.abs(np.log(kernel / dense)) / BORDER)
+    return (
+        prices([kernel_counts(row) for row in rows], kernel, weights),
+        prices([dense_counts(row) for row in rows], dense, weights),
+    )
+
+
+def expects_kernels(rows: Sequence[Row], found: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Whether the kernels are chosen at given prices, bool [rows]."""
+    kernel, dense = found
+    expected: np.ndarray = np.array([kernel_counts(row) for row in rows]) @ kernel <= (
+        np.array([dense_counts(row) for row in rows]) @ dense
+    )
+    return expected
+
+
+def choices_unseen(rows: Sequence[Row], kernel: np.ndarray, dense: np.ndarray) -> np.ndarray:
+    """Whether the kernels are chosen for each row, by prices fitted to other layers.
+
+    A layer's rows, one for each density, are all left out together.
+    """
+    layers = [tuple(row[name] for name in LAYER) for row in rows]
+    numbers = {layer: number for number, layer in enumerate(dict.fromkeys(layers))}
+    groups = [numbers[layer] for layer in layers]
+    chosen = np.zeros(len(rows), dtype=bool)
+    folds = GroupKFold(n_splits=min(FOLDS, len(numbers)))
+    for seen, unseen in folds.split(groups, groups=groups):
+        found = fitted_prices([rows[i] for i in seen], kernel[seen], dense[seen])
+        chosen[unseen] = expects_kernels([rows[i] for i in unseen], found)
+    return chosen
+
+
 def fit_part(rows: Sequence[Row]) -> dict[str, Any]:
-    """Prices of both routes, and what choosing by them costs on the same cases."""
+    """Prices of both routes, and what choosing costs by prices fitted to other layers."""
     kernel = np.array([row["kernel_seconds"] for row in rows])
     dense = np.array([row["masked_dense_seconds"] for row in rows])
     plain = np.array([row["dense_seconds"] for row in rows])
-    # Only the order of the two times is asked for, so cases near the border count most.
-    weights = np.exp(-np.abs(np.log(kernel / dense)) / BORDER)
-    kernel_prices = prices([kernel_counts(row) for row in rows], kernel, weights)
-    dense_prices = prices([dense_counts(row) for row in rows], dense, weights)
-    expected_kernel = np.array([kernel_counts(row) for row in rows]) @ kernel_prices
-    expected_dense = np.array([dense_counts(row) for row in rows]) @ dense_prices
-    chosen = np.where(expected_kernel <= expected_dense, kernel, dense)
+    kernel_prices, dense_prices = fitted_prices(rows, kernel, dense)
+    unseen = choices_unseen(rows, kernel, dense)
+    chosen = np.where(unseen, kernel, dense)
     regret = chosen / np.minimum(kernel, dense)
     return {
         "kernels": asdict(KernelCosts(*map(rounded, kernel_prices))),
         "dense": asdict(DenseCosts(*map(rounded, dense_prices))),
         "cases": len(rows),
-        "kernels_chosen": float((expected_kernel <= expected_dense).mean()),
+        "kernels_chosen": float(unseen.mean()),
         "wrong": float((regret > SLOWER).mean()),
         "mean_regret": float(regret.mean()),
         "mean_regret_of_always_kernels": float((kernel / np.minimum(kernel, dense)).mean()),
