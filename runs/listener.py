@@ -8,9 +8,11 @@ from typing import Any
 from tqdm import tqdm
 
 from agents.base import Agent
-from ccenv.rollout import Evaluation, collect_rollout, episode_curves, evaluate
+from ccenv.rollout import Evaluation, collect_rollout, episode_curves, evaluate, simulator_of
+from runs.board.projector import make_points
 from runs.checkpoint import Keeper
 from runs.settings import Plan
+from runs.tail import Tail
 from runs.tracking import Tracker
 
 
@@ -29,12 +31,13 @@ class Listener:
         self.seconds = 0.0
         self.begun, self.seconds_before = time.perf_counter(), 0.0
         self.curve: list[dict[str, Any]] = []
+        self.tail = Tail(plan.program.images)
 
     def start(self, first: Evaluation) -> None:
         """Writes the verdict on the untrained agent."""
         self.last = first
         self.curve = [{"images_seen": 0, **first.numbers()}]
-        self.tracker.evaluation(0, first)
+        self.tracker.evaluation(0, first, self.curve)
         self.begun = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
@@ -43,12 +46,14 @@ class Listener:
             "tracker": self.tracker.state(),
             "judged_at": self.judged_at,
             "curve": self.curve,
+            "tail": self.tail.state(),
             "seconds": self.learning_seconds,
         }
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on with the curves of an interrupted run; its tracker has those already."""
         self.judged_at, self.curve = state["judged_at"], state["curve"]
+        self.tail = Tail(self.plan.program.images, state["tail"])
         self.seconds_before = state["seconds"]
         self.begun = time.perf_counter()
 
@@ -59,6 +64,7 @@ class Listener:
 
     def __call__(self, images_seen: int, scalars: dict[str, float]) -> None:
         """Takes one update's scalars."""
+        self.tail.add(images_seen, scalars)
         self.tracker.rollout(images_seen, scalars)
         if self.bar is not None:
             self.bar.update(images_seen - self.bar.n)
@@ -71,8 +77,8 @@ class Listener:
         """Validates."""
         started = time.perf_counter()
         self.last = self.validation()
-        self.tracker.evaluation(images_seen, self.last)
         self.curve.append({"images_seen": images_seen, **self.last.numbers()})
+        self.tracker.evaluation(images_seen, self.last, self.curve)
         self.judged_at = images_seen
         self.seconds += time.perf_counter() - started
 
@@ -96,7 +102,10 @@ class Listener:
             self.tracker.rollout(0, episode_curves(rollout.means))
         if images_seen == 0 or images_seen > self.judged_at:
             self.judge(images_seen)
-        return self.last or self.validation()
+        last = self.last or self.validation()
+        points = make_points(simulator_of(self.env), last)
+        self.tracker.last_look(images_seen, last, self.curve, points)
+        return last
 
 
 @contextmanager

@@ -8,12 +8,14 @@
 | `test/*` | the test split, masks sampled, once at the end |
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
 | `block_use/layer_<l>` | image: mean keep probability by class and block (the paper's Fig. 1) |
+| `front` | image: the run's way through error and total cost, beside the baselines at hand |
 | `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
+| Custom Scalars, projector | see `runs.board.layout` and `runs.board.projector` |
 """
 
-import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,10 +25,29 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.rollout import Evaluation
+from runs.board import projector
+from runs.board.baselines import find_baselines
+from runs.board.hparams import METRICS, compact, hyperparameters
+from runs.board.layout import OF_A_RUN
+from runs.board.pictures import front_picture, use_picture
 
 NUM_POINTS = 400
-SCORES = ("error", "nll", "compute_cost", "total_cost")
-METRICS = (*(f"eval/{name}" for name in SCORES), *(f"test/{name}" for name in SCORES))
+NUM_PICTURES = 12
+"""TensorBoard shows ten steps of a picture unless it is told to show more."""
+BINS = np.linspace(0, 1, 51)
+"""TensorFlow's own bins are a tenth wide near 1."""
+
+
+def scores(evaluation: Evaluation) -> dict[str, float]:
+    """What is judged of an evaluation, by the last part of its tag."""
+    blocks = [mask.shape[1] for mask in evaluation.masks]
+    return {
+        "error": evaluation.error,
+        "nll": evaluation.nll,
+        "compute_cost": evaluation.compute_cost,
+        "total_cost": evaluation.total_cost,
+        "density": float(np.average(evaluation.density, weights=blocks)),
+    }
 
 
 class Tracker:
@@ -45,15 +66,19 @@ class Tracker:
         """
         self.config, self.folder = config, folder
         self._every = config["images"] / NUM_POINTS
-        self._next = 0.0
+        self.baselines = find_baselines(config)
+        self._next = self._next_picture = 0.0
+        self._drawn_at = -1
         self._pending: dict[str, list[float]] = defaultdict(list)
         if state is not None:
             cut_event_files(folder, state["sizes"])
             wait_for_a_later_name(folder)
-            self._next = state["next"]
+            self._next, self._next_picture = state["next"], state["next_picture"]
+            self._drawn_at = state["drawn_at"]
             self._pending.update(state["pending"])
         self.writer = SummaryWriter(str(folder))
         if state is None:
+            projector.clear(folder)
             self._write_settings(config)
 
     def _write_settings(self, config: dict[str, Any]) -> None:
@@ -61,12 +86,19 @@ class Tracker:
             self.writer.add_text(f"settings/{group}", markdown(config[group]), 0)
         program = {k: v for k, v in config.items() if not isinstance(v, dict)}
         self.writer.add_text("settings/run", markdown(program), 0)
+        self.writer.add_custom_scalars(OF_A_RUN)
 
     def state(self) -> dict[str, Any]:
         """What is written so far, and what waits to be written."""
         self.writer.flush()
         sizes = {path.name: path.stat().st_size for path in event_files(self.folder)}
-        return {"sizes": sizes, "next": self._next, "pending": dict(self._pending)}
+        return {
+            "sizes": sizes,
+            "next": self._next,
+            "next_picture": self._next_picture,
+            "drawn_at": self._drawn_at,
+            "pending": dict(self._pending),
+        }
 
     def rollout(self, images_seen: int, scalars: dict[str, float]) -> None:
         """Takes what an update gave; writes means, often enough for a smooth curve."""
@@ -81,25 +113,65 @@ class Tracker:
             self.writer.add_scalar(tag, float(np.mean(values)), images_seen)
         self._pending.clear()
 
-    def evaluation(self, images_seen: int, evaluation: Evaluation) -> None:
-        """Writes the scores and keep probabilities of an evaluation on validation images."""
-        for name in SCORES:
-            self.writer.add_scalar(f"eval/{name}", getattr(evaluation, name), images_seen)
+    def evaluation(
+        self, images_seen: int, evaluation: Evaluation, curve: Sequence[dict[str, Any]]
+    ) -> None:
+        """Writes an evaluation on validation images: scores, keep probabilities, pictures.
+
+        Args:
+            images_seen: so far.
+            evaluation: the last.
+            curve: numbers of all of them, with their `images_seen`.
+        """
+        self._write_scores("eval", images_seen, evaluation)
         for layer, density in enumerate(evaluation.density):
             self.writer.add_scalar(f"eval/density_{layer}", density, images_seen)
             values = evaluation.keep_probability[layer].float().cpu().numpy()
-            self.writer.add_histogram(f"keep_probability/layer_{layer}", values, images_seen)
+            tag = f"keep_probability/layer_{layer}"
+            self.writer.add_histogram(tag, values, images_seen, bins=BINS)
+        if images_seen >= self._next_picture:
+            self._next_picture = images_seen + self.config["images"] / NUM_PICTURES
+            self._draw(images_seen, evaluation, curve)
 
-    def finish(self, images_seen: int, validation: Evaluation, test: Evaluation) -> None:
-        """Writes the pictures, the verdict on test images and the row of HPARAMS."""
+    def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
+        for name, value in scores(evaluation).items():
+            self.writer.add_scalar(f"{split}/{name}", value, images_seen)
+
+    def _draw(
+        self, images_seen: int, evaluation: Evaluation, curve: Sequence[dict[str, Any]]
+    ) -> None:
+        pictures = {"front": front_picture(curve, self.baselines)}
+        for layer, use in enumerate(evaluation.block_use):
+            numbers = use.float().cpu().numpy()
+            pictures[f"block_use/layer_{layer}"] = use_picture(numbers, layer)
+        for tag, picture in pictures.items():
+            self.writer._get_file_writer().add_summary(picture.summary(tag), images_seen)
+        self._drawn_at = images_seen
+
+    def last_look(
+        self,
+        images_seen: int,
+        evaluation: Evaluation,
+        curve: Sequence[dict[str, Any]],
+        points: projector.Points,
+    ) -> None:
+        """Writes what shows the agent at the end of its training.
+
+        Args:
+            images_seen: in all.
+            evaluation: the last on validation images.
+            curve: numbers of all of them.
+            points: of the projector.
+        """
+        # Agents that search before the first image have changed without a step in between.
+        if self._drawn_at != images_seen or images_seen == 0:
+            self._draw(images_seen, evaluation, curve)
+        projector.write_points(self.writer, points, images_seen)
+
+    def finish(self, images_seen: int, test: Evaluation) -> None:
+        """Writes the verdict on test images and the row of HPARAMS."""
         self._flush(images_seen)
-        for layer, use in enumerate(validation.block_use):
-            picture = picture_of_use(use.float().cpu().numpy(), layer)
-            self.writer.add_image(
-                f"block_use/layer_{layer}", picture, images_seen, dataformats="HWC"
-            )
-        for name in SCORES:
-            self.writer.add_scalar(f"test/{name}", getattr(test, name), images_seen)
+        self._write_scores("test", images_seen, test)
         # SummaryWriter.add_hparams would open a second run in a folder of its own.
         for summary in hparams(hyperparameters(self.config), dict.fromkeys(METRICS, 0.0)):
             self.writer._get_file_writer().add_summary(summary)
@@ -144,51 +216,7 @@ def wait_for_a_later_name(folder: Path) -> None:
         time.sleep(0.02)
 
 
-def hyperparameters(config: dict[str, Any]) -> dict[str, str | float]:
-    """The columns of HPARAMS, the same for every agent: TensorBoard loses those that vary."""
-    environment = config["environment"]
-    words = ("dataset", "network", "weights", "reward", "observation")
-    lists = ("num_blocks", "block_size", "reward_kwargs", "weights_kwargs")
-    numbers = {name: float(config[name]) for name in ("seed", "images", "batch_size")}
-    return {
-        "agent": config["agent"],
-        "agent_settings": compact(config["agent_settings"]),
-        "env": config["env"],
-        **{name: str(environment[name]) for name in words},
-        **{name: compact(environment[name]) for name in lists},
-        "group_size": float(environment["group_size"]),
-        **numbers,
-    }
-
-
-def compact(value: Any) -> str:
-    """A value in few characters.
-
-    >>> compact({"rate": 0.1, "sizes": (2, 3)})
-    'rate=0.1 sizes=[2,3]'
-    """
-    if isinstance(value, dict):
-        return " ".join(f"{name}={compact(v)}" for name, v in value.items())
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
 def markdown(settings: dict[str, Any]) -> str:
     """A table of two columns."""
     rows = (f"| {name} | {compact(value)} |" for name, value in settings.items())
     return "\n".join(["| setting | value |", "|---|---|", *rows])
-
-
-def picture_of_use(use: np.ndarray, layer: int) -> np.ndarray:
-    """Draws mean keep probabilities [num_classes, num_blocks] as RGB uint8 [height, width, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    num_classes, num_blocks = use.shape
-    figure = Figure(figsize=(2 + 0.25 * num_blocks, 1.2 + 0.25 * num_classes), dpi=80)
-    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-    drawn = axes.imshow(use, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    axes.set(xlabel=f"block of gated layer {layer}", ylabel="class", yticks=range(num_classes))
-    figure.colorbar(drawn, label="mean keep probability")
-    figure.tight_layout()
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

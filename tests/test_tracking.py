@@ -1,22 +1,35 @@
 """Laws of the curves: the same tags for every agent, HPARAMS rows whose metrics are filled."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from google.protobuf import text_format
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.probe import PROBE_SETTINGS
-from runs import run, train
-from runs.tracking import METRICS, compact, picture_of_use
+from runs import listener, run, train
+from runs.board import projector
+from runs.board.hparams import METRICS, compact
+from runs.board.layout import OF_A_RUN
+from runs.tracking import NUM_PICTURES, Tracker
 
 PROBE = PROBE_SETTINGS | {
     "images": 2048,
     "batch_size": 64,
 }
-AGENTS = ("dense", "block_dropout", "reinforce", "rloo")
+SETTINGS = {"condnet": {"target_density": 0.25}, "rloo": {"num_kept": 1}}
+AGENTS = ("dense", "block_dropout", "fixed_mask", "reinforce", "rloo", "condnet", "sb3_a2c")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +39,8 @@ def runs_of_agents(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CCENV_CACHE", str(logs / "cache"))
         patch.setattr(run, "latencies", lambda env, agent: [])
-        results = {a: train.train(a, log_dir=str(logs / "logs"), **PROBE) for a in AGENTS}
+        given = {agent: PROBE | SETTINGS.get(agent, {}) for agent in AGENTS}
+        results = {a: train.train(a, log_dir=str(logs / "logs"), **given[a]) for a in AGENTS}
     return logs / "logs", results
 
 
@@ -39,16 +53,18 @@ def events(runs_of_agents):
     return found
 
 
-def session_groups(logs):
-    """HPARAMS rows as TensorBoard's own backend shows them."""
+def server_context(logs):
+    """What TensorBoard's server gives its tabs."""
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(logs))
     multiplexer.Reload()
-    context = backend_context.Context(
-        base_plugin.TBContext(
-            data_provider=data_provider.MultiplexerDataProvider(multiplexer, str(logs))
-        )
-    )
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(logs))
+    return base_plugin.TBContext(data_provider=provider, logdir=str(logs))
+
+
+def session_groups(logs):
+    """HPARAMS rows as TensorBoard's own backend shows them."""
+    context = backend_context.Context(server_context(logs))
     request_context = RequestContext()
     experiment = context.experiment_from_metadata(
         request_context,
@@ -78,12 +94,13 @@ def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
     assert all(found == tags["dense"] for found in tags.values())
     scores = {"error", "nll", "compute_cost", "total_cost"}
     densities = {"density_0", "density_1"}
-    expected = {f"eval/{name}" for name in scores | densities} | {f"test/{n}" for n in scores}
+    judged = scores | {"density"}
+    expected = {f"eval/{name}" for name in judged | densities} | {f"test/{n}" for n in judged}
     expected |= {f"episode/{n}" for n in {"return", "error", "nll", "compute_cost"} | densities}
     expected |= {"reward/accuracy", "reward/cost"}
     assert tags["rloo"]["scalars"] == expected
     assert tags["rloo"]["histograms"] == {"keep_probability/layer_0", "keep_probability/layer_1"}
-    assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1"}
+    assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1", "front"}
 
 
 def test_curves_run_over_images_seen(events):
@@ -128,18 +145,125 @@ def test_no_run_hides_in_a_folder_of_its_own(runs_of_agents):
     assert len(list(logs.rglob("events.out.tfevents.*"))) == len(results)
 
 
+def test_the_layout_of_custom_scalars_is_read_and_its_charts_find_curves(runs_of_agents):
+    logs, results = runs_of_agents
+    context = server_context(logs)
+    plugin = CustomScalarsPlugin(context)
+    layout = plugin.layout_impl(RequestContext(), "0")
+    (category,) = json.loads(layout)["category"]
+    assert [chart["title"] for chart in category["chart"]] == list(*OF_A_RUN.values())
+    listed = context.data_provider.list_scalars(
+        RequestContext(), experiment_id="0", plugin_name="scalars"
+    )
+    tags = set(listed[str(Path(results["reinforce"]["folder"]).relative_to(logs))])
+    for chart in category["chart"]:
+        patterns = [re.compile(pattern) for pattern in chart["multiline"]["tag"]]
+        assert all(any(pattern.match(tag) for tag in tags) for pattern in patterns)
+
+
+def pictures(result, tag):
+    """All pictures of a tag, one for each step that has one."""
+    events = EventAccumulator(result["folder"], size_guidance={"images": 0}).Reload()
+    return [(image.step, image.encoded_image_string) for image in events.Images(tag)]
+
+
+@pytest.mark.parametrize("tag", ["front", "block_use/layer_0", "block_use/layer_1"])
+def test_pictures_show_how_an_agent_changed_and_are_small(runs_of_agents, tag):
+    found = pictures(runs_of_agents[1]["reinforce"], tag)
+    steps = [step for step, _ in found]
+    assert steps[0] == 0
+    assert steps[-1] == 2048
+    assert 5 < len(steps) <= NUM_PICTURES + 2
+    assert len({png for _, png in found}) > 5
+    for _, png in found:
+        assert png.startswith(b"\x89PNG")
+        assert len(png) < 12_000
+
+
+def points_of(result, name):
+    """Rows of a space of the projector, with its metadata, as its configuration leads to them."""
+    folder = Path(result["folder"])
+    config = text_format.Parse((folder / projector.CONFIG).read_text(), ProjectorConfig())
+    (one,) = [e for e in config.embeddings if e.tensor_name.split(":")[0] == name]
+    rows = np.loadtxt(folder / one.tensor_path, delimiter="\t")
+    lines = (folder / one.metadata_path).read_text().splitlines()
+    assert (folder / one.sprite.image_path).stat().st_size < 100_000
+    return rows, [line.split("\t") for line in lines], one
+
+
+@pytest.mark.parametrize("agent", ["reinforce", "rloo", "condnet", "sb3_a2c", "block_dropout"])
+def test_the_projector_holds_masks_with_label_prediction_and_cost(runs_of_agents, agent):
+    result = runs_of_agents[1][agent]
+    rows, (heading, *lines), config = points_of(result, "masks")
+    assert heading == list(projector.COLUMNS)
+    assert len(rows) == len(lines) == 256
+    assert rows.shape[1] == 8
+    assert set(np.unique(rows)) <= {0, 1}
+    assert list(config.sprite.single_image_dim) == [8, 8]
+    label, prediction, correct, cost, kept = np.array(lines, dtype=float).T
+    assert np.array_equal(correct, label == prediction)
+    assert kept == pytest.approx(rows.mean(axis=1), abs=1e-3)
+    validation = result["evaluations"][2]
+    assert cost.mean() == pytest.approx(validation["compute_cost"], abs=1e-3)
+    assert 1 - correct.mean() == pytest.approx(validation["error"])
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1), (3, 32, 32), (2, 5, 9), (4, 96, 64)])
+def test_pictures_of_points_are_square_small_and_in_colour(shape):
+    found = projector.pictures_of(torch.rand(5, *shape))
+    side = min(max(shape[1:]), projector.SPRITE)
+    assert found.shape == (5, 3, side, side)
+    assert found.min() == 0
+    assert found.max() == 1
+
+
+def test_keep_probabilities_are_points_too_where_an_agent_has_some(runs_of_agents):
+    rows, *_ = points_of(runs_of_agents[1]["reinforce"], "keep_probability")
+    assert ((rows > 0) & (rows < 1)).all()
+
+
+def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
+    for agent in ("dense", "fixed_mask"):
+        assert not (Path(runs_of_agents[1][agent]["folder"]) / projector.CONFIG).exists()
+
+
+def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    given = PROBE | {"images": 256, "log_dir": str(tmp_path)}
+    first = train.train("reinforce", **given)
+    (Path(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
+    again = train.train("reinforce", **given)
+    assert len(points_of(again, "masks")[0]) == 256
+    assert not list(tmp_path.rglob("old.tsv"))
+    assert "warning" not in capfd.readouterr().out
+
+
+def learned(agent, log_dir):
+    """Numbers and weights of a short run that trains the network too."""
+    settings = PROBE | SETTINGS.get(agent, {}) | {"images": 512, "weights": "cotrain"}
+    result = train.train(agent, log_dir=str(log_dir), **settings)
+    stored = (Path(result["folder"]) / "checkpoint").glob("*.safetensors")
+    numbers = {name: result[name] for name in ("evaluations", "curve", "block_use", "images_seen")}
+    return numbers, {path.name: load_file(path) for path in stored}
+
+
+@pytest.mark.parametrize("agent", ["reinforce", "rloo", "condnet", "sb3_a2c", "block_dropout"])
+def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    numbers, weights = learned(agent, tmp_path / "with")
+    for method in ("rollout", "evaluation", "last_look", "finish", "_write_settings"):
+        monkeypatch.setattr(Tracker, method, lambda *given: None)
+    monkeypatch.setattr(listener, "make_points", lambda *given: None)
+    silent, other = learned(agent, tmp_path / "without")
+    assert numbers == silent
+    assert weights.keys() == other.keys()
+    for name, tensors in weights.items():
+        assert all(torch.equal(value, other[name][key]) for key, value in tensors.items())
+
+
 def test_the_settings_are_there_as_text(events):
     (text,) = events["rloo"].Tensors("settings/agent_settings/text_summary")
-    assert b"| num_kept | 2 |" in text.tensor_proto.string_val[0]
-
-
-def test_the_picture_of_block_use_shows_classes_and_blocks():
-    use = np.linspace(0, 1, 30).reshape(10, 3)
-    picture = picture_of_use(use, layer=0)
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert picture.shape[2] == 3
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    assert b"| num_kept | 1 |" in text.tensor_proto.string_val[0]
 
 
 def test_compact_values_are_short():

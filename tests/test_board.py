@@ -1,0 +1,247 @@
+"""Laws of what a sweep leaves for TensorBoard, and of the small plots that runs draw."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+
+from ccenv.probe import PROBE_SETTINGS
+from runs import jobs, run, train
+from runs.board import over_seeds
+from runs.board.baselines import NONE, Baselines, find_baselines
+from runs.board.front_over_time import NUM_PICTURES, Way, fronts_pictures
+from runs.board.layout import MEASURES, interval_tags, mean_tag
+from runs.board.pictures import front_picture, shade, use_picture
+from runs.board.plot import Axis, Plot, around, step_above, step_below
+from runs.rows import spread
+from runs.settings import make_plan
+from runs.sweeps.cells import Cell, Sweep
+
+PROBE = PROBE_SETTINGS | {"images": 512, "batch_size": 64}
+SWEEP = Sweep(
+    name="toy",
+    description="Two rules and a learner on the probe.",
+    settings=PROBE,
+    cells=(
+        Cell("dense", "dense", {}),
+        Cell("half of all", "block_dropout", {"keep_probability": 0.5}),
+        Cell("reinforce", "reinforce", {}),
+    ),
+    seeds=(0, 1, 2),
+    minutes=1,
+)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """The sweep with every run finished."""
+    logs = tmp_path_factory.mktemp("board") / "logs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        made = jobs.make_jobs(SWEEP, str(logs))
+        for job in made:
+            train.train(job.agent, **job.settings)
+    return jobs.gather(SWEEP, made, {})
+
+
+@pytest.fixture(scope="module")
+def board(comparison, tmp_path_factory):
+    """The folder for TensorBoard, of a log folder that holds no run."""
+    return over_seeds.write_sweep(comparison, str(tmp_path_factory.mktemp("empty")))
+
+
+def scalars(folder, tag):
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
+    return [(point.step, point.value) for point in events.Scalars(tag)]
+
+
+def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
+    assert {p.name for p in board.iterdir() if p.is_dir()} == {
+        *("_fronts", "dense", "half.of.all", "reinforce")
+    }
+    for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
+        results = comparison.results[label]
+        for images_seen, mean in scalars(board / folder, mean_tag("error"))[:1]:
+            at_once = [r["curve"][0]["error"] for r in results]
+            assert images_seen == 0
+            assert mean == pytest.approx(np.mean(at_once), abs=1e-6)
+    last = [r["evaluations"][2] for r in comparison.results["reinforce"]]
+    for name, field in {
+        "error": "error",
+        "total_cost": "total_cost",
+        "reward": "mean_return",
+    }.items():
+        step, value = scalars(board / "reinforce", mean_tag(name))[-1]
+        assert step == 512
+        assert value == pytest.approx(np.mean([v[field] for v in last]), abs=1e-6)
+
+
+def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, board):
+    low, high = interval_tags("error")
+    last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
+    found = spread(last)
+    assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
+    assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
+    for name in MEASURES:
+        ends = [scalars(board / "reinforce", tag) for tag in interval_tags(name)]
+        means = scalars(board / "reinforce", mean_tag(name))
+        for (_, below), (_, mean), (_, above) in zip(ends[0], means, ends[1], strict=True):
+            assert below <= mean + 1e-6
+            assert mean <= above + 1e-6
+
+
+def test_a_rule_is_a_level_line_to_the_end(board):
+    (begin, first), (end, last) = scalars(board / "dense", mean_tag("density"))
+    assert (begin, end) == (0, 512)
+    assert first == last == 1
+
+
+def test_density_counts_blocks_not_layers():
+    point = {"error": 0.1, "total_cost": 0.5, "density": [1.0, 0.0]}
+    assert over_seeds.numbers(point, [3, 1])["density"] == 0.75
+
+
+def test_margin_charts_find_their_three_curves_in_every_label(board):
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(board))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(board))
+    plugin = CustomScalarsPlugin(base_plugin.TBContext(data_provider=provider))
+    (category,) = json.loads(plugin.layout_impl(RequestContext(), "0"))["category"]
+    assert [chart["title"] for chart in category["chart"]] == list(MEASURES.values())[::-1]
+    listed = provider.list_scalars(RequestContext(), experiment_id="0", plugin_name="scalars")
+    for chart in category["chart"]:
+        (series,) = chart["margin"]["series"]
+        for label in ("dense", "half.of.all", "reinforce"):
+            assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
+
+
+def test_fronts_move_and_the_table_is_there(board):
+    events = EventAccumulator(str(board / "_fronts"), size_guidance={"images": 0}).Reload()
+    pictures = events.Images("fronts")
+    assert [p.step for p in pictures][::8] == [0, 512]
+    assert len({p.encoded_image_string for p in pictures}) > 3
+    (text,) = events.Tensors("table/text_summary")
+    assert b"| half of all" in text.tensor_proto.string_val[0]
+
+
+def test_what_is_written_already_stays_and_what_changed_is_written_anew(comparison, tmp_path):
+    place = over_seeds.write_sweep(comparison, str(tmp_path))
+    first = sorted(path for path in place.rglob("*") if path.is_file())
+    stamps = [path.stat().st_mtime_ns for path in first]
+    over_seeds.write_sweep(comparison, str(tmp_path))
+    assert sorted(path for path in place.rglob("*") if path.is_file()) == first
+    assert [path.stat().st_mtime_ns for path in first] == stamps
+    fewer = jobs.Comparison(SWEEP, comparison.finished[3:], (), "sampled")
+    over_seeds.write_sweep(fewer, str(tmp_path))
+    assert not (place / "dense").exists()
+    assert len(list((place / "reinforce").iterdir())) == 1
+
+
+def test_recorded_results_that_keep_no_reward_still_have_the_other_curves(comparison):
+    results = comparison.results["reinforce"]
+    bare = [
+        r | {"curve": [{k: v for k, v in p.items() if k != "mean_return"} for p in r["curve"]]}
+        for r in results
+    ]
+    assert set(over_seeds.make_curve(bare).measures) == {"error", "total_cost", "density"}
+    assert set(over_seeds.make_curve(results).measures) == set(MEASURES)
+
+
+def test_only_validations_that_every_seed_has_are_averaged(comparison):
+    results = comparison.results["reinforce"]
+    short = [results[0], results[1] | {"curve": results[1]["curve"][:3]}]
+    assert len(over_seeds.make_curve(short).images_seen) == 3
+
+
+def test_a_single_seed_has_no_width(comparison):
+    found = over_seeds.make_curve(comparison.results["reinforce"][:1])
+    assert found.measures["error"][0].low is None
+
+
+def test_baselines_are_finished_runs_of_the_same_network_only(comparison):
+    log_dir = comparison.finished[0].job.settings["log_dir"]
+    plan = make_plan("reinforce", PROBE | {"log_dir": log_dir, "reward": "nll_minus_cost"})
+    found = find_baselines(plan.config())
+    assert found.dense is not None
+    assert found.dense[0] == 1
+    (uniform,) = found.uniform
+    verdicts = [r["evaluations"][2] for r in comparison.results["half of all"]]
+    assert uniform[1] == pytest.approx(np.mean([v["error"] for v in verdicts]))
+    other = make_plan("reinforce", PROBE | {"log_dir": log_dir, "weights": "cotrain"})
+    assert find_baselines(other.config()) == NONE
+    assert find_baselines(plan.config() | {"log_dir": log_dir + "-none"}) == NONE
+
+
+def pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+
+
+def test_a_map_shows_each_class_and_block_in_its_colour():
+    use = np.array([[0.0, 1.0], [0.5, 0.25]])
+    seen = pixels(use_picture(use, layer=0))
+    for row in range(2):
+        for column in range(2):
+            color = seen[26 + 18 * row + 9, 46 + 18 * column + 9]
+            assert np.abs(color - shade(use[row, column])).max() <= 12
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (2, 1), (1000, 3), (10, 400)])
+def test_maps_of_any_size_can_be_drawn(shape):
+    picture = use_picture(np.full(shape, 0.5), layer=1)
+    assert pixels(picture).shape[:2] == (picture.height, picture.width)
+
+
+def test_a_front_marks_where_the_run_is_now_and_where_it_was():
+    curve = [
+        {"images_seen": 0, "error": 0.5, "total_cost": 1.0},
+        {"images_seen": 100, "error": 0.1, "total_cost": 0.2},
+    ]
+    alone = pixels(front_picture(curve, NONE))
+    plot = Plot(Axis(0.1, 1, ""), Axis(0.01, 1, "", percent=True))
+    x, y = (round(place) for place in plot.at((0.2, 0.1)))
+    assert np.abs(alone[y, x] - [0xD5, 0x5E, 0x00]).max() <= 12
+    beside = pixels(front_picture(curve, Baselines((1.0, 0.05), ((0.1, 0.9), (0.5, 0.2)))))
+    assert (alone != beside).any()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 1)), min_size=1, max_size=6))
+def test_fronts_of_any_results_can_be_drawn_at_few_times(points):
+    times = tuple(range(0, 10 * len(points), 10))
+    ways = {"a": Way(times, tuple(points), False), "b": Way((0,), (points[0],), True)}
+    found = list(fronts_pictures(ways))
+    assert [seen for seen, _ in found][-1] == times[-1]
+    assert len(found) <= NUM_PICTURES
+
+
+@given(st.floats(1e-6, 1e12))
+def test_ends_of_an_axis_enclose_and_are_round(value):
+    below, above = step_below(value), step_above(value)
+    assert below * 0.999 <= value <= above * 1.001
+    assert f"{below:.0e}"[0] in "125"
+    assert above <= 5.1 * below
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=5))
+def test_an_axis_places_all_values_inside_and_in_order(values):
+    axis = Axis(*around(values, 0.1, 1.0), "x")
+    places = [axis.place(value) for value in sorted(values)]
+    assert places == sorted(places)
+    assert all(0 <= place <= 1 for place in places)
+    assert len(axis.ticks()) >= 2
+
+
+def test_no_sweep_is_written_into_the_folder_of_an_environment(board):
+    assert board.parent.name == "_sweeps"
+    assert Path(board / "written.json").exists()
