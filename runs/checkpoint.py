@@ -17,7 +17,7 @@ from runs.machine import versions
 from runs.settings import Plan, code_digests
 
 RESUME = "resume.safetensors"
-FORMAT = 1
+FORMAT = 2
 
 
 def checkpoint_path(folder: Path) -> Path:

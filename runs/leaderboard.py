@@ -1,8 +1,9 @@
 """Validated runs to the leaderboard: python -m runs.leaderboard FOLDER --author NAME.
 
 Every run below the folder is replayed (`runs.validate`); only if every row stands do its settings
-enter `runs/results/leaderboard.json`, one row for all seeds of one setting. `python -m runs.tables
-README.md` then makes the README's table of that file.
+enter `runs/results/leaderboard.json`, one row for all seeds of one setting, and its files
+`runs/results/leaderboard/`, so that anybody can replay them. `python -m runs.tables README.md` then
+makes the README's table of that file.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from runs import folder as run_folder
+from runs.entries import keep_only, store
 from runs.jobs import machine_name
 from runs.report import markdown, percent
 from runs.rows import MODES, dominated, spread
@@ -169,8 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"runs.leaderboard: {error}", file=sys.stderr)
         return 2
     rows = merge(old, [row for row in rows if row["masks"] == options.masks])
+    place = options.results_dir / "leaderboard"
+    for folder in run_folders(options.folder):
+        store(folder, place)
+    keep_only((row["settings"] for row in rows), place)
     run_folder.write_json(path, {"kind": "leaderboard", "name": "leaderboard", "rows": rows})
-    print(f"{checked}\n\n{leaderboard_table(rows)}\n\nwritten to {path}")
+    print(f"{checked}\n\n{leaderboard_table(rows)}\n\nwritten to {path} and {place}")
     return 0
 
 

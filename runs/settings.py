@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from agents import AGENTS
 from ccenv import PRESETS
+from ccenv.context_ranges import read_context
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults
@@ -23,6 +24,8 @@ from runs.values import coerce
 
 # The limit is in the settings of the reward or the agent that it was passed on to.
 NOT_IN_HASH = ("seed", "log_dir", "threads", "progress", "cost_limit")
+CONTEXT = "context"
+"""A setting of the environment that only runs have which use it; see `ccenv.context`."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,13 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, takes_any = agent_parameters(agent_class)
     if not takes_any:
-        check_names(settings, [*program_names, *setting_defaults(), *own], "setting")
+        check_names(settings, [*program_names, *setting_defaults(), CONTEXT, *own], "setting")
     given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
     program = make_program({n: given.pop(n) for n in program_names if n in given})
     environment = make_environment(
-        program, agent_class, {n: given.pop(n) for n in setting_defaults() if n in given}
+        program,
+        agent_class,
+        {n: given.pop(n) for n in (*setting_defaults(), CONTEXT) if n in given},
     )
     if program.cost_limit is not None:
         given |= pass_limit_on(program.cost_limit, agent, own, environment)
@@ -206,15 +211,23 @@ def make_program(given: dict[str, Any]) -> Program:
 
 
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Lays the user's settings over the agent's wishes, the preset and the defaults."""
+    """Lays the user's settings over the agent's wishes, the preset and the defaults.
+
+    Raises:
+        ValueError: if a setting has another type, or the reward or the context is impossible.
+    """
     defaults = setting_defaults() | {"weights_kwargs": {}, "reward_kwargs": {}}
     wishes = dict(agent_class.env_defaults)
     if "reward" in given:
         # They belong to the reward that the agent would have chosen.
         wishes.pop("reward_kwargs", None)
+    context = given.pop(CONTEXT, None)
     layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, Simulator.__init__, defaults)
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
+    if context is not None:
+        read_context(context)
+        settings[CONTEXT] = dict(context)
     return settings
 
 

@@ -186,6 +186,8 @@ def test_whole_numbers_and_truth_values_become_floats():
         ("pid_lagrangian", {"cost_limit": True}, r"expected cost_limit in \(0, 1\].* got True"),
         ("lagrangian", {"objective": "acuracy"}, "did you mean 'accuracy'"),
         ("lagrangian", {"price_scale": 0}, "price_scale above 0"),
+        ("lagrangian", {"smoothing": 1}, "smoothing below 1"),
+        ("lagrangian", {"quadratic_weight": -1}, "quadratic_weight to be a number of at least 0"),
         ("lagrangian", {"update_every": 0}, "update_every to be whole numbers of at least 1"),
         ("pid_lagrangian", {"smoothing": 1.0}, "smoothing below 1"),
         ("target_density", {"target_density": 1.5}, r"target_density in \[0, 1\]"),

@@ -137,6 +137,28 @@ def test_a_pid_controller_with_the_integral_alone_is_dual_ascent(costs, limit):
         assert plain.price >= 0
 
 
+@given(
+    costs=st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    limit=st.floats(0.05, 1),
+    weight=st.floats(0, 5),
+)
+def test_a_quadratic_term_adds_to_the_price_what_is_in_excess_and_nothing_at_the_limit(
+    costs, limit, weight
+):
+    plain = Lagrangian(limit, update_every=1)
+    stiff = Lagrangian(limit, update_every=1, quadratic_weight=weight, smoothing=0.5)
+    mean = 0.0
+    for cost in [*costs, *[limit] * 30]:
+        plain.observe(finished(cost))
+        stiff.observe(finished(cost))
+        mean = (mean + min(1.0, cost / limit - 1)) / 2
+        # Costs are float32.
+        assert stiff.price == pytest.approx(max(0.0, plain.price + weight * mean), abs=1e-4)
+    assert stiff.price == pytest.approx(plain.price, abs=1e-4)
+    stiff.reset()
+    assert stiff.price == 0
+
+
 @pytest.mark.parametrize("kind", [Lagrangian, PidLagrangian])
 @given(limit=st.floats(0.1, 0.9), half=st.floats(0.01, 3.0))
 @settings(max_examples=20, deadline=None)

@@ -3,14 +3,15 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from ccenv.probe import PROBE_SETTINGS
+from runs import entries, leaderboard, run, tables, train, validate
 from runs import folder as run_folder
-from runs import leaderboard, run, tables, train, validate
 from runs.replay import plan_of, rebuild, replay
 from runs.rows import evaluation
 
@@ -232,6 +233,51 @@ def test_validated_runs_enter_the_leaderboard_and_the_readmes_table(logs, tmp_pa
     assert "s a run" in shown
     assert "cores | me" in shown
     capsys.readouterr()
+
+
+def test_the_files_behind_an_entry_are_kept_stand_by_themselves_and_share_weights(logs, tmp_path):
+    submitted = logs / "BlockSelection-v0" / "reinforce"
+    assert submit(submitted, tmp_path) == 0
+    place = tmp_path / "results" / "leaderboard"
+    (row,) = json.loads((tmp_path / "results" / "leaderboard.json").read_text())["rows"]
+    stored = validate.run_folders(place)
+    assert [leaderboard.digest(folder) for folder in stored] == row["digests"]
+    assert all(v.is_valid for folder in stored for v in validate.validate(folder))
+    assert not list(place.rglob("events.*"))
+    twin = submitted.parent / "twin" / "r" / "s" / "seed-9"
+    shutil.copytree(validate.run_folders(submitted)[0], twin)
+    entries.store(twin, place)
+    assert len(list((place / entries.NETWORKS).iterdir())) == len(stored)
+    shutil.rmtree(twin.parents[2])
+    entries.keep_only([row["settings"]], place)
+    assert validate.run_folders(place) == stored
+    entries.keep_only([], place)
+    assert not [path for path in place.rglob("*") if path.is_file()]
+
+
+def test_what_is_submitted_from_where_entries_are_kept_stays_as_it_is(logs, tmp_path):
+    assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path) == 0
+    place = tmp_path / "results" / "leaderboard"
+    before = (tmp_path / "results" / "leaderboard.json").read_text()
+    assert submit(place, tmp_path) == 0
+    assert (tmp_path / "results" / "leaderboard.json").read_text() == before
+    assert len(validate.run_folders(place)) == 3
+
+
+RESULTS = Path(__file__).parent.parent / "runs" / "results"
+
+
+def test_every_entry_of_the_leaderboard_is_here_and_stands():
+    rows = json.loads((RESULTS / "leaderboard.json").read_text())["rows"]
+    stored = validate.run_folders(RESULTS / "leaderboard")
+    digests = {folder: leaderboard.digest(folder) for folder in stored}
+    assert sorted(digests.values()) == sorted(d for row in rows for d in row["digests"])
+    for row in rows:
+        folders = [folder for folder in stored if digests[folder] in row["digests"]]
+        verdicts = [v for f in folders for v in validate.validate(f) if v.masks == row["masks"]]
+        assert [v.problems for v in verdicts] == [()] * len(row["seeds"])
+        errors = [v.found["error"] for v in verdicts]
+        assert row["error"]["mean"] == pytest.approx(sum(errors) / len(errors))
 
 
 def test_a_second_submission_of_the_same_settings_replaces_the_first(logs, tmp_path):

@@ -50,6 +50,17 @@ def relative_excess(mean_cost: float, cost_limit: float) -> float:
     return min(1.0, mean_cost / cost_limit - 1)
 
 
+def check_smoothing(smoothing: float) -> None:
+    """Refuses what is no weight of the past.
+
+    Raises:
+        ValueError: if it is not in [0, 1).
+    """
+    check_at_least_zero(smoothing=smoothing)
+    if smoothing >= 1:
+        raise ValueError(f"expected smoothing below 1, got {smoothing}")
+
+
 class PricedReward(StatefulReward):
     """Pays an objective and charges every layer at the present price."""
 
@@ -119,12 +130,14 @@ class PricedReward(StatefulReward):
 class Lagrangian(PricedReward):
     """Raises the price while the mean cost is above the limit, and lowers it below.
 
-    Such a price swings about its mark; `pid_lagrangian` settles sooner, and where accuracy and
-    cost trade in a straight line (the probe) it alone settles. Let the policy's learning rate fall
-    to 0 (`anneal=true`), so that the last policy is no swing.
-
     Dual ascent on the Lagrangian of a constrained MDP (Altman 1999; Tessler, Mankowitz, Mannor
-    2018, arXiv 1805.11074), on the price's level.
+    2018, arXiv 1805.11074), on the price's level. Such a price lags behind a policy that needs an
+    ever lower one, and swings about its mark where it moves fast enough not to: where prices are
+    small they hardly hold a policy that chance moves. `quadratic_weight` adds the excess itself to
+    the price: the augmented Lagrangian, or method of multipliers (Hestenes 1969; Rockafellar 1973
+    for inequalities), whose optimum is the same, for at the limit it adds nothing. It sees a
+    running mean: prices are cut off at 0, and a noisy excess would be a price on average. Let the
+    policy's learning rate fall to 0 (`anneal=true`), so that the last policy is no swing.
     """
 
     def __init__(
@@ -135,14 +148,43 @@ class Lagrangian(PricedReward):
         initial_price: float = 0.0,
         price_scale: float = 0.01,
         update_every: int = 256,
+        quadratic_weight: float = 0.0,
+        smoothing: float = 0.9,
     ) -> None:
-        """Sets the limit and how fast the price's level follows; see `PricedReward`."""
-        check_at_least_zero(price_learning_rate=price_learning_rate)
+        """Sets the limit and how fast the price's level follows; see `PricedReward`.
+
+        Args:
+            cost_limit: mean compute cost to reach, in (0, 1].
+            price_learning_rate: what the price's level rises by for an excess of one limit.
+            objective: what is paid.
+            initial_price: at the start.
+            price_scale: a price that matters.
+            update_every: finished episodes between two moves of the price.
+            quadratic_weight: what is added to the price for an excess of one limit, in units of the
+                objective; 0 for plain dual ascent.
+            smoothing: weight of the past in the running mean of the excess that it sees, in [0, 1).
+        """
+        check_at_least_zero(
+            price_learning_rate=price_learning_rate, quadratic_weight=quadratic_weight
+        )
+        check_smoothing(smoothing)
         self.price_learning_rate = price_learning_rate
+        self.quadratic_weight, self.smoothing = quadratic_weight, smoothing
         super().__init__(cost_limit, objective, initial_price, price_scale, update_every)
+
+    def reset(self) -> None:
+        """Back to the initial price, with no excess seen."""
+        super().reset()
+        self._smooth = 0.0
+
+    @property
+    def price(self) -> float:
+        """The multiplier, and what the quadratic term adds, never below 0."""
+        return max(0.0, super().price + self.quadratic_weight * self._smooth)
 
     def move(self, excess: float) -> None:
         """One step of dual ascent."""
+        self._smooth = self.smoothing * self._smooth + (1 - self.smoothing) * excess
         self.level = max(0.0, self.level + self.price_learning_rate * excess)
 
 
@@ -185,10 +227,8 @@ class PidLagrangian(PricedReward):
             proportional_gain=proportional_gain,
             integral_gain=integral_gain,
             derivative_gain=derivative_gain,
-            smoothing=smoothing,
         )
-        if smoothing >= 1:
-            raise ValueError(f"expected smoothing below 1, got {smoothing}")
+        check_smoothing(smoothing)
         self.gains = (proportional_gain, integral_gain, derivative_gain)
         self.smoothing = smoothing
         super().__init__(cost_limit, objective, initial_price, price_scale, update_every)

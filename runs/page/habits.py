@@ -13,29 +13,86 @@ NEARLY = 0.02
 """A density so near to 0 or 1 counts as such."""
 SLACK = 0.02
 """Standard deviation of block use between classes, or blocks, that is no difference."""
+HABITS = ("always on", "always off", "uniform", "same for all classes")
+"""What a policy can fall into."""
+RULE = (
+    f"Always on: at least {1 - NEARLY:.0%} of the blocks of every layer are kept; always off: at "
+    f"most {NEARLY:.0%}. Same for all classes: in every layer the use of a block has a standard "
+    f"deviation between classes of at most {SLACK} beyond what drawing masks for so few images "
+    "would give; uniform: between blocks too. "
+    "Each seed is judged by itself; where not all fell into it, their number is said."
+)
+"""How that is told."""
 
 
-def habit(results: Sequence[Mapping[str, Any]], density: Sequence[float]) -> str:
-    """One of "always on", "always off", "uniform", "same for all classes", or "".
+def habit(results: Sequence[Mapping[str, Any]], densities: Sequence[Sequence[float]]) -> str:
+    """What the policies of one label fell into: "" or words of `HABITS`.
 
     Args:
-        results: of one label; their `block_use` is in per cent, [layer][class][block].
-        density: mean share of blocks kept in each gated layer.
+        results: one for each seed; their `block_use` is in per cent, [layer][class][block].
+        densities: of each, share of blocks kept in each gated layer.
 
-    "uniform": every block of a layer is kept about equally often, whatever the class.
-    "same for all classes": blocks differ, classes do not.
+    Returns:
+        The word where all seeds have it, else each word with its seeds: "uniform (2 of 5 seeds)",
+        separated by "; ".
+    """
+    found = [habit_of(result, density) for result, density in zip(results, densities, strict=True)]
+    counts = {word: found.count(word) for word in HABITS if word in found}
+    if list(counts.values()) == [len(found)]:
+        return next(iter(counts))
+    return "; ".join(f"{word} ({n} of {len(found)} seeds)" for word, n in counts.items())
+
+
+def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
+    """What one policy fell into, "" if nothing.
+
+    Args:
+        result: its run's.
+        density: share of blocks kept in each gated layer.
     """
     if all(value >= 1 - NEARLY for value in density):
         return "always on"
     if all(value <= NEARLY for value in density):
         return "always off"
-    spreads = [spread_of_use(r) for r in results if r.get("block_use")]
-    if not spreads:
+    if not result.get("block_use"):
         return ""
-    between_classes, between_blocks = np.mean(spreads, axis=0)
+    between_classes, between_blocks = spread_of_use(result)
     if between_classes > SLACK:
         return ""
     return "uniform" if between_blocks <= SLACK else "same for all classes"
+
+
+def who_fell(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[str]]:
+    """Word of `HABITS` -> who fell into it, with the number of seeds where not all did.
+
+    Args:
+        rows: of a table, with their `habit`.
+        name: what rows are called by: "label" or "agent".
+    """
+    found: dict[str, list[str]] = {}
+    for word in HABITS:
+        for row in rows:
+            for part in filter(None, row["habit"].split("; ")):
+                if part.split(" (")[0] == word:
+                    found.setdefault(word, []).append(row[name] + part.removeprefix(word))
+    return {word: list(dict.fromkeys(who)) for word, who in found.items()}
+
+
+def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Word of `HABITS` -> number of runs, over all rows and their seeds.
+
+    Args:
+        rows: of a table, with their `habit` and `seeds`.
+    """
+    counts: dict[str, int] = {}
+    for word in HABITS:
+        for row in rows:
+            for part in filter(None, row["habit"].split("; ")):
+                name, _, told = part.partition(" (")
+                if name == word:
+                    number = int(told.split(" of ")[0]) if told else len(row["seeds"])
+                    counts[word] = counts.get(word, 0) + number
+    return counts
 
 
 def spread_of_use(result: Mapping[str, Any]) -> tuple[float, float]:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from runs.jobs import Comparison
 from runs.page.fronts import ALL, Front, against, leader, make_fronts, name_in
+from runs.page.habits import RULE
+from runs.page.limits import limit_tables
 from runs.page.run_tables import origin_table, settings_tables, speed_table
+from runs.page.shapings import shaping_tables
 from runs.page.statistics import Interval
 from runs.report import Row, Table, by_dataset, main_tables, name_of, percent
 from runs.rows import Spread
@@ -17,10 +20,6 @@ FRONT_NOTE = (
     "seeds that interval holds the truth only 3 times in 4). Paired: difference to the largest "
     "mean over the seeds of both. P(more): how often a run has more area than one of the largest "
     "mean, ties one half."
-)
-HABIT_NOTE = (
-    "Below each cell, what a policy fell into where it does not look at the image: always on, "
-    "always off, uniform (every block about equally often), same for all classes."
 )
 
 
@@ -90,43 +89,6 @@ def front_line(front: Front, first: Front | None, name: str) -> list[str]:
     ]
 
 
-def shaping_tables(rows: Sequence[Row]) -> list[Table]:
-    """Rows agents, columns shapings: error, cost, total cost; only where there are several."""
-    tables = []
-    groups = by_dataset(rows)
-    for name, found in groups.items():
-        shapings = list(dict.fromkeys(row["shaping"] for row in found if row["learns"]))
-        if len(shapings) < 2:
-            continue
-        agents = list(dict.fromkeys(row["agent"] for row in found if row["learns"]))
-        lines = [[a, *(shaping_cell(found, a, s) for s in shapings)] for a in agents]
-        tables.append(
-            Table(
-                "shapings" if len(groups) == 1 else f"shapings-{name}",
-                f"Reward shapings side by side, {name}",
-                {"agent": "left"} | dict.fromkeys(shapings, "left"),
-                lines,
-                "In each cell: test error in % (mean ± standard deviation over seeds), compute "
-                f"cost, total cost with the policy's own. {HABIT_NOTE}",
-            )
-        )
-    return tables
-
-
-def shaping_cell(rows: Sequence[Row], agent: str, shaping: str) -> str:
-    """What an agent reaches under a shaping; a line for each setting tried."""
-    found = [
-        row for row in rows if (row["agent"], row["shaping"]) == (agent, shaping) and row["learns"]
-    ]
-    lines = []
-    for row in found:
-        cost, total = row["compute_cost"]["mean"], row["total_cost"]["mean"]
-        text = f"{percent(row['error'])} · {cost:.3f} · {total:.3f}"
-        text = f"{row['label']}: {text}" if len(found) > 1 else text
-        lines += [text, row["habit"]] if row["habit"] else [text]
-    return "\n".join(lines)
-
-
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
     layers = max(len(row["density"]) for row in rows)
@@ -137,7 +99,7 @@ def density_table(rows: Sequence[Row]) -> Table:
         + [row["habit"]]
         for row in rows
     ]
-    note = "Share of blocks kept on test images, mean over seeds."
+    note = f"Share of blocks kept on test images, mean over seeds. Habit: if any. {RULE}"
     columns |= {"habit": "left"}
     return Table("density", "Density of each layer", columns, lines, note, shaded=True)
 
@@ -146,10 +108,10 @@ def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
     """Every table of the report, by section."""
     rows = comparison.rows
     return {
-        "overview": overview(rows),
+        "overview": [*overview(rows), *limit_tables(comparison.results)],
         "columns": main_tables(rows),
         "fronts": front_tables(comparison),
-        "shapings": shaping_tables(rows),
+        "shapings": shaping_tables(rows, make_fronts(comparison.results, comparison.masks)),
         "density": [density_table(rows)],
         "speed": [speed_table(comparison.results)],
         "settings": settings_tables(comparison.finished),

@@ -5,10 +5,13 @@ of yours is a `Sweep` in a module of yours: `python -m runs.compare my_module:MY
 """
 
 from runs.sweeps.cells import MINIATURE, Cell, Sweep, dense, dropout_rates, plain
-from runs.sweeps.equal_cost import (
+from runs.sweeps.choices import DIGITS_SETTINGS
+from runs.sweeps.cost_limits import COST_LIMITS
+from runs.sweeps.equal_cost_more import (
     EQUAL_COST_CIFAR10,
     EQUAL_COST_MIXED,
     EQUAL_COST_MNIST,
+    EQUAL_COST_MNIST_LONGER,
     EQUAL_COST_SVHN,
 )
 from runs.sweeps.first import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
@@ -20,15 +23,17 @@ from runs.sweeps.paper_figures import (
 )
 from runs.sweeps.paper_tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
 from runs.sweeps.rloo_why import RLOO_WHY
+from runs.sweeps.shapings import SHAPINGS, SHAPINGS_MNIST
 
 SWEEPS: dict[str, Sweep] = {
     sweep.name: sweep
     for sweep in (
-        *(QUICKSTART, SMOKE, MNIST_RLOO, MNIST_CONDNET),
+        *(QUICKSTART, DIGITS_SETTINGS, SMOKE, MNIST_RLOO, MNIST_CONDNET),
         *(PAPER_MNIST, PAPER_MNIST_DENSITY, PAPER_CIFAR10, PAPER_SVHN),
         *(PAPER_LAMBDA_S, PAPER_LAMBDA_V, PAPER_FRONT),
         *(EQUAL_COST_MNIST, EQUAL_COST_CIFAR10, EQUAL_COST_SVHN, EQUAL_COST_MIXED),
-        RLOO_WHY,
+        *(EQUAL_COST_MNIST_LONGER, RLOO_WHY, SHAPINGS, SHAPINGS_MNIST),
+        COST_LIMITS,
     )
 }
 

@@ -1,0 +1,49 @@
+"""The end of training: scalars of each update -> what episodes cost at last, and at what price."""
+
+from collections.abc import Mapping
+from typing import Any
+
+SHARE = 0.1
+"""Of a run's images: its end."""
+COST = "episode/compute_cost"
+PRICES = ("reward/price", "agent/multiplier")
+"""Where a reward, or an agent, with a cost limit says its price."""
+
+
+class Tail:
+    """Adds up the last tenth of a run; a run that goes on from a checkpoint takes `state` along."""
+
+    def __init__(self, num_images: int, state: Mapping[str, Any] | None = None) -> None:
+        """Starts with nothing seen, or where another has stopped.
+
+        Args:
+            num_images: of the whole run.
+            state: what `state` gave.
+        """
+        self._start = num_images * (1 - SHARE)
+        self._before, self._images, self._cost = 0, 0, 0.0
+        self._price: float | None = None
+        if state is not None:
+            self._before, self._images = state["before"], state["images"]
+            self._cost, self._price = state["cost"], state["price"]
+
+    def add(self, images_seen: int, scalars: Mapping[str, float]) -> None:
+        """Takes one update's scalars; an update counts if its images end in the last tenth."""
+        images, self._before = images_seen - self._before, images_seen
+        if images_seen > self._start and COST in scalars:
+            self._images += images
+            self._cost += images * scalars[COST]
+        self._price = next((scalars[n] for n in PRICES if n in scalars), self._price)
+
+    def state(self) -> dict[str, Any]:
+        """What goes on needs."""
+        counts = {"before": self._before, "images": self._images}
+        return counts | {"cost": self._cost, "price": self._price}
+
+    def numbers(self) -> dict[str, float | None]:
+        """For a result: mean compute cost of the last tenth, and the last price.
+
+        Each is None where there was none: who makes no update has no end of training.
+        """
+        mean = self._cost / self._images if self._images else None
+        return {"compute_cost": mean, "price": self._price}

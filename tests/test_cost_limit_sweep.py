@@ -1,0 +1,116 @@
+"""The sweep of cost limits, the end of training that results tell of, and how limits are judged."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccenv.probe import PROBE_SETTINGS
+from runs import compare, train
+from runs.page.limits import kept_limits, limit_tables, limits_in_words
+from runs.sweeps import SWEEPS, cost_limits
+from runs.tail import Tail
+
+SWEEP = SWEEPS["cost-limits"]
+
+
+def fed(tail, costs, size=10, first=0):
+    for number, cost in enumerate(costs[first:], first + 1):
+        tail.add(number * size, {"episode/compute_cost": cost, "reward/price": number / 10})
+    return tail
+
+
+@given(st.lists(st.floats(0, 1), min_size=20, max_size=20), st.integers(1, 19))
+def test_the_tail_is_the_mean_of_the_last_tenth_however_often_a_run_is_stopped(costs, stop):
+    whole = fed(Tail(200), costs)
+    assert whole.numbers()["compute_cost"] == pytest.approx(sum(costs[-2:]) / 2)
+    assert whole.numbers()["price"] == 2.0
+    half = fed(Tail(200), costs[:stop])
+    resumed = fed(Tail(200, json.loads(json.dumps(half.state()))), costs, first=stop)
+    assert resumed.numbers() == whole.numbers()
+
+
+def test_updates_count_by_their_images():
+    tail = Tail(100)
+    tail.add(92, {"episode/compute_cost": 0.5})
+    tail.add(100, {"episode/compute_cost": 1.0})
+    assert tail.numbers() == {"compute_cost": pytest.approx(0.54), "price": None}
+
+
+def test_who_makes_no_update_has_no_end_of_training():
+    assert Tail(100).numbers() == {"compute_cost": None, "price": None}
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings", "price"),
+    [
+        ("reinforce", {"reward": "lagrangian", "cost_limit": 0.2}, True),
+        ("reinforce_lagrangian", {"cost_limit": 0.2}, True),
+        ("sb3_a2c", {}, False),
+    ],
+)
+def test_a_result_tells_what_training_cost_at_last_and_its_price(
+    agent, settings, price, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("runs.run.latencies", lambda env, agent: [])
+    short = {**PROBE_SETTINGS, "images": 1024, "batch_size": 64, "log_dir": str(tmp_path)}
+    found = train.train(agent, **short, **settings)["last_tenth"]
+    assert 0 < found["compute_cost"] < 1
+    assert (found["price"] is not None) == price
+
+
+def test_the_sweep_asks_for_every_limit_and_for_one_that_needs_no_price():
+    for reward in ("lagrangian", "pid_lagrangian"):
+        for agent in cost_limits.LEARNERS:
+            asked = {
+                cell.settings["cost_limit"]
+                for cell in SWEEP.cells
+                if (cell.agent, cell.settings.get("reward")) == (agent, reward)
+            }
+            assert asked == {0.1, 0.2, 0.4, 1.0}
+    assert len(SWEEP.seeds) == 3
+
+
+def result(limit, cost, price, seed=0, agent="reinforce", last=True):
+    settings = {"agent_settings": {}, "environment": {"reward_kwargs": {"cost_limit": limit}}}
+    found = {"seed": seed, "settings": settings, "agent": agent}
+    return found | ({"last_tenth": {"compute_cost": cost, "price": price}} if last else {})
+
+
+def test_a_limit_is_met_within_two_per_cent_or_below_it_for_nothing():
+    met = {(0.2, 0.2035, 1.0): True, (0.2, 0.2045, 1.0): False, (0.2, 0.195, 1.0): False}
+    met |= {(1.0, 0.6, 0.0): True, (1.0, 0.6, 0.01): False}
+    for numbers, expected in met.items():
+        (kept,) = kept_limits({"a": [result(*numbers)]})
+        assert kept.is_met == expected
+
+
+def test_only_runs_whose_price_moved_are_judged():
+    results = {"a": [result(0.2, 0.2, None)], "old": [result(0.2, 0.2, 1.0, last=False)]}
+    assert kept_limits(results) == []
+    assert limit_tables(results) == []
+    assert limits_in_words(results) == []
+
+
+def test_table_and_words_say_the_same():
+    results = {"a": [result(0.2, 0.2, 1.0), result(0.2, 0.21, 2.0, seed=1)]}
+    (table,) = limit_tables(results)
+    assert table.lines == [["a", "0.2", "0.2050", "+0.00 to +5.00", "1 of 2", "1 to 2"]]
+    said = "1 of 2 runs under a cost limit met it: all but a, seed 1 (+5.0 %)."
+    assert limits_in_words(results) == [said]
+    many = {"a": [result(0.2, 0.21 + 0.001 * n, 1.0, seed=n) for n in range(11)]}
+    said = "0 of 11 runs under a cost limit met it; the others missed it by +5.0 to +10.0 %."
+    assert limits_in_words(many) == [said]
+
+
+def test_a_miniature_of_the_sweep_runs_and_shows_its_limits(tmp_path, capsys):
+    folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
+    options = compare.make_parser().parse_args(["cost-limits", "--jobs", "1", *folders])
+    options.sweep = dataclasses.replace(SWEEP.miniature(), cells=SWEEP.miniature().cells)
+    assert compare.compare(options) == 0
+    shown = capsys.readouterr().out
+    assert all(cell.label in shown for cell in options.sweep.cells)
+    (table,) = (tmp_path / "report").rglob("cost-limits.md")
+    assert all(cell.label in table.read_text() for cell in options.sweep.cells)

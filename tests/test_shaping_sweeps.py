@@ -1,0 +1,82 @@
+"""The sweeps of reward shapings: who learns under what, and that every combination runs."""
+
+import dataclasses
+
+import pytest
+
+from agents import AGENTS
+from ccenv.registry import resolve
+from ccenv.rewards import REWARDS, make_reward
+from runs import compare
+from runs.sweeps import SWEEPS, shapings
+
+NAMES = ["shapings", "shapings-mnist"]
+CHOSEN = [shapings.ON_DIGITS, shapings.ON_MNIST]
+
+
+def options_for(sweep, tmp_path):
+    folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
+    options = compare.make_parser().parse_args([sweep.name, "--jobs", "1", *folders])
+    options.sweep = sweep
+    return options
+
+
+def pairs_of(sweep):
+    learning = [cell for cell in sweep.cells if "reward" in cell.settings]
+    return {(cell.agent, cell.settings["reward"]) for cell in learning}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_six_agents_learn_under_every_reward_of_one_number_with_five_seeds(name):
+    one_number = [reward for reward in REWARDS if not make_reward(reward).is_vector]
+    pairs = pairs_of(SWEEPS[name])
+    agents = {agent for agent, _ in pairs} - {"reinforce_lagrangian"}
+    assert len(agents) == 6
+    assert {(agent, reward) for agent in agents for reward in one_number} <= pairs
+    assert len(SWEEPS[name].seeds) == 5
+
+
+def test_agents_that_do_not_hear_the_reward_are_not_told_one():
+    deaf = [n for n in AGENTS if "whatever the environment's reward" in doc_of(n)]
+    assert set(deaf) == {"condnet", "topk", "straight_through"}
+    assert not {agent for agent, _ in pairs_of(SWEEPS["shapings"])} & set(deaf)
+
+
+def doc_of(agent):
+    return " ".join((resolve(agent, AGENTS, "agent").__doc__ or "").split())
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_arguments_are_among_those_that_were_tried(chosen):
+    assert list(chosen) == list(shapings.TRIED)
+    for reward, arguments in chosen.items():
+        assert arguments in shapings.TRIED[reward]
+
+
+@pytest.mark.parametrize("chosen", CHOSEN)
+def test_no_agent_has_two_prices_that_move(chosen):
+    pairs = {(c.agent, c.settings.get("reward")) for c in shapings.matrix(chosen)}
+    assert not {("reinforce_lagrangian", reward) for reward in shapings.MOVING} & pairs
+
+
+def test_every_agent_and_every_reward_runs(tmp_path, capsys):
+    small = SWEEPS["shapings"].miniature()
+    agents = list(shapings.AGENTS)
+    wanted = {(agents[i % len(agents)], r) for i, r in enumerate(shapings.TRIED)}
+    wanted |= {("reinforce_lagrangian", "budget_hinge")}
+    some = [c for c in small.cells if (c.agent, c.settings.get("reward")) in wanted]
+    assert len(some) == len(wanted)
+    sweep = dataclasses.replace(small, cells=tuple(some))
+    assert compare.compare(options_for(sweep, tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert all(cell.label in shown for cell in some)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_combination_runs(name, tmp_path, capsys):
+    sweep = SWEEPS[name].miniature()
+    assert pairs_of(sweep) == pairs_of(SWEEPS[name])
+    assert compare.compare(options_for(sweep, tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert all(cell.label in shown for cell in sweep.cells)
