@@ -20,6 +20,7 @@ from ccenv import dynamics
 from ccenv.blocks import check_mask
 from ccenv.costs import dense_macs
 from ccenv.data import Split, check_alike, dataset_name, load_split
+from ccenv.distillation import make_trainer
 from ccenv.dynamics import EpisodeState, StepOutcome
 from ccenv.networks import NETWORKS, Sizes, make_network, positive_ints
 from ccenv.observations import OBSERVATIONS, Observer, make_observer
@@ -27,7 +28,7 @@ from ccenv.registry import check_names, resolve
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.seeding import stream, stream_seed
 from ccenv.sparse.panel_cache import keep_panels
-from ccenv.weights import CoTrainer, check_cotraining_settings, frozen_weights
+from ccenv.weights import check_cotraining_settings, frozen_weights
 
 WEIGHTS = ("frozen", "cotrain")
 MAX_PENDING = 256
@@ -96,7 +97,7 @@ class Simulator:
             activation: "tanh", "relu" or a function that maps 0 to 0.
             weights: "frozen" (learned once under random masks, cached) or "cotrain" (learned from
                 the masks that the agent chose, in `update_network`).
-            weights_kwargs: settings of `CoTrainer`; only with "cotrain".
+            weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
             reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
             reward_kwargs: keyword arguments of the reward.
             observation: "layer_input" or "summary".
@@ -175,7 +176,7 @@ class Simulator:
             weights_seed = stream_seed(seed, "initial weights")
             fresh = self._build(weights_seed)
             self.network.load_state_dict(fresh.state_dict())
-            self.trainer = CoTrainer(self.network, **self.weights_kwargs)
+            self.trainer = make_trainer(self.network, self.data, self.weights_kwargs)
             self.network_version = 0
             self._prepare_reward()
         self.reward.reset()

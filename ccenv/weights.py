@@ -1,12 +1,13 @@
 """Learning a network's weights: once under random masks (frozen), or along with an agent."""
 
+import functools
 import hashlib
 import inspect
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from ccenv.blocks import random_mask
 from ccenv.data import Split, user_cache
-from ccenv.networks import forward, positive_ints
+from ccenv.networks import Sizes, forward, positive_ints
 from ccenv.registry import check_names
 from ccenv.seeding import stream
 
@@ -56,12 +57,27 @@ def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None 
         recipe: how to learn.
     """
     recipe = recipe or Pretraining()
-    path = user_cache() / "weights" / f"{fingerprint(network, split, recipe)}.safetensors"
+    name = fingerprint(network, split, recipe)
+    learned_once(network, name, functools.partial(pretrain, network, split, recipe))
+
+
+def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> None:
+    """Reads a network's weights from the cache; learns them first where they are not there.
+
+    Args:
+        network: changed in place.
+        name: of the file, different for all that the weights depend on.
+        learn: trains the network.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = user_cache() / "weights" / f"{name}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
-                pretrain(network, split, recipe)
+                learn()
                 save_atomically(network, path)
     try:
         network.load_state_dict(load_file(path))
@@ -224,6 +240,48 @@ def check_at_least_zero(**numbers: Any) -> None:
             raise ValueError(f"expected {name} to be a finite number of at least 0, got {value!r}")
 
 
+@dataclass(frozen=True)
+class Teaching:
+    """How a dense network that was trained before helps one that is co-trained.
+
+    Settings beside those of `CoTrainer`; `ccenv.distillation` carries them out.
+    """
+
+    teacher_units: Sizes = ()
+    """units of the teacher's hidden layers; none: there is no teacher."""
+    distill_weight: float = 0.0
+    """share of the teacher's answers in the targets, in [0, 1]; the labels have the rest."""
+    teacher_temperature: float = 1.0
+    """the teacher's logits are divided by it: above 1 its answers are softer."""
+    warm_start: bool = False
+    """start from the teacher's weights, whose layers must then be as wide as the network's."""
+
+    def __post_init__(self) -> None:
+        """Checks.
+
+        Raises:
+            ValueError: if a number is out of range, or there is no teacher for what is asked of it.
+        """
+        units = positive_ints(self.teacher_units, "teacher_units", allow_none=True)
+        check_at_least_zero(
+            distill_weight=self.distill_weight, teacher_temperature=self.teacher_temperature
+        )
+        if self.distill_weight > 1 or not self.teacher_temperature:
+            raise ValueError(
+                "expected distill_weight in [0, 1] and teacher_temperature above 0, "
+                f"got {self.distill_weight} and {self.teacher_temperature}"
+            )
+        if not units and (self.distill_weight or self.warm_start):
+            raise ValueError("expected teacher_units beside distill_weight or warm_start, got none")
+
+
+def teaching_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Teaching]:
+    """Parts settings of co-trained weights: those of `CoTrainer`, and what a teacher does."""
+    names = [field.name for field in fields(Teaching)]
+    own = {name: value for name, value in settings.items() if name not in names}
+    return own, Teaching(**{name: settings[name] for name in names if name in settings})
+
+
 def check_cotraining_settings(settings: dict[str, Any]) -> None:
     """Refuses unknown or impossible settings before anything is built.
 
@@ -231,5 +289,7 @@ def check_cotraining_settings(settings: dict[str, Any]) -> None:
         ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
     """
     known = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
-    check_names(settings, known, "setting in weights_kwargs")
-    CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **settings)
+    taught = [field.name for field in fields(Teaching)]
+    check_names(settings, [*known, *taught], "setting in weights_kwargs")
+    own, _ = teaching_of(settings)
+    CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **own)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ccenv.registry import resolve
 from runs import recorded
+from runs.board.over_seeds import write_sweep
 from runs.jobs import (
     Comparison,
     gather,
@@ -34,6 +35,8 @@ def compare(options: argparse.Namespace) -> int:
     sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
     if not isinstance(sweep, Sweep):
         raise ValueError(f"expected {options.sweep!r} to be a runs.sweeps.Sweep, got {sweep!r}")
+    if options.miniature:
+        sweep = miniature_of(sweep, options.record)
     jobs = make_jobs(sweep, options.log_dir)
     source = source_of(sweep, jobs, options.results_dir)
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
@@ -60,6 +63,20 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if failures or not found.finished else 0
 
 
+def miniature_of(sweep: Sweep, record: bool) -> Sweep:
+    """The sweep in a minute, under a name and so in folders of its own.
+
+    Raises:
+        ValueError: if it were to be recorded; its figures say nothing.
+    """
+    if record:
+        raise ValueError(
+            "expected --miniature without --record, got both: a miniature shows that a sweep runs, "
+            "its figures say nothing; leave one out"
+        )
+    return sweep.miniature()
+
+
 def show(found: Comparison, options: argparse.Namespace) -> None:
     """Prints the table, and writes the report's folder."""
     report = Path(options.report_dir) / safe_name(found.sweep.name)
@@ -67,7 +84,7 @@ def show(found: Comparison, options: argparse.Namespace) -> None:
         say(f"{len(found.missing)} runs have no result yet: {names_of(found.missing)}")
     if not found.finished:
         return
-    text = publish(found, report)
+    text = publish(found, report, Path(options.results_dir))
     print(json.dumps(found.rows, indent=2) if options.json else text)
     for line in origins(found):
         say(line)
@@ -77,6 +94,7 @@ def show(found: Comparison, options: argparse.Namespace) -> None:
             "network's file; --rerun makes them anew"
         )
     say(f"report: {report / PAGE} (tables and plots beside it)")
+    say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.log_dir)}")
     logs = "runs" if options.log_dir == "runs/logs" else options.log_dir
     say(f"curves: tensorboard --logdir {logs}")
 
@@ -104,6 +122,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-run", action="store_true", help="show what is there, run nothing")
     parser.add_argument(
         "--rerun", action="store_true", help="also run what comes from older code of its agent"
+    )
+    parser.add_argument(
+        "--miniature", action="store_true", help="one short run of each kind of row, in a minute"
     )
     parser.add_argument("--log-dir", default="runs/logs", help="folder of the runs")
     parser.add_argument("--report-dir", default="runs/reports", help="folder of tables and plots")

@@ -206,7 +206,7 @@ def _row(
         on_front=on_front,
         dropout_error=floor,
         verdict=verdict,
-        habit=habit(results, density) if results[0]["learns"] else "",
+        habit=habit(results, [v["density"] for v in verdicts]) if results[0]["learns"] else "",
     )
 
 

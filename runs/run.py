@@ -17,6 +17,7 @@ from ccenv.latency import measure_latency
 from ccenv.rollout import Evaluation, evaluate
 from ccenv.vector_env import BlockSelectionVectorEnv
 from runs import folder as run_folder
+from runs.at_prices import verdicts_of_context
 from runs.checkpoint import Keeper, read_checkpoint, say
 from runs.listener import Listener, progress_bar
 from runs.machine import machine, versions
@@ -154,7 +155,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
-        tracker.finish(images_seen, last, test)
+        tracker.finish(images_seen, test)
     most_probable = evaluate(env, agent, sample=False)
     result = {
         **describe(plan, env, agent),
@@ -162,6 +163,8 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "seconds": seconds,
         "evaluations": [e.numbers() for e in (test, most_probable, last)],
         "curve": listener.curve,
+        "last_tenth": listener.tail.numbers(),
+        **verdicts_of_context(env, agent, plan.program.seed),
         "block_use": [(100 * use).round().int().tolist() for use in test.block_use],
         "latency": latencies(env, agent),
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,

@@ -1,6 +1,8 @@
 """Tables of a README from recorded results: python -m runs.tables README.md [--check].
 
-Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json.
+Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json, or one
+of several results: `beside-mnist` and the like put the paper's numbers beside ours. `SWEEP/TABLE`
+is a table of the sweep's report, made of its recorded runs.
 """
 
 import argparse
@@ -11,12 +13,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.registry import check_names
-from runs import benchmark, report
+from ccenv.registry import check_names, resolve
+from runs import benchmark, recorded, report
+from runs.jobs import gather, make_jobs, source_of
 from runs.leaderboard import leaderboard_table
-from runs.timing import kernel_report, route_costs, training_report
+from runs.page.report_tables import all_tables
+from runs.paper.beside import BESIDE
+from runs.sweeps import SWEEPS, Sweep
+from runs.timing import front_times, kernel_report, route_costs, training_report
 
-MARKED = re.compile(r"(<!-- table: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     "leaderboard": leaderboard_table,
@@ -25,6 +31,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "routes": kernel_report.routes_table,
     "route-costs": route_costs.table,
     "training": training_report.table,
+    "front-times": front_times.table,
 }
 
 
@@ -36,6 +43,10 @@ def render(text: str, results_dir: Path) -> str:
     """
 
     def replace(match: re.Match[str]) -> str:
+        if match[2] in BESIDE:
+            return f"{match[1]}{BESIDE[match[2]](results_dir)}\n{match[3]}"
+        if "/" in match[2]:
+            return f"{match[1]}{of_report(match[2], results_dir)}\n{match[3]}"
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
             raise ValueError(f"expected the recorded result {path}, got none; record it first")
@@ -44,6 +55,29 @@ def render(text: str, results_dir: Path) -> str:
         return f"{match[1]}{TABLES[content['kind']](content['rows'])}\n{match[3]}"
 
     return MARKED.sub(replace, text)
+
+
+def of_report(name: str, results_dir: Path) -> str:
+    """A table of a sweep's report, in Markdown, from recorded runs alone.
+
+    Args:
+        name: the sweep's and the table's, with a slash between them.
+        results_dir: folder of recorded results.
+
+    Raises:
+        ValueError: if there is no such sweep, result or table.
+    """
+    sweep_name, table_name = name.split("/", maxsplit=1)
+    sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
+    # Runs of this checkout are looked for where there are none.
+    jobs = make_jobs(sweep, str(results_dir / "none"))
+    known = recorded.load(source_of(sweep, jobs, str(results_dir)))
+    if not known:
+        raise ValueError(f"expected recorded runs of {sweep_name!r} in {results_dir}, got none")
+    groups = all_tables(gather(sweep, jobs, known)).values()
+    found = {one.name: one for group in groups for one in group}
+    check_names([table_name], found, f"table in the report of {sweep_name}")
+    return report.markdown(found[table_name].columns, found[table_name].lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from agents import AGENTS
 from ccenv.registry import resolve
 from ccenv.simulator import setting_defaults
+from runs.at_prices import context_lines
 from runs.run import CannotStartError, Options, run
 from runs.settings import Program, agent_parameters, make_plan
 from runs.tracking import compact
@@ -33,15 +34,18 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A result in three lines."""
+    """A result in three lines, and one more for each price or budget of a context."""
     test, mode = result["evaluations"][:2]
     density = " ".join(f"{d:.2f}" for d in test["density"])
-    return (
+    lines = [
         f"{result['agent']}: test error {100 * test['error']:.2f} % (masks sampled), "
-        f"{100 * mode['error']:.2f} % (most probable masks)\n"
+        f"{100 * mode['error']:.2f} % (most probable masks)",
         f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
-        f"density {density}\n{result['folder']}"
-    )
+        f"density {density}",
+        *context_lines(result),
+        result["folder"],
+    ]
+    return "\n".join(lines)
 
 
 def make_parser(agent: str | None) -> argparse.ArgumentParser:
@@ -52,6 +56,9 @@ def make_parser(agent: str | None) -> argparse.ArgumentParser:
     lines.append("settings of the environment (see ccenv.simulator.Simulator):")
     lines += [f"  {name}={compact(value)}" for name, value in setting_defaults().items()]
     lines.append("  reward_kwargs.cost_weight=0.5, weights_kwargs.learning_rate=0.01 and the like;")
+    lines.append(
+        "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
+    )
     lines.append("  weights_kwargs.schedule_updates=run ends a cosine schedule with the run")
     if agent is not None:
         lines.append(f"settings of {agent}:")

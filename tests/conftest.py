@@ -1,9 +1,14 @@
-"""One torch thread, and one cache folder for all workers of a test run."""
+"""One torch thread, no deadlines, and one cache folder for all workers of a test run."""
 
 import os
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Times depend on the machine's other work: no law is about them.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,15 +13,27 @@ from ccenv.weights import CoTrainer
 from runs import compare
 from runs.jobs import make_jobs
 from runs.settings import make_plan
-from runs.sweeps import SWEEPS, Cell, Sweep, cells, dense, shifted, unit_dropout
+from runs.sweeps import (
+    SWEEPS,
+    Cell,
+    Sweep,
+    cells,
+    dense,
+    equal_cost,
+    shifted,
+    unit_dropout,
+)
 
 OWN = [name for name in SWEEPS if name.startswith(("paper-", "equal-cost-", "rloo-why"))]
 EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
+FRONTS = [name for name in EQUAL_COST if not name.endswith("-longer")]
+REGULARISED = {"weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
+"""What validation chooses; a warm start is one of conditional networks."""
 
 
 def test_every_table_and_figure_has_its_sweep():
     paper = {"mnist", "mnist-density", "cifar10", "svhn", "lambda-s", "lambda-v", "front"}
-    equal_cost = {"mnist", "cifar10", "svhn", "mixed"}
+    equal_cost = {"mnist", "cifar10", "svhn", "mixed", "mnist-longer"}
     expected = {f"paper-{name}" for name in paper} | {f"equal-cost-{name}" for name in equal_cost}
     assert set(OWN) == expected | {"rloo-why"}
 
@@ -71,12 +83,48 @@ def test_dense_and_conditional_networks_are_trained_alike(name):
         for p in plans
     ]
     assert len(set(alike)) == 1
-    assert all(
-        p.environment["weights_kwargs"] == plans[0].environment["weights_kwargs"] for p in plans
-    )
+    first = plans[0].environment["weights_kwargs"]
+    for plan in plans:
+        own = plan.environment["weights_kwargs"]
+        changed = {name for name in own if own[name] != first.get(name)}
+        assert changed <= REGULARISED | {"warm_start"}
+        assert "warm_start" not in changed or plan.agent != "dense"
+
+
+@pytest.mark.parametrize("name", EQUAL_COST)
+def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
+    sweep = SWEEPS[name]
+    tried = {True: set(), False: set()}
+    for cell in sweep.cells:
+        own = make_plan(cell.agent, {**sweep.settings, **cell.settings}).environment
+        kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in REGULARISED}
+        tried[cell.agent == "dense"].add((str(sorted(kwargs.items())), own["network"]))
+    dropped = {way for way in tried[False] if "unit_dropout" in way[1]}
+    starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}
+    assert tried[False] - dropped - starts <= tried[True]
+    assert not dropped or any("unit_dropout" in way[1] for way in tried[True])
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_fronts_have_all_widths_and_every_way_to_learn_masks(name):
+    sweep = SWEEPS[name]
+    plans = [make_plan(cell.agent, {**sweep.settings, **cell.settings}) for cell in sweep.cells]
     widths = {p.environment["block_size"] for p in plans if p.agent == "dense"}
     assert {8, 640} <= widths
     assert {"rloo", "topk", "straight_through", "block_dropout"} <= {p.agent for p in plans}
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_rows_that_came_later_stand_behind_the_first_ones_which_stay_as_they_were(name):
+    first = getattr(equal_cost, name.upper().replace("-", "_"))
+    whole = SWEEPS[name]
+    assert whole.cells[: len(first.cells)] == first.cells
+    assert (whole.name, whole.settings, whole.seeds) == (first.name, first.settings, first.seeds)
+    added = {
+        make_plan(cell.agent, {**whole.settings, **cell.settings}).fingerprint()
+        for cell in whole.cells[len(first.cells) :]
+    }
+    assert len(added) == len(whole.cells) - len(first.cells)
 
 
 def test_the_table_of_cifar10_has_the_papers_eight_rows():

@@ -16,7 +16,7 @@ import pytest
 from runs import recorded
 from runs.jobs import Comparison, Finished, make_jobs
 from runs.page import findings as findings_file
-from runs.page import fronts, habits
+from runs.page import fronts, habits, shapings
 from runs.page.drawing import INK
 from runs.page.publish import publish
 from runs.page.report_tables import all_tables
@@ -326,6 +326,76 @@ def test_of_several_shapings_each_gets_a_sentence_with_its_areas_and_collapses()
     assert "always on" not in other
 
 
+def shaping_front(agent, shaping, *values):
+    areas_of = dict(enumerate(values))
+    return fronts.Front("digits", agent, shaping, (agent,), False, (areas_of,))
+
+
+def shaping_row(agent, shaping, error=0.1, cost=0.2, habit="", verdict="better"):
+    row = {"agent": agent, "shaping": shaping, "dataset": "digits", "learns": True}
+    row |= {"seeds": (0, 1)}
+    numbers = {n: {"mean": v, "sd": 0.01} for n, v in (("error", error), ("compute_cost", cost))}
+    return row | numbers | {"total_cost": {"mean": cost + 0.1}, "habit": habit, "verdict": verdict}
+
+
+PAIRS = [("a", "fair"), ("b", "fair"), ("a", "dear"), ("b", "dear"), ("c", "dear")]
+
+
+def test_shapings_are_ranked_by_the_agents_that_learned_under_all_of_them():
+    rows = [shaping_row(*pair) for pair in PAIRS]
+    found = [
+        shaping_front("a", "fair", 0.5, 0.7),
+        shaping_front("b", "fair", 0.7, 0.7),
+        shaping_front("a", "dear", 0.8, 0.8),
+        shaping_front("b", "dear", 0.6, 0.6),
+        shaping_front("c", "dear", 0.1, 0.1),
+    ]
+    assert shapings.shared_agents(rows) == ["a", "b"]
+    first, second = shapings.make_shapings(rows, found)
+    assert (first.name, second.name) == ("dear", "fair")
+    assert first.areas == pytest.approx({0: 0.7, 1: 0.7})
+    assert second.areas == pytest.approx({0: 0.6, 1: 0.7})
+    assert "dear 0.700, fair 0.650; the interval of dear overlaps" in shapings.ranking(
+        [first, second]
+    )
+
+
+def test_a_rule_with_a_front_of_many_rates_is_no_rival_of_shapings_of_one_point():
+    learned = [shaping_front("a", "fair", 0.5), shaping_front("a", "dear", 0.6)]
+    rule = shaping_front("rule", "fair", 0.9)
+    rows = [shaping_row("a", "fair"), shaping_row("a", "dear")]
+    rows.append({**shaping_row("rule", "fair"), "learns": False})
+    assert findings_file.rivals([*learned, rule], "digits", rows) == learned
+    assert findings_file.rivals([learned[0], rule], "digits", rows) == [learned[0], rule]
+
+
+def test_a_shaping_is_first_only_where_its_interval_is_apart():
+    best = shapings.Shaping("best", {0: 0.9, 1: 0.91, 2: 0.9}, [])
+    other = shapings.Shaping("other", {0: 0.5, 1: 0.51, 2: 0.5}, [])
+    alone = shapings.Shaping("alone", {0: 0.9}, [])
+    assert shapings.ranking([best, other]).endswith("best is apart from all others")
+    assert "a single seed" in shapings.ranking([alone, other])
+    assert shapings.ranking([shapings.Shaping("none", {}, []), other]).startswith("no agent")
+
+
+def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
+    rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
+    rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
+    summary, matrix = shapings.shaping_tables(rows, [shaping_front("a", "fair", 0.5, 0.7)])
+    fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.lines)
+    assert fair["front area"].startswith("0.600 [")
+    counts = "random: less / same / more / none"
+    assert (fair[counts], dear[counts]) == ("1 / 1 / 0 / 0", "0 / 0 / 0 / 1")
+    assert dear["collapsed runs"] == "always off: 2 of 2"
+    assert dear["test error %"] == "90.00 to 90.00"
+    assert matrix.lines == [
+        ["a", "10.00 ± 1.00 · 0.200 · 0.300", "90.00 ± 1.00 · 0.200 · 0.300\nalways off"],
+        ["b", "10.00 ± 1.00 · 0.200 · 0.300", ""],
+    ]
+    for table in (summary, matrix):
+        assert habits.RULE in table.note
+
+
 USE = {
     "looks at the class": np.eye(10)[None] * 100,
     "uniform": np.full((1, 10, 10), 30),
@@ -340,20 +410,39 @@ def test_a_policy_that_does_not_look_at_the_image_is_called_by_its_name(kind):
         "evaluations": [{"split": "test", "num_images": 500}],
     }
     expected = "" if kind == "looks at the class" else kind
-    assert habits.habit([result], [0.3]) == expected
+    assert habits.habit([result], [[0.3]]) == expected
 
 
 def test_always_on_and_always_off_are_told_by_densities():
-    assert habits.habit([], [1.0, 0.99]) == "always on"
-    assert habits.habit([], [0.0, 0.01]) == "always off"
-    assert habits.habit([], [1.0, 0.0]) == ""
+    assert habits.habit([{}], [[1.0, 0.99]]) == "always on"
+    assert habits.habit([{}], [[0.0, 0.01]]) == "always off"
+    assert habits.habit([{}], [[1.0, 0.0]]) == ""
+
+
+def test_seeds_that_fell_into_different_habits_are_counted():
+    densities = [[1.0], [0.0], [0.5], [0.0]]
+    found = habits.habit([{}] * 4, densities)
+    assert found == "always on (1 of 4 seeds); always off (2 of 4 seeds)"
+    rows = [{"agent": "a", "habit": found}, {"agent": "b", "habit": "always off"}]
+    rows = [{**row, "seeds": range(4)} for row in [*rows, {"agent": "c", "habit": ""}]]
+    assert habits.runs_fallen(rows) == {"always on": 1, "always off": 6}
+    assert habits.who_fell(rows, "agent") == {
+        "always on": ["a (1 of 4 seeds)"],
+        "always off": ["a (2 of 4 seeds)", "b"],
+    }
+
+
+def test_the_rule_of_habits_says_its_numbers():
+    assert "at least 98%" in habits.RULE
+    assert "at most 2%" in habits.RULE
+    assert f"at most {habits.SLACK}" in habits.RULE
 
 
 def test_chance_between_classes_is_no_look_at_the_image():
     generator = np.random.default_rng(0)
     use = 100 * generator.binomial(50, 0.3, size=(1, 10, 10)) / 50
     result = {"block_use": use.tolist(), "evaluations": [{"split": "test", "num_images": 500}]}
-    assert habits.habit([result], [0.3]) == "uniform"
+    assert habits.habit([result], [[0.3]]) == "uniform"
 
 
 def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):

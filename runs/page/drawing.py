@@ -133,6 +133,15 @@ def plain_number(value: float, position: int | None = None) -> str:
     return f"{value:g}"
 
 
+def plain_logarithms(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 of every ten, in few letters."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(plain_number))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def finish(figure: Any, name: str, caption: str, alt: str) -> Drawn:
     """Renders a figure to both forms."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,6 +1,7 @@
 """A comparison to the report's figures: front, learning curves, profile, blocks by class."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from runs.page.drawing import (
     legend_height,
     look,
     new_figure,
-    plain_number,
+    plain_logarithms,
     stacked_axes,
 )
 from runs.page.fronts import ALL, Front, make_fronts, name_in
@@ -30,12 +31,17 @@ FEW = 16
 """Up to so many rows have a look of their own; more share looks by agent and shaping."""
 
 
-def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:
-    """Every figure of the report, by section."""
+def drawn_in_style() -> AbstractContextManager[None]:
+    """Letters, colours and grid of all figures, for as long as it is entered."""
     from matplotlib import rc_context
 
+    return rc_context(STYLE)
+
+
+def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:
+    """Every figure of the report, by section."""
     rows = comparison.rows
-    with rc_context(STYLE):
+    with drawn_in_style():
         return {
             "front": [
                 front_figure(found, file_name("front", name, rows), name)
@@ -89,8 +95,6 @@ def front_figure(rows: Sequence[Row], name: str, dataset: str) -> Drawn:
 
 def set_scales(axes: Any, rows: Sequence[Row]) -> None:
     """MACs in logarithms, and errors too where they differ so much that small ones would merge."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     scales = [axes.xaxis]
     axes.set_xscale("log")
     errors = [row["error"]["mean"] for row in rows]
@@ -100,9 +104,7 @@ def set_scales(axes: Any, rows: Sequence[Row]) -> None:
     else:
         axes.set_ylim(bottom=0)
     for axis in scales:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(plain_number))
-        axis.set_minor_formatter(NullFormatter())
+        plain_logarithms(axis)
 
 
 def draw_point(axes: Any, row: Row, style: Mapping[str, Any]) -> Any:

@@ -1,31 +1,52 @@
 """A comparison to a folder: one page, the same tables as Markdown and CSV, plots as PNG and SVG."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runs.jobs import Comparison
-from runs.page.figures import all_figures
+from runs.page.against_dense import Contest, Point, Times, chosen, make_contests
+from runs.page.dense_figures import dense_figures
+from runs.page.dense_tables import dense_findings, dense_tables
+from runs.page.drawing import Drawn
+from runs.page.fig1 import fig1_figure, fig1_of, fig1_table
+from runs.page.figures import all_figures, drawn_in_style
 from runs.page.findings import findings
 from runs.page.html import page
+from runs.page.paper_figures import paper_figures
+from runs.page.recorded_dense import dense_elsewhere
 from runs.page.report_tables import all_tables
-from runs.report import NOTES, rows_csv, table
+from runs.report import NOTES, Table, rows_csv, table
+from runs.rows import MODES
+from runs.timing.front_times import recorded_times, times_path
 
 PAGE = "index.html"
+RESULTS = Path("runs/results")
 
 
-def publish(comparison: Comparison, folder: Path) -> str:
+def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -> str:
     """Writes a report and returns its main table, with notes, as text.
 
     Args:
         comparison: with at least one finished run.
         folder: made where it is missing; files of the same names are replaced.
+        results_dir: where dense networks of the equal-cost sweeps are recorded.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows, said = comparison.rows, findings(comparison)
+    rows, elsewhere = comparison.rows, borrowed(comparison, results_dir)
+    path = times_path(results_dir, comparison.sweep.name)
+    times = {masks: recorded_times(path, masks) for masks in MODES}
+    contests = contests_of(comparison, elsewhere, times)
+    said = findings(comparison)
+    said += [s for masks, found in contests.items() for s in dense_findings(found, masks)]
     words = "\n".join(f"- {sentence}" for sentence in said)
     text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{NOTES}\n\n{words}\n"
     (folder / "table.md").write_text(text)
     (folder / "table.csv").write_text(rows_csv(rows))
-    tables, figures = all_tables(comparison), all_figures(comparison)
+    tables = all_tables(comparison)
+    with drawn_in_style():
+        figures = all_figures(comparison)
+        tables["dense"], figures["dense"] = against_dense(contests)
+        tables["paper"], figures["paper"] = beside_the_paper(comparison, elsewhere)
     for one in (each for found in tables.values() for each in found):
         (folder / f"{one.name}.md").write_text(one.markdown())
         (folder / f"{one.name}.csv").write_text(one.csv())
@@ -33,3 +54,55 @@ def publish(comparison: Comparison, folder: Path) -> str:
         figure.write(folder)
     (folder / PAGE).write_text(page(comparison, said, tables, figures))
     return text
+
+
+def against_dense(
+    contests: Mapping[str, Sequence[Contest]],
+) -> tuple[list[Table], list[Drawn]]:
+    """Tables and figures of dense against conditional networks, under each kind of masks."""
+    tables: list[Table] = []
+    figures: list[Drawn] = []
+    for masks, found in contests.items():
+        tables += dense_tables(found, masks, MASKS[masks])
+        figures += dense_figures(found, masks, MASKS[masks])
+    return tables, figures
+
+
+def beside_the_paper(
+    comparison: Comparison, elsewhere: Mapping[str, Sequence[Point]]
+) -> tuple[list[Table], list[Drawn]]:
+    """Tables and figures that stand for one of the paper; none where the sweep is none of it."""
+    dense = [point for points in elsewhere.values() for point in chosen(points)]
+    figures = paper_figures(comparison, dense)
+    fig1 = fig1_of(comparison.sweep.name, comparison.results)
+    if fig1 is None:
+        return [], figures
+    return [fig1_table(*fig1)], [*figures, fig1_figure(*fig1)]
+
+
+MASKS = {
+    "sampled": "Masks as drawn.",
+    "mode": "Most probable masks; validation errors are of masks as drawn.",
+}
+
+
+def borrowed(comparison: Comparison, results_dir: Path) -> dict[str, list[Point]]:
+    """Data set -> dense networks that its equal-cost sweep recorded."""
+    datasets = dict.fromkeys(row["dataset"] for row in comparison.rows)
+    return dense_elsewhere(datasets, results_dir, comparison.sweep.name)
+
+
+def contests_of(
+    comparison: Comparison,
+    elsewhere: Mapping[str, Sequence[Point]],
+    times: Mapping[str, Times | None],
+) -> dict[str, list[Contest]]:
+    """Masks -> dense against conditional networks; most probable masks too where some are learned.
+
+    Validation errors are of masks as drawn in either.
+    """
+    learned = any(row["learns"] for row in comparison.rows)
+    shown = MODES if learned and comparison.masks == "sampled" else (comparison.masks,)
+    return {
+        masks: make_contests(comparison.results, masks, elsewhere, times[masks]) for masks in shown
+    }

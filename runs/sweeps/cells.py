@@ -71,16 +71,20 @@ class Sweep:
 
 
 def kind(cell: Cell) -> str:
-    """What a row is, but for its numbers: the agent, and names of settings with words as values.
+    """What a row is, but for its numbers: agent, names of settings, words and inner names.
 
     >>> kind(Cell("a", "rloo", {"num_kept": 2, "draw": "ordered"}))
     "rloo draw='ordered' num_kept"
     """
-    words = {
-        name: f"{name}={value!r}" if isinstance(value, str) else name
-        for name, value in cell.settings.items()
-    }
-    return " ".join([cell.agent, *(words[name] for name in sorted(words))])
+    words = [in_words(name, value) for name, value in sorted(cell.settings.items())]
+    return " ".join([cell.agent, *words])
+
+
+def in_words(name: str, value: Any) -> str:
+    """A setting without its numbers."""
+    if isinstance(value, Mapping):
+        return f"{name}({', '.join(sorted(value))})"
+    return f"{name}={value!r}" if isinstance(value, str) else name
 
 
 def plain(*agents: str) -> tuple[Cell, ...]:

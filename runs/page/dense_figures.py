@@ -1,0 +1,125 @@
+"""The dense front beside conditional rows: test error over total MACs and over measured time."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from runs.page.against_dense import Contest, Point
+from runs.page.drawing import (
+    INK,
+    MARKERS,
+    Drawn,
+    file_part,
+    finish,
+    legend_below,
+    legend_height,
+    look,
+    new_figure,
+    plain_logarithms,
+)
+
+CHOICE = (
+    "Where rows of one agent cost the same, validation error chose (full colour); the others are "
+    "pale. Bars: Student's 95 % intervals over seeds. Line: dense networks."
+)
+OTHERS = MARKERS.replace("s", "")
+"""Squares are dense networks."""
+Place = Callable[[Point], float | None]
+"""Where a point stands on the x axis; None where that is not known."""
+
+
+def dense_figures(contests: Sequence[Contest], masks: str, note: str = "") -> list[Drawn]:
+    """Error over MACs, then over the time of a pass for each number of images.
+
+    Args:
+        contests: one for each data set.
+        masks: "sampled" or "mode"; in the files' names where it is the latter.
+        note: added to captions.
+    """
+    suffix = "" if masks == "sampled" else f"-{masks}"
+    figures = []
+    for contest in contests:
+        part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
+        title = "total MACs of an image, policy included"
+        name = f"equal-macs{part}{suffix}"
+        figures.append(dense_figure(contest, lambda point: point.macs, title, name, note))
+        timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
+        for images in timed:
+            many = "one image" if images == 1 else f"{images} images"
+            title = f"milliseconds of a pass of {many}, policy included"
+            name = f"equal-time-{images}{part}{suffix}"
+            figures.append(dense_figure(contest, time_of(images), title, name, note))
+    return figures
+
+
+def time_of(images: int) -> Place:
+    """Places points by their measured time."""
+    return lambda point: point.time(images)
+
+
+def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
+    """One figure: the dense line, and a colour for each agent."""
+    agents = list(dict.fromkeys(point.agent for point in contest.conditional))
+    lines = {
+        label: line
+        for label, line in dense_lines(contest).items()
+        if any(place(point) is not None for point in line[0])
+    }
+    names = [*lines, *agents]
+    figure = new_figure(2.9 + legend_height(names))
+    axes = figure.add_subplot()
+    handles = [
+        draw_points(axes, points, place, {"color": INK, "marker": "s", "ls": ls, "mfc": face})
+        for points, ls, face in lines.values()
+    ]
+    for index, agent in enumerate(agents):
+        style = {"color": look(index)["color"], "marker": OTHERS[index % len(OTHERS)], "ls": ""}
+        own = [point for point in contest.conditional if point.agent == agent]
+        handles.append(draw_points(axes, own, place, style))
+        draw_pale(axes, [p for p in contest.others if p.agent == agent], place, style)
+    draw_pale(axes, [p for p in contest.others if p.agent == "dense"], place, {"color": INK})
+    axes.set(xlabel=title, ylabel="test error in %", xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_logarithms(axis)
+    legend_below(figure, handles, names)
+    caption = " ".join(part for part in (f"{contest.dataset}.", CHOICE, note) if part)
+    return finish(figure, name, caption, words(contest, place, title))
+
+
+def dense_lines(contest: Contest) -> dict[str, tuple[Sequence[Point], str, str]]:
+    """Name -> dense networks, how their line is drawn and their markers filled."""
+    lines: dict[str, tuple[Sequence[Point], str, str]] = {}
+    if contest.dense:
+        lines["dense"] = (contest.dense, "-", INK)
+    if contest.elsewhere:
+        lines["dense, of the equal-cost sweep"] = (contest.elsewhere, "--", "none")
+    return lines
+
+
+def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) -> Any:
+    """Points with their intervals; returns the legend's entry."""
+    known = [(at, point) for point in points if (at := place(point)) is not None]
+    means = [100 * point.spread.mean for _, point in known]
+    halves = [100 * ((p.spread.high or p.spread.mean) - p.spread.mean) for _, p in known]
+    # In logarithms a bar cannot reach below zero.
+    ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
+    return axes.errorbar(
+        [at for at, _ in known], means, yerr=ends, capsize=2, markersize=4, lw=1, **style
+    )
+
+
+def draw_pale(axes: Any, points: Iterable[Point], place: Place, style: Any) -> None:
+    """Variants that validation did not choose."""
+    known = [(at, 100 * p.spread.mean) for p in points if (at := place(p)) is not None]
+    if known:
+        pale = {"alpha": 0.3, "markersize": 3, "marker": "s", "zorder": 1} | style | {"ls": ""}
+        axes.plot(*zip(*known, strict=True), **pale)
+
+
+def words(contest: Contest, place: Place, title: str) -> str:
+    """What is to be seen."""
+    parts = []
+    for point in (*contest.dense, *contest.elsewhere, *contest.conditional):
+        at = place(point)
+        if at is not None:
+            parts.append(f"{point.label} at {at:,.3g}: {100 * point.spread.mean:.2f} %")
+    return f"Test error over {title}. {'; '.join(parts)}"

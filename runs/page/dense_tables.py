@@ -1,0 +1,146 @@
+"""Dense and conditional networks at equal MACs or equal error: contests -> tables, sentences."""
+
+from collections.abc import Sequence
+
+from runs.page.against_dense import Contest, Point
+from runs.page.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
+from runs.page.statistics import Interval
+from runs.report import Table
+from runs.rows import Spread
+
+MACS_NOTE = (
+    "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
+    "MACs between the two nearest widths of the same seed. Variants of one cost were chosen by "
+    "validation error. Difference: ours minus dense, paired by seed, with Student's 95 % interval. "
+    "Better or worse: the two 95 % intervals over seeds are apart."
+)
+ERROR_NOTE = (
+    "For each dense width (dropout chosen by validation error) the cheapest conditional row whose "
+    "validation error is no larger. Ratios: its total MACs and its measured time over the dense "
+    "network's. Times: medians of the rounds of runs.timing.front_times where that is recorded, "
+    "else the least over seeds of runs that were timed one by one, beside others. Test errors: "
+    "better or worse where the 95 % intervals are apart."
+)
+
+
+def dense_tables(contests: Sequence[Contest], masks: str, note: str = "") -> list[Table]:
+    """Both tables for each data set.
+
+    Args:
+        contests: one for each data set.
+        masks: "sampled" or "mode"; in the files' names where it is the latter.
+        note: added below.
+    """
+    tables = []
+    for contest in contests:
+        part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
+        part += "" if masks == "sampled" else f"-{masks}"
+        tables += [make(contest, part, note) for make in (equal_macs_table, equal_error_table)]
+    return tables
+
+
+def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
+    """Conditional rows beside dense networks of their cost."""
+    columns = {"row": "left", "MACs": "right", "test error %": "right"}
+    columns |= {"dense of equal MACs %": "right", "difference": "right", "against dense": "left"}
+    lines = [equal_macs_line(one) for one in at_equal_macs(contest)]
+    title = f"At equal total MACs, {contest.dataset}"
+    return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
+
+
+def equal_macs_line(one: EqualMacs) -> list[str]:
+    """One row of the table."""
+    return [
+        one.point.label,
+        f"{one.point.macs:,.0f}",
+        error_text(one.point),
+        "" if one.dense is None else percents(interval_of(one.dense)),
+        "" if one.difference is None else percents(one.difference),
+        one.verdict or "outside the widths",
+    ]
+
+
+def equal_error_table(contest: Contest, part: str, note: str) -> Table:
+    """Dense networks beside the cheapest conditional row that is as good."""
+    columns = {"dense": "left", "MACs": "right", "its error %": "right", "conditional": "left"}
+    columns |= {"its MACs": "right", "error %": "right", "test error": "left"}
+    columns |= {"MACs ratio": "right"} | {f"time ratio, {n}": "right" for n in contest.batches}
+    lines = [equal_error_line(one, contest.batches) for one in at_equal_error(contest)]
+    title = f"At equal error, {contest.dataset}"
+    return Table(f"at-equal-error{part}", title, columns, lines, f"{ERROR_NOTE} {note}".strip())
+
+
+def equal_error_line(one: EqualError, batches: Sequence[int]) -> list[str]:
+    """One row of the table."""
+    start = [one.dense.label, f"{one.dense.macs:,.0f}", error_text(one.dense)]
+    if one.point is None:
+        return [*start, "none as good", *[""] * (4 + len(batches))]
+    ratios = [one.macs_ratio, *(one.time_ratio(images) for images in batches)]
+    texts = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+    macs = f"{one.point.macs:,.0f}"
+    return [*start, one.point.label, macs, error_text(one.point), one.verdict, *texts]
+
+
+def dense_findings(contests: Sequence[Contest], masks: str) -> list[str]:
+    """Sentences that the two tables support."""
+    how = "masks as drawn" if masks == "sampled" else "most probable masks"
+    return [
+        sentence
+        for contest in contests
+        for sentence in (macs_finding(contest, how), error_finding(contest, how))
+        if sentence
+    ]
+
+
+def macs_finding(contest: Contest, how: str) -> str:
+    """Who has less error than a dense network of the same cost, who more."""
+    found = at_equal_macs(contest)
+    parts = []
+    for verdict, meaning in (("better", "less"), ("worse", "more")):
+        who = [one.point.label for one in found if one.verdict == verdict]
+        if who:
+            parts.append(f"{meaning} error than a dense network, intervals apart: {'; '.join(who)}")
+    text = ". ".join(parts)
+    return f"At equal total MACs on {contest.dataset} ({how}): {text}." if text else ""
+
+
+def error_finding(contest: Contest, how: str) -> str:
+    """How many of a dense network's MACs its error takes, where the test does not disagree."""
+    found = [
+        one
+        for one in at_equal_error(contest)
+        if one.point
+        and one.verdict in ("better", "no difference")
+        and one.point.macs < one.dense.macs
+    ]
+    if not found:
+        return ""
+    parts = [
+        f"{one.dense.label} with {one.macs_ratio:.2f} of its MACs ({one.point.label})"
+        for one in found
+        if one.point
+    ]
+    where = f"{contest.dataset} ({how}, test error better or not told apart)"
+    return f"The error of dense networks for less on {where}: {'; '.join(parts)}."
+
+
+def error_text(point: Point) -> str:
+    """Test error with its interval."""
+    return percents(interval_of(point.spread))
+
+
+def interval_of(found: Spread) -> Interval:
+    """Mean and ends of a spread."""
+    return Interval(found.mean, found.low, found.high)
+
+
+def percents(interval: Interval) -> str:
+    """A share in per cent with its interval.
+
+    >>> percents(Interval(0.05, 0.04, 0.06))
+    '5.00 [4.00, 6.00]'
+    """
+    text = f"{100 * interval.value:.2f}"
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"

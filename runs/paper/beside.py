@@ -1,0 +1,130 @@
+"""The paper beside ours: recorded results -> a table for each data set, whatever has been run."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runs import folder as run_folder
+from runs.page.against_dense import Point, chosen, make_point
+from runs.paper.numbers import PAPER_TABLES, PaperRow
+from runs.report import markdown
+
+NOT_YET = "not run yet"
+COLUMNS = {
+    "network": "left",
+    "who": "left",
+    "seeds": "right",
+    "test error %": "right",
+    "density": "right",
+    "total MACs": "right",
+    "total cost": "right",
+    "speed-up 1 / 256": "right",
+    "random blocks %": "right",
+}
+NOTE = (
+    "Error: mean over seeds with Student's 95 % interval; the paper's are single runs. Density: "
+    "mean share of blocks kept over layers. Total cost: MACs with the policy's own over those of "
+    "the same network with all blocks. Speed-up: time of that dense network in plain torch over "
+    "time with the policy, measured in turns in one process; the paper's: its product switched "
+    "off and on. Random blocks: error of random masks at the same compute cost. Improved: of the "
+    "rows of {improved} whose total MACs are no more than ours beside the paper's (the authors' "
+    "code), the one with the least validation error. {note}"
+)
+Row = Mapping[str, Any]
+
+
+def beside_table(dataset: str, results_dir: Path) -> str:
+    """Paper, ours faithful, ours improved, in Markdown; rows without a result say so.
+
+    Args:
+        dataset: a key of `runs.paper.numbers.PAPER_TABLES`.
+        results_dir: folder of recorded results.
+    """
+    table = PAPER_TABLES[dataset]
+    faithful = rows_in(results_dir / f"{table.sweep}.json")
+    others = results_dir / f"{table.improved}.json"
+    lines = []
+    for row in table.rows:
+        lines += row_lines(row, faithful, others)
+    return f"{markdown(COLUMNS, lines)}\n\n{NOTE.format(improved=table.improved, note=table.note)}"
+
+
+def rows_in(path: Path) -> dict[str, Row]:
+    """Label -> row of a recorded comparison; none where nothing is recorded yet."""
+    if not path.exists():
+        return {}
+    return {row["label"]: row for row in run_folder.check_json(path)["rows"]}
+
+
+def row_lines(row: PaperRow, faithful: Mapping[str, Row], others: Path) -> list[list[str]]:
+    """The paper's line, ours below it, and the improved one below those."""
+    lines = [paper_line(row)]
+    for how, label in row.ours.items():
+        lines.append(our_line(f"ours, {how}", faithful.get(label)))
+    if row.conditional:
+        first = faithful.get(next(iter(row.ours.values())))
+        lines.append(improved_line(first, others))
+    return lines
+
+
+def paper_line(row: PaperRow) -> list[str]:
+    """What the paper prints."""
+    density = "" if row.density is None else f"{row.density:.2f}"
+    speedup = "" if row.speedup is None else f"{row.speedup:.1f}"
+    error = f"{100 * row.error:.1f}"
+    return [row.name, f"paper, {row.where}", "1", error, density, "", "", speedup, ""]
+
+
+def our_line(who: str, row: Row | None, why_none: str = NOT_YET) -> list[str]:
+    """A row of ours, or why there is none."""
+    if row is None:
+        return ["", who, "0", why_none, *[""] * (len(COLUMNS) - 4)]
+    floor, speedup = row["dropout_error"], row["speedup"]
+    return [
+        "",
+        who,
+        str(len(row["seeds"])),
+        percents(row["error"]),
+        f"{sum(row['density']) / len(row['density']):.2f}",
+        f"{row['macs']['mean']:,.0f}",
+        f"{row['total_cost']['mean']:.3f}",
+        " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256") if size in speedup),
+        percents(floor) if floor else "",
+    ]
+
+
+def improved_line(first: Row | None, others: Path) -> list[str]:
+    """The row of other trainings that may stand beside a faithful one."""
+    if first is None or not others.exists():
+        return our_line("ours, improved", None)
+    able = [point for point in learned_points(others) if point.macs <= first["macs"]["mean"]]
+    if not able:
+        return our_line("ours, improved", None, "none costs so little")
+    best = min(able, key=lambda point: point.validation_mean)
+    return our_line(f"ours, improved: {best.label}", rows_in(others)[best.label])
+
+
+def learned_points(path: Path) -> list[Point]:
+    """Rows of a recorded comparison in which a policy learns, chosen by validation."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for cell in run_folder.check_json(path)["cells"]:
+        if cell["learns"]:
+            runs.setdefault(cell["label"], []).append(cell)
+    return chosen([make_point(label, cells, "sampled") for label, cells in runs.items()])
+
+
+def percents(spread: Mapping[str, Any]) -> str:
+    """A share in per cent with its interval.
+
+    >>> percents({"mean": 0.05, "low": 0.04, "high": 0.06})
+    '5.00 [4.00, 6.00]'
+    """
+    text = f"{100 * spread['mean']:.2f}"
+    if spread["low"] is None:
+        return text
+    return f"{text} [{100 * spread['low']:.2f}, {100 * spread['high']:.2f}]"
+
+
+BESIDE = {f"beside-{name}": functools.partial(beside_table, name) for name in PAPER_TABLES}
+"""Name of a README's table -> how it is made of a folder of results."""

@@ -1,0 +1,120 @@
+"""The equal-cost sweeps with more rows behind their first ones: regularisation, a dense teacher.
+
+Whatever is tried on conditional networks is tried on dense ones too; validation error chooses
+(see `runs.page.against_dense`). Rows of `runs.sweeps.equal_cost` stay as they are.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runs.sweeps import equal_cost
+from runs.sweeps.cells import Cell, Sweep, dense
+from runs.sweeps.equal_cost import FIFTH, Sizes, gated, training
+
+Ways = Mapping[str, Mapping[str, Any]]
+"""Note on a row -> its settings; `weights_kwargs` are laid over those of the sweep."""
+
+
+def taught(units: tuple[int, ...], **more: Any) -> dict[str, Any]:
+    """Half of the targets are the answers of a dense network that was trained before."""
+    lesson = {"teacher_units": units, "distill_weight": 0.5, "teacher_temperature": 2.0}
+    return {"weights_kwargs": {**lesson, **more}}
+
+
+DECAYED: Mapping[str, Any] = {"weights_kwargs": {"weight_decay": 0.1}}
+DROPPED: Mapping[str, Any] = {"network": FIFTH}
+
+
+def in_ways(cells: Iterable[Cell], sweep: Sweep, ways: Ways) -> tuple[Cell, ...]:
+    """Each row trained in each way, labelled by it."""
+    base = sweep.settings["weights_kwargs"]
+    found = []
+    for cell in cells:
+        for note, way in ways.items():
+            settings = {**cell.settings, **way}
+            if "weights_kwargs" in way:
+                settings["weights_kwargs"] = {**base, **way["weights_kwargs"]}
+            found.append(Cell(f"{cell.label}, {note}", cell.agent, settings))
+    return tuple(found)
+
+
+def extended(sweep: Sweep, cells: Iterable[Cell], minutes: float) -> Sweep:
+    """A sweep with rows behind its own."""
+    return dataclasses.replace(sweep, cells=(*sweep.cells, *cells), minutes=sweep.minutes + minutes)
+
+
+MNIST_TEACHER = (256,)
+MNIST_BEST: tuple[Sizes, ...] = ((32, 8, 2), (32, 8, 4), (64, 4, 4))
+MNIST_WIDTHS = (24, 32, 48, 64, 96)
+WARM: Mapping[str, Any] = {
+    "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
+}
+
+EQUAL_COST_MNIST = extended(
+    equal_cost.EQUAL_COST_MNIST,
+    (
+        *in_ways(
+            dense(*MNIST_WIDTHS),
+            equal_cost.EQUAL_COST_MNIST,
+            {"weight decay 0.1": DECAYED, "distilled": taught(MNIST_TEACHER)},
+        ),
+        *in_ways(
+            (gated("rloo", sizes) for sizes in MNIST_BEST),
+            equal_cost.EQUAL_COST_MNIST,
+            {
+                "weight decay 0.1": DECAYED,
+                "dropout 0.2": DROPPED,
+                "distilled": taught(MNIST_TEACHER),
+                "warm start": WARM,
+                "warm start, distilled": taught(MNIST_TEACHER, warm_start=True),
+            },
+        ),
+    ),
+    minutes=110,
+)
+
+LONGER = Sweep(
+    name="equal-cost-mnist-longer",
+    description=(
+        "MNIST, 60 epochs instead of 20: dense networks of 16 to 256 units beside the three best "
+        "conditional ones, all of them also taught by a dense network of 256."
+    ),
+    settings=training(60 * 50_000, 2e-3, env="BlockSelectionMNIST-v0"),
+    cells=(
+        *dense(16, 24, 32, 48, 64, 96, 128, 256),
+        *(gated("rloo", sizes) for sizes in MNIST_BEST),
+    ),
+    minutes=90,
+    seeds=(0, 1, 2, 3, 4),
+)
+EQUAL_COST_MNIST_LONGER = extended(
+    LONGER,
+    in_ways(
+        (*dense(24, 32, 48, 64), *(gated("rloo", sizes) for sizes in MNIST_BEST)),
+        LONGER,
+        {"distilled": taught(MNIST_TEACHER)},
+    ),
+    minutes=70,
+)
+
+COLOUR_TEACHER = (256, 256)
+COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (((32, 8, 4), 64), ((32, 8, 8), 64))
+COLOUR_WIDTHS = (32, 48, 64)
+
+
+def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
+    """A sweep on colour images with rows of both kinds trained in other ways."""
+    ways = {
+        "weight decay 0.1": DECAYED,
+        "dropout 0.2": DROPPED,
+        "distilled": taught(COLOUR_TEACHER),
+    }
+    conditional = [gated("rloo", s, head, diversity_weight=bonus) for s, head in COLOUR_BEST]
+    cells = (*dense(*COLOUR_WIDTHS, num_layers=2), *conditional)
+    return extended(sweep, in_ways(cells, sweep, ways), minutes)
+
+
+EQUAL_COST_CIFAR10 = with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=110)
+EQUAL_COST_SVHN = with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=75)
+EQUAL_COST_MIXED = with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=150)

@@ -1,0 +1,240 @@
+"""Laws of the comparison with dense networks: validation chooses, the test only judges."""
+
+import csv
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runs.jobs import Comparison, Finished, make_jobs
+from runs.page.against_dense import Point, chosen, interpolated, make_contests
+from runs.page.dense_tables import dense_findings
+from runs.page.equal import at_equal_error, at_equal_macs
+from runs.page.publish import publish
+from runs.paper.digitised import digitised, trend
+from runs.sweeps import SWEEPS, Cell, Sweep
+
+SEEDS = (0, 1, 2)
+
+
+def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):
+    known = error if validation is None else validation
+    return Point(
+        label,
+        agent,
+        macs,
+        {seed: error + 0.001 * seed for seed in seeds},
+        {seed: known + 0.001 * seed for seed in seeds},
+        {1: dict.fromkeys(seeds, macs / 1000)},
+    )
+
+
+def result(agent, seed, macs, error, validation, dataset="mnist", **more):
+    """What a run leaves, as far as the comparison reads it."""
+    shares = {"macs": macs, "density": [0.1], "compute_cost": 0.1, "total_cost": 0.1}
+    evaluations = [
+        {"split": split, "mode": mode, "num_images": 9, "error": value + 0.001 * seed, **shares}
+        for split, mode, value in (
+            ("test", "sampled", error),
+            ("test", "mode", error),
+            ("validation", "sampled", validation),
+        )
+    ]
+    latency = [{"batch_size": size, "milliseconds": macs / 1000} for size in (1, 256)]
+    own = {"environment": {"dataset": dataset}, "agent_settings": {}}
+    one = {"agent": agent, "seed": seed, "evaluations": evaluations, "latency": latency}
+    return one | {"uses_labels": False, "learns": agent != "dense", "settings": own, **more}
+
+
+def runs(agent, macs, error, validation=None, **more):
+    known = error if validation is None else validation
+    return [result(agent, seed, macs, error, known, **more) for seed in SEEDS]
+
+
+DENSE = {"dense 8": runs("dense", 100, 0.2), "dense 16": runs("dense", 200, 0.1)}
+
+
+def contest(**rows):
+    (found,) = make_contests({**DENSE, **rows})
+    return found
+
+
+def test_validation_chooses_among_rows_of_one_cost_whatever_the_test_says():
+    lucky = point("lucky", error=0.01, validation=0.3)
+    sound = point("sound", error=0.09, validation=0.1)
+    assert chosen([lucky, sound]) == [sound]
+
+
+def test_rows_of_another_agent_or_cost_are_no_variants():
+    points = [point("a"), point("b", agent="topk"), point("c", macs=110.0)]
+    assert {p.label for p in chosen(points)} == {"a", "b", "c"}
+
+
+def test_a_variant_that_fewer_seeds_have_finished_does_not_take_part_yet():
+    half = point("half", validation=0.01, seeds=(0,))
+    assert [p.label for p in chosen([half, point("whole")])] == ["whole"]
+
+
+@given(share=st.floats(0, 1), errors=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_a_dense_network_between_two_widths_has_an_error_between_theirs(share, errors):
+    dense = [point(macs=100.0, error=errors[0]), point(macs=400.0, error=errors[1])]
+    between = interpolated(dense, 100.0 * 4**share * (1 - 1e-12) + 1e-10)
+    for seed, error in between.items():
+        low, high = sorted(p.error[seed] for p in dense)
+        assert low - 1e-6 <= error <= high + 1e-6
+
+
+def test_at_a_width_that_was_run_nothing_is_interpolated_and_beyond_all_nothing_is_said():
+    dense = [point(macs=100.0, error=0.2), point(macs=400.0, error=0.1)]
+    assert interpolated(dense, 400.0) == dense[1].error
+    assert interpolated(dense, 200.0)[0] == pytest.approx(0.15)
+    assert interpolated(dense, 99.0) is None
+    assert interpolated(dense, 401.0) is None
+    assert interpolated([], 100.0) is None
+
+
+def test_less_error_at_equal_macs_is_better_only_with_intervals_apart():
+    found = contest(far=runs("rloo", 150, 0.05), near=runs("topk", 150, 0.1415))
+    verdicts = {one.point.label: one.verdict for one in at_equal_macs(found)}
+    assert verdicts == {"far": "better", "near": "no difference"}
+
+
+def test_the_cheapest_row_that_validation_finds_as_good_stands_beside_a_dense_network():
+    found = contest(
+        cheap=runs("rloo", 50, 0.02, validation=0.3),
+        right=runs("rloo", 80, 0.3, validation=0.1),
+        dear=runs("rloo", 120, 0.02),
+    )
+    first, second = at_equal_error(found)
+    assert first.point.label == second.point.label == "right"
+    # The test may contradict the choice, and then it is said.
+    assert first.verdict == second.verdict == "worse"
+    assert first.macs_ratio == pytest.approx(0.8)
+    assert first.time_ratio(256) == pytest.approx(0.8)
+    assert dense_findings([found], "sampled") == [
+        "At equal total MACs on mnist (masks as drawn): less error than a dense network, intervals "
+        "apart: dear."
+    ]
+
+
+def test_a_single_dense_width_makes_no_front():
+    assert make_contests({"dense 8": DENSE["dense 8"], "a": runs("rloo", 100, 0.1)}) == []
+
+
+def test_dense_networks_of_another_sweep_stand_in_where_there_are_none():
+    other = [point("dense 8", "dense", 100.0, 0.2), point("dense 16", "dense", 200.0, 0.1)]
+    (found,) = make_contests({"a": runs("rloo", 150, 0.05)}, elsewhere={"mnist": other})
+    assert [one.verdict for one in at_equal_macs(found)] == ["better"]
+
+
+def test_variants_of_one_size_share_the_least_of_their_times():
+    slow = runs("dense", 200, 0.05)
+    for one in slow:
+        one["latency"] = [{"batch_size": 256, "milliseconds": 9.0}]
+    found = contest(dropout=slow, a=runs("rloo", 100, 0.1))
+    wide = found.dense[-1]
+    assert wide.label == "dropout"
+    assert wide.time(256) == pytest.approx(0.2)
+
+
+def test_ceilings_are_left_out():
+    found = contest(a=runs("rloo", 150, 0.1), oracle=runs("oracle", 150, 0.0, uses_labels=True))
+    assert {p.label for p in found.conditional} == {"a"}
+
+
+def test_digitised_points_are_as_many_as_the_figures_show():
+    counts = {
+        (figure, series): len(points)
+        for figure in ("fig3", "fig5.16", "fig5a-error", "fig5.7")
+        for series, points in digitised(figure).items()
+    }
+    assert counts == {
+        ("fig3", "NN"): 57,
+        ("fig3", "condnet"): 119,
+        ("fig5.16", "NN"): 57,
+        ("fig5.16", "condnet"): 119,
+        ("fig5a-error", "condnet"): 69,
+        ("fig5.7", "learned"): 61,
+        ("fig5.7", "random"): 52,
+    }
+
+
+def test_the_papers_trends_are_those_that_it_describes():
+    errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
+    seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
+    assert errors == sorted(errors)
+    assert seconds == sorted(seconds, reverse=True)
+    curves = digitised("fig5b")
+    assert all(
+        low[1] > high[1]
+        for low, high in zip(curves["lowest lambda_v"], curves["highest lambda_v"], strict=True)
+    )
+
+
+def whole_result(job):
+    """A result that a whole report can be made of."""
+    number = job.plan.program.seed
+    found = result(job.agent, number, 40_000.0, 0.1, 0.1)
+    for verdict in found["evaluations"]:
+        verdict |= {"nll": 1.0, "mean_return": -1.0, "policy_cost": 0.0}
+    for pass_ in found["latency"]:
+        pass_ |= {"dense_milliseconds": 1.0, "speedup": 2.0, "num_threads": 1}
+        pass_ |= {"speedup_low": 1.0, "speedup_high": 3.0}
+    curve = [{"images_seen": n, **found["evaluations"][2]} for n in (0, 40_000, 80_000)]
+    settings = json.loads(json.dumps(job.plan.config()))
+    blocks = job.plan.environment["num_blocks"]
+    use = [[[50] * n] * 10 for n in blocks]
+    return found | {
+        "reward": "negative_nll",
+        "settings": settings,
+        "code": {},
+        "dense_macs": 200_000,
+        "versions": {},
+        "machine": {},
+        "curve": curve,
+        "block_use": use,
+        "total_seconds": 1.0,
+    }
+
+
+FIGURES = {
+    "paper-lambda-s": ("fig5a",),
+    "paper-lambda-v": ("fig5b",),
+    "paper-mnist-density": ("fig5.7",),
+    "paper-front": ("fig3", "fig5.16"),
+    "paper-mnist": ("fig1",),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
+    sweep = SWEEPS[name]
+    small = Sweep(name, "d", (sweep.cells[0], sweep.cells[-1]), 1.0, sweep.settings, (0,))
+    jobs = make_jobs(small, "unused")
+    done = tuple(Finished(job, whole_result(job), recorded=False) for job in jobs)
+    publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none")
+    page = (tmp_path / "index.html").read_text()
+    for figure in FIGURES[name]:
+        assert (tmp_path / f"{figure}.png").stat().st_size > 1000
+        assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
+    assert "Beside the paper" in page
+
+
+def test_fig1_is_a_file_of_numbers_too(tmp_path):
+    sweep = SWEEPS["paper-mnist"]
+    small = Sweep(sweep.name, "d", sweep.cells[:1], 1.0, sweep.settings, (0, 1))
+    jobs = make_jobs(small, "unused")
+    done = tuple(Finished(job, whole_result(job), recorded=False) for job in jobs)
+    publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none")
+    with (tmp_path / "fig1.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 10
+    assert {lines[0][f"block {block}"] for block in range(16)} == {"0.50"}
+
+
+def test_no_other_sweep_is_taken_for_one_of_the_paper(tmp_path):
+    sweep = Sweep("mine", "d", (Cell("a", "dense"),), 1.0, SWEEPS["paper-mnist"].settings, (0,))
+    done = tuple(Finished(j, whole_result(j), recorded=False) for j in make_jobs(sweep, "unused"))
+    publish(Comparison(sweep, done, (), "sampled"), tmp_path, tmp_path / "none")
+    assert "Beside the paper" not in (tmp_path / "index.html").read_text()

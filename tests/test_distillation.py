@@ -1,0 +1,169 @@
+"""Laws of a dense teacher: what it knows already teaches nothing, and it is trained once."""
+
+import functools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv import distillation, weights
+from ccenv.data import load_split
+from ccenv.distillation import DistillingTrainer, copy_weights, dense_teacher, make_trainer
+from ccenv.networks import GatedMLP, build_network, dense_forward
+from ccenv.simulator import Simulator
+from ccenv.weights import CoTrainer, Pretraining, Teaching
+from runs.settings import make_plan
+
+QUICK = functools.partial(Pretraining, num_epochs=1, min_updates=150)
+COTRAIN = {"dataset": "digits", "num_blocks": (4,), "block_size": 4, "weights": "cotrain"}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and teachers of a second."""
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+    monkeypatch.setattr(distillation, "Pretraining", QUICK)
+    return tmp_path / "weights"
+
+
+def network_of(seed, blocks=4, size=4):
+    return build_network(
+        GatedMLP, seed, in_features=6, num_blocks=(blocks,), block_size=size, num_classes=3
+    )
+
+
+def batch(seed, size=8):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(size, 6, generator=generator)
+    return images, torch.randint(3, (size,), generator=generator)
+
+
+def all_kept(images, blocks):
+    return [torch.ones(len(images), blocks, dtype=torch.bool)]
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 50))
+def test_a_network_that_answers_like_its_teacher_learns_nothing_from_it(seed):
+    teacher, student = network_of(seed), network_of(seed)
+    teaching = Teaching(teacher_units=16, distill_weight=1.0)
+    trainer = DistillingTrainer(student, teacher, teaching, weight_decay=0.0)
+    images, labels = batch(seed)
+    loss = torch.nn.functional.cross_entropy(
+        dense_forward(student, images), trainer.targets(images, labels)
+    )
+    loss.backward()
+    for value in student.parameters():
+        torch.testing.assert_close(value.grad, torch.zeros_like(value), atol=1e-6, rtol=0)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 50), weight=st.floats(0, 1), temperature=st.floats(0.1, 10), size=st.just(5)
+)
+def test_targets_are_probabilities_between_label_and_teacher(seed, weight, temperature, size):
+    teacher = network_of(seed)
+    teaching = Teaching(16, weight, temperature)
+    trainer = DistillingTrainer(network_of(seed + 1), teacher, teaching)
+    images, labels = batch(seed, size)
+    targets = trainer.targets(images, labels)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(size))
+    answers = torch.softmax(dense_forward(teacher, images) / temperature, dim=1).detach()
+    truth = torch.nn.functional.one_hot(labels, 3).float()
+    torch.testing.assert_close(targets, (1 - weight) * truth + weight * answers)
+
+
+def test_labels_alone_are_the_plain_training():
+    images, labels = batch(0)
+    networks = [network_of(1), network_of(1)]
+    teaching = Teaching(16, distill_weight=0.0)
+    trainers = [CoTrainer(networks[0]), DistillingTrainer(networks[1], network_of(2), teaching)]
+    losses = [trainer.update(images, labels, all_kept(images, 4)) for trainer in trainers]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_teacher_is_trained_once_and_then_read(cache, monkeypatch):
+    split = load_split("digits", "train")
+    first = dense_teacher((8,), split, "tanh")
+
+    def refuse(*arguments, **named):
+        raise AssertionError("expected a teacher from the cache, got a training")
+
+    monkeypatch.setattr(distillation, "tqdm", refuse)
+    second = dense_teacher((8,), split, "tanh")
+    assert len(list(cache.glob("teacher-*.safetensors"))) == 1
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(AssertionError, match="got a training"):
+        dense_teacher((9,), split, "tanh")
+
+
+def test_a_teacher_knows_more_than_nothing_and_never_changes(cache):
+    split = load_split("digits", "train")
+    teacher = dense_teacher((16,), split, "relu")
+    images, labels = split.batch(torch.arange(400))
+    accuracy = (dense_forward(teacher, images).argmax(dim=1) == labels).float().mean()
+    assert accuracy > 0.5
+    assert not any(value.requires_grad for value in teacher.parameters())
+
+
+def test_a_warm_start_is_the_teacher_cut_into_blocks(cache):
+    split = load_split("digits", "train")
+    asked = {"teacher_units": 16, "warm_start": True}
+    network = build_network(
+        GatedMLP, 3, in_features=64, num_blocks=(4,), block_size=4, num_classes=10
+    )
+    trainer = make_trainer(network, split, asked)
+    images, _ = split.batch(torch.arange(9))
+    teacher = dense_teacher((16,), split, "tanh")
+    torch.testing.assert_close(
+        network(images, all_kept(images, 4)).detach(), dense_forward(teacher, images)
+    )
+    assert type(trainer) is CoTrainer
+
+
+def test_a_warm_start_by_other_widths_is_refused():
+    with pytest.raises(ValueError, match="teacher_units whose layers"):
+        copy_weights(network_of(0, size=8), network_of(0, size=4))
+
+
+def test_the_same_seed_is_the_same_lesson(cache):
+    taught = {"teacher_units": (16,), "distill_weight": 0.5, "teacher_temperature": 2.0}
+    simulator = Simulator(8, **COTRAIN, weights_kwargs=taught)
+    losses = []
+    for _ in range(2):
+        simulator.seed(4)
+        for _ in range(3):
+            simulator.begin()
+            simulator.step(torch.ones(8, 4, dtype=torch.bool))
+            losses.append(simulator.update_network()["network_loss"])
+    assert losses[:3] == losses[3:]
+    assert isinstance(simulator.trainer, DistillingTrainer)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"distill_weight": 0.5}, "expected teacher_units"),
+        ({"warm_start": True}, "expected teacher_units"),
+        ({"teacher_units": 8, "distill_weight": 1.5}, r"in \[0, 1\]"),
+        ({"teacher_units": 8, "teacher_temperature": 0.0}, "above 0"),
+        ({"teacher_units": 0}, "whole numbers"),
+        ({"teacher_unit": 8}, "teacher_units"),
+    ],
+)
+def test_impossible_lessons_are_refused_before_anything_is_built(asked, message):
+    with pytest.raises(ValueError, match=message):
+        weights.check_cotraining_settings(asked)
+
+
+def test_without_a_teacher_settings_and_training_are_as_they_were():
+    given = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
+    plan = make_plan("rloo", given)
+    assert plan.environment["weights_kwargs"] == {"learning_rate": 0.01}
+    simulator = Simulator(8, **COTRAIN)
+    simulator.seed(0)
+    assert type(simulator.trainer) is CoTrainer

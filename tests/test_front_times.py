@@ -1,0 +1,86 @@
+"""Laws of times in turns: rows of one size are timed once, and reports read what was recorded."""
+
+import json
+
+import pytest
+
+from runs import tables
+from runs.page.against_dense import make_contests
+from runs.sweeps import Cell, Sweep
+from runs.timing import front_times
+
+SMALL = {"dataset": "synthetic", "weights": "cotrain", "reward": "negative_nll"}
+CELLS = (
+    Cell("dense 8", "dense", {"num_blocks": (1,), "block_size": 8}),
+    Cell("dense 16", "dense", {"num_blocks": (1,), "block_size": 16}),
+    Cell(
+        "dense 16, dropout",
+        "dense",
+        {"num_blocks": (1,), "block_size": 16, "network": "runs.sweeps.unit_dropout:fifth"},
+    ),
+    Cell("rloo", "rloo", {"num_blocks": (8,), "block_size": 4, "num_kept": 2}),
+    Cell("more masks", "rloo", {"num_blocks": (8,), "block_size": 4, "group_size": 4}),
+    Cell("coins", "rloo", {"num_blocks": (8,), "block_size": 4, "draw": "independent"}),
+    Cell("condnet", "condnet", {"num_blocks": (8,), "block_size": 4}),
+)
+SWEEP = Sweep("times", "d", CELLS, 1.0, SMALL, (0,))
+
+
+def test_rows_of_one_size_are_one_and_those_that_training_changes_are_none():
+    labels = [labels for _, labels in front_times.plans_by_size(SWEEP).values()]
+    assert labels == [["dense 8"], ["dense 16", "dense 16, dropout"], ["rloo", "more masks"]]
+
+
+def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(front_times.SWEEPS, "times", SWEEP)
+    given = ["times", "--batches", "1", "4", "--rounds", "2", "--seconds", "0.0001"]
+    assert front_times.main([*given, "--results-dir", str(tmp_path)]) == 0
+    path = front_times.times_path(tmp_path, "times")
+    assert json.loads(path.read_text())["kind"] == "front-times"
+    for masks in ("sampled", "mode"):
+        found = front_times.recorded_times(path, masks)
+        assert set(found) == {cell.label for cell in CELLS[:5]}
+        for batches in found.values():
+            assert set(batches) == {1, 4}
+            assert all(rounds[0] > 0 for rounds in batches.values())
+    assert all(len(row["milliseconds"]) == 2 for row in json.loads(path.read_text())["rows"])
+    shown = tables.TABLES["front-times"](json.loads(path.read_text())["rows"])
+    shown_labels = [line.split("|")[1].strip() for line in shown.splitlines()[2:]]
+    assert sorted(shown_labels) == sorted(2 * [cell.label for cell in CELLS[:5]])
+    assert "20 times" in capsys.readouterr().out
+
+
+def test_what_was_not_timed_is_none_and_a_wrong_name_leaves_nothing(tmp_path, capsys):
+    assert front_times.recorded_times(tmp_path / "none.json", "mode") is None
+    assert front_times.main(["equal-cost-mnits", "--results-dir", str(tmp_path)]) == 2
+    assert "equal-cost-mnist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def run(agent, macs):
+    shares = {"macs": macs, "error": 0.1, "density": [1.0], "compute_cost": 1.0, "total_cost": 1.0}
+    splits = (("test", "sampled"), ("test", "mode"), ("validation", "sampled"))
+    evaluations = [{"split": split, "mode": mode, **shares} for split, mode in splits]
+    latency = [{"batch_size": 1, "milliseconds": 7.0}]
+    settings = {"environment": {"dataset": "mnist"}, "agent_settings": {}}
+    one = {"agent": agent, "seed": 0, "uses_labels": False, "settings": settings}
+    return [one | {"evaluations": evaluations, "latency": latency}]
+
+
+def test_times_in_turns_stand_in_place_of_the_runs_own():
+    results = {"a": run("dense", 1), "b": run("dense", 9), "c": run("rloo", 3), "d": run("x", 4)}
+    times = {"a": {128: {0: 1.0, 1: 0.5}}, "b": {128: {0: 2.0}}, "c": {128: {0: 3.0}}}
+    (found,) = make_contests(results, times=times)
+    points = {point.label: point for point in (*found.dense, *found.conditional)}
+    assert found.batches == (128,)
+    assert points["a"].time(128) == pytest.approx(0.5)
+    assert points["a"].time(1) is None
+    assert points["d"].time(128) is None
+
+
+def test_dropout_is_timed_as_the_plain_network_that_it_is_at_test():
+    sweep = Sweep("s", "d", CELLS[2:3], 1.0, SMALL, (0,))
+    ((plan, _),) = front_times.plans_by_size(sweep).values()
+    assert plan.environment["network"] == "mlp"
+    logits, *_ = front_times.make_pass(plan, 4, "mode")()
+    assert logits.shape == (4, 10)

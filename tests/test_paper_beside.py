@@ -1,0 +1,94 @@
+"""Laws of the tables that put the paper beside ours: every row is there, run or not."""
+
+import json
+
+import pytest
+
+from runs import tables
+from runs.paper.beside import NOT_YET, beside_table
+from runs.paper.numbers import PAPER_TABLES
+from runs.sweeps import SWEEPS
+
+NAMES = sorted(PAPER_TABLES)
+
+
+def spread(mean):
+    return {"mean": mean, "sd": 0.0, "low": mean, "high": mean}
+
+
+def row(label, error, macs):
+    return {
+        "label": label,
+        "seeds": [0, 1],
+        "error": spread(error),
+        "density": [0.2, 0.4],
+        "macs": spread(macs),
+        "total_cost": spread(0.25),
+        "speedup": {"1": 2.0, "256": 3.0},
+        "dropout_error": spread(0.5),
+    }
+
+
+def cell(label, validation, macs, seed=0):
+    found = [
+        {"split": split, "mode": "sampled", "error": validation, "macs": macs}
+        for split in ("test", "validation")
+    ]
+    one = {"label": label, "agent": "rloo", "learns": True, "seed": seed, "settings": "ab12"}
+    return one | {"latency": [], "evaluations": found}
+
+
+def record(folder, name, rows, cells=()):
+    content = {"kind": "comparison", "rows": rows, "cells": list(cells)}
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def lines_of(text):
+    found = [line for line in text.splitlines() if line.startswith("|")]
+    return [[part.strip() for part in line.strip("|").split("|")] for line in found[2:]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_of_ours_is_a_cell_of_the_sweep(name):
+    table = PAPER_TABLES[name]
+    labels = {cell.label for cell in SWEEPS[table.sweep].cells}
+    assert {label for row in table.rows for label in row.ours.values()} <= labels
+    assert table.improved in SWEEPS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_has_not_been_run_is_said_so(name, tmp_path):
+    lines = lines_of(beside_table(name, tmp_path))
+    papers = [line for line in lines if line[1].startswith("paper")]
+    assert [line[3] for line in papers] == [f"{100 * r.error:.1f}" for r in PAPER_TABLES[name].rows]
+    assert all(line[3] == NOT_YET for line in lines if line[1].startswith("ours"))
+
+
+def test_a_sweep_that_has_half_come_shows_its_half(tmp_path):
+    record(tmp_path, "paper-mnist", [row("condnet, code", 0.03, 50_000)])
+    lines = lines_of(beside_table("mnist", tmp_path))
+    (code,) = [line for line in lines if line[1] == "ours, authors' code"]
+    assert code[2:] == [
+        *("2", "3.00 [3.00, 3.00]", "0.30", "50,000", "0.250", "2.00 / 3.00"),
+        "50.00 [50.00, 50.00]",
+    ]
+    assert [line[3] for line in lines if line[1] == "ours, text"] == [NOT_YET]
+
+
+def test_the_improved_row_costs_no_more_and_was_chosen_by_validation(tmp_path):
+    record(tmp_path, "paper-mnist", [row("condnet, code", 0.03, 50_000)])
+    others = {"worse": (0.04, 9_000), "best": (0.02, 40_000), "too dear": (0.01, 60_000)}
+    # Test errors in the rows are in the opposite order: they must not matter.
+    rows = [row(label, 0.1 - error, macs) for label, (error, macs) in others.items()]
+    cells = [cell(label, error, macs) for label, (error, macs) in others.items()]
+    record(tmp_path, "equal-cost-mnist", rows, cells)
+    lines = lines_of(beside_table("mnist", tmp_path))
+    assert [line[1] for line in lines if "improved" in line[1]] == ["ours, improved: best"]
+
+
+def test_a_readmes_table_is_made_of_several_results(tmp_path):
+    text = "a\n<!-- table: beside-mnist -->\nold\n<!-- end -->\nb\n"
+    made = tables.render(text, tmp_path)
+    assert "old" not in made
+    assert "paper, sec. 5.1" in made
+    assert tables.render(made, tmp_path) == made
