@@ -13,6 +13,9 @@ from runs.rows import make_rows
 from runs.settings import Plan, code_digests, make_plan, safe_name
 from runs.sweeps import Sweep
 
+NAMED = 8
+"""So many rows are named in a message."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -169,7 +172,9 @@ def names_of(jobs: Sequence[Job]) -> str:
     seeds: dict[str, list[str]] = {}
     for job in jobs:
         seeds.setdefault(job.label, []).append(str(job.plan.program.seed))
-    return "; ".join(f"{label} (seeds {', '.join(found)})" for label, found in seeds.items())
+    named = [f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()]
+    more = [f"and {len(named) - NAMED} more rows"] if len(named) > NAMED else []
+    return "; ".join([*named[:NAMED], *more])
 
 
 def origins(comparison: Comparison) -> list[str]:
