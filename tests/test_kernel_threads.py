@@ -191,13 +191,6 @@ def test_a_network_learns_the_same_with_one_thread_and_with_several():
 
 def test_a_layer_that_keeps_little_is_not_worth_a_second_thread():
     everything, nothing = torch.ones(40, 8).bool(), torch.zeros(40, 8).bool()
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert cpu.is_worth_sharing(cpu.MIN_SHARED_MACS, None, everything)
-        assert not cpu.is_worth_sharing(cpu.MIN_SHARED_MACS, everything, nothing)
-        assert not cpu.is_worth_sharing(cpu.MIN_SHARED_MACS - 1, None, everything)
-        torch.set_num_threads(1)
-        assert not cpu.is_worth_sharing(cpu.MIN_SHARED_MACS, None, everything)
-    finally:
-        torch.set_num_threads(before)
+    assert cpu.is_worth_sharing(cpu.MIN_SHARED_MACS, None, everything)
+    assert not cpu.is_worth_sharing(cpu.MIN_SHARED_MACS, everything, nothing)
+    assert not cpu.is_worth_sharing(cpu.MIN_SHARED_MACS - 1, None, everything)

@@ -84,7 +84,9 @@ def run_forward(
         activation,
     )
     macs_of_row = in_width * out_width
-    if out_blocks == 1 or batch >= 2 * MIN_SHARED_ROWS:
+    if torch.get_num_threads() == 1:
+        work(0, batch, 0, out_blocks)
+    elif out_blocks == 1 or batch >= 2 * MIN_SHARED_ROWS:
         share_rows(lambda start, stop: work(start, stop, 0, out_blocks), batch, macs_of_row)
     else:
         # Few rows are not cut: each thread would read all weights.
@@ -95,7 +97,7 @@ def run_forward(
 
 def is_worth_sharing(macs: int, in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
     """Whether the kept pairs of blocks, of a layer's `macs` in all, keep two threads busy."""
-    if torch.get_num_threads() == 1 or macs < MIN_SHARED_MACS:
+    if macs < MIN_SHARED_MACS:
         return False
     masks = [mask for mask in (in_mask, out_mask) if mask is not None]
     kept = math.prod(int(mask.count_nonzero()) / max(1, mask.numel()) for mask in masks)

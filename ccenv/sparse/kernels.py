@@ -28,11 +28,10 @@ from ccenv.sparse.tiles import (
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768
-# Kept inputs that fill half of a second-level cache, read for so many output blocks a row, are
-# gathered first; fewer stay in cache where they lie.
-GATHER_FLOATS, GATHER_USES = 1 << 17, 3
+# From so many rows on, and so many output blocks a row, inputs are gathered first.
+GATHER_ROWS, GATHER_USES = 128, 3
 # Up to so many rows a pair of blocks, on average, each row goes by itself.
-ALONE = 2.0
+ALONE = 2.7
 
 
 @compiled
@@ -161,8 +160,7 @@ def forward(
     starts = np.arange(in_blocks)
     inputs, base = np.empty(0, np.float32), x
     # Each block of x is read once for each output block that its row keeps.
-    is_large = kept.sum() * in_size >= GATHER_FLOATS
-    if in_mask != 0 and is_large and uses >= GATHER_USES * batch:
+    if in_mask != 0 and batch >= GATHER_ROWS and uses >= GATHER_USES * batch:
         inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
     if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
