@@ -21,8 +21,8 @@ Key = tuple[str, str, int]
 """Agent, hash of the settings, seed."""
 SHARED = {"versions": "versions", "machine": "machines"}
 """A result's part -> the list in the file that its number points into."""
-IN_CURVES = ("images_seen", "error", "nll", "compute_cost", "total_cost", "density")
-"""What is kept of each point of a learning curve."""
+IN_CURVES = ("images_seen", "error", "nll", "mean_return", "compute_cost", "total_cost", "density")
+"""What is kept of a learning curve: for each name the values at all points."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def load(source: Source) -> dict[Key, dict[str, Any]]:
             ) from error
         if key in plans:
             settings = json.loads(json.dumps(plans[key].config()))
-            found[key] = check_result(cell | shared | {"settings": settings}, where)
+            whole = {"settings": settings, "curve": points_of(cell.get("curve", {}))}
+            found[key] = check_result(cell | shared | whole, where)
     return found
 
 
@@ -137,16 +138,30 @@ def save(
 
 def compact(result: Mapping[str, Any], key: Key, shared: Mapping[str, list[Any]]) -> dict[str, Any]:
     """A result without what can be looked up; adds to the shared lists what is new."""
-    kept = {name: value for name, value in result.items() if name not in ("label", "folder")}
-    kept["curve"] = [
-        {name: rounded(value) for name, value in point.items() if name in IN_CURVES}
-        for point in result.get("curve", [])
-    ]
+    left_out = ("label", "folder", "curve")
+    kept = {name: value for name, value in result.items() if name not in left_out}
+    points = result.get("curve", [])
+    kept["curve"] = {
+        name: [rounded(point[name]) for point in points]
+        for name in IN_CURVES
+        if all(name in point for point in points)
+    }
     for part, name in SHARED.items():
         if result[part] not in shared[name]:
             shared[name].append(result[part])
         kept[part] = shared[name].index(result[part])
     return kept | {"settings": key[1]}
+
+
+def points_of(curve: Any) -> list[dict[str, Any]]:
+    """A recorded learning curve, point by point.
+
+    >>> points_of({"images_seen": [0, 256], "error": [0.9, 0.5]})
+    [{'images_seen': 0, 'error': 0.9}, {'images_seen': 256, 'error': 0.5}]
+    """
+    if not isinstance(curve, Mapping):
+        return list(curve)
+    return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
 
 
 def rounded(value: Any) -> Any:
@@ -159,6 +174,9 @@ def rounded(value: Any) -> Any:
 def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
     """JSON whose cells stand on one line each, so that versions of the file can be compared."""
     head = json.dumps(run_folder.finite(content), indent=2, allow_nan=False)
-    lines = (json.dumps(run_folder.finite(cell), allow_nan=False) for cell in cells)
+    lines = (
+        json.dumps(run_folder.finite(cell), allow_nan=False, separators=(",", ":"))
+        for cell in cells
+    )
     body = ",\n    ".join(lines)
     return f'{head[:-2]},\n  "cells": [\n    {body}\n  ]\n}}\n'
