@@ -17,8 +17,11 @@ from ccenv.registry import check_names, resolve
 from runs import benchmark, recorded, report
 from runs.jobs import gather, make_jobs, source_of
 from runs.leaderboard import leaderboard_table
+from runs.page.dense_tables import dense_tables
+from runs.page.publish import MASKS, contests_of
 from runs.page.report_tables import all_tables
 from runs.paper.beside import BESIDE
+from runs.rows import MODES
 from runs.sweeps import SWEEPS, Sweep
 from runs.timing import front_times, kernel_report, route_costs, training_report
 
@@ -74,8 +77,11 @@ def of_report(name: str, results_dir: Path) -> str:
     known = recorded.load(source_of(sweep, jobs, str(results_dir)))
     if not known:
         raise ValueError(f"expected recorded runs of {sweep_name!r} in {results_dir}, got none")
-    groups = all_tables(gather(sweep, jobs, known)).values()
-    found = {one.name: one for group in groups for one in group}
+    comparison = gather(sweep, jobs, known)
+    found = {one.name: one for group in all_tables(comparison).values() for one in group}
+    contests = contests_of(comparison, {}, dict.fromkeys(MODES))
+    for masks, contest in contests.items():
+        found |= {one.name: one for one in dense_tables(contest, masks, MASKS[masks])}
     check_names([table_name], found, f"table in the report of {sweep_name}")
     return report.markdown(found[table_name].columns, found[table_name].lines)
 
