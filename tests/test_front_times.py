@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ccenv.data import load_split
 from runs import tables
 from runs.page.against_dense import make_contests
 from runs.sweeps import Cell, Sweep
@@ -33,7 +34,8 @@ def test_rows_of_one_size_are_one_and_those_that_training_changes_are_none():
 
 def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(front_times.SWEEPS, "times", SWEEP)
-    given = ["times", "--batches", "1", "4", "--rounds", "2", "--seconds", "0.0001"]
+    assert len(load_split("synthetic", "test")) < 2000, "more images than the test split has"
+    given = ["times", "--batches", "1", "2000", "--rounds", "2", "--seconds", "0.0001"]
     assert front_times.main([*given, "--results-dir", str(tmp_path)]) == 0
     path = front_times.times_path(tmp_path, "times")
     assert json.loads(path.read_text())["kind"] == "front-times"
@@ -41,7 +43,7 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
         found = front_times.recorded_times(path, masks)
         assert set(found) == {cell.label for cell in CELLS[:5]}
         for batches in found.values():
-            assert set(batches) == {1, 4}
+            assert set(batches) == {1, 2000}
             assert all(rounds[0] > 0 for rounds in batches.values())
     assert all(len(row["milliseconds"]) == 2 for row in json.loads(path.read_text())["rows"])
     shown = tables.TABLES["front-times"](json.loads(path.read_text())["rows"])

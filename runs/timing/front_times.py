@@ -73,7 +73,9 @@ def make_pass(plan: Plan, batch_size: int, masks: str) -> Callable[[], Any] | No
     fused = fuse_policy(simulator.network.eval(), agent, simulator.observe, shape, drawn=drawn)
     if fused is None:
         return None
-    images, _ = simulator.on_split("test", batch_size).data.batch(torch.arange(batch_size))
+    data = simulator.on_split("test", batch_size).data
+    # Small test splits are gone through again.
+    images, _ = data.batch(torch.arange(batch_size) % len(data))
     return (
         partial(fused, images, generator=stream(0, "latency masks"))
         if drawn
