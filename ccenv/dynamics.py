@@ -26,6 +26,8 @@ class EpisodeState:
     """bool [batch, num_blocks[layer - 1]]; the mask before, None at the start."""
     macs: Tensor
     """[batch] int64; executed so far."""
+    group_size: int = 1
+    """neighbouring rows that hold the same image."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,16 @@ class StepOutcome:
         return self.logits is not None
 
 
-def initial(images: Tensor, labels: Tensor) -> EpisodeState:
-    """Starts an episode for each image: [batch, channels, height, width], [batch]."""
+def initial(images: Tensor, labels: Tensor, group_size: int = 1) -> EpisodeState:
+    """Starts an episode for each row.
+
+    Args:
+        images: [batch, channels, height, width] float32.
+        labels: [batch] int64.
+        group_size: neighbouring rows that hold the same image; the caller vouches for it.
+    """
     macs = torch.zeros(len(labels), dtype=torch.int64, device=images.device)
-    return EpisodeState(images, labels, 0, images.flatten(1), None, macs)
+    return EpisodeState(images, labels, 0, images.flatten(1), None, macs, group_size)
 
 
 def transition(

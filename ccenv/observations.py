@@ -61,7 +61,10 @@ class Observer:
         return observation
 
     def _summary(self, state: EpisodeState) -> list[Tensor]:
-        pooled = pool(state.images).flatten(1)
+        group = state.group_size
+        pooled = pool(state.images[::group]).flatten(1)
+        if group > 1:
+            pooled = pooled.repeat_interleave(group, 0)
         if state.mask is None:
             return [pooled]
         blocks = state.hidden.unflatten(1, (-1, self.block_sizes[state.layer - 1]))

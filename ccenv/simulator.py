@@ -198,9 +198,11 @@ class Simulator:
             indices = self._draw(self.num_images // self.group_size)
         else:
             check_indices(indices, len(self.data))
-        self.indices = indices.repeat_interleave(self.group_size).to(self.device)
+        indices = indices.to(self.device)
+        self.indices = indices.repeat_interleave(self.group_size)
         self._masks = []
-        self.state = dynamics.initial(*self.data.batch(self.indices))
+        images, labels = self.data.batch(indices, self.group_size)
+        self.state = dynamics.initial(images, labels, self.group_size)
         return self.observe(self.state)
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
@@ -267,7 +269,11 @@ class Simulator:
         losses = []
         while self.weights == "cotrain" and self.pending:
             indices, masks = self.pending.popleft()
-            images, labels = self.data.batch(indices)
+            if self.state is not None and indices is self.indices:
+                # The batch that has just been walked through lies there still.
+                images, labels = self.state.images, self.state.labels
+            else:
+                images, labels = self.data.batch(indices)
             losses.append(self.trainer.update(images, labels, masks))
             self.network_version += 1
         return {"network_loss": sum(losses) / len(losses)} if losses else {}

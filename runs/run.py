@@ -157,11 +157,12 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         test = evaluate(env, agent, seed=plan.program.seed)
         tracker.finish(images_seen, test)
     most_probable = evaluate(env, agent, sample=False)
+    chosen_by = evaluate(env, agent, split="validation", sample=False)
     result = {
         **describe(plan, env, agent),
         "images_seen": images_seen,
         "seconds": seconds,
-        "evaluations": [e.numbers() for e in (test, most_probable, last)],
+        "evaluations": [e.numbers() for e in (test, most_probable, last, chosen_by)],
         "curve": listener.curve,
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),

@@ -66,6 +66,24 @@ def test_validation_chooses_among_rows_of_one_cost_whatever_the_test_says():
     assert chosen([lucky, sound]) == [sound]
 
 
+def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_is_known():
+    def with_mode(value):
+        rows = runs("rloo", 150, 0.1, 0.2)
+        for row in rows:
+            row["evaluations"].append(
+                {"split": "validation", "mode": "mode", "error": value + 0.001 * row["seed"]}
+            )
+        return rows
+
+    (known,) = contest(a=with_mode(0.15)).conditional
+    assert known.validation_mean == pytest.approx(0.201)
+    (known,) = make_contests({**DENSE, "a": with_mode(0.15)}, "mode")[0].conditional
+    assert known.validation_mean == pytest.approx(0.151)
+    some = with_mode(0.15)[:2] + runs("rloo", 150, 0.1, 0.2)[2:]
+    (known,) = make_contests({**DENSE, "a": some}, "mode")[0].conditional
+    assert known.validation_mean == pytest.approx(0.201)
+
+
 def test_rows_of_another_agent_or_cost_are_no_variants():
     points = [point("a"), point("b", agent="topk"), point("c", macs=110.0)]
     assert {p.label for p in chosen(points)} == {"a", "b", "c"}

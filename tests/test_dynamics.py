@@ -244,6 +244,39 @@ def test_a_batch_larger_than_the_split_is_several_passes():
     assert set(simulator.indices.bincount().tolist()) == {8, 9}
 
 
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+def test_rows_of_a_group_are_what_their_image_alone_would_be(observation):
+    grouped = Simulator(12, group_size=4, observation=observation, **COTRAIN)
+    alone = Simulator(12, observation=observation, **COTRAIN)
+    for each in (grouped, alone):
+        each.seed(3)
+    images = torch.tensor([5, 0, 7])
+    seen = [grouped.begin(images), alone.begin(images.repeat_interleave(4))]
+    for blocks in (*grouped.num_blocks, None):
+        assert torch.equal(*seen)
+        if blocks:
+            mask = random_mask(12, blocks, 0.5, stream(blocks, "masks"))
+            seen = [each.step(mask).observation for each in (grouped, alone)]
+    assert torch.equal(grouped.state.images, alone.state.images)
+    assert torch.equal(grouped.state.labels, alone.state.labels)
+
+
+def test_weights_learn_from_the_batch_that_was_walked_through_whenever_they_do():
+    walked, left, losses = Simulator(8, group_size=2, **COTRAIN), None, []
+    for begins_anew in (False, True):
+        walked.seed(1)
+        for number in range(2):
+            walked.begin()
+            for blocks in walked.num_blocks:
+                walked.step(random_mask(8, blocks, 0.5, stream(number, f"masks {blocks}")))
+            if not begins_anew:
+                losses.append(walked.update_network()["network_loss"])
+        if begins_anew:
+            # Two batches wait, and the first one's images lie here no more.
+            left = walked.update_network()["network_loss"]
+    assert left == pytest.approx(sum(losses) / 2, abs=1e-6)
+
+
 def test_neighbouring_rows_of_a_group_hold_the_same_image():
     simulator = Simulator(12, **PROBE, group_size=4)
     simulator.seed(0)

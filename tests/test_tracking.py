@@ -117,7 +117,7 @@ def test_agents_draw_curves_of_their_own(events):
 
 def test_curves_end_with_what_the_result_says(events, runs_of_agents):
     for agent, result in runs_of_agents[1].items():
-        test, _, validation = result["evaluations"]
+        test, _, validation, _ = result["evaluations"]
         for tag, verdict in (("test", test), ("eval", validation)):
             for name in ("error", "compute_cost", "total_cost"):
                 last = events[agent].Scalars(f"{tag}/{name}")[-1].value

@@ -31,13 +31,21 @@ class Split:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws images as float32 [batch, channels, height, width] and labels int64 [batch]."""
+    def batch(self, indices: Tensor, group_size: int = 1) -> tuple[Tensor, Tensor]:
+        """Draws images as float32 [batch, channels, height, width] and labels int64 [batch].
+
+        Args:
+            indices: int64 [n], which images.
+            group_size: neighbouring rows that hold the same image; batch is n times as large.
+        """
         # index_select copies whole rows, many times faster than an index in brackets.
         images = self.images.index_select(0, indices)
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
-        return images, self.labels.index_select(0, indices)
+        labels = self.labels.index_select(0, indices)
+        if group_size > 1:
+            images, labels = (part.repeat_interleave(group_size, 0) for part in (images, labels))
+        return images, labels
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""

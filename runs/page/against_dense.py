@@ -33,7 +33,7 @@ class Point:
     error: BySeed
     """seed -> test error."""
     validation: BySeed
-    """seed -> validation error; empty in results of the first version."""
+    """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
     milliseconds: Mapping[int, BySeed]
     """images of a pass -> seed -> measured time, looking and choosing included."""
     sizes: str = ""
@@ -126,16 +126,19 @@ def make_point(label: str, runs: Sequence[Result], masks: str) -> Point:
     """A row's runs as one point."""
     verdicts = [evaluation(run, masks) for run in runs]
     times: dict[int, dict[int, float]] = {}
-    validation = {}
+    validation: dict[str, dict[int, float]] = {}
     for run in runs:
         for pass_ in run["latency"]:
             times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
         for verdict in run["evaluations"]:
             if verdict["split"] == "validation":
-                validation[run["seed"]] = verdict["error"]
+                validation.setdefault(verdict["mode"], {})[run["seed"]] = verdict["error"]
     errors = {run["seed"]: found["error"] for run, found in zip(runs, verdicts, strict=True)}
     macs = float(np.mean([found["macs"] for found in verdicts]))
-    return Point(label, runs[0]["agent"], macs, errors, validation, times, sizes_of(runs[0]))
+    # Results of earlier versions know drawn masks' validation error only.
+    judged = validation.get(masks, {})
+    known = judged if len(judged) == len(runs) else validation.get("sampled", {})
+    return Point(label, runs[0]["agent"], macs, errors, known, times, sizes_of(runs[0]))
 
 
 def sizes_of(run: Result) -> str:
