@@ -73,10 +73,14 @@ class DistillingTrainer(CoTrainer):
         return super().update(images, self.targets(images, labels), masks, backend)
 
     def targets(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes]."""
+        """Labels mixed with the teacher's answers: -> probabilities [batch, num_classes].
+
+        There may be fewer images than labels, each for as many neighbouring rows.
+        """
         with torch.no_grad():
             logits = dense_forward(self.teacher, images)
         answers = torch.softmax(logits / self.teaching.teacher_temperature, dim=1)
+        answers = answers.repeat_interleave(len(labels) // len(images), 0)
         truth = nn.functional.one_hot(labels, answers.shape[1]).to(answers)
         return torch.lerp(truth, answers, self.teaching.distill_weight)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ccenv.blocks import check_mask
 from ccenv.costs import dense_macs, layer_macs
-from ccenv.networks import GatedNetwork
+from ccenv.networks import GatedNetwork, first_layer
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,10 @@ def transition(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"
         )
-    hidden = network.gated_layer(state.layer, state.hidden, state.mask, mask, backend)
+    if state.mask is None:
+        hidden = first_layer(network, state.hidden[:: state.group_size], mask, backend)
+    else:
+        hidden = network.gated_layer(state.layer, state.hidden, state.mask, mask, backend)
     step_macs = layer_macs(network, state.layer, state.mask, mask)
     after = replace(
         state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs

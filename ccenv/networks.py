@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
+from ccenv.sparse.reference import zero_where_skipped
 
 Sizes = int | Sequence[int]
 """One size for all layers, or one for each."""
@@ -143,10 +144,21 @@ class GatedMLP(nn.Module):
 def forward(
     network: GatedNetwork, images: Tensor, masks: Sequence[Tensor], backend: str = "auto"
 ) -> Tensor:
-    """Walks any gated network from images [batch, ...] to logits [batch, num_classes].
+    """Walks any gated network from images to logits.
+
+    Args:
+        network: the classifier.
+        images: [batch, ...] float32; or a part of so many rows, each for as many neighbouring rows
+            of the masks: several masks of one image.
+        masks: one bool tensor [batch, num_blocks[l]] for each gated layer.
+        backend: see `block_sparse_linear`.
+
+    Returns:
+        Logits [batch, num_classes].
 
     Raises:
-        ValueError: if there is not one mask for each gated layer, with its number of blocks.
+        ValueError: if there is not one mask for each gated layer, with its number of blocks, or
+            images do not divide the masks' rows.
     """
     shapes = [mask.shape[-1] for mask in masks]
     if shapes != list(network.num_blocks):
@@ -154,11 +166,41 @@ def forward(
             f"expected one mask for each gated layer with {list(network.num_blocks)} blocks, "
             f"got {len(masks)} with {shapes}"
         )
-    x, in_mask = images.flatten(1), None
-    for index, mask in enumerate(masks):
+    x = first_layer(network, images.flatten(1), masks[0], backend)
+    for index, (in_mask, mask) in enumerate(itertools.pairwise(masks), start=1):
         x = network.gated_layer(index, x, in_mask, mask, backend)
-        in_mask = mask
-    return network.head(x, in_mask, backend)
+    return network.head(x, masks[-1], backend)
+
+
+def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "auto") -> Tensor:
+    """Activations of the first gated layer, of which an image's masks share what they have alike.
+
+    A block that several masks of an image keep is computed once. With k of n blocks kept that is
+    never more work than mask by mask, and much less once masks of an image hardly differ.
+
+    Args:
+        network: the classifier.
+        x: [n, in_features] float32.
+        mask: bool [n * group, num_blocks]; neighbouring rows belong to the same image.
+        backend: see `block_sparse_linear`.
+
+    Returns:
+        [n * group, width], exactly zero where skipped.
+
+    Raises:
+        ValueError: if the mask's rows are no multiple of the images.
+    """
+    group, rest = divmod(len(mask), len(x))
+    if rest or not group:
+        raise ValueError(f"expected masks for a multiple of {len(x)} images, got {len(mask)} rows")
+    if group == 1:
+        return network.gated_layer(0, x, None, mask, backend)
+    if getattr(type(network), "gated_layer", None) is not GatedMLP.gated_layer:
+        # Another layer may treat rows differently that are alike, as dropout does.
+        return network.gated_layer(0, x.repeat_interleave(group, 0), None, mask, backend)
+    some_keep = mask.unflatten(0, (len(x), group)).any(dim=1)
+    shared = network.gated_layer(0, x, None, some_keep, backend)
+    return zero_where_skipped(shared.repeat_interleave(group, 0), mask)
 
 
 def dense_forward(network: GatedNetwork, images: Tensor, backend: str = "reference") -> Tensor:

@@ -271,9 +271,10 @@ class Simulator:
             indices, masks = self.pending.popleft()
             if self.state is not None and indices is self.indices:
                 # The batch that has just been walked through lies there still.
-                images, labels = self.state.images, self.state.labels
+                images, labels = self.state.images[:: self.group_size], self.state.labels
             else:
-                images, labels = self.data.batch(indices)
+                images, _ = self.data.batch(indices[:: self.group_size])
+                labels = self.data.labels.index_select(0, indices)
             losses.append(self.trainer.update(images, labels, masks))
             self.network_version += 1
         return {"network_loss": sum(losses) / len(losses)} if losses else {}

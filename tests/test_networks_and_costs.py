@@ -64,6 +64,46 @@ def test_backends_agree_on_logits_and_on_gradients_of_all_weights(backend):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+class TwiceMLP(GatedMLP):
+    """A network whose gated layers are its own."""
+
+    def gated_layer(self, index, x, in_mask, out_mask, backend="auto"):
+        """As the parent's, doubled."""
+        return 2 * super().gated_layer(index, x, in_mask, out_mask, backend)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 5), st.integers(1, 4), st.floats(0.0, 1.0), st.integers(0, 99), st.data())
+def test_masks_of_one_image_give_what_each_gives_alone(images, group, share, seed, data):
+    kind = data.draw(st.sampled_from([GatedMLP, TwiceMLP]))
+    backend = data.draw(st.sampled_from(["auto", "cpu", "reference"]))
+    network = build_network(kind, seed, in_features=6, num_classes=4, **UNEVEN)
+    x = torch.randn(images, 6, generator=stream(seed, "images"))
+    masks = masks_of(network, images * group, share, seed)
+    found = []
+    for rows in (x, x.repeat_interleave(group, 0)):
+        network.zero_grad()
+        logits = forward(network, rows, masks, backend)
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
+    for shared, alone in zip(*found, strict=True):
+        torch.testing.assert_close(shared, alone)
+
+
+def test_what_another_mask_of_the_image_keeps_does_not_reach_a_row_that_skips_it():
+    network = network_of(num_blocks=(3,), block_size=4, head_units=())
+    network.layers[0].weight[4:8] = torch.nan
+    first = torch.tensor([[True, False, False], [False, True, False], [False, False, True]])
+    logits = forward(network, torch.randn(1, 6), [first])
+    assert logits.isfinite().all(dim=1).tolist() == [True, False, True]
+
+
+def test_masks_that_are_no_multiple_of_the_images_are_refused():
+    network = network_of()
+    with pytest.raises(ValueError, match="a multiple of 2 images, got 3 rows"):
+        forward(network, torch.zeros(2, 6), masks_of(network, 3, 0.5))
+
+
 def test_where_no_block_is_kept_activations_are_zero_and_the_next_layer_sees_its_bias_only():
     network = network_of()
     for parameter in network.parameters():
