@@ -209,8 +209,39 @@ def test_copies_stand_behind_the_training_images_and_nowhere_else(monkeypatch):
         return Split(torch.rand(8, 1, 4, 4), torch.arange(8) % 2, 2)
 
     monkeypatch.setattr(shifted, "load_split", load)
-    train, test = shifted.cifar10("train"), shifted.svhn("test")
+    train = shifted.with_copies("cifar10", "train", mirror=True)
+    test = shifted.with_copies("svhn", "test", mirror=False)
     assert (len(train), len(test)) == (32, 8)
     assert torch.equal(train.labels, (torch.arange(8) % 2).repeat(4))
     for copy in train.images.view(4, 8, 1, 4, 4)[1:]:
         assert not torch.equal(copy, train.images[:8])
+
+
+@pytest.mark.parametrize("bytes_", [True, False])
+def test_channels_are_standardised_by_the_training_images_in_every_split(monkeypatch, bytes_):
+    generator = torch.Generator().manual_seed(0)
+    scale, offset = torch.tensor([9.0, 60.0, 20.0]), torch.tensor([10.0, 90.0, 200.0])
+    images = {
+        name: (torch.rand(8, 3, 4, 4, generator=generator) * scale.view(3, 1, 1)).round()
+        + offset.view(3, 1, 1)
+        for name in ("train", "test")
+    }
+
+    def load(dataset, split):
+        found = images[split]
+        found = found.to(torch.uint8) if bytes_ else found / 255
+        return Split(found, torch.arange(8) % 2, 2)
+
+    monkeypatch.setattr(shifted, "load_split", load)
+    whole = images["train"] / 255
+    for name, moved in (("train", 4), ("test", 1)):
+        found = shifted.mixed(name)
+        assert len(found) == 8 * moved
+        assert found.images.dtype == torch.float32
+        expected = (images[name] / 255 - whole.mean((0, 2, 3), keepdim=True)) / whole.std(
+            (0, 2, 3), keepdim=True
+        )
+        torch.testing.assert_close(found.images[:8], expected)
+    torch.testing.assert_close(
+        load("", "train").images.float(), images["train"] / (1 if bytes_ else 255)
+    )

@@ -1,8 +1,11 @@
-"""Training images shifted and mirrored beforehand: the name of a split -> four times the images.
+"""Colour images for the equal-cost sweeps: the name of a split -> standardised, more to train on.
 
-Three copies beside each image, shifted by up to two pixels each way, where mirror images mean the
-same also mirrored at random. Drawn once, so that a batch is the same whoever looks at it;
-validation and test images stay as they are. Used as `dataset="runs.sweeps.shifted:cifar10"`.
+Three copies beside each training image, shifted by up to two pixels each way, where mirror images
+mean the same also mirrored at random. Drawn once, so that a batch is the same whoever looks at it;
+validation and test images are not moved. Then every channel has mean 0 and standard deviation 1
+over the training images: on pixels as they are, all of them positive, small networks learn SVHN
+hardly at all (dense 32, 32 on the mixture: 43 % wrong instead of 34 %). Used as
+`dataset="runs.sweeps.shifted:cifar10"`.
 """
 
 import torch
@@ -17,17 +20,31 @@ NUM_COPIES = 3
 
 def cifar10(split: str) -> Split:
     """CIFAR-10, shifted and mirrored."""
-    return with_copies("cifar10", split, mirror=True)
+    return standardised("cifar10", split, mirror=True)
 
 
 def svhn(split: str) -> Split:
     """SVHN, shifted."""
-    return with_copies("svhn", split, mirror=False)
+    return standardised("svhn", split, mirror=False)
 
 
 def mixed(split: str) -> Split:
     """The mixture of MNIST, CIFAR-10 and SVHN, shifted."""
-    return with_copies("mixed", split, mirror=False)
+    return standardised("mixed", split, mirror=False)
+
+
+def standardised(dataset: str, split: str, mirror: bool) -> Split:
+    """A split with its copies, float32, by mean and standard deviation of the training images."""
+    train = floats(load_split(dataset, "train").images)
+    mean, sd = (found(train, (0, 2, 3), keepdim=True) for found in (torch.mean, torch.std))
+    part = with_copies(dataset, split, mirror)
+    images = floats(part.images).sub_(mean).div_(sd.clamp(min=1e-6))
+    return Split(images, part.labels, part.num_classes)
+
+
+def floats(images: Tensor) -> Tensor:
+    """Pixels as a new float32 tensor, bytes as shares of 255."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.clone()
 
 
 def with_copies(dataset: str, split: str, mirror: bool) -> Split:
