@@ -99,7 +99,7 @@ def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
         digest.update(text.encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    for tensor in (split.images, split.labels):
+    for tensor in split.tensors():
         digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:24]

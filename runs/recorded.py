@@ -52,7 +52,7 @@ def data_checksum(dataset: str) -> str | None:
     try:
         for name in SPLITS:
             split = load_split(dataset, name)
-            for tensor in (split.images, split.labels):
+            for tensor in split.tensors():
                 digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().numpy().data)
     except (OSError, ValueError):

@@ -255,11 +255,30 @@ def test_splits_that_cannot_be_used_are_refused():
         (Split(images[0], labels, 2), "expected images"),
         (Split(images, labels.int(), 2), "labels int64"),
         (Split(images / 0, labels, 2), "finite pixels"),
+        (Split(images, labels, 2, torch.zeros(1)), r"mean and sd \[1\] .* got \[1\] and None"),
+        (Split(images, labels, 2, torch.zeros(3), torch.ones(3)), r"got \[3\] and \[3\]"),
+        (Split(images, labels, 2, torch.zeros(1), torch.zeros(1)), "sd above 0"),
+        (Split(images, labels, 2, torch.zeros(1) / 0, torch.ones(1)), "finite means"),
     ]:
         with pytest.raises(ValueError, match=message):
             check_split(wrong, "mine")
     with pytest.raises(TypeError, match=r"expected a ccenv\.data\.Split, got tuple"):
         load_split(lambda split: (images, labels), "train")
+
+
+def test_a_split_is_standardised_when_drawn_and_keeps_that_on_its_way_to_a_device():
+    images = torch.arange(24, dtype=torch.uint8).view(3, 2, 2, 2)
+    split = Split(images, torch.arange(3), 3, torch.tensor([0.1, 0.2]), torch.tensor([2.0, 4.0]))
+    found, labels = check_split(split, "mine").to("cpu").batch(torch.tensor([2, 0]), group_size=2)
+    assert labels.tolist() == [2, 2, 0, 0]
+    for channel, (mean, sd) in enumerate([(0.1, 2.0), (0.2, 4.0)]):
+        expected = (images[[2, 2, 0, 0], channel] / 255 - mean) / sd
+        torch.testing.assert_close(found[:, channel], expected)
+    # Stored pixels stay as they are.
+    assert torch.equal(split.images, torch.arange(24, dtype=torch.uint8).view(3, 2, 2, 2))
+    floats = Split(images / 255, split.labels, 3, split.mean, split.sd)
+    torch.testing.assert_close(floats.batch(torch.tensor([2, 0]))[0], found[::2])
+    torch.testing.assert_close(floats.images, images / 255)
 
 
 def test_the_root_is_ccenv_data_else_the_users_cache(monkeypatch, tmp_path):

@@ -20,6 +20,11 @@ class Split:
     """[n] int64 in 0..num_classes-1."""
     num_classes: int
     """number of classes of the whole data set."""
+    mean: Tensor | None = None
+    """[channels] float32, taken off every pixel of a channel when drawn; bytes are shares of 255
+    by then."""
+    sd: Tensor | None = None
+    """[channels] float32 above 0, that pixels are divided by after that; None beside no mean."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -42,6 +47,8 @@ class Split:
         images = self.images.index_select(0, indices)
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
+        if self.mean is not None and self.sd is not None:
+            images = images.sub_(self.mean.view(-1, 1, 1)).div_(self.sd.view(-1, 1, 1))
         labels = self.labels.index_select(0, indices)
         if group_size > 1:
             images, labels = (part.repeat_interleave(group_size, 0) for part in (images, labels))
@@ -49,7 +56,13 @@ class Split:
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
-        return Split(self.images.to(device), self.labels.to(device), self.num_classes)
+        mean, sd = (part if part is None else part.to(device) for part in (self.mean, self.sd))
+        return Split(self.images.to(device), self.labels.to(device), self.num_classes, mean, sd)
+
+    def tensors(self) -> list[Tensor]:
+        """All that a batch depends on."""
+        parts = (self.images, self.labels, self.mean, self.sd)
+        return [part for part in parts if part is not None]
 
 
 def data_root() -> Path:
@@ -90,12 +103,35 @@ def check_split(split: Split, name: str) -> Split:
         raise ValueError(
             f"dataset {name!r}: expected finite pixels, got NaN or infinity; clean the images"
         )
+    check_scale(split, name)
     if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
         raise ValueError(
             f"dataset {name!r}: expected labels in 0..{split.num_classes - 1}, "
             f"got {int(labels.min())}..{int(labels.max())}"
         )
     return split
+
+
+def check_scale(split: Split, name: str) -> None:
+    """Refuses a mean and standard deviation that are not one of each for each channel.
+
+    Raises:
+        ValueError: naming the data set.
+    """
+    mean, sd = (getattr(split, part, None) for part in ("mean", "sd"))
+    if mean is None and sd is None:
+        return
+    shape = [split.images.shape[1]]
+    if any(part is None or list(part.shape) != shape for part in (mean, sd)):
+        found = [None if part is None else list(part.shape) for part in (mean, sd)]
+        raise ValueError(
+            f"dataset {name!r}: expected mean and sd {shape} of the channels, or neither, "
+            f"got {found[0]} and {found[1]}"
+        )
+    if not bool(mean.isfinite().all()) or not bool((sd.isfinite() & (sd > 0)).all()):
+        raise ValueError(
+            f"dataset {name!r}: expected finite means and sd above 0, got {mean} and {sd}"
+        )
 
 
 def check_alike(first: Split, second: Split, name: str) -> None:
