@@ -118,11 +118,12 @@ def check_scale(split: Split, name: str) -> None:
     Raises:
         ValueError: naming the data set.
     """
-    mean, sd = (getattr(split, part, None) for part in ("mean", "sd"))
+    mean: Tensor | None = getattr(split, "mean", None)
+    sd: Tensor | None = getattr(split, "sd", None)
     if mean is None and sd is None:
         return
     shape = [split.images.shape[1]]
-    if any(part is None or list(part.shape) != shape for part in (mean, sd)):
+    if mean is None or sd is None or [*mean.shape] != shape or [*sd.shape] != shape:
         found = [None if part is None else list(part.shape) for part in (mean, sd)]
         raise ValueError(
             f"dataset {name!r}: expected mean and sd {shape} of the channels, or neither, "
