@@ -20,6 +20,7 @@ from ccenv.blocks import as_mask
 from ccenv.context import affordable, observe_context
 from ccenv.context_ranges import Range
 from ccenv.costs import dense_macs, layer_macs
+from ccenv.data import Scale, standardised
 from ccenv.dynamics import initial
 from ccenv.export_content import (
     FORMAT,
@@ -69,6 +70,11 @@ class SkippingClassifier(nn.Module):
         # Registered, so that whoever moves the module to a device moves the policy too.
         modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
         self.policy_modules = nn.ModuleDict(modules)
+        scale = content.get("scale") or {"mean": None, "sd": None}
+        self.mean: Tensor | None
+        self.sd: Tensor | None
+        for part in ("mean", "sd"):
+            self.register_buffer(part, scale[part], persistent=False)
         self.requires_grad_(False).eval()
         keep_panels(self.network)
 
@@ -118,7 +124,8 @@ class SkippingClassifier(nn.Module):
         """Classifies images under masks that the policy chooses.
 
         Args:
-            images: [batch, channels, height, width] or [batch, in_features] float32 in [0, 1].
+            images: [batch, channels, height, width] or [batch, in_features] float32, pixels as the
+                data set stores them, bytes as shares of 255; standardised here if the data set is.
             generator: draws the masks; None takes the most probable ones.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
                 learned under many (see `ccenv.context`).
@@ -156,6 +163,8 @@ class SkippingClassifier(nn.Module):
             ValueError: if policy or network cannot be fused.
         """
         found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
+        if found is not None:
+            found.scale = self.scale
         if found is None or self.ranges:
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
@@ -183,7 +192,13 @@ class SkippingClassifier(nn.Module):
                 f"expected images [batch, {', '.join(map(str, self.image_shape))}], "
                 f"got {list(images.shape)}"
             )
-        return images.reshape(len(images), *self.image_shape)
+        images = images.reshape(len(images), *self.image_shape)
+        return images if self.scale is None else standardised(images, self.scale)
+
+    @property
+    def scale(self) -> Scale | None:
+        """Mean and standard deviation of the channels, None where pixels stay as they are."""
+        return None if self.mean is None or self.sd is None else (self.mean, self.sd)
 
     def _values(self, context: Mapping[str, Any], images: Tensor) -> dict[str, Tensor]:
         if set(context) != set(self.ranges):
@@ -198,6 +213,7 @@ class SkippingClassifier(nn.Module):
     def _check_acts_like(self, agent: Any) -> None:
         simulator, generator = agent.simulator, stream(0, "export check")
         images = torch.rand(NUM_CHECK_IMAGES, *self.image_shape, generator=generator)
+        seen = images if self.scale is None else standardised(images, self.scale)
         shares = torch.rand(NUM_CHECK_IMAGES, generator=generator)
         values = {name: found.at(shares) for name, found in self.ranges.items()}
         there = {name: value.to(simulator.device) for name, value in values.items()}
@@ -208,7 +224,7 @@ class SkippingClassifier(nn.Module):
             draws = [None if seed is None else stream(seed, "masks") for _ in range(2)]
             _, own = self.classify(images, draws[0], **values)
             _, theirs = look_and_compute(
-                agent, surface, images.to(simulator.device), draws[1], there.get("budget")
+                agent, surface, seen.to(simulator.device), draws[1], there.get("budget")
             )
             if not all(torch.equal(a, b.cpu()) for a, b in zip(own, theirs, strict=True)):
                 raise cannot(

@@ -84,6 +84,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         },
         "observation": simulator.observe.kind,
         "image_shape": tuple(simulator.image_shape),
+        "scale": scale_of(simulator),
         "context": {name: (r.low, r.high, r.is_log) for name, r in ranges.items()},
     }
     try:
@@ -91,6 +92,12 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     except TypeError as error:
         raise cannot(agent, f"a setting is no name and no number: {error}") from error
     return content
+
+
+def scale_of(simulator: Any) -> dict[str, Tensor] | None:
+    """How the agent's images were standardised, None where they were not."""
+    scale = simulator.data.scale
+    return scale and {"mean": scale[0].cpu().clone(), "sd": scale[1].cpu().clone()}
 
 
 def name_of(agent: Any, found: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.data import Scale, standardised
 from ccenv.fused_program import ACTIVATIONS, DRAWN_RULES, Chooser, Writer, write_network
 from ccenv.networks import GatedMLP, gated_widths
 from ccenv.observations import Observer
@@ -72,6 +73,8 @@ class FusedClassifier:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
         self.num_blocks, self.in_features = network.num_blocks, network.in_features
         self.num_classes = network.head_sizes[-1]
+        self.scale: Scale | None = None
+        """of images that are not standardised yet; set by who knows."""
         self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
         self.chooses = choosers is not None
         widths = [network.in_features, *gated_widths(network)]
@@ -118,6 +121,8 @@ class FusedClassifier:
             or images.numel() != batch * self.in_features
         ):
             raise self._misfit(images)
+        if self.scale is not None:
+            images = standardised(images, self.scale)
         images = images.contiguous()
         if not self.chooses:
             masks = self._checked_masks(masks, batch)

@@ -1,5 +1,6 @@
 """Exported classifiers: the same answers as in the environment, saved and loaded without pickle."""
 
+import dataclasses
 import json
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from safetensors import safe_open
 from agents import AGENTS
 from agents.sb3 import A2CAgent
 from ccenv.context import ContextSimulator
+from ccenv.data import load_split
 from ccenv.export import SkippingClassifier
 from ccenv.networks import GatedMLP
 from ccenv.probe import PROBE_SETTINGS
@@ -74,6 +76,26 @@ def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_pat
     classifier = SkippingClassifier.from_agent(agent, hidden_units=3)
     images, logits, _ = in_environment(agent, None)
     assert torch.equal(classifier(images), logits)
+
+
+def standardised_synthetic(split):
+    part = load_split("synthetic", split)
+    return dataclasses.replace(part, mean=torch.tensor([0.4]), sd=torch.tensor([0.25]))
+
+
+@pytest.mark.parametrize("observation", ["layer_input", "summary"])
+def test_where_the_data_set_is_standardised_the_exported_one_takes_pixels_all_the_same(
+    observation, tmp_path
+):
+    settings = UNEVEN | {"dataset": standardised_synthetic, "observation": observation}
+    agent = make_agent("reinforce", settings)
+    SkippingClassifier.from_agent(agent).save(tmp_path / "file")
+    classifier = SkippingClassifier.load(tmp_path / "file")
+    _, logits, _ = in_environment(agent, None)
+    pixels = load_split("synthetic", "test").images[:100]
+    assert torch.equal(classifier(pixels), logits)
+    assert torch.equal(classifier(pixels.flatten(1)), logits)
+    torch.testing.assert_close(classifier.fuse()(pixels)[0], logits)
 
 
 @pytest.mark.parametrize("context", [{"cost_weight": (0.1, 2.0)}, {"budget": (0.4, 0.9)}])

@@ -25,7 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.data.npz import npz_split
-from ccenv.data.split import SPLITS, Split, check_alike, check_split, data_root, user_cache
+from ccenv.data.split import (
+    SPLITS,
+    Scale,
+    Split,
+    check_alike,
+    check_split,
+    data_root,
+    standardised,
+    user_cache,
+)
 from ccenv.registry import check_names, nearest, resolve
 
 DATASETS: dict[str, Any] = {
@@ -78,11 +87,13 @@ def dataset_name(dataset: str | Callable[[str], Split]) -> str:
 __all__ = [
     "DATASETS",
     "SPLITS",
+    "Scale",
     "Split",
     "check_alike",
     "check_split",
     "data_root",
     "dataset_name",
     "load_split",
+    "standardised",
     "user_cache",
 ]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "validation", "test")
+Scale = tuple[Tensor, Tensor]
+"""Mean and standard deviation [channels] float32."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Split:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @property
+    def scale(self) -> Scale | None:
+        """Mean and standard deviation of the channels, None where pixels stay as they are."""
+        return None if self.mean is None or self.sd is None else (self.mean, self.sd)
+
     def batch(self, indices: Tensor, group_size: int = 1) -> tuple[Tensor, Tensor]:
         """Draws images as float32 [batch, channels, height, width] and labels int64 [batch].
 
@@ -47,8 +54,8 @@ class Split:
         images = self.images.index_select(0, indices)
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
-        if self.mean is not None and self.sd is not None:
-            images = images.sub_(self.mean.view(-1, 1, 1)).div_(self.sd.view(-1, 1, 1))
+        if self.scale is not None:
+            images = standardised(images, self.scale)
         labels = self.labels.index_select(0, indices)
         if group_size > 1:
             images, labels = (part.repeat_interleave(group_size, 0) for part in (images, labels))
@@ -63,6 +70,18 @@ class Split:
         """All that a batch depends on."""
         parts = (self.images, self.labels, self.mean, self.sd)
         return [part for part in parts if part is not None]
+
+
+def standardised(images: Tensor, scale: Scale) -> Tensor:
+    """Takes a channel's mean off and divides by its standard deviation.
+
+    Args:
+        images: [batch, channels, height, width], or flat [batch, in_features], float32.
+        scale: of each channel.
+    """
+    mean, sd = (part.view(-1, 1) for part in scale)
+    by_channel = images.reshape(len(images), len(mean), -1)
+    return by_channel.sub(mean).div_(sd).view(images.shape)
 
 
 def data_root() -> Path:
