@@ -134,26 +134,25 @@ def colour_cells(bonus: float) -> tuple[Cell, ...]:
     weight: dict[str, Any] = {"diversity_weight": bonus}
     sizes: tuple[tuple[Sizes, int], ...] = (
         ((32, 8, 2), 64),
+        ((32, 7, 3), 128),
+        ((32, 7, 4), 128),
         ((32, 8, 4), 64),
-        ((32, 8, 4), 128),
         ((32, 8, 8), 64),
         ((64, 8, 8), 64),
-        ((32, 16, 4), 64),
     )
     return (
         *dense_front(2),
         *(gated("rloo", size, head, **weight) for size, head in sizes),
         two_layers((32, 8, 4), (16, 8, 8), **weight),
         *other_ways((32, 8, 4), 64, ("16 masks", "price 1"), **weight),
-        gated("topk", (64, 8, 8), 64),
     )
 
 
 EQUAL_COST_CIFAR10 = Sweep(
     name="equal-cost-cifar10",
     description=(
-        "CIFAR-10 with flips and shifts, 40 epochs: dense networks of two layers of 8 to 640 units "
-        "beside conditional ones of equal total MACs, the policy's own included."
+        "CIFAR-10, standardised, with flips and shifts, 40 epochs: dense networks of two layers of "
+        "8 to 640 units beside conditional ones of equal total MACs, the policy's own included."
     ),
     settings=training(40 * 40_000, 1e-3, dataset="runs.sweeps.shifted:cifar10"),
     cells=colour_cells(bonus=0.3),
@@ -163,8 +162,8 @@ EQUAL_COST_CIFAR10 = Sweep(
 EQUAL_COST_SVHN = Sweep(
     name="equal-cost-svhn",
     description=(
-        "SVHN with shifts, 60 epochs of 11,520 images: dense networks of two layers of 8 to 640 "
-        "units beside conditional ones of equal total MACs, the policy's own included."
+        "SVHN, standardised, with shifts, 60 epochs of 11,520 images: dense networks of two layers "
+        "of 8 to 640 units beside conditional ones of equal total MACs, the policy's own included."
     ),
     settings=training(60 * 11_520, 1e-3, dataset="runs.sweeps.shifted:svhn"),
     cells=colour_cells(bonus=0.1),
@@ -175,9 +174,9 @@ EQUAL_COST_SVHN = Sweep(
 EQUAL_COST_MIXED = Sweep(
     name="equal-cost-mixed",
     description=(
-        "MNIST, CIFAR-10 and SVHN in one, 30 classes, with shifts, 40 epochs of 34,560 images: "
-        "dense networks of two layers of 8 to 640 units beside conditional ones of equal total "
-        "MACs, the policy's own included."
+        "MNIST, CIFAR-10 and SVHN in one, 30 classes, standardised, with shifts, 40 epochs of "
+        "34,560 images: dense networks of two layers of 8 to 640 units beside conditional ones of "
+        "equal total MACs, the policy's own included."
     ),
     settings=training(40 * 34_560, 1e-3, dataset="runs.sweeps.shifted:mixed"),
     cells=colour_cells(bonus=0.1),

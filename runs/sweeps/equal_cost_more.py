@@ -99,7 +99,7 @@ EQUAL_COST_MNIST_LONGER = extended(
 )
 
 COLOUR_TEACHER = (256, 256)
-COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (((32, 8, 4), 64), ((32, 8, 8), 64))
+COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (((32, 7, 3), 128), ((32, 7, 4), 128))
 COLOUR_WIDTHS = (32, 48, 64)
 
 
