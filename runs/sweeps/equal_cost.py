@@ -134,6 +134,7 @@ def colour_cells(bonus: float) -> tuple[Cell, ...]:
     weight: dict[str, Any] = {"diversity_weight": bonus}
     sizes: tuple[tuple[Sizes, int], ...] = (
         ((32, 8, 2), 64),
+        ((16, 7, 3), 128),
         ((32, 7, 3), 128),
         ((32, 7, 4), 128),
         ((32, 8, 4), 64),

@@ -99,20 +99,25 @@ EQUAL_COST_MNIST_LONGER = extended(
 )
 
 COLOUR_TEACHER = (256, 256)
-COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (((32, 7, 3), 128), ((32, 7, 4), 128))
-COLOUR_WIDTHS = (32, 48, 64)
+COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (
+    ((16, 7, 3), 128),
+    ((32, 7, 3), 128),
+    ((32, 7, 4), 128),
+    ((32, 8, 8), 64),
+)
+COLOUR_WIDTHS = (24, 32, 48, 64)
+COLOUR_WAYS: Ways = {"weight decay 0.1": DECAYED, "distilled": taught(COLOUR_TEACHER)}
 
 
 def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
     """A sweep on colour images with rows of both kinds trained in other ways."""
-    ways = {
-        "weight decay 0.1": DECAYED,
-        "dropout 0.2": DROPPED,
-        "distilled": taught(COLOUR_TEACHER),
-    }
     conditional = [gated("rloo", s, head, diversity_weight=bonus) for s, head in COLOUR_BEST]
-    cells = (*dense(*COLOUR_WIDTHS, num_layers=2), *conditional)
-    return extended(sweep, in_ways(cells, sweep, ways), minutes)
+    plain = dense(*COLOUR_WIDTHS, num_layers=2)
+    cells = (
+        *in_ways(plain, sweep, {**COLOUR_WAYS, "dropout 0.2": DROPPED}),
+        *in_ways(conditional, sweep, COLOUR_WAYS),
+    )
+    return extended(sweep, cells, minutes)
 
 
 EQUAL_COST_CIFAR10 = with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=110)
