@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runs.jobs import Comparison, Finished, make_jobs
 from runs.page.against_dense import Point, chosen, interpolated, make_contests
-from runs.page.dense_tables import dense_findings
+from runs.page.dense_tables import dense_findings, dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
 from runs.page.publish import publish
 from runs.paper.digitised import digitised, trend
@@ -82,6 +82,20 @@ def test_most_probable_masks_are_chosen_by_their_own_validation_error_where_it_i
     some = with_mode(0.15)[:2] + runs("rloo", 150, 0.1, 0.2)[2:]
     (known,) = make_contests({**DENSE, "a": some}, "mode")[0].conditional
     assert known.validation_mean == pytest.approx(0.201)
+
+
+def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():
+    rows = {
+        "lucky": runs("rloo", 150, 0.01, 0.3),
+        "sound": runs("rloo", 150.1, 0.09, 0.1),
+        "half": runs("rloo", 150, 0.01, 0.01)[:2],
+        "alone": runs("rloo", 190, 0.1),
+    }
+    tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
+    assert set(tables) == {"at-equal-macs", "at-equal-error", "variants"}
+    found = [(line[0], line[2], line[-1]) for line in tables["variants"].lines]
+    # A row with fewer seeds is shown, and does not take part.
+    assert found == [("half", "2", ""), ("sound", "3", "*"), ("lucky", "3", "")]
 
 
 def test_rows_of_another_agent_or_cost_are_no_variants():

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from runs.page.against_dense import Contest, Point
+from runs.page.against_dense import Contest, Point, groups_of_one_cost
 from runs.page.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
 from runs.page.statistics import Interval
 from runs.report import Table
-from runs.rows import Spread
+from runs.rows import Spread, spread
 
 MACS_NOTE = (
     "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
@@ -22,9 +22,15 @@ ERROR_NOTE = (
     "better or worse where the 95 % intervals are apart."
 )
 
+VARIANTS_NOTE = (
+    "Rows of one agent whose total MACs are the same, trained in several ways; the one with the "
+    "least validation error is chosen and stands in the other tables. A row that fewer seeds have "
+    "finished than another does not take part yet."
+)
+
 
 def dense_tables(contests: Sequence[Contest], masks: str, note: str = "") -> list[Table]:
-    """Both tables for each data set.
+    """The three tables for each data set.
 
     Args:
         contests: one for each data set.
@@ -35,7 +41,7 @@ def dense_tables(contests: Sequence[Contest], masks: str, note: str = "") -> lis
     for contest in contests:
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
         part += "" if masks == "sampled" else f"-{masks}"
-        tables += [make(contest, part, note) for make in (equal_macs_table, equal_error_table)]
+        tables += [make(contest, part, note) for make in TABLES]
     return tables
 
 
@@ -79,6 +85,33 @@ def equal_error_line(one: EqualError, batches: Sequence[int]) -> list[str]:
     texts = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
     macs = f"{one.point.macs:,.0f}"
     return [*start, one.point.label, macs, error_text(one.point), one.verdict, *texts]
+
+
+def variants_table(contest: Contest, part: str, note: str) -> Table:
+    """What was tried at equal cost, best first."""
+    columns = {"row": "left", "MACs": "right", "seeds": "right", "validation error %": "right"}
+    columns |= {"test error %": "right", "chosen": "left"}
+    chosen = {point.label for point in (*contest.dense, *contest.conditional)}
+    points = [*contest.dense, *contest.conditional, *contest.others]
+    lines = [
+        variant_line(point, point.label in chosen)
+        for group in groups_of_one_cost(points)
+        if len(group) > 1
+        for point in sorted(group, key=lambda point: point.validation_mean)
+    ]
+    title = f"Variants of one cost, {contest.dataset}"
+    return Table(f"variants{part}", title, columns, lines, f"{VARIANTS_NOTE} {note}".strip())
+
+
+def variant_line(point: Point, is_chosen: bool) -> list[str]:
+    """One row of the table."""
+    known = list(point.validation.values())
+    validation, test = percents(interval_of(spread(known))) if known else "", error_text(point)
+    macs, seeds = f"{point.macs:,.0f}", str(len(point.error))
+    return [point.label, macs, seeds, validation, test, "*" if is_chosen else ""]
+
+
+TABLES = (equal_macs_table, equal_error_table, variants_table)
 
 
 def dense_findings(contests: Sequence[Contest], masks: str) -> list[str]:
