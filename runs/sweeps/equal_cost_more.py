@@ -46,6 +46,8 @@ def extended(sweep: Sweep, cells: Iterable[Cell], minutes: float) -> Sweep:
 
 MNIST_TEACHER = (256,)
 MNIST_BEST: tuple[Sizes, ...] = ((32, 8, 2), (32, 8, 4), (64, 4, 4))
+MNIST_THIRDS: tuple[Sizes, ...] = ((32, 3, 2), (40, 4, 2), (32, 7, 2), (32, 7, 3))
+"""Of at most a third of the MACs of 24, 32 and 48 dense units, and 0.4 of those of 64."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
@@ -70,8 +72,15 @@ EQUAL_COST_MNIST = extended(
                 "warm start, distilled": taught(MNIST_TEACHER, warm_start=True),
             },
         ),
+        *(gated("rloo", sizes) for sizes in MNIST_THIRDS),
+        *in_ways(
+            (gated("rloo", sizes) for sizes in MNIST_THIRDS),
+            equal_cost.EQUAL_COST_MNIST,
+            {"distilled": taught(MNIST_TEACHER)},
+        ),
+        *(gated("rloo", sizes, note="16 masks", group_size=16) for sizes in MNIST_THIRDS),
     ),
-    minutes=110,
+    minutes=160,
 )
 
 LONGER = Sweep(
