@@ -157,7 +157,7 @@ EQUAL_COST_CIFAR10 = Sweep(
     ),
     settings=training(40 * 40_000, 1e-3, dataset="runs.sweeps.shifted:cifar10"),
     cells=colour_cells(bonus=0.3),
-    minutes=300,
+    minutes=160,
 )
 
 EQUAL_COST_SVHN = Sweep(
@@ -168,7 +168,7 @@ EQUAL_COST_SVHN = Sweep(
     ),
     settings=training(60 * 11_520, 1e-3, dataset="runs.sweeps.shifted:svhn"),
     cells=colour_cells(bonus=0.1),
-    minutes=220,
+    minutes=115,
     seeds=(0, 1, 2, 3, 4),
 )
 
@@ -181,6 +181,6 @@ EQUAL_COST_MIXED = Sweep(
     ),
     settings=training(40 * 34_560, 1e-3, dataset="runs.sweeps.shifted:mixed"),
     cells=colour_cells(bonus=0.1),
-    minutes=430,
+    minutes=230,
     seeds=(0, 1, 2, 3, 4),
 )

@@ -129,6 +129,6 @@ def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
     return extended(sweep, cells, minutes)
 
 
-EQUAL_COST_CIFAR10 = with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=110)
-EQUAL_COST_SVHN = with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=75)
-EQUAL_COST_MIXED = with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=150)
+EQUAL_COST_CIFAR10 = with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85)
+EQUAL_COST_SVHN = with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60)
+EQUAL_COST_MIXED = with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120)
