@@ -141,6 +141,20 @@ def gather(
     return Comparison(sweep, tuple(finished), tuple(missing), masks)
 
 
+def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
+    """What is recorded of a sweep, and nothing else: the same on every machine.
+
+    Raises:
+        ValueError: if nothing is recorded, or the file was edited by hand.
+    """
+    # Runs of this checkout are looked for where there are none.
+    jobs = make_jobs(sweep, str(results_dir / "none"))
+    known = recorded.load(source_of(sweep, jobs, str(results_dir)))
+    if not known:
+        raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
+    return gather(sweep, jobs, known)
+
+
 def outdated(comparison: Comparison) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file."""
     return [

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.registry import check_names, resolve
-from runs import benchmark, recorded, report
-from runs.jobs import gather, make_jobs, source_of
+from runs import benchmark, report
+from runs.jobs import recorded_comparison
 from runs.leaderboard import leaderboard_table
 from runs.page.dense_tables import dense_tables
 from runs.page.publish import MASKS, contests_of
@@ -72,12 +72,7 @@ def of_report(name: str, results_dir: Path) -> str:
     """
     sweep_name, table_name = name.split("/", maxsplit=1)
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
-    # Runs of this checkout are looked for where there are none.
-    jobs = make_jobs(sweep, str(results_dir / "none"))
-    known = recorded.load(source_of(sweep, jobs, str(results_dir)))
-    if not known:
-        raise ValueError(f"expected recorded runs of {sweep_name!r} in {results_dir}, got none")
-    comparison = gather(sweep, jobs, known)
+    comparison = recorded_comparison(sweep, results_dir)
     found = {one.name: one for group in all_tables(comparison).values() for one in group}
     contests = contests_of(comparison, {}, dict.fromkeys(MODES))
     for masks, contest in contests.items():

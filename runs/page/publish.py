@@ -82,7 +82,7 @@ def beside_the_paper(
 
 MASKS = {
     "sampled": "Masks as drawn.",
-    "mode": "Most probable masks; validation errors are of masks as drawn.",
+    "mode": "Most probable masks; validation errors are theirs too where they are known.",
 }
 
 
@@ -97,10 +97,7 @@ def contests_of(
     elsewhere: Mapping[str, Sequence[Point]],
     times: Mapping[str, Times | None],
 ) -> dict[str, list[Contest]]:
-    """Masks -> dense against conditional networks; most probable masks too where some are learned.
-
-    Validation errors are of masks as drawn in either.
-    """
+    """Masks -> dense against conditional networks; most probable too where some are learned."""
     learned = any(row["learns"] for row in comparison.rows)
     shown = MODES if learned and comparison.masks == "sampled" else (comparison.masks,)
     return {

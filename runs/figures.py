@@ -1,0 +1,79 @@
+"""Figures of a README from recorded results: python -m runs.figures README.md.
+
+Draws every picture whose link is `runs/results/figures/SWEEP--FIGURE.png`: a figure of the sweep's
+report that holds it against dense networks, such as `equal-cost-mnist--equal-macs-mode`.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccenv.registry import check_names, resolve
+from runs.jobs import recorded_comparison
+from runs.page.drawing import Drawn
+from runs.page.figures import drawn_in_style
+from runs.page.publish import against_dense, contests_of
+from runs.rows import MODES
+from runs.sweeps import SWEEPS, Sweep
+from runs.timing.front_times import recorded_times, times_path
+
+FOLDER = "figures"
+LINK = re.compile(rf"\]\(runs/results/{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+
+
+def links(text: str) -> list[tuple[str, str]]:
+    """Sweep and figure of each link in a text.
+
+    >>> links("![Fronts](runs/results/figures/equal-cost-mnist--equal-macs.png)")
+    [('equal-cost-mnist', 'equal-macs')]
+    """
+    return list(dict.fromkeys(LINK.findall(text)))
+
+
+def figure_of(sweep_name: str, figure_name: str, results_dir: Path) -> Drawn:
+    """A figure of a sweep's report, from recorded runs alone.
+
+    Args:
+        sweep_name: which sweep.
+        figure_name: which of its figures.
+        results_dir: folder of recorded results.
+
+    Raises:
+        ValueError: if there is no such sweep, result or figure.
+    """
+    sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
+    comparison = recorded_comparison(sweep, results_dir)
+    path = times_path(results_dir, sweep_name)
+    times = {masks: recorded_times(path, masks) for masks in MODES}
+    with drawn_in_style():
+        _, figures = against_dense(contests_of(comparison, {}, times))
+    found = {figure.name: figure for figure in figures}
+    check_names([figure_name], found, f"figure in the report of {sweep_name}")
+    return found[figure_name]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draws a file's figures; see --help."""
+    parser = argparse.ArgumentParser(prog="python -m runs.figures", description=main.__doc__)
+    parser.add_argument("file", type=Path, help="the text with pictures, for example README.md")
+    parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
+    options = parser.parse_args(arguments)
+    try:
+        drawn = {
+            (sweep, name): figure_of(sweep, name, options.results_dir)
+            for sweep, name in links(options.file.read_text())
+        }
+    except (ValueError, OSError) as error:
+        print(f"runs.figures: {error}", file=sys.stderr)
+        return 2
+    folder = options.results_dir / FOLDER
+    for (sweep, name), figure in drawn.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{sweep}--{name}.png").write_bytes(figure.png)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Figures of a README: drawn from recorded results alone, by the link's name."""
+
+from pathlib import Path
+
+import pytest
+
+from runs import figures
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "runs" / "results"
+LINK = "![Fronts](runs/results/figures/equal-cost-mnist--{}.png)\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of one recorded result, as it is in the repository."""
+    name = "equal-cost-mnist.json"
+    (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
+    return tmp_path
+
+
+def test_every_linked_figure_of_the_readme_is_there_and_named_as_the_report_names_it():
+    text = (ROOT / "README.md").read_text()
+    found = figures.links(text)
+    assert found
+    assert text.count("](runs/results/figures/") == len(found)
+    for sweep, name in found:
+        assert (RESULTS / "figures" / f"{sweep}--{name}.png").read_bytes()[1:4] == b"PNG"
+        assert figures.figure_of(sweep, name, RESULTS).name == name
+
+
+def test_a_link_is_drawn_into_its_file(folder):
+    (folder / "text.md").write_text(2 * LINK.format("equal-macs-mode") + "![Other](a--b.png)")
+    assert figures.main([str(folder / "text.md"), "--results-dir", str(folder)]) == 0
+    (drawn,) = (folder / "figures").iterdir()
+    assert drawn.name == "equal-cost-mnist--equal-macs-mode.png"
+    assert drawn.read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LINK.format("equal-mac"), "equal-macs"),
+        (LINK.format("equal-macs").replace("mnist", "cifar10"), "expected recorded runs"),
+        (LINK.format("equal-macs").replace("mnist", "mnits"), "equal-cost-mnist"),
+    ],
+)
+def test_a_link_to_nothing_is_told_and_leaves_no_file(folder, text, message, capsys):
+    (folder / "text.md").write_text(LINK.format("equal-macs") + text)
+    assert figures.main([str(folder / "text.md"), "--results-dir", str(folder)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "figures").exists()
