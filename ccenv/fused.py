@@ -74,7 +74,7 @@ class FusedClassifier:
         self.num_blocks, self.in_features = network.num_blocks, network.in_features
         self.num_classes = network.head_sizes[-1]
         self.scale: Scale | None = None
-        """of images that are not standardised yet; set by who knows."""
+        """of the pixels that a call is given; None: they come as the network wants them."""
         self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
         self.chooses = choosers is not None
         widths = [network.in_features, *gated_widths(network)]

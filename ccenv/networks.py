@@ -190,11 +190,11 @@ def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "
     Raises:
         ValueError: if the mask's rows are no multiple of the images.
     """
-    group, rest = divmod(len(mask), len(x))
-    if rest or not group:
-        raise ValueError(f"expected masks for a multiple of {len(x)} images, got {len(mask)} rows")
-    if group == 1:
+    if len(mask) == len(x):
         return network.gated_layer(0, x, None, mask, backend)
+    group, rest = divmod(len(mask), max(1, len(x)))
+    if rest or not group or not len(x):
+        raise ValueError(f"expected masks for a multiple of {len(x)} images, got {len(mask)} rows")
     if getattr(type(network), "gated_layer", None) is not GatedMLP.gated_layer:
         # Another layer may treat rows differently that are alike, as dropout does.
         return network.gated_layer(0, x.repeat_interleave(group, 0), None, mask, backend)

@@ -100,8 +100,10 @@ def test_what_another_mask_of_the_image_keeps_does_not_reach_a_row_that_skips_it
 
 def test_masks_that_are_no_multiple_of_the_images_are_refused():
     network = network_of()
-    with pytest.raises(ValueError, match="a multiple of 2 images, got 3 rows"):
-        forward(network, torch.zeros(2, 6), masks_of(network, 3, 0.5))
+    for images, rows in ((2, 3), (2, 1), (0, 3), (3, 0)):
+        with pytest.raises(ValueError, match=f"a multiple of {images} images, got {rows} rows"):
+            forward(network, torch.zeros(images, 6), masks_of(network, rows, 0.5))
+    assert forward(network, torch.zeros(0, 6), masks_of(network, 0, 0.5)).shape == (0, 4)
 
 
 def test_where_no_block_is_kept_activations_are_zero_and_the_next_layer_sees_its_bias_only():
