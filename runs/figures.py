@@ -14,10 +14,8 @@ from ccenv.registry import check_names, resolve
 from runs.jobs import recorded_comparison
 from runs.page.drawing import Drawn
 from runs.page.figures import drawn_in_style
-from runs.page.publish import against_dense, contests_of
-from runs.rows import MODES
+from runs.page.publish import against_dense, contests_of, times_in
 from runs.sweeps import SWEEPS, Sweep
-from runs.timing.front_times import recorded_times, times_path
 
 FOLDER = "figures"
 LINK = re.compile(rf"\]\(runs/results/{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
@@ -45,10 +43,9 @@ def figure_of(sweep_name: str, figure_name: str, results_dir: Path) -> Drawn:
     """
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
-    path = times_path(results_dir, sweep_name)
-    times = {masks: recorded_times(path, masks) for masks in MODES}
+    contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
     with drawn_in_style():
-        _, figures = against_dense(contests_of(comparison, {}, times))
+        _, figures = against_dense(contests)
     found = {figure.name: figure for figure in figures}
     check_names([figure_name], found, f"figure in the report of {sweep_name}")
     return found[figure_name]

@@ -18,10 +18,9 @@ from runs import benchmark, report
 from runs.jobs import recorded_comparison
 from runs.leaderboard import leaderboard_table
 from runs.page.dense_tables import dense_tables
-from runs.page.publish import MASKS, contests_of
+from runs.page.publish import MASKS, contests_of, times_in
 from runs.page.report_tables import all_tables
 from runs.paper.beside import BESIDE
-from runs.rows import MODES
 from runs.sweeps import SWEEPS, Sweep
 from runs.timing import front_times, kernel_report, route_costs, training_report
 
@@ -74,7 +73,7 @@ def of_report(name: str, results_dir: Path) -> str:
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
     found = {one.name: one for group in all_tables(comparison).values() for one in group}
-    contests = contests_of(comparison, {}, dict.fromkeys(MODES))
+    contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
     for masks, contest in contests.items():
         found |= {one.name: one for one in dense_tables(contest, masks, MASKS[masks])}
     check_names([table_name], found, f"table in the report of {sweep_name}")

@@ -33,9 +33,7 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows, elsewhere = comparison.rows, borrowed(comparison, results_dir)
-    path = times_path(results_dir, comparison.sweep.name)
-    times = {masks: recorded_times(path, masks) for masks in MODES}
-    contests = contests_of(comparison, elsewhere, times)
+    contests = contests_of(comparison, elsewhere, times_in(results_dir, comparison.sweep.name))
     said = findings(comparison)
     said += [s for masks, found in contests.items() for s in dense_findings(found, masks)]
     words = "\n".join(f"- {sentence}" for sentence in said)
@@ -90,6 +88,12 @@ def borrowed(comparison: Comparison, results_dir: Path) -> dict[str, list[Point]
     """Data set -> dense networks that its equal-cost sweep recorded."""
     datasets = dict.fromkeys(row["dataset"] for row in comparison.rows)
     return dense_elsewhere(datasets, results_dir, comparison.sweep.name)
+
+
+def times_in(results_dir: Path, sweep_name: str) -> dict[str, Times | None]:
+    """Masks -> times of a sweep's rows that were measured in turns, None where there are none."""
+    path = times_path(results_dir, sweep_name)
+    return {masks: recorded_times(path, masks) for masks in MODES}
 
 
 def contests_of(
