@@ -21,21 +21,21 @@ NUM_COPIES = 7
 
 def cifar10(split: str) -> Split:
     """CIFAR-10, shifted and mirrored."""
-    return standardised("cifar10", split, mirror=True)
+    return prepared("cifar10", split, mirror=True)
 
 
 def svhn(split: str) -> Split:
     """SVHN, shifted."""
-    return standardised("svhn", split, mirror=False)
+    return prepared("svhn", split, mirror=False)
 
 
 def mixed(split: str) -> Split:
     """The mixture of MNIST, CIFAR-10 and SVHN, shifted."""
-    return standardised("mixed", split, mirror=False)
+    return prepared("mixed", split, mirror=False)
 
 
-def standardised(dataset: str, split: str, mirror: bool) -> Split:
-    """A split with its copies, by mean and standard deviation of the training images."""
+def prepared(dataset: str, split: str, mirror: bool) -> Split:
+    """A split with its copies, standardised by the training images when it is drawn."""
     part, train = with_copies(dataset, split, mirror), load_split(dataset, "train")
     full = 255 if train.images.dtype == torch.uint8 else 1
     # Channel by channel: all of a data set as float64 is a gigabyte.
