@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ccenv.builders import build_network
 from ccenv.data import Split
-from ccenv.networks import GatedMLP, build_network, dense_forward, positive_ints
+from ccenv.networks import GatedMLP, dense_forward, positive_ints
 from ccenv.seeding import stream
 from ccenv.weights import (
     CoTrainer,

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.builders import make_network
 from ccenv.context import ContextSimulator
 from ccenv.costs import dense_macs
 from ccenv.dynamics import EpisodeState
-from ccenv.networks import make_network
 from ccenv.observations import Observer
 from ccenv.registry import import_object
 from ccenv.rewards import make_reward

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from ccenv import dynamics
 from ccenv.blocks import check_mask
+from ccenv.builders import make_network
 from ccenv.costs import dense_macs
 from ccenv.data import Split, check_alike, dataset_name, load_split
 from ccenv.distillation import make_trainer
 from ccenv.dynamics import EpisodeState, StepOutcome
-from ccenv.networks import NETWORKS, Sizes, make_network, positive_ints
+from ccenv.networks import NETWORKS, Sizes, positive_ints
 from ccenv.observations import OBSERVATIONS, Observer, make_observer
 from ccenv.registry import check_names, resolve
 from ccenv.rewards import RewardFunction, Surroundings, make_reward

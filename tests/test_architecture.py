@@ -56,6 +56,7 @@ READING_ORDER = [
     "sparse.routes",
     "sparse.linear",
     "networks",
+    "builders",
     "probe",
     "data.split",
     "data.npz",

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv import distillation, weights
+from ccenv.builders import build_network
 from ccenv.data import load_split
 from ccenv.distillation import DistillingTrainer, copy_weights, dense_teacher, make_trainer
-from ccenv.networks import GatedMLP, build_network, dense_forward
+from ccenv.networks import GatedMLP, dense_forward
 from ccenv.simulator import Simulator
 from ccenv.weights import CoTrainer, Pretraining, Teaching
 from runs.settings import make_plan

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from ccenv import dynamics
 from ccenv.blocks import full_mask, random_mask
+from ccenv.builders import build_network
 from ccenv.data import Split, load_split
 from ccenv.latency import measure_latency
-from ccenv.networks import NETWORKS, GatedMLP, build_network
+from ccenv.networks import NETWORKS, GatedMLP
 from ccenv.observations import OBSERVATIONS, make_observer, pool
 from ccenv.probe import PROBE_SETTINGS
 from ccenv.rewards import REWARDS

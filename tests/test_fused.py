@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from agents import AGENTS
 from agents.base import Agent
 from ccenv.blocks import as_mask, mask_of_indices, random_mask
+from ccenv.builders import build_network
 from ccenv.dynamics import initial, transition
 from ccenv.fused import Chooser, FusedClassifier, fuse_policy, why_not_fused
 from ccenv.latency import plain_pass
-from ccenv.networks import GatedMLP, build_network, dense_forward, forward
+from ccenv.networks import GatedMLP, dense_forward, forward
 from ccenv.observations import make_observer
 from ccenv.registry import resolve
 from ccenv.seeding import stream

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.blocks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
+from ccenv.builders import build_network, check_network
 from ccenv.costs import dense_macs, kept_units, layer_macs
 from ccenv.dynamics import initial, transition
-from ccenv.networks import GatedMLP, build_network, check_network, dense_forward, forward
+from ccenv.networks import GatedMLP, dense_forward, forward
 from ccenv.probe import NUM_DOMAINS, probe_images, probe_network, probe_optimal_masks
 from ccenv.rewards import make_reward
 from ccenv.seeding import stream

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccenv.builders import build_network
 from ccenv.dynamics import EpisodeState, StepOutcome
-from ccenv.networks import GatedMLP, build_network
+from ccenv.networks import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.blocks import full_mask
-from ccenv.networks import GatedMLP, build_network
+from ccenv.builders import build_network
+from ccenv.networks import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
 from ccenv.rewards.potential import fit_probe

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from ccenv.builders import build_network
 from ccenv.data import load_split
-from ccenv.networks import GatedMLP, build_network, forward
+from ccenv.networks import GatedMLP, forward
 from runs import benchmark
 from runs.timing import training_cases, training_speed
 from runs.timing.training_cases import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training

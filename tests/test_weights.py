@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from ccenv import weights
+from ccenv.builders import build_network
 from ccenv.data import Split, load_split
-from ccenv.networks import GatedMLP, build_network
+from ccenv.networks import GatedMLP
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from ccenv.weights import CoTrainer, Pretraining, fingerprint, frozen_weights
@@ -98,7 +99,8 @@ def test_each_thing_that_the_weights_depend_on_has_a_cache_entry_of_its_own(digi
 def test_the_same_settings_have_the_same_cache_entry_in_every_process(digits):
     program = (
         "from ccenv.data import load_split\n"
-        "from ccenv.networks import GatedMLP, build_network\n"
+        "from ccenv.builders import build_network\n"
+        "from ccenv.networks import GatedMLP\n"
         "from ccenv.weights import Pretraining, fingerprint\n"
         "network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)\n"
         "recipe = Pretraining(num_epochs=1, min_updates=30)\n"
@@ -144,7 +146,8 @@ SLOW_WRITER = """
 import time
 from ccenv import weights
 from ccenv.data import load_split
-from ccenv.networks import GatedMLP, build_network
+from ccenv.builders import build_network
+from ccenv.networks import GatedMLP
 
 def half_a_file(tensors, path):
     path.write_bytes(b"half")

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.blocks import mask_of_indices
+from ccenv.builders import build_network
 from ccenv.costs import kept_units, layer_macs
 from ccenv.fused import Chooser, FusedClassifier
-from ccenv.networks import GatedMLP, build_network, forward, gated_widths
+from ccenv.networks import GatedMLP, forward, gated_widths
 from ccenv.seeding import stream
 from ccenv.sparse.panel_cache import keep_panels
 from runs.timing.kernel_layers import plain_layers
