@@ -83,6 +83,7 @@ READING_ORDER = [
     "rewards.latency",
     "rewards.bind",
     "rewards",
+    "batch_checks",
     "simulator",
     "resume",
     "infos",

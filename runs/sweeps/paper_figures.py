@@ -4,6 +4,7 @@ The architecture behind Fig. 5 is not known, nor are the ranges of the search be
 """
 
 import math
+from typing import Any
 
 import torch
 
@@ -12,9 +13,25 @@ from runs.sweeps.cells import Cell, Sweep
 from runs.sweeps.faithful import authors_training, authors_weights, condnet
 from runs.sweeps.paper_tables import CIFAR10, CIFAR10_POLICY, CIFAR10_TRAINING, MNIST, SVHN
 
-DENSITIES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1)
+DENSITIES = (0.02, 0.03, 0.05, 0.07, 0.1)
 NUM_CONDNETS, NUM_NETWORKS = 40, 20
 """The budget of the random search."""
+
+Weights = tuple[float, float, float, float]
+"""Target density, lambda_s, lambda_v, learning rate of the policy."""
+LEARNED: dict[int, tuple[Weights, ...]] = {
+    64: (
+        *((0.01, 100, 5, 0.005), (0.01, 20, 0.5, 0.02), (0.02, 10, 0.3, 0.02)),
+        *((0.04, 10, 0.3, 0.02), (0.03, 5, 0.2, 0.02), (0.03, 4, 0.15, 0.03)),
+    ),
+    16: ((0.01, 50, 2, 0.01), (0.02, 20, 0.5, 0.02), (0.04, 20, 0.5, 0.02)),
+}
+"""Blocks of 16 units -> how the policy is held to low densities.
+
+Found by some forty trainings of 12 epochs, one seed, by validation error. At the paper's lambda_s
+of 200 and rate of 5e-5 the policy keeps a fifth of the blocks, whatever its target; a larger
+lambda_s alone brings the density down, but then the policy hardly learns from the network's loss
+(11 % wrong at density 0.06 after 100 epochs). A smaller one with a larger rate does both."""
 
 
 def learned_and_uniform(num_blocks: int) -> tuple[Cell, ...]:
@@ -22,16 +39,18 @@ def learned_and_uniform(num_blocks: int) -> tuple[Cell, ...]:
     sizes = {"num_blocks": (num_blocks,), "block_size": 16}
     learned = [
         Cell(
-            f"condnet {num_blocks} x 16, target {target}, lambdas {sparsity}, {variance}",
+            f"condnet {num_blocks} x 16, target {target}, lambdas {sparsity:g}, {variance:g}",
             "condnet",
             {
                 **sizes,
                 "target_density": target,
                 "sparsity_weight": float(sparsity),
                 "variance_weight": float(variance),
+                "learning_rate": rate,
+                "l2_weight": 0.0005,
             },
         )
-        for target, sparsity, variance in LEARNED
+        for target, sparsity, variance, rate in LEARNED[num_blocks]
     ]
     uniform = [
         Cell(
@@ -44,22 +63,25 @@ def learned_and_uniform(num_blocks: int) -> tuple[Cell, ...]:
     return (*learned, *uniform)
 
 
-LEARNED = (
-    *((0.01, 8000, 200), (0.01, 8000, 800), (0.01, 4000, 800), (0.03, 8000, 200)),
-    *((0.03, 8000, 800), (0.05, 8000, 200), (0.05, 2000, 50)),
-)
-"""Target density, lambda_s, lambda_v. At the paper's lambda_s of 200 the policy keeps a fifth of
-the blocks, whatever its target: only a larger one brings it to the densities of the figure."""
+def three_times_faster(settings: dict[str, Any]) -> dict[str, Any]:
+    """The network's learning rate times three: of the few blocks kept each learns from few."""
+    weights = settings["weights_kwargs"]
+    return {
+        **settings,
+        "weights_kwargs": {**weights, "learning_rate": 3 * weights["learning_rate"]},
+    }
+
 
 PAPER_MNIST_DENSITY = Sweep(
     name="paper-mnist-density",
     description=(
-        "Learned against uniform masks on MNIST at densities of 1 to 10 % (the author's thesis, "
-        "Fig. 5.7), 100 epochs, in 256 and in 1,024 units, by the authors' code."
+        "Learned against uniform masks on MNIST at densities of 2 to 10 % (the author's thesis, "
+        "Fig. 5.7), 60 epochs, in 1,024 and in 256 units, by the authors' code; networks learn at "
+        "three times their rate."
     ),
-    settings=authors_training("BlockSelectionMNIST-v0", 0.005, 100 * MNIST),
-    cells=(*learned_and_uniform(16), *learned_and_uniform(64)),
-    minutes=225,
+    settings=three_times_faster(authors_training("BlockSelectionMNIST-v0", 0.005, 60 * MNIST)),
+    cells=(*learned_and_uniform(64), *learned_and_uniform(16)),
+    minutes=60,
     seeds=(0, 1, 2, 3, 4),
 )
 

@@ -1,0 +1,44 @@
+"""What a batch of images may be: rows, device and numbers of images -> checked, or refused."""
+
+import torch
+from torch import Tensor
+
+from ccenv.networks import positive_ints
+
+
+def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
+    """Refuses a batch that groups do not fill."""
+    (rows,), (group,) = (
+        positive_ints(value, name)
+        for value, name in ((num_images, "num_envs"), (group_size, "group_size"))
+    )
+    if rows % group:
+        raise ValueError(
+            f"expected num_envs to be a multiple of group_size={group}, got {rows}; change one"
+        )
+    return rows, group
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Refuses a device that torch does not know or this machine does not have."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"expected device to be 'cpu' or a CUDA device that is here, got {device!r}: {error}"
+        ) from error
+    return found
+
+
+def check_indices(indices: Tensor, num_images: int) -> None:
+    """Refuses numbers that are no images of the split."""
+    if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+        raise ValueError(
+            f"expected indices int64 [n], n > 0, got {indices.dtype} {list(indices.shape)}"
+        )
+    if int(indices.min()) < 0 or int(indices.max()) >= num_images:
+        raise ValueError(
+            f"expected indices in 0..{num_images - 1}, "
+            f"got {int(indices.min())}..{int(indices.max())}"
+        )
