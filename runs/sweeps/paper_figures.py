@@ -90,7 +90,7 @@ PAPER_LAMBDA_S = Sweep(
     description=(
         "Fig. 5a: error and time against lambda_s on CIFAR-10, 10,10 blocks of 64, 60 epochs."
     ),
-    settings={**CIFAR10_TRAINING, "images": 60 * CIFAR10},
+    settings=CIFAR10_TRAINING,
     cells=tuple(
         condnet(
             f"lambda_s {weight}",
@@ -109,7 +109,7 @@ PAPER_LAMBDA_V = Sweep(
         "Fig. 5b: validation error by epoch for several lambda_v on CIFAR-10, 10,10 blocks of 64, "
         "60 epochs judged every two; lambda_s as the paper chose it in Fig. 5a."
     ),
-    settings={**CIFAR10_TRAINING, "images": 60 * CIFAR10, "eval_every": 2 * CIFAR10},
+    settings={**CIFAR10_TRAINING, "eval_every": 2 * CIFAR10},
     cells=tuple(
         condnet(
             f"lambda_v {weight}",
