@@ -1,7 +1,8 @@
 """Figures of a README from recorded results: python -m runs.figures README.md.
 
 Draws every picture whose link is `runs/results/figures/SWEEP--FIGURE.png`: a figure of the sweep's
-report that holds it against dense networks, such as `equal-cost-mnist--equal-macs-mode`.
+report that holds it against dense networks or against the paper, such as
+`equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from ccenv.registry import check_names, resolve
 from runs.jobs import recorded_comparison
 from runs.page.drawing import Drawn
 from runs.page.figures import drawn_in_style
-from runs.page.publish import against_dense, contests_of, times_in
+from runs.page.publish import against_dense, beside_the_paper, borrowed, contests_of, times_in
 from runs.sweeps import SWEEPS, Sweep
 
 FOLDER = "figures"
@@ -43,9 +44,10 @@ def figure_of(sweep_name: str, figure_name: str, results_dir: Path) -> Drawn:
     """
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
-    contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
+    elsewhere = borrowed(comparison, results_dir)
+    contests = contests_of(comparison, elsewhere, times_in(results_dir, sweep_name))
     with drawn_in_style():
-        _, figures = against_dense(contests)
+        figures = [*against_dense(contests)[1], *beside_the_paper(comparison, elsewhere)[1]]
     found = {figure.name: figure for figure in figures}
     check_names([figure_name], found, f"figure in the report of {sweep_name}")
     return found[figure_name]

@@ -126,8 +126,10 @@ def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) 
     points = {label: _point(found, masks) for label, found in present.items()}
     contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
     front = {k for k in contenders if not dominated(points[k], contenders.values())}
-    curves = dropout_curves(present, masks)
-    return [_row(label, found, masks, label in front, curves) for label, found in present.items()]
+    return [
+        _row(label, found, masks, label in front, dropout_curves(present, masks, found[0]))
+        for label, found in present.items()
+    ]
 
 
 def _point(results: Sequence[Result], masks: str) -> tuple[float, float]:
@@ -146,17 +148,41 @@ def dominated(point: tuple[float, float], others: Any) -> bool:
 
 
 def dropout_curves(
-    results: Mapping[str, Sequence[Result]], masks: str
+    results: Mapping[str, Sequence[Result]], masks: str, like: Result
 ) -> dict[int, list[tuple[float, float]]]:
-    """For each seed block_dropout's (compute cost, error), up to the dense network's."""
+    """For each seed block_dropout's (compute cost, error), up to the dense network's.
+
+    Args:
+        results: label -> one result a seed.
+        masks: see `make_rows`.
+        like: whose network they must have: random blocks of another are no floor.
+    """
     curves: dict[int, list[tuple[float, float]]] = {}
     for found in results.values():
         for result in found:
-            if result["agent"] in ("block_dropout", "dense"):
+            if result["agent"] in ("block_dropout", "dense") and same_network(result, like):
                 verdict = evaluation(result, masks)
                 point = (verdict["compute_cost"], verdict["error"])
                 curves.setdefault(result["seed"], []).append(point)
     return {seed: sorted(points) for seed, points in curves.items()}
+
+
+def same_network(one: Result, other: Result) -> bool:
+    """Whether two runs gate the same network; with every block kept, blocks make no difference."""
+    blocks, widths = zip(*(shape_of(result) for result in (one, other)), strict=True)
+    is_dense = "dense" in (one["agent"], other["agent"])
+    return widths[0] == widths[1] and (is_dense or blocks[0] == blocks[1])
+
+
+def shape_of(result: Result) -> tuple[Any, Any]:
+    """Blocks of each gated layer, and what is left of the network if one does not see them."""
+    environment = result["settings"]["environment"]
+    blocks, size = environment["num_blocks"], environment["block_size"]
+    sizes = size if isinstance(size, Sequence) else [size]
+    sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
+    widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
+    rest = [environment[name] for name in ("network", "head_units", "activation")]
+    return list(blocks), [widths, *rest]
 
 
 def error_at(curve: Sequence[tuple[float, float]], cost: float) -> float | None:

@@ -456,13 +456,16 @@ def test_a_cell_overrides_the_sweep():
     assert sweep.runs()[0][1] == {"images": 2, "env": "e", "seed": 0}
 
 
-def result(agent, seed, cost, error, uses_labels=False, dataset="digits"):
+NETWORK = {"network": "mlp", "num_blocks": [4], "block_size": 8, "head_units": []}
+
+
+def result(agent, seed, cost, error, uses_labels=False, dataset="digits", **network):
     """The part of a result that tables read."""
     verdict = {"split": "test", "mode": "sampled", "density": [0.5], "mean_return": 0.0}
     verdict |= {"error": error, "compute_cost": cost, "total_cost": cost, "macs": 1000 * cost}
     flags = {"learns": True, "uses_labels": uses_labels}
     both = [verdict, verdict | {"mode": "mode"}]
-    settings = {"environment": {"dataset": dataset}}
+    settings = {"environment": {"dataset": dataset, "activation": "relu", **NETWORK, **network}}
     return {
         "agent": agent,
         "reward": "accuracy_minus_cost",
@@ -473,6 +476,20 @@ def result(agent, seed, cost, error, uses_labels=False, dataset="digits"):
         "latency": [],
         **flags,
     }
+
+
+def test_random_blocks_of_another_network_are_no_floor():
+    mine = [result("mine", 0, 0.3, 0.2)]
+    wider = [result("block_dropout", 0, cost, 0.5 - cost, block_size=16) for cost in (0.1, 0.9)]
+    finer = {"num_blocks": [16], "block_size": 2}
+    units = [result("block_dropout", 0, cost, 0.5 - cost, **finer) for cost in (0.1, 0.9)]
+    own = [result("block_dropout", 0, 0.1, 0.6)]
+    other_end = [result("dense", 0, 1.0, 0.5, num_blocks=[1], block_size=64)]
+    end = [result("dense", 0, 1.0, 0.15, num_blocks=[1], block_size=[32])]
+    results = {"mine": mine, "wider": wider, "units": units, "other end": other_end}
+    assert make_rows(results)[0].verdict == "no block_dropout"
+    row = make_rows({**results, "own": own, "end": end})[0]
+    assert row.dropout_error.mean == pytest.approx(0.6 - 0.45 * 0.2 / 0.9)
 
 
 def rows_of(error, seeds=(0, 1, 2)):
