@@ -1,10 +1,10 @@
-"""Measured speed: python -m runs.benchmark [environment|kernels|training|routes].
+"""Measured speed: python -m runs.benchmark [environment|kernels|block-sizes|training|routes].
 
 `environment`: the views of the environment beside the bare network; an image is one episode of two
 steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
-dense ones of as many MACs; on a GPU with `--device cuda`. `training`: whole training loops with the
-kernels and without. `routes`: the ways to compute a layer over a grid, one line a case, for fitting
-what chooses between them.
+dense ones of as many MACs; on a GPU with `--device cuda`. `block-sizes`: one layer in blocks of 4
+to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
+compute a layer over a grid, one line a case, for fitting what chooses between them.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -25,7 +25,8 @@ import torch
 
 from runs import folder as run_folder
 from runs.machine import load_average, machine, tuned, versions
-from runs.report import markdown
+from runs.page.figures import drawn_in_style
+from runs.page.speed_figures import SPEED_FIGURES
 from runs.timing import (
     gpu_layers,
     gpu_speed,
@@ -33,6 +34,7 @@ from runs.timing import (
     kernel_routes,
     kernel_speed,
     route_costs,
+    speed_report,
     training_cases,
     training_report,
     training_speed,
@@ -45,12 +47,6 @@ SINGLE_SIZES = (256,)
 ROUNDS = 11
 EVERY = {"routes": 100}
 """rows between two messages, by kind of result; 1 where nothing is said."""
-TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
-NOTES = """\
-784-256-256-10, 16 blocks a layer; rates in images per second, medians; ratios to the bare network
-(the kernels, without an environment) in the same round: median [quartiles]; and to the same network
-by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv) hold one
-image each."""
 
 
 def run_environment(options: argparse.Namespace) -> dict[str, Any]:
@@ -63,7 +59,7 @@ def run_environment(options: argparse.Namespace) -> dict[str, Any]:
             yield from measure(episodes, size, repeats, seconds)
 
     found = recorded("speed", "environment-speed", options, speeds())
-    return {**found, "density": options.density, "misses": misses(found["rows"])}
+    return {**found, "density": options.density, "misses": speed_report.misses(found["rows"])}
 
 
 def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
@@ -73,6 +69,13 @@ def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
     repeats = 3 if options.quick else options.repeats or ROUNDS
     timings = kernel_speed.all_timings(quick=options.quick, repeats=repeats)
     return recorded("kernels", "kernel-speed", options, timings)
+
+
+def run_block_sizes(options: argparse.Namespace) -> dict[str, Any]:
+    """Measures one layer in blocks of several sizes."""
+    repeats = 3 if options.quick else options.repeats or ROUNDS
+    timings = kernel_speed.block_size_timings(quick=options.quick, repeats=repeats)
+    return recorded("block-sizes", "block-sizes", options, timings)
 
 
 def run_gpu(options: argparse.Namespace) -> dict[str, Any]:
@@ -134,60 +137,21 @@ def recorded(
     }
 
 
-def misses(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Targets that were not met, in words."""
-    by_key = {(row["view"], row["num_images"]): row for row in rows}
-    missed = [
-        f"{view}, {size} images: {row['ratio']:.2f} of the bare network's rate, "
-        f"target {TARGETS[view]}"
-        for (view, size), row in by_key.items()
-        if view in TARGETS and row["ratio"] < TARGETS[view]
-    ]
-    for view in TARGETS:
-        for size in SINGLE_SIZES:
-            rates = [by_key[v, size]["images_per_second"] for v in (view, "dummy_vec_env")]
-            if rates[0] < 10 * rates[1]:
-                missed.append(
-                    f"{view}, {size} images: {rates[0] / rates[1]:.1f} times DummyVecEnv, target 10"
-                )
-    return missed
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Speeds in Markdown."""
-    columns = {
-        "view": "left",
-        "images": "right",
-        "images/s": "right",
-        "env steps/s": "right",
-        "of the bare network": "left",
-        "of the dense loop": "right",
-    }
-    lines = [
-        [
-            row["view"],
-            f"{row['num_images']:,}",
-            f"{row['images_per_second']:,.0f}",
-            f"{row['steps_per_second']:,.0f}",
-            f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
-            f"{row['dense_ratio']:.2f}",
-        ]
-        for row in rows
-    ]
-    return markdown(columns, lines)
-
-
 def show_environment(found: dict[str, Any], report_dir: Path) -> str:
     """The views' table and the targets that were missed."""
     missed = [f"target missed: {line}" for line in found["misses"]]
-    return "\n".join([f"{table(found['rows'])}\n\n{NOTES}", *missed])
+    shown = f"{speed_report.table(found['rows'])}\n\n{speed_report.NOTES}"
+    return "\n".join([shown, *missed])
 
 
 def show_kernels(found: dict[str, Any], report_dir: Path) -> str:
     """The kernels' table and the targets that were missed; draws the plot."""
     missed = [f"target missed: {line}" for line in found.get("misses", [])]
+    with drawn_in_style():
+        figure = SPEED_FIGURES[found["kind"]](found["rows"])
+    report_dir.mkdir(parents=True, exist_ok=True)
     path = report_dir / f"{found['name']}.png"
-    kernel_report.plot(found["rows"], path)
+    path.write_bytes(figure.png)
     notes = f"{kernel_report.NOTES}\nplot: {path}"
     return "\n".join([f"{kernel_report.table(found['rows'])}\n\n{notes}", *missed])
 
@@ -205,6 +169,7 @@ def show_routes(found: dict[str, Any], report_dir: Path) -> str:
 BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., str]]] = {
     "environment": (run_environment, show_environment),
     "kernels": (run_kernels, show_kernels),
+    "block-sizes": (run_block_sizes, show_kernels),
     "training": (run_training, show_training),
     "routes": (run_routes, show_routes),
 }
@@ -230,7 +195,8 @@ def make_parser() -> argparse.ArgumentParser:
         choices=tuple(BENCHMARKS),
         default="environment",
         help="the environment's views beside the bare network; sparse layers and networks beside "
-        "dense ones; training loops with the kernels and without; all routes over a grid",
+        "dense ones; one layer in blocks of several sizes; training loops with the kernels and "
+        "without; all routes over a grid",
     )
     parser.add_argument("--quick", action="store_true", help="a few small cases, seconds only")
     parser.add_argument(

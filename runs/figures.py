@@ -1,11 +1,13 @@
 """Figures of a README from recorded results: python -m runs.figures README.md.
 
-Draws every picture whose link is `runs/results/figures/SWEEP--FIGURE.png`: a figure of the sweep's
+Draws every picture whose link is `runs/results/figures/RESULT--FIGURE.png`: a figure of a sweep's
 report that holds it against dense networks or against the paper, such as
-`equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`.
+`equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`, or the figure of recorded speeds, such
+as `kernel-speed--fig5.2`.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from runs.jobs import recorded_comparison
 from runs.page.drawing import Drawn
 from runs.page.figures import drawn_in_style
 from runs.page.publish import against_dense, beside_the_paper, borrowed, contests_of, times_in
+from runs.page.speed_figures import SPEED_FIGURES
 from runs.sweeps import SWEEPS, Sweep
 
 FOLDER = "figures"
@@ -23,7 +26,7 @@ LINK = re.compile(rf"\]\(runs/results/{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
 
 
 def links(text: str) -> list[tuple[str, str]]:
-    """Sweep and figure of each link in a text.
+    """Result and figure of each link in a text.
 
     >>> links("![Fronts](runs/results/figures/equal-cost-mnist--equal-macs.png)")
     [('equal-cost-mnist', 'equal-macs')]
@@ -31,26 +34,41 @@ def links(text: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys(LINK.findall(text)))
 
 
-def figure_of(sweep_name: str, figure_name: str, results_dir: Path) -> Drawn:
-    """A figure of a sweep's report, from recorded runs alone.
+def figure_of(result: str, name: str, results_dir: Path) -> Drawn:
+    """A figure from recorded results alone.
 
     Args:
-        sweep_name: which sweep.
-        figure_name: which of its figures.
+        result: a sweep, or the name of recorded speeds.
+        name: which of its figures.
         results_dir: folder of recorded results.
 
     Raises:
         ValueError: if there is no such sweep, result or figure.
     """
-    sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
+    speeds = speed_figure(results_dir / f"{result}.json")
+    figures = speeds or sweep_figures(resolve(result, SWEEPS, "sweep"), results_dir)
+    found = {figure.name: figure for figure in figures}
+    check_names([name], found, f"figure of {result}")
+    return found[name]
+
+
+def speed_figure(path: Path) -> list[Drawn]:
+    """The figure of recorded speeds; none of a file of another kind, or that is not there."""
+    content = json.loads(path.read_text()) if path.exists() else {}
+    draw = SPEED_FIGURES.get(content.get("kind"))
+    if draw is None:
+        return []
+    with drawn_in_style():
+        return [draw(content["rows"])]
+
+
+def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
+    """What holds a sweep against dense networks and against the paper."""
     comparison = recorded_comparison(sweep, results_dir)
     elsewhere = borrowed(comparison, results_dir)
-    contests = contests_of(comparison, elsewhere, times_in(results_dir, sweep_name))
+    contests = contests_of(comparison, elsewhere, times_in(results_dir, sweep.name))
     with drawn_in_style():
-        figures = [*against_dense(contests)[1], *beside_the_paper(comparison, elsewhere)[1]]
-    found = {figure.name: figure for figure in figures}
-    check_names([figure_name], found, f"figure in the report of {sweep_name}")
-    return found[figure_name]
+        return [*against_dense(contests)[1], *beside_the_paper(comparison, elsewhere)[1]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

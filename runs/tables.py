@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.registry import check_names, resolve
-from runs import benchmark, report
+from runs import report
 from runs.jobs import recorded_comparison
 from runs.leaderboard import leaderboard_table
 from runs.page.dense_tables import dense_tables
@@ -22,14 +22,15 @@ from runs.page.publish import MASKS, contests_of, times_in
 from runs.page.report_tables import all_tables
 from runs.paper.beside import BESIDE
 from runs.sweeps import SWEEPS, Sweep
-from runs.timing import front_times, kernel_report, route_costs, training_report
+from runs.timing import front_times, kernel_report, route_costs, speed_report, training_report
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     "leaderboard": leaderboard_table,
-    "speed": benchmark.table,
+    "speed": speed_report.table,
     "kernels": kernel_report.table,
+    "block-sizes": kernel_report.table,
     "routes": kernel_report.routes_table,
     "route-costs": route_costs.table,
     "training": training_report.table,

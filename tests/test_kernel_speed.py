@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ccenv.networks import GatedMLP
 from ccenv.seeding import stream
-from runs import benchmark
+from runs import benchmark, figures
+from runs.page.speed_figures import block_size, curves, density_figure, mean_speedup
 from runs.timing import kernel_report, kernel_routes, kernel_speed
 from runs.timing.kernel_layers import layer_case
 from runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
@@ -188,6 +189,32 @@ def test_a_quick_benchmark_of_the_kernels_is_shown_drawn_and_recorded(tmp_path, 
         assert len(row["densities"]) == 2
     (picture,) = tmp_path.glob("kernel-speed*.png")
     assert picture.stat().st_size > 1000
+
+
+def test_a_quick_benchmark_of_block_sizes_is_drawn_by_size(tmp_path, capsys):
+    folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
+    arguments = ["block-sizes", "--quick", "--repeats", "2", "--record", *folders]
+    assert benchmark.main(arguments) == 0
+    assert "16 blocks of 16" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "block-sizes.json").read_text())["rows"]
+    assert sorted({block_size(row) for row in rows}) == [16, 32]
+    assert figures.speed_figure(tmp_path / "block-sizes.json")[0].name == "fig5.3"
+    assert (tmp_path / "block-sizes.png").stat().st_size > 1000
+
+
+def test_all_densities_together_are_times_summed_and_not_ratios():
+    slow, fast = ({"milliseconds": ms, "speedup": s} for ms, s in ((9.0, 1.0), (1.0, 11.0)))
+    assert mean_speedup([slow, fast]) == 2.0
+
+
+def test_speed_over_density_is_of_the_case_with_most_densities():
+    row = {"masks": "independent", "batch": 2, "speedup_low": 1.0, "speedup_high": 3.0}
+    rows = [{**row, "case": "a", "density": d, "speedup": 2.0, "ceiling": 4.0} for d in (0.9, 0.1)]
+    rows += [{**rows[0], "case": "b"}, {**rows[0], "masks": "by class"}]
+    case, by_batch = curves(rows)
+    assert case == "a"
+    assert [r["density"] for r in by_batch[2]] == [0.1, 0.9]
+    assert "at the lowest density batch 2: 2.0" in density_figure(rows).alt
 
 
 def test_results_recorded_before_the_baselines_keep_their_table():

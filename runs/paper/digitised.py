@@ -10,6 +10,8 @@ an axis; where a figure is in the paper (arXiv 1511.06297) too, it goes by the p
 | fig5a-error, fig5a-seconds | lambda_s on CIFAR-10 (5.12); seconds end at 5 | lambda_s | error, s |
 | fig5b | means of the curves with the lowest and highest lambda_v, and between | epoch | error |
 | fig5.7 | learned and random masks on MNIST | density | validation error |
+| fig5.2 | kernels, 32 blocks of 32 on both sides; one row: 5.15 | density | speed-up |
+| fig5.3 | the same by block size, times averaged over densities | units of a block | speed-up |
 """
 
 import csv

@@ -1,9 +1,8 @@
-"""Kernel timings to a table in Markdown and a plot of speed-up over density."""
+"""Kernel timings to tables in Markdown."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from runs.report import markdown
@@ -85,44 +84,3 @@ def routes_table(rows: Sequence[Row]) -> str:
         for (batch, training), ratios in sorted(groups.items())
     ]
     return markdown(columns, lines)
-
-
-def curves(rows: Sequence[Row]) -> tuple[str, dict[int, list[Row]]]:
-    """The case with most densities under independent masks: its name, and its rows by batch."""
-    independent = [row for row in rows if row["masks"] == "independent"]
-    names = [row["case"] for row in independent]
-    case = max(names, key=names.count)
-    own = sorted((r for r in independent if r["case"] == case), key=lambda row: row["density"])
-    return case, {b: [r for r in own if r["batch"] == b] for b in sorted({r["batch"] for r in own})}
-
-
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Draws speed-up over density, a line a batch size and its ceiling dashed (PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    case, by_batch = curves(rows)
-    for batch, own in by_batch.items():
-        at = [r["density"] for r in own]
-        (line,) = axes.plot(at, [r["speedup"] for r in own], marker="o", label=f"batch {batch:,}")
-        low, high = ([r[name] for r in own] for name in ("speedup_low", "speedup_high"))
-        axes.fill_between(at, low, high, alpha=0.2)
-        axes.plot(
-            at, [r["ceiling"] for r in own], color=line.get_color(), linestyle="--", alpha=0.6
-        )
-    limits = sorted((r["density"], r["limit"]) for own in by_batch.values() for r in own)
-    axes.plot(*zip(*limits, strict=True), color="grey", linestyle=":", label="limit by MACs")
-    axes.plot([], [], color="grey", linestyle="--", label="dense layer of equal MACs")
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set(
-        yscale="log",
-        xlabel="density: share of blocks kept on each side",
-        ylabel="speed-up over the dense product",
-        title=case,
-    )
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(str(path))

@@ -18,6 +18,8 @@ LAYER_BATCHES = (1, 32, 1024)
 LAYER_DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9)
 SHARED_BATCHES, SHARED_DENSITIES = (32, 1024), (0.05, 0.1, 0.3)
 """of masks that are not independent."""
+BLOCK_SIZES, SIZES_DENSITIES = (4, 8, 16, 32, 64, 128), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+"""Sizes of the author's thesis, Fig. 5.3; its densities are not told."""
 Recipe = Callable[[], Case]
 
 
@@ -64,3 +66,15 @@ def all_timings(*, quick: bool, repeats: int) -> Iterator[Timing]:
         yield measure(recipe(), repeats)
     # Seconds a pass: fewer rounds.
     yield measure(layer_case(4096, 64, 1 / 8, 8192), min(repeats, 5))
+
+
+def block_size_timings(*, quick: bool, repeats: int) -> Iterator[Timing]:
+    """A layer of 1,024 units and 32 rows, in blocks of several sizes.
+
+    Args:
+        quick: a smaller layer in two sizes.
+        repeats: rounds of each case.
+    """
+    width, sizes = (256, (16, 32)) if quick else (1024, BLOCK_SIZES)
+    for size, density in itertools.product(sizes, SIZES_DENSITIES):
+        yield measure(layer_case(width, width // size, density, 32), repeats)
