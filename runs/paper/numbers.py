@@ -71,6 +71,7 @@ MNIST = PaperTable(
                 "authors' code": "condnet, code",
                 "text": "condnet, text",
                 "text, rates on means": "condnet, text, rates on means as printed",
+                "text, slow regularizers": "condnet, text, slow regularizers",
             },
             # Mean of the means in the author's thesis, Fig. 5.6, digitised.
             density=0.212,

@@ -35,6 +35,7 @@ PAPER_MNIST = Sweep(
         Cell("condnet, code", "condnet"),
         Cell("condnet, text", "condnet", MNIST_TEXT),
         Cell("condnet, text, rates on means as printed", "condnet", AS_PRINTED),
+        Cell("condnet, text, slow regularizers", "condnet", {**MNIST_TEXT, "learning_rate": 5e-5}),
         *dense(256, 32),
         *networks(256, l2_weight=0.005),
         *networks(32, l2_weight=0.005),
