@@ -48,7 +48,13 @@ MNIST_TEACHER = (256,)
 MNIST_BEST: tuple[Sizes, ...] = ((32, 8, 2), (32, 8, 4), (64, 4, 4))
 MNIST_THIRDS: tuple[Sizes, ...] = ((32, 3, 2), (40, 4, 2), (32, 7, 2), (32, 7, 3))
 """Of at most a third of the MACs of 24, 32 and 48 dense units, and 0.4 of those of 64."""
+MNIST_HIDDEN: tuple[tuple[Sizes, int], ...] = (
+    *(((48, 7, 1), 8), ((64, 9, 1), 8), ((64, 4, 2), 8), ((64, 3, 3), 8)),
+    *(((32, 15, 1), 8), ((64, 5, 3), 6), ((32, 8, 3), 8), ((64, 4, 6), 8)),
+)
+"""Sizes and hidden units of a policy that costs less so, for more units of the network."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
+GROUPED: Mapping[str, Any] = {"group_size": 16}
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
 }
@@ -79,8 +85,13 @@ EQUAL_COST_MNIST = extended(
             {"distilled": taught(MNIST_TEACHER)},
         ),
         *(gated("rloo", sizes, note="16 masks", group_size=16) for sizes in MNIST_THIRDS),
+        *(
+            gated("rloo", sizes, 0, f"{hidden} hidden, 16 masks", **GROUPED, hidden_units=hidden)
+            for sizes, hidden in MNIST_HIDDEN
+        ),
+        *(gated("rloo", sizes, note="32 masks", group_size=32) for sizes in MNIST_THIRDS[2:]),
     ),
-    minutes=160,
+    minutes=280,
 )
 
 LONGER = Sweep(

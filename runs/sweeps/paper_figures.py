@@ -71,8 +71,8 @@ PAPER_MNIST_DENSITY = Sweep(
     name="paper-mnist-density",
     description=(
         "Learned against uniform masks on MNIST at densities of 2 to 10 % (the author's thesis, "
-        "Fig. 5.7), 60 epochs, 64 blocks of 16, by the authors' code; networks learn at three times "
-        "their rate."
+        "Fig. 5.7), 60 epochs, 64 blocks of 16, by the authors' code; networks learn at three "
+        "times their rate."
     ),
     settings=three_times_faster(authors_training("BlockSelectionMNIST-v0", 0.005, 60 * MNIST)),
     cells=learned_and_uniform(),
