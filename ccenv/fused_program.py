@@ -22,6 +22,8 @@ RULES = {
 DRAWN_RULES = ("drawn_k", "drawn")
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
 LANES = 16
+QUARTER = 4
+"""Blocks are filled up to a multiple of so many units: others take up to twice as long."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,17 @@ def padded(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
     return rows, None if bias is None else pad(bias.detach(), (0, extra))
 
 
+def filled(tensor: Tensor, dim: int, size: int) -> Tensor:
+    """Adds zeros behind each block of `size` along a dimension, up to a multiple of `QUARTER`.
+
+    >>> filled(Tensor([1, 1, 1, 1, 1, 1]), 0, 3)
+    tensor([1., 1., 1., 0., 1., 1., 1., 0.])
+    """
+    blocks = tensor.detach().unflatten(dim, (-1, size))
+    behind = [0, 0] * (blocks.ndim - dim - 2)
+    return pad(blocks, (*behind, 0, -size % QUARTER)).flatten(dim, dim + 1)
+
+
 def write_network(
     writer: Writer,
     network: GatedMLP,
@@ -126,11 +139,14 @@ def write_network(
             look, size = write_summary(writer, source, index, image_shape, network)
             write_chooser(writer, choosers[index], index, own, look, size)
         elif choosers is not None:
-            masks = (before, blocks)
-            write_chooser(writer, choosers[index], index, own, source, widths[index], masks)
-        layer = linear_at(network.layers, index)
+            masks, size = (before, blocks), widths[index] // blocks if index else 0
+            write_chooser(writer, choosers[index], index, own, source, widths[index], masks, size)
+        layer, out_size = linear_at(network.layers, index), network.block_sizes[index]
+        weight, bias = filled(layer.weight, 0, out_size), filled(layer.bias, 0, out_size)
+        if index:
+            weight = filled(weight, 1, network.block_sizes[index - 1])
         source = writer.layer(
-            layer.weight, layer.bias, source, network.activation, (before, index), (blocks, own)
+            weight, bias, source, network.activation, (before, index), (blocks, own)
         )
         before, blocks = index, own
     write_head(writer, network, source, (before, blocks))
@@ -144,6 +160,8 @@ def write_head(writer: Writer, network: GatedMLP, source: int, masks: tuple[int,
         layer = linear_at(network.head_layers, index)
         weight: Tensor = layer.weight
         bias: Tensor | None = layer.bias
+        if index == 0:
+            weight = filled(weight, 1, network.block_sizes[-1])
         if index == last:
             weight, bias = padded(weight, bias)
         activation = None if index == last else network.activation
@@ -169,7 +187,8 @@ def write_summary(
     writer.write(ops.POOL, ops.IMAGES, place, size, *image_shape, *windows)
     if index:
         block_size = network.block_sizes[index - 1]
-        writer.write(ops.NORMS, hidden, place, size, norms, block_size, pooled)
+        apart = block_size + -block_size % QUARTER
+        writer.write(ops.NORMS, hidden, place, size, norms, block_size, pooled, apart)
     return place, size
 
 
@@ -181,6 +200,7 @@ def write_chooser(
     look: int,
     size: int,
     masks: tuple[int, int] = (ops.NO_MASK, 1),
+    block_size: int = 0,
 ) -> None:
     """Adds the instructions that choose one layer's mask.
 
@@ -192,6 +212,7 @@ def write_chooser(
         look: place of what the policy looks at.
         size: floats of it.
         masks: layer whose mask zeroes the look, and its number of blocks.
+        block_size: units of a block of the look, which lie there filled up; 0 of what has none.
 
     Raises:
         ValueError: if the maps do not lead from look to blocks, or the rule is unknown.
@@ -202,7 +223,7 @@ def write_chooser(
     if isinstance(chooser.maps, Tensor):
         look = write_constant(writer, chooser.maps, blocks)
     else:
-        look = write_maps(writer, chooser.maps, blocks, look, size, masks)
+        look = write_maps(writer, chooser.maps, blocks, look, size, masks, block_size)
     width = -(-blocks // LANES) * LANES
     if chooser.rule == "drawn_k":
         writer.write(ops.GUMBEL, look, look, layer, blocks, width)
@@ -227,6 +248,7 @@ def write_maps(
     look: int,
     size: int,
     masks: tuple[int, int],
+    block_size: int,
 ) -> int:
     """Adds the maps from what the policy looks at to scores; returns the scores' place."""
     sizes = [size, *(weight.shape[0] for weight, _ in maps)]
@@ -238,6 +260,8 @@ def write_maps(
     before, in_blocks = masks
     for step, (weight, bias) in enumerate(maps):
         is_last = step == len(maps) - 1
+        if step == 0 and block_size:
+            weight = filled(weight, 1, block_size)
         if is_last:
             weight, bias = padded(weight, bias)
         activation = None if is_last else "tanh"

@@ -79,15 +79,15 @@ def walk(network, images, kind, choose):
 @pytest.mark.parametrize("kind", ["layer_input", "summary"])
 @pytest.mark.parametrize("rule", ["top_k", "drawn_k", "likely", "drawn"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 17), (1, 8, 8)])
-@pytest.mark.parametrize("hidden", [0, 5])
-def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden):
-    network = network_of(math.prod(shape), (6, 5), (4, 7), (9,), classes=10)
+@pytest.mark.parametrize(("hidden", "sizes"), [(0, (4, 7)), (5, (7, 4)), (0, (3, 1))])
+def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden, sizes):
+    network = network_of(math.prod(shape), (6, 5), sizes, (9,), classes=10)
     images = torch.rand(50, *shape, generator=generator())
     lengths = make_observer(kind, network, shape).lengths
     maps = []
     for length, blocks in zip(lengths, network.num_blocks, strict=False):
-        sizes = [length, hidden, blocks] if hidden else [length, blocks]
-        maps.append([random_map(b, a) for a, b in itertools.pairwise(sizes)])
+        steps = [length, hidden, blocks] if hidden else [length, blocks]
+        maps.append([random_map(b, a) for a, b in itertools.pairwise(steps)])
     draws = [torch.rand(50, n, generator=g) for g in [generator(7)] for n in network.num_blocks]
 
     def choose(look, layer):

@@ -72,9 +72,14 @@ def pool_images(
 
 
 @compiled
-def block_norms(source: int, target: int, rows: int, ld: int, blocks: int, size: int) -> None:
-    """Root mean square of each block of a row; `ld` floats from row to row of the target."""
-    hidden = carray(as_pointer(source), (rows, blocks, size), np.float32)
+def block_norms(
+    source: int, target: int, rows: int, ld: int, blocks: int, size: int, apart: int
+) -> None:
+    """Root mean square of each block of a row.
+
+    Blocks begin `apart` floats apart; `ld` floats are from row to row of the target.
+    """
+    hidden = carray(as_pointer(source), (rows, blocks, apart), np.float32)
     norms = carray(as_pointer(target), ((rows - 1) * ld + blocks,), np.float32)
     for b in range(rows):
         for j in range(blocks):
@@ -156,11 +161,10 @@ def run_instruction(
 
     The numbers behind op, source and target are, for LAYER: layers of the masks on both sides (or
     NO_MASK), address, row distance and panel distance of the weights, address of the bias, blocks
-    and size on both sides, activation; for FILL: address of a row, columns; for COPY:
-    row distance, columns; for POOL: row distance,
-    channels, height, width, window down and across; for NORMS: row distance, blocks, size, first
-    column; for the others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest
-    probability of DRAWN in millionths.
+    and size on both sides, activation; for FILL: address of a row, columns; for COPY: row distance,
+    columns; for POOL: row distance, channels, height, width, window down and across; for NORMS: row
+    distance, blocks, size, first column, floats from block to block; for the others: layer, blocks,
+    row distance of the scores, and k of TOP_K or the lowest probability of DRAWN in millionths.
     """
     op = code[0]
     if op == LAYER:
@@ -191,7 +195,7 @@ def run_instruction(
     elif op == POOL:
         pool_images(source, target, rows, code[3], code[4], code[5], code[6], code[7], code[8])
     elif op == NORMS:
-        block_norms(source, target + 4 * code[6], rows, code[3], code[4], code[5])
+        block_norms(source, target + 4 * code[6], rows, code[3], code[4], code[5], code[7])
     else:
         mask = masks[code[3]] + first * code[4]
         if op == TOP_K:
