@@ -33,6 +33,7 @@ READING_ORDER = [
     "sparse.panel_cache",
     "sparse.buffers",
     "sparse.cpu",
+    "sparse.pooling",
     "sparse.program",
     "sparse.gpu_plan",
     "sparse.gpu_roofline",

@@ -78,7 +78,7 @@ def walk(network, images, kind, choose):
 
 @pytest.mark.parametrize("kind", ["layer_input", "summary"])
 @pytest.mark.parametrize("rule", ["top_k", "drawn_k", "likely", "drawn"])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 17), (1, 8, 8)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 17), (1, 8, 8), (1, 30, 20)])
 @pytest.mark.parametrize(("hidden", "sizes"), [(0, (4, 7)), (5, (7, 4)), (0, (3, 1))])
 def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden, sizes):
     network = network_of(math.prod(shape), (6, 5), sizes, (9,), classes=10)
@@ -112,6 +112,23 @@ def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hi
     for mine, theirs in zip(own, masks, strict=True):
         assert torch.equal(mine, theirs)
     torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
+
+
+ODD_SCORES = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, -1.0])
+
+
+@given(st.lists(ODD_SCORES, min_size=1, max_size=40), st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_best_k_are_kept_the_first_of_equal_ones_and_nan_before_all(scores, data):
+    num_kept = data.draw(st.integers(1, len(scores)))
+    chooser = Chooser(torch.tensor(scores), "top_k", num_kept)
+    network = network_of(4, (len(scores),), (2,))
+    _, (mask,) = FusedClassifier(network, [chooser])(torch.zeros(2, 4))
+    places = [
+        (-math.inf if math.isnan(s) else -s, not math.isnan(s), j) for j, s in enumerate(scores)
+    ]
+    best = sorted(j for *_, j in sorted(places)[:num_kept])
+    assert mask[1].nonzero().flatten().tolist() == best
 
 
 def test_an_image_does_not_depend_on_its_neighbours():

@@ -15,7 +15,8 @@ from numba import carray
 
 from ccenv.sparse.kernels import forward
 from ccenv.sparse.panels import as_pointer
-from ccenv.sparse.tiles import add_floats, compiled, copy_floats
+from ccenv.sparse.pooling import block_norms, pool_images
+from ccenv.sparse.tiles import compiled, copy_floats
 
 LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL = range(9)
 FIELDS = 14
@@ -26,70 +27,6 @@ SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
 
 @compiled
-def pool_images(
-    source: int,
-    target: int,
-    rows: int,
-    ld: int,
-    channels: int,
-    height: int,
-    width: int,
-    tall: int,
-    wide: int,
-) -> None:
-    """Averages windows of `tall` x `wide` pixels, smaller at the far edges; `ld` floats a row."""
-    pooled = carray(as_pointer(target), (rows, ld), np.float32)
-    down, across = -(-height // tall), -(-width // wide)
-    # One line of windows: its pixels are added down first, whole vectors at a time.
-    line = np.empty(width, np.float32)
-    at_line = np.int64(line.ctypes.data)
-    for b in range(rows):
-        for i in range(channels * down):
-            top = i % down * tall
-            tallness = min(tall, height - top)
-            at = source + 4 * width * ((b * channels + i // down) * height + top)
-            copy_floats(at, at_line, width)
-            for h in range(1, tallness):
-                add_floats(at + 4 * h * width, at_line, width)
-            whole = width // wide
-            share = np.float32(1) / np.float32(tallness * wide)
-            for j in range(whole):
-                k = j * wide
-                if wide == 4:
-                    # Images of 28 and 32 pixels; a loop of four costs more than the sums.
-                    total = (line[k] + line[k + 1]) + (line[k + 2] + line[k + 3])
-                else:
-                    total = np.float32(0)
-                    for w in range(k, k + wide):
-                        total += line[w]
-                pooled[b, i * across + j] = total * share
-            if whole < across:
-                total = np.float32(0)
-                for w in range(whole * wide, width):
-                    total += line[w]
-                count = tallness * (width - whole * wide)
-                pooled[b, i * across + whole] = total / np.float32(count)
-
-
-@compiled
-def block_norms(
-    source: int, target: int, rows: int, ld: int, blocks: int, size: int, apart: int
-) -> None:
-    """Root mean square of each block of a row.
-
-    Blocks begin `apart` floats apart; `ld` floats are from row to row of the target.
-    """
-    hidden = carray(as_pointer(source), (rows, blocks, apart), np.float32)
-    norms = carray(as_pointer(target), ((rows - 1) * ld + blocks,), np.float32)
-    for b in range(rows):
-        for j in range(blocks):
-            total = np.float32(0)
-            for c in range(size):
-                total += hidden[b, j, c] * hidden[b, j, c]
-            norms[b * ld + j] = np.sqrt(total / np.float32(size))
-
-
-@compiled
 def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: int) -> None:
     """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
     scores = carray(as_pointer(source), (rows, ld), np.float32)
@@ -97,17 +34,12 @@ def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: 
     for b in range(rows):
         bits[b, :] = 0
         for _ in range(num_kept):
-            best = -1
+            best, top = -1, np.float32(-np.inf)
             for j in range(blocks):
-                if bits[b, j]:
-                    continue
                 score = scores[b, j]
-                if (
-                    best < 0
-                    or score > scores[b, best]
-                    or (np.isnan(score) and not np.isnan(scores[b, best]))
-                ):
-                    best = j
+                # Seldom true, for a NaN always; nothing is higher than a NaN.
+                if (best < 0 or not score <= top) and not bits[b, j] and top == top:
+                    best, top = j, score
             bits[b, best] = 1
 
 
