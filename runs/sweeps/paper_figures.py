@@ -19,7 +19,7 @@ NUM_CONDNETS, NUM_NETWORKS = 40, 20
 
 LEARNED = (
     *((0.01, 100, 5, 0.005), (0.01, 20, 0.5, 0.02), (0.02, 10, 0.3, 0.02)),
-    *((0.04, 10, 0.3, 0.02), (0.03, 5, 0.2, 0.02), (0.03, 4, 0.15, 0.03)),
+    *((0.04, 10, 0.3, 0.02), (0.03, 5, 0.2, 0.02), (0.03, 4, 0.15, 0.03), (0.03, 3, 0.1, 0.04)),
 )
 """Target density, lambda_s, lambda_v and learning rate that hold the policy to low densities.
 
