@@ -11,6 +11,7 @@ from runs.jobs import Comparison, Finished, make_jobs
 from runs.page.against_dense import Point, chosen, interpolated, make_contests
 from runs.page.dense_tables import dense_findings, dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
+from runs.page.paper_figures import density_of
 from runs.page.publish import publish
 from runs.paper.digitised import digitised, trend
 from runs.sweeps import SWEEPS, Cell, Sweep
@@ -251,6 +252,14 @@ def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
         assert (tmp_path / f"{figure}.png").stat().st_size > 1000
         assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
     assert "Beside the paper" in page
+
+
+def test_density_on_the_axis_is_that_of_drawn_masks():
+    found = runs("condnet", 100, 0.1)
+    for run in found:
+        most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
+        run["evaluations"].append(most_probable)
+    assert density_of(found) == pytest.approx(0.1)
 
 
 def test_fig1_is_a_file_of_numbers_too(tmp_path):

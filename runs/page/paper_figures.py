@@ -233,6 +233,11 @@ def setting(result: Result, name: str) -> float:
 
 
 def density_of(runs: Sequence[Result]) -> float:
-    """Mean share of blocks kept on validation images."""
-    shares = [v["density"] for r in runs for v in r["evaluations"] if v["split"] == "validation"]
+    """Mean share of blocks kept on validation images, masks drawn."""
+    shares = [
+        verdict["density"]
+        for result in runs
+        for verdict in result["evaluations"]
+        if (verdict["split"], verdict["mode"]) == ("validation", "sampled")
+    ]
     return float(np.mean(shares))
