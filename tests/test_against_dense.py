@@ -151,6 +151,14 @@ def test_the_cheapest_row_that_validation_finds_as_good_stands_beside_a_dense_ne
     ]
 
 
+def test_one_seed_does_not_stand_beside_several():
+    lucky = [result("rloo", 0, 50, 0.02, 0.1)]
+    found = contest(lucky=lucky, sound=runs("rloo", 80, 0.1))
+    assert [one.point.label for one in at_equal_error(found)] == ["sound", "sound"]
+    (alone,) = make_contests({k: v[:1] for k, v in DENSE.items()} | {"lucky": lucky})
+    assert [one.point.label for one in at_equal_error(alone)] == ["lucky", "lucky"]
+
+
 def test_a_single_dense_width_makes_no_front():
     assert make_contests({"dense 8": DENSE["dense 8"], "a": runs("rloo", 100, 0.1)}) == []
 

@@ -59,10 +59,18 @@ class EqualError:
 
 
 def at_equal_error(contest: Contest) -> list[EqualError]:
-    """For each dense width the cheapest conditional row with no more validation error."""
+    """For each dense width the cheapest conditional row with no more validation error.
+
+    A row of one seed says nothing about chance: it does not stand beside several seeds.
+    """
     found = []
     for dense in contest.compared:
-        able = [p for p in contest.conditional if p.validation_mean <= dense.validation_mean < 1]
+        able = [
+            point
+            for point in contest.conditional
+            if point.validation_mean <= dense.validation_mean < 1
+            and (len(point.error) > 1 or len(dense.error) == 1)
+        ]
         point = min(able, key=lambda point: point.macs, default=None)
         verdict = judge(point.spread, dense.spread) if point else ""
         found.append(EqualError(dense, point, verdict))
