@@ -73,7 +73,8 @@ def pool_images(
             tallness = min(tall, height - top)
             at = source + 4 * width * ((b * channels + i // down) * height + top)
             if wide == 4 and tallness == 4 and width >= 16 and width % 4 == 0:
-                # Images of 28 and 32 pixels: sixteen columns at once, the last ones again.
+                # Images of 28 and 32 pixels: sixteen columns at once, the last ones again. They
+                # are four windows, so that c columns are c bytes of the target.
                 for first in range(0, width, 16):
                     c = min(first, width - 16)
                     pool_4x16(at + 4 * c, width, target + 4 * (b * ld + i * across) + c)
