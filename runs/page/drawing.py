@@ -21,6 +21,8 @@ COLORS = (
     *("#e69f00", "#8c6bb1", "#999933", "#c4536d", "#44aa99"),
 )
 """The first six are those of Okabe and Ito 2008, which the colour-blind can tell apart."""
+THEIRS = "#7f7f85"
+"""What the paper and the thesis show."""
 MARKERS = "os^DvP<>X"
 STYLE: dict[Any, Any] = {
     "font.size": 8,

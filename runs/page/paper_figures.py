@@ -14,6 +14,7 @@ from runs.page.against_dense import Point, interpolated, make_point, validation_
 from runs.page.drawing import (
     COLORS,
     INK,
+    THEIRS,
     Drawn,
     finish,
     legend_below,
@@ -23,7 +24,7 @@ from runs.page.drawing import (
 from runs.paper.digitised import Series, digitised, trend
 from runs.rows import Result, spread
 
-OURS, THEIRS, RANDOM, THIRD = COLORS[0], "#7f7f85", COLORS[1], COLORS[2]
+OURS, RANDOM, THIRD = COLORS[:3]
 PALE: dict[str, Any] = {"ls": "", "marker": ".", "markersize": 3, "alpha": 0.35}
 BARS: dict[str, Any] = {"capsize": 2, "markersize": 4, "marker": "o", "ls": ""}
 DENSE: dict[str, Any] = {"color": INK, "marker": "s", "mfc": "none", "ls": "--", "markersize": 4}

@@ -9,6 +9,7 @@ from typing import Any
 from runs.page.drawing import (
     COLORS,
     INK,
+    THEIRS,
     Drawn,
     finish,
     legend_below,
@@ -18,7 +19,6 @@ from runs.page.drawing import (
 )
 from runs.paper.digitised import digitised
 
-THEIRS = "#7f7f85"
 Row = Mapping[str, Any]
 
 

@@ -55,7 +55,6 @@ MNIST_HIDDEN: tuple[tuple[Sizes, int], ...] = (
 )
 """Sizes and hidden units of a policy that costs less so, for more units of the network."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
-GROUPED: Mapping[str, Any] = {"group_size": 16}
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
 }
@@ -87,7 +86,13 @@ EQUAL_COST_MNIST = extended(
         ),
         *(gated("rloo", sizes, note="16 masks", group_size=16) for sizes in MNIST_THIRDS),
         *(
-            gated("rloo", sizes, 0, f"{hidden} hidden, 16 masks", **GROUPED, hidden_units=hidden)
+            gated(
+                "rloo",
+                sizes,
+                note=f"{hidden} hidden, 16 masks",
+                group_size=16,
+                hidden_units=hidden,
+            )
             for sizes, hidden in MNIST_HIDDEN
         ),
         *(gated("rloo", sizes, note="32 masks", group_size=32) for sizes in MNIST_THIRDS[2:]),
