@@ -19,8 +19,8 @@ from ccenv.fused_program import ACTIVATIONS, DRAWN_RULES, Chooser, Writer, write
 from ccenv.networks import GatedMLP, gated_widths
 from ccenv.observations import Observer
 from ccenv.registry import check_names
-from ccenv.sparse.cpu import share_rows
-from ccenv.sparse.program import run_program
+from ccenv.sparse.cpu import MIN_SHARED_ROWS, share_rows
+from ccenv.sparse.program import header, run_program
 
 # Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
 CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
@@ -81,17 +81,18 @@ class FusedClassifier:
         self._macs = sum(a * b for a, b in pairwise(widths))
         self._writer = Writer()
         write_network(self._writer, network, choosers, observation, image_shape)
-        self._table = torch.tensor(self._writer.codes, dtype=torch.int64)
-        chunk = max(MIN_CHUNK, CHUNK_BYTES // (4 * self._writer.floats))
-        self._program = (
-            self._table.data_ptr(),
-            len(self._table),
+        first = header(
+            len(self._writer.codes),
             len(self.num_blocks),
             self.in_features,
             self.num_classes,
-            chunk,
+            max(MIN_CHUNK, CHUNK_BYTES // (4 * self._writer.floats)),
             self._writer.floats,
         )
+        self._program = torch.tensor([first, *self._writer.codes], dtype=torch.int64)
+        self._at_program = self._program.data_ptr()
+        # Makes masks faster than torch.empty does.
+        self._no_bits = torch.empty(0, dtype=torch.bool)
 
     def __call__(
         self,
@@ -129,20 +130,17 @@ class FusedClassifier:
         elif masks is not None:
             raise ValueError("expected no masks: choosers choose them")
         else:
-            masks = [torch.empty(batch, n, dtype=torch.bool) for n in self.num_blocks]
-        uniforms = self._uniforms(batch, generator) if self.draws else ()
+            masks = [self._no_bits.new_empty(batch, n) for n in self.num_blocks]
         logits = images.new_empty(batch, self.num_classes)
-        at_masks = array("q", [mask.data_ptr() for mask in masks])
-        at_draws = array("q", [uniform.data_ptr() for uniform in uniforms])
-        run = partial(
-            run_program,
-            *self._program,
-            images.data_ptr(),
-            logits.data_ptr(),
-            at_masks.buffer_info()[0],
-            at_draws.buffer_info()[0],
-        )
-        share_rows(run, batch, self._macs)
+        uniforms = self._uniforms(batch, generator) if self.draws else ()
+        used = (images, logits, *masks, *uniforms)
+        job = array("q", [self._at_program, *[tensor.data_ptr() for tensor in used]])
+        at_job = job.buffer_info()[0]
+        if batch < MIN_SHARED_ROWS:
+            # A call takes as long as a small network.
+            run_program(at_job, 0, batch)
+        else:
+            share_rows(partial(run_program, at_job), batch, self._macs)
         return logits, masks
 
     def _uniforms(self, batch: int, generator: torch.Generator | None) -> list[Tensor]:

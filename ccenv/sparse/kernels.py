@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.sparse.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
-from ccenv.sparse.row_kernel import multiply_rows
+from ccenv.sparse.row_kernel import multiply_row, multiply_rows
 from ccenv.sparse.tiles import (
     TILE_COLUMNS,
     TILE_K,
@@ -145,6 +145,25 @@ def forward(
     y += 4 * start * out_blocks * out_size
     in_mask = 0 if in_mask == 0 else in_mask + start * in_blocks
     out_mask = 0 if out_mask == 0 else out_mask + start * out_blocks
+    if batch == 1:
+        multiply_row(
+            x,
+            w,
+            ldw,
+            panel,
+            bias,
+            in_mask,
+            out_mask,
+            y,
+            in_blocks,
+            in_size,
+            out_blocks,
+            out_size,
+            activation,
+            first,
+            last,
+        )
+        return
     ldx = 4 * in_blocks * in_size
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)

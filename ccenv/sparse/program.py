@@ -22,6 +22,8 @@ LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL = range(9)
 FIELDS = 14
 """op, source, target, and up to eleven numbers more; see `run_instruction`."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
+JOB = 3
+"""Addresses of a job before those of its masks: program, images, logits."""
 # Their double logarithm is finite in float32.
 SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
@@ -142,51 +144,59 @@ def run_instruction(
                 keep_drawn(source, uniform, mask, rows, code[5], code[4], code[6] * 1e-6)
 
 
-@compiled
-def run_program(
-    program: int,
-    length: int,
-    layers: int,
-    features: int,
-    classes: int,
-    chunk: int,
-    floats: int,
-    images: int,
-    logits: int,
-    masks: int,
-    draws: int,
-    start: int,
-    stop: int,
-) -> None:
-    """Runs a program on the rows from start to stop.
+def header(
+    length: int, layers: int, features: int, classes: int, chunk: int, floats: int
+) -> list[int]:
+    """The first line of a program.
 
     Args:
-        program: address of int64 [length, FIELDS].
         length: number of instructions.
         layers: number of gated layers.
         features: of an image.
         classes: number of logits.
         chunk: most rows at once.
         floats: of one row's workspace.
-        images: address of float32 [rows, features].
-        logits: address of float32 [rows, classes], written.
-        masks: address of one address a gated layer, each of bool [rows, blocks]; read, or written
-            where an instruction chooses.
-        draws: the same for uniform numbers, float32; read where an instruction draws.
+    """
+    found = [length, layers, features, classes, chunk, floats]
+    return found + [0] * (FIELDS - len(found))
+
+
+@compiled
+def header_of(program: int) -> tuple[int, int, int, int, int, int]:
+    """What `header` wrote."""
+    line = carray(as_pointer(program), (FIELDS,), np.int64)
+    return line[0], line[1], line[2], line[3], line[4], line[5]
+
+
+@compiled
+def run_program(job: int, start: int, stop: int) -> None:
+    """Runs a program on the rows from start to stop.
+
+    Everything else lies behind one address, because each argument of a call takes its time.
+
+    Args:
+        job: address of int64 addresses: of the program, which is int64 [1 + length, FIELDS] with
+            its `header` in the first line; of the images, float32 [rows, features]; of the logits,
+            float32 [rows, classes], written; then one a gated layer, each of bool [rows, blocks],
+            read, or written where an instruction chooses; then, if an instruction draws, the same
+            for uniform numbers, float32.
         start: first row.
         stop: row behind the last one.
     """
+    given = carray(as_pointer(job), (JOB,), np.int64)
+    program, images, logits = given[0], given[1], given[2]
+    length, layers, features, classes, chunk, floats = header_of(program)
+    table = carray(as_pointer(program), (1 + length, FIELDS), np.int64)
+    mask_at = carray(as_pointer(job + 8 * JOB), (layers,), np.int64)
+    draw_at = carray(as_pointer(job + 8 * (JOB + layers)), (layers,), np.int64)
     chunk = max(1, min(chunk, stop - start))
-    table = carray(as_pointer(program), (length, FIELDS), np.int64)
-    mask_at = carray(as_pointer(masks), (layers,), np.int64)
-    draw_at = carray(as_pointer(draws), (layers,), np.int64)
     work = np.empty(chunk * floats + 16, np.float32)
     # Vectors that straddle two cache lines take twice as long.
     base = (np.int64(work.ctypes.data) + 63) // 64 * 64
     for first in range(start, stop, chunk):
         rows = min(chunk, stop - first)
         for n in range(length):
-            code = table[n]
+            code = table[1 + n]
             # Places are multiples of whole cache lines.
             source = base + 4 * chunk * code[1]
             if code[1] == IMAGES:
