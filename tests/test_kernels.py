@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ccenv import explain_backend
 from ccenv.networks import GatedMLP
 from ccenv.sparse import gpu_routes
+from ccenv.sparse.compiled import forget_stale
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.panel_cache import keep_panels
@@ -150,6 +151,32 @@ def test_one_weight_cut_into_blocks_in_two_ways_gives_each_its_own():
         y = block_sparse_linear(x, weight, bias, None, mask, backend="cpu")
         expected = block_sparse_linear(x, weight, bias, None, mask, backend="reference")
         torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("out_size", [4, 7, 8, 16, 64])
+@pytest.mark.parametrize("batch", [1, 3, 40, 300])
+def test_where_the_weights_lie_changes_no_bit(out_size, batch):
+    (x, weight, bias), masks = draw(batch, 5, 12, 9, out_size, 0.6, 0.4)
+    layer = frozen_layer(weight)
+    y, packed = (
+        block_sparse_linear(x, own, bias, *masks, backend="cpu") for own in (weight, layer.weight)
+    )
+    assert torch.equal(y, packed)
+
+
+def test_kernels_compiled_from_other_sources_are_forgotten(tmp_path):
+    cache = tmp_path / "__pycache__"
+    cache.mkdir()
+    (tmp_path / "tiles.py").write_text("a = 1")
+    for _ in range(2):
+        (cache / "program.nbi").touch()
+        forget_stale(tmp_path)
+    assert (cache / "program.nbi").exists()
+    (tmp_path / "tiles.py").write_text("a = 2")
+    (cache / "tiles.pyc").touch()
+    forget_stale(tmp_path)
+    assert not (cache / "program.nbi").exists()
+    assert (cache / "tiles.pyc").exists()
 
 
 def test_repeated_passes_are_equal_bit_for_bit():

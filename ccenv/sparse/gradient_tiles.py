@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.sparse.compiled import compiled
 from ccenv.sparse.gradient_panels import make_dots, make_outer
-from ccenv.sparse.tiles import compiled
 
 outer_1x64, outer_4x64 = make_outer(1, 64), make_outer(4, 64)
 outer_1x16, outer_8x16 = make_outer(1, 16), make_outer(8, 16)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numba import carray
 
+from ccenv.sparse.compiled import compiled
 from ccenv.sparse.gradient_tiles import outer_tile, transposed_row
 from ccenv.sparse.lists import blocks_of_rows, bucket, rows_of_blocks
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
-from ccenv.sparse.tiles import RELU, TANH, compiled, zero_columns
+from ccenv.sparse.tiles import RELU, TANH, zero_columns
 
 
 @compiled

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.sparse.compiled import compiled
 from ccenv.sparse.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
 from ccenv.sparse.row_kernel import multiply_row, multiply_rows
 from ccenv.sparse.tiles import (
     TILE_COLUMNS,
     TILE_K,
     activate,
-    compiled,
     copy_floats,
     times_block,
     zero_columns,

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.panels import LOWER_HALF, as_pointer, count_bits, load_bits, lowest_bit
-from ccenv.sparse.tiles import compiled, copy_floats, inlined
+from ccenv.sparse.bits import count_bits, load_bits, lowest_bit
+from ccenv.sparse.compiled import compiled, inlined
+from ccenv.sparse.panels import LOWER_HALF, as_pointer
+from ccenv.sparse.tiles import copy_floats
 
 
 @inlined

@@ -16,10 +16,15 @@ from numba.extending import intrinsic
 
 from ccenv.sparse.vectors import (
     BUSY,
+    F32,
     I8,
     I64,
     add_up,
     counted_loop,
+    function,
+    halves,
+    joined,
+    lanes_repeated,
     load,
     multiply_add,
     pointer,
@@ -83,6 +88,79 @@ def make_product(num_rows: int, width: int) -> Any:
             *sums, _ = counted_loop(builder, num_k, [*sums, at], one)
             for (row, offset), value in zip(places, sums, strict=True):
                 store(builder, row, offset, value)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return product
+
+
+def make_narrow(num_rows: int, *, together: bool) -> Any:
+    """Makes the function of `make_product` for 4 columns; num_k is a multiple of 4.
+
+    A vector of weights then holds four k: it is loaded at once where rows of w lie `together`
+    (ldw = 4), else put together, and sums are the same bit for bit. Each input is repeated over
+    the lanes of its k by a shuffle, and the lanes of a column are added up at the end. With 8
+    columns the shuffles take longer than the loads that they spare.
+    """
+    few, vec = ir.VectorType(F32, 4), ir.VectorType(F32, 16)
+    unroll = max(1, BUSY // num_rows)
+
+    @intrinsic
+    def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:
+        rows = types.UniTuple(types.int64, num_rows)
+        signature = types.void(rows, types.int64, rows, types.int64, types.int64)
+
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            xs, w, ys, num_k, ldw = arguments
+            x = [pointer(builder, builder.extract_value(xs, r)) for r in range(num_rows)]
+            y = [pointer(builder, builder.extract_value(ys, r)) for r in range(num_rows)]
+            at = pointer(builder, w)
+
+            def four_k(k: Any) -> Any:
+                if together:
+                    return load(builder, builder.gep(at, [builder.mul(k, I64(4))]), 0, vec)
+                first = builder.gep(at, [builder.mul(k, ldw)])
+                parts = []
+                for _ in range(4):
+                    parts.append(load(builder, first, 0, few))
+                    first = builder.gep(first, [ldw])
+                a, b, c, d = parts
+                return joined(builder, joined(builder, a, b), joined(builder, c, d))
+
+            def accumulate(k: Any, sums: list[Any]) -> list[Any]:
+                weights, new = four_k(k), []
+                fma = function(builder, "fma", vec, 3)
+                for row, total in zip(x, sums, strict=True):
+                    inputs = load(builder, builder.gep(row, [k]), 0, few)
+                    scales = lanes_repeated(builder, inputs, 4)
+                    new.append(builder.call(fma, [scales, weights, total]))
+                return new
+
+            def several(step: Any, sums: list[Any]) -> list[Any]:
+                new = []
+                for part in range(unroll):
+                    k = builder.add(builder.mul(step, I64(4 * unroll)), I64(4 * part))
+                    new += accumulate(k, sums[part * num_rows : (part + 1) * num_rows])
+                return new
+
+            sums = [ir.Constant(vec, [0.0] * vec.count)] * (num_rows * unroll)
+            steps = builder.sdiv(num_k, I64(4 * unroll))
+            sums = add_up(builder, counted_loop(builder, steps, sums, several), num_rows)
+            if unroll > 1:
+                done = builder.mul(steps, I64(4 * unroll))
+                rest = builder.sdiv(builder.sub(num_k, done), I64(4))
+                sums = counted_loop(
+                    builder,
+                    rest,
+                    sums,
+                    lambda n, own: accumulate(builder.add(done, builder.mul(n, I64(4))), own),
+                )
+            for row, total in zip(y, sums, strict=True):
+                while total.type.count > 4:
+                    total = builder.fadd(*halves(builder, total))
+                old = load(builder, row, 0, total.type)
+                store(builder, row, 0, builder.fadd(old, total))
             return context.get_dummy_value()
 
         return signature, codegen
@@ -205,37 +283,3 @@ def as_pointer(typingctx: Any, address: Any) -> Any:
         return pointer(builder, arguments[0], I8)
 
     return types.voidptr(types.int64), codegen
-
-
-@intrinsic
-def load_bits(typingctx: Any, address: Any) -> Any:
-    """Reads eight bytes that are 0 or 1 as the eight bits of a number, the first as the lowest."""
-
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        word = builder.load(pointer(builder, arguments[0], I64))
-        word.align = 1
-        # Each byte's bit is moved to its place in the highest byte; no two meet anywhere.
-        gathered = builder.mul(word, I64(0x0102040810204080))
-        return builder.lshr(gathered, I64(56))
-
-    return types.uint64(types.int64), codegen
-
-
-@intrinsic
-def lowest_bit(typingctx: Any, word: Any) -> Any:
-    """Number of the lowest bit that is set."""
-
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.IntType(1)(0))
-
-    return types.int64(types.uint64), codegen
-
-
-@intrinsic
-def count_bits(typingctx: Any, word: Any) -> Any:
-    """How many bits are set."""
-
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), codegen

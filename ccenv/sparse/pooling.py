@@ -10,8 +10,9 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
+from ccenv.sparse.compiled import compiled
 from ccenv.sparse.panels import as_pointer
-from ccenv.sparse.tiles import add_floats, compiled, copy_floats
+from ccenv.sparse.tiles import add_floats, copy_floats
 from ccenv.sparse.vectors import F32, I32, load, pointer, store
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numba import carray
 
+from ccenv.sparse.bits import highest
+from ccenv.sparse.compiled import compiled
 from ccenv.sparse.kernels import forward
-from ccenv.sparse.panels import as_pointer
+from ccenv.sparse.panels import LOWER_HALF, as_pointer
 from ccenv.sparse.pooling import block_norms, pool_images
-from ccenv.sparse.tiles import compiled, copy_floats
+from ccenv.sparse.tiles import copy_floats
 
 LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL = range(9)
 FIELDS = 14
@@ -24,6 +26,7 @@ FIELDS = 14
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
+LOWER_31, TAKEN = np.int32(2**31 - 1), np.int64(-(2**63))
 # Their double logarithm is finite in float32.
 SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
@@ -32,17 +35,28 @@ SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: int) -> None:
     """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
     scores = carray(as_pointer(source), (rows, ld), np.float32)
+    words = carray(as_pointer(source), (rows, ld), np.int32)
     bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
+    vectors = -(-blocks // 16)
+    keys = np.full(16 * vectors, TAKEN)
+    at_keys = np.int64(keys.ctypes.data)
     for b in range(rows):
         bits[b, :] = 0
+        # Integers in the order of the scores, the first of equal ones highest: the highest of
+        # many integers is found in vectors, which no compiler does with floats.
+        for j in range(blocks):
+            word = words[b, j]
+            # A float's bits below its sign are in order; of negative numbers in the other one.
+            order = word if word >= 0 else ~(word & LOWER_31)
+            if scores[b, j] == 0:
+                order = 0
+            if scores[b, j] != scores[b, j]:
+                order = LOWER_31
+            keys[j] = (np.int64(order) << 32) - j
         for _ in range(num_kept):
-            best, top = -1, np.float32(-np.inf)
-            for j in range(blocks):
-                score = scores[b, j]
-                # Seldom true, for a NaN always; nothing is higher than a NaN.
-                if (best < 0 or not score <= top) and not bits[b, j] and top == top:
-                    best, top = j, score
-            bits[b, best] = 1
+            top = -highest(at_keys, vectors) & LOWER_HALF
+            bits[b, top] = 1
+            keys[top] = TAKEN
 
 
 @compiled

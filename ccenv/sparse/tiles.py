@@ -6,20 +6,20 @@ All addresses are int64; `ldx` and `ldy` are distances between rows in bytes, `l
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
+from ccenv.sparse.compiled import compiled
+from ccenv.sparse.listed import eight, eight_sums, four, four_sums, two, two_sums
 from ccenv.sparse.panels import (
     LOWER_HALF,
     as_pointer,
     make_add,
     make_copy,
     make_in_place,
+    make_narrow,
     make_product,
 )
 from ccenv.sparse.vectors import relu_of, tanh_of
-
-compiled = njit(cache=True, nogil=True, error_model="numpy")
-inlined = njit(inline="always", error_model="numpy")
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied.
 TILE_K, TILE_COLUMNS = 128, 64
@@ -29,58 +29,16 @@ PACK_ROWS = 12
 product_1x64, product_2x64, product_4x64 = (make_product(n, 64) for n in (1, 2, 4))
 product_1x32, product_2x32, product_4x32 = (make_product(n, 32) for n in (1, 2, 4))
 product_1x16, product_8x16 = make_product(1, 16), make_product(8, 16)
-product_1x8, product_8x8 = make_product(1, 8), make_product(8, 8)
+product_1x8, product_2x8, product_4x8, product_8x8 = (make_product(n, 8) for n in (1, 2, 4, 8))
 product_1x4, product_8x4 = make_product(1, 4), make_product(8, 4)
+narrow_1, narrow_2, narrow_4, narrow_8 = (make_narrow(n, together=True) for n in (1, 2, 4, 8))
+apart_1, apart_2, apart_4, apart_8 = (make_narrow(n, together=False) for n in (1, 2, 4, 8))
 product_1x1, product_4x1 = make_product(1, 1), make_product(4, 1)
 NONE, TANH, RELU = 0, 1, 2
 tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
 relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
 add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
 copy_64, copy_16, copy_4, copy_1 = make_copy(64), make_copy(16), make_copy(4), make_copy(1)
-
-
-@inlined
-def two(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of two listed rows."""
-    return (x + (pairs[r] & LOWER_HALF) * ldx, x + (pairs[r + 1] & LOWER_HALF) * ldx)
-
-
-@inlined
-def two_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of two listed rows."""
-    return (y + (pairs[r] >> 32) * ldy, y + (pairs[r + 1] >> 32) * ldy)
-
-
-@inlined
-def four(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of four listed rows."""
-    a, b = two(pairs, r, x, ldx)
-    c, d = two(pairs, r + 2, x, ldx)
-    return (a, b, c, d)
-
-
-@inlined
-def four_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of four listed rows."""
-    a, b = two_sums(pairs, r, y, ldy)
-    c, d = two_sums(pairs, r + 2, y, ldy)
-    return (a, b, c, d)
-
-
-@inlined
-def eight(pairs: Any, r: int, x: int, ldx: int) -> Any:
-    """Addresses of the inputs of eight listed rows."""
-    a, b, c, d = four(pairs, r, x, ldx)
-    e, f, g, h = four(pairs, r + 4, x, ldx)
-    return (a, b, c, d, e, f, g, h)
-
-
-@inlined
-def eight_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
-    """Addresses of the sums of eight listed rows."""
-    a, b, c, d = four_sums(pairs, r, y, ldy)
-    e, f, g, h = four_sums(pairs, r + 4, y, ldy)
-    return (a, b, c, d, e, f, g, h)
 
 
 @compiled
@@ -148,6 +106,46 @@ def activate(y: int, size: int, activation: int) -> None:
 
 
 @compiled
+def times_narrow(
+    pairs: Any, n: int, x: int, ldx: int, w: int, ldw: int, y: int, ldy: int, k: int
+) -> None:
+    """`times_tile` for 4 columns that lie together, k a multiple of 4."""
+    r = 0
+    while n - r >= 8:
+        narrow_8(eight(pairs, r, x, ldx), w, eight_sums(pairs, r, y, ldy), k, ldw)
+        r += 8
+    if n - r >= 4:
+        narrow_4(four(pairs, r, x, ldx), w, four_sums(pairs, r, y, ldy), k, ldw)
+        r += 4
+    if n - r >= 2:
+        narrow_2(two(pairs, r, x, ldx), w, two_sums(pairs, r, y, ldy), k, ldw)
+        r += 2
+    if r < n:
+        source, target = x + (pairs[r] & LOWER_HALF) * ldx, y + (pairs[r] >> 32) * ldy
+        narrow_1((source,), w, (target,), k, ldw)
+
+
+@compiled
+def times_apart(
+    pairs: Any, n: int, x: int, ldx: int, w: int, ldw: int, y: int, ldy: int, k: int
+) -> None:
+    """The same for 4 columns of a wider matrix, with the same result bit for bit."""
+    r = 0
+    while n - r >= 8:
+        apart_8(eight(pairs, r, x, ldx), w, eight_sums(pairs, r, y, ldy), k, ldw)
+        r += 8
+    if n - r >= 4:
+        apart_4(four(pairs, r, x, ldx), w, four_sums(pairs, r, y, ldy), k, ldw)
+        r += 4
+    if n - r >= 2:
+        apart_2(two(pairs, r, x, ldx), w, two_sums(pairs, r, y, ldy), k, ldw)
+        r += 2
+    if r < n:
+        source, target = x + (pairs[r] & LOWER_HALF) * ldx, y + (pairs[r] >> 32) * ldy
+        apart_1((source,), w, (target,), k, ldw)
+
+
+@compiled
 def times_tile(
     pairs: Any, n: int, x: int, ldx: int, w: int, ldw: int, y: int, ldy: int, k: int, width: int
 ) -> None:
@@ -155,6 +153,12 @@ def times_tile(
 
     A pair is int64, the row in its lower half. ldx and ldy in bytes, ldw in floats.
     """
+    if width == 4 and k % 4 == 0:
+        if ldw == 4:
+            times_narrow(pairs, n, x, ldx, w, ldw, y, ldy, k)
+        else:
+            times_apart(pairs, n, x, ldx, w, ldw, y, ldy, k)
+        return
     c = 0
     while c < width:
         left, to, at = width - c, y + 4 * c, w + 4 * c
@@ -194,10 +198,15 @@ def times_tile(
             while n - r >= 8:
                 product_8x8(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
-            while r < n:
+            if n - r >= 4:
+                product_4x8(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
+                r += 4
+            if n - r >= 2:
+                product_2x8(two(pairs, r, x, ldx), at, two_sums(pairs, r, to, ldy), k, ldw)
+                r += 2
+            if r < n:
                 source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
                 product_1x8((source,), at, (target,), k, ldw)
-                r += 1
             c += 8
         elif left >= 4:
             while n - r >= 8:

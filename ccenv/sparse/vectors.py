@@ -43,6 +43,34 @@ def splat(builder: Any, scalar: Any, vec: Any) -> Any:
     return builder.shuffle_vector(one, nothing, lanes)
 
 
+def lanes_repeated(builder: Any, vector: Any, times: int) -> Any:
+    """Each lane of a vector `times` times: a, a, b, b and so on."""
+    lanes = [lane for lane in range(vector.type.count) for _ in range(times)]
+    nothing = ir.Constant(vector.type, ir.Undefined)
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return builder.shuffle_vector(vector, nothing, mask)
+
+
+def joined(builder: Any, first: Any, second: Any) -> Any:
+    """The lanes of one vector and then those of the other."""
+    lanes = list(range(2 * first.type.count))
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return builder.shuffle_vector(first, second, mask)
+
+
+def halves(builder: Any, vector: Any) -> tuple[Any, Any]:
+    """The first half of the lanes and the second one."""
+    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
+    lanes = ir.VectorType(I32, half)
+    first, second = (
+        ir.Constant(lanes, [start + lane for lane in range(half)]) for start in (0, half)
+    )
+    return (
+        builder.shuffle_vector(vector, nothing, first),
+        builder.shuffle_vector(vector, nothing, second),
+    )
+
+
 def function(builder: Any, name: str, vec: Any, arity: int) -> Any:
     """LLVM's own function of vectors, such as a fused multiply-add."""
     kind = ir.FunctionType(vec, [vec] * arity)
