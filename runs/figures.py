@@ -10,10 +10,11 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from ccenv.registry import check_names, resolve
+from ccenv.registry import check_names
 from runs.jobs import recorded_comparison
 from runs.page.drawing import Drawn
 from runs.page.figures import drawn_in_style
@@ -45,21 +46,27 @@ def figure_of(result: str, name: str, results_dir: Path) -> Drawn:
     Raises:
         ValueError: if there is no such sweep, result or figure.
     """
-    speeds = speed_figure(results_dir / f"{result}.json")
-    figures = speeds or sweep_figures(resolve(result, SWEEPS, "sweep"), results_dir)
+    speeds = recorded_speeds(results_dir)
+    if result in speeds:
+        figures = [speed_figure(speeds[result])]
+    else:
+        check_names([result], [*SWEEPS, *speeds], "sweep or recorded speed")
+        figures = sweep_figures(SWEEPS[result], results_dir)
     found = {figure.name: figure for figure in figures}
     check_names([name], found, f"figure of {result}")
     return found[name]
 
 
-def speed_figure(path: Path) -> list[Drawn]:
-    """The figure of recorded speeds; none of a file of another kind, or that is not there."""
-    content = json.loads(path.read_text()) if path.exists() else {}
-    draw = SPEED_FIGURES.get(content.get("kind"))
-    if draw is None:
-        return []
+def recorded_speeds(results_dir: Path) -> dict[str, Mapping[str, Any]]:
+    """Name -> content of the recorded results that have a figure of speed."""
+    contents = {path.stem: json.loads(path.read_text()) for path in results_dir.glob("*.json")}
+    return {name: c for name, c in contents.items() if c.get("kind") in SPEED_FIGURES}
+
+
+def speed_figure(content: Mapping[str, Any]) -> Drawn:
+    """The figure of recorded speeds."""
     with drawn_in_style():
-        return [draw(content["rows"])]
+        return SPEED_FIGURES[content["kind"]](content["rows"])
 
 
 def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:

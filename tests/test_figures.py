@@ -13,9 +13,9 @@ LINK = "![Fronts](runs/results/figures/equal-cost-mnist--{}.png)\n"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A copy of one recorded result, as it is in the repository."""
-    name = "equal-cost-mnist.json"
-    (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
+    """Copies of a sweep's result and of recorded speeds, as they are in the repository."""
+    for name in ("equal-cost-mnist.json", "kernel-speed.json"):
+        (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
     return tmp_path
 
 
@@ -43,6 +43,7 @@ def test_a_link_is_drawn_into_its_file(folder):
         (LINK.format("equal-mac"), "equal-macs"),
         (LINK.format("equal-macs").replace("mnist", "cifar10"), "expected recorded runs"),
         (LINK.format("equal-macs").replace("mnist", "mnits"), "equal-cost-mnist"),
+        (LINK.format("fig5.2").replace("equal-cost-mnist", "kernel-sped"), "kernel-speed"),
     ],
 )
 def test_a_link_to_nothing_is_told_and_leaves_no_file(folder, text, message, capsys):
