@@ -66,9 +66,14 @@ MNIST_FASTER: tuple[tuple[Sizes, int], ...] = (
     *(((48, 7, 1), 8), ((64, 4, 2), 8), ((128, 3, 2), 8), ((96, 4, 2), 12)),
     *(((32, 7, 2), 0), ((32, 7, 3), 0)),
 )
-"""Sizes and hidden units (0 for none) that are trained at twice the network's rate, and longer."""
+"""Sizes and hidden units (0 for none) that are also trained at twice the network's rate, with a
+larger bonus, with both, and longer."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
 FASTER: Ways = {"rate 0.004": {"weights_kwargs": {"learning_rate": 4e-3}}}
+DIVERSE: Ways = {
+    "bonus 0.3": {"diversity_weight": 0.3},
+    "bonus 0.3, rate 0.004": {**FASTER["rate 0.004"], "diversity_weight": 0.3},
+}
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
 }
@@ -106,8 +111,13 @@ EQUAL_COST_MNIST = extended(
             equal_cost.EQUAL_COST_MNIST,
             FASTER,
         ),
+        *in_ways(
+            (sixteen_masks(*sizes) for sizes in MNIST_FASTER),
+            equal_cost.EQUAL_COST_MNIST,
+            DIVERSE,
+        ),
     ),
-    minutes=370,
+    minutes=450,
 )
 
 LONGER = Sweep(
