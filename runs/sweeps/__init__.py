@@ -15,6 +15,7 @@ from runs.sweeps.equal_cost_more import (
     EQUAL_COST_SVHN,
 )
 from runs.sweeps.first import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
+from runs.sweeps.low_density import LOW_DENSITY_MNIST
 from runs.sweeps.paper_figures import (
     PAPER_FRONT,
     PAPER_LAMBDA_S,
@@ -29,7 +30,8 @@ SWEEPS: dict[str, Sweep] = {
     sweep.name: sweep
     for sweep in (
         *(QUICKSTART, DIGITS_SETTINGS, SMOKE, MNIST_RLOO, MNIST_CONDNET),
-        *(PAPER_MNIST, PAPER_MNIST_DENSITY, PAPER_CIFAR10, PAPER_SVHN),
+        *(PAPER_MNIST, PAPER_MNIST_DENSITY, LOW_DENSITY_MNIST),
+        *(PAPER_CIFAR10, PAPER_SVHN),
         *(PAPER_LAMBDA_S, PAPER_LAMBDA_V, PAPER_FRONT),
         *(EQUAL_COST_MNIST, EQUAL_COST_CIFAR10, EQUAL_COST_SVHN, EQUAL_COST_MIXED),
         *(EQUAL_COST_MNIST_LONGER, RLOO_WHY, SHAPINGS, SHAPINGS_MNIST),

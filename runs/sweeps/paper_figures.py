@@ -29,23 +29,27 @@ lambda_s alone brings the density down, but then the policy hardly learns from t
 (11 % wrong at density 0.06 after 100 epochs). A smaller one with a larger rate does both."""
 
 
+def low_policy(target: float, sparsity: float, variance: float, rate: float) -> dict[str, Any]:
+    """Settings of the paper's policy by a line of `LEARNED`."""
+    return {
+        "target_density": target,
+        "sparsity_weight": float(sparsity),
+        "variance_weight": float(variance),
+        "learning_rate": rate,
+        "l2_weight": 0.0005,
+    }
+
+
 def learned_and_uniform() -> tuple[Cell, ...]:
     """The paper's policy held to low densities, and random blocks at the same: 64 of 16 units."""
     sizes = {"num_blocks": (64,), "block_size": 16}
     learned = [
         Cell(
-            f"condnet 64 x 16, target {target}, lambdas {sparsity:g}, {variance:g}",
+            f"condnet 64 x 16, target {line[0]}, lambdas {line[1]:g}, {line[2]:g}",
             "condnet",
-            {
-                **sizes,
-                "target_density": target,
-                "sparsity_weight": float(sparsity),
-                "variance_weight": float(variance),
-                "learning_rate": rate,
-                "l2_weight": 0.0005,
-            },
+            {**sizes, **low_policy(*line)},
         )
-        for target, sparsity, variance, rate in LEARNED
+        for line in LEARNED
     ]
     uniform = [
         Cell(
