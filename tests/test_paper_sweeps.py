@@ -27,7 +27,7 @@ from runs.sweeps import (
 OWN = [name for name in SWEEPS if name.startswith(("paper-", "equal-cost-", "rloo-why"))]
 EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
 FRONTS = [name for name in EQUAL_COST if not name.endswith("-longer")]
-REGULARISED = {"weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
+CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
 """What validation chooses; a warm start is one of conditional networks."""
 
 
@@ -87,7 +87,7 @@ def test_dense_and_conditional_networks_are_trained_alike(name):
     for plan in plans:
         own = plan.environment["weights_kwargs"]
         changed = {name for name in own if own[name] != first.get(name)}
-        assert changed <= REGULARISED | {"warm_start"}
+        assert changed <= CHOSEN | {"warm_start"}
         assert "warm_start" not in changed or plan.agent != "dense"
 
 
@@ -97,7 +97,7 @@ def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
     tried = {True: set(), False: set()}
     for cell in sweep.cells:
         own = make_plan(cell.agent, {**sweep.settings, **cell.settings}).environment
-        kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in REGULARISED}
+        kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in CHOSEN}
         tried[cell.agent == "dense"].add((str(sorted(kwargs.items())), own["network"]))
     dropped = {way for way in tried[False] if "unit_dropout" in way[1]}
     starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}

@@ -107,7 +107,7 @@ EQUAL_COST_MNIST = extended(
         *(sixteen_masks(*sizes) for sizes in MNIST_HIDDEN),
         *(gated("rloo", sizes, note="32 masks", group_size=32) for sizes in MNIST_THIRDS[2:]),
         *in_ways(
-            (*dense(24, 32, 48, 64), *(sixteen_masks(*sizes) for sizes in MNIST_FASTER)),
+            (*dense(8, 16, *MNIST_WIDTHS), *(sixteen_masks(*sizes) for sizes in MNIST_FASTER)),
             equal_cost.EQUAL_COST_MNIST,
             FASTER,
         ),
