@@ -44,12 +44,11 @@ def extended(sweep: Sweep, cells: Iterable[Cell], minutes: float) -> Sweep:
     return dataclasses.replace(sweep, cells=(*sweep.cells, *cells), minutes=sweep.minutes + minutes)
 
 
-def sixteen_masks(sizes: Sizes, hidden: int = 0) -> Cell:
+def sixteen_masks(sizes: Sizes, hidden: int = 0, **settings: Any) -> Cell:
     """Rloo that compares 16 masks of an image, with a hidden layer in its policy or without."""
-    note, settings = "16 masks", {"group_size": 16}
-    if hidden:
-        note, settings = f"{hidden} hidden, 16 masks", {**settings, "hidden_units": hidden}
-    return gated("rloo", sizes, note=note, **settings)
+    note = f"{hidden} hidden, 16 masks" if hidden else "16 masks"
+    own = {"group_size": 16, **({"hidden_units": hidden} if hidden else {})}
+    return gated("rloo", sizes, note=note, **own, **settings)
 
 
 MNIST_TEACHER = (256,)
@@ -145,6 +144,21 @@ EQUAL_COST_MNIST_LONGER = extended(
         *(sixteen_masks(*sizes) for sizes in MNIST_FASTER),
     ),
     minutes=190,
+)
+
+EQUAL_COST_MNIST_SHIFTED = Sweep(
+    name="equal-cost-mnist-shifted",
+    description=(
+        "MNIST with shifts, 40 epochs: dense networks of 8 to 256 units beside conditional ones of "
+        "equal total MACs, the policy's own included; bonus 0.3."
+    ),
+    settings=training(40 * 50_000, 4e-3, dataset="runs.sweeps.shifted:mnist"),
+    cells=(
+        *dense(8, 16, *MNIST_WIDTHS, 128, 256),
+        *(sixteen_masks(*sizes, diversity_weight=0.3) for sizes in MNIST_FASTER),
+    ),
+    minutes=150,
+    seeds=(0, 1, 2, 3, 4),
 )
 
 COLOUR_TEACHER = (256, 256)

@@ -1,4 +1,4 @@
-"""Colour images for the equal-cost sweeps: the name of a split -> standardised, more to train on.
+"""Images for the equal-cost sweeps: the name of a split -> standardised, more to train on.
 
 Seven copies beside each training image, shifted by up to two pixels each way, where mirror images
 mean the same also mirrored at random. Drawn once, so that a batch is the same whoever looks at it;
@@ -17,6 +17,11 @@ from ccenv.seeding import stream
 
 MAX_SHIFT = 2
 NUM_COPIES = 7
+
+
+def mnist(split: str) -> Split:
+    """MNIST, shifted."""
+    return prepared("mnist", split, mirror=False)
 
 
 def cifar10(split: str) -> Split:
