@@ -104,7 +104,8 @@ def make_narrow(num_rows: int, *, together: bool) -> Any:
     columns the shuffles take longer than the loads that they spare.
     """
     few, vec = ir.VectorType(F32, 4), ir.VectorType(F32, 16)
-    unroll = max(1, BUSY // num_rows)
+    # The same for any number of rows, so that a row's sum does not depend on its neighbours.
+    unroll = 2
 
     @intrinsic
     def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:
@@ -147,15 +148,14 @@ def make_narrow(num_rows: int, *, together: bool) -> Any:
             sums = [ir.Constant(vec, [0.0] * vec.count)] * (num_rows * unroll)
             steps = builder.sdiv(num_k, I64(4 * unroll))
             sums = add_up(builder, counted_loop(builder, steps, sums, several), num_rows)
-            if unroll > 1:
-                done = builder.mul(steps, I64(4 * unroll))
-                rest = builder.sdiv(builder.sub(num_k, done), I64(4))
-                sums = counted_loop(
-                    builder,
-                    rest,
-                    sums,
-                    lambda n, own: accumulate(builder.add(done, builder.mul(n, I64(4))), own),
-                )
+            done = builder.mul(steps, I64(4 * unroll))
+            rest = builder.sdiv(builder.sub(num_k, done), I64(4))
+            sums = counted_loop(
+                builder,
+                rest,
+                sums,
+                lambda n, own: accumulate(builder.add(done, builder.mul(n, I64(4))), own),
+            )
             for row, total in zip(y, sums, strict=True):
                 while total.type.count > 4:
                     total = builder.fadd(*halves(builder, total))

@@ -29,7 +29,7 @@ PACK_ROWS = 12
 product_1x64, product_2x64, product_4x64 = (make_product(n, 64) for n in (1, 2, 4))
 product_1x32, product_2x32, product_4x32 = (make_product(n, 32) for n in (1, 2, 4))
 product_1x16, product_8x16 = make_product(1, 16), make_product(8, 16)
-product_1x8, product_2x8, product_4x8, product_8x8 = (make_product(n, 8) for n in (1, 2, 4, 8))
+product_1x8, product_8x8 = make_product(1, 8), make_product(8, 8)
 product_1x4, product_8x4 = make_product(1, 4), make_product(8, 4)
 narrow_1, narrow_2, narrow_4, narrow_8 = (make_narrow(n, together=True) for n in (1, 2, 4, 8))
 apart_1, apart_2, apart_4, apart_8 = (make_narrow(n, together=False) for n in (1, 2, 4, 8))
@@ -198,15 +198,10 @@ def times_tile(
             while n - r >= 8:
                 product_8x8(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
-            if n - r >= 4:
-                product_4x8(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
-                r += 4
-            if n - r >= 2:
-                product_2x8(two(pairs, r, x, ldx), at, two_sums(pairs, r, to, ldy), k, ldw)
-                r += 2
-            if r < n:
+            while r < n:
                 source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
                 product_1x8((source,), at, (target,), k, ldw)
+                r += 1
             c += 8
         elif left >= 4:
             while n - r >= 8:
