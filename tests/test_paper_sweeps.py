@@ -24,7 +24,8 @@ from runs.sweeps import (
     unit_dropout,
 )
 
-OWN = [name for name in SWEEPS if name.startswith(("paper-", "equal-cost-", "rloo-why"))]
+PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
+OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
 EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
 FRONTS = [name for name in EQUAL_COST if not name.endswith(("-longer", "-shifted"))]
 CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
@@ -35,7 +36,7 @@ def test_every_table_and_figure_has_its_sweep():
     paper = {"mnist", "mnist-density", "cifar10", "svhn", "lambda-s", "lambda-v", "front"}
     equal_cost = {"mnist", "cifar10", "svhn", "mixed", "mnist-longer", "mnist-shifted"}
     expected = {f"paper-{name}" for name in paper} | {f"equal-cost-{name}" for name in equal_cost}
-    assert set(OWN) == expected | {"rloo-why"}
+    assert set(OWN) == expected | {"low-density-mnist", "rloo-why"}
 
 
 @pytest.mark.parametrize("name", OWN)
