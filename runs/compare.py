@@ -40,7 +40,7 @@ def compare(options: argparse.Namespace) -> int:
     jobs = make_jobs(sweep, options.log_dir)
     source = source_of(sweep, jobs, options.results_dir)
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
-    known = recorded.load(source) if options.record or not options.no_recorded else {}
+    known = recorded.load_from_all(source) if options.record or not options.no_recorded else {}
     known = {} if options.no_recorded else known
     found = gather(sweep, jobs, known, options.masks)
     todo = [*found.missing, *(outdated(found) if options.rerun else [])]

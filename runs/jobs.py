@@ -168,7 +168,7 @@ def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, masks: st
     What the file holds already of the same runs stays, so that two machines may take turns.
     """
     with run_folder.claim(source.path, wait=True):
-        whole = gather(sweep, jobs, recorded.load(source), masks)
+        whole = gather(sweep, jobs, recorded.load_from_all(source), masks)
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {
             "kind": "comparison",

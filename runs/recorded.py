@@ -93,6 +93,35 @@ def load(source: Source) -> dict[Key, dict[str, Any]]:
     return found
 
 
+def load_from_all(source: Source) -> dict[Key, dict[str, Any]]:
+    """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
+
+    Rows of two sweeps that agree in agent, settings and seed are one run.
+
+    Raises:
+        ValueError: as in `load`, for any of the files.
+    """
+    found: dict[Key, dict[str, Any]] = {}
+    plans = {key_of(plan): plan for plans in source.plans.values() for plan in plans}
+    for path in sorted(source.path.parent.glob("*.json")):
+        if path != source.path:
+            shared = [plans[key] for key in keys_in(path) if key in plans]
+            if shared:
+                found |= load(Source(path, {source.path.stem: shared}))
+    return found | load(source)
+
+
+def keys_in(path: Path) -> list[Key]:
+    """The runs that a file holds; none if it is of another kind, or of an old form."""
+    content = run_folder.check_json(path)
+    cells = content.get("cells") if isinstance(content, dict) else None
+    return [
+        (cell["agent"], cell["settings"], cell["seed"])
+        for cell in (cells if isinstance(cells, list) else [])
+        if isinstance(cell, dict) and {"agent", "settings", "seed"} <= cell.keys()
+    ]
+
+
 def check_data(source: Source, recorded: Mapping[str, str]) -> None:
     """Refuses results of other images; a data set that is not here cannot be compared.
 

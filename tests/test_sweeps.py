@@ -267,6 +267,24 @@ def test_cells_of_other_settings_are_missing_and_no_recorded_runs_all(elsewhere,
     assert len(gather(changed, others, found).missing) == 8
 
 
+def test_a_run_that_another_sweep_recorded_is_not_run_again(elsewhere, monkeypatch):
+    forbid_runs(monkeypatch)
+    toy = importlib.import_module("toy_sweep").TOY
+    same = dataclasses.replace(toy, name="same", cells=toy.cells[1:3], seeds=toy.seeds[:1])
+    monkeypatch.setattr(importlib.import_module("toy_sweep"), "SAME", same, raising=False)
+    (elsewhere / "results" / "speed.json").write_text('{"kind": "kernels", "rows": []}')
+    (elsewhere / "results" / "old.json").write_text('{"cells": [{"label": "of an old form"}]}')
+    assert compare.main(["toy_sweep:SAME", "--record", *options(elsewhere)]) == 0
+    first, second = (
+        json.loads((elsewhere / "results" / f"{name}.json").read_text())["cells"]
+        for name in ("toy", "same")
+    )
+    names = ("label", "seed", "settings", "evaluations", "curve")
+    kept = [[cell[name] for name in names] for cell in second]
+    assert [cell[:2] for cell in kept] == [[cell.label, toy.seeds[0]] for cell in same.cells]
+    assert all(cell in [[c[name] for name in names] for c in first] for cell in kept)
+
+
 def change_data(content):
     content["data"]["probe"] = "0" * 24
 
