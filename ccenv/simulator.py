@@ -224,9 +224,11 @@ class Simulator:
         passes = [self._order]
         for _ in range(-(-(count - len(self._order)) // len(self.data))):
             passes.append(torch.randperm(len(self.data), generator=self._order_stream))
-        order = torch.cat(passes)
-        # A copy of the rest, so that a long order does not stay in memory behind a short one.
-        drawn, self._order = order[:count], order[count:].clone()
+        order = torch.cat(passes) if len(passes) > 1 else self._order
+        drawn, rest = order[:count], order[count:]
+        # Copied now and then, so that a long order does not stay in memory behind a short one.
+        short = 2 * rest.nbytes < rest.untyped_storage().nbytes()
+        self._order = rest.clone() if short else rest
         return drawn
 
     @property
