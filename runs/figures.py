@@ -1,7 +1,7 @@
 """Figures of a README from recorded results: python -m runs.figures README.md.
 
 Draws every picture whose link is `runs/results/figures/RESULT--FIGURE.png`: a figure of a sweep's
-report that holds it against dense networks or against the paper, such as
+report that holds it against dense networks, the paper or a base, such as
 `equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`, or the figure of recorded speeds, such
 as `kernel-speed--fig5.2`.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from ccenv.registry import check_names
 from runs.jobs import recorded_comparison
+from runs.page.ablation import ablation
 from runs.page.drawing import Drawn
 from runs.page.figures import drawn_in_style
 from runs.page.publish import against_dense, beside_the_paper, borrowed, contests_of, times_in
@@ -75,7 +76,11 @@ def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
     elsewhere = borrowed(comparison, results_dir)
     contests = contests_of(comparison, elsewhere, times_in(results_dir, sweep.name))
     with drawn_in_style():
-        return [*against_dense(contests)[1], *beside_the_paper(comparison, elsewhere)[1]]
+        return [
+            *against_dense(contests)[1],
+            *beside_the_paper(comparison, elsewhere)[1],
+            *ablation(comparison)[1],
+        ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from ccenv.registry import check_names, resolve
 from runs import report
 from runs.jobs import recorded_comparison
 from runs.leaderboard import leaderboard_table
+from runs.page.ablation import ablation
 from runs.page.dense_tables import dense_tables
 from runs.page.publish import MASKS, contests_of, times_in
 from runs.page.report_tables import all_tables
@@ -74,6 +75,7 @@ def of_report(name: str, results_dir: Path) -> str:
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
     found = {one.name: one for group in all_tables(comparison).values() for one in group}
+    found |= {one.name: one for one in ablation(comparison)[0]}
     contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
     for masks, contest in contests.items():
         found |= {one.name: one for one in dense_tables(contest, masks, MASKS[masks])}

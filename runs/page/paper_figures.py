@@ -113,7 +113,7 @@ def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Poi
             lines.append(drawn)
             names.append("dense of the same MACs")
     axes.set(xlabel="share of blocks kept", ylabel="validation error in %", yscale="log")
-    axes.set_xlim(0, 0.12)
+    axes.set_xlim(0, 0.13)
     plain_logarithms(axes.yaxis)
     legend_below(figure, lines, names)
     alt = f"Validation error over density of {len(results)} rows over the thesis' points"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runs.jobs import Comparison
+from runs.page.ablation import ablation
 from runs.page.against_dense import Contest, Point, Times, chosen, make_contests
 from runs.page.dense_figures import dense_figures
 from runs.page.dense_tables import dense_findings, dense_tables
@@ -45,6 +46,7 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
         figures = all_figures(comparison)
         tables["dense"], figures["dense"] = against_dense(contests)
         tables["paper"], figures["paper"] = beside_the_paper(comparison, elsewhere)
+        tables["ablation"], figures["ablation"] = ablation(comparison)
     for one in (each for found in tables.values() for each in found):
         (folder / f"{one.name}.md").write_text(one.markdown())
         (folder / f"{one.name}.csv").write_text(one.csv())

@@ -1,0 +1,77 @@
+"""Laws of an ablation: each row changes one thing, and is held against the base seed by seed."""
+
+import pytest
+from test_against_dense import whole_result
+
+from runs.jobs import Comparison, Finished, make_jobs
+from runs.page.ablation import ABLATIONS, FACTORS, ablation, factor_of, in_groups
+from runs.page.publish import publish
+from runs.sweeps import SWEEPS, Cell, Sweep
+
+WHY = SWEEPS["rloo-why"]
+WORSE = 0.02
+"""What every change costs in these made-up results, whatever the seed."""
+
+
+def compared(cells, name="rloo-why", seeds=(0, 1, 2)):
+    sweep = Sweep(name, "d", tuple(cells), 1.0, WHY.settings, seeds)
+    finished = []
+    for job in make_jobs(sweep, "unused"):
+        found = whole_result(job)
+        for verdict in found["evaluations"]:
+            worse = WORSE * (job.label != WHY.cells[0].label)
+            verdict["error"] = 0.1 + 0.01 * job.plan.program.seed + worse
+        finished.append(Finished(job, found, recorded=False))
+    return Comparison(sweep, tuple(finished), (), "sampled")
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_row_changes_one_thing(name):
+    base, *others = SWEEPS[name].cells
+    sizes = {"num_blocks", "block_size", "num_kept"}
+    for cell in others:
+        names = {*base.settings, *cell.settings}
+        changed = {n for n in names if base.settings.get(n) != cell.settings.get(n)}
+        assert len(changed) == 1 or changed == sizes
+        assert factor_of(base, cell) in FACTORS.values()
+    assert {factor_of(base, cell) for cell in others} == set(FACTORS.values())
+    order = [factor_of(base, cell) for cell in in_groups(base, others)]
+    assert order == sorted(order, key=list(FACTORS.values()).index)
+
+
+def test_what_nobody_can_name_is_refused():
+    with pytest.raises(ValueError, match="'strange' to change one of group_size"):
+        factor_of(WHY.cells[0], Cell("strange", "rloo", WHY.cells[0].settings))
+
+
+def test_differences_are_paired_by_seed():
+    (table,), (figure,) = ablation(compared(WHY.cells))
+    columns = list(table.columns)
+    lines = [dict(zip(columns, line, strict=True)) for line in table.lines]
+    assert lines[0]["row"] == WHY.cells[0].label
+    assert {line["row"] for line in lines} == {cell.label for cell in WHY.cells}
+    assert lines[0]["masks as drawn: difference"] == ""
+    for line in lines[1:]:
+        assert line["masks as drawn: difference"] == "2.00 [2.00, 2.00]"
+        assert line["masks as drawn: error %"].startswith("13.00 [")
+    assert "2 masks: 13.00 %" in figure.alt
+
+
+def test_a_report_has_the_ablation_as_far_as_it_has_come(tmp_path):
+    cells = WHY.cells[:3]
+    publish(compared(cells, seeds=(0,)), tmp_path, tmp_path / "none")
+    assert (tmp_path / "ablation.png").stat().st_size > 1000
+    assert "2.00" in (tmp_path / "ablation.csv").read_text()
+    assert "One thing changed" in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize("cells", [WHY.cells[:1], WHY.cells[1:3]], ids=["base alone", "no base"])
+def test_nothing_to_compare_is_no_ablation(cells):
+    whole = compared(WHY.cells)
+    kept = {cell.label for cell in cells}
+    finished = tuple(one for one in whole.finished if one.job.label in kept)
+    assert ablation(Comparison(whole.sweep, finished, (), "sampled")) == ([], [])
+
+
+def test_no_other_sweep_is_one():
+    assert ablation(compared(WHY.cells[:3], name="mine")) == ([], [])
