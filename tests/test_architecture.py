@@ -62,6 +62,7 @@ READING_ORDER = [
     "networks",
     "builders",
     "probe",
+    "data.moves",
     "data.split",
     "data.npz",
     "data.bundled",

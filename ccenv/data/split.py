@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ccenv.data.moves import Moves
+
 SPLITS = ("train", "validation", "test")
 Scale = tuple[Tensor, Tensor]
 """Mean and standard deviation [channels] float32."""
@@ -19,7 +21,7 @@ class Split:
     images: Tensor
     """[n, channels, height, width], uint8 in 0..255 or float32."""
     labels: Tensor
-    """[n] int64 in 0..num_classes-1."""
+    """[n] int64 in 0..num_classes-1; with `moves` as many as those have rows."""
     num_classes: int
     """number of classes of the whole data set."""
     mean: Tensor | None = None
@@ -27,9 +29,12 @@ class Split:
     by then."""
     sd: Tensor | None = None
     """[channels] float32 above 0, that pixels are divided by after that; None beside no mean."""
+    moves: Moves | None = None
+    """row i is image i modulo n, moved when drawn; holes are zeros, after mean and sd. None: a row
+    is an image."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of rows: of images, or of moved copies of them."""
         return len(self.labels)
 
     @property
@@ -51,11 +56,15 @@ class Split:
             group_size: neighbouring rows that hold the same image; batch is n times as large.
         """
         # index_select copies whole rows, many times faster than an index in brackets.
-        images = self.images.index_select(0, indices)
+        images = self.images.index_select(0, indices % len(self.images))
+        if self.moves is not None:
+            images = self.moves.shifted(images, indices)
         if images.dtype == torch.uint8:
             images = images.float().div_(255)
         if self.scale is not None:
             images = standardised(images, self.scale)
+        if self.moves is not None:
+            images = self.moves.holed(images, indices)
         labels = self.labels.index_select(0, indices)
         if group_size > 1:
             images, labels = (part.repeat_interleave(group_size, 0) for part in (images, labels))
@@ -64,11 +73,14 @@ class Split:
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
         mean, sd = (part if part is None else part.to(device) for part in (self.mean, self.sd))
-        return Split(self.images.to(device), self.labels.to(device), self.num_classes, mean, sd)
+        moves = None if self.moves is None else self.moves.to(device)
+        images, labels = self.images.to(device), self.labels.to(device)
+        return Split(images, labels, self.num_classes, mean, sd, moves)
 
     def tensors(self) -> list[Tensor]:
         """All that a batch depends on."""
-        parts = (self.images, self.labels, self.mean, self.sd)
+        moves = () if self.moves is None else self.moves.tensors()
+        parts = (self.images, self.labels, self.mean, self.sd, *moves)
         return [part for part in parts if part is not None]
 
 
@@ -108,7 +120,10 @@ def check_split(split: Split, name: str) -> Split:
             "Split(images, labels, num_classes)"
         )
     images, labels = split.images, split.labels
-    if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels) or not images.numel():
+    check_moves(split, name)
+    moves: Moves | None = getattr(split, "moves", None)
+    rows = len(images if moves is None else moves)
+    if images.ndim != 4 or labels.ndim != 1 or rows != len(labels) or not images.numel():
         raise ValueError(
             f"dataset {name!r}: expected images [n, channels, height, width] and labels [n], n > 0,"
             f" got {list(images.shape)} and {list(labels.shape)}"
@@ -129,6 +144,24 @@ def check_split(split: Split, name: str) -> Split:
             f"got {int(labels.min())}..{int(labels.max())}"
         )
     return split
+
+
+def check_moves(split: Split, name: str) -> None:
+    """Refuses a table of moves that does not fit the images.
+
+    Raises:
+        ValueError: naming the data set.
+    """
+    moves: Moves | None = getattr(split, "moves", None)
+    if moves is None:
+        return
+    rows = len(split.labels)
+    parts = [list(part.shape) for part in (moves.shift, moves.mirrored, moves.hole)]
+    if parts != [[rows, 2], [rows], [rows, 2]] or rows % max(1, len(split.images)):
+        raise ValueError(
+            f"dataset {name!r}: expected moves of a multiple of the {len(split.images)} images, a "
+            f"line for each of the {rows} labels, got {parts[0]}, {parts[1]} and {parts[2]}"
+        )
 
 
 def check_scale(split: Split, name: str) -> None:
