@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.data import Split
+from ccenv.data import Split, check_split
 from ccenv.networks import GatedMLP
 from ccenv.weights import CoTrainer
 from runs import compare
@@ -20,6 +20,7 @@ from runs.sweeps import (
     cells,
     dense,
     equal_cost,
+    moved,
     shifted,
     unit_dropout,
 )
@@ -28,6 +29,7 @@ PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
 EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
 FRONTS = [name for name in EQUAL_COST if not name.endswith(("-longer", "-shifted"))]
+LABELS = torch.arange(8) % 2
 CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
 """What validation chooses; a warm start is one of conditional networks."""
 
@@ -218,8 +220,24 @@ def test_copies_stand_behind_the_training_images_and_nowhere_else(monkeypatch):
         assert not torch.equal(copy, train.images[:8])
 
 
+def test_moved_copies_are_the_same_in_every_process_and_mirrored_where_that_means_the_same(
+    monkeypatch,
+):
+    monkeypatch.setattr(moved, "load_split", lambda *_: Split(torch.rand(8, 1, 9, 9), LABELS, 2))
+    first, again, svhn = moved.cifar10("train"), moved.cifar10("train"), moved.svhn("train")
+    assert torch.equal(first.moves.shift, again.moves.shift)
+    assert first.moves.shift.abs().max() == moved.MAX_SHIFT
+    assert 0.4 < first.moves.mirrored[8:].float().mean() < 0.6
+    assert not svhn.moves.mirrored.any()
+    assert moved.cifar10("validation").moves is None
+    assert torch.equal(first.labels, LABELS.repeat(40))
+
+
 @pytest.mark.parametrize("bytes_", [True, False])
-def test_channels_are_standardised_by_the_training_images_in_every_split(monkeypatch, bytes_):
+@pytest.mark.parametrize(("module", "copies"), [(shifted, 8), (moved, 40)], ids=["few", "many"])
+def test_channels_are_standardised_by_the_training_images_in_every_split(
+    monkeypatch, module, copies, bytes_
+):
     generator = torch.Generator().manual_seed(0)
     scale, offset = torch.tensor([9.0, 60.0, 20.0]), torch.tensor([10.0, 90.0, 200.0])
     images = {
@@ -233,11 +251,11 @@ def test_channels_are_standardised_by_the_training_images_in_every_split(monkeyp
         found = found.to(torch.uint8) if bytes_ else found / 255
         return Split(found, torch.arange(8) % 2, 2)
 
-    monkeypatch.setattr(shifted, "load_split", load)
+    monkeypatch.setattr(module, "load_split", load)
     whole = images["train"] / 255
-    for name, moved in (("train", 8), ("test", 1)):
-        found = shifted.mixed(name)
-        assert len(found) == 8 * moved
+    for name, number in (("train", copies), ("test", 1)):
+        found = check_split(module.mixed(name), name)
+        assert len(found) == 8 * number
         assert found.images.dtype == load("", "test").images.dtype
         expected = (images[name] / 255 - whole.mean((0, 2, 3), keepdim=True)) / whole.std(
             (0, 2, 3), keepdim=True

@@ -41,11 +41,17 @@ def mixed(split: str) -> Split:
 
 def prepared(dataset: str, split: str, mirror: bool) -> Split:
     """A split with its copies, standardised by the training images when it is drawn."""
-    part, train = with_copies(dataset, split, mirror), load_split(dataset, "train")
+    part = with_copies(dataset, split, mirror)
+    mean, sd = scale_of(load_split(dataset, "train"))
+    return dataclasses.replace(part, mean=mean, sd=sd)
+
+
+def scale_of(train: Split) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over the training images."""
     full = 255 if train.images.dtype == torch.uint8 else 1
     # Channel by channel: all of a data set as float64 is a gigabyte.
     means, sds = zip(*(of_channel(c.double() / full) for c in train.images.unbind(1)), strict=True)
-    return dataclasses.replace(part, mean=torch.tensor(means), sd=torch.tensor(sds))
+    return torch.tensor(means), torch.tensor(sds)
 
 
 def of_channel(pixels: Tensor) -> tuple[float, float]:
