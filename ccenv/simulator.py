@@ -227,8 +227,7 @@ class Simulator:
         order = torch.cat(passes) if len(passes) > 1 else self._order
         drawn, rest = order[:count], order[count:]
         # Copied now and then, so that a long order does not stay in memory behind a short one.
-        short = 2 * rest.nbytes < rest.untyped_storage().nbytes()
-        self._order = rest.clone() if short else rest
+        self._order = rest.clone() if 2 * rest.nbytes < rest.untyped_storage().nbytes() else rest
         return drawn
 
     @property
