@@ -138,6 +138,14 @@ def check_data(source: Source, recorded: Mapping[str, str]) -> None:
             )
 
 
+def checksums(source: Source) -> dict[str, str]:
+    """Checksums of a sweep's data sets; of one that is not here the recorded one, where known."""
+    earlier = run_folder.check_json(source.path) if source.path.exists() else {}
+    recorded = earlier.get("data", {})
+    known = {name: data_checksum(name) or recorded.get(name) for name in source.datasets()}
+    return {name: checksum for name, checksum in known.items() if checksum is not None}
+
+
 def save(
     source: Source,
     head: Mapping[str, Any],
@@ -160,7 +168,7 @@ def save(
         **head,
         **shared,
         "seconds": round(sum(cell["total_seconds"] for cell in cells)),
-        "data": {name: data_checksum(name) for name in source.datasets()},
+        "data": checksums(source),
     }
     run_folder.write_text(source.path, one_line_each(content, cells))
 

@@ -229,6 +229,18 @@ def test_recording_again_from_recorded_cells_changes_nothing(elsewhere, monkeypa
     assert path.read_bytes() == before
 
 
+def test_recording_where_the_images_are_absent_keeps_their_checksum(elsewhere, monkeypatch):
+    forbid_runs(monkeypatch)
+    monkeypatch.setattr(recorded, "data_checksum", lambda dataset: None)
+    path = elsewhere / "results" / "toy.json"
+    before = path.read_bytes()
+    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert path.read_bytes() == before
+    edit_recording(elsewhere, lambda content: content["data"].clear())
+    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
+    assert json.loads(path.read_text())["data"] == {}
+
+
 def edit_recording(folder, change):
     path = folder / "results" / "toy.json"
     content = json.loads(path.read_text())

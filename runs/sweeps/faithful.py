@@ -30,11 +30,11 @@ def authors_training(env: str, l2_weight: float, images: int) -> dict[str, Any]:
     }
 
 
-def authors_weights(l2_weight: float) -> dict[str, Any]:
-    """The network's part of `authors_training`."""
+def authors_weights(l2_weight: float, rate: float = 1.0) -> dict[str, Any]:
+    """The network's part of `authors_training`, at a share of the authors' learning rate."""
     return {
         "optimizer": "sgd",
-        "learning_rate": BATCH * 1e-3,
+        "learning_rate": rate * BATCH * 1e-3,
         "weight_decay": 2 * l2_weight / BATCH,
     }
 
@@ -45,14 +45,16 @@ def condnet(label: str, num_blocks: tuple[int, ...], block_size: int, **settings
     return Cell(label, "condnet", {**sizes, **settings})
 
 
-def networks(*widths: int, l2_weight: float) -> tuple[Cell, ...]:
+def networks(*widths: int, l2_weight: float, rate: float = 1.0) -> tuple[Cell, ...]:
     """The paper's NN of given layers, with dropout one half: off at test, and left on.
+
+    At another rate than the authors' the labels name it.
 
     The authors' script leaves dropout on at test and rescales nothing, which is block dropout with
     blocks of one unit.
     """
-    name = f"NN {', '.join(map(str, widths))}"
-    weights = {"weights_kwargs": authors_weights(l2_weight)}
+    name = f"NN {', '.join(map(str, widths))}" + (f" at {rate} of the rate" if rate != 1 else "")
+    weights = {"weights_kwargs": authors_weights(l2_weight, rate)}
     layers = {"num_blocks": (1,) * len(widths), "block_size": widths, "network": HALF}
     units = {"num_blocks": widths, "block_size": 1, "keep_probability": 0.5}
     return (
