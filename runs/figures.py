@@ -1,6 +1,6 @@
-"""Figures of a README from recorded results: python -m runs.figures README.md.
+"""Figures of a README from recorded results: python -m runs.figures FILE...
 
-Draws every picture whose link is `runs/results/figures/RESULT--FIGURE.png`: a figure of a sweep's
+Draws every picture whose link ends in `figures/RESULT--FIGURE.png`: a figure of a sweep's
 report that holds it against dense networks, the paper or a base, such as
 `equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`, or the figure of recorded speeds, such
 as `kernel-speed--fig5.2`.
@@ -24,7 +24,7 @@ from runs.page.speed_figures import SPEED_FIGURES
 from runs.sweeps import SWEEPS, Sweep
 
 FOLDER = "figures"
-LINK = re.compile(rf"\]\(runs/results/{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+LINK = re.compile(rf"\]\((?:runs/results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
 
 
 def links(text: str) -> list[tuple[str, str]]:
@@ -84,23 +84,23 @@ def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws a file's figures; see --help."""
+    """Draws the figures of files; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.figures", description=main.__doc__)
-    parser.add_argument("file", type=Path, help="the text with pictures, for example README.md")
+    parser.add_argument(
+        "files", type=Path, nargs="+", help="texts with pictures, for example README.md"
+    )
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     try:
-        drawn = {
-            (sweep, name): figure_of(sweep, name, options.results_dir)
-            for sweep, name in links(options.file.read_text())
-        }
+        wanted = links("\n".join(file.read_text() for file in options.files))
+        drawn = {found: figure_of(*found, options.results_dir) for found in wanted}
     except (ValueError, OSError) as error:
         print(f"runs.figures: {error}", file=sys.stderr)
         return 2
     folder = options.results_dir / FOLDER
-    for (sweep, name), figure in drawn.items():
+    for (result, name), figure in drawn.items():
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{sweep}--{name}.png").write_bytes(figure.png)
+        (folder / f"{result}--{name}.png").write_bytes(figure.png)
     return 0
 
 

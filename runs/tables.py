@@ -1,4 +1,4 @@
-"""Tables of a README from recorded results: python -m runs.tables README.md [--check].
+"""Tables of a README from recorded results: python -m runs.tables FILE... [--check].
 
 Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json, or one
 of several results: `beside-mnist` and the like put the paper's numbers beside ours. `SWEEP/TABLE`
@@ -84,26 +84,27 @@ def of_report(name: str, results_dir: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrites a file's tables, or checks them; see --help."""
+    """Rewrites the tables of files, or checks them; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.tables", description=main.__doc__)
     parser.add_argument(
-        "file", type=Path, help="the text with marked tables, for example README.md"
+        "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if tables differ")
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     try:
-        before = options.file.read_text()
-        after = render(before, options.results_dir)
+        before = {file: file.read_text() for file in options.files}
+        after = {file: render(text, options.results_dir) for file, text in before.items()}
     except (ValueError, OSError) as error:
         print(f"runs.tables: {error}", file=sys.stderr)
         return 2
-    if options.check:
-        if after != before:
-            print(f"{options.file}: tables differ; run python -m runs.tables {options.file}")
-        return int(after != before)
-    options.file.write_text(after)
-    return 0
+    changed = [file for file in before if before[file] != after[file]]
+    for file in changed:
+        if options.check:
+            print(f"{file}: tables differ; run python -m runs.tables {file}")
+        else:
+            file.write_text(after[file])
+    return int(options.check and bool(changed))
 
 
 if __name__ == "__main__":

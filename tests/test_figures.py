@@ -1,5 +1,6 @@
 """Figures of a README: drawn from recorded results alone, by the link's name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,16 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_linked_figure_of_the_readme_is_there_and_named_as_the_report_names_it():
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize(
+    ("file", "base"), [("README.md", ROOT), ("runs/results/README.md", RESULTS)]
+)
+def test_every_linked_figure_of_a_readme_is_there_and_named_as_the_report_names_it(file, base):
+    text = (ROOT / file).read_text()
     found = figures.links(text)
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]*figures/[^)]+)\)", text)
     assert found
-    assert text.count("](runs/results/figures/") == len(found)
+    assert len(pictures) == len(found)
+    assert all((base / picture).is_file() for picture in pictures)
     for sweep, name in found:
         assert (RESULTS / "figures" / f"{sweep}--{name}.png").read_bytes()[1:4] == b"PNG"
         assert figures.figure_of(sweep, name, RESULTS).name == name

@@ -10,13 +10,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "runs" / "results" / "README.md").read_text()
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+def code_blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [line for block in code_blocks("bash") for line in block.splitlines()]
+COMMANDS = [
+    line
+    for text in (TEXT, RESULTS)
+    for block in code_blocks("bash", text)
+    for line in block.splitlines()
+]
 TRAININGS = [c for c in COMMANDS if c.startswith("python -m runs.train")]
 SNIPPETS = [b for b in code_blocks("python") if not b.startswith("# my_module.py")]
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
@@ -75,6 +81,19 @@ def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
 )
 def test_every_program_explains_itself(program, run_like_a_user):
     assert "usage" in run_like_a_user("-m", f"runs.{program}", "--help")
+
+
+LINKS = [
+    (file, link)
+    for file in (ROOT / "README.md", ROOT / "runs" / "results" / "README.md")
+    for link in re.findall(r"\]\(([^)#]+)\)", file.read_text())
+    if "://" not in link
+]
+
+
+@pytest.mark.parametrize(("file", "link"), LINKS)
+def test_every_link_of_the_readmes_leads_somewhere(file, link):
+    assert (file.parent / link).exists()
 
 
 def has_mnist() -> bool:
