@@ -124,26 +124,31 @@ def front_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Point
     """Fig. 3 and thesis Fig. 5.16: validation error against the time of a pass."""
     points = [make_point(label, found, "sampled") for label, found in results.items()]
     return [
-        front_figure(points, digitised("fig3"), 256, "fig3"),
-        front_figure(points, digitised("fig5.16"), 1, "fig5.16"),
+        front_figure(points, dense, digitised("fig3"), 256, "fig3"),
+        front_figure(points, dense, digitised("fig5.16"), 1, "fig5.16"),
     ]
 
 
-def front_figure(points: Sequence[Point], theirs: Series, images: int, name: str) -> Drawn:
+def front_figure(
+    points: Sequence[Point], dense: Sequence[Point], theirs: Series, images: int, name: str
+) -> Drawn:
     """Ours over milliseconds (below), the paper's over seconds (above)."""
     figure = new_figure(3.9)
     axes = figure.add_subplot()
     top = axes.twiny()
     lines, names = [], []
+    timed = [(at, point) for point in points if (at := point.time(images)) is not None]
     for kind, color in (("condnet", OURS), ("NN", INK)):
-        xs, ys = percent_points(theirs[kind])
-        lines += top.plot(xs, ys, **PALE | {"color": color})
+        lines += top.plot(*percent_points(theirs[kind]), **PALE | {"color": color})
         names.append(f"paper, {kind}")
-        own = [p for p in points if (p.agent == "dense") == (kind == "NN")]
-        known = [(at, 100 * p.validation_mean) for p in own if (at := p.time(images)) is not None]
+        own = [(at, p.validation_mean) for at, p in timed if (p.agent == "dense") == (kind == "NN")]
         ours = {"ls": "", "marker": "x", "markersize": 5, "color": color}
-        lines += axes.plot([x for x, _ in known], [y for _, y in known], **ours)
+        lines += axes.plot(*percent_points(own), **ours)
         names.append(f"ours, {kind}")
+    chosen = [(at, point) for at, point in timed if point.agent != "dense"]
+    if drawn := draw_dense(axes, [at for at, _ in chosen], [p for _, p in chosen], dense):
+        lines.append(drawn)
+        names.append("dense networks of the condnets' total MACs")
     many = "one image" if images == 1 else f"{images} images"
     axes.set(xlabel=f"ours: milliseconds of {many}", ylabel="validation error in %", xscale="log")
     top.set(xlabel="paper: seconds of a pass over the validation split", xscale="log")
