@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
-from ccenv.sparse.reference import zero_where_skipped
+from ccenv.sparse.spread import spread_blocks
 
 Sizes = int | Sequence[int]
 """One size for all layers, or one for each."""
@@ -198,7 +198,7 @@ def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "
         return network.gated_layer(0, x.repeat_interleave(group, 0), None, mask, backend)
     some_keep = mask.unflatten(0, (len(x), group)).any(dim=1)
     shared = network.gated_layer(0, x, None, some_keep, backend)
-    return zero_where_skipped(shared.repeat_interleave(group, 0), mask)
+    return spread_blocks(shared, mask)
 
 
 def dense_forward(network: GatedNetwork, images: Tensor, backend: str = "reference") -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ccenv.sparse import gradients, kernels
-from ccenv.sparse.buffers import new_result
+from ccenv.sparse import gradients, kernels, spread_kernels
+from ccenv.sparse.buffers import LARGE, new_result
 from ccenv.sparse.panel_cache import panels_of
 from ccenv.sparse.tiles import NONE, RELU, TANH
 
@@ -223,4 +223,43 @@ def kernel_linear(
     if not is_training:
         return run_forward(x, weight, bias, in_mask, out_mask, code, is_training=False)
     y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
+    return y
+
+
+class KernelSpread(torch.autograd.Function):
+    """The kernels of `spread_blocks` with their gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, shared: Tensor, mask: Tensor) -> Tensor:
+        """Copies what each mask keeps; the gradient needs the mask only."""
+        ctx.save_for_backward(mask)
+        ctx.images = len(shared)
+        y = new_result(len(mask), shared.shape[1])
+        return run_spread(spread_kernels.spread, shared, mask, y, len(shared))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Sums over the masks of an image, block by block."""
+        (mask,) = ctx.saved_tensors
+        total, grad = new_result(ctx.images, grad.shape[1]), grad.contiguous()
+        return run_spread(spread_kernels.gather, grad, mask, total, ctx.images), None
+
+
+def run_spread(kernel: Any, source: Tensor, mask: Tensor, target: Tensor, images: int) -> Tensor:
+    """Runs a kernel on all images, in parts where there are threads and much to write."""
+    group, blocks = len(mask) // images, mask.shape[1]
+    width = source.shape[1]
+
+    def work(first: int, last: int) -> None:
+        addresses = source.data_ptr(), mask.data_ptr(), target.data_ptr()
+        kernel(*addresses, group, blocks, width // blocks, first, last)
+
+    share(work, images, max(1, LARGE // (group * width)))
+    return target
+
+
+def kernel_spread(shared: Tensor, mask: Tensor) -> Tensor:
+    """See `ccenv.sparse.spread.spread_blocks`; float32 on the CPU."""
+    y: Tensor = KernelSpread.apply(shared.contiguous(), mask.contiguous())
     return y
