@@ -1,5 +1,6 @@
 """One episode as pure functions: (network, state, mask) -> next state and what the mask did."""
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,20 +15,32 @@ from ccenv.networks import GatedNetwork, first_layer
 class EpisodeState:
     """A batch of images on their way through the gated layers, all at the same layer."""
 
-    images: Tensor
-    """[batch, channels, height, width] float32."""
+    pictures: Tensor
+    """[batch / group_size, channels, height, width] float32; each image once."""
     labels: Tensor
     """[batch] int64."""
     layer: int
     """number of the gated layer that is decided next; num_layers when the episode is over."""
-    hidden: Tensor
-    """[batch, width] float32; input of that layer."""
+    activations: Tensor | None
+    """[batch, width] float32; output of the layer before, None at the start."""
     mask: Tensor | None
     """bool [batch, num_blocks[layer - 1]]; the mask before, None at the start."""
     macs: Tensor
     """[batch] int64; executed so far."""
     group_size: int = 1
     """neighbouring rows that hold the same image."""
+
+    @functools.cached_property
+    def images(self) -> Tensor:
+        """[batch, channels, height, width] float32; copied for each row of a group when asked."""
+        if self.group_size == 1:
+            return self.pictures
+        return self.pictures.repeat_interleave(self.group_size, 0)
+
+    @property
+    def hidden(self) -> Tensor:
+        """[batch, width] float32; input of the layer that is decided next."""
+        return self.images.flatten(1) if self.activations is None else self.activations
 
 
 @dataclass(frozen=True)
@@ -62,15 +75,17 @@ class StepOutcome:
 
 
 def initial(images: Tensor, labels: Tensor, group_size: int = 1) -> EpisodeState:
-    """Starts an episode for each row.
+    """Starts an episode for each row, of which `group_size` neighbours hold the same image.
 
     Args:
-        images: [batch, channels, height, width] float32.
-        labels: [batch] int64.
-        group_size: neighbouring rows that hold the same image; the caller vouches for it.
+        images: [batch / group_size, channels, height, width] float32.
+        labels: [batch / group_size] int64.
+        group_size: rows of an image.
     """
+    if group_size > 1:
+        labels = labels.repeat_interleave(group_size)
     macs = torch.zeros(len(labels), dtype=torch.int64, device=images.device)
-    return EpisodeState(images, labels, 0, images.flatten(1), None, macs, group_size)
+    return EpisodeState(images, labels, 0, None, None, macs, group_size)
 
 
 def transition(
@@ -102,12 +117,12 @@ def transition(
             f"got {list(mask.shape)}"
         )
     if state.mask is None:
-        hidden = first_layer(network, state.hidden[:: state.group_size], mask, backend)
+        hidden = first_layer(network, state.pictures.flatten(1), mask, backend)
     else:
         hidden = network.gated_layer(state.layer, state.hidden, state.mask, mask, backend)
     step_macs = layer_macs(network, state.layer, state.mask, mask)
     after = replace(
-        state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs
+        state, layer=state.layer + 1, activations=hidden, mask=mask, macs=state.macs + step_macs
     )
     total = dense_macs(network)
     is_last = after.layer == num_layers

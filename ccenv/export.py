@@ -267,6 +267,8 @@ def look_and_compute(
             mask = affordable(network, state, mask, budget)
             macs = macs + layer_macs(network, layer, state.mask, mask)
         hidden = network.gated_layer(layer, state.hidden, state.mask, mask, "auto")
-        state = dataclasses.replace(state, layer=layer + 1, hidden=hidden, mask=mask, macs=macs)
+        state = dataclasses.replace(
+            state, layer=layer + 1, activations=hidden, mask=mask, macs=macs
+        )
         masks.append(mask)
     return network.head(state.hidden, state.mask, "auto"), masks

@@ -203,7 +203,7 @@ class Simulator:
         indices = indices.to(self.device)
         self.indices = indices.repeat_interleave(self.group_size)
         self._masks = []
-        images, labels = self.data.batch(indices, self.group_size)
+        images, labels = self.data.batch(indices)
         self.state = dynamics.initial(images, labels, self.group_size)
         return self.observe(self.state)
 
@@ -274,7 +274,7 @@ class Simulator:
             indices, masks = self.pending.popleft()
             if self.state is not None and indices is self.indices:
                 # The batch that has just been walked through lies there still.
-                images, labels = self.state.images[:: self.group_size], self.state.labels
+                images, labels = self.state.pictures, self.state.labels
             else:
                 images, _ = self.data.batch(indices[:: self.group_size])
                 labels = self.data.labels.index_select(0, indices)

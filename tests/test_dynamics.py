@@ -588,3 +588,19 @@ def test_every_setting_of_the_design_has_a_default():
         "weights", "weights_kwargs", "reward", "reward_kwargs", "observation", "group_size",
         "device",
     }  # fmt: skip
+
+
+def test_an_image_of_several_masks_is_kept_once_and_read_as_a_row_each(network):
+    images, labels = load_split("digits", "train").batch(torch.arange(3))
+    state = dynamics.initial(images, labels, group_size=4)
+    assert state.pictures is images
+    assert torch.equal(state.images, images.repeat_interleave(4, 0))
+    assert torch.equal(state.hidden, images.repeat_interleave(4, 0).flatten(1))
+    assert torch.equal(state.labels, labels.repeat_interleave(4))
+    mask = random_mask(12, 5, 0.5, stream(0, "test masks"))
+    after, outcome = dynamics.transition(network, state, mask)
+    alone = dynamics.initial(state.images, state.labels)
+    expected, other = dynamics.transition(network, alone, mask)
+    torch.testing.assert_close(after.hidden, expected.hidden)
+    assert torch.equal(outcome.macs, other.macs)
+    assert len(after.images) == len(after.labels) == 12

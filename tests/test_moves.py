@@ -78,7 +78,6 @@ def test_a_row_is_the_same_picture_whoever_stands_beside_it():
     whole, _ = split.batch(torch.arange(len(split)))
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(2))
     assert torch.equal(split.batch(order)[0], whole[order])
-    assert torch.equal(split.batch(order, 3)[0], whole[order].repeat_interleave(3, 0))
 
 
 def test_holes_are_the_mean_of_a_channel_where_pixels_are_standardised():

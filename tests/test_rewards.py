@@ -43,10 +43,10 @@ def episode(simulator, seed=0, share=0.5):
 def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
     batch = len(labels)
     state = EpisodeState(
-        images=torch.zeros(batch, 1, 2, 2),
+        pictures=torch.zeros(batch, 1, 2, 2),
         labels=torch.tensor(labels),
         layer=1,
-        hidden=torch.zeros(batch, 4),
+        activations=torch.zeros(batch, 4),
         mask=None,
         macs=torch.zeros(batch, dtype=torch.int64),
     )

@@ -48,12 +48,11 @@ class Split:
         """Mean and standard deviation of the channels, None where pixels stay as they are."""
         return None if self.mean is None or self.sd is None else (self.mean, self.sd)
 
-    def batch(self, indices: Tensor, group_size: int = 1) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Draws images as float32 [batch, channels, height, width] and labels int64 [batch].
 
         Args:
-            indices: int64 [n], which images.
-            group_size: neighbouring rows that hold the same image; batch is n times as large.
+            indices: int64 [batch], which images.
         """
         # index_select copies whole rows, many times faster than an index in brackets.
         images = self.images.index_select(0, indices % len(self.images))
@@ -65,10 +64,7 @@ class Split:
             images = standardised(images, self.scale)
         if self.moves is not None:
             images = self.moves.holed(images, indices)
-        labels = self.labels.index_select(0, indices)
-        if group_size > 1:
-            images, labels = (part.repeat_interleave(group_size, 0) for part in (images, labels))
-        return images, labels
+        return images, self.labels.index_select(0, indices)
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
