@@ -169,6 +169,6 @@ PAPER_FRONT = Sweep(
     ),
     settings=authors_training("BlockSelectionSVHN-v0", 0.01, 120 * SVHN),
     cells=(*searched_condnets(NUM_CONDNETS), *searched_networks(NUM_NETWORKS)),
-    minutes=60,
+    minutes=45,
     seeds=(0,),
 )
