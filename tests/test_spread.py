@@ -84,3 +84,20 @@ def test_threads_share_the_rows_and_change_nothing():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (torch.ones(4, 3), TypeError, "expected a bool mask"),
+        (torch.ones(3, 3, dtype=torch.bool), ValueError, "a multiple of 2 images"),
+        (torch.ones(4, 4, dtype=torch.bool), ValueError, "blocks that divide 6 units"),
+    ],
+)
+def test_what_does_not_fit_is_refused(mask, error, message):
+    with pytest.raises(error, match=message):
+        spread_blocks(torch.zeros(2, 6), mask)
+
+
+def test_no_images_have_no_rows():
+    assert spread_blocks(torch.zeros(0, 6), torch.ones(0, 3, dtype=torch.bool)).shape == (0, 6)

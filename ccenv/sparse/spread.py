@@ -22,8 +22,20 @@ def spread_blocks(shared: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         [n * group, width], exactly zero where skipped.
+
+    Raises:
+        TypeError: if the mask is not a bool tensor.
+        ValueError: if rows or blocks do not divide.
     """
-    if shared.dtype == torch.float32 and not shared.is_cuda and len(mask):
+    if mask.dtype != torch.bool:
+        raise TypeError(f"expected a bool mask (True = kept), got {mask.dtype}; use mask.bool()")
+    if len(mask) % max(1, len(shared)) or shared.shape[1] % mask.shape[1]:
+        raise ValueError(
+            f"expected rows for a multiple of {len(shared)} images and blocks that divide "
+            f"{shared.shape[1]} units, got a mask of shape {list(mask.shape)}"
+        )
+    on_cpu = shared.device.type == mask.device.type == "cpu"
+    if shared.dtype == torch.float32 and on_cpu and len(shared) and len(mask):
         return compiled_spread()(shared, mask)
     return zero_where_skipped(shared.repeat_interleave(len(mask) // max(1, len(shared)), 0), mask)
 
