@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.jobs import Comparison, Finished, make_jobs
-from runs.page.against_dense import Point, chosen, interpolated, make_contests
+from runs.page.against_dense import Point, chosen, interpolated, make_contests, undominated
 from runs.page.dense_tables import dense_findings, dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
 from runs.page.paper_figures import density_of
@@ -125,6 +125,46 @@ def test_at_a_width_that_was_run_nothing_is_interpolated_and_beyond_all_nothing_
     assert interpolated(dense, 99.0) is None
     assert interpolated(dense, 401.0) is None
     assert interpolated([], 100.0) is None
+
+
+POINTS = st.lists(
+    st.tuples(st.integers(1, 9), st.sampled_from((0.1, 0.2, 0.3)), st.integers(1, 3)), max_size=8
+).map(
+    lambda drawn: [
+        point(f"{index}", macs=float(macs), error=0.5, validation=validation, seeds=SEEDS[:seeds])
+        for index, (macs, validation, seeds) in enumerate(drawn)
+    ]
+)
+
+
+@given(points=POINTS)
+def test_the_front_holds_what_no_cheaper_point_beats_on_validation_images(points):
+    front = undominated(points)
+    assert front == sorted(front, key=lambda p: p.macs)
+    for one in points:
+        beaten = any(
+            p.macs <= one.macs
+            and p.validation_mean <= one.validation_mean
+            and len(p.error) >= len(one.error)
+            for p in front
+            if p is not one
+        )
+        assert beaten or one in front
+    best = min((p.validation_mean for p in points if len(p.error) == 3), default=None)
+    assert best is None or best in [p.validation_mean for p in front]
+
+
+def test_a_dense_network_that_a_cheaper_one_beats_is_no_rival_at_equal_macs():
+    head = {"dense 8, then 64": runs("dense", 140, 0.09)}
+    ours = {"ours": runs("rloo", 180, 0.05)}
+    (alone,) = at_equal_macs(contest(**ours))
+    assert 0.1 < alone.dense.mean < 0.13
+    rows = {"dense 8, then 64": head["dense 8, then 64"], "dense 32": runs("dense", 400, 0.08)}
+    found = contest(**rows, **ours)
+    (beside,) = at_equal_macs(found)
+    assert 0.081 < beside.dense.mean < 0.091
+    # It is still a width whose error is looked for.
+    assert "dense 16" in [one.dense.label for one in at_equal_error(found)]
 
 
 def test_less_error_at_equal_macs_is_better_only_with_intervals_apart():

@@ -7,7 +7,7 @@ ways), validation error chooses one of them; only that one's test error is compa
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +81,8 @@ class Contest:
         return self.dense if len(self.dense) > 1 else self.elsewhere
 
     def of_dense(self, macs: float) -> dict[int, float] | None:
-        """Test error of a dense network of so many MACs for each seed: see `interpolated`."""
-        return interpolated(self.compared, macs)
+        """Test error of the dense front at so many MACs for each seed: see `interpolated`."""
+        return interpolated(undominated(self.compared), macs)
 
 
 def make_contests(
@@ -190,6 +190,32 @@ def groups_of_one_cost(points: Sequence[Point]) -> list[list[Point]]:
         else:
             groups.append([point])
     return groups
+
+
+def cost(point: Point) -> float:
+    """A point's total MACs."""
+    return point.macs
+
+
+def undominated(points: Iterable[Point], place: Callable[[Point], float] = cost) -> list[Point]:
+    """The front: points with less validation error than all cheaper ones, by their cost.
+
+    A point that fewer seeds have finished drives out none of more seeds.
+
+    Args:
+        points: of one kind.
+        place: what a point costs.
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=place):
+        beaten = any(
+            other.validation_mean <= point.validation_mean < math.inf
+            and len(other.error) >= len(point.error)
+            for other in front
+        )
+        if not beaten:
+            front.append(point)
+    return front
 
 
 def test_error(point: Point) -> BySeed:

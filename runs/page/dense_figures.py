@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from runs.page.against_dense import Contest, Point
+from runs.page.against_dense import Contest, Point, undominated
 from runs.page.drawing import (
     INK,
     MARKERS,
@@ -19,7 +19,8 @@ from runs.page.drawing import (
 
 CHOICE = (
     "Where rows of one agent cost the same, validation error chose (full colour); the others are "
-    "pale. Bars: Student's 95 % intervals over seeds. Line: dense networks."
+    "pale. Bars: Student's 95 % intervals over seeds. Line: dense networks that no cheaper one "
+    "beats on validation images; the others are pale."
 )
 OTHERS = MARKERS.replace("s", "")
 """Squares are dense networks."""
@@ -59,11 +60,8 @@ def time_of(images: int) -> Place:
 def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
     """One figure: the dense line, and a colour for each agent."""
     agents = list(dict.fromkeys(point.agent for point in contest.conditional))
-    lines = {
-        label: line
-        for label, line in dense_lines(contest).items()
-        if any(place(point) is not None for point in line[0])
-    }
+    lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
+    shown = {point.label for points, _, _ in lines.values() for point in points}
     names = [*lines, *agents]
     figure = new_figure(2.9 + legend_height(names))
     axes = figure.add_subplot()
@@ -76,7 +74,9 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
         own = [point for point in contest.conditional if point.agent == agent]
         handles.append(draw_points(axes, own, place, style))
         draw_pale(axes, [p for p in contest.others if p.agent == agent], place, style)
-    draw_pale(axes, [p for p in contest.others if p.agent == "dense"], place, {"color": INK})
+    others = [p for p in contest.others if p.agent == "dense"]
+    beaten = [p for p in contest.dense if p.label not in shown]
+    draw_pale(axes, [*beaten, *others], place, {"color": INK})
     axes.set(xlabel=title, ylabel="test error in %", xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         plain_logarithms(axis)
@@ -85,14 +85,22 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
     return finish(figure, name, caption, words(contest, place, title))
 
 
-def dense_lines(contest: Contest) -> dict[str, tuple[Sequence[Point], str, str]]:
+def dense_lines(contest: Contest, place: Place) -> dict[str, tuple[Sequence[Point], str, str]]:
     """Name -> dense networks, how their line is drawn and their markers filled."""
     lines: dict[str, tuple[Sequence[Point], str, str]] = {}
     if contest.dense:
-        lines["dense"] = (contest.dense, "-", INK)
+        lines["dense"] = (front(contest.dense, place), "-", INK)
     if contest.elsewhere:
-        lines["dense, of the equal-cost sweep"] = (contest.elsewhere, "--", "none")
+        name = "dense, of the equal-cost sweep"
+        lines[name] = (front(contest.elsewhere, place), "--", "none")
     return lines
+
+
+def front(points: Sequence[Point], place: Place) -> list[Point]:
+    """Points whose place is known and that no cheaper one beats on validation images."""
+    places = {point.label: at for point in points if (at := place(point)) is not None}
+    known = [point for point in points if point.label in places]
+    return undominated(known, lambda point: places[point.label])
 
 
 def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) -> Any:

@@ -99,13 +99,21 @@ def dropout_rates(*rates: float) -> tuple[Cell, ...]:
     )
 
 
-def dense(*widths: int, num_layers: int = 1, **settings: Any) -> tuple[Cell, ...]:
-    """Dense networks of several widths, each layer one block that is always kept."""
+def dense(*widths: int, num_layers: int = 1, head: int = 0, **settings: Any) -> tuple[Cell, ...]:
+    """Dense networks of several widths, each layer one block that is always kept.
+
+    Args:
+        *widths: units of a layer, one row each.
+        num_layers: layers of that width.
+        head: units of one more layer behind them; 0 for none.
+        **settings: of the environment.
+    """
+    behind = {"head_units": (head,)} if head else {}
     return tuple(
         Cell(
-            f"dense {', '.join([str(width)] * num_layers)}",
+            f"dense {', '.join([str(width)] * num_layers)}" + (f", then {head}" if head else ""),
             "dense",
-            {"num_blocks": (1,) * num_layers, "block_size": width, **settings},
+            {"num_blocks": (1,) * num_layers, "block_size": width, **behind, **settings},
         )
         for width in widths
     )

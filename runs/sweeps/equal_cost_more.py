@@ -1,7 +1,8 @@
 """The equal-cost sweeps with more rows behind their first ones: regularisation, a dense teacher.
 
-Whatever is tried on conditional networks is tried on dense ones too; validation error chooses
-(see `runs.page.against_dense`). Rows of `runs.sweeps.equal_cost` stay as they are.
+Whatever is tried on conditional networks is tried on dense ones too, a layer behind the first one
+included; validation error chooses (see `runs.page.against_dense`). Rows of
+`runs.sweeps.equal_cost` stay as they are.
 """
 
 import dataclasses
@@ -68,6 +69,10 @@ MNIST_FASTER: tuple[tuple[Sizes, int], ...] = (
 """Sizes and hidden units (0 for none) that are also trained at twice the network's rate, with a
 larger bonus, with both, and longer."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
+MNIST_HEAD = 64
+"""Units of a dense layer behind the first one, of either kind."""
+MNIST_WITH_HEAD = (8, 12, 16, 24, 32, 48)
+MNIST_BEFORE_HEAD: tuple[Sizes, ...] = ((32, 6, 2), (32, 7, 3))
 FASTER: Ways = {"rate 0.004": {"weights_kwargs": {"learning_rate": 4e-3}}}
 DIVERSE: Ways = {
     "bonus 0.3": {"diversity_weight": 0.3},
@@ -115,8 +120,15 @@ EQUAL_COST_MNIST = extended(
             equal_cost.EQUAL_COST_MNIST,
             DIVERSE,
         ),
+        *dense(*MNIST_WITH_HEAD, head=MNIST_HEAD),
+        *in_ways(dense(*MNIST_WITH_HEAD, head=MNIST_HEAD), equal_cost.EQUAL_COST_MNIST, FASTER),
+        *in_ways(
+            (sixteen_masks(sizes, head=MNIST_HEAD) for sizes in MNIST_BEFORE_HEAD),
+            equal_cost.EQUAL_COST_MNIST,
+            {"bonus 0.3, rate 0.004": DIVERSE["bonus 0.3, rate 0.004"]},
+        ),
     ),
-    minutes=450,
+    minutes=490,
 )
 
 LONGER = Sweep(
@@ -170,6 +182,9 @@ COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (
 )
 COLOUR_WIDTHS = (24, 32, 48, 64)
 COLOUR_WAYS: Ways = {"weight decay 0.1": DECAYED, "distilled": taught(COLOUR_TEACHER)}
+COLOUR_HEAD = 128
+"""Units behind the first layer, as in most conditional rows."""
+COLOUR_WITH_HEAD = (16, 24, 32, 48, 64)
 
 
 def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
@@ -204,8 +219,21 @@ def with_fast_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
     return extended(sweep, cells, minutes)
 
 
-EQUAL_COST_CIFAR10 = with_fast_rows(
-    with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85), 0.3, minutes=120
+def with_heads(sweep: Sweep, minutes: float) -> Sweep:
+    """A narrow first layer and a wide second one for dense networks too."""
+    plain = dense(*COLOUR_WITH_HEAD, head=COLOUR_HEAD)
+    return extended(sweep, (*plain, *in_ways(plain, sweep, COLOUR_WAYS)), minutes)
+
+
+EQUAL_COST_CIFAR10 = with_heads(
+    with_fast_rows(
+        with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85), 0.3, minutes=120
+    ),
+    minutes=50,
 )
-EQUAL_COST_SVHN = with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60)
-EQUAL_COST_MIXED = with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120)
+EQUAL_COST_SVHN = with_heads(
+    with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60), minutes=40
+)
+EQUAL_COST_MIXED = with_heads(
+    with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120), minutes=85
+)
