@@ -7,6 +7,7 @@ included; validation error chooses (see `runs.page.against_dense`). Rows of
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from runs.sweeps import equal_cost
@@ -45,11 +46,14 @@ def extended(sweep: Sweep, cells: Iterable[Cell], minutes: float) -> Sweep:
     return dataclasses.replace(sweep, cells=(*sweep.cells, *cells), minutes=sweep.minutes + minutes)
 
 
-def sixteen_masks(sizes: Sizes, hidden: int = 0, **settings: Any) -> Cell:
-    """Rloo that compares 16 masks of an image, with a hidden layer in its policy or without."""
-    note = f"{hidden} hidden, 16 masks" if hidden else "16 masks"
-    own = {"group_size": 16, **({"hidden_units": hidden} if hidden else {})}
+def many_masks(masks: int, sizes: Sizes, hidden: int = 0, **settings: Any) -> Cell:
+    """Rloo with so many masks of an image and a hidden layer in its policy or none."""
+    note = f"{hidden} hidden, {masks} masks" if hidden else f"{masks} masks"
+    own = {"group_size": masks, **({"hidden_units": hidden} if hidden else {})}
     return gated("rloo", sizes, note=note, **own, **settings)
+
+
+sixteen_masks = partial(many_masks, 16)
 
 
 MNIST_TEACHER = (256,)
@@ -68,6 +72,10 @@ MNIST_FASTER: tuple[tuple[Sizes, int], ...] = (
 )
 """Sizes and hidden units (0 for none) that are also trained at twice the network's rate, with a
 larger bonus, with both, and longer."""
+MNIST_STEADY: tuple[tuple[Sizes, int], ...] = (
+    *(((32, 7, 2), 0), ((32, 7, 3), 0), ((96, 4, 2), 12), ((48, 7, 1), 8)),
+)
+"""What is trained with 32 masks and more weight decay."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
 MNIST_HEAD = 64
 """Units of a dense layer behind the first one, of either kind."""
@@ -78,6 +86,8 @@ DIVERSE: Ways = {
     "bonus 0.3": {"diversity_weight": 0.3},
     "bonus 0.3, rate 0.004": {**FASTER["rate 0.004"], "diversity_weight": 0.3},
 }
+FAST_DECAYED: Mapping[str, Any] = {"weights_kwargs": {"learning_rate": 4e-3, "weight_decay": 0.1}}
+DIVERSE_DECAYED: Mapping[str, Any] = {"diversity_weight": 0.3, **FAST_DECAYED}
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
 }
@@ -109,7 +119,7 @@ EQUAL_COST_MNIST = extended(
         ),
         *(sixteen_masks(sizes) for sizes in MNIST_THIRDS),
         *(sixteen_masks(*sizes) for sizes in MNIST_HIDDEN),
-        *(gated("rloo", sizes, note="32 masks", group_size=32) for sizes in MNIST_THIRDS[2:]),
+        *(many_masks(32, sizes) for sizes in MNIST_THIRDS[2:]),
         *in_ways(
             (*dense(8, 16, *MNIST_WIDTHS), *(sixteen_masks(*sizes) for sizes in MNIST_FASTER)),
             equal_cost.EQUAL_COST_MNIST,
@@ -127,8 +137,18 @@ EQUAL_COST_MNIST = extended(
             equal_cost.EQUAL_COST_MNIST,
             {"bonus 0.3, rate 0.004": DIVERSE["bonus 0.3, rate 0.004"]},
         ),
+        *in_ways(
+            dense(*MNIST_WIDTHS),
+            equal_cost.EQUAL_COST_MNIST,
+            {"rate 0.004, weight decay 0.1": FAST_DECAYED},
+        ),
+        *in_ways(
+            (many_masks(32, *sizes) for sizes in MNIST_STEADY),
+            equal_cost.EQUAL_COST_MNIST,
+            {"bonus 0.3, rate 0.004, weight decay 0.1": DIVERSE_DECAYED},
+        ),
     ),
-    minutes=490,
+    minutes=560,
 )
 
 LONGER = Sweep(
