@@ -7,13 +7,11 @@ of yours is a `Sweep` in a module of yours: `python -m runs.compare my_module:MY
 from runs.sweeps.cells import MINIATURE, Cell, Sweep, dense, dropout_rates, plain
 from runs.sweeps.choices import DIGITS_SETTINGS
 from runs.sweeps.cost_limits import COST_LIMITS
-from runs.sweeps.equal_cost_more import (
-    EQUAL_COST_CIFAR10,
-    EQUAL_COST_MIXED,
+from runs.sweeps.equal_cost_colour import EQUAL_COST_CIFAR10, EQUAL_COST_MIXED, EQUAL_COST_SVHN
+from runs.sweeps.equal_cost_mnist import (
     EQUAL_COST_MNIST,
     EQUAL_COST_MNIST_LONGER,
     EQUAL_COST_MNIST_SHIFTED,
-    EQUAL_COST_SVHN,
 )
 from runs.sweeps.first import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
 from runs.sweeps.low_density import LOW_DENSITY_MNIST

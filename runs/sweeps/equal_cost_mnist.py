@@ -1,49 +1,17 @@
-"""The equal-cost sweeps with more rows behind their first ones: regularisation, a dense teacher.
+"""The equal-cost sweep on MNIST with more rows, longer, and on shifted images.
 
-Whatever is tried on conditional networks is tried on dense ones too, a layer behind the first one
-included; validation error chooses (see `runs.page.against_dense`). Rows of
-`runs.sweeps.equal_cost` stay as they are.
+Rows of `runs.sweeps.equal_cost` stay as they are; dense networks have a second layer too, larger
+rates and more weight decay, as conditional ones have.
 """
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from runs.sweeps import equal_cost
 from runs.sweeps.cells import Cell, Sweep, dense
-from runs.sweeps.equal_cost import FIFTH, Sizes, gated, training
-
-Ways = Mapping[str, Mapping[str, Any]]
-"""Note on a row -> its settings; `weights_kwargs` are laid over those of the sweep."""
-
-
-def taught(units: tuple[int, ...], **more: Any) -> dict[str, Any]:
-    """Half of the targets are the answers of a dense network that was trained before."""
-    lesson = {"teacher_units": units, "distill_weight": 0.5, "teacher_temperature": 2.0}
-    return {"weights_kwargs": {**lesson, **more}}
-
-
-DECAYED: Mapping[str, Any] = {"weights_kwargs": {"weight_decay": 0.1}}
-DROPPED: Mapping[str, Any] = {"network": FIFTH}
-
-
-def in_ways(cells: Iterable[Cell], sweep: Sweep, ways: Ways) -> tuple[Cell, ...]:
-    """Each row trained in each way, labelled by it."""
-    base = sweep.settings["weights_kwargs"]
-    found = []
-    for cell in cells:
-        for note, way in ways.items():
-            settings = {**cell.settings, **way}
-            if "weights_kwargs" in way:
-                settings["weights_kwargs"] = {**base, **way["weights_kwargs"]}
-            found.append(Cell(f"{cell.label}, {note}", cell.agent, settings))
-    return tuple(found)
-
-
-def extended(sweep: Sweep, cells: Iterable[Cell], minutes: float) -> Sweep:
-    """A sweep with rows behind its own."""
-    return dataclasses.replace(sweep, cells=(*sweep.cells, *cells), minutes=sweep.minutes + minutes)
+from runs.sweeps.equal_cost import Sizes, gated, training
+from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, in_ways, taught
 
 
 def many_masks(masks: int, sizes: Sizes, hidden: int = 0, **settings: Any) -> Cell:
@@ -191,69 +159,4 @@ EQUAL_COST_MNIST_SHIFTED = Sweep(
     ),
     minutes=150,
     seeds=(0, 1, 2, 3, 4),
-)
-
-COLOUR_TEACHER = (256, 256)
-COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (
-    ((16, 7, 3), 128),
-    ((32, 7, 3), 128),
-    ((32, 7, 4), 128),
-    ((32, 8, 8), 64),
-)
-COLOUR_WIDTHS = (24, 32, 48, 64)
-COLOUR_WAYS: Ways = {"weight decay 0.1": DECAYED, "distilled": taught(COLOUR_TEACHER)}
-COLOUR_HEAD = 128
-"""Units behind the first layer, as in most conditional rows."""
-COLOUR_WITH_HEAD = (16, 24, 32, 48, 64)
-
-
-def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
-    """A sweep on colour images with rows of both kinds trained in other ways."""
-    conditional = [gated("rloo", s, head, diversity_weight=bonus) for s, head in COLOUR_BEST]
-    plain = dense(*COLOUR_WIDTHS, num_layers=2)
-    cells = (
-        *in_ways(plain, sweep, {**COLOUR_WAYS, "dropout 0.2": DROPPED}),
-        *in_ways(conditional, sweep, COLOUR_WAYS),
-    )
-    return extended(sweep, cells, minutes)
-
-
-CIFAR10_FEW: tuple[tuple[Sizes, int], ...] = (((32, 7, 4), 128), ((32, 15, 4), 128))
-"""An eighth of the blocks kept, at 0.1 and at 0.2 million MACs."""
-
-
-def with_fast_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
-    """Rows of both kinds at twice the rate, and conditional ones of which an eighth is kept."""
-    faster = {"learning_rate": 2e-3}
-    ways: Ways = {
-        "rate 0.002": {"weights_kwargs": faster},
-        "distilled, rate 0.002": taught(COLOUR_TEACHER, **faster),
-    }
-    few = [gated("rloo", s, head, diversity_weight=bonus) for s, head in CIFAR10_FEW]
-    cells = (
-        *in_ways(dense(*COLOUR_WIDTHS, 96, num_layers=2), sweep, ways),
-        *in_ways(dense(96, num_layers=2), sweep, {"distilled": taught(COLOUR_TEACHER)}),
-        *in_ways(few, sweep, ways),
-        *in_ways(few[1:], sweep, COLOUR_WAYS),
-    )
-    return extended(sweep, cells, minutes)
-
-
-def with_heads(sweep: Sweep, minutes: float) -> Sweep:
-    """A narrow first layer and a wide second one for dense networks too."""
-    plain = dense(*COLOUR_WITH_HEAD, head=COLOUR_HEAD)
-    return extended(sweep, (*plain, *in_ways(plain, sweep, COLOUR_WAYS)), minutes)
-
-
-EQUAL_COST_CIFAR10 = with_heads(
-    with_fast_rows(
-        with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85), 0.3, minutes=120
-    ),
-    minutes=50,
-)
-EQUAL_COST_SVHN = with_heads(
-    with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60), minutes=40
-)
-EQUAL_COST_MIXED = with_heads(
-    with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120), minutes=85
 )
