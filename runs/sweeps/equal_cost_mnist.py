@@ -142,8 +142,14 @@ EQUAL_COST_MNIST_LONGER = extended(
             {"distilled": taught(MNIST_TEACHER)},
         ),
         *(sixteen_masks(*sizes) for sizes in MNIST_FASTER),
+        *in_ways(dense(24, 32, 48, 64), LONGER, {"rate 0.004, weight decay 0.1": FAST_DECAYED}),
+        *in_ways(
+            (sixteen_masks(*sizes) for sizes in MNIST_STEADY),
+            LONGER,
+            {"bonus 0.3, rate 0.004, weight decay 0.1": DIVERSE_DECAYED},
+        ),
     ),
-    minutes=190,
+    minutes=320,
 )
 
 EQUAL_COST_MNIST_SHIFTED = Sweep(
