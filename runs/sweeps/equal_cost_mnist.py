@@ -54,8 +54,24 @@ DIVERSE: Ways = {
     "bonus 0.3": {"diversity_weight": 0.3},
     "bonus 0.3, rate 0.004": {**FASTER["rate 0.004"], "diversity_weight": 0.3},
 }
-FAST_DECAYED: Mapping[str, Any] = {"weights_kwargs": {"learning_rate": 4e-3, "weight_decay": 0.1}}
-DIVERSE_DECAYED: Mapping[str, Any] = {"diversity_weight": 0.3, **FAST_DECAYED}
+
+
+def decays(*rates: float, **settings: Any) -> Ways:
+    """Twice the network's rate, with weight decays of these rates.
+
+    >>> list(decays(0.1, diversity_weight=0.3))
+    ['bonus 0.3, rate 0.004, weight decay 0.1']
+    """
+    bonus = f"bonus {settings['diversity_weight']}, " if settings else ""
+    return {
+        f"{bonus}rate 0.004, weight decay {decay}": {
+            "weights_kwargs": {"learning_rate": 4e-3, "weight_decay": decay},
+            **settings,
+        }
+        for decay in rates
+    }
+
+
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
 }
@@ -108,12 +124,12 @@ EQUAL_COST_MNIST = extended(
         *in_ways(
             dense(*MNIST_WIDTHS),
             equal_cost.EQUAL_COST_MNIST,
-            {"rate 0.004, weight decay 0.1": FAST_DECAYED},
+            decays(0.1),
         ),
         *in_ways(
             (many_masks(32, *sizes) for sizes in MNIST_STEADY),
             equal_cost.EQUAL_COST_MNIST,
-            {"bonus 0.3, rate 0.004, weight decay 0.1": DIVERSE_DECAYED},
+            decays(0.1, diversity_weight=0.3),
         ),
     ),
     minutes=560,
@@ -142,14 +158,14 @@ EQUAL_COST_MNIST_LONGER = extended(
             {"distilled": taught(MNIST_TEACHER)},
         ),
         *(sixteen_masks(*sizes) for sizes in MNIST_FASTER),
-        *in_ways(dense(24, 32, 48, 64), LONGER, {"rate 0.004, weight decay 0.1": FAST_DECAYED}),
+        *in_ways(dense(24, 32, 48, 64), LONGER, decays(0.1, 0.2)),
         *in_ways(
-            (sixteen_masks(*sizes) for sizes in MNIST_STEADY),
+            (many_masks(masks, *sizes) for masks in (16, 32) for sizes in MNIST_STEADY),
             LONGER,
-            {"bonus 0.3, rate 0.004, weight decay 0.1": DIVERSE_DECAYED},
+            decays(0.1, 0.2, diversity_weight=0.3),
         ),
     ),
-    minutes=320,
+    minutes=800,
 )
 
 EQUAL_COST_MNIST_SHIFTED = Sweep(
