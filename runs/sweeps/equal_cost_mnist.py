@@ -122,7 +122,7 @@ EQUAL_COST_MNIST = extended(
             {"bonus 0.3, rate 0.004": DIVERSE["bonus 0.3, rate 0.004"]},
         ),
         *in_ways(
-            dense(*MNIST_WIDTHS),
+            (*dense(*MNIST_WIDTHS), *dense(*MNIST_WITH_HEAD, head=MNIST_HEAD)),
             equal_cost.EQUAL_COST_MNIST,
             decays(0.1),
         ),
@@ -132,7 +132,7 @@ EQUAL_COST_MNIST = extended(
             decays(0.1, diversity_weight=0.3),
         ),
     ),
-    minutes=560,
+    minutes=575,
 )
 
 LONGER = Sweep(
