@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from runs.jobs import Comparison, Finished, make_jobs
 from runs.page.against_dense import Point, chosen, interpolated, make_contests, undominated
+from runs.page.dense_figures import dense_figures
 from runs.page.dense_tables import dense_findings, dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
 from runs.page.paper_figures import density_of
@@ -217,6 +218,15 @@ def test_variants_of_one_size_share_the_least_of_their_times():
     wide = found.dense[-1]
     assert wide.label == "dropout"
     assert wide.time(256) == pytest.approx(0.2)
+
+
+def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis():
+    found = contest(nothing=runs("block_dropout", 0, 0.9), a=runs("rloo", 150, 0.05))
+    figure = dense_figures([found], "mode")[0]
+    assert "a at 150" in figure.alt
+    assert "nothing" not in figure.alt
+    assert "rloo" in figure.svg
+    assert "block_dropout" not in figure.svg
 
 
 def test_ceilings_are_left_out():

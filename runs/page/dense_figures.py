@@ -52,6 +52,11 @@ def dense_figures(contests: Sequence[Contest], masks: str, note: str = "") -> li
     return figures
 
 
+def on_axis(place: Place) -> Place:
+    """Only places that a logarithmic axis has: masks that keep nothing cost nothing."""
+    return lambda point: at if (at := place(point)) else None
+
+
 def time_of(images: int) -> Place:
     """Places points by their measured time."""
     return lambda point: point.time(images)
@@ -59,7 +64,9 @@ def time_of(images: int) -> Place:
 
 def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
     """One figure: the dense line, and a colour for each agent."""
-    agents = list(dict.fromkeys(point.agent for point in contest.conditional))
+    place = on_axis(place)
+    placed = (point for point in contest.conditional if place(point) is not None)
+    agents = list(dict.fromkeys(point.agent for point in placed))
     lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
     shown = {point.label for points, _, _ in lines.values() for point in points}
     names = [*lines, *agents]
