@@ -174,10 +174,15 @@ def chosen(points: Sequence[Point]) -> list[Point]:
     """
     best = []
     for group in groups_of_one_cost(points):
-        most = max(len(point.error) for point in group)
-        finished = [point for point in group if len(point.error) == most]
-        best.append(min(finished, key=lambda point: point.validation_mean))
+        best.append(best_on_validation(group))
     return sorted(best, key=lambda point: point.macs)
+
+
+def best_on_validation(points: Sequence[Point]) -> Point:
+    """The least validation error of those that most seeds have finished."""
+    most = max(len(point.error) for point in points)
+    finished = [point for point in points if len(point.error) == most]
+    return min(finished, key=lambda point: point.validation_mean)
 
 
 def groups_of_one_cost(points: Sequence[Point]) -> list[list[Point]]:
@@ -192,12 +197,14 @@ def groups_of_one_cost(points: Sequence[Point]) -> list[list[Point]]:
     return groups
 
 
-def cost(point: Point) -> float:
+def total_macs(point: Point) -> float:
     """A point's total MACs."""
     return point.macs
 
 
-def undominated(points: Iterable[Point], place: Callable[[Point], float] = cost) -> list[Point]:
+def undominated(
+    points: Iterable[Point], place: Callable[[Point], float] = total_macs
+) -> list[Point]:
     """The front: points with less validation error than all cheaper ones, by their cost.
 
     A point that fewer seeds have finished drives out none of more seeds.

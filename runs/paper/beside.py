@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runs import folder as run_folder
-from runs.page.against_dense import Point, chosen, make_point
+from runs.page.against_dense import Point, best_on_validation, chosen, make_point
 from runs.paper.numbers import PAPER_TABLES, PaperRow
 from runs.report import markdown
 
@@ -101,9 +101,7 @@ def improved_line(first: Row | None, others: Path) -> list[str]:
     able = [point for point in learned_points(others) if point.macs <= first["macs"]["mean"]]
     if not able:
         return our_line("ours, improved", None, "none costs so little")
-    most = max(len(point.error) for point in able)
-    finished = [point for point in able if len(point.error) == most]
-    best = min(finished, key=lambda point: point.validation_mean)
+    best = best_on_validation(able)
     return our_line(f"ours, improved: {best.label}", rows_in(others)[best.label])
 
 
