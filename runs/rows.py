@@ -12,6 +12,7 @@ import numpy as np
 
 from runs.page.habits import habit
 from runs.page.statistics import Interval, bootstrap
+from runs.sweeps.halved import WHOLE
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
@@ -117,8 +118,9 @@ def make_rows(results: Mapping[str, Sequence[Result]], masks: str = "sampled") -
 
 
 def dataset_of(result: Result) -> str:
-    """Images that a result is about."""
-    return str(result["settings"]["environment"]["dataset"])
+    """Images that a result is about, whole ones where the network was given halves."""
+    name = str(result["settings"]["environment"]["dataset"])
+    return WHOLE.get(name, name)
 
 
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) -> list[Row]:
@@ -181,7 +183,7 @@ def shape_of(result: Result) -> tuple[Any, Any]:
     sizes = size if isinstance(size, Sequence) else [size]
     sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
     widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
-    rest = [environment[name] for name in ("network", "head_units", "activation")]
+    rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
     return list(blocks), [widths, *rest]
 
 

@@ -59,12 +59,11 @@ class Sweep:
         Rows are of one kind if they differ in numbers alone.
         """
         small = {**MINIATURE, **self.mini}
-        first = {kind(cell): cell for cell in reversed(self.cells)}
         cells = tuple(
-            dataclasses.replace(cell, settings={**cell.settings, **small})
-            for cell in self.cells
-            if cell in first.values()
+            dataclasses.replace(cell, settings={**cell.settings, **small}) for cell in self.cells
         )
+        first = {kind(cell): cell for cell in reversed(cells)}
+        cells = tuple(cell for cell in cells if cell in first.values())
         return dataclasses.replace(
             self, name=f"{self.name}-miniature", cells=cells, seeds=self.seeds[:1], minutes=1.0
         )

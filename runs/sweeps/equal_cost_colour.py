@@ -6,7 +6,7 @@ Rows of `runs.sweeps.equal_cost` stay as they are.
 from runs.sweeps import equal_cost
 from runs.sweeps.cells import Sweep, dense
 from runs.sweeps.equal_cost import Sizes, gated
-from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, in_ways, taught
+from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, halved, in_ways, taught
 
 COLOUR_TEACHER = (256, 256)
 COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (
@@ -20,6 +20,9 @@ COLOUR_WAYS: Ways = {"weight decay 0.1": DECAYED, "distilled": taught(COLOUR_TEA
 COLOUR_HEAD = 128
 """Units behind the first layer, as in most conditional rows."""
 COLOUR_WITH_HEAD = (16, 24, 32, 48, 64)
+COLOUR_HALF_WIDTHS = (24, 32, 48, 64, 96, 128, 192)
+COLOUR_HALF: tuple[Sizes, ...] = ((32, 7, 4), (32, 15, 4), (32, 15, 6))
+"""Widths and sizes of networks that see images of half their size, 128 units behind them."""
 
 
 def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
@@ -60,15 +63,34 @@ def with_heads(sweep: Sweep, minutes: float) -> Sweep:
     return extended(sweep, (*plain, *in_ways(plain, sweep, COLOUR_WAYS)), minutes)
 
 
-EQUAL_COST_CIFAR10 = with_heads(
-    with_fast_rows(
-        with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85), 0.3, minutes=120
+def with_halves(sweep: Sweep, dataset: str, bonus: float, minutes: float) -> Sweep:
+    """Rows of both kinds on images of half the height and width."""
+    plain = dense(*COLOUR_HALF_WIDTHS, head=COLOUR_HEAD)
+    few = [gated("rloo", s, COLOUR_HEAD, diversity_weight=bonus) for s in COLOUR_HALF]
+    cells = (*plain, *in_ways(plain, sweep, COLOUR_WAYS), *in_ways(few, sweep, COLOUR_WAYS))
+    return extended(sweep, halved(cells, dataset), minutes)
+
+
+EQUAL_COST_CIFAR10 = with_halves(
+    with_heads(
+        with_fast_rows(
+            with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85), 0.3, minutes=120
+        ),
+        minutes=50,
     ),
-    minutes=50,
+    "cifar10",
+    0.3,
+    minutes=80,
 )
-EQUAL_COST_SVHN = with_heads(
-    with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60), minutes=40
+EQUAL_COST_SVHN = with_halves(
+    with_heads(with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60), minutes=40),
+    "svhn",
+    0.1,
+    minutes=40,
 )
-EQUAL_COST_MIXED = with_heads(
-    with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120), minutes=85
+EQUAL_COST_MIXED = with_halves(
+    with_heads(with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120), minutes=85),
+    "mixed",
+    0.1,
+    minutes=80,
 )

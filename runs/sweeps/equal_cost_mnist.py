@@ -11,7 +11,7 @@ from typing import Any
 from runs.sweeps import equal_cost
 from runs.sweeps.cells import Cell, Sweep, dense
 from runs.sweeps.equal_cost import Sizes, gated, training
-from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, in_ways, taught
+from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, halved, in_ways, taught
 
 
 def many_masks(masks: int, sizes: Sizes, hidden: int = 0, **settings: Any) -> Cell:
@@ -51,6 +51,13 @@ MNIST_WIDTHS = (24, 32, 48, 64, 96)
 MNIST_HEAD = 64
 """Units of a dense layer behind the first one, of either kind."""
 MNIST_WITH_HEAD = (8, 12, 16, 24, 32, 48)
+MNIST_HALF_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192)
+MNIST_HALF_WITH_HEAD = (16, 24, 32, 48, 64, 96, 128)
+MNIST_HALF: tuple[tuple[Sizes, int], ...] = (
+    *(((48, 7, 1), 8), ((32, 8, 2), 0), ((32, 8, 4), 0)),
+    *(((32, 15, 3), 0), ((32, 15, 4), 0), ((32, 15, 6), 0)),
+)
+"""Sizes and hidden units (0 for none) of networks that see images of half their size."""
 MNIST_BEFORE_HEAD: tuple[Sizes, ...] = ((32, 6, 2), (32, 7, 3))
 FASTER: Ways = {"rate 0.004": {"weights_kwargs": {"learning_rate": 4e-3}}}
 DIVERSE: Ways = {
@@ -135,8 +142,30 @@ EQUAL_COST_MNIST = extended(
             equal_cost.EQUAL_COST_MNIST,
             decays(0.1, bonus=0.3),
         ),
+        *halved(
+            in_ways(
+                (
+                    *dense(*MNIST_HALF_WIDTHS),
+                    *dense(*MNIST_HALF_WITH_HEAD, head=MNIST_HEAD),
+                ),
+                equal_cost.EQUAL_COST_MNIST,
+                decays(0.1),
+            ),
+            "mnist",
+        ),
+        *halved(
+            in_ways(
+                (
+                    *(sixteen_masks(*sizes) for sizes in MNIST_HALF),
+                    sixteen_masks((32, 8, 4), head=MNIST_HEAD),
+                ),
+                equal_cost.EQUAL_COST_MNIST,
+                decays(0.1, bonus=0.3),
+            ),
+            "mnist",
+        ),
     ),
-    minutes=575,
+    minutes=685,
 )
 
 LONGER = Sweep(

@@ -25,6 +25,20 @@ DECAYED: Mapping[str, Any] = {"weights_kwargs": {"weight_decay": 0.1}}
 DROPPED: Mapping[str, Any] = {"network": FIFTH}
 
 
+def halved(cells: Iterable[Cell], dataset: str) -> tuple[Cell, ...]:
+    """The same rows on images of half their height and width: see `runs.sweeps.halved`.
+
+    Args:
+        cells: rows.
+        dataset: a function of that module.
+    """
+    name = f"runs.sweeps.halved:{dataset}"
+    return tuple(
+        Cell(f"{cell.label}, half size", cell.agent, {**cell.settings, "dataset": name})
+        for cell in cells
+    )
+
+
 def in_ways(cells: Iterable[Cell], sweep: Sweep, ways: Ways) -> tuple[Cell, ...]:
     """Each row trained in each way, labelled by it."""
     base = sweep.settings["weights_kwargs"]

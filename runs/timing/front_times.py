@@ -33,7 +33,7 @@ SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
 Name = tuple[str, str]
 """Label and masks."""
-KEPT_BY = ("num_blocks", "block_size", "head_units", "observation", "activation")
+SIZED_BY = ("dataset", "num_blocks", "block_size", "head_units", "observation", "activation")
 
 
 def plans_by_size(sweep: Sweep) -> dict[str, tuple[Plan, list[str]]]:
@@ -50,7 +50,7 @@ def plans_by_size(sweep: Sweep) -> dict[str, tuple[Plan, list[str]]]:
         own = plan.agent_settings
         kept = [own.get(name) for name in ("num_kept", "always_on", "hidden_units")]
         sizes = [cell.agent, *kept, own.get("keep_probability")]
-        key = json.dumps([*sizes, *(plan.environment[name] for name in KEPT_BY)])
+        key = json.dumps([*sizes, *(plan.environment[name] for name in SIZED_BY)])
         found.setdefault(key, (plan, []))[1].append(cell.label)
     return found
 
