@@ -12,6 +12,7 @@ from ccenv.networks import GatedMLP
 from ccenv.weights import CoTrainer
 from runs import compare
 from runs.jobs import make_jobs
+from runs.rows import dataset_of
 from runs.settings import make_plan
 from runs.sweeps import (
     SWEEPS,
@@ -90,13 +91,17 @@ def test_sweeps_have_seeds_enough_for_intervals(name):
     assert len(SWEEPS[name].seeds) == expected
 
 
+def whole(plan):
+    """The data set of a plan, of whole images where it has halves."""
+    return dataset_of({"settings": {"environment": plan.environment}})
+
+
 @pytest.mark.parametrize("name", EQUAL_COST)
 def test_dense_and_conditional_networks_are_trained_alike(name):
     sweep = SWEEPS[name]
     plans = [make_plan(cell.agent, {**sweep.settings, **cell.settings}) for cell in sweep.cells]
     alike = [
-        (p.program.images, p.program.batch_size, p.environment["dataset"], p.environment["weights"])
-        for p in plans
+        (p.program.images, p.program.batch_size, whole(p), p.environment["weights"]) for p in plans
     ]
     assert len(set(alike)) == 1
     first = plans[0].environment["weights_kwargs"]
@@ -114,7 +119,8 @@ def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
     for cell in sweep.cells:
         own = make_plan(cell.agent, {**sweep.settings, **cell.settings}).environment
         kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in CHOSEN}
-        tried[cell.agent == "dense"].add((str(sorted(kwargs.items())), own["network"]))
+        way = (str(sorted(kwargs.items())), own["network"], own["dataset"])
+        tried[cell.agent == "dense"].add(way)
     dropped = {way for way in tried[False] if "unit_dropout" in way[1]}
     starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}
     assert tried[False] - dropped - starts <= tried[True]
