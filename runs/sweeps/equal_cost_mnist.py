@@ -4,7 +4,7 @@ Rows of `runs.sweeps.equal_cost` stay as they are; dense networks have a second 
 rates and more weight decay, as conditional ones have.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,8 @@ sixteen_masks = partial(many_masks, 16)
 
 
 MNIST_TEACHER = (256,)
-MNIST_BEST: tuple[Sizes, ...] = ((32, 8, 2), (32, 8, 4), (64, 4, 4))
+MNIST_BASE: Sizes = (32, 8, 2)
+"""On which ways to train are tried."""
 MNIST_THIRDS: tuple[Sizes, ...] = ((32, 3, 2), (40, 4, 2), (32, 7, 2), (32, 7, 3))
 """Of at most a third of the MACs of 24, 32 and 48 dense units, and 0.4 of those of 64."""
 MNIST_HIDDEN: tuple[tuple[Sizes, int], ...] = (
@@ -34,19 +35,12 @@ MNIST_HIDDEN: tuple[tuple[Sizes, int], ...] = (
     *(((32, 8, 3), 8), ((64, 4, 6), 8)),
 )
 """Sizes and hidden units of a policy that costs less so, for more units of the network."""
+ONE_OF_48, TWO_OF_96 = ((48, 7, 1), 8), ((96, 4, 2), 12)
+TWO_OF_32, THREE_OF_32 = ((32, 7, 2), 0), ((32, 7, 3), 0)
+"""Sizes and hidden units (0 for none) that are trained in more ways than others."""
 MNIST_FASTER: tuple[tuple[Sizes, int], ...] = (
-    *(((48, 7, 1), 8), ((64, 4, 2), 8), ((128, 3, 2), 8), ((96, 4, 2), 12)),
-    *(((32, 7, 2), 0), ((32, 7, 3), 0)),
+    *(ONE_OF_48, ((64, 4, 2), 8), ((128, 3, 2), 8), TWO_OF_96, TWO_OF_32, THREE_OF_32),
 )
-"""Sizes and hidden units (0 for none) that are also trained at twice the network's rate, with a
-larger bonus, with both, and longer."""
-MNIST_STEADY: tuple[tuple[Sizes, int], ...] = (
-    ((32, 7, 2), 0),
-    ((32, 7, 3), 0),
-    ((96, 4, 2), 12),
-    ((48, 7, 1), 8),
-)
-"""Sizes and hidden units (0 for none) that are trained with more masks and weight decay."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
 MNIST_HEAD = 64
 """Units of a dense layer behind the first one, of either kind."""
@@ -58,11 +52,10 @@ MNIST_HALF: tuple[tuple[Sizes, int], ...] = (
     *(((32, 15, 3), 0), ((32, 15, 4), 0), ((32, 15, 6), 0)),
 )
 """Sizes and hidden units (0 for none) of networks that see images of half their size."""
-MNIST_BEFORE_HEAD: tuple[Sizes, ...] = ((32, 6, 2), (32, 7, 3))
 FASTER: Ways = {"rate 0.004": {"weights_kwargs": {"learning_rate": 4e-3}}}
-DIVERSE: Ways = {
-    "bonus 0.3": {"diversity_weight": 0.3},
-    "bonus 0.3, rate 0.004": {**FASTER["rate 0.004"], "diversity_weight": 0.3},
+DIVERSE: Ways = {"bonus 0.3": {"diversity_weight": 0.3}}
+DIVERSE_FASTER: Ways = {
+    "bonus 0.3, rate 0.004": {**FASTER["rate 0.004"], **DIVERSE["bonus 0.3"]},
 }
 
 
@@ -86,132 +79,91 @@ def decays(*rates: float, bonus: float = 0.0) -> Ways:
 WARM: Mapping[str, Any] = {
     "weights_kwargs": {"teacher_units": MNIST_TEACHER, "warm_start": True},
 }
+TAUGHT: Ways = {"distilled": taught(MNIST_TEACHER)}
+
+
+def mnist_ways(cells: Iterable[Cell], ways: Ways) -> tuple[Cell, ...]:
+    """Rows of the MNIST sweep trained in each way."""
+    return in_ways(cells, equal_cost.EQUAL_COST_MNIST, ways)
+
+
+WITH_HEAD = dense(*MNIST_WITH_HEAD, head=MNIST_HEAD)
+HALF_DENSE = (*dense(*MNIST_HALF_WIDTHS), *dense(*MNIST_HALF_WITH_HEAD, head=MNIST_HEAD))
+HALF_CONDITIONAL = (
+    *(sixteen_masks(*sizes) for sizes in MNIST_HALF),
+    sixteen_masks((32, 8, 4), head=MNIST_HEAD),
+)
 
 EQUAL_COST_MNIST = extended(
     equal_cost.EQUAL_COST_MNIST,
     (
-        *in_ways(
-            dense(*MNIST_WIDTHS),
-            equal_cost.EQUAL_COST_MNIST,
-            {"weight decay 0.1": DECAYED, "distilled": taught(MNIST_TEACHER)},
-        ),
-        *in_ways(
-            (gated("rloo", sizes) for sizes in MNIST_BEST),
-            equal_cost.EQUAL_COST_MNIST,
+        *mnist_ways(dense(48), {"weight decay 0.1": DECAYED}),
+        *mnist_ways(dense(48, 64), TAUGHT),
+        *mnist_ways(
+            [gated("rloo", MNIST_BASE)],
             {
                 "weight decay 0.1": DECAYED,
                 "dropout 0.2": DROPPED,
-                "distilled": taught(MNIST_TEACHER),
+                **TAUGHT,
                 "warm start": WARM,
                 "warm start, distilled": taught(MNIST_TEACHER, warm_start=True),
             },
         ),
         *(gated("rloo", sizes) for sizes in MNIST_THIRDS),
-        *in_ways(
-            (gated("rloo", sizes) for sizes in MNIST_THIRDS),
-            equal_cost.EQUAL_COST_MNIST,
-            {"distilled": taught(MNIST_TEACHER)},
-        ),
-        *(sixteen_masks(sizes) for sizes in MNIST_THIRDS),
+        *mnist_ways((gated("rloo", sizes) for sizes in MNIST_THIRDS[2:]), TAUGHT),
+        sixteen_masks(*TWO_OF_32),
         *(sixteen_masks(*sizes) for sizes in MNIST_HIDDEN),
-        *(many_masks(32, sizes) for sizes in MNIST_THIRDS[2:]),
-        *in_ways(
-            (*dense(8, 16, *MNIST_WIDTHS), *(sixteen_masks(*sizes) for sizes in MNIST_FASTER)),
-            equal_cost.EQUAL_COST_MNIST,
-            FASTER,
+        *mnist_ways(dense(8, 16, *MNIST_WIDTHS), FASTER),
+        *mnist_ways((sixteen_masks(*sizes) for sizes in MNIST_FASTER), FASTER),
+        *mnist_ways((sixteen_masks(*sizes) for sizes in (ONE_OF_48, TWO_OF_32)), DIVERSE),
+        *mnist_ways(
+            (sixteen_masks(*s) for s in (ONE_OF_48, TWO_OF_96, TWO_OF_32, THREE_OF_32)),
+            DIVERSE_FASTER,
         ),
-        *in_ways(
-            (sixteen_masks(*sizes) for sizes in MNIST_FASTER),
-            equal_cost.EQUAL_COST_MNIST,
-            DIVERSE,
-        ),
-        *dense(*MNIST_WITH_HEAD, head=MNIST_HEAD),
-        *in_ways(dense(*MNIST_WITH_HEAD, head=MNIST_HEAD), equal_cost.EQUAL_COST_MNIST, FASTER),
-        *in_ways(
-            (sixteen_masks(sizes, head=MNIST_HEAD) for sizes in MNIST_BEFORE_HEAD),
-            equal_cost.EQUAL_COST_MNIST,
-            {"bonus 0.3, rate 0.004": DIVERSE["bonus 0.3, rate 0.004"]},
-        ),
-        *in_ways(
-            (*dense(*MNIST_WIDTHS), *dense(*MNIST_WITH_HEAD, head=MNIST_HEAD)),
-            equal_cost.EQUAL_COST_MNIST,
-            decays(0.1),
-        ),
-        *in_ways(
-            (many_masks(32, *sizes) for sizes in MNIST_STEADY),
-            equal_cost.EQUAL_COST_MNIST,
+        *mnist_ways(WITH_HEAD, FASTER),
+        *mnist_ways((*dense(*MNIST_WIDTHS), *WITH_HEAD), decays(0.1)),
+        *mnist_ways(
+            (many_masks(32, *sizes) for sizes in (ONE_OF_48, TWO_OF_32, THREE_OF_32)),
             decays(0.1, bonus=0.3),
         ),
-        *halved(
-            in_ways(
-                (
-                    *dense(*MNIST_HALF_WIDTHS),
-                    *dense(*MNIST_HALF_WITH_HEAD, head=MNIST_HEAD),
-                ),
-                equal_cost.EQUAL_COST_MNIST,
-                decays(0.1),
-            ),
-            "mnist",
-        ),
-        *halved(
-            in_ways(
-                (
-                    *(sixteen_masks(*sizes) for sizes in MNIST_HALF),
-                    sixteen_masks((32, 8, 4), head=MNIST_HEAD),
-                ),
-                equal_cost.EQUAL_COST_MNIST,
-                decays(0.1, bonus=0.3),
-            ),
-            "mnist",
-        ),
+        *halved(mnist_ways(HALF_DENSE, decays(0.1)), "mnist"),
+        *halved(mnist_ways(HALF_CONDITIONAL, decays(0.1, bonus=0.3)), "mnist"),
     ),
-    minutes=685,
+    minutes=360,
 )
 
 LONGER = Sweep(
     name="equal-cost-mnist-longer",
     description=(
-        "MNIST, 60 epochs instead of 20: dense networks of 16 to 256 units beside conditional "
-        "ones, also taught by a dense network of 256 and with more weight decay."
+        "MNIST, 60 epochs instead of 20: dense networks of 24 and 48 units beside a conditional "
+        "one of a third of the MACs of 48, also with more weight decay."
     ),
     settings=training(60 * 50_000, 2e-3, env="BlockSelectionMNIST-v0"),
-    cells=(
-        *dense(16, 24, 32, 48, 64, 96, 128, 256),
-        *(gated("rloo", sizes) for sizes in MNIST_BEST),
-    ),
-    minutes=90,
+    cells=(*dense(24, 48), sixteen_masks(*TWO_OF_32)),
+    minutes=20,
     seeds=(0, 1, 2, 3, 4),
 )
 EQUAL_COST_MNIST_LONGER = extended(
     LONGER,
     (
-        *in_ways(
-            (*dense(24, 32, 48, 64), *(gated("rloo", sizes) for sizes in MNIST_BEST)),
-            LONGER,
-            {"distilled": taught(MNIST_TEACHER)},
-        ),
-        *(sixteen_masks(*sizes) for sizes in MNIST_FASTER),
-        *in_ways(dense(24, 32, 48, 64), LONGER, decays(0.1, 0.2)),
-        *in_ways(
-            (many_masks(masks, *sizes) for masks in (16, 32) for sizes in MNIST_STEADY),
-            LONGER,
-            decays(0.1, 0.2, bonus=0.3),
-        ),
+        *in_ways(dense(48), LONGER, decays(0.1, 0.2)),
+        *in_ways([sixteen_masks(*TWO_OF_32)], LONGER, decays(0.1, 0.2, bonus=0.3)),
+        *in_ways([many_masks(32, *TWO_OF_32)], LONGER, decays(0.1, bonus=0.3)),
     ),
-    minutes=800,
+    minutes=75,
 )
 
 EQUAL_COST_MNIST_SHIFTED = Sweep(
     name="equal-cost-mnist-shifted",
     description=(
-        "MNIST with shifts, 40 epochs: dense networks of 8 to 256 units beside conditional ones of "
-        "equal total MACs, the policy's own included; bonus 0.3."
+        "MNIST with shifts, 40 epochs: dense networks of 24 and 48 units beside conditional ones "
+        "of a third of their total MACs, the policy's own included; bonus 0.3."
     ),
     settings=training(40 * 50_000, 4e-3, dataset="runs.sweeps.shifted:mnist"),
     cells=(
-        *dense(8, 16, *MNIST_WIDTHS, 128, 256),
-        *(sixteen_masks(*sizes, diversity_weight=0.3) for sizes in MNIST_FASTER),
+        *dense(24, 48),
+        *(sixteen_masks(*sizes, diversity_weight=0.3) for sizes in (ONE_OF_48, TWO_OF_32)),
     ),
-    minutes=150,
+    minutes=40,
     seeds=(0, 1, 2, 3, 4),
 )
