@@ -45,8 +45,8 @@ MNIST_WIDTHS = (24, 32, 48, 64, 96)
 MNIST_HEAD = 64
 """Units of a dense layer behind the first one, of either kind."""
 MNIST_WITH_HEAD = (8, 12, 16, 24, 32, 48)
-MNIST_HALF_WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192)
-MNIST_HALF_WITH_HEAD = (16, 24, 32, 48, 64, 96, 128)
+MNIST_HALF_WIDTHS = (8, 16, 24, 48, 96)
+MNIST_HALF_WITH_HEAD = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 MNIST_HALF: tuple[tuple[Sizes, int], ...] = (
     *(((48, 7, 1), 8), ((32, 8, 2), 0), ((32, 8, 4), 0)),
     *(((32, 15, 3), 0), ((32, 15, 4), 0), ((32, 15, 6), 0)),
