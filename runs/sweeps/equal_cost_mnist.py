@@ -91,7 +91,7 @@ WITH_HEAD = dense(*MNIST_WITH_HEAD, head=MNIST_HEAD)
 HALF_DENSE = (*dense(*MNIST_HALF_WIDTHS), *dense(*MNIST_HALF_WITH_HEAD, head=MNIST_HEAD))
 HALF_CONDITIONAL = (
     *(sixteen_masks(*sizes) for sizes in MNIST_HALF),
-    sixteen_masks((32, 8, 4), head=MNIST_HEAD),
+    *(sixteen_masks((32, 8, kept), head=MNIST_HEAD) for kept in (4, 2)),
 )
 
 EQUAL_COST_MNIST = extended(
