@@ -94,6 +94,5 @@ PAPER_SVHN = Sweep(
         *networks(1280, 1056, l2_weight=0.001),
         *networks(1280, 1056, l2_weight=0.001, rate=0.25),
     ),
-    minutes=520,
-    seeds=(0, 1, 2, 3, 4),
+    minutes=310,
 )
