@@ -20,8 +20,8 @@ COLOUR_WAYS: Ways = {"weight decay 0.1": DECAYED, "distilled": taught(COLOUR_TEA
 COLOUR_HEAD = 128
 """Units behind the first layer, as in most conditional rows."""
 COLOUR_WITH_HEAD = (16, 24, 32, 48, 64)
-COLOUR_HALF_WIDTHS = (24, 32, 48, 64, 96, 128, 192)
-COLOUR_HALF: tuple[Sizes, ...] = ((32, 7, 4), (32, 15, 4), (32, 15, 6))
+COLOUR_HALF_WIDTHS = (24, 32, 48, 64, 96)
+COLOUR_HALF: tuple[Sizes, ...] = ((16, 7, 3), (32, 7, 4), (32, 15, 4))
 """Widths and sizes of networks that see images of half their size, 128 units behind them."""
 
 
@@ -67,7 +67,12 @@ def with_halves(sweep: Sweep, dataset: str, bonus: float, minutes: float) -> Swe
     """Rows of both kinds on images of half the height and width."""
     plain = dense(*COLOUR_HALF_WIDTHS, head=COLOUR_HEAD)
     few = [gated("rloo", s, COLOUR_HEAD, diversity_weight=bonus) for s in COLOUR_HALF]
-    cells = (*plain, *in_ways(plain, sweep, COLOUR_WAYS), *in_ways(few, sweep, COLOUR_WAYS))
+    decayed: Ways = {"weight decay 0.1": DECAYED}
+    cells = (
+        *in_ways((*plain, *few), sweep, decayed),
+        *plain[-2:],
+        *in_ways(plain[-2:], sweep, {"distilled": taught(COLOUR_TEACHER)}),
+    )
     return extended(sweep, halved(cells, dataset), minutes)
 
 
