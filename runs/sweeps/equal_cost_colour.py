@@ -3,20 +3,20 @@
 Rows of `runs.sweeps.equal_cost` stay as they are.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from runs.sweeps import equal_cost
-from runs.sweeps.cells import Sweep, dense
+from runs.sweeps.cells import Cell, Sweep, dense
 from runs.sweeps.equal_cost import Sizes, gated
-from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, halved, in_ways, taught
+from runs.sweeps.ways import DECAYED, Ways, extended, halved, in_ways, taught
 
 COLOUR_TEACHER = (256, 256)
-COLOUR_BEST: tuple[tuple[Sizes, int], ...] = (
-    ((16, 7, 3), 128),
-    ((32, 7, 3), 128),
-    ((32, 7, 4), 128),
-    ((32, 8, 8), 64),
-)
-COLOUR_WIDTHS = (24, 32, 48, 64)
-COLOUR_WAYS: Ways = {"weight decay 0.1": DECAYED, "distilled": taught(COLOUR_TEACHER)}
+DECAYS: Ways = {"weight decay 0.1": DECAYED}
+TAUGHT: Ways = {"distilled": taught(COLOUR_TEACHER)}
+COLOUR_WAYS: Ways = {**DECAYS, **TAUGHT}
+COLOUR_WIDTHS = (32, 48, 64)
+"""Trained in these ways too."""
 COLOUR_HEAD = 128
 """Units behind the first layer, as in most conditional rows."""
 COLOUR_WITH_HEAD = (16, 24, 32, 48, 64)
@@ -25,77 +25,39 @@ COLOUR_HALF: tuple[Sizes, ...] = ((16, 7, 3), (32, 7, 4), (32, 15, 4))
 """Widths and sizes of networks that see images of half their size, 128 units behind them."""
 
 
-def with_colour_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
-    """A sweep on colour images with rows of both kinds trained in other ways."""
-    conditional = [gated("rloo", s, head, diversity_weight=bonus) for s, head in COLOUR_BEST]
-    plain = dense(*COLOUR_WIDTHS, num_layers=2)
+def with_rows(sweep: Sweep, dataset: str, bonus: float, minutes: float, *more: Sizes) -> Sweep:
+    """A sweep on colour images with rows of both kinds trained in other ways, and on halves.
+
+    Args:
+        sweep: whose rows stay first.
+        dataset: a function of `runs.sweeps.halved`.
+        bonus: of rloo, for diverse use of blocks.
+        minutes: how long the new rows take on two cores.
+        *more: sizes of conditional rows that this sweep alone has.
+    """
+    gate = partial(gated, "rloo", diversity_weight=bonus)
+    head = partial(gate, head=COLOUR_HEAD)
     cells = (
-        *in_ways(plain, sweep, {**COLOUR_WAYS, "dropout 0.2": DROPPED}),
-        *in_ways(conditional, sweep, COLOUR_WAYS),
+        *in_ways(dense(*COLOUR_WIDTHS, num_layers=2), sweep, COLOUR_WAYS),
+        *in_ways([head((16, 7, 3)), gate((32, 8, 8), 64), *map(head, more)], sweep, DECAYS),
+        *in_ways([head((32, 7, 3))], sweep, TAUGHT),
+        *in_ways([head((32, 7, 4))], sweep, COLOUR_WAYS),
+        *dense(*COLOUR_WITH_HEAD, head=COLOUR_HEAD),
+        *halved(half_size(sweep, head), dataset),
     )
     return extended(sweep, cells, minutes)
 
 
-CIFAR10_FEW: tuple[tuple[Sizes, int], ...] = (((32, 7, 4), 128), ((32, 15, 4), 128))
-"""An eighth of the blocks kept, at 0.1 and at 0.2 million MACs."""
-
-
-def with_fast_rows(sweep: Sweep, bonus: float, minutes: float) -> Sweep:
-    """Rows of both kinds at twice the rate, and conditional ones of which an eighth is kept."""
-    faster = {"learning_rate": 2e-3}
-    ways: Ways = {
-        "rate 0.002": {"weights_kwargs": faster},
-        "distilled, rate 0.002": taught(COLOUR_TEACHER, **faster),
-    }
-    few = [gated("rloo", s, head, diversity_weight=bonus) for s, head in CIFAR10_FEW]
-    cells = (
-        *in_ways(dense(*COLOUR_WIDTHS, 96, num_layers=2), sweep, ways),
-        *in_ways(dense(96, num_layers=2), sweep, {"distilled": taught(COLOUR_TEACHER)}),
-        *in_ways(few, sweep, ways),
-        *in_ways(few[1:], sweep, COLOUR_WAYS),
-    )
-    return extended(sweep, cells, minutes)
-
-
-def with_heads(sweep: Sweep, minutes: float) -> Sweep:
-    """A narrow first layer and a wide second one for dense networks too."""
-    plain = dense(*COLOUR_WITH_HEAD, head=COLOUR_HEAD)
-    return extended(sweep, (*plain, *in_ways(plain, sweep, COLOUR_WAYS)), minutes)
-
-
-def with_halves(sweep: Sweep, dataset: str, bonus: float, minutes: float) -> Sweep:
-    """Rows of both kinds on images of half the height and width."""
+def half_size(sweep: Sweep, head: Callable[[Sizes], Cell]) -> tuple[Cell, ...]:
+    """Rows of both kinds for images of half the height and width, 128 units behind the first."""
     plain = dense(*COLOUR_HALF_WIDTHS, head=COLOUR_HEAD)
-    few = [gated("rloo", s, COLOUR_HEAD, diversity_weight=bonus) for s in COLOUR_HALF]
-    decayed: Ways = {"weight decay 0.1": DECAYED}
-    cells = (
-        *in_ways((*plain, *few), sweep, decayed),
+    return (
+        *in_ways((*plain, *map(head, COLOUR_HALF)), sweep, DECAYS),
         *plain[-2:],
-        *in_ways(plain[-2:], sweep, {"distilled": taught(COLOUR_TEACHER)}),
+        *in_ways(plain[-2:], sweep, TAUGHT),
     )
-    return extended(sweep, halved(cells, dataset), minutes)
 
 
-EQUAL_COST_CIFAR10 = with_halves(
-    with_heads(
-        with_fast_rows(
-            with_colour_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, minutes=85), 0.3, minutes=120
-        ),
-        minutes=50,
-    ),
-    "cifar10",
-    0.3,
-    minutes=80,
-)
-EQUAL_COST_SVHN = with_halves(
-    with_heads(with_colour_rows(equal_cost.EQUAL_COST_SVHN, 0.1, minutes=60), minutes=40),
-    "svhn",
-    0.1,
-    minutes=40,
-)
-EQUAL_COST_MIXED = with_halves(
-    with_heads(with_colour_rows(equal_cost.EQUAL_COST_MIXED, 0.1, minutes=120), minutes=85),
-    "mixed",
-    0.1,
-    minutes=80,
-)
+EQUAL_COST_CIFAR10 = with_rows(equal_cost.EQUAL_COST_CIFAR10, "cifar10", 0.3, 120, (32, 15, 4))
+EQUAL_COST_SVHN = with_rows(equal_cost.EQUAL_COST_SVHN, "svhn", 0.1, 70)
+EQUAL_COST_MIXED = with_rows(equal_cost.EQUAL_COST_MIXED, "mixed", 0.1, 130)
