@@ -21,7 +21,7 @@ COLOUR_HEAD = 128
 """Units behind the first layer, as in most conditional rows."""
 COLOUR_WITH_HEAD = (16, 24, 32, 48, 64)
 COLOUR_HALF_WIDTHS = (24, 32, 48, 64, 96)
-COLOUR_HALF: tuple[Sizes, ...] = ((16, 7, 3), (32, 7, 4), (32, 15, 4))
+COLOUR_HALF: tuple[Sizes, ...] = ((16, 7, 3), (32, 7, 4), (16, 15, 4), (32, 15, 4))
 """Widths and sizes of networks that see images of half their size, 128 units behind them."""
 
 
