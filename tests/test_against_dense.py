@@ -94,10 +94,18 @@ def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():
         "alone": runs("rloo", 190, 0.1),
     }
     tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
-    assert set(tables) == {"at-equal-macs", "at-equal-error", "variants"}
+    assert set(tables) == {"at-equal-macs", "at-equal-error", "at-front-error", "variants"}
     found = [(line[0], line[2], line[-1]) for line in tables["variants"].lines]
     # A row with fewer seeds is shown, and does not take part.
     assert found == [("half", "2", ""), ("sound", "3", "*"), ("lucky", "3", "")]
+
+
+def test_dense_networks_that_a_cheaper_one_beats_are_not_on_the_front():
+    rows = {"dense 16, poor": runs("dense", 300, 0.15), "a": runs("rloo", 90, 0.1)}
+    tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
+    found = [line[0] for line in tables["at-equal-error"].lines]
+    assert found == ["dense 8", "dense 16", "dense 16, poor"]
+    assert tables["at-front-error"].lines == tables["at-equal-error"].lines[:2]
 
 
 def test_rows_of_another_agent_or_cost_are_no_variants():

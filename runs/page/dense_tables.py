@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runs.page.against_dense import Contest, Point, groups_of_one_cost
+from runs.page.against_dense import Contest, Point, groups_of_one_cost, undominated
 from runs.page.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
 from runs.page.statistics import Interval
 from runs.report import Table
@@ -31,7 +31,7 @@ VARIANTS_NOTE = (
 
 
 def dense_tables(contests: Sequence[Contest], masks: str, note: str = "") -> list[Table]:
-    """The three tables for each data set.
+    """The tables for each data set.
 
     Args:
         contests: one for each data set.
@@ -69,12 +69,30 @@ def equal_macs_line(one: EqualMacs) -> list[str]:
 
 def equal_error_table(contest: Contest, part: str, note: str) -> Table:
     """Dense networks beside the cheapest conditional row that is as good."""
+    title = f"At equal error, {contest.dataset}"
+    columns, lines = equal_error_lines(contest, contest.compared)
+    return Table(f"at-equal-error{part}", title, columns, lines, f"{ERROR_NOTE} {note}".strip())
+
+
+def dense_front_table(contest: Contest, part: str, note: str) -> Table:
+    """The same for dense networks that no cheaper one beats on validation images."""
+    title = f"At the error of the dense front, {contest.dataset}"
+    columns, lines = equal_error_lines(contest, undominated(contest.compared))
+    notes = (
+        f"{ERROR_NOTE} Dense networks that a cheaper one beats on validation images are left out."
+    )
+    return Table(f"at-front-error{part}", title, columns, lines, f"{notes} {note}".strip())
+
+
+def equal_error_lines(
+    contest: Contest, among: Sequence[Point]
+) -> tuple[dict[str, str], list[list[str]]]:
+    """Columns and rows of a table of these dense networks."""
     columns = {"dense": "left", "MACs": "right", "its error %": "right", "conditional": "left"}
     columns |= {"its MACs": "right", "error %": "right", "test error": "left"}
     columns |= {"MACs ratio": "right"} | {f"time ratio, {n}": "right" for n in contest.batches}
-    lines = [equal_error_line(one, contest.batches) for one in at_equal_error(contest)]
-    title = f"At equal error, {contest.dataset}"
-    return Table(f"at-equal-error{part}", title, columns, lines, f"{ERROR_NOTE} {note}".strip())
+    found = at_equal_error(contest, among)
+    return columns, [equal_error_line(one, contest.batches) for one in found]
 
 
 def equal_error_line(one: EqualError, batches: Sequence[int]) -> list[str]:
@@ -112,7 +130,7 @@ def variant_line(point: Point, is_chosen: bool) -> list[str]:
     return [point.label, macs, seeds, validation, test, "*" if is_chosen else ""]
 
 
-TABLES = (equal_macs_table, equal_error_table, variants_table)
+TABLES = (equal_macs_table, equal_error_table, dense_front_table, variants_table)
 
 
 def dense_findings(contests: Sequence[Contest], masks: str) -> list[str]:

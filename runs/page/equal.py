@@ -1,5 +1,6 @@
 """Dense and conditional networks at equal MACs or equal error: a contest -> pairs, verdicts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runs.page.against_dense import Contest, Point
@@ -58,13 +59,17 @@ class EqualError:
         return ours / theirs if ours is not None and theirs else None
 
 
-def at_equal_error(contest: Contest) -> list[EqualError]:
+def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> list[EqualError]:
     """For each dense width the cheapest conditional row with no more validation error.
 
     A row of one seed says nothing about chance: it does not stand beside several seeds.
+
+    Args:
+        contest: dense and conditional rows.
+        among: dense networks to look at; None for all that rows are compared with.
     """
     found = []
-    for dense in contest.compared:
+    for dense in contest.compared if among is None else among:
         able = [
             point
             for point in contest.conditional
