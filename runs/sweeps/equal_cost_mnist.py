@@ -92,6 +92,8 @@ HALF_DENSE = (*dense(*MNIST_HALF_WIDTHS), *dense(*MNIST_HALF_WITH_HEAD, head=MNI
 HALF_CONDITIONAL = (
     *(sixteen_masks(*sizes) for sizes in MNIST_HALF),
     *(sixteen_masks((32, 8, kept), head=MNIST_HEAD) for kept in (4, 2)),
+    sixteen_masks((48, 7, 1), 8, head=MNIST_HEAD),
+    sixteen_masks((32, 15, 4), head=MNIST_HEAD),
 )
 
 EQUAL_COST_MNIST = extended(
