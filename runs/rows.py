@@ -123,6 +123,12 @@ def dataset_of(result: Result) -> str:
     return WHOLE.get(name, name)
 
 
+def has_halves(result: Result) -> bool:
+    """Whether the network was given images of half their size; no where settings are a hash."""
+    settings = result["settings"]
+    return isinstance(settings, Mapping) and settings["environment"]["dataset"] in WHOLE
+
+
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) -> list[Row]:
     present = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
     points = {label: _point(found, masks) for label, found in present.items()}

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.jobs import Comparison, Finished, make_jobs
-from runs.page.against_dense import Point, chosen, interpolated, make_contests, undominated
+from runs.page.against_dense import (
+    Point,
+    chosen,
+    front_error,
+    interpolated,
+    make_contests,
+    undominated,
+)
 from runs.page.dense_figures import dense_figures
 from runs.page.dense_tables import dense_findings, dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
@@ -134,6 +141,19 @@ def test_at_a_width_that_was_run_nothing_is_interpolated_and_beyond_all_nothing_
     assert interpolated(dense, 99.0) is None
     assert interpolated(dense, 401.0) is None
     assert interpolated([], 100.0) is None
+
+
+def test_beyond_the_fronts_dearest_network_it_is_that_one_as_far_as_networks_were_run():
+    dense = [
+        point(macs=100.0, error=0.2),
+        point(macs=200.0, error=0.1),
+        point(macs=400.0, error=0.15),
+    ]
+    assert front_error(dense, 100.0) == dense[0].error
+    assert front_error(dense, 300.0) == front_error(dense, 400.0) == dense[1].error
+    assert front_error(dense, 401.0) is None
+    assert front_error(dense, 99.0) is None
+    assert front_error([], 100.0) is None
 
 
 POINTS = st.lists(

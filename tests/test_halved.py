@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data import Split, check_split
-from runs.page.against_dense import make_contests
+from runs.page.against_dense import make_contests, total_macs
+from runs.page.dense_figures import (
+    conditional_groups,
+    dense_figures,
+    dense_lines,
+    has_both_sizes,
+)
 from runs.rows import dataset_of, dropout_curves
 from runs.sweeps import SWEEPS, halved, shifted
 from runs.sweeps.cells import dense
@@ -126,3 +132,32 @@ def test_halves_are_timed_apart_from_whole_images_of_the_same_layers(monkeypatch
     )
     sweep = type(whole)("s", "Two data sets.", cells, 1.0)
     assert [labels for _, labels in plans_by_size(sweep).values()] == [["whole"], ["other"]]
+
+
+def test_figures_tell_whole_images_from_halves_only_where_both_are():
+    results = {
+        "dense 8": [result("dense", "mnist", 200, 0.1)],
+        "dense 16": [result("dense", "mnist", 300, 0.08)],
+        "rloo": [result("rloo", "mnist", 150, 0.07)],
+    }
+    (whole,) = make_contests(results)
+    assert list(dense_lines(whole, total_macs)) == ["dense"]
+    assert list(conditional_groups(whole.conditional, has_both_sizes(whole))) == ["rloo"]
+    results["dense, half size"] = [result("dense", HALVES, 50, 0.09)]
+    results["rloo, half size"] = [result("rloo", HALVES, 100, 0.05)]
+    (both,) = make_contests(results)
+    lines = {
+        name: [p.label for p in line[0]] for name, line in dense_lines(both, total_macs).items()
+    }
+    assert lines == {
+        "dense": ["dense, half size", "dense 16"],
+        "dense, whole images": ["dense 8", "dense 16"],
+    }
+    groups = conditional_groups(both.conditional, has_both_sizes(both))
+    assert {name: ([p.label for p in own], face) for name, (own, face) in groups.items()} == {
+        "rloo": (["rloo, half size"], None),
+        "rloo, whole images": (["rloo"], "none"),
+    }
+    (drawn, *_) = dense_figures([both], "sampled")
+    for label in results:
+        assert label in drawn.alt

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runs.rows import Result, Spread, dataset_of, evaluation, spread
+from runs.rows import Result, Spread, dataset_of, evaluation, has_halves, spread
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""
@@ -38,6 +38,8 @@ class Point:
     """images of a pass -> seed -> measured time, looking and choosing included."""
     sizes: str = ""
     """layers, blocks and what is kept of them: rows alike in it take the same time."""
+    halves: bool = False
+    """whether it sees images of half their size."""
 
     @property
     def spread(self) -> Spread:
@@ -81,8 +83,8 @@ class Contest:
         return self.dense if len(self.dense) > 1 else self.elsewhere
 
     def of_dense(self, macs: float) -> dict[int, float] | None:
-        """Test error of the dense front at so many MACs for each seed: see `interpolated`."""
-        return interpolated(undominated(self.compared), macs)
+        """Test error of the dense front at so many MACs for each seed: see `front_error`."""
+        return front_error(self.compared, macs)
 
 
 def make_contests(
@@ -138,7 +140,8 @@ def make_point(label: str, runs: Sequence[Result], masks: str) -> Point:
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(masks, {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    return Point(label, runs[0]["agent"], macs, errors, known, times, sizes_of(runs[0]))
+    sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
+    return Point(label, runs[0]["agent"], macs, errors, known, times, sizes, halves)
 
 
 def sizes_of(run: Result) -> str:
@@ -234,6 +237,25 @@ def test_error(point: Point) -> BySeed:
 def validation_error(point: Point) -> BySeed:
     """A point's validation error for each seed."""
     return point.validation
+
+
+def front_error(
+    points: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+) -> dict[int, float] | None:
+    """Error at so many MACs by the dense networks that no cheaper one beats: see `interpolated`.
+
+    Beyond the dearest of them, up to the dearest network that was run, it is theirs: who may spend
+    more has none that is better.
+
+    Args:
+        points: dense networks.
+        macs: of an image.
+        error: `test_error` or `validation_error`.
+    """
+    front = undominated(points)
+    if not front or macs > max(point.macs for point in points):
+        return None
+    return interpolated(front, min(macs, front[-1].macs), error)
 
 
 def interpolated(

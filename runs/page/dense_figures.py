@@ -20,10 +20,13 @@ from runs.page.drawing import (
 CHOICE = (
     "Where rows of one agent cost the same, validation error chose (full colour); the others are "
     "pale. Bars: Student's 95 % intervals over seeds. Line: dense networks that no cheaper one "
-    "beats on validation images; the others are pale."
+    "beats on validation images; the others are pale. Where some rows see images of half their "
+    "size, empty markers are rows on whole images."
 )
 OTHERS = MARKERS.replace("s", "")
 """Squares are dense networks."""
+WHOLE_IMAGES = "whole images"
+"""Said of rows in sweeps where others see images of half their size."""
 Place = Callable[[Point], float | None]
 """Where a point stands on the x axis; None where that is not known."""
 
@@ -65,22 +68,25 @@ def time_of(images: int) -> Place:
 def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
     """One figure: the dense line, and a colour for each agent."""
     place = on_axis(place)
-    placed = (point for point in contest.conditional if place(point) is not None)
+    placed = [point for point in contest.conditional if place(point) is not None]
     agents = list(dict.fromkeys(point.agent for point in placed))
     lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
     shown = {point.label for points, _, _ in lines.values() for point in points}
-    names = [*lines, *agents]
+    groups = conditional_groups(placed, has_both_sizes(contest))
+    names = [*lines, *groups]
     figure = new_figure(2.9 + legend_height(names))
     axes = figure.add_subplot()
     handles = [
         draw_points(axes, points, place, {"color": INK, "marker": "s", "ls": ls, "mfc": face})
         for points, ls, face in lines.values()
     ]
+    for own, face in groups.values():
+        style = style_of(agents.index(own[0].agent))
+        filled = style["color"] if face is None else face
+        handles.append(draw_points(axes, own, place, style | {"mfc": filled}))
     for index, agent in enumerate(agents):
-        style = {"color": look(index)["color"], "marker": OTHERS[index % len(OTHERS)], "ls": ""}
-        own = [point for point in contest.conditional if point.agent == agent]
-        handles.append(draw_points(axes, own, place, style))
-        draw_pale(axes, [p for p in contest.others if p.agent == agent], place, style)
+        others = [point for point in contest.others if point.agent == agent]
+        draw_pale(axes, others, place, style_of(index))
     others = [p for p in contest.others if p.agent == "dense"]
     beaten = [p for p in contest.dense if p.label not in shown]
     draw_pale(axes, [*beaten, *others], place, {"color": INK})
@@ -92,11 +98,41 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
     return finish(figure, name, caption, words(contest, place, title))
 
 
+def style_of(index: int) -> dict[str, Any]:
+    """Colour and marker of an agent."""
+    return {"color": look(index)["color"], "marker": OTHERS[index % len(OTHERS)], "ls": ""}
+
+
+def has_both_sizes(contest: Contest) -> bool:
+    """Whether some networks of a kind see whole images and others halves."""
+    return len({point.halves for point in (*contest.dense, *contest.conditional)}) > 1
+
+
+def conditional_groups(
+    points: Sequence[Point], both: bool
+) -> dict[str, tuple[list[Point], str | None]]:
+    """Name in the legend -> rows of one agent and size of images, and how markers are filled.
+
+    Args:
+        points: conditional rows.
+        both: whether markers of rows on whole images are left empty.
+    """
+    groups: dict[str, tuple[list[Point], str | None]] = {}
+    for point in sorted(points, key=lambda point: not point.halves):
+        empty = both and not point.halves
+        name = f"{point.agent}, {WHOLE_IMAGES}" if empty else point.agent
+        groups.setdefault(name, ([], "none" if empty else None))[0].append(point)
+    return groups
+
+
 def dense_lines(contest: Contest, place: Place) -> dict[str, tuple[Sequence[Point], str, str]]:
     """Name -> dense networks, how their line is drawn and their markers filled."""
     lines: dict[str, tuple[Sequence[Point], str, str]] = {}
     if contest.dense:
         lines["dense"] = (front(contest.dense, place), "-", INK)
+    if has_both_sizes(contest):
+        whole = [point for point in contest.dense if not point.halves]
+        lines[f"dense, {WHOLE_IMAGES}"] = (front(whole, place), ":", "none")
     if contest.elsewhere:
         name = "dense, of the equal-cost sweep"
         lines[name] = (front(contest.elsewhere, place), "--", "none")

@@ -12,9 +12,8 @@ import numpy as np
 from runs.jobs import Comparison
 from runs.page.against_dense import (
     Point,
-    interpolated,
+    front_error,
     make_point,
-    undominated,
     validation_error,
 )
 from runs.page.drawing import (
@@ -203,7 +202,7 @@ def draw_dense(
     """Validation errors of dense networks with the MACs of each point; None where not known."""
     pairs = []
     for place, point in zip(places, points, strict=True):
-        errors = interpolated(undominated(dense), point.macs, validation_error)
+        errors = front_error(dense, point.macs, validation_error)
         if errors:
             pairs.append((place, 100 * float(np.mean(list(errors.values())))))
     if not pairs:
