@@ -116,7 +116,7 @@ def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Poi
         names.append(f"ours, {name}")
         if learns and (drawn := draw_dense(axes, places, found, dense)):
             lines.append(drawn)
-            names.append("dense of the same MACs")
+            names.append("dense of no more MACs")
     axes.set(xlabel="share of blocks kept", ylabel="validation error in %", yscale="log")
     axes.set_xlim(0, 0.13)
     plain_logarithms(axes.yaxis)
