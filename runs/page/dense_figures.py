@@ -56,8 +56,8 @@ def dense_figures(contests: Sequence[Contest], masks: str, note: str = "") -> li
 
 
 def on_axis(place: Place) -> Place:
-    """Only places that a logarithmic axis has: masks that keep nothing cost nothing."""
-    return lambda point: at if (at := place(point)) else None
+    """Only places of rows that compute something: no MACs have no place on a logarithmic axis."""
+    return lambda point: place(point) if point.macs else None
 
 
 def time_of(images: int) -> Place:
@@ -72,7 +72,8 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
     agents = list(dict.fromkeys(point.agent for point in placed))
     lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
     shown = {point.label for points, _, _ in lines.values() for point in points}
-    groups = conditional_groups(placed, has_both_sizes(contest))
+    both = has_both_sizes(contest)
+    groups = conditional_groups(placed, both)
     names = [*lines, *groups]
     figure = new_figure(2.9 + legend_height(names))
     axes = figure.add_subplot()
@@ -80,10 +81,10 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
         draw_points(axes, points, place, {"color": INK, "marker": "s", "ls": ls, "mfc": face})
         for points, ls, face in lines.values()
     ]
-    for own, face in groups.values():
+    for own in groups.values():
         style = style_of(agents.index(own[0].agent))
-        filled = style["color"] if face is None else face
-        handles.append(draw_points(axes, own, place, style | {"mfc": filled}))
+        empty = {"mfc": "none"} if is_empty(own[0], both) else {}
+        handles.append(draw_points(axes, own, place, style | empty))
     for index, agent in enumerate(agents):
         others = [point for point in contest.others if point.agent == agent]
         draw_pale(axes, others, place, style_of(index))
@@ -108,20 +109,22 @@ def has_both_sizes(contest: Contest) -> bool:
     return len({point.halves for point in (*contest.dense, *contest.conditional)}) > 1
 
 
-def conditional_groups(
-    points: Sequence[Point], both: bool
-) -> dict[str, tuple[list[Point], str | None]]:
-    """Name in the legend -> rows of one agent and size of images, and how markers are filled.
+def is_empty(point: Point, both: bool) -> bool:
+    """Whether a marker is left empty: whole images where others see halves."""
+    return both and not point.halves
+
+
+def conditional_groups(points: Sequence[Point], both: bool) -> dict[str, list[Point]]:
+    """Name in the legend -> rows of one agent and size of images, halves first.
 
     Args:
         points: conditional rows.
-        both: whether markers of rows on whole images are left empty.
+        both: see `has_both_sizes`.
     """
-    groups: dict[str, tuple[list[Point], str | None]] = {}
+    groups: dict[str, list[Point]] = {}
     for point in sorted(points, key=lambda point: not point.halves):
-        empty = both and not point.halves
-        name = f"{point.agent}, {WHOLE_IMAGES}" if empty else point.agent
-        groups.setdefault(name, ([], "none" if empty else None))[0].append(point)
+        note = f", {WHOLE_IMAGES}" if is_empty(point, both) else ""
+        groups.setdefault(f"{point.agent}{note}", []).append(point)
     return groups
 
 

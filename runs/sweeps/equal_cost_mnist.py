@@ -41,6 +41,7 @@ TWO_OF_32, THREE_OF_32 = ((32, 7, 2), 0), ((32, 7, 3), 0)
 MNIST_FASTER: tuple[tuple[Sizes, int], ...] = (
     *(ONE_OF_48, ((64, 4, 2), 8), ((128, 3, 2), 8), TWO_OF_96, TWO_OF_32, THREE_OF_32),
 )
+"""Also trained at twice the network's rate."""
 MNIST_WIDTHS = (24, 32, 48, 64, 96)
 MNIST_HEAD = 64
 """Units of a dense layer behind the first one, of either kind."""
