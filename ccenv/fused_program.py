@@ -188,7 +188,7 @@ def write_summary(
     if index:
         block_size = network.block_sizes[index - 1]
         apart = block_size + -block_size % QUARTER
-        writer.write(ops.NORMS, hidden, place, size, norms, block_size, pooled, apart)
+        writer.write(ops.NORMS, hidden, place, size, norms, block_size, pooled, apart, index - 1)
     return place, size
 
 

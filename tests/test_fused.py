@@ -16,9 +16,10 @@ from ccenv.dynamics import initial, transition
 from ccenv.fused import Chooser, FusedClassifier, fuse_policy, why_not_fused
 from ccenv.latency import plain_pass
 from ccenv.networks import GatedMLP, dense_forward, forward
-from ccenv.observations import make_observer
+from ccenv.observations import make_observer, pool, pool_window
 from ccenv.registry import resolve
 from ccenv.seeding import stream
+from ccenv.sparse.pooling import pool_images
 from ccenv.vector_env import BlockSelectionVectorEnv
 
 SIZES = st.tuples(
@@ -78,7 +79,7 @@ def walk(network, images, kind, choose):
 
 @pytest.mark.parametrize("kind", ["layer_input", "summary"])
 @pytest.mark.parametrize("rule", ["top_k", "drawn_k", "likely", "drawn"])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 9, 17), (1, 8, 8), (1, 30, 20)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 16), (2, 9, 17), (1, 8, 8), (1, 14, 14)])
 @pytest.mark.parametrize(("hidden", "sizes"), [(0, (4, 7)), (5, (7, 4)), (0, (3, 1))])
 def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden, sizes):
     network = network_of(math.prod(shape), (6, 5), sizes, (9,), classes=10)
@@ -112,6 +113,21 @@ def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hi
     for mine, theirs in zip(own, masks, strict=True):
         assert torch.equal(mine, theirs)
     torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
+
+
+@given(st.tuples(*[st.integers(1, 3), *[st.integers(1, 40)] * 2]), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_the_cheap_look_averages_as_torch_does(shape, beyond):
+    channels, height, width = shape
+    images = torch.randn(3, *shape, generator=generator())
+    expected = pool(images).flatten(1)
+    windows = [pool_window(side) for side in (height, width)]
+    looks = torch.full((3, expected.shape[1] + beyond), 7.0)
+    pool_images(
+        images.data_ptr(), looks.data_ptr(), 3, looks.shape[1], channels, height, width, *windows
+    )
+    torch.testing.assert_close(looks[:, : expected.shape[1]], expected)
+    assert bool((looks[:, expected.shape[1] :] == 7).all())
 
 
 ODD_SCORES = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1.0, -1.0])

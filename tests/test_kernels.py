@@ -155,8 +155,9 @@ def test_one_weight_cut_into_blocks_in_two_ways_gives_each_its_own():
 
 @pytest.mark.parametrize("out_size", [4, 7, 8, 16, 64])
 @pytest.mark.parametrize("batch", [1, 3, 40, 300])
-def test_where_the_weights_lie_changes_no_bit(out_size, batch):
-    (x, weight, bias), masks = draw(batch, 5, 12, 9, out_size, 0.6, 0.4)
+@pytest.mark.parametrize("in_size", [12, 700])
+def test_where_the_weights_lie_changes_no_bit(out_size, batch, in_size):
+    (x, weight, bias), masks = draw(batch, 5, in_size, 9, out_size, 0.6, 0.4)
     layer = frozen_layer(weight)
     y, packed = (
         block_sparse_linear(x, own, bias, *masks, backend="cpu") for own in (weight, layer.weight)

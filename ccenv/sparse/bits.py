@@ -6,45 +6,58 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ccenv.sparse.vectors import I64, counted_loop, halves, load, pointer
+from ccenv.sparse.vectors import I8, I64, counted_loop, halves, load, pointer, splat
 
 
 @intrinsic
-def highest(typingctx: Any, address: Any, num_vectors: Any) -> Any:
-    """The highest of int64 numbers at an address, 16 for each of at least one vector."""
+def highest_below(typingctx: Any, address: Any, num_vectors: Any, limit: Any) -> Any:
+    """The highest of int64 numbers below a limit, 16 at an address for each vector.
+
+    The lowest int64 where there is none.
+    """
     vec = ir.VectorType(I64, 16)
 
     def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        address, num_vectors = arguments
+        address, num_vectors, limit = arguments
         at = pointer(builder, address, I64)
 
         def higher(a: Any, b: Any) -> Any:
             return builder.select(builder.icmp_signed(">", a, b), a, b)
 
-        def one(index: Any, values: list[Any]) -> list[Any]:
-            place = builder.gep(at, [builder.mul(index, I64(16))])
-            return [higher(values[0], load(builder, place, 0, vec))]
+        lowest = ir.Constant(vec, [-(2**63)] * 16)
+        limits = splat(builder, limit, vec)
 
-        (best,) = counted_loop(builder, num_vectors, [load(builder, at, 0, vec)], one)
+        def one(index: Any, values: list[Any]) -> list[Any]:
+            found = load(builder, builder.gep(at, [builder.mul(index, I64(16))]), 0, vec)
+            is_below = builder.icmp_signed("<", found, limits)
+            return [higher(values[0], builder.select(is_below, found, lowest))]
+
+        (best,) = counted_loop(builder, num_vectors, [lowest], one)
         while best.type.count > 1:
             best = higher(*halves(builder, best))
         return builder.extract_element(best, I64(0))
 
-    return types.int64(types.int64, types.int64), codegen
+    return types.int64(*[types.int64] * 3), codegen
 
 
-@intrinsic
-def load_bits(typingctx: Any, address: Any) -> Any:
-    """Reads eight bytes that are 0 or 1 as the eight bits of a number, the first as the lowest."""
+def make_load_bits(count: int) -> Any:
+    """Makes the bits of a number from `count` bytes at an address, the first as the lowest.
 
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        word = builder.load(pointer(builder, arguments[0], I64))
-        word.align = 1
-        # Each byte's bit is moved to its place in the highest byte; no two meet anywhere.
-        gathered = builder.mul(word, I64(0x0102040810204080))
-        return builder.lshr(gathered, I64(56))
+    A byte that is not 0 is a 1.
+    """
+    vec = ir.VectorType(I8, count)
 
-    return types.uint64(types.int64), codegen
+    @intrinsic
+    def load_bits(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            found = builder.load(pointer(builder, arguments[0], vec))
+            found.align = 1
+            is_set = builder.icmp_unsigned("!=", found, ir.Constant(vec, [0] * count))
+            return builder.zext(builder.bitcast(is_set, ir.IntType(count)), I64)
+
+        return types.uint64(types.int64), codegen
+
+    return load_bits
 
 
 @intrinsic

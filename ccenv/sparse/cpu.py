@@ -82,6 +82,7 @@ def run_forward(
         out_blocks,
         out_size,
         activation,
+        1,
     )
     macs_of_row = in_width * out_width
     if torch.get_num_threads() == 1:

@@ -13,9 +13,11 @@ out_features], `ldw` floats from row to row; activations as [batch, features], c
 from typing import Any
 
 import numpy as np
+from numba import carray
 
 from ccenv.sparse.compiled import compiled
 from ccenv.sparse.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
+from ccenv.sparse.panels import as_pointer
 from ccenv.sparse.row_kernel import multiply_row, multiply_rows
 from ccenv.sparse.tiles import (
     TILE_COLUMNS,
@@ -88,17 +90,22 @@ def multiply_blocks(
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
     sums = np.empty(chunk * out_size, np.float32)
     to, ld = np.int64(sums.ctypes.data), 4 * out_size
+    # Slices of numba's arrays are counted references: for a few rows of a block these take longer
+    # than its products.
+    at_rows, at_pairs = np.int64(rows.ctypes.data), np.int64(pairs.ctypes.data)
     for j in range(out_blocks):
+        own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
         column, own_bias = w + 4 * j * panel, 0 if bias == 0 else bias + j * ld
         for first in range(0, counts[j], chunk):
             last = min(first + chunk, counts[j])
             start_sums(sums, last - first, own_bias, out_size)
-            bucket(rows[j], first, last, entries, kept, pairs, sizes)
+            bucket(own_rows, first, last, entries, kept, pairs, sizes)
             for i in range(in_blocks):
                 if sizes[i] > 0:
                     source = x + 4 * in_size * starts[i]
+                    own_pairs = carray(as_pointer(at_pairs + 8 * chunk * i), (chunk,), np.int64)
                     times_block(
-                        pairs[i],
+                        own_pairs,
                         sizes[i],
                         source,
                         ldx,
@@ -111,7 +118,7 @@ def multiply_blocks(
                         tile,
                     )
             at = y + j * ld
-            finish_sums(rows[j], first, last, sums, at, out_blocks * ld, out_size, activation)
+            finish_sums(own_rows, first, last, sums, at, out_blocks * ld, out_size, activation)
 
 
 @compiled
@@ -129,12 +136,13 @@ def forward(
     out_blocks: int,
     out_size: int,
     activation: int,
+    clear: int,
     start: int,
     stop: int,
     first: int,
     last: int,
 ) -> None:
-    """Writes activation(x w + bias) on kept blocks, zero elsewhere.
+    """Writes activation(x w + bias) on kept blocks; elsewhere zero, or nothing if `clear` is 0.
 
     For rows start to stop and output blocks first to last; a block's result does not depend on
     which others are asked for. Masks and bias are 0 for none. `panel` is the distance in floats
@@ -160,6 +168,7 @@ def forward(
             out_blocks,
             out_size,
             activation,
+            clear,
             first,
             last,
         )
@@ -171,7 +180,7 @@ def forward(
     entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
     blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
-    if out_mask != 0:
+    if clear != 0 and out_mask != 0:
         zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
     uses = counts.sum()
     counts[:first] = 0

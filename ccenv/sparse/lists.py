@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.bits import count_bits, load_bits, lowest_bit
+from ccenv.sparse.bits import count_bits, lowest_bit, make_load_bits
 from ccenv.sparse.compiled import compiled, inlined
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
 from ccenv.sparse.tiles import copy_floats
+
+load_8, load_16, load_32 = make_load_bits(8), make_load_bits(16), make_load_bits(32)
 
 
 @inlined
@@ -19,8 +21,14 @@ def bits_of(mask: int, count: int) -> Any:
     """Up to 64 bytes of a mask at an address as the bits of a number."""
     word = np.uint64(0)
     b = 0
-    while count - b >= 8:
-        word |= load_bits(mask + b) << np.uint64(b)
+    while count - b >= 32:
+        word |= load_32(mask + b) << np.uint64(b)
+        b += 32
+    if count - b >= 16:
+        word |= load_16(mask + b) << np.uint64(b)
+        b += 16
+    if count - b >= 8:
+        word |= load_8(mask + b) << np.uint64(b)
         b += 8
     if b < count:
         bits = carray(as_pointer(mask), (count,), np.uint8)

@@ -16,25 +16,33 @@ from ccenv.sparse.tiles import add_floats, copy_floats
 from ccenv.sparse.vectors import F32, I32, load, pointer, store
 
 
-@intrinsic
-def pool_4x16(typingctx: Any, source: Any, ld: Any, target: Any) -> Any:
-    """Averages of four windows of 4 x 4: sixteen floats of four lines, `ld` floats apart."""
-    vec = ir.VectorType(F32, 16)
+def make_pool(window: int, columns: int) -> Any:
+    """Makes averages of neighbouring windows: `columns` floats of `window` lines, one vector each.
 
-    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-        source, ld, target = arguments
-        line = pointer(builder, source)
-        total = load(builder, line, 0, vec)
-        for _ in range(3):
-            line = builder.gep(line, [ld])
-            total = builder.fadd(total, load(builder, line, 0, vec))
-        while total.type.count > 4:
-            total = neighbours_added(builder, total)
-        share = ir.Constant(total.type, [1 / 16] * 4)
-        store(builder, pointer(builder, target), 0, builder.fmul(total, share))
-        return context.get_dummy_value()
+    The function takes the address of the first line, the floats from line to line, and where the
+    averages go.
+    """
+    vec = ir.VectorType(F32, columns)
+    windows = columns // window
 
-    return types.void(*[types.int64] * 3), codegen
+    @intrinsic
+    def average(typingctx: Any, source: Any, ld: Any, target: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            source, ld, target = arguments
+            line = pointer(builder, source)
+            total = load(builder, line, 0, vec)
+            for _ in range(window - 1):
+                line = builder.gep(line, [ld])
+                total = builder.fadd(total, load(builder, line, 0, vec))
+            while total.type.count > windows:
+                total = neighbours_added(builder, total)
+            share = ir.Constant(total.type, [1 / window**2] * windows)
+            store(builder, pointer(builder, target), 0, builder.fmul(total, share))
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 3), codegen
+
+    return average
 
 
 def neighbours_added(builder: Any, vector: Any) -> Any:
@@ -50,6 +58,66 @@ def neighbours_added(builder: Any, vector: Any) -> Any:
     return builder.fadd(even, odd)
 
 
+pool_4x16, pool_2x16, pool_2x8 = make_pool(4, 16), make_pool(2, 16), make_pool(2, 8)
+
+
+@compiled
+def columns_at_once(width: int, tall: int, wide: int) -> int:
+    """Columns that `pool_whole` takes at once, 0 where windows do not fill lines of its kinds."""
+    if tall != wide or width % wide != 0:
+        return 0
+    if wide == 1:
+        return width
+    if wide in (2, 4) and width >= 16:
+        return 16
+    return 8 if wide == 2 and width >= 8 else 0
+
+
+@compiled
+def pool_whole(source: int, target: int, width: int, window: int, columns: int) -> None:
+    """Averages a line of whole windows, some columns at once; where these do not fill the line,
+    the last ones again.
+
+    They are 4 x 4 in images of 28 and 32 pixels, 2 x 2 in those of half that size.
+    """
+    if window == 1:
+        copy_floats(source, target, width)
+        return
+    for first in range(0, width, columns):
+        c = min(first, width - columns)
+        if window == 4:
+            pool_4x16(source + 4 * c, width, target + c)
+        elif columns == 16:
+            pool_2x16(source + 4 * c, width, target + 2 * c)
+        else:
+            pool_2x8(source + 4 * c, width, target + 2 * c)
+
+
+@compiled
+def pool_line(
+    source: int, target: int, width: int, tallness: int, wide: int, line: Any, at_line: int
+) -> None:
+    """Averages a line of windows of any size; `line` is room for its pixels added down."""
+    pooled = carray(as_pointer(target), (-(-width // wide),), np.float32)
+    # Whole vectors at a time.
+    copy_floats(source, at_line, width)
+    for h in range(1, tallness):
+        add_floats(source + 4 * h * width, at_line, width)
+    whole = width // wide
+    share = np.float32(1) / np.float32(tallness * wide)
+    for j in range(whole):
+        k = j * wide
+        total = np.float32(0)
+        for w in range(k, k + wide):
+            total += line[w]
+        pooled[j] = total * share
+    if whole < len(pooled):
+        total = np.float32(0)
+        for w in range(whole * wide, width):
+            total += line[w]
+        pooled[whole] = total / np.float32(tallness * (width - whole * wide))
+
+
 @compiled
 def pool_images(
     source: int,
@@ -63,55 +131,38 @@ def pool_images(
     wide: int,
 ) -> None:
     """Averages windows of `tall` x `wide` pixels, smaller at the far edges; `ld` floats a row."""
-    pooled = carray(as_pointer(target), (rows, ld), np.float32)
-    down, across = -(-height // tall), -(-width // wide)
-    # One line of windows: its pixels are added down first, whole vectors at a time.
+    across = -(-width // wide)
+    columns = columns_at_once(width, tall, wide)
     line = np.empty(width, np.float32)
     at_line = np.int64(line.ctypes.data)
+    at = source
     for b in range(rows):
-        for i in range(channels * down):
-            top = i % down * tall
-            tallness = min(tall, height - top)
-            at = source + 4 * width * ((b * channels + i // down) * height + top)
-            if wide == 4 and tallness == 4 and width >= 16 and width % 4 == 0:
-                # Images of 28 and 32 pixels: sixteen columns at once, the last ones again. They
-                # are four windows, so that c columns are c bytes of the target.
-                for first in range(0, width, 16):
-                    c = min(first, width - 16)
-                    pool_4x16(at + 4 * c, width, target + 4 * (b * ld + i * across) + c)
-                continue
-            copy_floats(at, at_line, width)
-            for h in range(1, tallness):
-                add_floats(at + 4 * h * width, at_line, width)
-            whole = width // wide
-            share = np.float32(1) / np.float32(tallness * wide)
-            for j in range(whole):
-                k = j * wide
-                total = np.float32(0)
-                for w in range(k, k + wide):
-                    total += line[w]
-                pooled[b, i * across + j] = total * share
-            if whole < across:
-                total = np.float32(0)
-                for w in range(whole * wide, width):
-                    total += line[w]
-                count = tallness * (width - whole * wide)
-                pooled[b, i * across + whole] = total / np.float32(count)
+        to = target + 4 * b * ld
+        for _ in range(channels):
+            for top in range(0, height, tall):
+                tallness = min(tall, height - top)
+                if columns and tallness == tall:
+                    pool_whole(at, to, width, wide, columns)
+                else:
+                    pool_line(at, to, width, tallness, wide, line, at_line)
+                at += 4 * width * tallness
+                to += 4 * across
 
 
 @compiled
 def block_norms(
-    source: int, target: int, rows: int, ld: int, blocks: int, size: int, apart: int
+    source: int, mask: int, target: int, rows: int, ld: int, blocks: int, size: int, apart: int
 ) -> None:
-    """Root mean square of each block of a row.
+    """Root mean square of each block of a row; 0 of a skipped one, which is not read.
 
-    Blocks begin `apart` floats apart; `ld` floats are from row to row of the target.
+    `mask` is the address of bool [rows, blocks]. Blocks begin `apart` floats apart; `ld` floats are from row to row of the target.
     """
     hidden = carray(as_pointer(source), (rows, blocks, apart), np.float32)
+    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
     norms = carray(as_pointer(target), ((rows - 1) * ld + blocks,), np.float32)
     for b in range(rows):
         for j in range(blocks):
             total = np.float32(0)
-            for c in range(size):
+            for c in range(size if bits[b, j] else 0):
                 total += hidden[b, j, c] * hidden[b, j, c]
             norms[b * ld + j] = np.sqrt(total / np.float32(size))

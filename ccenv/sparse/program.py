@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.bits import highest
+from ccenv.sparse.bits import highest_below
 from ccenv.sparse.compiled import compiled
 from ccenv.sparse.kernels import forward
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
@@ -26,7 +26,7 @@ FIELDS = 14
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
-LOWER_31, TAKEN = np.int32(2**31 - 1), np.int64(-(2**63))
+LOWER_31, LOWEST, HIGHEST = np.int32(2**31 - 1), np.int64(-(2**63)), np.int64(2**63 - 1)
 # Their double logarithm is finite in float32.
 SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
@@ -38,7 +38,7 @@ def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: 
     words = carray(as_pointer(source), (rows, ld), np.int32)
     bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
     vectors = -(-blocks // 16)
-    keys = np.full(16 * vectors, TAKEN)
+    keys = np.full(16 * vectors, LOWEST)
     at_keys = np.int64(keys.ctypes.data)
     for b in range(rows):
         bits[b, :] = 0
@@ -53,10 +53,11 @@ def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: 
             if scores[b, j] != scores[b, j]:
                 order = LOWER_31
             keys[j] = (np.int64(order) << 32) - j
+        key = HIGHEST
         for _ in range(num_kept):
-            top = -highest(at_keys, vectors) & LOWER_HALF
-            bits[b, top] = 1
-            keys[top] = TAKEN
+            # No two are equal, so nothing has to be taken out of memory that is just being read.
+            key = highest_below(at_keys, vectors, key)
+            bits[b, -key & LOWER_HALF] = 1
 
 
 @compiled
@@ -111,8 +112,9 @@ def run_instruction(
     NO_MASK), address, row distance and panel distance of the weights, address of the bias, blocks
     and size on both sides, activation; for FILL: address of a row, columns; for COPY: row distance,
     columns; for POOL: row distance, channels, height, width, window down and across; for NORMS: row
-    distance, blocks, size, first column, floats from block to block; for the others: layer, blocks,
-    row distance of the scores, and k of TOP_K or the lowest probability of DRAWN in millionths.
+    distance, blocks, size, first column, floats from block to block, layer of the mask; for the
+    others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest probability of
+    DRAWN in millionths. Skipped blocks of a LAYER are not written: nothing reads them.
     """
     op = code[0]
     if op == LAYER:
@@ -131,6 +133,7 @@ def run_instruction(
             code[12],
             code[13],
             0,
+            0,
             rows,
             0,
             code[11],
@@ -143,7 +146,8 @@ def run_instruction(
     elif op == POOL:
         pool_images(source, target, rows, code[3], code[4], code[5], code[6], code[7], code[8])
     elif op == NORMS:
-        block_norms(source, target + 4 * code[6], rows, code[3], code[4], code[5], code[7])
+        mask = masks[code[8]] + first * code[4]
+        block_norms(source, mask, target + 4 * code[6], rows, code[3], code[4], code[5], code[7])
     else:
         mask = masks[code[3]] + first * code[4]
         if op == TOP_K:

@@ -69,6 +69,7 @@ def multiply_row(
     out_blocks: int,
     out_size: int,
     activation: int,
+    clear: int,
     first: int,
     last: int,
 ) -> None:
@@ -85,7 +86,7 @@ def multiply_row(
             lists[num] = i
             lists[in_blocks + num] = x + 4 * i * in_size
             num += 1
-    if out_mask != 0:
+    if clear != 0 and out_mask != 0:
         zero_columns(y, 1, out_blocks * out_size, first * out_size, last * out_size)
     for j in range(first, last):
         if out_mask == 0 or writes[j]:

@@ -21,15 +21,16 @@ from ccenv.sparse.panels import (
 )
 from ccenv.sparse.vectors import relu_of, tanh_of
 
-# Inner length and columns of a weight tile that stays in the first-level cache when it is copied.
-TILE_K, TILE_COLUMNS = 128, 64
+# Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
+# and floats of a narrow one that leaves room there for the rows.
+TILE_K, TILE_COLUMNS, NARROW_FLOATS = 128, 64, 4096
 # So many rows share a tile before copying it together pays.
 PACK_ROWS = 12
 
 product_1x64, product_2x64, product_4x64 = (make_product(n, 64) for n in (1, 2, 4))
 product_1x32, product_2x32, product_4x32 = (make_product(n, 32) for n in (1, 2, 4))
-product_1x16, product_8x16 = make_product(1, 16), make_product(8, 16)
-product_1x8, product_8x8 = make_product(1, 8), make_product(8, 8)
+product_1x16, product_2x16, product_4x16, product_8x16 = (make_product(n, 16) for n in (1, 2, 4, 8))
+product_1x8, product_2x8, product_4x8, product_8x8 = (make_product(n, 8) for n in (1, 2, 4, 8))
 product_1x4, product_8x4 = make_product(1, 4), make_product(8, 4)
 narrow_1, narrow_2, narrow_4, narrow_8 = (make_narrow(n, together=True) for n in (1, 2, 4, 8))
 apart_1, apart_2, apart_4, apart_8 = (make_narrow(n, together=False) for n in (1, 2, 4, 8))
@@ -38,7 +39,7 @@ NONE, TANH, RELU = 0, 1, 2
 tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
 relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
 add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
-copy_64, copy_16, copy_4, copy_1 = make_copy(64), make_copy(16), make_copy(4), make_copy(1)
+copy_64, copy_16, copy_8, copy_4, copy_1 = (make_copy(width) for width in (64, 16, 8, 4, 1))
 
 
 @compiled
@@ -51,6 +52,9 @@ def copy_floats(source: int, target: int, width: int) -> None:
     while width - c >= 16:
         copy_16(source + 4 * c, target + 4 * c)
         c += 16
+    if width - c >= 8:
+        copy_8(source + 4 * c, target + 4 * c)
+        c += 8
     while width - c >= 4:
         copy_4(source + 4 * c, target + 4 * c)
         c += 4
@@ -189,19 +193,29 @@ def times_tile(
             while n - r >= 8:
                 product_8x16(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
-            while r < n:
+            if n - r >= 4:
+                product_4x16(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
+                r += 4
+            if n - r >= 2:
+                product_2x16(two(pairs, r, x, ldx), at, two_sums(pairs, r, to, ldy), k, ldw)
+                r += 2
+            if r < n:
                 source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
                 product_1x16((source,), at, (target,), k, ldw)
-                r += 1
             c += 16
         elif left >= 8:
             while n - r >= 8:
                 product_8x8(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
                 r += 8
-            while r < n:
+            if n - r >= 4:
+                product_4x8(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
+                r += 4
+            if n - r >= 2:
+                product_2x8(two(pairs, r, x, ldx), at, two_sums(pairs, r, to, ldy), k, ldw)
+                r += 2
+            if r < n:
                 source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
                 product_1x8((source,), at, (target,), k, ldw)
-                r += 1
             c += 8
         elif left >= 4:
             while n - r >= 8:
@@ -238,12 +252,14 @@ def times_block(
     tile: Any,
 ) -> None:
     """The same for a block of any size, walked in tiles that stay in cache."""
-    if num_k <= TILE_K and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
+    # A narrow tile is longer: each one begins by reading sums and ends by writing them.
+    longest = max(TILE_K, NARROW_FLOATS // width)
+    if num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
         times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
         return
     k = 0
     while k < num_k:
-        length = min(TILE_K, num_k - k)
+        length = min(longest, num_k - k)
         c = 0
         while c < width:
             columns = min(TILE_COLUMNS, width - c)
