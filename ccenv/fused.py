@@ -5,6 +5,7 @@ call in all. It computes what `GatedMLP` and an affine policy compute, to roundi
 the first one counts.
 """
 
+import math
 from array import array
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ccenv.data import Scale, standardised
-from ccenv.fused_program import ACTIVATIONS, DRAWN_RULES, Chooser, Writer, write_network
+from ccenv.fused_program import ACTIVATIONS, DRAWN_RULES, Chooser, Pixels, Writer, write_network
 from ccenv.networks import GatedMLP, gated_widths
 from ccenv.observations import Observer
 from ccenv.registry import check_names
@@ -47,6 +48,7 @@ class FusedClassifier:
         *,
         observation: str = "layer_input",
         image_shape: tuple[int, int, int] | None = None,
+        pixels: Pixels | None = None,
     ) -> None:
         """Writes the program.
 
@@ -55,10 +57,12 @@ class FusedClassifier:
             choosers: one for each gated layer; None where the caller gives masks.
             observation: what the policy looks at, "layer_input" or "summary"; without the zeros
                 and the layer's index that pad an observation.
-            image_shape: channels, height and width, for "summary".
+            image_shape: channels, height and width, for "summary" and for `pixels`.
+            pixels: how the bytes of stored images become what the network sees; None where
+                images come as the network wants them.
 
         Raises:
-            ValueError: if the network cannot be fused, or choosers do not fit it.
+            ValueError: if the network cannot be fused, or choosers or pixels do not fit it.
         """
         reason = why_not_fused(network)
         if reason is not None:
@@ -71,6 +75,8 @@ class FusedClassifier:
             )
         if observation == "summary" and choosers is not None and image_shape is None:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
+        if pixels is not None:
+            check_pixels(pixels, image_shape, network.in_features)
         self.num_blocks, self.in_features = network.num_blocks, network.in_features
         self.num_classes = network.head_sizes[-1]
         self.scale: Scale | None = None
@@ -80,19 +86,21 @@ class FusedClassifier:
         widths = [network.in_features, *gated_widths(network)]
         self._macs = sum(a * b for a, b in pairwise(widths))
         self._writer = Writer()
-        write_network(self._writer, network, choosers, observation, image_shape)
+        write_network(self._writer, network, choosers, observation, image_shape, pixels)
+        self._dtype = torch.float32 if pixels is None else torch.uint8
+        self._image_size = self.in_features * (1 if pixels is None else pixels.window**2)
         first = header(
             len(self._writer.codes),
             len(self.num_blocks),
-            self.in_features,
+            self._image_size * self._dtype.itemsize,
             self.num_classes,
             max(MIN_CHUNK, CHUNK_BYTES // (4 * self._writer.floats)),
             self._writer.floats,
         )
         self._program = torch.tensor([first, *self._writer.codes], dtype=torch.int64)
         self._at_program = self._program.data_ptr()
-        # Makes masks faster than torch.empty does.
-        self._no_bits = torch.empty(0, dtype=torch.bool)
+        # They make masks and logits faster than torch.empty does.
+        self._no_bits, self._no_floats = torch.empty(0, dtype=torch.bool), torch.empty(0)
 
     def __call__(
         self,
@@ -103,7 +111,7 @@ class FusedClassifier:
         """Classifies images.
 
         Args:
-            images: [batch, ...] float32 on the CPU.
+            images: [batch, ...] on the CPU, float32, or uint8 where there are `pixels`.
             masks: bool [batch, num_blocks] by layer, where there are no choosers.
             generator: of the uniform numbers of the rules "drawn" and "drawn_k".
 
@@ -117,9 +125,9 @@ class FusedClassifier:
         """
         batch = images.shape[0]
         if (
-            images.dtype is not torch.float32
+            images.dtype is not self._dtype
             or not images.is_cpu
-            or images.numel() != batch * self.in_features
+            or images.numel() != batch * self._image_size
         ):
             raise self._misfit(images)
         if self.scale is not None:
@@ -131,7 +139,7 @@ class FusedClassifier:
             raise ValueError("expected no masks: choosers choose them")
         else:
             masks = [self._no_bits.new_empty(batch, n) for n in self.num_blocks]
-        logits = images.new_empty(batch, self.num_classes)
+        logits = self._no_floats.new_empty(batch, self.num_classes)
         uniforms = self._uniforms(batch, generator) if self.draws else ()
         used = (images, logits, *masks, *uniforms)
         job = array("q", [self._at_program, *[tensor.data_ptr() for tensor in used]])
@@ -149,12 +157,13 @@ class FusedClassifier:
         return [torch.rand(batch, n, generator=generator) for n in self.num_blocks]
 
     def _misfit(self, images: Tensor) -> Exception:
-        if images.dtype is not torch.float32 or not images.is_cpu:
+        if images.dtype is not self._dtype or not images.is_cpu:
+            wanted = str(self._dtype).removeprefix("torch.")
             return TypeError(
-                f"expected float32 images on the CPU, got {images.dtype} on {images.device}"
+                f"expected {wanted} images on the CPU, got {images.dtype} on {images.device}"
             )
         return ValueError(
-            f"expected images of {self.in_features} features, got {list(images.shape)}"
+            f"expected images of {self._image_size} features, got {list(images.shape)}"
         )
 
     def _checked_masks(self, masks: Sequence[Tensor] | None, batch: int) -> list[Tensor]:
@@ -167,6 +176,27 @@ class FusedClassifier:
         return [mask.contiguous() for mask in masks]
 
 
+def check_pixels(
+    pixels: Pixels, image_shape: tuple[int, int, int] | None, in_features: int
+) -> None:
+    """Refuses pixels that do not lead to what a network sees.
+
+    Raises:
+        ValueError: saying what does not fit.
+    """
+    if pixels.window not in (1, 2):
+        raise ValueError(f"expected a window of 1 or 2 pixels, got {pixels.window}")
+    if image_shape is None or math.prod(image_shape) != in_features:
+        raise ValueError(
+            f"expected image_shape (channels, height, width) of {in_features} pixels in all, "
+            f"got {image_shape}"
+        )
+    parts = pixels.scale or ()
+    if any(part.shape != (image_shape[0],) for part in parts):
+        shapes = [list(part.shape) for part in parts]
+        raise ValueError(f"expected a scale [{image_shape[0]}] of the channels, got {shapes}")
+
+
 def fuse_policy(
     network: Any,
     policy: Any,
@@ -174,6 +204,7 @@ def fuse_policy(
     image_shape: tuple[int, int, int],
     *,
     drawn: bool,
+    pixels: Pixels | None = None,
 ) -> FusedClassifier | None:
     """A policy and its network in one compiled call, None where that cannot be.
 
@@ -183,11 +214,14 @@ def fuse_policy(
         observe: how the policy looks at states; one with a context is not fused.
         image_shape: channels, height and width.
         drawn: whether masks are drawn, instead of the most probable ones.
+        pixels: as in `FusedClassifier`.
     """
     choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
     if choosers is None or type(observe) is not Observer or why_not_fused(network) is not None:
         return None
-    return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
+    return FusedClassifier(
+        network, choosers, observation=observe.kind, image_shape=image_shape, pixels=pixels
+    )
 
 
-__all__ = ["Chooser", "FusedClassifier", "fuse_policy", "why_not_fused"]
+__all__ = ["Chooser", "FusedClassifier", "Pixels", "fuse_policy", "why_not_fused"]

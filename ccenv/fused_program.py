@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ccenv.data import Scale
 from ccenv.networks import GatedMLP, gated_widths, linear_at
 from ccenv.observations import pool_window
 from ccenv.registry import check_names
@@ -41,6 +43,16 @@ class Chooser:
     """k of "top_k" and "drawn_k"."""
     low: float = 0.0
     """lowest keep probability of "drawn", to a millionth."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images as they are stored: bytes, perhaps of twice the height and width."""
+
+    window: int = 1
+    """1, or 2: averages over 2 x 2 pixels, rounded to bytes, are what the network sees."""
+    scale: Scale | None = None
+    """mean and standard deviation by channel, of shares of 255."""
 
 
 @dataclass
@@ -129,14 +141,19 @@ def write_network(
     choosers: Sequence[Chooser] | None,
     observation: str,
     image_shape: tuple[int, int, int] | None,
+    pixels: Pixels | None,
 ) -> None:
     """Adds a whole network; arguments as those of `FusedClassifier`."""
     widths = [network.in_features, *gated_widths(network)]
-    source, before, blocks = ops.IMAGES, ops.NO_MASK, 1
+    images, before, blocks = ops.IMAGES, ops.NO_MASK, 1
+    if pixels is not None:
+        assert image_shape is not None
+        images = write_pixels(writer, pixels, image_shape)
+    source = images
     for index, own in enumerate(network.num_blocks):
         if choosers is not None and observation == "summary":
             assert image_shape is not None
-            look, size = write_summary(writer, source, index, image_shape, network)
+            look, size = write_summary(writer, images, source, index, image_shape, network)
             write_chooser(writer, choosers[index], index, own, look, size)
         elif choosers is not None:
             masks, size = (before, blocks), widths[index] // blocks if index else 0
@@ -170,8 +187,19 @@ def write_head(writer: Writer, network: GatedMLP, source: int, masks: tuple[int,
     writer.write(ops.COPY, source, ops.LOGITS, weight.shape[0], network.head_sizes[-1])
 
 
+def write_pixels(writer: Writer, pixels: Pixels, image_shape: tuple[int, int, int]) -> int:
+    """Adds what makes floats of bytes; returns their place."""
+    mean, sd = pixels.scale or (torch.zeros(image_shape[0]), torch.ones(image_shape[0]))
+    scales = torch.stack([1 / (255 * sd), -mean / sd], dim=1)
+    place = writer.place(math.prod(image_shape))
+    at_scales = writer.keep(scales)
+    writer.write(ops.PIXELS, ops.IMAGES, place, *image_shape, pixels.window, at_scales)
+    return place
+
+
 def write_summary(
     writer: Writer,
+    images: int,
     hidden: int,
     index: int,
     image_shape: tuple[int, int, int],
@@ -184,7 +212,7 @@ def write_summary(
     pooled = channels * math.prod(-(-side // window) for side, window in sides)
     norms = network.num_blocks[index - 1] if index else 0
     place, size = writer.place(pooled + norms), pooled + norms
-    writer.write(ops.POOL, ops.IMAGES, place, size, *image_shape, *windows)
+    writer.write(ops.POOL, images, place, size, *image_shape, *windows)
     if index:
         block_size = network.block_sizes[index - 1]
         apart = block_size + -block_size % QUARTER

@@ -38,6 +38,7 @@ READING_ORDER = [
     "sparse.spread_kernels",
     "sparse.cpu",
     "sparse.spread",
+    "sparse.pixels",
     "sparse.pooling",
     "sparse.program",
     "sparse.gpu_plan",

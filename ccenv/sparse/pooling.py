@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from ccenv.sparse.compiled import compiled
 from ccenv.sparse.panels import as_pointer
 from ccenv.sparse.tiles import add_floats, copy_floats
-from ccenv.sparse.vectors import F32, I32, load, pointer, store
+from ccenv.sparse.vectors import F32, alternate, load, pointer, store
 
 
 def make_pool(window: int, columns: int) -> Any:
@@ -35,7 +35,7 @@ def make_pool(window: int, columns: int) -> Any:
                 line = builder.gep(line, [ld])
                 total = builder.fadd(total, load(builder, line, 0, vec))
             while total.type.count > windows:
-                total = neighbours_added(builder, total)
+                total = builder.fadd(*alternate(builder, total))
             share = ir.Constant(total.type, [1 / window**2] * windows)
             store(builder, pointer(builder, target), 0, builder.fmul(total, share))
             return context.get_dummy_value()
@@ -43,19 +43,6 @@ def make_pool(window: int, columns: int) -> Any:
         return types.void(*[types.int64] * 3), codegen
 
     return average
-
-
-def neighbours_added(builder: Any, vector: Any) -> Any:
-    """Sums of the lanes 0 and 1, 2 and 3, and so on: half as many lanes."""
-    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
-    lanes = ir.VectorType(I32, half)
-    even, odd = (
-        builder.shuffle_vector(
-            vector, nothing, ir.Constant(lanes, [2 * lane + first for lane in range(half)])
-        )
-        for first in (0, 1)
-    )
-    return builder.fadd(even, odd)
 
 
 pool_4x16, pool_2x16, pool_2x8 = make_pool(4, 16), make_pool(2, 16), make_pool(2, 8)
@@ -75,16 +62,19 @@ def columns_at_once(width: int, tall: int, wide: int) -> int:
 
 @compiled
 def pool_whole(source: int, target: int, width: int, window: int, columns: int) -> None:
-    """Averages a line of whole windows, some columns at once; where these do not fill the line,
-    the last ones again.
+    """Averages a line of whole windows, some columns at once.
 
-    They are 4 x 4 in images of 28 and 32 pixels, 2 x 2 in those of half that size.
+    Where these do not come out even, the last ones are averaged again. Windows are 4 x 4 in images
+    of 28 and 32 pixels, 2 x 2 in those of half that size.
     """
     if window == 1:
         copy_floats(source, target, width)
         return
-    for first in range(0, width, columns):
+    # No range: its length would be a division, which takes longer than a line.
+    first = 0
+    while first < width:
         c = min(first, width - columns)
+        first += columns
         if window == 4:
             pool_4x16(source + 4 * c, width, target + c)
         elif columns == 16:
@@ -139,12 +129,14 @@ def pool_images(
     for b in range(rows):
         to = target + 4 * b * ld
         for _ in range(channels):
-            for top in range(0, height, tall):
+            top = 0
+            while top < height:
                 tallness = min(tall, height - top)
                 if columns and tallness == tall:
                     pool_whole(at, to, width, wide, columns)
                 else:
                     pool_line(at, to, width, tallness, wide, line, at_line)
+                top += tall
                 at += 4 * width * tallness
                 to += 4 * across
 
@@ -155,7 +147,8 @@ def block_norms(
 ) -> None:
     """Root mean square of each block of a row; 0 of a skipped one, which is not read.
 
-    `mask` is the address of bool [rows, blocks]. Blocks begin `apart` floats apart; `ld` floats are from row to row of the target.
+    `mask` is the address of bool [rows, blocks]. Blocks begin `apart` floats apart; `ld` floats are
+    from row to row of the target.
     """
     hidden = carray(as_pointer(source), (rows, blocks, apart), np.float32)
     bits = carray(as_pointer(mask), (rows, blocks), np.uint8)

@@ -71,6 +71,19 @@ def halves(builder: Any, vector: Any) -> tuple[Any, Any]:
     )
 
 
+def alternate(builder: Any, vector: Any) -> tuple[Any, Any]:
+    """The lanes 0, 2, 4 and so on, and the lanes 1, 3, 5."""
+    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
+    lanes = ir.VectorType(I32, half)
+    first, second = (
+        ir.Constant(lanes, [2 * lane + start for lane in range(half)]) for start in (0, 1)
+    )
+    return (
+        builder.shuffle_vector(vector, nothing, first),
+        builder.shuffle_vector(vector, nothing, second),
+    )
+
+
 def function(builder: Any, name: str, vec: Any, arity: int) -> Any:
     """LLVM's own function of vectors, such as a fused multiply-add."""
     kind = ir.FunctionType(vec, [vec] * arity)

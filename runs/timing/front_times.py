@@ -4,6 +4,9 @@ Runs of a sweep are timed one by one, hours apart and beside each other: their m
 compare well. How long a pass takes depends on sizes, not on what was learned, wherever training
 does not change how many blocks are kept; those rows are timed here with fresh weights, round by
 round, and reports read the result in place of the runs' own times.
+
+A pass begins with the bytes of whole images where a data set stores bytes: averaging over 2 x 2
+pixels and making floats are in it.
 """
 
 import argparse
@@ -16,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ccenv.fused import fuse_policy
+from ccenv.data import Split, load_split
+from ccenv.fused import Pixels, fuse_policy
 from ccenv.latency import time_calls
 from ccenv.registry import resolve
 from ccenv.seeding import stream
@@ -28,6 +33,7 @@ from runs.report import markdown
 from runs.rows import MODES
 from runs.settings import Plan, make_plan
 from runs.sweeps import SWEEPS, Sweep
+from runs.sweeps.halved import WHOLE
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
@@ -70,17 +76,36 @@ def make_pass(plan: Plan, batch_size: int, masks: str) -> Callable[[], Any] | No
     simulator.seed(0)
     agent = plan.agent_class(simulator, seed=0, **plan.agent_settings)
     shape = simulator.data.image_shape
-    fused = fuse_policy(simulator.network.eval(), agent, simulator.observe, shape, drawn=drawn)
+    images, pixels = images_of(simulator.on_split("test", batch_size).data, plan, batch_size)
+    fused = fuse_policy(
+        simulator.network.eval(), agent, simulator.observe, shape, drawn=drawn, pixels=pixels
+    )
     if fused is None:
         return None
-    data = simulator.on_split("test", batch_size).data
-    # Small test splits are gone through again.
-    images, _ = data.batch(torch.arange(batch_size) % len(data))
     return (
         partial(fused, images, generator=stream(0, "latency masks"))
         if drawn
         else partial(fused, images)
     )
+
+
+def images_of(seen: Split, plan: Plan, count: int) -> tuple[Tensor, Pixels | None]:
+    """The first test images as they are stored, and what has to be done with their bytes.
+
+    Images that are stored as floats are given as the network sees them.
+
+    Args:
+        seen: the test split that the network sees.
+        plan: names the data set.
+        count: of images; small test splits are gone through again.
+    """
+    rows = torch.arange(count) % len(seen)
+    if seen.images.dtype != torch.uint8 or seen.moves is not None:
+        return seen.batch(rows)[0], None
+    name = plan.environment["dataset"]
+    whole = load_split(WHOLE[name], "test") if name in WHOLE else seen
+    window = whole.images.shape[2] // seen.images.shape[2]
+    return whole.images.index_select(0, rows), Pixels(window, seen.scale)
 
 
 def time_front(
