@@ -24,7 +24,9 @@ from ccenv.sparse.tiles import (
     TILE_K,
     activate,
     copy_floats,
+    longest_tile,
     times_block,
+    times_tile,
     zero_columns,
 )
 
@@ -34,6 +36,15 @@ CHUNK_SUMS = 32768
 GATHER_ROWS, GATHER_USES = 128, 3
 # Up to so many rows a pair of blocks, on average, each row goes by itself.
 ALONE = 2.7
+
+
+@compiled
+def start_row(to: int, bias: int, width: int) -> None:
+    """Sets a row of sums to the bias, or to zero where its address is 0."""
+    if bias == 0:
+        carray(as_pointer(to), (width,), np.float32)[:] = 0
+    else:
+        copy_floats(bias, to, width)
 
 
 @compiled
@@ -122,6 +133,43 @@ def multiply_blocks(
 
 
 @compiled
+def multiply_in_place(
+    x: int,
+    in_size: int,
+    w: int,
+    ldw: int,
+    panel: int,
+    bias: int,
+    rows: Any,
+    counts: Any,
+    y: int,
+    out_size: int,
+    activation: int,
+) -> None:
+    """The same for an input without blocks and a tile of weights: sums lie where they belong.
+
+    Nothing is sorted, and sums are written twice only: that is most of what a small layer costs.
+    """
+    out_blocks, batch = rows.shape
+    pairs = np.empty(batch, np.int64)
+    at_rows, ld = np.int64(rows.ctypes.data), 4 * out_blocks * out_size
+    for j in range(out_blocks):
+        own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
+        n, column, to = counts[j], w + 4 * j * panel, y + 4 * j * out_size
+        own_bias = 0 if bias == 0 else bias + 4 * j * out_size
+        for r in range(n):
+            b = np.int64(own_rows[r])
+            pairs[r] = b << 32 | b
+            start_row(to + b * ld, own_bias, out_size)
+        times_tile(pairs, n, x, 4 * in_size, column, ldw, to, ld, in_size, out_size)
+        if out_blocks == 1:
+            activate(y, n * out_size, activation)
+        else:
+            for r in range(n):
+                activate(to + np.int64(own_rows[r]) * ld, out_size, activation)
+
+
+@compiled
 def forward(
     x: int,
     w: int,
@@ -177,14 +225,17 @@ def forward(
     rows = np.empty((out_blocks, batch), np.int32)
     counts = np.empty(out_blocks, np.int64)
     rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
-    entries = np.empty((batch, in_blocks), np.int64)
-    kept = np.empty(batch, np.int64)
-    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
     if clear != 0 and out_mask != 0:
         zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
     uses = counts.sum()
     counts[:first] = 0
     counts[last:] = 0
+    if in_mask == 0 and out_size <= TILE_COLUMNS and in_size <= longest_tile(out_size):
+        multiply_in_place(x, in_size, w, ldw, panel, bias, rows, counts, y, out_size, activation)
+        return
+    entries = np.empty((batch, in_blocks), np.int64)
+    kept = np.empty(batch, np.int64)
+    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
     starts = np.arange(in_blocks)
     inputs, base = np.empty(0, np.float32), x
     # Each block of x is read once for each output block that its row keeps.

@@ -36,8 +36,8 @@ narrow_1, narrow_2, narrow_4, narrow_8 = (make_narrow(n, together=True) for n in
 apart_1, apart_2, apart_4, apart_8 = (make_narrow(n, together=False) for n in (1, 2, 4, 8))
 product_1x1, product_4x1 = make_product(1, 1), make_product(4, 1)
 NONE, TANH, RELU = 0, 1, 2
-tanh_16, tanh_1 = make_in_place(tanh_of, 16), make_in_place(tanh_of, 1)
-relu_16, relu_1 = make_in_place(relu_of, 16), make_in_place(relu_of, 1)
+tanh_16, tanh_8, tanh_1 = (make_in_place(tanh_of, width) for width in (16, 8, 1))
+relu_16, relu_8, relu_1 = (make_in_place(relu_of, width) for width in (16, 8, 1))
 add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
 copy_64, copy_16, copy_8, copy_4, copy_1 = (make_copy(width) for width in (64, 16, 8, 4, 1))
 
@@ -97,6 +97,9 @@ def activate(y: int, size: int, activation: int) -> None:
         while size - c >= 16:
             tanh_16(y + 4 * c)
             c += 16
+        if size - c >= 8:
+            tanh_8(y + 4 * c)
+            c += 8
         while c < size:
             tanh_1(y + 4 * c)
             c += 1
@@ -104,6 +107,9 @@ def activate(y: int, size: int, activation: int) -> None:
         while size - c >= 16:
             relu_16(y + 4 * c)
             c += 16
+        if size - c >= 8:
+            relu_8(y + 4 * c)
+            c += 8
         while c < size:
             relu_1(y + 4 * c)
             c += 1
@@ -238,6 +244,15 @@ def times_tile(
 
 
 @compiled
+def longest_tile(width: int) -> int:
+    """Inner length of the tiles that a block is walked in.
+
+    A narrow one is longer: each begins by reading sums and ends by writing them.
+    """
+    return max(TILE_K, NARROW_FLOATS // width)
+
+
+@compiled
 def times_block(
     pairs: Any,
     n: int,
@@ -252,8 +267,7 @@ def times_block(
     tile: Any,
 ) -> None:
     """The same for a block of any size, walked in tiles that stay in cache."""
-    # A narrow tile is longer: each one begins by reading sums and ends by writing them.
-    longest = max(TILE_K, NARROW_FLOATS // width)
+    longest = longest_tile(width)
     if num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
         times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
         return
