@@ -230,7 +230,8 @@ def forward(
     uses = counts.sum()
     counts[:first] = 0
     counts[last:] = 0
-    if in_mask == 0 and out_size <= TILE_COLUMNS and in_size <= longest_tile(out_size):
+    is_tile = out_size <= TILE_COLUMNS and in_size <= longest_tile(out_size)
+    if in_mask == 0 and is_tile and (out_blocks == 1 or out_size >= 8):
         multiply_in_place(x, in_size, w, ldw, panel, bias, rows, counts, y, out_size, activation)
         return
     entries = np.empty((batch, in_blocks), np.int64)
