@@ -153,6 +153,17 @@ def test_one_weight_cut_into_blocks_in_two_ways_gives_each_its_own():
         torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("out_size", [1, 4, 8, 20])
+def test_a_layer_of_one_block_is_computed_for_the_rows_that_keep_it(out_size):
+    (x, weight, bias), (_, mask) = draw(30, 1, 6, 1, out_size, None, 0.5)
+    assert 0 < mask.sum() < 30
+    y, expected = (
+        block_sparse_linear(x, weight, bias, None, mask, activation="tanh", backend=backend)
+        for backend in ("cpu", "reference")
+    )
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("out_size", [4, 7, 8, 16, 64])
 @pytest.mark.parametrize("batch", [1, 3, 40, 300])
 @pytest.mark.parametrize("in_size", [12, 700])

@@ -6,7 +6,18 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ccenv.sparse.vectors import I8, I64, counted_loop, halves, load, pointer, splat
+from ccenv.sparse.vectors import (
+    F32,
+    I8,
+    I32,
+    I64,
+    counted_loop,
+    halves,
+    load,
+    pointer,
+    splat,
+    store,
+)
 
 
 @intrinsic
@@ -38,6 +49,48 @@ def highest_below(typingctx: Any, address: Any, num_vectors: Any, limit: Any) ->
         return builder.extract_element(best, I64(0))
 
     return types.int64(*[types.int64] * 3), codegen
+
+
+@intrinsic
+def sort_keys(typingctx: Any, scores: Any, num_vectors: Any, count: Any, keys: Any) -> Any:
+    """Whole numbers in the order of `count` floats, the first of equal ones highest.
+
+    Sixteen floats at an address for each vector -> int64 at another. NaN counts as highest; the
+    lower half of a key is minus its number; beyond `count` keys are the lowest int64.
+    """
+    vec, ints = ir.VectorType(F32, 16), ir.VectorType(I32, 16)
+    wide = ir.VectorType(I64, 16)
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        scores, num_vectors, count, keys = arguments
+        scores, keys = pointer(builder, scores), pointer(builder, keys, I64)
+        counts = splat(builder, count, wide)
+        thirty_one, lower = ir.Constant(ints, [31] * 16), ir.Constant(ints, [2**31 - 1] * 16)
+
+        def one(index: Any, values: list[Any]) -> list[Any]:
+            start = builder.mul(index, I64(16))
+            # Of the zeros only the positive one is left.
+            found = builder.fadd(
+                load(builder, builder.gep(scores, [start]), 0, vec), ir.Constant(vec, [0.0] * 16)
+            )
+            word = builder.bitcast(found, ints)
+            # A float's bits below its sign are in order; of negative numbers in the other one.
+            is_negative = builder.ashr(word, thirty_one)
+            order = builder.xor(word, builder.and_(is_negative, lower))
+            order = builder.select(builder.fcmp_unordered("uno", found, found), lower, order)
+            lanes = ir.Constant(wide, list(range(16)))
+            number = builder.add(splat(builder, start, wide), lanes)
+            upper = builder.shl(builder.sext(order, wide), ir.Constant(wide, [32] * 16))
+            key = builder.sub(upper, number)
+            is_one = builder.icmp_signed("<", number, counts)
+            key = builder.select(is_one, key, ir.Constant(wide, [-(2**63)] * 16))
+            store(builder, builder.gep(keys, [start]), 0, key)
+            return values
+
+        counted_loop(builder, num_vectors, [], one)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
 
 
 def make_load_bits(count: int) -> Any:

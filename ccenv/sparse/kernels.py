@@ -162,7 +162,7 @@ def multiply_in_place(
             pairs[r] = b << 32 | b
             start_row(to + b * ld, own_bias, out_size)
         times_tile(pairs, n, x, 4 * in_size, column, ldw, to, ld, in_size, out_size)
-        if out_blocks == 1:
+        if out_blocks == 1 and n == batch:
             activate(y, n * out_size, activation)
         else:
             for r in range(n):

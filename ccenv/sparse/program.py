@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.bits import highest_below
+from ccenv.sparse.bits import highest_below, sort_keys
 from ccenv.sparse.compiled import compiled
 from ccenv.sparse.kernels import forward
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
@@ -27,38 +27,32 @@ FIELDS = 14
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
-LOWER_31, LOWEST, HIGHEST = np.int32(2**31 - 1), np.int64(-(2**63)), np.int64(2**63 - 1)
+HIGHEST = np.int64(2**63 - 1)
 # Their double logarithm is finite in float32.
 SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
 
 @compiled
 def keep_top(source: int, mask: int, rows: int, ld: int, blocks: int, num_kept: int) -> None:
-    """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest."""
-    scores = carray(as_pointer(source), (rows, ld), np.float32)
-    words = carray(as_pointer(source), (rows, ld), np.int32)
+    """Keeps the blocks of highest score, the first of equal ones; NaN counts as highest.
+
+    Rows of scores are whole vectors: `ld` is a multiple of 16.
+    """
     bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
-    vectors = -(-blocks // 16)
-    keys = np.full(16 * vectors, LOWEST)
+    vectors = ld // 16
+    keys = np.empty(ld, np.int64)
     at_keys = np.int64(keys.ctypes.data)
     for b in range(rows):
         bits[b, :] = 0
-        # Integers in the order of the scores, the first of equal ones highest: the highest of
-        # many integers is found in vectors, which no compiler does with floats.
-        for j in range(blocks):
-            word = words[b, j]
-            # A float's bits below its sign are in order; of negative numbers in the other one.
-            order = word if word >= 0 else ~(word & LOWER_31)
-            if scores[b, j] == 0:
-                order = 0
-            if scores[b, j] != scores[b, j]:
-                order = LOWER_31
-            keys[j] = (np.int64(order) << 32) - j
+        # The highest of many whole numbers is found in vectors, which no compiler does with floats.
+        sort_keys(source + 4 * b * ld, vectors, blocks, at_keys)
         key = HIGHEST
         for _ in range(num_kept):
             # No two are equal, so nothing has to be taken out of memory that is just being read.
             key = highest_below(at_keys, vectors, key)
             bits[b, -key & LOWER_HALF] = 1
+    # Numba frees an array after its last use, and an address is none.
+    keys[0] = 0
 
 
 @compiled
