@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ccenv.sparse.compiled import compiled
+from ccenv.sparse.compiled import compiled, inlined
 from ccenv.sparse.panels import as_pointer
 from ccenv.sparse.vectors import F32, I8, I32, function, pointer, splat, store
 
@@ -77,7 +77,7 @@ def eight_halved(typingctx: Any, source: Any, ld: Any, target: Any, factor: Any,
     return types.void(*kinds), codegen
 
 
-@compiled
+@inlined
 def floats_of(source: int, target: int, size: int, factor: float, shift: float) -> None:
     """`size` bytes -> floats."""
     if size >= LANES:
@@ -92,7 +92,7 @@ def floats_of(source: int, target: int, size: int, factor: float, shift: float) 
         floats[c] = np.float32(pixels[c]) * factor + shift
 
 
-@compiled
+@inlined
 def floats_of_half(source: int, target: int, width: int, factor: float, shift: float) -> None:
     """Two lines of `2 width` bytes -> `width` averages."""
     if 2 * width >= LANES:
