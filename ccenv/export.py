@@ -30,7 +30,7 @@ from ccenv.export_content import (
     cannot,
     content_of,
 )
-from ccenv.fused import FusedClassifier, fuse_policy
+from ccenv.fused import FusedClassifier, Pixels, fuse_policy
 from ccenv.observations import Observer, make_observer
 from ccenv.rollout import Policy
 from ccenv.seeding import stream
@@ -153,17 +153,22 @@ class SkippingClassifier(nn.Module):
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, drawn: bool = False) -> FusedClassifier:
+    def fuse(self, *, drawn: bool = False, window: int | None = None) -> FusedClassifier:
         """The same in one compiled call, to rounding: many times faster for one image.
 
         Args:
             drawn: whether masks are drawn, instead of the most probable ones.
+            window: 1 where the call is given images as bytes, 2 where these have twice the height
+                and width of what the network sees; None where it is given floats.
 
         Raises:
-            ValueError: if policy or network cannot be fused.
+            ValueError: if policy or network cannot be fused, or the window is another one.
         """
-        found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
-        if found is not None:
+        pixels = None if window is None else Pixels(window, self.scale)
+        found = fuse_policy(
+            self.network, self.policy, self.look, self.image_shape, drawn=drawn, pixels=pixels
+        )
+        if found is not None and pixels is None:
             found.scale = self.scale
         if found is None or self.ranges:
             raise ValueError(

@@ -80,7 +80,9 @@ def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_pat
 
 def standardised_synthetic(split):
     part = load_split("synthetic", split)
-    return dataclasses.replace(part, mean=torch.tensor([0.4]), sd=torch.tensor([0.25]))
+    stored = part.images.clamp(0, 1).mul(255).round().to(torch.uint8)
+    mean, sd = torch.tensor([0.4]), torch.tensor([0.25])
+    return dataclasses.replace(part, images=stored, mean=mean, sd=sd)
 
 
 @pytest.mark.parametrize("observation", ["layer_input", "summary"])
@@ -92,10 +94,17 @@ def test_where_the_data_set_is_standardised_the_exported_one_takes_pixels_all_th
     SkippingClassifier.from_agent(agent).save(tmp_path / "file")
     classifier = SkippingClassifier.load(tmp_path / "file")
     _, logits, _ = in_environment(agent, None)
-    pixels = load_split("synthetic", "test").images[:100]
+    stored = standardised_synthetic("test").images[:100]
+    pixels = stored.float() / 255
     assert torch.equal(classifier(pixels), logits)
     assert torch.equal(classifier(pixels.flatten(1)), logits)
     torch.testing.assert_close(classifier.fuse()(pixels)[0], logits)
+    for window in (1, 2):
+        # Every pixel four times is the image at twice its size.
+        larger = stored.repeat_interleave(window, 2).repeat_interleave(window, 3)
+        torch.testing.assert_close(classifier.fuse(window=window)(larger)[0], logits)
+    with pytest.raises(ValueError, match="a window of 1 or 2"):
+        classifier.fuse(window=4)
 
 
 @pytest.mark.parametrize("context", [{"cost_weight": (0.1, 2.0)}, {"budget": (0.4, 0.9)}])
