@@ -1,13 +1,17 @@
 """Laws of times in turns: rows of one size are timed once, and reports read what was recorded."""
 
+import dataclasses
 import json
+import types
 
 import pytest
+import torch
 
 from ccenv.data import load_split
+from ccenv.fused import Pixels
 from runs import tables
 from runs.page.against_dense import make_contests
-from runs.sweeps import Cell, Sweep
+from runs.sweeps import Cell, Sweep, halved
 from runs.timing import front_times
 
 SMALL = {"dataset": "synthetic", "weights": "cotrain", "reward": "negative_nll"}
@@ -38,7 +42,8 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
     given = ["times", "--batches", "1", "2000", "--rounds", "2", "--seconds", "0.0001"]
     assert front_times.main([*given, "--results-dir", str(tmp_path)]) == 0
     path = front_times.times_path(tmp_path, "times")
-    assert json.loads(path.read_text())["kind"] == "front-times"
+    recorded = json.loads(path.read_text())
+    assert (recorded["kind"], recorded["images"]) == ("front-times", "as stored")
     for masks in ("sampled", "mode"):
         found = front_times.recorded_times(path, masks)
         assert set(found) == {cell.label for cell in CELLS[:5]}
@@ -78,6 +83,27 @@ def test_times_in_turns_stand_in_place_of_the_runs_own():
     assert points["a"].time(128) == pytest.approx(0.5)
     assert points["a"].time(1) is None
     assert points["d"].time(128) is None
+
+
+def test_a_pass_begins_with_the_bytes_of_whole_images(monkeypatch):
+    whole = load_split("synthetic", "test")
+    images = whole.images.clamp(0, 1).mul(255).round().to(torch.uint8)
+    whole = dataclasses.replace(whole, images=images)
+    small = dataclasses.replace(whole, images=halved.halves(images))
+    monkeypatch.setattr(front_times, "WHOLE", {"small": "whole"})
+    monkeypatch.setattr(front_times, "load_split", lambda name, split: whole)
+    plan = types.SimpleNamespace(environment={"dataset": "small"})
+    found, pixels = front_times.images_of(small, plan, len(whole) + 3)
+    assert pixels == Pixels(2, None)
+    assert torch.equal(found, torch.cat([images, images[:3]]))
+    plan.environment["dataset"] = "whole"
+    found, pixels = front_times.images_of(whole, plan, 5)
+    assert pixels == Pixels(1, None)
+    assert torch.equal(found, images[:5])
+    floats = dataclasses.replace(whole, images=images / 255)
+    found, pixels = front_times.images_of(floats, plan, 5)
+    assert pixels is None
+    assert torch.equal(found, images[:5] / 255)
 
 
 def test_dropout_is_timed_as_the_plain_network_that_it_is_at_test():

@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"runs.timing.front_times: {error}", file=sys.stderr)
         return 2
-    head: Mapping[str, Any] = {"kind": "front-times", "name": sweep.name}
+    head: Mapping[str, Any] = {"kind": "front-times", "name": sweep.name, "images": "as stored"}
     content = {**head, "versions": versions(), "machine": machine(), "rows": rows}
     path = times_path(options.results_dir, sweep.name)
     run_folder.write_text(path, json.dumps(content, indent=1) + "\n")
