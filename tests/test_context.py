@@ -1,6 +1,7 @@
 """Contexts: prices and budgets of each episode, what an agent sees of them and what they do."""
 
 import json
+import statistics
 import warnings
 
 import gymnasium as gym
@@ -258,10 +259,10 @@ def test_a_simulator_with_a_context_resumes_too():
     assert restore(None, state_of({"a": 1})) == {"a": 1}
 
 
-def learned(context, images, agent_settings, **settings):
+def learned(context, images, agent_settings, *, seed=0, **settings):
     env = ccenv.BlockSelectionVectorEnv(128, context=context, **settings)
-    env.reset(seed=0)
-    agent = ActorCritic(env, critic_learning_rate=0.01, **agent_settings)
+    env.reset(seed=seed)
+    agent = ActorCritic(env, seed=seed, critic_learning_rate=0.01, **agent_settings)
     agent.learn(images)
     return env, agent
 
@@ -279,9 +280,13 @@ def test_one_agent_computes_what_is_needed_at_low_prices_and_nothing_at_prices_t
 @pytest.mark.slow
 def test_one_agent_covers_the_front_of_the_digits():
     settings = {"learning_rate": 0.01, "hidden_units": 64, "entropy_weight": 0.01}
-    env, agent = learned({"cost_weight": (0.05, 5.0)}, 400_000, settings)
-    found = evaluate_context(env, agent, "cost_weight", [0.05, 0.5, 5.0])
-    costs = [e.compute_cost for e in found]
-    assert costs == sorted(costs, reverse=True)
-    assert costs[0] > 2 * costs[-1]
-    assert found[0].error < found[-1].error
+    costs = []
+    for seed in range(3):
+        env, agent = learned({"cost_weight": (0.05, 5.0)}, 400_000, settings, seed=seed)
+        found = evaluate_context(env, agent, "cost_weight", [0.05, 0.5, 5.0])
+        costs.append([e.compute_cost for e in found])
+        assert costs[-1] == sorted(costs[-1], reverse=True)
+        assert found[0].error < found[-1].error
+    # One seed may come to less: other kernels round otherwise, and runs part.
+    low, _, high = map(statistics.mean, zip(*costs, strict=True))
+    assert low > 2 * high
