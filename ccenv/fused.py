@@ -5,7 +5,6 @@ call in all. It computes what `GatedMLP` and an affine policy compute, to roundi
 the first one counts.
 """
 
-import math
 from array import array
 from collections.abc import Sequence
 from functools import partial
@@ -15,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.choosers import DRAWN_RULES, Chooser
 from ccenv.data import Scale, standardised
-from ccenv.fused_program import ACTIVATIONS, DRAWN_RULES, Chooser, Pixels, Writer, write_network
+from ccenv.fused_program import Pixels, check_pixels, write_network
+from ccenv.fused_writer import ACTIVATIONS, Writer
 from ccenv.networks import GatedMLP, gated_widths
 from ccenv.observations import Observer
 from ccenv.registry import check_names
@@ -174,27 +175,6 @@ class FusedClassifier:
         if any(mask.dtype is not torch.bool or not mask.is_cpu for mask in masks):
             raise TypeError("expected bool masks on the CPU")
         return [mask.contiguous() for mask in masks]
-
-
-def check_pixels(
-    pixels: Pixels, image_shape: tuple[int, int, int] | None, in_features: int
-) -> None:
-    """Refuses pixels that do not lead to what a network sees.
-
-    Raises:
-        ValueError: saying what does not fit.
-    """
-    if pixels.window not in (1, 2):
-        raise ValueError(f"expected a window of 1 or 2 pixels, got {pixels.window}")
-    if image_shape is None or math.prod(image_shape) != in_features:
-        raise ValueError(
-            f"expected image_shape (channels, height, width) of {in_features} pixels in all, "
-            f"got {image_shape}"
-        )
-    parts = pixels.scale or ()
-    if any(part.shape != (image_shape[0],) for part in parts):
-        shapes = [list(part.shape) for part in parts]
-        raise ValueError(f"expected a scale [{image_shape[0]}] of the channels, got {shapes}")
 
 
 def fuse_policy(

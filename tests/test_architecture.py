@@ -78,6 +78,8 @@ READING_ORDER = [
     "costs",
     "dynamics",
     "observations",
+    "fused_writer",
+    "choosers",
     "fused_program",
     "fused",
     "rewards.description",
