@@ -25,7 +25,7 @@ import torch
 
 from runs import folder as run_folder
 from runs.machine import load_average, machine, tuned, versions
-from runs.page.figures import drawn_in_style
+from runs.page.drawing import drawn_in_style
 from runs.page.speed_figures import SPEED_FIGURES
 from runs.timing import (
     gpu_layers,

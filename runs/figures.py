@@ -10,24 +10,25 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ccenv.registry import check_names
 from runs.jobs import recorded_comparison
 from runs.page.ablation import ablation
-from runs.page.drawing import Drawn
-from runs.page.figures import drawn_in_style
+from runs.page.drawing import Drawn, drawn_in_style
 from runs.page.publish import against_dense, beside_the_paper, borrowed, contests_of, times_in
 from runs.page.speed_figures import SPEED_FIGURES
 from runs.sweeps import SWEEPS, Sweep
 
 FOLDER = "figures"
 LINK = re.compile(rf"\]\((?:runs/results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+Link = tuple[str, str]
+"""Result and figure."""
 
 
-def links(text: str) -> list[tuple[str, str]]:
+def links(text: str) -> list[Link]:
     """Result and figure of each link in a text.
 
     >>> links("![Fronts](runs/results/figures/equal-cost-mnist--equal-macs.png)")
@@ -36,26 +37,30 @@ def links(text: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys(LINK.findall(text)))
 
 
-def figure_of(result: str, name: str, results_dir: Path) -> Drawn:
-    """A figure from recorded results alone.
+def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
+    """Figures from recorded results alone; each result is read once.
 
     Args:
-        result: a sweep, or the name of recorded speeds.
-        name: which of its figures.
+        wanted: a sweep or the name of recorded speeds, and which of its figures.
         results_dir: folder of recorded results.
 
     Raises:
         ValueError: if there is no such sweep, result or figure.
     """
+    wanted = list(wanted)
     speeds = recorded_speeds(results_dir)
-    if result in speeds:
-        figures = [speed_figure(speeds[result])]
-    else:
-        check_names([result], [*SWEEPS, *speeds], "sweep or recorded speed")
-        figures = sweep_figures(SWEEPS[result], results_dir)
-    found = {figure.name: figure for figure in figures}
-    check_names([name], found, f"figure of {result}")
-    return found[name]
+    drawn = {}
+    for result in dict.fromkeys(result for result, _ in wanted):
+        if result in speeds:
+            figures = [speed_figure(speeds[result])]
+        else:
+            check_names([result], [*SWEEPS, *speeds], "sweep or recorded speed")
+            figures = sweep_figures(SWEEPS[result], results_dir)
+        found = {figure.name: figure for figure in figures}
+        names = [name for other, name in wanted if other == result]
+        check_names(names, found, f"figure of {result}")
+        drawn |= {(result, name): found[name] for name in names}
+    return drawn
 
 
 def recorded_speeds(results_dir: Path) -> dict[str, Mapping[str, Any]]:
@@ -93,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         wanted = links("\n".join(file.read_text() for file in options.files))
-        drawn = {found: figure_of(*found, options.results_dir) for found in wanted}
+        drawn = figures_of(wanted, options.results_dir)
     except (ValueError, OSError) as error:
         print(f"runs.figures: {error}", file=sys.stderr)
         return 2

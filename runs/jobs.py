@@ -149,7 +149,7 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
     """
     # Runs of this checkout are looked for where there are none.
     jobs = make_jobs(sweep, str(results_dir / "none"))
-    known = recorded.load(source_of(sweep, jobs, str(results_dir)))
+    known = recorded.load(source_of(sweep, jobs, str(results_dir)), beside_runs=False)
     if not known:
         raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
     return gather(sweep, jobs, known)

@@ -60,8 +60,13 @@ def data_checksum(dataset: str) -> str | None:
     return digest.hexdigest()[:24]
 
 
-def load(source: Source) -> dict[Key, dict[str, Any]]:
+def load(source: Source, *, beside_runs: bool = True) -> dict[Key, dict[str, Any]]:
     """Recorded results of a sweep's plans; none of runs whose settings have changed since.
+
+    Args:
+        source: the file, and the plans.
+        beside_runs: they will stand beside runs on the data that are here, so these must be the
+            same; False for what is made of recorded results alone.
 
     Raises:
         ValueError: if the file was edited by hand, or recorded on other data than those here.
@@ -72,7 +77,7 @@ def load(source: Source) -> dict[Key, dict[str, Any]]:
     cells = content.get("cells", []) if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise ValueError(f"expected a comparison in {source.path}, got something else")
-    if cells:
+    if cells and beside_runs:
         check_data(source, content.get("data", {}))
     plans = {key_of(plan): plan for plans in source.plans.values() for plan in plans}
     found = {}

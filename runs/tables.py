@@ -6,6 +6,7 @@ is a table of the sweep's report, made of its recorded runs.
 """
 
 import argparse
+import functools
 import json
 import re
 import sys
@@ -45,12 +46,18 @@ def render(text: str, results_dir: Path) -> str:
     Raises:
         ValueError: if a result is not recorded or of a kind without a table.
     """
+    # A page shows several tables of a sweep, whose report is made once.
+    tables_of = functools.cache(of_report)
 
     def replace(match: re.Match[str]) -> str:
         if match[2] in BESIDE:
             return f"{match[1]}{BESIDE[match[2]](results_dir)}\n{match[3]}"
         if "/" in match[2]:
-            return f"{match[1]}{of_report(match[2], results_dir)}\n{match[3]}"
+            sweep_name, table_name = match[2].split("/", maxsplit=1)
+            found = tables_of(sweep_name, results_dir)
+            check_names([table_name], found, f"table in the report of {sweep_name}")
+            made = report.markdown(found[table_name].columns, found[table_name].lines)
+            return f"{match[1]}{made}\n{match[3]}"
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
             raise ValueError(f"expected the recorded result {path}, got none; record it first")
@@ -61,17 +68,12 @@ def render(text: str, results_dir: Path) -> str:
     return MARKED.sub(replace, text)
 
 
-def of_report(name: str, results_dir: Path) -> str:
-    """A table of a sweep's report, in Markdown, from recorded runs alone.
-
-    Args:
-        name: the sweep's and the table's, with a slash between them.
-        results_dir: folder of recorded results.
+def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
+    """The tables of a sweep's report by name, from recorded runs alone.
 
     Raises:
-        ValueError: if there is no such sweep, result or table.
+        ValueError: if there is no such sweep or result.
     """
-    sweep_name, table_name = name.split("/", maxsplit=1)
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
     found = {one.name: one for group in all_tables(comparison).values() for one in group}
@@ -79,8 +81,7 @@ def of_report(name: str, results_dir: Path) -> str:
     contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
     for masks, contest in contests.items():
         found |= {one.name: one for one in dense_tables(contest, masks, MASKS[masks])}
-    check_names([table_name], found, f"table in the report of {sweep_name}")
-    return report.markdown(found[table_name].columns, found[table_name].lines)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

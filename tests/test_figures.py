@@ -32,7 +32,9 @@ def test_every_linked_figure_of_a_readme_is_there_and_named_as_the_report_names_
     assert all((base / picture).is_file() for picture in pictures)
     for sweep, name in found:
         assert (RESULTS / "figures" / f"{sweep}--{name}.png").read_bytes()[1:4] == b"PNG"
-        assert figures.figure_of(sweep, name, RESULTS).name == name
+    drawn = figures.figures_of(found, RESULTS)
+    assert [(sweep, figure.name) for (sweep, _), figure in drawn.items()] == list(drawn)
+    assert set(drawn) == set(found)
 
 
 def test_a_link_is_drawn_into_its_file(folder):

@@ -198,7 +198,8 @@ def test_a_quick_benchmark_of_block_sizes_is_drawn_by_size(tmp_path, capsys):
     assert "16 blocks of 16" in capsys.readouterr().out
     rows = json.loads((tmp_path / "block-sizes.json").read_text())["rows"]
     assert sorted({block_size(row) for row in rows}) == [16, 32]
-    assert figures.figure_of("block-sizes", "fig5.3", tmp_path).name == "fig5.3"
+    link = ("block-sizes", "fig5.3")
+    assert figures.figures_of([link], tmp_path)[link].name == "fig5.3"
     assert (tmp_path / "block-sizes.png").stat().st_size > 1000
 
 

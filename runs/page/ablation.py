@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runs.jobs import Comparison
 from runs.page.dense_tables import interval_of, percents
-from runs.page.drawing import COLORS, Drawn, finish, legend_below, new_figure
+from runs.page.drawing import COLORS, Drawn, legend_below, new_figure
 from runs.page.statistics import Interval, paired_difference
 from runs.report import Table
 from runs.rows import MODES, Result, Spread, evaluation, spread
@@ -155,4 +155,4 @@ def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
     legend_below(figure, handles, list(NAMES.values()))
     said = "; ".join(f"{one.label}: {100 * one.error.mean:.2f} %" for one in changes["mode"])
     caption = "Bars: Student's 95 % intervals over seeds; bands: the base's."
-    return finish(figure, "ablation", caption, f"Test errors, most probable masks: {said}")
+    return Drawn(figure, "ablation", caption, f"Test errors, most probable masks: {said}")

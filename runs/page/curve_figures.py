@@ -8,7 +8,6 @@ import numpy as np
 from runs.page.drawing import (
     Drawn,
     file_part,
-    finish,
     legend_below,
     legend_height,
     look,
@@ -63,7 +62,7 @@ def curve_figure(
     ends = ", ".join(f"{row['label']} {100 * row['error']['mean']:.1f} %" for row in rows)
     caption = f"Validation images of {key[0]}, reward {key[1]}. Bands: lowest to highest seed."
     alt = f"Validation error and total cost over training images; test error in the end: {ends}"
-    return finish(figure, name, caption, alt)
+    return Drawn(figure, name, caption, alt)
 
 
 def draw_curve(

@@ -9,7 +9,6 @@ from runs.page.drawing import (
     MARKERS,
     Drawn,
     file_part,
-    finish,
     legend_below,
     legend_height,
     look,
@@ -96,7 +95,7 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
         plain_logarithms(axis)
     legend_below(figure, handles, names)
     caption = " ".join(part for part in (f"{contest.dataset}.", CHOICE, note) if part)
-    return finish(figure, name, caption, words(contest, place, title))
+    return Drawn(figure, name, caption, words(contest, place, title))
 
 
 def style_of(index: int) -> dict[str, Any]:

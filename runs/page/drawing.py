@@ -3,9 +3,11 @@
 They are drawn as wide as a phone, so that their letters are as large as the text around them.
 """
 
+import functools
 import io
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,20 +51,40 @@ THEME = (
 )
 
 
+def drawn_in_style() -> AbstractContextManager[None]:
+    """Letters, colours and grid of all figures, for as long as it is entered."""
+    from matplotlib import rc_context
+
+    return rc_context(STYLE)
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """A finished figure."""
+    """A finished figure; rendered when its files are first asked for."""
 
+    figure: Any
+    """matplotlib's."""
     name: str
     """of its files, without an ending."""
     caption: str
     """what it shows, one line."""
     alt: str
     """what is to be seen, for those who do not see it."""
-    png: bytes
-    """on white."""
-    svg: str
-    """without background; its ink follows the reader's light or dark scheme."""
+
+    @property
+    def png(self) -> bytes:
+        """The picture on white."""
+        return self._rendered[0]
+
+    @property
+    def svg(self) -> str:
+        """The picture without background; its ink follows the reader's light or dark scheme."""
+        return self._rendered[1]
+
+    @functools.cached_property
+    def _rendered(self) -> tuple[bytes, str]:
+        with drawn_in_style():
+            return rendered(self.figure)
 
     def write(self, folder: Path) -> None:
         """Writes both files."""
@@ -76,7 +98,7 @@ def file_part(*parts: str) -> str:
 
 
 def new_figure(height: float, is_arranged: bool = True) -> Any:
-    """An empty figure of the common width, for `finish`; matplotlib arranges its parts or not."""
+    """An empty figure of the common width, for `Drawn`; matplotlib arranges its parts or not."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH, height), layout="constrained" if is_arranged else None)
@@ -144,8 +166,8 @@ def plain_logarithms(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def finish(figure: Any, name: str, caption: str, alt: str) -> Drawn:
-    """Renders a figure to both forms."""
+def rendered(figure: Any) -> tuple[bytes, str]:
+    """A figure as PNG and as SVG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -157,7 +179,7 @@ def finish(figure: Any, name: str, caption: str, alt: str) -> Drawn:
     figure.set_layout_engine("none")
     FigureCanvasSVG(figure)
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    return Drawn(name, caption, alt, png.getvalue(), themed(svg.getvalue()))
+    return png.getvalue(), themed(svg.getvalue())
 
 
 def themed(svg: str) -> str:

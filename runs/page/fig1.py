@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runs.page.drawing import COLORS, INK, Drawn, finish, new_figure
+from runs.page.drawing import COLORS, INK, Drawn, new_figure
 from runs.report import Table
 from runs.rows import Result
 
@@ -56,7 +56,7 @@ def fig1_figure(label: str, uses: Mapping[int, Use]) -> Drawn:
     density = "; ".join(f"{name} {means.mean():.2f}" for name, means in shown.items())
     caption = f"Fig. 1: share of images that keep each block, {label}, seed {seed}."
     alt = f"Activation of blocks by class; mean (dotted): {density}"
-    return finish(figure, "fig1", caption, alt)
+    return Drawn(figure, "fig1", caption, alt)
 
 
 def draw_map(figure: Any, axes: Any, use: Use) -> None:

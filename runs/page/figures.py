@@ -1,7 +1,6 @@
 """A comparison to the report's figures: front, learning curves, profile, blocks by class."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,9 @@ from runs.jobs import Comparison
 from runs.page.curve_figures import curve_figures
 from runs.page.drawing import (
     INK,
-    STYLE,
     Drawn,
+    drawn_in_style,
     file_part,
-    finish,
     legend_below,
     legend_height,
     look,
@@ -29,13 +27,6 @@ WIDE = 8
 """Errors whose largest is so many times the smallest are drawn in logarithms."""
 FEW = 16
 """Up to so many rows have a look of their own; more share looks by agent and shaping."""
-
-
-def drawn_in_style() -> AbstractContextManager[None]:
-    """Letters, colours and grid of all figures, for as long as it is entered."""
-    from matplotlib import rc_context
-
-    return rc_context(STYLE)
 
 
 def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:
@@ -90,7 +81,7 @@ def front_figure(rows: Sequence[Row], name: str, dataset: str) -> Drawn:
     best = "; ".join(f"{mac:,.0f} MACs {error:.1f} %" for mac, error in line)
     alt = f"Scatter of test error over MACs for {len(rows)} rows on {dataset}; on the front: {best}"
     caption = "Error over cost. Bars: 95 % intervals over seeds. Line: the front. Hollow: ceilings."
-    return finish(figure, name, caption, alt)
+    return Drawn(figure, name, caption, alt)
 
 
 def set_scales(axes: Any, rows: Sequence[Row]) -> None:
@@ -165,7 +156,7 @@ def profile_figure(shown: Sequence[Front], name: str, where: str) -> Drawn:
     legend_below(figure, handles, names)
     best = name_in(max(shown, key=lambda front: front.mean.mean), shown)
     alt = f"Performance profile of {len(shown)} fronts{where}; farthest to the right: {best}"
-    return finish(figure, name, f"Performance profile{where}: farther right is better.", alt)
+    return Drawn(figure, name, f"Performance profile{where}: farther right is better.", alt)
 
 
 def block_figures(
@@ -205,4 +196,4 @@ def block_figure(row: Row, result: Mapping[str, Any]) -> Drawn:
     busiest = "; ".join(f"layer {i}: block {int(u.mean(0).argmax())}" for i, u in enumerate(layers))
     alt = f"Map of block use by class for {row['label']}; {means}; most used: {busiest}"
     caption = f"{name_of(row)}, seed {result['seed']}"
-    return finish(figure, f"blocks-{file_part(row['label'].replace(' ', '-'))}", caption, alt)
+    return Drawn(figure, f"blocks-{file_part(row['label'].replace(' ', '-'))}", caption, alt)

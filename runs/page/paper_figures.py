@@ -21,7 +21,6 @@ from runs.page.drawing import (
     INK,
     THEIRS,
     Drawn,
-    finish,
     legend_below,
     new_figure,
     plain_logarithms,
@@ -69,7 +68,7 @@ def lambda_s_figures(
     legend_below(figure, lines, names)
     said = "; ".join(f"{p.label}: {100 * p.validation_mean:.1f} %" for p in points)
     alt = f"Validation error and time over lambda_s, ours over the paper's points. {said}"
-    return [finish(figure, "fig5a", "Error and time against lambda_s, CIFAR-10.", alt)]
+    return [Drawn(figure, "fig5a", "Error and time against lambda_s, CIFAR-10.", alt)]
 
 
 def lambda_v_figures(
@@ -96,7 +95,7 @@ def lambda_v_figures(
     axes.set(xlabel="epoch", ylabel="validation error in %")
     legend_below(figure, lines, names)
     alt = f"Validation error by epoch, ours beside means of the paper's curves. {'; '.join(said)}"
-    return [finish(figure, "fig5b", "Error by epoch for several lambda_v, CIFAR-10.", alt)]
+    return [Drawn(figure, "fig5b", "Error by epoch for several lambda_v, CIFAR-10.", alt)]
 
 
 def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Point]) -> list[Drawn]:
@@ -122,7 +121,7 @@ def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Poi
     plain_logarithms(axes.yaxis)
     legend_below(figure, lines, names)
     alt = f"Validation error over density of {len(results)} rows over the thesis' points"
-    return [finish(figure, "fig5.7", "Learned and random masks by density, MNIST.", alt)]
+    return [Drawn(figure, "fig5.7", "Learned and random masks by density, MNIST.", alt)]
 
 
 def front_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Point]) -> list[Drawn]:
@@ -163,7 +162,7 @@ def front_figure(
     legend_below(figure, lines, names)
     caption = f"Random search on SVHN, {many} a pass. Times are of different machines."
     alt = f"Scatter of error over time, {len(points)} networks of ours over the paper's"
-    return finish(figure, name, caption, alt)
+    return Drawn(figure, name, caption, alt)
 
 
 FIGURES: dict[str, Callable[[Mapping[str, Sequence[Result]], Sequence[Point]], list[Drawn]]] = {

@@ -8,9 +8,9 @@ from runs.page.ablation import ablation
 from runs.page.against_dense import Contest, Point, Times, chosen, make_contests
 from runs.page.dense_figures import dense_figures
 from runs.page.dense_tables import dense_findings, dense_tables
-from runs.page.drawing import Drawn
+from runs.page.drawing import Drawn, drawn_in_style
 from runs.page.fig1 import fig1_figure, fig1_of, fig1_table
-from runs.page.figures import all_figures, drawn_in_style
+from runs.page.figures import all_figures
 from runs.page.findings import findings
 from runs.page.html import page
 from runs.page.paper_figures import paper_figures

@@ -11,7 +11,6 @@ from runs.page.drawing import (
     INK,
     THEIRS,
     Drawn,
-    finish,
     legend_below,
     legend_height,
     new_figure,
@@ -58,7 +57,7 @@ def density_figure(rows: Sequence[Row]) -> Drawn:
     legend_below(figure, lines, names)
     said = "; ".join(f"batch {b:,}: {own[0]['speedup']:.1f}" for b, own in by_batch.items())
     alt = f"Speed-up over density, {case}; at the lowest density {said}"
-    return finish(figure, "fig5.2", f"Speed-up over density, {case}.", alt)
+    return Drawn(figure, "fig5.2", f"Speed-up over density, {case}.", alt)
 
 
 MIN_DENSITY = 0.04
@@ -95,7 +94,7 @@ def block_size_figure(rows: Sequence[Row]) -> Drawn:
     said = ", ".join(f"{size}: {value:.1f}" for size, value in zip(sizes, together, strict=True))
     densities = [row["density"] for row in per_size[-1]]
     caption = f"Speed-up by block size, densities {densities[0]:.2f} to {densities[-1]:.2f}."
-    return finish(figure, "fig5.3", caption, f"Speed-up by block size, all densities: {said}")
+    return Drawn(figure, "fig5.3", caption, f"Speed-up by block size, all densities: {said}")
 
 
 def block_size(row: Row) -> int:
