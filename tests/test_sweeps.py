@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from runs import compare, recorded, report, run_jobs, tables
-from runs.jobs import Comparison, Finished, gather, make_jobs, remaining_seconds, source_of
+from runs.jobs import (
+    Comparison,
+    Finished,
+    gather,
+    make_jobs,
+    recorded_comparison,
+    remaining_seconds,
+    source_of,
+)
 from runs.pool import Task, run_all, work
 from runs.rows import Spread, error_at, judge, make_rows, spread
 from runs.sweeps import SWEEPS, Cell, Sweep
@@ -324,6 +332,13 @@ def test_recorded_results_of_other_data_or_edited_by_hand_are_refused(
     assert compare.main(["toy_sweep:TOY", *options(elsewhere)]) == 2
     assert hint in capsys.readouterr().err
     assert not (elsewhere / "logs").exists()
+
+
+def test_what_was_recorded_on_other_data_can_be_shown_by_itself(elsewhere):
+    sweep = importlib.import_module("toy_sweep").TOY
+    before = recorded_comparison(sweep, elsewhere / "results").rows
+    edit_recording(elsewhere, change_data)
+    assert recorded_comparison(sweep, elsewhere / "results").rows == before
 
 
 def test_a_recording_that_is_no_json_is_refused(elsewhere, capsys):
