@@ -79,11 +79,12 @@ def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
     """What holds a sweep against dense networks and against the paper."""
     comparison = recorded_comparison(sweep, results_dir)
     elsewhere = borrowed(comparison, results_dir)
-    contests = contests_of(comparison, elsewhere, times_in(results_dir, sweep.name))
+    times = times_in(results_dir, sweep.name)
+    contests = contests_of(comparison, elsewhere, times)
     with drawn_in_style():
         return [
             *against_dense(contests)[1],
-            *beside_the_paper(comparison, elsewhere)[1],
+            *beside_the_paper(comparison, elsewhere, times)[1],
             *ablation(comparison)[1],
         ]
 

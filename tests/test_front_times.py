@@ -6,13 +6,14 @@ import types
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ccenv.data import load_split
 from ccenv.fused import Pixels
-from runs import tables
+from runs import compare, tables
 from runs.page.against_dense import make_contests
 from runs.sweeps import Cell, Sweep, halved
-from runs.timing import front_times
+from runs.timing import front_times, passes
 
 SMALL = {"dataset": "synthetic", "weights": "cotrain", "reward": "negative_nll"}
 CELLS = (
@@ -32,7 +33,7 @@ SWEEP = Sweep("times", "d", CELLS, 1.0, SMALL, (0,))
 
 
 def test_rows_of_one_size_are_one_and_those_that_training_changes_are_none():
-    labels = [labels for _, labels in front_times.plans_by_size(SWEEP).values()]
+    labels = [one.labels for one in passes.by_size(SWEEP)]
     assert labels == [["dense 8"], ["dense 16", "dense 16, dropout"], ["rloo", "more masks"]]
 
 
@@ -55,6 +56,32 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
     shown_labels = [line.split("|")[1].strip() for line in shown.splitlines()[2:]]
     assert sorted(shown_labels) == sorted(2 * [cell.label for cell in CELLS[:5]])
     assert "20 times" in capsys.readouterr().out
+
+
+def test_rows_that_training_changes_are_timed_as_they_were_trained(tmp_path, monkeypatch):
+    short = {**SMALL, "images": 128, "batch_size": 64, "eval_every": 128}
+    sweep = Sweep("times", "d", CELLS[6:], 1.0, short, (0, 1))
+    monkeypatch.setitem(front_times.SWEEPS, "times", sweep)
+    where = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
+    assert compare.main(["times", "--jobs", "1", *where]) == 0
+    given = ["times", "--batches", "3", "--rounds", "2", "--seconds", "0.0001"]
+    results = ["--results-dir", str(tmp_path)]
+    assert front_times.main([*given, "--log-dir", str(tmp_path / "log"), *results]) == 0
+    for masks in ("sampled", "mode"):
+        found = front_times.recorded_times(front_times.times_path(tmp_path, "times"), masks)
+        assert set(found) == {"condnet"}
+        assert set(found["condnet"][3]) == {0, 1}
+    for one in passes.as_trained(sweep, tmp_path / "log"):
+        stored = load_file(one.folder / "checkpoint" / "network.safetensors")
+        network = passes.make_agent(one.plan, one.folder).simulator.network
+        assert all(torch.equal(network.state_dict()[name], stored[name]) for name in stored)
+
+
+def test_a_sweep_of_which_nothing_can_be_timed_says_what_to_give(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(front_times.SWEEPS, "times", dataclasses.replace(SWEEP, cells=CELLS[6:]))
+    assert front_times.main(["times", "--results-dir", str(tmp_path)]) == 2
+    assert "give the --log-dir of finished runs" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_not_timed_is_none_and_a_wrong_name_leaves_nothing(tmp_path, capsys):
@@ -90,25 +117,25 @@ def test_a_pass_begins_with_the_bytes_of_whole_images(monkeypatch):
     images = whole.images.clamp(0, 1).mul(255).round().to(torch.uint8)
     whole = dataclasses.replace(whole, images=images)
     small = dataclasses.replace(whole, images=halved.halves(images))
-    monkeypatch.setattr(front_times, "WHOLE", {"small": "whole"})
-    monkeypatch.setattr(front_times, "load_split", lambda name, split: whole)
+    monkeypatch.setattr(passes, "WHOLE", {"small": "whole"})
+    monkeypatch.setattr(passes, "load_split", lambda name, split: whole)
     plan = types.SimpleNamespace(environment={"dataset": "small"})
-    found, pixels = front_times.images_of(small, plan, len(whole) + 3)
+    found, pixels = passes.images_of(small, plan, len(whole) + 3)
     assert pixels == Pixels(2, None)
     assert torch.equal(found, torch.cat([images, images[:3]]))
     plan.environment["dataset"] = "whole"
-    found, pixels = front_times.images_of(whole, plan, 5)
+    found, pixels = passes.images_of(whole, plan, 5)
     assert pixels == Pixels(1, None)
     assert torch.equal(found, images[:5])
     floats = dataclasses.replace(whole, images=images / 255)
-    found, pixels = front_times.images_of(floats, plan, 5)
+    found, pixels = passes.images_of(floats, plan, 5)
     assert pixels is None
     assert torch.equal(found, images[:5] / 255)
 
 
 def test_dropout_is_timed_as_the_plain_network_that_it_is_at_test():
     sweep = Sweep("s", "d", CELLS[2:3], 1.0, SMALL, (0,))
-    ((plan, _),) = front_times.plans_by_size(sweep).values()
-    assert plan.environment["network"] == "mlp"
-    logits, *_ = front_times.make_pass(plan, 4, "mode")()
+    (timed,) = passes.by_size(sweep)
+    assert timed.plan.environment["network"] == "mlp"
+    logits, *_ = passes.make_pass(timed, 4, "mode")()
     assert logits.shape == (4, 10)

@@ -16,7 +16,7 @@ from runs.page.dense_figures import (
 from runs.rows import dataset_of, dropout_curves
 from runs.sweeps import SWEEPS, halved, shifted
 from runs.sweeps.cells import dense
-from runs.timing.front_times import plans_by_size
+from runs.timing.passes import by_size
 
 LABELS = torch.arange(8) % 2
 
@@ -131,7 +131,7 @@ def test_halves_are_timed_apart_from_whole_images_of_the_same_layers(monkeypatch
         for label, name in (("whole", "digits"), ("other", "synthetic"))
     )
     sweep = type(whole)("s", "Two data sets.", cells, 1.0)
-    assert [labels for _, labels in plans_by_size(sweep).values()] == [["whole"], ["other"]]
+    assert [one.labels for one in by_size(sweep)] == [["whole"], ["other"]]
 
 
 def test_figures_tell_whole_images_from_halves_only_where_both_are():

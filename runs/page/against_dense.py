@@ -105,9 +105,7 @@ def make_contests(
     found: dict[str, list[Point]] = {}
     for label, runs in results.items():
         if runs and not runs[0]["uses_labels"]:
-            point = make_point(label, runs, masks)
-            if times is not None:
-                point = dataclasses.replace(point, milliseconds=times.get(label, {}))
+            point = in_turns(make_point(label, runs, masks), times)
             found.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in found.items():
@@ -122,6 +120,13 @@ def make_contests(
         if len(contest.compared) > 1 and rest:
             contests.append(contest)
     return contests
+
+
+def in_turns(point: Point, times: Times | None) -> Point:
+    """A point with the times that were measured in turns, its runs' own where nothing was."""
+    if times is None:
+        return point
+    return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
 
 
 def make_point(label: str, runs: Sequence[Result], masks: str) -> Point:

@@ -12,7 +12,9 @@ import numpy as np
 from runs.jobs import Comparison
 from runs.page.against_dense import (
     Point,
+    Times,
     front_error,
+    in_turns,
     make_point,
     validation_error,
 )
@@ -28,33 +30,40 @@ from runs.page.drawing import (
 from runs.paper.digitised import Series, digitised, trend
 from runs.rows import Result, spread
 
+Results = Mapping[str, Sequence[Result]]
+Points = Mapping[str, Point]
+"""Label -> its runs as one point."""
 OURS, RANDOM, THIRD = COLORS[:3]
 PALE: dict[str, Any] = {"ls": "", "marker": ".", "markersize": 3, "alpha": 0.35}
 BARS: dict[str, Any] = {"capsize": 2, "markersize": 4, "marker": "o", "ls": ""}
 DENSE: dict[str, Any] = {"color": INK, "marker": "s", "mfc": "none", "ls": "--", "markersize": 4}
 
 
-def paper_figures(comparison: Comparison, dense: Sequence[Point]) -> list[Drawn]:
+def paper_figures(
+    comparison: Comparison, dense: Sequence[Point], times: Times | None = None
+) -> list[Drawn]:
     """Figures of a sweep of the paper, none of any other.
 
     Args:
         comparison: the sweep as far as it has come.
         dense: dense networks of the equal-cost sweep on the same images, by MACs; may be empty.
+        times: measured in turns, in place of the runs' own.
     """
     draw = FIGURES.get(comparison.sweep.name)
     results = {label: found for label, found in comparison.results.items() if found}
-    return draw(results, dense) if draw else []
+    if draw is None:
+        return []
+    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    return draw(results, {point.label: in_turns(point, times) for point in points}, dense)
 
 
-def lambda_s_figures(
-    results: Mapping[str, Sequence[Result]], dense: Sequence[Point]
-) -> list[Drawn]:
+def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
     """Fig. 5a: validation error and time of a pass against lambda_s."""
     figure = new_figure(4.6)
     above, below = figure.subplots(2, sharex=True)
     theirs = digitised("fig5a-error")["condnet"]
     axes = [setting(found[0], "sparsity_weight") for found in results.values()]
-    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    points = list(by_label.values())
     lines = [*draw_theirs(above, theirs), draw_ours(above, axes, points)]
     names = ["paper, Fig. 5a", "its medians", "ours"]
     if drawn := draw_dense(above, axes, points, dense):
@@ -71,9 +80,7 @@ def lambda_s_figures(
     return [Drawn(figure, "fig5a", "Error and time against lambda_s, CIFAR-10.", alt)]
 
 
-def lambda_v_figures(
-    results: Mapping[str, Sequence[Result]], dense: Sequence[Point]
-) -> list[Drawn]:
+def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
     """Fig. 5b: validation error by epoch for several lambda_v."""
     figure = new_figure(3.9)
     axes = figure.add_subplot()
@@ -98,7 +105,7 @@ def lambda_v_figures(
     return [Drawn(figure, "fig5b", "Error by epoch for several lambda_v, CIFAR-10.", alt)]
 
 
-def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Point]) -> list[Drawn]:
+def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
     """Thesis Fig. 5.7: validation error against realised density, learned and random masks."""
     figure = new_figure(3.9)
     axes = figure.add_subplot()
@@ -109,7 +116,7 @@ def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Poi
         names.append(f"thesis, {name}")
     for name, learns, color in (("learned", True, OURS), ("random", False, RANDOM)):
         own = {k: v for k, v in results.items() if v[0]["learns"] == learns}
-        found = [make_point(label, runs, "sampled") for label, runs in own.items()]
+        found = [by_label[label] for label in own]
         places = [density_of(runs) for runs in own.values()]
         lines.append(draw_ours(axes, places, found, color))
         names.append(f"ours, {name}")
@@ -124,9 +131,9 @@ def density_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Poi
     return [Drawn(figure, "fig5.7", "Learned and random masks by density, MNIST.", alt)]
 
 
-def front_figures(results: Mapping[str, Sequence[Result]], dense: Sequence[Point]) -> list[Drawn]:
+def front_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
     """Fig. 3 and thesis Fig. 5.16: validation error against the time of a pass."""
-    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    points = list(by_label.values())
     return [
         front_figure(points, dense, digitised("fig3"), 256, "fig3"),
         front_figure(points, dense, digitised("fig5.16"), 1, "fig5.16"),
@@ -165,7 +172,7 @@ def front_figure(
     return Drawn(figure, name, caption, alt)
 
 
-FIGURES: dict[str, Callable[[Mapping[str, Sequence[Result]], Sequence[Point]], list[Drawn]]] = {
+FIGURES: dict[str, Callable[[Results, Points, Sequence[Point]], list[Drawn]]] = {
     "paper-lambda-s": lambda_s_figures,
     "paper-lambda-v": lambda_v_figures,
     "paper-mnist-density": density_figures,

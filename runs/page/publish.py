@@ -34,7 +34,8 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows, elsewhere = comparison.rows, borrowed(comparison, results_dir)
-    contests = contests_of(comparison, elsewhere, times_in(results_dir, comparison.sweep.name))
+    times = times_in(results_dir, comparison.sweep.name)
+    contests = contests_of(comparison, elsewhere, times)
     said = findings(comparison)
     said += [s for masks, found in contests.items() for s in dense_findings(found, masks)]
     words = "\n".join(f"- {sentence}" for sentence in said)
@@ -45,7 +46,7 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
     with drawn_in_style():
         figures = all_figures(comparison)
         tables["dense"], figures["dense"] = against_dense(contests)
-        tables["paper"], figures["paper"] = beside_the_paper(comparison, elsewhere)
+        tables["paper"], figures["paper"] = beside_the_paper(comparison, elsewhere, times)
         tables["ablation"], figures["ablation"] = ablation(comparison)
     for one in (each for found in tables.values() for each in found):
         (folder / f"{one.name}.md").write_text(one.markdown())
@@ -69,11 +70,13 @@ def against_dense(
 
 
 def beside_the_paper(
-    comparison: Comparison, elsewhere: Mapping[str, Sequence[Point]]
+    comparison: Comparison,
+    elsewhere: Mapping[str, Sequence[Point]],
+    times: Mapping[str, Times | None],
 ) -> tuple[list[Table], list[Drawn]]:
     """Tables and figures that stand for one of the paper; none where the sweep is none of it."""
     dense = [point for points in elsewhere.values() for point in chosen(points)]
-    figures = paper_figures(comparison, dense)
+    figures = paper_figures(comparison, dense, times["sampled"])
     fig1 = fig1_of(comparison.sweep.name, comparison.results)
     if fig1 is None:
         return [], figures

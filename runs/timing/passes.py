@@ -1,0 +1,141 @@
+"""Passes to be timed: a sweep's rows, by their sizes or as they were trained -> compiled calls.
+
+A pass begins with the bytes of whole images where a data set stores bytes: averaging over 2 x 2
+pixels and making floats are in it.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.data import Split, load_split
+from ccenv.fused import Pixels, fuse_policy
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator
+from runs.jobs import make_jobs, own_result
+from runs.replay import rebuild
+from runs.settings import Plan, make_plan
+from runs.sweeps import Sweep
+from runs.sweeps.halved import WHOLE
+
+SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
+"""Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
+SIZED_BY = ("dataset", "num_blocks", "block_size", "head_units", "observation", "activation")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What is timed once."""
+
+    labels: list[str]
+    """rows that take this time."""
+    plan: Plan
+    """agent and network."""
+    folder: Path | None = None
+    """where their trained weights lie; None: fresh ones take as long."""
+
+
+def is_set(plan: Plan) -> bool:
+    """Whether training leaves the number of blocks that are kept as it is."""
+    return plan.agent in SET_NUMBER and plan.agent_settings.get("draw") != "independent"
+
+
+def by_size(sweep: Sweep) -> list[Timed]:
+    """Rows of the same sizes together; of rows that training changes none.
+
+    Dropout of units is off at test: such a network is timed as the plain one that it is then.
+    """
+    found: dict[str, Timed] = {}
+    for cell in sweep.cells:
+        settings = {**sweep.settings, **cell.settings, "network": "mlp"}
+        plan = make_plan(cell.agent, settings)
+        if not is_set(plan):
+            continue
+        own = plan.agent_settings
+        kept = [own.get(name) for name in ("num_kept", "always_on", "hidden_units")]
+        sizes = [cell.agent, *kept, own.get("keep_probability")]
+        key = json.dumps([*sizes, *(plan.environment[name] for name in SIZED_BY)])
+        found.setdefault(key, Timed([], plan)).labels.append(cell.label)
+    return list(found.values())
+
+
+def as_trained(sweep: Sweep, log_dir: Path) -> list[Timed]:
+    """Finished runs of rows that training changes."""
+    jobs = [job for job in make_jobs(sweep, str(log_dir)) if not is_set(job.plan)]
+    return [
+        Timed([job.label], job.plan, job.plan.folder())
+        for job in jobs
+        if own_result(job) is not None
+    ]
+
+
+def make_agent(plan: Plan, folder: Path | None) -> Any:
+    """An agent with its network: as trained, or with fresh weights.
+
+    Raises:
+        ValueError: if what was trained cannot be put back.
+    """
+    if folder is not None:
+        rebuilt = rebuild(plan, folder)
+        if not rebuilt.is_restored:
+            raise ValueError(f"expected what {plan.agent} learned in {folder}, got none of it")
+        return rebuilt.agent
+    group = int(plan.environment["group_size"])
+    settings = {k: v for k, v in plan.environment.items() if k not in ("weights_kwargs", "context")}
+    simulator = Simulator(group, **settings)
+    simulator.seed(0)
+    return plan.agent_class(simulator, seed=0, **plan.agent_settings)
+
+
+def make_pass(timed: Timed, batch_size: int, masks: str) -> Callable[[], Any] | None:
+    """One compiled call of policy and network, None where there is no such call for them.
+
+    Args:
+        timed: agent and network.
+        batch_size: images of a pass.
+        masks: "sampled" or "mode".
+
+    Raises:
+        ValueError: if what was trained cannot be put back.
+    """
+    drawn = masks == "sampled"
+    agent = make_agent(timed.plan, timed.folder)
+    simulator = agent.simulator
+    shape = simulator.data.image_shape
+    seen = simulator.on_split("test", batch_size).data
+    images, pixels = images_of(seen, timed.plan, batch_size)
+    fused = fuse_policy(
+        simulator.network.eval(), agent, simulator.observe, shape, drawn=drawn, pixels=pixels
+    )
+    if fused is None:
+        return None
+    return (
+        partial(fused, images, generator=stream(0, "latency masks"))
+        if drawn
+        else partial(fused, images)
+    )
+
+
+def images_of(seen: Split, plan: Plan, count: int) -> tuple[Tensor, Pixels | None]:
+    """The first test images as they are stored, and what has to be done with their bytes.
+
+    Images that are stored as floats are given as the network sees them.
+
+    Args:
+        seen: the test split that the network sees.
+        plan: names the data set.
+        count: of images; small test splits are gone through again.
+    """
+    rows = torch.arange(count) % len(seen)
+    if seen.images.dtype != torch.uint8 or seen.moves is not None:
+        return seen.batch(rows)[0], None
+    name = plan.environment["dataset"]
+    whole = load_split(WHOLE[name], "test") if name in WHOLE else seen
+    window = whole.images.shape[2] // seen.images.shape[2]
+    return whole.images.index_select(0, rows), Pixels(window, seen.scale)
