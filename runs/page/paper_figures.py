@@ -224,7 +224,7 @@ def draw_times(axes: Any, places: Sequence[float], points: Sequence[Point]) -> A
     right.spines["right"].set_visible(True)
     known = [(at, t) for at, p in zip(places, points, strict=True) if (t := p.time(256))]
     right.plot([at for at, _ in known], [t for _, t in known], color=OURS, marker="o", ls="")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.1 * max((t for _, t in known), default=1.0))
     return right
 
 
