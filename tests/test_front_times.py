@@ -81,6 +81,9 @@ def test_a_sweep_of_which_nothing_can_be_timed_says_what_to_give(tmp_path, monke
     monkeypatch.setitem(front_times.SWEEPS, "times", dataclasses.replace(SWEEP, cells=CELLS[6:]))
     assert front_times.main(["times", "--results-dir", str(tmp_path)]) == 2
     assert "give the --log-dir of finished runs" in capsys.readouterr().err
+    given = ["times", "--log-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path)]
+    assert front_times.main(given) == 2
+    assert f"that training changes in {tmp_path / 'none'}, got none" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -63,6 +63,21 @@ def time_front(
     return rows
 
 
+def trained_in(log_dir: Path, sweep: Sweep) -> list[Timed]:
+    """Finished runs of a sweep's rows that training changes; at least one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = as_trained(sweep, log_dir)
+    if not found:
+        raise ValueError(
+            f"expected finished runs of rows of {sweep.name} that training changes in {log_dir}, "
+            "got none; give the --log-dir in which they were made"
+        )
+    return found
+
+
 def name_of(timed: Timed, masks: str) -> Name:
     """What tells a pass from all others."""
     return timed.labels[0], timed.plan.program.seed, masks
@@ -152,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
         found = by_size(sweep)
         if options.log_dir is not None:
-            found += as_trained(sweep, options.log_dir)
+            found += trained_in(options.log_dir, sweep)
         if not found:
             raise ValueError(
                 f"expected rows of {sweep.name} that can be timed, got none; training changes all "
