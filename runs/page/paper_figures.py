@@ -33,7 +33,7 @@ from runs.rows import Result, spread
 Results = Mapping[str, Sequence[Result]]
 Points = Mapping[str, Point]
 """Label -> its runs as one point."""
-OURS, RANDOM, THIRD = COLORS[:3]
+OURS, RANDOM = COLORS[:2]
 PALE: dict[str, Any] = {"ls": "", "marker": ".", "markersize": 3, "alpha": 0.35}
 BARS: dict[str, Any] = {"capsize": 2, "markersize": 4, "marker": "o", "ls": ""}
 DENSE: dict[str, Any] = {"color": INK, "marker": "s", "mfc": "none", "ls": "--", "markersize": 4}
