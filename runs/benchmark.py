@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from ccenv.sparse.registers import LANES
 from runs import folder as run_folder
 from runs.machine import load_average, machine, tuned, versions
 from runs.page.drawing import drawn_in_style
@@ -45,6 +46,8 @@ SIZES = (256, 1024, 4096)
 SINGLE_SIZES = (256,)
 """batches of single environments: each image costs a Python call a step."""
 ROUNDS = 11
+USUAL_LANES = 16
+"""floats of a vector; results of machines with others have names of their own."""
 EVERY = {"routes": 100}
 """rows between two messages, by kind of result; 1 where nothing is said."""
 
@@ -113,7 +116,7 @@ def recorded(
 
     Args:
         kind: of table, see `runs.tables`.
-        name: of the result; threads and allocator settings that are not the default are added.
+        name: of the result; vectors, threads, allocator settings that are not the usual are added.
         options: gives the threads.
         measured: makes the rows, dataclasses, one after the other.
     """
@@ -124,6 +127,8 @@ def recorded(
         if len(rows) % EVERY.get(kind, 1) == 0:
             shown = [str(value) for value in rows[-1].values() if isinstance(value, str | int)]
             print(f"measured {len(rows)}: {', '.join(shown)}", file=sys.stderr, flush=True)
+    if LANES != USUAL_LANES and options.device == "cpu":
+        name += f"-{LANES}-lanes"
     if options.threads > 1:
         name += f"-{options.threads}-threads"
     if any(variable.startswith("MALLOC_") for variable in tuned()):

@@ -205,7 +205,8 @@ def origins(comparison: Comparison) -> list[str]:
 
 def machine_name(machine: Mapping[str, Any]) -> str:
     """A machine in few words."""
-    return f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores"
+    name = f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores"
+    return f"{name}, vectors of {machine['lanes']} floats" if "lanes" in machine else name
 
 
 def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[float, int]:

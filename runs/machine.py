@@ -21,10 +21,20 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, torch's threads."""
+    """Processor, cores that this process may use, floats of the kernels' vectors, torch's threads.
+
+    A processor's name need not tell how wide its vectors are.
+    """
     import torch
 
-    return {"cpu": cpu_model(), "cores": num_cores(), "threads": torch.get_num_threads()}
+    from ccenv.sparse.registers import LANES
+
+    return {
+        "cpu": cpu_model(),
+        "cores": num_cores(),
+        "lanes": LANES,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def num_cores() -> int:

@@ -21,6 +21,7 @@ READING_ORDER = [
     "sparse.grouped",
     "sparse.operands",
     "sparse.compiled",
+    "sparse.registers",
     "sparse.vectors",
     "sparse.bits",
     "sparse.panels",

@@ -1,8 +1,9 @@
 """How long a layer takes: (shape, masks) -> seconds with the kernels, and by one dense product.
 
-Linear in what is counted, fitted by `python -m runs.benchmark routes --fit` to times of some three
-thousand layers on one machine (`runs/results/route-costs.json`). Only the order of two times is
-used, and only by `backend="auto"`: elsewhere it may be wrong near the border, never the result.
+Linear in what is counted, fitted by `python -m runs.benchmark routes --record` to times of some
+three thousand layers on one machine of each kind (`runs/results/route-costs.json`,
+`route-costs-8-lanes.json`). Only the order of two times is used, and only by `backend="auto"`:
+elsewhere it may be wrong near the border, never the result.
 """
 
 import functools
@@ -53,6 +54,12 @@ class KernelCosts:
     """of a product of such a pair."""
     weight: float
     """of a weight, which somebody reads."""
+    single: float
+    """of a product with an output unit that is left over by vectors of four."""
+    total: float
+    """of an output unit of a kept pair, whose sum is read and written."""
+    any_pair: float
+    """of a pair of blocks, whether a row keeps it or not."""
 
 
 @dataclass(frozen=True)
@@ -69,36 +76,104 @@ class DenseCosts:
     """of a weight, which is read once at least."""
 
 
-FORWARD = (
-    KernelCosts(
-        call=5.6161e-06,
-        list=1.20823e-08,
-        output=0.0,
-        pair=3.39679e-09,
-        step=1.59982e-11,
-        mac=2.24277e-11,
-        weight=6.8154e-11,
+class Costs(NamedTuple):
+    """Prices of one kind of machine, with vectors of eight floats or of sixteen."""
+
+    forward: tuple[KernelCosts, DenseCosts]
+    """without gradients."""
+    training: tuple[KernelCosts, DenseCosts]
+    """forward and backward; the kernels then read weights where they lie."""
+
+
+EIGHT = Costs(
+    forward=(
+        KernelCosts(
+            call=1.67286e-05,
+            list=3.71559e-09,
+            output=6.29305e-10,
+            pair=4.18492e-09,
+            step=9.57276e-11,
+            mac=2.78507e-11,
+            weight=1.1252e-10,
+            single=1.53534e-10,
+            total=1.78836e-10,
+            any_pair=0.0,
+        ),
+        DenseCosts(
+            call=6.39764e-05,
+            unit=3.29643e-10,
+            mac=2.85249e-11,
+            weight=1.99264e-10,
+        ),
     ),
-    DenseCosts(call=2.32623e-05, unit=0.0, mac=2.35847e-11, weight=9.3744e-11),
-)
-TRAINING = (
-    KernelCosts(
-        call=5.00466e-05,
-        list=1.60328e-08,
-        output=0.0,
-        pair=9.18064e-09,
-        step=1.85162e-09,
-        mac=6.94659e-11,
-        weight=9.12721e-10,
+    training=(
+        KernelCosts(
+            call=0.000203326,
+            list=2.64888e-09,
+            output=1.70532e-09,
+            pair=3.41518e-08,
+            step=2.94908e-09,
+            mac=1.11329e-10,
+            weight=1.21616e-09,
+            single=9.59395e-10,
+            total=0.0,
+            any_pair=5.07048e-08,
+        ),
+        DenseCosts(
+            call=0.00027725,
+            unit=4.23946e-09,
+            mac=8.0901e-11,
+            weight=9.59978e-10,
+        ),
     ),
-    DenseCosts(call=0.000102454, unit=6.28738e-10, mac=7.10758e-11, weight=7.1879e-10),
 )
-"""Forward and backward; the kernels then read weights where they lie."""
+# Measured on blocks of 8 units and more, where what the last two prices are for is in the others.
+# A product outside of vectors takes the same on both kinds.
+SIXTEEN = Costs(
+    forward=(
+        KernelCosts(
+            call=5.6161e-06,
+            list=1.20823e-08,
+            output=0.0,
+            pair=3.39679e-09,
+            step=1.59982e-11,
+            mac=2.24277e-11,
+            weight=6.8154e-11,
+            single=EIGHT.forward[0].single,
+            total=0.0,
+            any_pair=0.0,
+        ),
+        DenseCosts(call=2.32623e-05, unit=0.0, mac=2.35847e-11, weight=9.3744e-11),
+    ),
+    training=(
+        KernelCosts(
+            call=5.00466e-05,
+            list=1.60328e-08,
+            output=0.0,
+            pair=9.18064e-09,
+            step=1.85162e-09,
+            mac=6.94659e-11,
+            weight=9.12721e-10,
+            single=EIGHT.training[0].single,
+            total=0.0,
+            any_pair=0.0,
+        ),
+        DenseCosts(call=0.000102454, unit=6.28738e-10, mac=7.10758e-11, weight=7.1879e-10),
+    ),
+)
+
+
+@functools.cache
+def costs() -> Costs:
+    """Those of this kind of machine; looked up on use, because numba takes half a second."""
+    from ccenv.sparse.registers import WIDE
+
+    return SIXTEEN if WIDE else EIGHT
 
 
 def dense_seconds(layer: Layer, *, is_training: bool) -> float:
     """Expected time of a dense product times masks."""
-    _, cost = TRAINING if is_training else FORWARD
+    _, cost = costs().training if is_training else costs().forward
     units = layer.in_blocks * layer.in_size + layer.out_blocks * layer.out_size
     return (
         cost.call
@@ -110,14 +185,16 @@ def dense_seconds(layer: Layer, *, is_training: bool) -> float:
 
 def kernel_seconds(layer: Layer, pairs: float, *, is_training: bool) -> float:
     """Expected time of the kernels, where rows keep that many pairs of blocks together."""
-    cost, _ = TRAINING if is_training else FORWARD
+    cost, _ = costs().training if is_training else costs().forward
     fixed = (
         cost.call
         + cost.list * layer.batch * (layer.in_blocks + layer.out_blocks)
         + cost.output * layer.batch * layer.out_blocks * layer.out_size
         + cost.weight * layer.weights
+        + cost.any_pair * layer.in_blocks * layer.out_blocks
     )
-    of_pair = cost.pair + layer.in_size * (cost.step + cost.mac * layer.out_size)
+    products = cost.mac * layer.out_size + cost.single * (layer.out_size % 4)
+    of_pair = cost.pair + cost.total * layer.out_size + layer.in_size * (cost.step + products)
     return fixed + pairs * of_pair
 
 

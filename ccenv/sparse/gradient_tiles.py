@@ -9,9 +9,10 @@ import numpy as np
 
 from ccenv.sparse.compiled import compiled
 from ccenv.sparse.gradient_panels import make_dots, make_outer
+from ccenv.sparse.registers import WIDE
 
 outer_1x64, outer_4x64 = make_outer(1, 64), make_outer(4, 64)
-outer_1x16, outer_8x16 = make_outer(1, 16), make_outer(8, 16)
+outer_1x16, outer_4x16, outer_8x16 = (make_outer(n, 16) for n in (1, 4, 8))
 outer_1x8, outer_8x8 = make_outer(1, 8), make_outer(8, 8)
 outer_1x4, outer_4x4 = make_outer(1, 4), make_outer(4, 4)
 outer_1x1, outer_4x1 = make_outer(1, 1), make_outer(4, 1)
@@ -32,7 +33,7 @@ def outer_tile(
         left = width - c
         from_z, to = z + 4 * c, g + 4 * c
         k = 0
-        if left >= 64:
+        if WIDE and left >= 64:
             while num_k - k >= 4:
                 outer_4x64(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
                 k += 4
@@ -41,9 +42,12 @@ def outer_tile(
                 k += 1
             c += 64
         elif left >= 16:
-            while num_k - k >= 8:
+            while WIDE and num_k - k >= 8:
                 outer_8x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
                 k += 8
+            while num_k - k >= 4:
+                outer_4x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 4
             while k < num_k:
                 outer_1x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
                 k += 1

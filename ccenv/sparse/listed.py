@@ -39,6 +39,22 @@ def four_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
 
 
 @inlined
+def six(pairs: Any, r: int, x: int, ldx: int) -> Any:
+    """Addresses of the inputs of six listed rows."""
+    a, b, c, d = four(pairs, r, x, ldx)
+    e, f = two(pairs, r + 4, x, ldx)
+    return (a, b, c, d, e, f)
+
+
+@inlined
+def six_sums(pairs: Any, r: int, y: int, ldy: int) -> Any:
+    """Addresses of the sums of six listed rows."""
+    a, b, c, d = four_sums(pairs, r, y, ldy)
+    e, f = two_sums(pairs, r + 4, y, ldy)
+    return (a, b, c, d, e, f)
+
+
+@inlined
 def eight(pairs: Any, r: int, x: int, ldx: int) -> Any:
     """Addresses of the inputs of eight listed rows."""
     a, b, c, d = four(pairs, r, x, ldx)

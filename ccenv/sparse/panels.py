@@ -2,7 +2,8 @@
 
 A panel keeps `rows x width` sums in vector registers while it walks the inner dimension. Plain
 numba loops do not get there: LLVM cannot know that numpy arrays do not overlap, so it stores every
-sum in every round, and it prefers vectors of half the width that AVX-512 has.
+sum in every round, and it prefers vectors of half the width that AVX-512 has. How many sums fit,
+`registers` says.
 
 Addresses are int64, because passing arrays to a compiled function costs more than a small layer.
 """
@@ -14,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ccenv.sparse.registers import FOLD
 from ccenv.sparse.vectors import (
     BUSY,
     F32,
@@ -105,7 +107,7 @@ def make_narrow(num_rows: int, *, together: bool) -> Any:
     """
     few, vec = ir.VectorType(F32, 4), ir.VectorType(F32, 16)
     # The same for any number of rows, so that a row's sum does not depend on its neighbours.
-    unroll = 2
+    unroll = FOLD
 
     @intrinsic
     def product(typingctx: Any, xs: Any, w: Any, ys: Any, num_k: Any, ldw: Any) -> Any:

@@ -9,7 +9,16 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.compiled import compiled
-from ccenv.sparse.listed import eight, eight_sums, four, four_sums, two, two_sums
+from ccenv.sparse.listed import (
+    eight,
+    eight_sums,
+    four,
+    four_sums,
+    six,
+    six_sums,
+    two,
+    two_sums,
+)
 from ccenv.sparse.panels import (
     LOWER_HALF,
     as_pointer,
@@ -19,17 +28,21 @@ from ccenv.sparse.panels import (
     make_narrow,
     make_product,
 )
+from ccenv.sparse.registers import ROWS_OF_32, ROWS_OF_64, WIDE
 from ccenv.sparse.vectors import relu_of, tanh_of
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
 # and floats of a narrow one that leaves room there for the rows.
 TILE_K, TILE_COLUMNS, NARROW_FLOATS = 128, 64, 4096
+# Rows of the highest panel of 16 columns whose sums stay in registers.
+MANY = 8 if WIDE else 6
 # So many rows share a tile before copying it together pays.
 PACK_ROWS = 12
 
 product_1x64, product_2x64, product_4x64 = (make_product(n, 64) for n in (1, 2, 4))
 product_1x32, product_2x32, product_4x32 = (make_product(n, 32) for n in (1, 2, 4))
-product_1x16, product_2x16, product_4x16, product_8x16 = (make_product(n, 16) for n in (1, 2, 4, 8))
+product_1x16, product_2x16, product_4x16 = (make_product(n, 16) for n in (1, 2, 4))
+product_6x16, product_8x16 = make_product(6, 16), make_product(8, 16)
 product_1x8, product_2x8, product_4x8, product_8x8 = (make_product(n, 8) for n in (1, 2, 4, 8))
 product_1x4, product_8x4 = make_product(1, 4), make_product(8, 4)
 narrow_1, narrow_2, narrow_4, narrow_8 = (make_narrow(n, together=True) for n in (1, 2, 4, 8))
@@ -121,10 +134,10 @@ def times_narrow(
 ) -> None:
     """`times_tile` for 4 columns that lie together, k a multiple of 4."""
     r = 0
-    while n - r >= 8:
+    while WIDE and n - r >= 8:
         narrow_8(eight(pairs, r, x, ldx), w, eight_sums(pairs, r, y, ldy), k, ldw)
         r += 8
-    if n - r >= 4:
+    while n - r >= 4:
         narrow_4(four(pairs, r, x, ldx), w, four_sums(pairs, r, y, ldy), k, ldw)
         r += 4
     if n - r >= 2:
@@ -141,10 +154,10 @@ def times_apart(
 ) -> None:
     """The same for 4 columns of a wider matrix, with the same result bit for bit."""
     r = 0
-    while n - r >= 8:
+    while WIDE and n - r >= 8:
         apart_8(eight(pairs, r, x, ldx), w, eight_sums(pairs, r, y, ldy), k, ldw)
         r += 8
-    if n - r >= 4:
+    while n - r >= 4:
         apart_4(four(pairs, r, x, ldx), w, four_sums(pairs, r, y, ldy), k, ldw)
         r += 4
     if n - r >= 2:
@@ -173,7 +186,7 @@ def times_tile(
     while c < width:
         left, to, at = width - c, y + 4 * c, w + 4 * c
         r = 0
-        if left >= 64:
+        if left >= 64 and n <= ROWS_OF_64:
             while n - r >= 4:
                 product_4x64(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
@@ -184,7 +197,7 @@ def times_tile(
                 source, target = x + (pairs[r] & LOWER_HALF) * ldx, to + (pairs[r] >> 32) * ldy
                 product_1x64((source,), at, (target,), k, ldw)
             c += 64
-        elif left >= 32:
+        elif left >= 32 and n <= ROWS_OF_32:
             while n - r >= 4:
                 product_4x32(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
@@ -196,9 +209,12 @@ def times_tile(
                 product_1x32((source,), at, (target,), k, ldw)
             c += 32
         elif left >= 16:
-            while n - r >= 8:
-                product_8x16(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
-                r += 8
+            while n - r >= MANY:
+                if WIDE:
+                    product_8x16(eight(pairs, r, x, ldx), at, eight_sums(pairs, r, to, ldy), k, ldw)
+                else:
+                    product_6x16(six(pairs, r, x, ldx), at, six_sums(pairs, r, to, ldy), k, ldw)
+                r += MANY
             if n - r >= 4:
                 product_4x16(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4

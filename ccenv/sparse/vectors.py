@@ -6,8 +6,10 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from ccenv.sparse.registers import LANES
+
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
-MAX_LANES = 16
+
 # So many independent sums keep a unit busy whose additions take four cycles, two at a time.
 BUSY = 8
 LN2_HIGH, LN2_LOW, LOG2_E = 0.693359375, -2.12194440e-4, 1.44269504
@@ -127,7 +129,7 @@ def multiply_add(builder: Any, scales: list[Any], vectors: list[Any], sums: list
 
 def tiles(width: int) -> tuple[Any, range]:
     """Vector type and the offsets of the vectors that cover a width of 1, 4, 8, 16, 32 or 64."""
-    lanes = min(width, MAX_LANES)
+    lanes = min(width, LANES)
     return ir.VectorType(F32, lanes), range(0, width, lanes)
 
 

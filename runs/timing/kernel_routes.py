@@ -23,12 +23,15 @@ from runs.timing.turns import Pass, seconds_in_turns
 
 BATCHES = (1, 4, 16, 32, 64, 128, 512, 1024, 4096)
 SHAPES = ((256, 256), (640, 640), (1024, 1024), (3072, 640))
-BLOCK_SIZES = (8, 16, 32, 64)
+BLOCK_SIZES = (1, 4, 8, 16, 32, 64)
 DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 SIDES = ("in", "out", "both")
-TRAINED_BATCHES, COARSE_SIZES, COARSE_DENSITIES = (32, 128, 1024), (16, 64), (0.02, 0.1, 0.4, 1.0)
+TRAINED_BATCHES, TRAINED_SIZES = (32, 128, 1024), (1, 16, 64)
+COARSE_SIZES, COARSE_DENSITIES = (16, 64), (0.02, 0.1, 0.4, 1.0)
 SLOW_BATCH = 4096
 """from here on only the coarse block sizes and densities: a pass takes up to 0.3 seconds."""
+MOST_PAIRS = 2e7
+"""of blocks in a pass; more, of blocks of one unit, take seconds."""
 ROUNDS, SECONDS = 3, 0.001
 
 
@@ -81,10 +84,16 @@ def grid() -> Iterator[Point]:
     for batch, (n, m), size, density, sides in itertools.product(
         BATCHES, SHAPES, BLOCK_SIZES, DENSITIES, SIDES
     ):
+        kept = [
+            density * width / size if sides in (side, "both") else 1.0
+            for side, width in (("in", n), ("out", m))
+        ]
+        if batch * kept[0] * kept[1] > MOST_PAIRS:
+            continue
         coarse = size in COARSE_SIZES and density in COARSE_DENSITIES
         if batch < SLOW_BATCH or coarse:
             yield Point(batch, n, m, size, density, sides, training=False)
-        if sides != "in" and batch in TRAINED_BATCHES and size in COARSE_SIZES:
+        if sides != "in" and batch in TRAINED_BATCHES and size in TRAINED_SIZES:
             yield Point(batch, n, m, size, density, sides, training=True)
 
 

@@ -34,14 +34,18 @@ SLOWER = 1.05
 def kernel_counts(row: Row) -> list[float]:
     """What `KernelCosts` has prices for, in its order."""
     batch, pairs = row["batch"], row["pairs"]
+    steps = pairs * row["in_features"] / row["in_blocks"]
     return [
         1.0,
         batch * (row["in_blocks"] + row["out_blocks"]),
         batch * row["out_features"],
         pairs,
-        pairs * row["in_features"] / row["in_blocks"],
+        steps,
         row["macs"],
         row["in_features"] * row["out_features"],
+        steps * (row["out_features"] // row["out_blocks"] % 4),
+        pairs * row["out_features"] / row["out_blocks"],
+        row["in_blocks"] * row["out_blocks"],
     ]
 
 
@@ -139,7 +143,8 @@ def fit(found: Mapping[str, Any]) -> dict[str, Any]:
         for name, training in PARTS.items()
     ]
     rest = {name: found[name] for name in ("machine", "versions")}
-    return {"kind": "route-costs", "name": "route-costs", "rows": rows, **rest}
+    name = found["name"].replace("kernel-routes", "route-costs")
+    return {"kind": "route-costs", "name": name, "rows": rows, **rest}
 
 
 def table(rows: Sequence[Row]) -> str:

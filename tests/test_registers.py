@@ -1,0 +1,57 @@
+"""Panels are as large as the machine's registers allow; those of other machines are right too."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ccenv.sparse import registers
+
+LAWS = ["test_kernels.py", "test_sparse.py", "test_fused.py"]
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ("", False),
+        ("+avx,+avx2,+fma", False),
+        ("+avx512f,+avx512bw", True),
+        ("+avx2,-avx512f", False),
+        ("+avx512f,-avx512f", False),
+        ("+avx512bw", False),
+    ],
+)
+def test_vectors_of_16_floats_are_for_machines_that_have_them(features, expected):
+    assert registers.has_avx512(features) is expected
+
+
+@pytest.mark.slow
+def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_path):
+    tests = Path(__file__).parent
+    for name in ("ccenv", "agents"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(tests.parent / name, tmp_path / name, ignore=ignored)
+    file = tmp_path / "ccenv/sparse/registers.py"
+    text = file.read_text()
+    other = text.replace("\nWIDE = has_avx512(", "\nWIDE = not has_avx512(")
+    assert other != text
+    file.write_text(other)
+    for name in ("conftest.py", *LAWS):
+        shutil.copy(tests / name, tmp_path / name)
+    checked = (
+        "import ccenv.sparse.registers as r, sys; "
+        f"sys.exit(r.WIDE is {registers.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
+    for command in (["-c", checked], ["-m", "pytest", "-q", "-p", "no:cacheprovider", *LAWS]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
