@@ -224,7 +224,9 @@ def test_recorded_cells_are_not_run_again_elsewhere_and_say_where_they_come_from
     assert compare.main(["toy_sweep:TOY", "--json", *options(elsewhere)]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out) == here
-    assert re.search(r"8 recorded results, made on .+ cores, vectors of .+: diary \(seeds 0, 1\)", said.err)
+    assert re.search(
+        r"8 recorded results, made on .+ cores, vectors of .+: diary \(seeds 0, 1\)", said.err
+    )
     page = (elsewhere / "reports" / "toy" / "index.html").read_text()
     assert "8 recorded results, made on" in page
 
