@@ -96,7 +96,7 @@ def multiply_blocks(
     out_blocks, batch = rows.shape
     in_blocks = len(starts)
     num_chunks = max(1, (batch * out_size + CHUNK_SUMS // 2) // CHUNK_SUMS)
-    chunk = max(1, -(-batch // num_chunks))
+    chunk = max(1, min(batch, 16), -(-batch // num_chunks))
     pairs = np.empty((in_blocks, chunk), np.int64)
     sizes = np.empty(in_blocks, np.int64)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
