@@ -231,7 +231,7 @@ def test_validated_runs_enter_the_leaderboard_and_the_readmes_table(logs, tmp_pa
     assert tables.main([str(readme), "--results-dir", str(path.parent)]) == 0
     shown = readme.read_text()
     assert "s a run" in shown
-    assert "cores | me" in shown
+    assert "floats | me |" in shown
     capsys.readouterr()
 
 
