@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ccenv.sparse import program as ops
-from ccenv.sparse.tiles import NONE, RELU, TANH
+from ccenv.sparse.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
 LANES = 16

@@ -25,6 +25,7 @@ READING_ORDER = [
     "sparse.vectors",
     "sparse.bits",
     "sparse.panels",
+    "sparse.floats",
     "sparse.listed",
     "sparse.tiles",
     "sparse.lists",

@@ -5,11 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
+from numba.core import event as events
 
 from ccenv import explain_backend
 from ccenv.networks import GatedMLP
 from ccenv.sparse import gpu_routes
-from ccenv.sparse.compiled import forget_stale
+from ccenv.sparse.compiled import Announcement, forget_stale
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.panel_cache import keep_panels
@@ -189,6 +191,28 @@ def test_kernels_compiled_from_other_sources_are_forgotten(tmp_path):
     forget_stale(tmp_path)
     assert not (cache / "program.nbi").exists()
     assert (cache / "tiles.pyc").exists()
+
+
+@pytest.mark.parametrize(("module", "lines"), [("ccenv.sparse.mine", 1), ("elsewhere", 0)])
+def test_who_waits_for_our_kernels_is_told_so_once(module, lines, capfd):
+    def first(x):
+        return x + 1
+
+    def second(x):
+        return x + 2
+
+    listener = Announcement()
+    events.register("numba:compile", listener)
+    try:
+        for function in (first, second):
+            function.__module__ = module
+            function = njit(function)
+            assert function(1) in (2, 3)
+            function(2)
+    finally:
+        events.unregister("numba:compile", listener)
+    said = [line for line in capfd.readouterr().err.splitlines() if "compiling kernels" in line]
+    assert len(said) == lines
 
 
 def test_repeated_passes_are_equal_bit_for_bit():

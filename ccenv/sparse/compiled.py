@@ -1,13 +1,35 @@
-"""How kernels are compiled: numba's options, and a cache that notices when any of them changes."""
+"""How kernels are compiled: options, a word to those who wait, a cache that notices changes."""
 
 import contextlib
 import hashlib
+import sys
 from pathlib import Path
 
 from numba import njit
+from numba.core import event as events
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 inlined = njit(inline="always", error_model="numpy")
+
+
+class Announcement(events.Listener):
+    """Says once a process, on the standard error stream, that kernels are compiled and not loaded.
+
+    The first call on a machine would otherwise be a minute without a word.
+    """
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def on_start(self, event: events.Event) -> None:
+        """Numba begins to compile a function that its cache does not hold."""
+        ours = event.data["dispatcher"].py_func.__module__.startswith("ccenv.")
+        if ours and not self.said:
+            self.said = True
+            print("ccenv: compiling kernels (about a minute; once, then cached)", file=sys.stderr)
+
+    def on_end(self, event: events.Event) -> None:
+        """Nothing to say."""
 
 
 def forget_stale(folder: Path) -> None:
@@ -31,3 +53,4 @@ def forget_stale(folder: Path) -> None:
 
 
 forget_stale(Path(__file__).parent)
+events.register("numba:compile", Announcement())

@@ -14,8 +14,8 @@ from torch.autograd.function import once_differentiable
 
 from ccenv.sparse import gradients, kernels, spread_kernels
 from ccenv.sparse.buffers import LARGE, new_result
+from ccenv.sparse.floats import NONE, RELU, TANH
 from ccenv.sparse.panel_cache import panels_of
-from ccenv.sparse.tiles import NONE, RELU, TANH
 
 # Below these a second thread costs more than it saves.
 MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26

@@ -11,10 +11,10 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.compiled import compiled
+from ccenv.sparse.floats import RELU, TANH, zero_columns
 from ccenv.sparse.gradient_tiles import outer_tile, transposed_row
 from ccenv.sparse.lists import blocks_of_rows, bucket, rows_of_blocks
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
-from ccenv.sparse.tiles import RELU, TANH, zero_columns
 
 
 @compiled

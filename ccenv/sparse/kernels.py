@@ -16,19 +16,11 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.compiled import compiled
+from ccenv.sparse.floats import activate, copy_floats, zero_columns
 from ccenv.sparse.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
 from ccenv.sparse.panels import as_pointer
 from ccenv.sparse.row_kernel import multiply_row, multiply_rows
-from ccenv.sparse.tiles import (
-    TILE_COLUMNS,
-    TILE_K,
-    activate,
-    copy_floats,
-    longest_tile,
-    times_block,
-    times_tile,
-    zero_columns,
-)
+from ccenv.sparse.tiles import TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768

@@ -10,8 +10,8 @@ from numba import carray
 
 from ccenv.sparse.bits import count_bits, lowest_bit, make_load_bits
 from ccenv.sparse.compiled import compiled, inlined
+from ccenv.sparse.floats import copy_floats
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
-from ccenv.sparse.tiles import copy_floats
 
 load_8, load_16, load_32 = make_load_bits(8), make_load_bits(16), make_load_bits(32)
 

@@ -11,8 +11,8 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from ccenv.sparse.compiled import compiled
+from ccenv.sparse.floats import add_floats, copy_floats
 from ccenv.sparse.panels import as_pointer
-from ccenv.sparse.tiles import add_floats, copy_floats
 from ccenv.sparse.vectors import F32, alternate, load, pointer, store
 
 

@@ -15,11 +15,11 @@ from numba import carray
 
 from ccenv.sparse.bits import highest_below, sort_keys
 from ccenv.sparse.compiled import compiled
+from ccenv.sparse.floats import copy_floats
 from ccenv.sparse.kernels import forward
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
 from ccenv.sparse.pixels import read_pixels
 from ccenv.sparse.pooling import block_norms, pool_images
-from ccenv.sparse.tiles import copy_floats
 
 LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, PIXELS = range(10)
 FIELDS = 14

@@ -11,8 +11,8 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.compiled import compiled
+from ccenv.sparse.floats import activate, zero_columns
 from ccenv.sparse.panels import LOWER_HALF, as_pointer, make_row
-from ccenv.sparse.tiles import activate, zero_columns
 
 row_64, row_32, row_16 = make_row(64), make_row(32), make_row(16)
 row_8, row_4, row_1 = make_row(8), make_row(4), make_row(1)

@@ -7,8 +7,8 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.compiled import compiled
+from ccenv.sparse.floats import add_floats, copy_floats, zero_columns
 from ccenv.sparse.panels import as_pointer
-from ccenv.sparse.tiles import add_floats, copy_floats, zero_columns
 
 
 @compiled
