@@ -23,6 +23,9 @@ from runs.tracking import compact
 
 Line = dict[str, Any]
 
+MOST_NAMES, FIRST_NAMES = 24, 3
+"""A cell of a table with several rows holds so many names, or the first ones of a longer list."""
+
 
 def reward_line(reward: Any) -> Line:
     """A reward: what its description says, its arguments, and whether it remembers anything."""
@@ -137,22 +140,34 @@ def plain(value: Any) -> Any:
 
 
 def show(value: Any) -> str:
-    """A value as a cell of a table.
+    """A value as a cell of a table; names that hold a comma stand between semicolons.
 
-    >>> [show(value) for value in (True, None, ["a", "b"], {"rate": 0.1})]
-    ['yes', 'none', 'a, b', 'rate=0.1']
+    >>> [show(value) for value in (True, None, ["a", "b"], ["a, 1", "b"], {"rate": 0.1})]
+    ['yes', 'none', 'a, b', 'a, 1; b', 'rate=0.1']
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
+        return ("; " if any("," in item for item in value) else ", ").join(value)
     return "none" if value is None else compact(value)
 
 
+def in_short(value: Any) -> str:
+    """The same, with a long list of names told by its length.
+
+    >>> in_short(list("abcdefghijklmnopqrstuvwxyz"))
+    'a, b, c and 23 more'
+    """
+    if isinstance(value, list) and len(value) > MOST_NAMES:
+        return f"{show(value[:FIRST_NAMES])} and {len(value) - FIRST_NAMES} more"
+    return show(value)
+
+
 def as_table(lines: Mapping[str, Line]) -> str:
-    """Markdown: one row for each name."""
+    """Markdown: one row for each name, long lists cut short; a single name in full."""
+    cell = show if len(lines) == 1 else in_short
     columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
-    return markdown(columns, [[n, *map(show, line.values())] for n, line in lines.items()])
+    return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """The layout: what may import what, what stays light, and that everything public is explained."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,6 +188,16 @@ def test_importing_the_package_stays_light():
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_an_installed_package_is_found_beside_a_checkout_of_its_name(tmp_path):
+    (tmp_path / "ccenv" / "runs").mkdir(parents=True)
+    command = [sys.executable, "-c", "import ccenv; print(ccenv.__file__)"]
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()) == ROOT / "ccenv" / "__init__.py"
 
 
 def test_no_file_is_a_bag_of_helpers():

@@ -51,6 +51,17 @@ def test_the_table_and_the_json_hold_the_same_names(kind, capsys):
     assert [line.split("|")[1].strip() for line in table[2:]] == list(as_json)
 
 
+def test_the_cells_of_a_long_sweep_are_counted_in_the_overview_and_named_when_asked_for(capsys):
+    labels = listing.list_kind("sweeps")["equal-cost-mnist"]["cells"]
+    assert listing.main(["sweeps"]) == 0
+    overview = capsys.readouterr().out
+    assert f"and {len(labels) - 3} more" in overview
+    assert labels[-1] not in overview
+    assert listing.main(["sweeps", "equal-cost-mnist"]) == 0
+    in_full = capsys.readouterr().out
+    assert all(label in in_full for label in labels)
+
+
 def test_one_name_and_one_of_ones_own_can_be_asked_for(tmp_path, monkeypatch, capsys):
     text = '"""Mine."""\ndef thrift(outcome, price=2.0):\n    """Pays little."""\n'
     (tmp_path / "listed_rewards.py").write_text(text)

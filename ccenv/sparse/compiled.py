@@ -7,6 +7,7 @@ from pathlib import Path
 
 from numba import njit
 from numba.core import event as events
+from tqdm import tqdm
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 inlined = njit(inline="always", error_model="numpy")
@@ -26,7 +27,8 @@ class Announcement(events.Listener):
         ours = event.data["dispatcher"].py_func.__module__.startswith("ccenv.")
         if ours and not self.said:
             self.said = True
-            print("ccenv: compiling kernels (about a minute; once, then cached)", file=sys.stderr)
+            told = "ccenv: compiling kernels (about a minute; once, then cached)"
+            tqdm.write(told, file=sys.stderr)
 
     def on_end(self, event: events.Event) -> None:
         """Nothing to say."""
