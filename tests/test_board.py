@@ -27,6 +27,9 @@ from runs.rows import spread
 from runs.settings import make_plan
 from runs.sweeps.cells import Cell, Sweep
 
+# One worker makes what these tests share, once.
+pytestmark = pytest.mark.xdist_group("board")
+
 PROBE = PROBE_SETTINGS | {"images": 512, "batch_size": 64}
 SWEEP = Sweep(
     name="toy",

@@ -22,6 +22,9 @@ from runs.page.publish import publish
 from runs.page.report_tables import all_tables
 from runs.sweeps import Cell, Sweep
 
+# One worker makes what these tests share, once.
+pytestmark = pytest.mark.xdist_group("report")
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 

@@ -26,6 +26,9 @@ from runs.pool import Task, run_all, work
 from runs.rows import Spread, error_at, judge, make_rows, spread
 from runs.sweeps import SWEEPS, Cell, Sweep
 
+# One worker makes what these tests share, once.
+pytestmark = pytest.mark.xdist_group("sweeps")
+
 ROOT = Path(__file__).parents[1]
 
 MODULE = '''

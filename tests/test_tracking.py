@@ -24,6 +24,9 @@ from runs.board.hparams import METRICS, compact
 from runs.board.layout import OF_A_RUN
 from runs.tracking import NUM_PICTURES, Tracker
 
+# One worker makes what these tests share, once.
+pytestmark = pytest.mark.xdist_group("tracking")
+
 PROBE = PROBE_SETTINGS | {
     "images": 2048,
     "batch_size": 64,

@@ -15,6 +15,9 @@ from runs import folder as run_folder
 from runs.replay import plan_of, rebuild, replay
 from runs.rows import evaluation
 
+# One worker makes what these tests share, once.
+pytestmark = pytest.mark.xdist_group("validate")
+
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
 
