@@ -20,13 +20,13 @@ def say(text: str) -> None:
 def forecast(comparison: Comparison, jobs: Sequence[Job], workers: int) -> str:
     """What is about to happen, and roughly how long it takes."""
     seconds, measured = remaining_seconds(comparison, jobs)
-    length = in_words(seconds / workers)
+    length, plural = in_words(seconds / workers), "" if workers == 1 else "s"
     two_cores = "" if workers == 2 else f" ({in_words(seconds / 2)} on two cores)"
     basis = f"{measured} timed by finished runs of their cell" if measured else "its own estimate"
     num_jobs = len(comparison.finished) + len(comparison.missing)
     return (
         f"sweep {comparison.sweep.name!r}: {len(jobs)} of {num_jobs} runs missing, "
-        f"about {length} with {workers} workers{two_cores}; {basis}"
+        f"about {length} with {workers} worker{plural}{two_cores}; {basis}"
     )
 
 

@@ -441,7 +441,7 @@ def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate
     # Two minutes on two cores are 60 seconds of one core for each of the four runs.
     assert remaining_seconds(found, found.missing) == (10.0 + 60.0 + 60.0, 1)
     said = run_jobs.forecast(found, found.missing, workers=1)
-    assert "3 of 4 runs missing, about 2 minutes with 1 workers (65 seconds on two cores)" in said
+    assert "3 of 4 runs missing, about 2 minutes with 1 worker (65 seconds on two cores)" in said
 
 
 @pytest.mark.parametrize("name", SWEEPS)
