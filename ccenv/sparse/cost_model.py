@@ -1,7 +1,7 @@
 """How long a layer takes: (shape, masks) -> seconds with the kernels, and by one dense product.
 
 Linear in what is counted, fitted by `python -m runs.benchmark routes --record` to times of some
-three thousand layers on one machine of each kind (`runs/results/route-costs.json`,
+four thousand layers on one machine of each kind (`runs/results/route-costs.json`,
 `route-costs-8-lanes.json`). Only the order of two times is used, and only by `backend="auto"`:
 elsewhere it may be wrong near the border, never the result.
 """
@@ -127,38 +127,46 @@ EIGHT = Costs(
         ),
     ),
 )
-# Measured on blocks of 8 units and more, where what the last two prices are for is in the others.
-# A product outside of vectors takes the same on both kinds.
 SIXTEEN = Costs(
     forward=(
         KernelCosts(
-            call=5.6161e-06,
-            list=1.20823e-08,
+            call=8.88535e-06,
+            list=2.6202e-09,
             output=0.0,
-            pair=3.39679e-09,
-            step=1.59982e-11,
-            mac=2.24277e-11,
-            weight=6.8154e-11,
-            single=EIGHT.forward[0].single,
-            total=0.0,
+            pair=4.00404e-09,
+            step=5.76485e-11,
+            mac=2.18042e-11,
+            weight=1.04706e-10,
+            single=1.84387e-10,
+            total=9.69564e-11,
             any_pair=0.0,
         ),
-        DenseCosts(call=2.32623e-05, unit=0.0, mac=2.35847e-11, weight=9.3744e-11),
+        DenseCosts(
+            call=3.75275e-05,
+            unit=0.0,
+            mac=2.63494e-11,
+            weight=1.52043e-10,
+        ),
     ),
     training=(
         KernelCosts(
-            call=5.00466e-05,
-            list=1.60328e-08,
+            call=6.74489e-05,
+            list=1.15652e-09,
             output=0.0,
-            pair=9.18064e-09,
-            step=1.85162e-09,
-            mac=6.94659e-11,
-            weight=9.12721e-10,
-            single=EIGHT.training[0].single,
+            pair=1.57607e-08,
+            step=1.91989e-09,
+            mac=7.47722e-11,
+            weight=1.51006e-09,
+            single=0.0,
             total=0.0,
-            any_pair=0.0,
+            any_pair=3.84778e-08,
         ),
-        DenseCosts(call=0.000102454, unit=6.28738e-10, mac=7.10758e-11, weight=7.1879e-10),
+        DenseCosts(
+            call=0.000137677,
+            unit=7.74802e-10,
+            mac=7.42039e-11,
+            weight=1.00285e-09,
+        ),
     ),
 )
 
