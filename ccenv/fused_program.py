@@ -12,6 +12,7 @@ from ccenv.data import Scale
 from ccenv.fused_writer import QUARTER, Writer, filled, padded
 from ccenv.networks import GatedMLP, gated_widths, linear_at
 from ccenv.observations import pool_window
+from ccenv.small_blocks import computed_whole
 from ccenv.sparse import program as ops
 
 
@@ -56,46 +57,76 @@ def write_network(
 ) -> None:
     """Adds a whole network; arguments as those of `FusedClassifier`."""
     widths = [network.in_features, *gated_widths(network)]
-    images, before, blocks = ops.IMAGES, ops.NO_MASK, 1
+    whole = computed_whole(network, choosers)
+    images = ops.IMAGES
     if pixels is not None:
         assert image_shape is not None
         images = write_pixels(writer, pixels, image_shape)
-    source = images
+    hidden = Hidden(images)
     for index, own in enumerate(network.num_blocks):
         if choosers is not None and observation == "summary":
             assert image_shape is not None
-            look, size = write_summary(writer, images, source, index, image_shape, network)
-            write_chooser(writer, choosers[index], index, own, look, size)
+            look, length = write_summary(writer, images, hidden, index, image_shape, network)
+            write_chooser(writer, choosers[index], index, own, look, length)
         elif choosers is not None:
-            masks, size = (before, blocks), widths[index] // blocks if index else 0
-            write_chooser(writer, choosers[index], index, own, source, widths[index], masks, size)
-        layer, out_size = linear_at(network.layers, index), network.block_sizes[index]
-        weight, bias = filled(layer.weight, 0, out_size), filled(layer.bias, 0, out_size)
-        if index:
-            weight = filled(weight, 1, network.block_sizes[index - 1])
-        source = writer.layer(
-            weight, bias, source, network.activation, (before, index), (blocks, own)
-        )
-        before, blocks = index, own
-    write_head(writer, network, source, (before, blocks))
+            look, length, masks = hidden.place, widths[index], (hidden.mask, hidden.blocks)
+            write_chooser(writer, choosers[index], index, own, look, length, masks, hidden.filled)
+        write_gated = write_whole if whole[index] else write_skipping
+        hidden = write_gated(writer, network, index, hidden)
+    write_head(writer, network, hidden)
 
 
-def write_head(writer: Writer, network: GatedMLP, source: int, masks: tuple[int, int]) -> None:
-    """Adds the dense layers after the gated ones; `masks` of the first one's input."""
-    before, blocks = masks
+@dataclass(frozen=True)
+class Hidden:
+    """What a layer reads."""
+
+    place: int
+    """where it begins in the workspace."""
+    mask: int = ops.NO_MASK
+    """gated layer whose skipped blocks were not written there."""
+    blocks: int = 1
+    """its number of blocks."""
+    filled: int = 0
+    """units of a block that lies there filled up; 0 where nothing is."""
+
+    def reading(self, weight: Tensor) -> Tensor:
+        """A weight [out, in], its inputs filled up in the same way."""
+        return filled(weight, 1, self.filled) if self.filled else weight
+
+
+def write_skipping(writer: Writer, network: GatedMLP, index: int, hidden: Hidden) -> Hidden:
+    """Adds a gated layer whose skipped blocks are not computed."""
+    layer, size = linear_at(network.layers, index), network.block_sizes[index]
+    blocks = network.num_blocks[index]
+    weight, bias = hidden.reading(filled(layer.weight, 0, size)), filled(layer.bias, 0, size)
+    masks, sides = (hidden.mask, index), (hidden.blocks, blocks)
+    place = writer.layer(weight, bias, hidden.place, network.activation, masks, sides)
+    return Hidden(place, index, blocks, size)
+
+
+def write_whole(writer: Writer, network: GatedMLP, index: int, hidden: Hidden) -> Hidden:
+    """Adds a gated layer of which all is computed, and zeros for the blocks that are not kept."""
+    layer, blocks = linear_at(network.layers, index), network.num_blocks[index]
+    weight = hidden.reading(layer.weight)
+    masks, sides = (hidden.mask, ops.NO_MASK), (hidden.blocks, 1)
+    place = writer.layer(weight, layer.bias, hidden.place, network.activation, masks, sides)
+    writer.write(ops.BLANK, place, place, index, blocks, network.block_sizes[index])
+    return Hidden(place)
+
+
+def write_head(writer: Writer, network: GatedMLP, hidden: Hidden) -> None:
+    """Adds the dense layers after the gated ones."""
     last = len(network.head_sizes) - 1
     for index in range(last + 1):
         layer = linear_at(network.head_layers, index)
-        weight: Tensor = layer.weight
+        weight = hidden.reading(layer.weight)
         bias: Tensor | None = layer.bias
-        if index == 0:
-            weight = filled(weight, 1, network.block_sizes[-1])
         if index == last:
             weight, bias = padded(weight, bias)
         activation = None if index == last else network.activation
-        source = writer.layer(weight, bias, source, activation, (before, ops.NO_MASK), (blocks, 1))
-        before, blocks = ops.NO_MASK, 1
-    writer.write(ops.COPY, source, ops.LOGITS, weight.shape[0], network.head_sizes[-1])
+        masks, sides = (hidden.mask, ops.NO_MASK), (hidden.blocks, 1)
+        hidden = Hidden(writer.layer(weight, bias, hidden.place, activation, masks, sides))
+    writer.write(ops.COPY, hidden.place, ops.LOGITS, weight.shape[0], network.head_sizes[-1])
 
 
 def write_pixels(writer: Writer, pixels: Pixels, image_shape: tuple[int, int, int]) -> int:
@@ -111,7 +142,7 @@ def write_pixels(writer: Writer, pixels: Pixels, image_shape: tuple[int, int, in
 def write_summary(
     writer: Writer,
     images: int,
-    hidden: int,
+    hidden: Hidden,
     index: int,
     image_shape: tuple[int, int, int],
     network: GatedMLP,
@@ -126,6 +157,7 @@ def write_summary(
     writer.write(ops.POOL, images, place, size, *image_shape, *windows)
     if index:
         block_size = network.block_sizes[index - 1]
-        apart = block_size + -block_size % QUARTER
-        writer.write(ops.NORMS, hidden, place, size, norms, block_size, pooled, apart, index - 1)
+        apart = block_size + -hidden.filled % QUARTER
+        numbers = (size, norms, block_size, pooled, apart, index - 1)
+        writer.write(ops.NORMS, hidden.place, place, *numbers)
     return place, size

@@ -83,6 +83,7 @@ READING_ORDER = [
     "observations",
     "fused_writer",
     "choosers",
+    "small_blocks",
     "fused_program",
     "fused",
     "rewards.description",

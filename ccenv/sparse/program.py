@@ -21,7 +21,7 @@ from ccenv.sparse.panels import LOWER_HALF, as_pointer
 from ccenv.sparse.pixels import read_pixels
 from ccenv.sparse.pooling import block_norms, pool_images
 
-LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, PIXELS = range(10)
+LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, PIXELS, BLANK = range(11)
 FIELDS = 14
 """op, source, target, and up to eleven numbers more; see `run_instruction`."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
@@ -98,6 +98,17 @@ def copy_columns(source: int, target: int, rows: int, ld: int, width: int) -> No
 
 
 @compiled
+def blank_skipped(target: int, mask: int, rows: int, blocks: int, size: int) -> None:
+    """Sets the units of skipped blocks to zero, in float32 [rows, blocks * size]."""
+    units = carray(as_pointer(target), (rows, blocks, size), np.float32)
+    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
+    for b in range(rows):
+        for j in range(blocks):
+            for c in range(size):
+                units[b, j, c] = units[b, j, c] if bits[b, j] else np.float32(0)
+
+
+@compiled
 def run_instruction(
     code: Any, source: int, target: int, masks: Any, draws: Any, first: int, rows: int
 ) -> None:
@@ -109,8 +120,9 @@ def run_instruction(
     FILL: address of a row, columns. For COPY: row distance, columns. For PIXELS: channels, height,
     width, window, address of the scales. For POOL: row distance, channels, height, width, window
     down and across. For NORMS: row distance, blocks, size, first column, floats from block to
-    block, layer of the mask. For the others: layer, blocks, row distance of the scores, and k of
-    TOP_K or the lowest probability of DRAWN in millionths.
+    block, layer of the mask. For BLANK: layer of the mask, blocks, size. For the others: layer,
+    blocks, row distance of the scores, and k of TOP_K or the lowest probability of DRAWN in
+    millionths.
     """
     op = code[0]
     if op == LAYER:
@@ -152,6 +164,8 @@ def run_instruction(
             keep_top(source, mask, rows, code[5], code[4], code[6])
         elif op == LIKELY:
             keep_likely(source, mask, rows, code[5], code[4])
+        elif op == BLANK:
+            blank_skipped(target, mask, rows, code[4], code[5])
         else:
             uniform = draws[code[3]] + 4 * first * code[4]
             if op == GUMBEL:
