@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ccenv.choosers import Chooser, write_chooser
 from ccenv.data import Scale
-from ccenv.fused_writer import QUARTER, Writer, filled, padded
+from ccenv.fused_writer import Writer, filled, filled_size, padded
 from ccenv.networks import GatedMLP, gated_widths, linear_at
 from ccenv.observations import pool_window
 from ccenv.small_blocks import computed_whole
@@ -157,7 +157,7 @@ def write_summary(
     writer.write(ops.POOL, images, place, size, *image_shape, *windows)
     if index:
         block_size = network.block_sizes[index - 1]
-        apart = block_size + -hidden.filled % QUARTER
+        apart = filled_size(block_size) if hidden.filled else block_size
         numbers = (size, norms, block_size, pooled, apart, index - 1)
         writer.write(ops.NORMS, hidden.place, place, *numbers)
     return place, size

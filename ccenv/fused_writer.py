@@ -83,6 +83,11 @@ def padded(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
     return rows, None if bias is None else pad(bias.detach(), (0, extra))
 
 
+def filled_size(size: int) -> int:
+    """Units that a block of `size` lies in when it is filled up."""
+    return size + -size % QUARTER
+
+
 def filled(tensor: Tensor, dim: int, size: int) -> Tensor:
     """Adds zeros behind each block of `size` along a dimension, up to a multiple of `QUARTER`.
 
@@ -91,4 +96,4 @@ def filled(tensor: Tensor, dim: int, size: int) -> Tensor:
     """
     blocks = tensor.detach().unflatten(dim, (-1, size))
     behind = [0, 0] * (blocks.ndim - dim - 2)
-    return pad(blocks, (*behind, 0, -size % QUARTER)).flatten(dim, dim + 1)
+    return pad(blocks, (*behind, 0, filled_size(size) - size)).flatten(dim, dim + 1)

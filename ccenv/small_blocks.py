@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ccenv.choosers import Chooser
-from ccenv.fused_writer import QUARTER
+from ccenv.choosers import RULES, Chooser
+from ccenv.fused_writer import QUARTER, filled_size
 from ccenv.networks import GatedMLP
+from ccenv.sparse import program as ops
 from ccenv.sparse.cost_model import Layer, kernel_seconds
 
 ROWS = 64
@@ -29,7 +30,7 @@ def computed_whole(network: GatedMLP, choosers: Sequence[Chooser] | None) -> lis
     Only layers with blocks of fewer than `QUARTER` units, where the kernels' expected time is
     longer, and never beside weights that are not finite: a zero would not keep those out.
     """
-    if not all_finite(network, choosers):
+    if min(network.block_sizes) >= QUARTER or not all_finite(network, choosers):
         return [False] * len(network.num_blocks)
     found: list[bool] = []
     before: Side = (1, network.in_features, 1.0)
@@ -54,12 +55,12 @@ def gated_side(network: GatedMLP, choosers: Sequence[Chooser] | None, index: int
     """A gated layer's blocks, filled up as they lie in a program."""
     blocks, size = network.num_blocks[index], network.block_sizes[index]
     share = UNKNOWN_SHARE if choosers is None else expected_share(choosers[index], blocks)
-    return blocks, size + -size % QUARTER, share
+    return blocks, filled_size(size), share
 
 
 def expected_share(chooser: Chooser, blocks: int) -> float:
     """Share of the blocks that a chooser keeps, as far as that is known beforehand."""
-    if chooser.rule in ("top_k", "drawn_k"):
+    if RULES.get(chooser.rule) == ops.TOP_K:
         return chooser.num_kept / blocks
     if not isinstance(chooser.maps, Tensor):
         return UNKNOWN_SHARE

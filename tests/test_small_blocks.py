@@ -123,3 +123,9 @@ def test_what_was_computed_for_a_skipped_unit_reaches_nobody():
     network.head_layers[0].weight[:, 5] = 1e30
     assert computed_whole(network, None) == [True]
     assert torch.equal(FusedClassifier(network)(images, masks)[0], expected)
+
+
+@pytest.mark.parametrize("scores", [torch.ones(256), [(torch.ones(256, 20), None)]])
+def test_an_unknown_rule_is_refused_where_blocks_are_small_too(scores):
+    with pytest.raises(ValueError, match="unknown rule 'topk'"):
+        FusedClassifier(network_of((256,), 1), [Chooser(scores, "topk")])
