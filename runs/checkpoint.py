@@ -31,7 +31,7 @@ def same_program(plan: Plan) -> dict[str, Any]:
         "format": FORMAT,
         "agent": plan.agent,
         "seed": plan.program.seed,
-        "settings": plan.fingerprint(),
+        "settings": plan.key()[1],
         "code": code_digests(plan),
         "versions": versions(),
     }

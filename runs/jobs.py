@@ -8,6 +8,7 @@ from typing import Any
 
 from runs import folder as run_folder
 from runs import recorded
+from runs.identity import Key
 from runs.result_checks import check_result, edited
 from runs.rows import make_rows
 from runs.settings import Plan, code_digests, make_plan, safe_name
@@ -116,7 +117,7 @@ def own_result(job: Job) -> dict[str, Any] | None:
 def gather(
     sweep: Sweep,
     jobs: Sequence[Job],
-    known: Mapping[recorded.Key, dict[str, Any]],
+    known: Mapping[Key, dict[str, Any]],
     masks: str = "sampled",
 ) -> Comparison:
     """Looks what is there: a run's own folder first, then what was recorded.
@@ -133,7 +134,7 @@ def gather(
     finished, missing = [], []
     for job in jobs:
         own = own_result(job)
-        found = known.get(recorded.key_of(job.plan)) if own is None else own
+        found = known.get(job.plan.key()) if own is None else own
         if found is None:
             missing.append(job)
         else:
@@ -177,7 +178,7 @@ def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, masks: st
             "seeds": list(sweep.seeds),
             "rows": [row | {"settings": settings[row["label"]]} for row in whole.rows],
         }
-        results = {recorded.key_of(one.job.plan): one.result for one in whole.finished}
+        results = {one.job.plan.key(): one.result for one in whole.finished}
         recorded.save(source, head, results)
 
 

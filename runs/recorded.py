@@ -1,28 +1,36 @@
 """Results that last: finished runs -> runs/results/<sweep>.json -> finished runs elsewhere.
 
-The file holds the table's rows, and one line for each run: its result without what the sweep
-itself says (settings) and without what all runs share (versions, machines).
+The file holds the table's rows, and one line for each run, a cell. A cell says itself what was run
+(agent, seed, the settings that differ from the defaults, name and checksum of its data set), and
+points into the file's lists of versions and machines:
+
+    import json, pathlib
+    for path in pathlib.Path("runs/results").glob("*.json"):
+        for cell in json.loads(path.read_text()).get("cells", []):
+            test = cell["evaluations"][0]
+            print(cell["agent"], cell["seed"], cell["settings"], test["error"])
 """
 
-import functools
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.data import SPLITS, load_split
 from runs import folder as run_folder
-from runs.result_checks import check_result
+from runs.checksums import data_checksum
+from runs.identity import Key, key_of, whole_config
+from runs.result_checks import check_result, edited
 from runs.settings import Plan
 
-Key = tuple[str, str, int]
-"""Agent, hash of the settings, seed."""
+FORMAT = 2
+"""Of the file; in the first one cells held a hash of all their settings."""
 SHARED = {"versions": "versions", "machine": "machines"}
 """A result's part -> the list in the file that its number points into."""
 IN_CURVES = ("images_seen", "error", "nll", "mean_return", "compute_cost", "total_cost", "density")
 """What is kept of a learning curve: for each name the values at all points."""
+
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,34 +42,54 @@ class Source:
     plans: Mapping[str, Sequence[Plan]]
     """label -> plans, one for each seed."""
 
-    def datasets(self) -> list[str]:
-        """Names of the data sets of all plans."""
-        found = [p.environment["dataset"] for plans in self.plans.values() for p in plans]
-        return list(dict.fromkeys(found))
+    def by_key(self) -> dict[Key, Plan]:
+        """All plans."""
+        return {plan.key(): plan for plans in self.plans.values() for plan in plans}
 
 
-def key_of(plan: Plan) -> Key:
-    """What tells a run from all others."""
-    return plan.agent, plan.fingerprint(), plan.program.seed
+def read_cells(path: Path) -> list[Result]:
+    """All results that a file holds, each with its settings in groups; none where there is no file.
+
+    Raises:
+        ValueError: if the file was edited by hand, or written by an older version.
+    """
+    content = run_folder.check_json(path) if path.exists() else {}
+    cells = content.get("cells", []) if isinstance(content, dict) else None
+    if not isinstance(cells, list):
+        raise ValueError(f"expected a comparison in {path}, got something else")
+    if cells and content.get("format") != FORMAT:
+        raise ValueError(
+            f"expected recorded runs of format {FORMAT} in {path}, got {content.get('format', 1)}; "
+            "record them again, or take the file from a later version"
+        )
+    return [read_cell(cell, content, f"cell {n} of {path}") for n, cell in enumerate(cells)]
 
 
-@functools.lru_cache(maxsize=16)
-def data_checksum(dataset: str) -> str | None:
-    """SHA-256 of all images and labels (its start); None where the data set is not here."""
-    digest = hashlib.sha256()
+def by_key(results: Iterable[Result]) -> dict[Key, Result]:
+    """Results by what tells their runs apart."""
+    return {key_of(one["agent"], one["chosen"], one["seed"]): one for one in results}
+
+
+def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
+    """A result as `runs.run` wrote it, with the settings that differ from the defaults as `chosen`.
+
+    Raises:
+        ValueError: if something is missing or cannot be.
+    """
     try:
-        for name in SPLITS:
-            split = load_split(dataset, name)
-            for tensor in split.tensors():
-                digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().numpy().data)
-    except (OSError, ValueError):
-        return None
-    return digest.hexdigest()[:24]
+        shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
+        agent, chosen, seed = cell["agent"], cell["settings"], cell["seed"]
+        settings = whole_config(agent, chosen, seed)
+        curve = points_of(cell.get("curve", {}))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise edited(where, "agent, settings, seed, versions and machine", repr(error)) from error
+    return check_result(
+        cell | shared | {"settings": settings, "chosen": chosen, "curve": curve}, where
+    )
 
 
-def load(source: Source, *, beside_runs: bool = True) -> dict[Key, dict[str, Any]]:
-    """Recorded results of a sweep's plans; none of runs whose settings have changed since.
+def load(source: Source, *, beside_runs: bool = True) -> dict[Key, Result]:
+    """Recorded results of a sweep's plans.
 
     Args:
         source: the file, and the plans.
@@ -71,34 +99,17 @@ def load(source: Source, *, beside_runs: bool = True) -> dict[Key, dict[str, Any
     Raises:
         ValueError: if the file was edited by hand, or recorded on other data than those here.
     """
-    if not source.path.exists():
-        return {}
-    content = run_folder.check_json(source.path)
-    cells = content.get("cells", []) if isinstance(content, dict) else None
-    if not isinstance(cells, list):
-        raise ValueError(f"expected a comparison in {source.path}, got something else")
-    if cells and beside_runs:
-        check_data(source, content.get("data", {}))
-    plans = {key_of(plan): plan for plans in source.plans.values() for plan in plans}
-    found = {}
-    for number, cell in enumerate(cells):
-        where = f"cell {number} of {source.path}"
-        try:
-            key = (cell["agent"], cell["settings"], cell["seed"])
-            shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(
-                f"{where}: expected agent, settings, seed, versions and machine, got none of "
-                f"{error}; put the file back as it was, or delete it"
-            ) from error
-        if key in plans:
-            settings = json.loads(json.dumps(plans[key].config()))
-            whole = {"settings": settings, "curve": points_of(cell.get("curve", {}))}
-            found[key] = check_result(cell | shared | whole, where)
-    return found
+    plans = source.by_key()
+    asked = {key: result for key, result in by_key(read_cells(source.path)).items() if key in plans}
+    if beside_runs:
+        check_data(source.path, asked.values())
+    return {
+        key: result | {"settings": json.loads(json.dumps(plans[key].config()))}
+        for key, result in asked.items()
+    }
 
 
-def load_from_all(source: Source) -> dict[Key, dict[str, Any]]:
+def load_from_all(source: Source) -> dict[Key, Result]:
     """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
 
     Rows of two sweeps that agree in agent, settings and seed are one run.
@@ -106,57 +117,46 @@ def load_from_all(source: Source) -> dict[Key, dict[str, Any]]:
     Raises:
         ValueError: as in `load`, for any of the files.
     """
-    found: dict[Key, dict[str, Any]] = {}
-    plans = {key_of(plan): plan for plans in source.plans.values() for plan in plans}
+    found: dict[Key, Result] = {}
     for path in sorted(source.path.parent.glob("*.json")):
-        if path != source.path:
-            shared = [plans[key] for key in keys_in(path) if key in plans]
-            if shared:
-                found |= load(Source(path, {source.path.stem: shared}))
+        if path != source.path and is_comparison(path):
+            found |= load(Source(path, source.plans))
     return found | load(source)
 
 
-def keys_in(path: Path) -> list[Key]:
-    """The runs that a file holds; none if it is of another kind, or of an old form."""
+def is_comparison(path: Path) -> bool:
+    """Whether a file of the results' folder holds recorded runs in today's form."""
     content = run_folder.check_json(path)
-    cells = content.get("cells") if isinstance(content, dict) else None
-    return [
-        (cell["agent"], cell["settings"], cell["seed"])
-        for cell in (cells if isinstance(cells, list) else [])
-        if isinstance(cell, dict) and {"agent", "settings", "seed"} <= cell.keys()
-    ]
+    return isinstance(content, dict) and "cells" in content and content.get("format") == FORMAT
 
 
-def check_data(source: Source, recorded: Mapping[str, str]) -> None:
+def unasked(source: Source) -> list[Result]:
+    """Recorded runs that none of the sweep's plans asks for; they stay in the file."""
+    plans = source.by_key()
+    return [result for key, result in by_key(read_cells(source.path)).items() if key not in plans]
+
+
+def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
     """Refuses results of other images; a data set that is not here cannot be compared.
 
     Raises:
         ValueError: naming the data set.
     """
-    for dataset in source.datasets():
+    pairs = {pair for result in results for pair in result.get("data", {}).items()}
+    for dataset, recorded in sorted(pairs):
         here = data_checksum(dataset)
-        if dataset in recorded and here is not None and here != recorded[dataset]:
+        if here not in (None, recorded):
             raise ValueError(
-                f"expected the data set {dataset!r} with checksum {recorded[dataset]}, as the "
-                f"results in {source.path} were recorded on, got {here}; use the same data, or "
-                "--no-recorded with another --results-dir"
+                f"expected the data set {dataset!r} with checksum {recorded}, as the results in "
+                f"{path} were recorded on, got {here}; use the same data, or --no-recorded with "
+                "another --results-dir"
             )
 
 
-def checksums(source: Source) -> dict[str, str]:
-    """Checksums of a sweep's data sets; of one that is not here the recorded one, where known."""
-    earlier = run_folder.check_json(source.path) if source.path.exists() else {}
-    recorded = earlier.get("data", {})
-    known = {name: data_checksum(name) or recorded.get(name) for name in source.datasets()}
-    return {name: checksum for name, checksum in known.items() if checksum is not None}
-
-
-def save(
-    source: Source,
-    head: Mapping[str, Any],
-    results: Mapping[Key, Mapping[str, Any]],
-) -> None:
+def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result]) -> None:
     """Writes results of a sweep's plans; a reader sees all of the file or none.
+
+    Recorded runs that no plan asks for stay behind them.
 
     Args:
         source: the file, and the order of its lines.
@@ -164,24 +164,25 @@ def save(
         results: those that are finished.
     """
     shared: dict[str, list[Any]] = {name: [] for name in SHARED.values()}
-    cells = []
-    for label, plans in source.plans.items():
-        for key in map(key_of, plans):
-            if key in results:
-                cells.append({"label": label, **compact(results[key], key, shared)})
-    content = {
-        **head,
-        **shared,
-        "seconds": round(sum(cell["total_seconds"] for cell in cells)),
-        "data": checksums(source),
-    }
+    cells = [
+        {**compact(results[plan.key()], shared), "label": label, "settings": plan.chosen()}
+        for label, plans in source.plans.items()
+        for plan in plans
+        if plan.key() in results
+    ]
+    cells += [
+        {**compact(result, shared), "settings": result["chosen"]} for result in unasked(source)
+    ]
+    seconds = round(sum(cell["total_seconds"] for cell in cells))
+    content = {**head, "format": FORMAT, **shared, "seconds": seconds}
     run_folder.write_text(source.path, one_line_each(content, cells))
 
 
-def compact(result: Mapping[str, Any], key: Key, shared: Mapping[str, list[Any]]) -> dict[str, Any]:
+def compact(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) -> dict[str, Any]:
     """A result without what can be looked up; adds to the shared lists what is new."""
-    left_out = ("label", "folder", "curve")
-    kept = {name: value for name, value in result.items() if name not in left_out}
+    first = {name: result.get(name) for name in ("label", "agent", "seed", "settings")}
+    left_out = ("folder", "curve", "chosen")
+    kept = first | {name: value for name, value in result.items() if name not in left_out}
     points = result.get("curve", [])
     kept["curve"] = {
         name: [rounded(point[name]) for point in points]
@@ -192,7 +193,7 @@ def compact(result: Mapping[str, Any], key: Key, shared: Mapping[str, list[Any]]
         if result[part] not in shared[name]:
             shared[name].append(result[part])
         kept[part] = shared[name].index(result[part])
-    return kept | {"settings": key[1]}
+    return kept
 
 
 def points_of(curve: Any) -> list[dict[str, Any]]:

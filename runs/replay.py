@@ -20,6 +20,7 @@ from ccenv.networks import forward
 from ccenv.rollout import evaluate
 from ccenv.vector_env import BlockSelectionVectorEnv
 from runs import folder as run_folder
+from runs.identity import GROUPS
 from runs.settings import Plan, make_plan
 
 NEUTRAL = {
@@ -73,9 +74,13 @@ def plan_of(config: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: if a setting is unknown here, or the settings do not belong together.
     """
-    flat = {**config["environment"], **config["agent_settings"]}
-    flat |= {k: v for k, v in config.items() if k not in ("agent", "environment", "agent_settings")}
-    return make_plan(config["agent"], flat)
+    program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
+    # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
+    if program.get("cost_limit") is None:
+        program.pop("cost_limit", None)
+    return make_plan(
+        config["agent"], {**config["environment"], **config["agent_settings"], **program}
+    )
 
 
 def rebuild(plan: Plan, folder: Path) -> Rebuilt:

@@ -124,9 +124,8 @@ def dataset_of(result: Result) -> str:
 
 
 def has_halves(result: Result) -> bool:
-    """Whether the network was given images of half their size; no where settings are a hash."""
-    settings = result["settings"]
-    return isinstance(settings, Mapping) and settings["environment"]["dataset"] in WHOLE
+    """Whether the network was given images of half their size."""
+    return result["settings"]["environment"]["dataset"] in WHOLE
 
 
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) -> list[Row]:

@@ -19,8 +19,9 @@ from ccenv.vector_env import BlockSelectionVectorEnv
 from runs import folder as run_folder
 from runs.at_prices import verdicts_of_context
 from runs.checkpoint import Keeper, read_checkpoint, say
+from runs.checksums import data_of
 from runs.listener import Listener, progress_bar
-from runs.machine import machine, versions
+from runs.machine import load_average, machine, versions
 from runs.settings import Plan, Program, code_digests
 from runs.tracking import Tracker
 
@@ -206,8 +207,10 @@ def describe(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "network_parameters": sum(value.numel() for value in weights),
         "dense_macs": simulator.dense_macs,
         "policy_macs": list(agent.policy_macs),
+        "data": data_of(plan.environment["dataset"]),
         "versions": versions(),
         "machine": machine(),
+        "load": load_average(),
     }
 
 

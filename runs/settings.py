@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,32 +20,12 @@ from ccenv.context_ranges import read_context
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults
+from runs.identity import Key, chosen_settings, environment_defaults, key_of, short_name
+from runs.program import Program, validations_every
 from runs.values import coerce
 
-# The limit is in the settings of the reward or the agent that it was passed on to.
-NOT_IN_HASH = ("seed", "log_dir", "threads", "progress", "cost_limit")
 CONTEXT = "context"
 """A setting of the environment that only runs have which use it; see `ccenv.context`."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """What a run does around its agent; each field is a setting of `runs.train`."""
-
-    env: str = field(default="BlockSelection-v0", metadata={"help": "a name in ccenv.PRESETS"})
-    seed: int = field(default=0, metadata={"help": "of the environment and of the agent"})
-    images: int = field(default=100_000, metadata={"help": "training images"})
-    batch_size: int = field(default=256, metadata={"help": "different images of a batch"})
-    eval_every: int | None = field(
-        default=None, metadata={"help": "images between validations; a tenth of images if none"}
-    )
-    cost_limit: float | None = field(
-        default=None,
-        metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
-    )
-    log_dir: str = field(default="runs/logs", metadata={"help": "where the run's folder goes"})
-    threads: int = field(default=1, metadata={"help": "torch's threads"})
-    progress: bool = field(default=False, metadata={"help": "show a progress bar"})
 
 
 @dataclass(frozen=True)
@@ -82,15 +62,19 @@ class Plan:
             **dataclasses.asdict(self.program),
         }
 
-    def fingerprint(self) -> str:
-        """Hash of the settings that a result depends on, but for the seed."""
-        kept = {k: v for k, v in self.config().items() if k not in NOT_IN_HASH}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+    def chosen(self) -> dict[str, Any]:
+        """Settings that differ from the defaults, by name; see `runs.identity`."""
+        return chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
+
+    def key(self) -> Key:
+        """What tells the run from all others."""
+        return key_of(self.agent, self.chosen(), self.program.seed)
 
     def folder(self) -> Path:
         """Where the run writes."""
         names = (self.program.env, self.agent, self.environment["reward"])
-        parts = (*(safe_name(name) for name in names), self.fingerprint())
+        expected = PRESETS[self.program.env] | self.agent_class.env_defaults
+        parts = (*map(safe_name, names), short_name(self.chosen(), expected))
         return Path(self.program.log_dir).joinpath(*parts, f"seed-{self.program.seed}")
 
 
@@ -199,7 +183,7 @@ def make_program(given: dict[str, Any]) -> Program:
     program = Program(**checked(given, Program, defaults))
     check_names([program.env], PRESETS, "environment")
     if program.eval_every is None:
-        program = dataclasses.replace(program, eval_every=max(1, program.images // 10))
+        program = dataclasses.replace(program, eval_every=validations_every(program.images))
     for name in ("images", "batch_size", "eval_every", "threads"):
         if getattr(program, name) < 1:
             raise ValueError(f"expected {name} of at least 1, got {getattr(program, name)}")
@@ -216,7 +200,7 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     Raises:
         ValueError: if a setting has another type, or the reward or the context is impossible.
     """
-    defaults = setting_defaults() | {"weights_kwargs": {}, "reward_kwargs": {}}
+    defaults = environment_defaults()
     wishes = dict(agent_class.env_defaults)
     if "reward" in given:
         # They belong to the reward that the agent would have chosen.

@@ -45,7 +45,7 @@ def test_a_limit_given_in_either_place_is_the_same_run():
         "reinforce", parse_pairs(["reward=lagrangian", "reward_kwargs.cost_limit=0.3"])
     )
     other = make_plan("reinforce", {"reward": "lagrangian", "cost_limit": 0.2})
-    assert top.fingerprint() == inside.fingerprint() != other.fingerprint()
+    assert top.key() == inside.key() != other.key()
 
 
 @pytest.mark.parametrize(

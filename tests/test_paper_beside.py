@@ -1,6 +1,8 @@
 """Laws of the tables that put the paper beside ours: every row is there, run or not."""
 
+import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,8 @@ from runs.paper.numbers import PAPER_TABLES
 from runs.sweeps import SWEEPS
 
 NAMES = sorted(PAPER_TABLES)
+RECORDED = json.loads((Path(__file__).parents[1] / "runs/results/mnist-rloo.json").read_text())
+assert RECORDED["cells"][0]["agent"] == "rloo"
 
 
 def spread(mean):
@@ -30,16 +34,14 @@ def row(label, error, macs):
 
 
 def cell(label, validation, macs, seed=0):
-    found = [
-        {"split": split, "mode": "sampled", "error": validation, "macs": macs}
-        for split in ("test", "validation")
-    ]
-    one = {"label": label, "agent": "rloo", "learns": True, "seed": seed, "settings": "ab12"}
-    return one | {"latency": [], "evaluations": found}
+    one = copy.deepcopy(RECORDED["cells"][0])
+    for verdict in one["evaluations"]:
+        verdict |= {"error": validation, "macs": macs}
+    return one | {"label": label, "seed": seed, "latency": []}
 
 
 def record(folder, name, rows, cells=()):
-    content = {"kind": "comparison", "rows": rows, "cells": list(cells)}
+    content = {**RECORDED, "rows": rows, "cells": list(cells)}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 

@@ -143,7 +143,7 @@ def test_rows_that_came_later_stand_behind_the_first_ones_which_stay_as_they_wer
     assert whole.cells[: len(first.cells)] == first.cells
     assert (whole.name, whole.settings, whole.seeds) == (first.name, first.settings, first.seeds)
     added = {
-        make_plan(cell.agent, {**whole.settings, **cell.settings}).fingerprint()
+        make_plan(cell.agent, {**whole.settings, **cell.settings}).key()
         for cell in whole.cells[len(first.cells) :]
     }
     assert len(added) == len(whole.cells) - len(first.cells)

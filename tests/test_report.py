@@ -452,7 +452,7 @@ def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
     whole = comparison_of([Cell("reinforce", "reinforce")])
     plans = {"reinforce": [one.job.plan for one in whole.finished]}
     source = recorded.Source(tmp_path / "toys.json", plans)
-    results = {recorded.key_of(one.job.plan): one.result for one in whole.finished}
+    results = {one.job.plan.key(): one.result for one in whole.finished}
     recorded.save(source, {"kind": "comparison"}, results)
     found = recorded.load(source)
     for key, result in results.items():

@@ -245,13 +245,11 @@ def test_recording_again_from_recorded_cells_changes_nothing(elsewhere, monkeypa
 def test_recording_where_the_images_are_absent_keeps_their_checksum(elsewhere, monkeypatch):
     forbid_runs(monkeypatch)
     monkeypatch.setattr(recorded, "data_checksum", lambda dataset: None)
+    monkeypatch.setattr("runs.checksums.data_checksum", lambda dataset: None)
     path = elsewhere / "results" / "toy.json"
     before = path.read_bytes()
     assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
     assert path.read_bytes() == before
-    edit_recording(elsewhere, lambda content: content["data"].clear())
-    assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
-    assert json.loads(path.read_text())["data"] == {}
 
 
 def edit_recording(folder, change):
@@ -311,7 +309,7 @@ def test_a_run_that_another_sweep_recorded_is_not_run_again(elsewhere, monkeypat
 
 
 def change_data(content):
-    content["data"]["probe"] = "0" * 24
+    content["cells"][0]["data"]["probe"] = "0" * 24
 
 
 def break_cell(content):

@@ -150,10 +150,8 @@ def make_point(label: str, runs: Sequence[Result], masks: str) -> Point:
 
 
 def sizes_of(run: Result) -> str:
-    """What the time of a pass depends on, as text; "" where only a hash of it was recorded."""
+    """What the time of a pass depends on, as text."""
     settings = run["settings"]
-    if isinstance(settings, str | int):
-        return ""
     parts = settings["environment"] | settings["agent_settings"]
     layers = ("dataset", "num_blocks", "block_size", "head_units")
     names = (*layers, "observation", "num_kept", "hidden_units")

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from runs import folder as run_folder
 from runs.page.against_dense import Point, make_point
+from runs.recorded import read_cells
 
 
 def dense_elsewhere(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
@@ -32,7 +32,7 @@ def dense_elsewhere(datasets: Iterable[str], results_dir: Path, own: str) -> dic
 def recorded_dense(path: Path) -> list[Point]:
     """Dense rows of one file, without times: those of two sweeps do not compare."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for cell in run_folder.check_json(path)["cells"]:
+    for cell in read_cells(path):
         if cell["agent"] == "dense":
             runs.setdefault(cell["label"], []).append(cell)
     points = [make_point(label, cells, "sampled") for label, cells in runs.items()]

@@ -8,6 +8,7 @@ from typing import Any
 from runs import folder as run_folder
 from runs.page.against_dense import Point, best_on_validation, chosen, make_point
 from runs.paper.numbers import PAPER_TABLES, PaperRow
+from runs.recorded import read_cells
 from runs.report import markdown
 
 NOT_YET = "not run yet"
@@ -108,7 +109,7 @@ def improved_line(first: Row | None, others: Path) -> list[str]:
 def learned_points(path: Path) -> list[Point]:
     """Rows of a recorded comparison in which a policy learns, chosen by validation."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for cell in run_folder.check_json(path)["cells"]:
+    for cell in read_cells(path):
         if cell["learns"]:
             runs.setdefault(cell["label"], []).append(cell)
     return chosen([make_point(label, cells, "sampled") for label, cells in runs.items()])

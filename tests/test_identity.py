@@ -1,0 +1,159 @@
+"""Laws of recorded results: cells explain themselves, new settings at their defaults lose none."""
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents import AGENTS
+from ccenv.registry import resolve
+from runs import identity, recorded, settings
+from runs.identity import chosen_settings, key_of, same, short_name, whole_config
+from runs.jobs import make_jobs, source_of
+from runs.program import Program
+from runs.replay import plan_of
+from runs.settings import agent_parameters, is_plain, make_plan
+from runs.sweeps import SWEEPS
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "runs/results"
+DEFAULTS = Path(__file__).parent / "recorded_defaults.json"
+COMPARISONS = sorted(p.stem for p in RESULTS.glob("*.json") if recorded.is_comparison(p))
+
+
+@functools.cache
+def cells_of(name):
+    return recorded.read_cells(RESULTS / f"{name}.json")
+
+
+def found_by(name):
+    sweep = SWEEPS[name]
+    source = source_of(sweep, make_jobs(sweep, "unused"), str(RESULTS))
+    return len(recorded.load(source, beside_runs=False)), len(recorded.unasked(source))
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_sweep_finds_every_run_that_is_recorded_of_it(name):
+    keys = recorded.by_key(cells_of(name))
+    assert found_by(name) == (len(keys), 0)
+    assert keys
+
+
+def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
+    """Of the environment, of every agent and of the program at once."""
+    before = {name: found_by(name) for name in COMPARISONS}
+    usual, of_agent = settings.setting_defaults, settings.agent_parameters
+
+    def more_of_environment():
+        return {**usual(), "new_of_environment": 0.5}
+
+    def more_of_agent(agent_class):
+        own, takes_any = of_agent(agent_class)
+        return {**own, "new_of_agent": (1, 2)}, takes_any
+
+    for module in (settings, identity):
+        monkeypatch.setattr(module, "setting_defaults", more_of_environment)
+    monkeypatch.setattr(settings, "agent_parameters", more_of_agent)
+    plan = make_plan("rloo", {})
+    assert plan.environment["new_of_environment"] == 0.5
+    assert plan.agent_settings["new_of_agent"] == (1, 2)
+    assert plan.folder().parent.name.startswith("group_size=") is False
+    assert {name: found_by(name) for name in COMPARISONS} == before
+    assert make_plan("rloo", {"new_of_agent": (2, 2)}).key() != plan.key()
+    assert make_plan("rloo", {"new_of_environment": 1}).key() != plan.key()
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_recorded_cell_can_be_run_again_from_its_own_line(name):
+    for cell in cells_of(name):
+        chosen, seed = cell["chosen"], cell["seed"]
+        config = whole_config(cell["agent"], chosen, seed)
+        assert chosen_settings(config, {}) == chosen
+        plan = plan_of(config)
+        assert plan.key() == key_of(cell["agent"], chosen, seed)
+
+
+def test_a_script_without_this_package_reads_every_recorded_cell():
+    """The one in the docstring of `runs.recorded`, in a Python that finds no package of ours."""
+    text = recorded.__doc__.split(":\n\n", maxsplit=1)[1]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", textwrap.dedent(text)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == sum(len(cells_of(name)) for name in COMPARISONS)
+    assert any(line.startswith("rloo 0 {'env': 'BlockSelectionMNIST-v0'") for line in lines)
+
+
+def test_every_recorded_cell_says_on_which_data_it_was_made():
+    for name in COMPARISONS:
+        for cell in cells_of(name):
+            assert list(cell["data"]) == [cell["settings"]["environment"]["dataset"]]
+
+
+def test_no_default_that_recorded_runs_rest_on_has_changed():
+    """Change one, and stored cells that do not name it say something else than what was run."""
+    here = {
+        "program": {k: v for k, v in vars(Program()).items() if k not in identity.AROUND},
+        "environment": identity.environment_defaults(),
+        "agents": {name: agent_parameters(resolve(name, AGENTS, "agent"))[0] for name in AGENTS},
+    }
+    then = json.loads(DEFAULTS.read_text())
+    for group, now in ("program", here["program"]), ("environment", here["environment"]):
+        assert {k: v for k, v in then[group].items() if not same(now[k], v)} == {}
+    for agent, settled in then["agents"].items():
+        now = here["agents"][agent]
+        assert {k: v for k, v in settled.items() if not same(now[k], v)} == {}, agent
+    names = {cell["agent"] for name in COMPARISONS for cell in cells_of(name)}
+    assert names <= set(then["agents"])
+    assert all(is_plain(v) for v in then["environment"].values())
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text("xy"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["images", "env", "rate", "context"]), values), values)
+def test_a_key_survives_json_and_names_are_safe(chosen, seen):
+    stored = json.loads(json.dumps(chosen))
+    assert key_of("a", stored, 0) == key_of("a", chosen, 0)
+    name = short_name(chosen, {"rate": seen})
+    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=,")
+    assert len(name) <= identity.SHORT + 9
+    assert not name.startswith(".")
+
+
+@pytest.mark.parametrize(("one", "other"), [(20, 20.0), ((1, 2), [1, 2]), ({"a": 1.0}, {"a": 1})])
+def test_spellings_of_one_value_are_one_setting(one, other):
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, True), (1, "1"), ([1], 1), (None, 0), (0.1, 0.2)])
+def test_different_values_are_two(one, other):
+    assert not same(one, other)
+
+
+def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):
+    sweep = SWEEPS["mnist-rloo"]
+    place = tmp_path / "mnist-rloo.json"
+    place.write_bytes((RESULTS / "mnist-rloo.json").read_bytes())
+    fewer = dataclasses.replace(sweep, cells=sweep.cells[:1])
+    source = source_of(fewer, make_jobs(fewer, "unused"), str(tmp_path))
+    known = recorded.load(source, beside_runs=False)
+    assert len(recorded.unasked(source)) == len(cells_of("mnist-rloo")) - len(known) > 0
+    recorded.save(source, {"kind": "comparison"}, known)
+    again = recorded.by_key(recorded.read_cells(place))
+    assert again.keys() == recorded.by_key(cells_of("mnist-rloo")).keys()
