@@ -167,7 +167,7 @@ def test_a_file_imports_only_files_above_it(name):
 def test_an_agent_imports_the_environment_and_what_agents_share_but_no_other_agent(name):
     shared = {
         *("agents.base", "agents.masks", "agents.sb3_settings", "agents.search"),
-        *("agents.kept", "agents.gates"),
+        *("agents.kept", "agents.gates", "agents.independent", "agents.sb3_actor"),
     }
     assert {m for m in imported_modules(MODULES[name]) if not m.startswith("ccenv")} <= shared
 
