@@ -37,6 +37,16 @@ class Chooser:
     activation: str = "tanh"
     """between two maps: "tanh" or "relu"."""
 
+    def expected_share(self, blocks: int) -> float:
+        """Share of the blocks that are kept, one half where that depends on the image."""
+        if RULES.get(self.rule) == ops.TOP_K:
+            return self.num_kept / blocks
+        if not isinstance(self.maps, Tensor):
+            return 0.5
+        return float(
+            (self.maps > 0 if self.rule == "likely" else self.maps.sigmoid()).float().mean()
+        )
+
 
 def write_chooser(
     writer: Writer,

@@ -79,7 +79,6 @@ READING_ORDER = [
     "observations",
     "fused_writer",
     "choosers",
-    "small_blocks",
     "fused_program",
     "fused",
     "rewards.description",
