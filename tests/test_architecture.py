@@ -81,6 +81,7 @@ READING_ORDER = [
     "choosers",
     "fused_program",
     "fused",
+    "timing",
     "rewards.description",
     "rewards.answers",
     "rewards.plain",
