@@ -126,7 +126,7 @@ def play(
             options = {"reset_mask": result.done.copy()}
             results.append(checked_reset(env, f"reset after step {index}", options=options))
             check_nothing_shared(results[-2], results[-1])
-            check_only_done_rows_restart(env, results[-2], results[-1])
+            check_only_done_rows_restart(results[-2], results[-1])
             yield results[-1]
 
 
@@ -146,7 +146,7 @@ def check_nothing_shared(before: Result, after: Result) -> None:
                 )
 
 
-def check_only_done_rows_restart(env: VectorEnv, before: Result, after: Result) -> None:
+def check_only_done_rows_restart(before: Result, after: Result) -> None:
     """`reset(options={"reset_mask": mask})` leaves the other rows where they were."""
     for row in np.flatnonzero(~before.done).tolist():
         require(
