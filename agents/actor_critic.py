@@ -3,15 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from agents.base import Agent, LayerScores
-from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
-from ccenv.fused import Chooser
+from agents.independent import IndependentPolicy
 from ccenv.rollout import Rollout
 
 
-class ActorCritic(Agent):
+class ActorCritic(IndependentPolicy):
     """Raises the log-probability of masks whose return is above the critic's prediction.
 
     Episodes are short and of one length, so returns are not bootstrapped (Sutton and Barto 2018,
@@ -40,9 +38,7 @@ class ActorCritic(Agent):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
         """
-        super().__init__(env, seed=seed)
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
-        self.policy_macs = self.scores.macs
+        super().__init__(env, seed=seed, hidden_units=hidden_units)
         self.entropy_weight = entropy_weight
         self.critic = make_critic(self.simulator.observe.obs_size, critic_units, seed)
         self.critic.to(self.simulator.device)
@@ -52,14 +48,6 @@ class ActorCritic(Agent):
                 {"params": self.critic.parameters(), "lr": critic_learning_rate},
             ]
         )
-
-    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
-        """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
-        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
-
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
-        return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of both: the policy up its gradient, the critic towards the returns."""

@@ -213,9 +213,12 @@ class LayerScores(nn.Module):
         linears = [m for m in self.layers[layer].modules() if isinstance(m, nn.Linear)]
         return [(linear.weight, linear.bias) for linear in linears]
 
-    def choosers(self, rule: str, **settings: Any) -> list[Chooser]:
+    def choosers(
+        self, rule: str, num_kept: Sequence[int] | None = None, low: float = 0.0
+    ) -> list[Chooser]:
         """One chooser a layer, all of one rule; see `ccenv.fused.Chooser`."""
-        return [Chooser(self.maps(layer), rule, **settings) for layer in range(len(self.layers))]
+        kept = enumerate(num_kept or [1] * len(self.layers))
+        return [Chooser(self.maps(layer), rule, k, low) for layer, k in kept]
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
         """Scores [batch, num_blocks[layer]] from observations [batch, obs_size]."""

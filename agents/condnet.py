@@ -20,9 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.base import Agent, LayerScores
-from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
-from ccenv.fused import Chooser
+from agents.independent import IndependentPolicy
+from agents.masks import IndependentBlocks
 from ccenv.registry import check_names
 from ccenv.rollout import Rollout
 
@@ -32,7 +31,7 @@ TEXT_BOUND = 1e-6
 PerLayer = float | Sequence[float]
 
 
-class Condnet(Agent):
+class Condnet(IndependentPolicy):
     """The paper's agent. It learns from the network's loss, whatever the environment's reward."""
 
     def __init__(
@@ -67,14 +66,14 @@ class Condnet(Agent):
         super().__init__(env, seed=seed)
         check_names([variant], VARIANTS, "variant")
         self.variant = variant
+        if variant == "text":
+            self.min_probability = TEXT_BOUND
         self.target_density = self.per_layer(target_density, "target_density")
         self.sparsity_weight = self.per_layer(sparsity_weight, "sparsity_weight")
         self.variance_weight = self.per_layer(variance_weight, "variance_weight")
         self.rates = self.per_layer(learning_rate, "learning_rate")
         self.reinforce_rates = self.per_layer(reinforce_learning_rate, "reinforce_learning_rate")
         self.l2_weight = l2_weight
-        self.scores = LayerScores(self.simulator, seed)
-        self.policy_macs = self.scores.macs
         groups = [
             {"params": layer.parameters(), "lr": rate}
             for layer, rate in zip(self.scores.layers, self.rates, strict=True)
@@ -93,15 +92,10 @@ class Condnet(Agent):
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
         """Masks of a layer's images, drawn at test time too: [batch, obs_size] -> blocks."""
-        scores = self.scores(observation, layer)
         if self.variant == "code":
-            return IndependentBlocks(keep_probability(scores))
-        return IndependentBlocks(scores.sigmoid().clamp(TEXT_BOUND, 1 - TEXT_BOUND))
-
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
-        low = MIN_PROBABILITY if self.variant == "code" else TEXT_BOUND
-        return self.scores.choosers("drawn" if drawn else "likely", low=low)
+            return super().distribution(observation, layer)
+        probability = self.scores(observation, layer).sigmoid()
+        return IndependentBlocks(probability.clamp(TEXT_BOUND, 1 - TEXT_BOUND))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step of gradient descent on the REINFORCE loss and the regularizers."""

@@ -69,7 +69,7 @@ class FixedMask(Agent):
         return self.masks[layer].expand(len(observation), -1).to(observation.device)
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        """See `Agent.choosers`."""
         return [Chooser(mask[0].float() - 0.5, "likely") for mask in self.masks]
 
     def parameters(self) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ class Dense(Agent):
         return full_mask(len(observation), self.num_blocks[layer], observation.device)
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        """See `Agent.choosers`."""
         return [Chooser(torch.ones(n), "likely") for n in self.num_blocks]
 
 
@@ -66,7 +66,7 @@ class BlockDropout(Agent):
         return mask.to(observation.device)
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        """See `Agent.choosers`."""
         rule = "drawn" if drawn else "likely"
         score = torch.tensor(float(self.rate)).logit()
         return [Chooser(score.expand(n), rule) for n in self.num_blocks]

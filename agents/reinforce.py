@@ -3,15 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from agents.base import Agent, LayerScores
-from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
-from ccenv.fused import Chooser
+from agents.independent import IndependentPolicy
 from ccenv.rollout import Rollout
 
 
-class Reinforce(Agent):
+class Reinforce(IndependentPolicy):
     """Makes masks that return more than the batch's mean more probable (Williams 1992)."""
 
     def __init__(
@@ -34,20 +31,10 @@ class Reinforce(Agent):
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
             anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
         """
-        super().__init__(env, seed=seed)
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
-        self.policy_macs = self.scores.macs
+        super().__init__(env, seed=seed, hidden_units=hidden_units)
         self.entropy_weight = entropy_weight
         self.learning_rate, self.anneal = learning_rate, anneal
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
-
-    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
-        """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
-        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
-
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
-        return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient."""

@@ -5,14 +5,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent, LayerScores
-from agents.masks import IndependentBlocks, keep_probability
+from agents.independent import IndependentPolicy
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import level_of, price_of, relative_excess
 from ccenv.rollout import Rollout
 
 
-class ReinforceLagrangian(Agent):
+class ReinforceLagrangian(IndependentPolicy):
     """Maximises the reward, whichever it is, while the mean compute cost stays within a limit.
 
     A constrained MDP with the layers' costs as its cost signal (`info["cost"]`): the policy climbs
@@ -53,13 +52,11 @@ class ReinforceLagrangian(Agent):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units)
         check_cost_limit(cost_limit)
         self.cost_limit, self.multiplier_learning_rate = cost_limit, multiplier_learning_rate
         self.multiplier_scale = multiplier_scale
         self.level = level_of(initial_multiplier, multiplier_scale)
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
-        self.policy_macs = self.scores.macs
         self.learning_rate, self.entropy_weight = learning_rate, entropy_weight
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
@@ -67,10 +64,6 @@ class ReinforceLagrangian(Agent):
     def multiplier(self) -> float:
         """Price of the whole dense network, in units of the reward."""
         return price_of(self.level, self.multiplier_scale)
-
-    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
-        """Masks of a layer's images: [batch, obs_size] -> independent blocks."""
-        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient of the Lagrangian, one step of the multiplier."""

@@ -123,14 +123,12 @@ class Rloo(Agent):
         return kept + round(left * (num_blocks - kept))
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
-        """How masks are chosen, for one compiled call; see `Agent.choosers`."""
+        """See `Agent.choosers`."""
         if self.always_on:
             return None
         if self.draw == "independent":
             return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
-        rule = "drawn_k" if drawn else "top_k"
-        pairs = enumerate(self.num_kept)
-        return [Chooser(self.scores.maps(layer), rule, num_kept=kept) for layer, kept in pairs]
+        return self.scores.choosers("drawn_k" if drawn else "top_k", self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step up the policy gradient, with the bonus."""

@@ -11,11 +11,13 @@ import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.base import Agent, OnRollout, ignore
 from agents.masks import IndependentBlocks
+from agents.sb3_actor import actor_choosers, actor_macs
 from agents.sb3_settings import complete_settings, falling_rate
+from ccenv.fused import Chooser
 from ccenv.rollout import episode_curves, episode_means
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream_seed
@@ -84,6 +86,11 @@ class SB3Agent(Agent):
         coins = self.policy.get_distribution(observation.to(self.policy.device)).distribution
         probability = coins.probs[:, : self.num_blocks[layer]]
         return IndependentBlocks(probability.to(observation.device))
+
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+        """See `Agent.choosers`; None unless the actor is affine maps, with tanh or ReLU between."""
+        rule = "drawn" if drawn else "likely"
+        return actor_choosers(self.policy, self.simulator.observe, self.num_blocks, rule)
 
     def learn(self, num_images: int, on_rollout: OnRollout = ignore) -> int:
         """Runs SB3's `learn`; see `Agent.learn`. A whole rollout is always finished."""
@@ -274,13 +281,6 @@ def clean_scalars(logged: Mapping[str, Any]) -> dict[str, float]:
         for name, value in logged.items()
         if name.startswith("train/") and isinstance(value, int | float | np.number)
     }
-
-
-def actor_macs(policy: Any) -> int:
-    """MACs of one look of an `MlpPolicy`'s actor, counted from its linear layers."""
-    parts = (policy.features_extractor, policy.mlp_extractor.policy_net, policy.action_net)
-    linears = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]
-    return sum(linear.weight.numel() for linear in linears)
 
 
 def global_states() -> tuple[Tensor, Any]:

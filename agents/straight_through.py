@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent, LayerScores
 from agents.gates import descend, gated_logits
+from agents.independent import IndependentPolicy
 from agents.kept import start_at
-from agents.masks import IndependentBlocks, keep_probability
+from ccenv.fused import Chooser
 from ccenv.registry import check_names
 from ccenv.rollout import Rollout
 
 DRAWS = ("bernoulli", "threshold")
 
 
-class StraightThrough(Agent):
+class StraightThrough(IndependentPolicy):
     """Learns from the network's loss at a wanted density, whatever the environment's reward.
 
     An update computes skipped blocks too, as their gates learn from what they would have added:
@@ -56,7 +56,7 @@ class StraightThrough(Agent):
         Raises:
             ValueError: if the draw is unknown or a density is not in (0, 1].
         """
-        super().__init__(env, seed=seed)
+        super().__init__(env, seed=seed, hidden_units=hidden_units)
         check_names([draw], DRAWS, "draw")
         layers, given = len(self.num_blocks), target_density
         self.targets = list(given) if isinstance(given, Sequence) else [given] * layers
@@ -66,20 +66,18 @@ class StraightThrough(Agent):
                 f"got {target_density}"
             )
         self.draw, self.density_weight = draw, density_weight
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
         start_at(self.scores, self.targets)
-        self.policy_macs = self.scores.macs
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
-
-    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:
-        """Masks of a layer's images: [batch, obs_size] -> a coin for each block."""
-        return IndependentBlocks(keep_probability(self.scores(observation, layer)))
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """See `Agent.act`; a threshold draws nothing."""
         return super().act(observation, layer, generator if self.draw == "bernoulli" else None)
+
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+        """See `Agent.choosers`."""
+        return super().choosers(drawn=drawn and self.draw == "bernoulli")
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks."""

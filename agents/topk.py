@@ -17,6 +17,7 @@ from agents.base import Agent, LayerScores
 from agents.gates import descend, gated_logits
 from agents.kept import check_kept
 from ccenv.blocks import as_mask
+from ccenv.fused import Chooser
 from ccenv.registry import check_names
 from ccenv.rollout import Rollout
 
@@ -103,6 +104,10 @@ class TopK(Agent):
             noise = self.noise * max(0.0, 1 - self.progress / self.noise_share)
         blocks = self.distribution(observation, layer, noise)
         return blocks.mode() if generator is None or not noise else blocks.sample(generator)
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """See `Agent.choosers`; noise is only drawn in training."""
+        return self.scores.choosers("top_k", self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the load balance."""

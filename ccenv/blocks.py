@@ -4,15 +4,6 @@ import torch
 from torch import Tensor
 
 
-def expand_mask(mask: Tensor, block_size: int) -> Tensor:
-    """Repeats each block's bit over its units: [..., num_blocks] -> [..., width].
-
-    >>> expand_mask(torch.tensor([[True, False]]), block_size=2)
-    tensor([[ True,  True, False, False]])
-    """
-    return mask.repeat_interleave(block_size, dim=-1)
-
-
 def pad_mask(mask: Tensor, num_blocks: int) -> Tensor:
     """Adds skipped blocks on the right: [batch, n] -> [batch, num_blocks]."""
     return torch.nn.functional.pad(mask, (0, num_blocks - mask.shape[-1]))

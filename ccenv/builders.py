@@ -1,6 +1,6 @@
-"""Networks by builder or module: initial weights from a seed, and whether the environment can walk.
+"""What users give a simulator: networks, rows, devices and numbers of images -> built, or refused.
 
-What is given here comes from users too: `network="module:name"`.
+Networks are built with initial weights from a seed; `network="module:name"` comes from users too.
 """
 
 import copy
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ccenv.networks import positive_ints
 
@@ -79,3 +79,41 @@ def make_network(
             f"got one for {built.in_features} and {built.head_sizes[-1]}"
         )
     return built
+
+
+def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
+    """Refuses a batch that groups do not fill."""
+    (rows,), (group,) = (
+        positive_ints(value, name)
+        for value, name in ((num_images, "num_envs"), (group_size, "group_size"))
+    )
+    if rows % group:
+        raise ValueError(
+            f"expected num_envs to be a multiple of group_size={group}, got {rows}; change one"
+        )
+    return rows, group
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Refuses a device that torch does not know or this machine does not have."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"expected device to be 'cpu' or a CUDA device that is here, got {device!r}: {error}"
+        ) from error
+    return found
+
+
+def check_indices(indices: Tensor, num_images: int) -> None:
+    """Refuses numbers that are no images of the split."""
+    if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+        raise ValueError(
+            f"expected indices int64 [n], n > 0, got {indices.dtype} {list(indices.shape)}"
+        )
+    if int(indices.min()) < 0 or int(indices.max()) >= num_images:
+        raise ValueError(
+            f"expected indices in 0..{num_images - 1}, "
+            f"got {int(indices.min())}..{int(indices.max())}"
+        )

@@ -24,8 +24,8 @@ class Chooser:
     """How the mask of one gated layer is chosen from what the policy looks at."""
 
     maps: Sequence[tuple[Tensor, Tensor | None]] | Tensor
-    """affine maps (weight [out, in], bias [out] or None) from look to scores, tanh in between;
-    or float32 [blocks], scores that are the same for every image."""
+    """affine maps (weight [out, in], bias [out] or None) from look to scores; or float32 [blocks],
+    scores that are the same for every image."""
     rule: str = "likely"
     """"top_k" keeps the best k, "drawn_k" draws k one after the other with softmax probabilities
     (Kool, van Hoof, Welling 2019), "likely" keeps those of positive score, "drawn" each one with
@@ -34,6 +34,18 @@ class Chooser:
     """k of "top_k" and "drawn_k"."""
     low: float = 0.0
     """lowest keep probability of "drawn", to a millionth."""
+    activation: str = "tanh"
+    """between two maps: "tanh" or "relu"."""
+
+    def expected_share(self, blocks: int) -> float:
+        """Share of the blocks that are kept, one half where that depends on the image."""
+        if RULES.get(self.rule) == ops.TOP_K:
+            return self.num_kept / blocks
+        if not isinstance(self.maps, Tensor):
+            return 0.5
+        return float(
+            (self.maps > 0 if self.rule == "likely" else self.maps.sigmoid()).float().mean()
+        )
 
 
 def write_chooser(
@@ -59,15 +71,17 @@ def write_chooser(
         block_size: units of a block of the look, which lie there filled up; 0 of what has none.
 
     Raises:
-        ValueError: if the maps do not lead from look to blocks, or the rule is unknown.
+        ValueError: if the maps do not lead from look to blocks, or a name is unknown.
     """
     check_names([chooser.rule], RULES, "rule")
+    check_names([chooser.activation], ("tanh", "relu"), "activation")
     if not 1 <= chooser.num_kept <= blocks:
         raise ValueError(f"expected num_kept in 1..{blocks}, got {chooser.num_kept}")
     if isinstance(chooser.maps, Tensor):
         look = write_constant(writer, chooser.maps, blocks)
     else:
-        look = write_maps(writer, chooser.maps, blocks, look, size, masks, block_size)
+        maps, between = chooser.maps, chooser.activation
+        look = write_maps(writer, maps, between, blocks, look, size, masks, block_size)
     width = -(-blocks // LANES) * LANES
     if chooser.rule == "drawn_k":
         writer.write(ops.GUMBEL, look, look, layer, blocks, width)
@@ -88,6 +102,7 @@ def write_constant(writer: Writer, scores: Tensor, blocks: int) -> int:
 def write_maps(
     writer: Writer,
     maps: Sequence[tuple[Tensor, Tensor | None]],
+    between: str,
     blocks: int,
     look: int,
     size: int,
@@ -108,7 +123,7 @@ def write_maps(
             weight = filled(weight, 1, block_size)
         if is_last:
             weight, bias = padded(weight, bias)
-        activation = None if is_last else "tanh"
+        activation = None if is_last else between
         look = writer.layer(weight, bias, look, activation, (before, ops.NO_MASK), (in_blocks, 1))
         before, in_blocks = ops.NO_MASK, 1
     return look

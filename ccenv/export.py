@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.blocks import as_mask
-from ccenv.context import affordable, observe_context
-from ccenv.context_ranges import Range
+from ccenv.context import Range, affordable, observe_context
 from ccenv.costs import dense_macs, layer_macs
 from ccenv.data import Scale, standardised
 from ccenv.dynamics import initial

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from ccenv.choosers import Chooser, write_chooser
 from ccenv.data import Scale
-from ccenv.fused_writer import Writer, filled, filled_size, padded
+from ccenv.fused_writer import QUARTER, Writer, filled, filled_size, padded
 from ccenv.networks import GatedMLP, gated_widths, linear_at
 from ccenv.observations import pool_window
-from ccenv.small_blocks import computed_whole
 from ccenv.sparse import program as ops
+from ccenv.sparse.cost_model import Layer, kernel_seconds
+
+BATCH = 64
+"""Images at once, at which times are compared."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,6 @@ def write_network(
 ) -> None:
     """Adds a whole network; arguments as those of `FusedClassifier`."""
     widths = [network.in_features, *gated_widths(network)]
-    whole = computed_whole(network, choosers)
     images = ops.IMAGES
     if pixels is not None:
         assert image_shape is not None
@@ -71,9 +73,36 @@ def write_network(
         elif choosers is not None:
             look, length, masks = hidden.place, widths[index], (hidden.mask, hidden.blocks)
             write_chooser(writer, choosers[index], index, own, look, length, masks, hidden.filled)
-        write_gated = write_whole if whole[index] else write_skipping
+        write_gated = write_whole if is_whole(network, choosers, index) else write_skipping
         hidden = write_gated(writer, network, index, hidden)
     write_head(writer, network, hidden)
+
+
+def is_whole(network: GatedMLP, choosers: Sequence[Chooser] | None, index: int) -> bool:
+    """Whether a gated layer is computed whole, with zeros put where blocks were not kept.
+
+    Only blocks of less than a quarter of a vector, which take the time of a quarter, where the
+    kernels are expected to take longer; never beside weights that a zero does not keep out.
+    """
+    size, blocks = network.block_sizes[index], network.num_blocks[index]
+    if size >= QUARTER or not all_finite(network, choosers):
+        return False
+    widths = [network.in_features, *gated_widths(network), network.head_sizes[0]]
+    before, units, after = widths[index : index + 3]
+    share = 0.5 if choosers is None else choosers[index].expected_share(blocks)
+
+    def seconds(blocks: int, size: int, share: float) -> float:
+        sides = Layer(BATCH, 1, before, blocks, size), Layer(BATCH, blocks, size, 1, after)
+        return sum(kernel_seconds(s, share * s.all_pairs, is_training=False) for s in sides)
+
+    return seconds(1, units, 1.0) < seconds(blocks, filled_size(size), share)
+
+
+def all_finite(network: GatedMLP, choosers: Sequence[Chooser] | None) -> bool:
+    """Whether no weight of a network and of the maps that look at it is infinite or NaN."""
+    maps = [chooser.maps for chooser in choosers or () if not isinstance(chooser.maps, Tensor)]
+    weights = [*network.parameters(), *(weight for chain in maps for weight, _ in chain)]
+    return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 
 @dataclass(frozen=True)

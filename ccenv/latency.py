@@ -2,7 +2,6 @@
 
 import functools
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from ccenv.fused import fuse_policy, why_not_fused
 from ccenv.networks import ACTIVATIONS, dense_forward
 from ccenv.rollout import Policy, simulator_of
 from ccenv.seeding import stream
+from ccenv.timing import calls_for, time_calls, wait_for
 
 
 @dataclass(frozen=True)
@@ -109,30 +109,9 @@ def plain_pass(network: Any) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def wait_for(device: torch.device) -> None:
-    """Waits until a GPU has finished what it was given; the CPU always has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def time_in_turns(
     first: Callable[[], object], second: Callable[[], object], repeats: int
 ) -> list[tuple[float, float]]:
     """Seconds of one call of each, alternating so that both see the same noise."""
     counts = [calls_for(function) for function in (first, second)]
     return [(time_calls(first, counts[0]), time_calls(second, counts[1])) for _ in range(repeats)]
-
-
-def calls_for(function: Callable[[], object], seconds: float = 0.01) -> int:
-    """How many calls fill the given time, after a warm-up of three."""
-    for _ in range(3):
-        function()
-    return max(1, round(seconds / time_calls(function, 3)))
-
-
-def time_calls(function: Callable[[], object], calls: int) -> float:
-    """Mean seconds of a call."""
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls

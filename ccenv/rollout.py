@@ -14,7 +14,19 @@ from ccenv.simulator import Simulator, Step
 
 
 class Policy(Protocol):
-    """What can be rolled out and evaluated; an agent is one, and any object with these two."""
+    """What can be rolled out and evaluated; an agent is one, and any object with these two.
+
+    Optional, used where a policy has them:
+
+    - `begin_episode(simulator)`: called when an episode's images are there, before the first `act`.
+    - `keep_probability(observation, layer)`: [batch, num_blocks[layer]] in [0, 1], or None; shown
+      in place of the masks.
+    - `choosers(drawn=...)`: how masks are chosen in one compiled call, drawn or most probable, one
+      `ccenv.fused.Chooser` a layer; None where that cannot be said. Must agree with `act`.
+    - `uses_labels`: True of ceilings that look at the true label, which tables mark and nobody
+      exports.
+    - `learns`: False of rules that training would not change.
+    """
 
     policy_macs: Sequence[int]
     """MACs of choosing one image's mask, for each gated layer."""

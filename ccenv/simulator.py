@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from ccenv import dynamics
-from ccenv.batch_checks import check_device, check_indices, check_rows
 from ccenv.blocks import check_mask
-from ccenv.builders import make_network
+from ccenv.builders import check_device, check_indices, check_rows, make_network
 from ccenv.costs import dense_macs
 from ccenv.data import Split, check_alike, dataset_name, load_split
 from ccenv.distillation import make_trainer

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from agents.base import Agent
-from ccenv.context_ranges import Range
+from ccenv.context import Range
 from ccenv.rollout import evaluate
 
 NUM_VALUES = 5

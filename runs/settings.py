@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from agents import AGENTS
 from ccenv import PRESETS
-from ccenv.context_ranges import read_context
+from ccenv.context import read_context
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults

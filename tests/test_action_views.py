@@ -17,8 +17,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 
 import ccenv
-from ccenv.action_codes import BoxProbabilities, MaskMenu, make_code
-from ccenv.menus import MAX_MENU, MENUS
+from ccenv.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
 from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.sb3_views import ActionViewVecEnv

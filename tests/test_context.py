@@ -16,8 +16,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import ccenv
 from agents.actor_critic import ActorCritic
 from agents.reinforce import Reinforce
-from ccenv.context import ContextSimulator, evaluate_context
-from ccenv.context_ranges import Range, read_context
+from ccenv.context import ContextSimulator, Range, evaluate_context, read_context
 from ccenv.costs import dense_tail_macs
 from ccenv.probe import PROBE_SETTINGS
 from ccenv.resume import restore_simulator, simulator_state

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.context_ranges import read_context
+from ccenv.context import read_context
 from ccenv.probe import PROBE_SETTINGS
 from runs import train
 from runs.at_prices import NUM_VALUES, grid

@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from agents import AGENTS
 from agents.base import Agent
@@ -213,6 +214,7 @@ def test_what_cannot_be_fused_is_refused_with_the_reason():
         ([Chooser([(torch.ones(4, 12), None)], "topk")] * 2, "unknown rule 'topk'"),
         ([Chooser([(torch.ones(4, 12), None)], "top_k", 5)] * 2, "num_kept in 1..4"),
         ([Chooser(torch.ones(3))] * 2, "expected 4 scores"),
+        ([Chooser(torch.ones(4), activation="elu")] * 2, "unknown activation 'elu'"),
     ],
 )
 def test_choosers_that_do_not_fit_are_refused(choosers, message):
@@ -288,16 +290,33 @@ FUSED_AGENTS = [
     "actor_critic",
     "condnet",
     "rloo",
+    "reinforce_lagrangian",
+    "straight_through",
+    "topk",
+    "sb3_a2c",
+    "sb3_ppo",
+    "sb3_trpo",
 ]
 
 
-@pytest.mark.parametrize("name", FUSED_AGENTS)
+RELU = {"net_arch": {"pi": [7, 5], "vf": [4]}, "activation_fn": torch.nn.ReLU}
+AFFINE = {"net_arch": {"pi": [], "vf": [4]}}
+OTHERWISE = [
+    ("condnet", {"variant": "text"}),
+    ("straight_through", {"draw": "threshold", "hidden_units": 4}),
+    ("rloo", {"draw": "independent"}),
+    ("sb3_ppo", {"policy_kwargs": RELU}),
+    ("sb3_a2c", {"policy_kwargs": AFFINE}),
+]
+
+
+@pytest.mark.parametrize(("name", "given"), [*[(n, {}) for n in FUSED_AGENTS], *OTHERWISE])
 @pytest.mark.parametrize("drawn", [False, True])
-def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, drawn):
+def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, given, drawn):
     builder = resolve(AGENTS[name], AGENTS, "agent")
-    env = BlockSelectionVectorEnv(num_envs=64, **builder.env_defaults)
+    env = BlockSelectionVectorEnv(num_envs=64, num_blocks=(6, 4), **builder.env_defaults)
     env.reset(seed=0)
-    agent = builder(env)
+    agent = builder(env, **given)
     for tensor in agent.parameters().values():
         if tensor.is_floating_point():
             tensor.data.add_(torch.randn(tensor.shape, generator=generator()))
@@ -313,6 +332,28 @@ def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, d
         assert torch.equal(masks[layer], mask)
         state, _ = transition(env.simulator.network, state, mask)
     torch.testing.assert_close(logits, forward(env.simulator.network, images, masks, "reference"))
+
+
+class HalvedLook(FlattenExtractor):
+    def forward(self, observations):
+        return super().forward(observations) / 2
+
+
+OTHER_ACTORS = [
+    {"activation_fn": torch.nn.ELU},
+    {"net_arch": [4], "features_extractor_class": HalvedLook},
+]
+
+
+@pytest.mark.parametrize("actor", OTHER_ACTORS)
+def test_an_actor_that_is_no_chain_of_affine_maps_is_not_fused(actor):
+    builder = resolve(AGENTS["sb3_ppo"], AGENTS, "agent")
+    env = BlockSelectionVectorEnv(num_envs=8, **builder.env_defaults)
+    env.reset(seed=0)
+    look, shape = env.simulator.observe, (1, 8, 8)
+    assert fuse_policy(env.simulator.network, builder(env), look, shape, drawn=True) is not None
+    agent = builder(env, policy_kwargs=actor)
+    assert fuse_policy(env.simulator.network, agent, look, shape, drawn=True) is None
 
 
 def test_every_agent_that_says_how_it_chooses_is_tested():

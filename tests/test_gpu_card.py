@@ -9,7 +9,7 @@ import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
 import ccenv
-from ccenv.sparse import gpu, gpu_layer, gpu_step_plan
+from ccenv.sparse import gpu
 
 pytestmark = [
     pytest.mark.gpu,
@@ -21,8 +21,7 @@ pytestmark = [
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 BLOCK_SIZES = [4, 5, 8, 12, 16, 24, 32, 48, 64, 100, 128]
 BATCHES = [1, 7, 33, 1000]
-# Tiles wherever exact pairs are not calculated to be cheaper; pairs everywhere; a dense product.
-ROUTES = ["planned", "pairs", "dense"]
+ROUTES = ["kernels", "dense"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,19 +35,12 @@ def memory_without_numbers(monkeypatch):
 
 
 @pytest.fixture
-def multiply(request, monkeypatch):
+def multiply(request):
     """A way to multiply by its name."""
-    if request.param == "dense":
-        return gpu.masked_dense_linear
-    if request.param == "pairs":
-        monkeypatch.setattr(gpu_step_plan, "STEPPED_ROWS", 1)
-        monkeypatch.setattr(gpu_step_plan, "LISTING_SECONDS", float("-inf"))
-        monkeypatch.setattr(gpu_step_plan, "prices", lambda *cuts, **precision: (0, 0, 1000))
-    return gpu.triton_linear
+    return gpu.masked_dense_linear if request.param == "dense" else gpu.triton_linear
 
 
 all_routes = pytest.mark.parametrize("multiply", ROUTES, indirect=True)
-by_pairs = pytest.mark.parametrize("multiply", ["pairs"], indirect=True)
 
 
 def draw(batch, block_size, dtype, densities=(0.3, 0.3), **settings):
@@ -70,13 +62,6 @@ def test_every_route_equals_the_reference_in_outputs_and_all_gradients(
 ):
     for density in (0.0, 1 / 16, 0.5, 1.0):
         assert_agrees(draw(batch, block_size, dtype, (density, density)), multiply)
-
-
-@by_pairs
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_exact_pairs_are_taken_where_they_cost_nothing(dtype, multiply):
-    layer = draw(1000, 64, dtype, (0.5, 0.5))
-    assert gpu_layer.share_by_steps(layer.x, layer.weight, layer.in_mask, layer.out_mask) == 1.0
 
 
 @all_routes
@@ -164,15 +149,6 @@ def test_an_empty_batch_gives_an_empty_result_and_zero_gradients():
     assert y.shape == (0, 64)
     assert not grad_weight.any()
     assert not grad_bias.any()
-
-
-@by_pairs
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_sums_of_exact_pairs_are_never_lost(dtype, multiply):
-    """The interpreter runs one thread: only a card shows a store that a load did not wait for."""
-    layer = draw_layer(8192, (64, 64), (16, 64), (1 / 16, 1 / 4), dtype, device="cuda")
-    assert_agrees(layer, multiply)
-    gpu_laws.assert_repeats_are_equal_by_bits(layer, 100, multiply)
 
 
 @all_routes

@@ -1,13 +1,13 @@
-"""Which way a GPU takes, without a GPU: calculated times, plans of exact pairs, routes by shape."""
+"""Which way a GPU takes, without a GPU: calculated times, routes by shape."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.sparse import gpu_plan, gpu_roofline, gpu_routes, gpu_step_plan
+from ccenv.sparse import gpu_plan, gpu_roofline, gpu_routes
 from ccenv.sparse.gpu_roofline import A100, H100, GpuShape
 
 WIDE = GpuShape(8192, 4096, 4096, 64, 64, itemsize=2, is_tf32=False)
@@ -108,63 +108,11 @@ def test_a_choice_says_its_figures_and_that_they_are_not_measured():
     for seconds in gpu_roofline.expected_seconds(shape, H100, is_training=False):
         assert f"{1e6 * seconds:.0f}" in said
     assert "not measured" in said
-    assert gpu_routes.gpu_pairs_share(x[:3], weight, mask[:3], mask[:3]) == "; each row by itself"
-
-
-def plan_of(batch, block, in_blocks, out_blocks, itemsize, is_listed, is_tf32):
-    """The cuts of a layer and its plan of steps for an H100."""
-    inner = gpu_plan.cut_inner(block * in_blocks, in_blocks, itemsize)
-    outs = out_blocks if is_listed else None
-    outer = gpu_plan.cut_outer(block * out_blocks, outs, gpu_plan.OUTER_UNITS[itemsize])
-    tile = gpu_plan.choose_tile(batch, inner, outer, itemsize, is_listed=True)
-    cuts, sides = (inner, outer, tile), {"is_listed": is_listed, "is_tf32": is_tf32}
-    return *cuts, gpu_step_plan.plan_steps(batch, in_blocks, *cuts, itemsize, H100, **sides)
-
-
-@settings(deadline=None)
-@given(
-    batch=st.integers(1, 200_000),
-    block=st.integers(1, 300),
-    in_blocks=st.integers(1, 70),
-    out_blocks=st.integers(1, 70),
-    itemsize=st.sampled_from([2, 4]),
-    is_listed=st.booleans(),
-    is_tf32=st.booleans(),
-)
-def test_steps_fit_in_their_chunks_their_words_and_their_memory(
-    batch, block, in_blocks, out_blocks, itemsize, is_listed, is_tf32
-):
-    inner, outer, tile, plan = plan_of(
-        batch, block, in_blocks, out_blocks, itemsize, is_listed, is_tf32
-    )
-    if plan is None:
-        return
-    assert batch >= gpu_step_plan.STEPPED_ROWS
-    assert plan.chunk % tile.rows == plan.chunk % plan.rows == 0
-    # A word holds the block times 256 and the number of rows.
-    assert plan.rows < 256
-    assert 0 < plan.capacity <= in_blocks * plan.chunk // plan.rows
-    chunks = -(-batch // plan.chunk) * (outer.num_blocks if is_listed else 1)
-    most = max(gpu_plan.PAIR_ENTRIES, batch * outer.width // 8)
-    assert chunks * plan.capacity * plan.rows <= most
-    assert min(plan.step_price, plan.row_price, plan.tile_price) > 0
-    # Beyond the capacity steps would not have been cheaper, or there is no room for more.
-    full = plan.capacity == in_blocks * plan.chunk // plan.rows
-    more = (plan.capacity + 1) * (plan.step_price + plan.row_price)
-    tiles = inner.num_groups * (plan.chunk // tile.rows) * plan.tile_price
-    no_room = chunks * (plan.capacity + 1) * plan.rows > most
-    assert full or more >= tiles or no_room
-
-
-def test_steps_are_listed_where_products_are_dear_and_not_where_starting_them_is():
-    wide, small = (8192, 64, 64, 64), (1024, 64, 10, 10)
-    assert plan_of(*wide, 4, is_listed=True, is_tf32=False)[3] is not None
-    assert plan_of(*small, 2, is_listed=True, is_tf32=False)[3] is None
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.sampled_from([2, 4]))
-def test_a_step_never_holds_two_blocks(block, num_blocks, itemsize):
-    cut = gpu_step_plan.cut_step(block * num_blocks, num_blocks, itemsize)
+def test_a_tile_of_single_blocks_never_holds_two(block, num_blocks, itemsize):
+    cut = gpu_plan.cut_blocks(block * num_blocks, num_blocks, itemsize)
     assert cut.merged == 1
     assert cut.block == block
     assert cut.pieces * cut.step >= block > (cut.pieces - 1) * cut.step

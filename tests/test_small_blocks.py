@@ -1,19 +1,16 @@
 """Which layers of a fused program are computed whole, and that they come out the same."""
 
-import math
-
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 
-from ccenv import small_blocks
 from ccenv.blocks import random_mask
 from ccenv.choosers import Chooser
 from ccenv.fused import FusedClassifier
+from ccenv.fused_program import is_whole
 from ccenv.networks import GatedMLP, forward
 from ccenv.observations import make_observer
-from ccenv.small_blocks import computed_whole, expected_share
 from ccenv.sparse import cost_model
 
 
@@ -38,19 +35,29 @@ def random_maps(network, observation, shape):
     ]
 
 
+def whole(network, choosers=None):
+    return [is_whole(network, choosers, index) for index in range(len(network.num_blocks))]
+
+
 def test_single_units_are_computed_whole_unless_few_are_kept(lanes):
     network = network_of((256,), 1, features=784)
-    assert computed_whole(network, None) == [True]
-    assert computed_whole(network, [Chooser(torch.zeros(256), "drawn")]) == [True]
-    assert computed_whole(network, [Chooser(torch.zeros(256), "top_k", num_kept=1)]) == [False]
-    assert computed_whole(network_of((64, 128), (16, 1)), None) == [False, True]
+    assert whole(network) == [True]
+    assert whole(network, [Chooser(torch.zeros(256), "drawn")]) == [True]
+    assert whole(network, [Chooser(torch.zeros(256), "top_k", num_kept=1)]) == [False]
+    assert whole(network, [Chooser(torch.full((256,), -9.0), "drawn")]) == [False]
+    assert whole(network_of((64, 128), (16, 1))) == [False, True]
+
+
+@pytest.mark.parametrize("widths", [(256,), (640, 640), (800, 704)])
+def test_a_network_with_dropout_left_on_is_computed_whole(lanes, widths):
+    choosers = [Chooser(torch.zeros(n), "drawn") for n in widths]
+    assert all(whole(network_of(widths, 1, features=784), choosers))
 
 
 @pytest.mark.parametrize("size", [4, 8, 64])
 def test_blocks_of_four_units_and_more_are_always_skipped(lanes, size):
-    network = network_of((7, 7), size)
     everything = [Chooser(torch.ones(7)), Chooser(torch.ones(7))]
-    assert computed_whole(network, everything) == [False, False]
+    assert whole(network_of((7, 7), size), everything) == [False, False]
 
 
 @pytest.mark.parametrize("where", ["layer", "head", "policy"])
@@ -58,46 +65,34 @@ def test_nothing_is_computed_whole_beside_weights_that_are_not_finite(lanes, whe
     network = network_of((256, 256), 1)
     maps = random_maps(network, "layer_input", (1, 4, 5))
     choosers = [Chooser(m) for m in maps]
-    assert computed_whole(network, choosers) == [True, True]
+    assert whole(network, choosers) == [True, True]
     weight = {
         "layer": network.layers[1].weight,
         "head": network.head_layers[0].weight,
         "policy": maps[1][0][0],
     }[where]
     weight[0, 3] = torch.nan
-    assert computed_whole(network, choosers) == [False, False]
+    assert whole(network, choosers) == [False, False]
 
 
-def test_the_share_kept_is_known_where_the_policy_does_not_look():
-    scores = torch.tensor([-math.inf, -1.0, 0.0, 2.0])
-    assert expected_share(Chooser(scores, "likely"), 4) == 0.25
-    assert expected_share(Chooser(scores, "drawn_k", num_kept=3), 4) == 0.75
-    drawn = expected_share(Chooser(scores, "drawn", low=0.1), 4)
-    assert drawn == pytest.approx(
-        0.1 + 0.8 * (0 + 1 / (1 + math.e) + 0.5 + 1 / (1 + math.e**-2)) / 4
-    )
-    looking = Chooser([(torch.zeros(4, 2), None)], "drawn")
-    assert expected_share(looking, 4) == small_blocks.UNKNOWN_SHARE
-
-
-WHOLE = st.lists(st.booleans(), min_size=3, max_size=3)
+CHOSEN = st.lists(st.booleans(), min_size=3, max_size=3)
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 30), st.integers(1, 5)), min_size=3, max_size=3),
-    WHOLE,
+    CHOSEN,
     st.sampled_from(["layer_input", "summary"]),
     st.sampled_from([(), (9,)]),
 )
 @settings(max_examples=40, deadline=None)
-def test_layers_computed_whole_give_the_same_masks_and_logits(layers, whole, observation, head):
+def test_layers_computed_whole_give_the_same_masks_and_logits(layers, chosen, observation, head):
     blocks, sizes = zip(*layers, strict=True)
     network, shape = network_of(blocks, sizes, 20, head), (1, 4, 5)
     choosers = [Chooser(maps) for maps in random_maps(network, observation, shape)]
     images = torch.randn(40, *shape, generator=torch.Generator().manual_seed(2))
     given_masks = [random_mask(40, n, 0.5, torch.Generator().manual_seed(3)) for n in blocks]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ccenv.fused_program.computed_whole", lambda *_: whole)
+        patch.setattr("ccenv.fused_program.is_whole", lambda *given: chosen[given[2]])
         fused = FusedClassifier(network, choosers, observation=observation, image_shape=shape)
         logits, masks = fused(images)
         without = FusedClassifier(network)
@@ -105,7 +100,7 @@ def test_layers_computed_whole_give_the_same_masks_and_logits(layers, whole, obs
     found, _ = without(images, given_masks)
     torch.testing.assert_close(found, forward(network, images.flatten(1), given_masks, "reference"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ccenv.fused_program.computed_whole", lambda *_: [False] * 3)
+        patch.setattr("ccenv.fused_program.is_whole", lambda *_: False)
         skipping = FusedClassifier(network, choosers, observation=observation, image_shape=shape)
     # Scores differ by rounding: one next to zero may choose otherwise, and then so do those behind.
     differ = torch.cat(masks, dim=1) != torch.cat(skipping(images)[1], dim=1)
@@ -121,7 +116,7 @@ def test_what_was_computed_for_a_skipped_unit_reaches_nobody():
     network.layers[0].weight[5] = 1e30
     network.layers[0].bias[5] = -1e30
     network.head_layers[0].weight[:, 5] = 1e30
-    assert computed_whole(network, None) == [True]
+    assert whole(network) == [True]
     assert torch.equal(FusedClassifier(network)(images, masks)[0], expected)
 
 

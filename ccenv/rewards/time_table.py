@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import json
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ccenv.data import user_cache
 from ccenv.networks import GatedNetwork, dense_forward
 from ccenv.seeding import stream
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.timing import calls_for, time_calls, wait_for
 
 MAX_POINTS = 9
 REPEATS = 7
@@ -106,14 +106,19 @@ def measure(network: GatedNetwork, batch_size: int, device: torch.device) -> lis
     """Times every layer on its grid, in shares of the dense network's time."""
     generator = stream(0, "time table")
     images = torch.randn(batch_size, network.in_features, generator=generator).to(device)
-    dense = seconds_of(lambda: dense_forward(network, images), device)
+
+    def dense() -> None:
+        dense_forward(network, images)
+        wait_for(device)
+
+    whole = seconds_of(dense)
     layers: list[dict[str, Any]] = []
     for layer, blocks in enumerate(network.num_blocks):
         before = grid(network.num_blocks[layer - 1]) if layer else [0]
         columns = grid(blocks)
         shares = [
             [
-                seconds_of(call(network, layer, row, kept, images, generator), device) / dense
+                seconds_of(call(network, layer, row, kept, images, generator)) / whole
                 for kept in columns
             ]
             for row in before
@@ -154,6 +159,7 @@ def call(
         output = network.gated_layer(layer, hidden, in_mask, out_mask, "auto")
         if is_last:
             network.head(output, out_mask, "auto")
+        wait_for(device)
 
     return compute
 
@@ -164,20 +170,10 @@ def masks_of(batch: int, blocks: int, kept: int, generator: torch.Generator) -> 
     return order < kept
 
 
-def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+def seconds_of(function: Callable[[], object]) -> float:
     """Least mean seconds of a call over some repeats, after a warm-up.
 
     The least, for what else the machine does can only add to it, and it will be paid by for long.
     """
-
-    def repeat(calls: int) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) / calls
-
-    repeat(2)
-    calls = max(1, round(SECONDS_PER_REPEAT / repeat(2)))
-    return min(repeat(calls) for _ in range(REPEATS))
+    calls = calls_for(function, SECONDS_PER_REPEAT)
+    return min(time_calls(function, calls) for _ in range(REPEATS))

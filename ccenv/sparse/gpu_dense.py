@@ -13,9 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from ccenv.sparse import triton_dense
 from ccenv.sparse.gpu_launch import launch
-from ccenv.sparse.gpu_plan import OUTER_UNITS, cut_outer, product_precision
+from ccenv.sparse.gpu_plan import OUTER_UNITS, cut_blocks, cut_outer, product_precision
 from ccenv.sparse.gpu_products import blocks_of
-from ccenv.sparse.gpu_step_plan import cut_step
 from ccenv.sparse.reference import zero_where_skipped
 
 # Rows of a tile of the elementwise kernel.
@@ -38,7 +37,7 @@ def finish(
     """
     batch, (out_features, in_features) = x.shape[0], weight.shape
     in_blocks = blocks_of(in_mask) or 1
-    inner = cut_step(in_features, in_blocks, x.itemsize)
+    inner = cut_blocks(in_features, in_blocks, x.itemsize)
     outer = cut_outer(out_features, blocks_of(out_mask), OUTER_UNITS[x.itemsize])
     launch(
         triton_dense.finish_dense,

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from ccenv.sparse.gpu_gradients import gradient_of_outputs, gradient_of_weight
 from ccenv.sparse.gpu_lists import LayerLists, list_layer
 from ccenv.sparse.gpu_plan import VECTOR_ROWS, cut_inner
-from ccenv.sparse.gpu_products import blocks_of, list_product, multiply_listed, multiply_rows
+from ccenv.sparse.gpu_products import blocks_of, multiply_listed, multiply_rows
 
 
 def list_both(
@@ -38,26 +38,6 @@ def multiply(
     if lists is None or x.shape[0] <= VECTOR_ROWS:
         return multiply_rows(x, weight, bias, in_mask, out_mask, activation)
     return multiply_listed(x, weight, bias, blocks_of(in_mask), lists, activation)
-
-
-def share_by_steps(
-    x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
-) -> float:
-    """Share of the chunks of listed rows that exact pairs of blocks compute, in [0, 1].
-
-    Waits for the device, as nothing else here does: it is asked for to be told.
-    """
-    if x.shape[0] <= VECTOR_ROWS:
-        return 0.0
-    with torch.cuda.device_of(x):
-        lists = list_both(x, weight, in_mask, out_mask)
-        steps = list_product(x, weight, blocks_of(in_mask), lists).steps
-    if steps is None:
-        return 0.0
-    batch, outs = x.shape[0], lists.outs
-    kept = torch.tensor([batch]) if outs is None else outs.counts.cpu()
-    chunks = int((-(-kept // steps.plan.chunk)).sum())
-    return int((steps.counts >= 0).sum()) / max(1, chunks)
 
 
 class TritonLinear(torch.autograd.Function):

@@ -15,12 +15,14 @@ SMALLEST_TILE = 16
 INNER_UNITS = {2: 64, 4: 32}
 OUTER_UNITS = {2: 128, 4: 64}
 MAX_MERGED = 16
+# Widest tile of summed units of one block, by bytes of a number.
+BLOCK_UNITS = {2: 128, 4: 64}
 # Most rows whose products are sums over vectors, without tensor cores.
 VECTOR_ROWS = 16
 VECTOR_OUTER, VECTOR_INNER = 16, 128
 # Every card from compute capability 8.0 on lends a program this much shared memory.
 SHARED_BYTES = 96 * 1024
-# Row lists of pairs of blocks that are held at once, in numbers of 4 bytes.
+# Rows of pairs of blocks that are listed at once for the weight gradient.
 PAIR_ENTRIES = 1 << 24
 # Fewest neighbouring bytes that are copied to shared memory while others are multiplied.
 LOADED_BYTES = 8
@@ -105,6 +107,17 @@ def cut_inner(width: int, num_blocks: int | None, itemsize: int) -> Cut:
     merged = max(1, min(limit // block, num_blocks, MAX_MERGED))
     step = min(limit, max(SMALLEST_TILE, power_of_two(merged * block)))
     return Cut(width, block, merged, math.ceil(merged * block / step), step)
+
+
+def cut_blocks(width: int, num_blocks: int, itemsize: int) -> Cut:
+    """Cuts the side that is summed over, so that a tile never holds two blocks.
+
+    >>> cut_blocks(40, 8, itemsize=2)
+    Cut(width=40, block=5, merged=1, pieces=1, step=16)
+    """
+    block = width // num_blocks
+    step = min(BLOCK_UNITS[itemsize], max(SMALLEST_TILE, power_of_two(block)))
+    return Cut(width, block, 1, math.ceil(block / step), step)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,11 +1,10 @@
 """Products on the GPU: (x, weight, masks, lists) -> act(x W + b) on kept blocks.
 
-Many rows: output by output block, by tiles of the rows that keep it or, where these keep few input
-blocks, by exact pairs of blocks. Few rows: each row on its own.
+Many rows: output block by output block, by tiles of the rows that keep it. Few rows: each row on
+its own.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,37 +12,16 @@ from torch import Tensor
 from ccenv.sparse import triton_tiles, triton_vectors
 from ccenv.sparse.gpu_launch import launch
 from ccenv.sparse.gpu_lists import LayerLists, list_blocks, list_needed
-from ccenv.sparse.gpu_pairs import Steps, list_steps, multiply_steps
 from ccenv.sparse.gpu_plan import (
     OUTER_UNITS,
     VECTOR_INNER,
     VECTOR_OUTER,
-    Cut,
-    Tile,
     choose_tile,
     cut_inner,
     cut_outer,
     power_of_two,
     product_precision,
 )
-from ccenv.sparse.gpu_roofline import card_of
-from ccenv.sparse.gpu_step_plan import plan_steps
-
-
-@dataclass(frozen=True)
-class Listed:
-    """How the product of many rows is cut, and what its masks make of the cuts."""
-
-    inner: Cut
-    """the side that is summed over."""
-    outer: Cut
-    """the side of the results."""
-    tile: Tile
-    """of the product by tiles."""
-    needed: tuple[Tensor | None, ...]
-    """input blocks of each tile, their bits and their number; Nones without an input mask."""
-    steps: Steps | None
-    """exact pairs, and the chunks of rows that take them; None where no chunk may."""
 
 
 def blocks_of(mask: Tensor | None) -> int | None:
@@ -105,34 +83,6 @@ def multiply_rows(
     return y
 
 
-def list_product(x: Tensor, weight: Tensor, in_blocks: int | None, lists: LayerLists) -> Listed:
-    """Cuts the product of many rows and lists what its tiles and steps need."""
-    batch, (out_features, in_features) = x.shape[0], weight.shape
-    ins, outs = lists.ins, lists.outs
-    inner = cut_inner(in_features, in_blocks, x.itemsize)
-    out_blocks = None if outs is None else outs.rows.shape[0]
-    outer = cut_outer(out_features, out_blocks, OUTER_UNITS[x.itemsize])
-    tile = choose_tile(batch, inner, outer, x.itemsize, is_listed=ins is not None)
-    if ins is None:
-        return Listed(inner, outer, tile, (None, None, None), None)
-    needed = list_needed(ins, outs, inner.merged, batch, tile.rows)
-    plan = plan_steps(
-        batch,
-        ins.rows.shape[0],
-        inner,
-        outer,
-        tile,
-        x.itemsize,
-        card_of(x.device),
-        is_listed=outs is not None,
-        is_tf32=product_precision(x.dtype) == "tf32",
-    )
-    steps = None
-    if plan is not None:
-        steps = list_steps(plan, ins, outs, inner.merged, needed[2], tile.rows)
-    return Listed(inner, outer, tile, needed, steps)
-
-
 def multiply_listed(
     x: Tensor,
     weight: Tensor,
@@ -141,30 +91,17 @@ def multiply_listed(
     lists: LayerLists,
     activation: str | None,
 ) -> Tensor:
-    """Product of many rows; arguments as `multiply_rows`, the masks as lists."""
-    listed = list_product(x, weight, in_blocks, lists)
-    y = x.new_empty(x.shape[0], weight.shape[0])
-    precision = product_precision(x.dtype)
-    if listed.steps is not None:
-        multiply_steps(x, weight, bias, lists, listed.steps, listed.outer, activation, precision, y)
-    multiply_tiles(x, weight, bias, lists, listed, activation, precision, y)
-    return y
-
-
-def multiply_tiles(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lists: LayerLists,
-    listed: Listed,
-    activation: str | None,
-    precision: str,
-    y: Tensor,
-) -> None:
-    """Writes into y the outputs that are computed by tiles: all but those taken by steps."""
+    """Product of many rows, by tiles; arguments as `multiply_rows`, the masks as lists."""
     batch, (out_features, in_features) = x.shape[0], weight.shape
-    inner, outer, tile = listed.inner, listed.outer, listed.tile
-    ins, outs, steps = lists.ins, lists.outs, listed.steps
+    ins, outs = lists.ins, lists.outs
+    inner = cut_inner(in_features, in_blocks, x.itemsize)
+    out_blocks = None if outs is None else outs.rows.shape[0]
+    outer = cut_outer(out_features, out_blocks, OUTER_UNITS[x.itemsize])
+    tile = choose_tile(batch, inner, outer, x.itemsize, is_listed=ins is not None)
+    needed: tuple[Tensor | None, ...] = (None, None, None)
+    if ins is not None:
+        needed = list_needed(ins, outs, inner.merged, batch, tile.rows)
+    y = x.new_empty(batch, out_features)
     launch(
         triton_tiles.multiply_tiles,
         math.ceil(batch / tile.rows) * outer.num_tiles,
@@ -175,8 +112,7 @@ def multiply_tiles(
         None if outs is None else outs.rows,
         None if outs is None else outs.counts,
         None if ins is None else ins.codes,
-        *listed.needed,
-        None if steps is None else steps.counts,
+        *needed,
         batch,
         in_features,
         out_features,
@@ -193,10 +129,10 @@ def multiply_tiles(
         EVEN=inner.is_even,
         OUT_BLOCK=outer.block,
         OUT_PIECES=outer.pieces,
-        CHUNK=tile.rows if steps is None else steps.plan.chunk,
         ROWS=tile.rows,
         COLUMNS=outer.step,
         INNER=inner.step,
-        PRECISION=precision,
+        PRECISION=product_precision(x.dtype),
         ACTIVATION=activation,
     )
+    return y

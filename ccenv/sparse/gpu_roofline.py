@@ -27,16 +27,13 @@ class Card:
     """the same in float32, without tensor cores."""
     memory: float
     """bytes a second from memory."""
-    cache: float
-    """bytes a second from the second-level cache; an assumption, no data sheet tells it."""
 
 
-H100 = Card("H100 SXM5", 989e12, 495e12, 67e12, 3.35e12, 5.5e12)
-A100 = Card("A100 SXM 80 GB", 312e12, 156e12, 19.5e12, 2.04e12, 4e12)
+H100 = Card("H100 SXM5", 989e12, 495e12, 67e12, 3.35e12)
+A100 = Card("A100 SXM 80 GB", 312e12, 156e12, 19.5e12, 2.04e12)
 
-# Assumed shares of the highest rate: of a dense product, of tiles of many rows, of tiles of 16 or
-# 32 rows, which tensor cores of Hopper multiply by an older instruction; without tensor cores.
-DENSE_SHARE, TILE_SHARE, SMALL_SHARE, SINGLE_SHARE = 0.8, 0.5, 0.3, 0.6
+# Assumed shares of the highest rate: of a dense product, of tiles, and without tensor cores.
+DENSE_SHARE, TILE_SHARE, SINGLE_SHARE = 0.8, 0.5, 0.6
 # Assumed seconds that the host takes to start a kernel of Triton and one of torch, and that the
 # shortest kernel takes on the card.
 START, TORCH_START, SHORTEST = 9e-6, 4e-6, 2e-6
@@ -126,10 +123,7 @@ def host_seconds(shape: GpuShape, seconds: float) -> float:
 
 
 def kernel_seconds(shape: GpuShape, card: Card, density: float, *, is_training: bool) -> float:
-    """Time of the kernels where so many blocks are kept, independently, on each masked side.
-
-    By tiles: exact pairs of blocks are only taken where they are calculated to be faster still.
-    """
+    """Time of the kernels where so many blocks are kept, independently, on each masked side."""
     in_density, out_density = shape.densities(density)
     ins, outs = shape.batch * shape.in_features, shape.batch * shape.out_features
     # A block is read if any row keeps it: beyond some tens of rows that is nearly all of them.

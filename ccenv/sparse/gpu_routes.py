@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from ccenv.sparse.gpu_plan import VECTOR_ROWS, product_precision
+from ccenv.sparse.gpu_plan import product_precision
 from ccenv.sparse.gpu_roofline import (
     LOW_DENSITY,
     GpuShape,
@@ -43,8 +43,7 @@ def gpu_route(
 ) -> str:
     """Picks a route for operands with a mask on a GPU.
 
-    Masks are not looked at: the host would have to wait for them. Which chunks of rows the kernels
-    compute by tiles and which by exact pairs of blocks is decided on the device.
+    Masks are not looked at: the host would have to wait for them.
     """
     if not triton_takes(x.device, x.dtype):
         return "grouped"
@@ -86,15 +85,3 @@ def gpu_figures(
         f"{1e6 * kernels:.0f} microseconds at density 1/{1 / LOW_DENSITY:.0f}, "
         f"{1e6 * dense:.0f} by a dense product between masks)"
     )
-
-
-def gpu_pairs_share(
-    x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None
-) -> str:
-    """How much of a layer the kernels compute by exact pairs, in words; waits for the device."""
-    if x.shape[0] <= VECTOR_ROWS:
-        return "; each row by itself"
-    from ccenv.sparse.gpu_layer import share_by_steps
-
-    share = share_by_steps(x, weight, in_mask, out_mask)
-    return f"; {100 * share:.0f} % of the row chunks by exact pairs of blocks, the rest by tiles"

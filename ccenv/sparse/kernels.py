@@ -236,41 +236,9 @@ def forward(
     if in_mask != 0 and batch >= GATHER_ROWS and uses >= GATHER_USES * batch:
         inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
+    ins = (inputs, base, ldx, in_size, entries, kept, starts)
+    operands = (*ins, w, ldw, panel, bias, rows, counts, y, out_size, activation)
     if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
-        multiply_rows(
-            inputs,
-            base,
-            ldx,
-            in_size,
-            entries,
-            kept,
-            starts,
-            w,
-            ldw,
-            panel,
-            bias,
-            rows,
-            counts,
-            y,
-            out_size,
-            activation,
-        )
-        return
-    multiply_blocks(
-        inputs,
-        base,
-        ldx,
-        in_size,
-        entries,
-        kept,
-        starts,
-        w,
-        ldw,
-        panel,
-        bias,
-        rows,
-        counts,
-        y,
-        out_size,
-        activation,
-    )
+        multiply_rows(*operands)
+    else:
+        multiply_blocks(*operands)

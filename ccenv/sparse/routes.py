@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ccenv.registry import check_names
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
-from ccenv.sparse.gpu_routes import gpu_figures, gpu_pairs_share, gpu_route
+from ccenv.sparse.gpu_routes import gpu_figures, gpu_route
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -143,8 +143,6 @@ def explain_backend(
         reason += f" (expected: {kernels:.0f} microseconds, {dense:.0f} by a dense product)"
     if x.is_cuda and route in ("triton", "masked_dense"):
         reason += gpu_figures(x, weight, in_mask, out_mask, is_training=is_training)
-    if route == "triton":
-        reason += gpu_pairs_share(x, weight, in_mask, out_mask)
     return Choice(route, reason)
 
 

@@ -120,7 +120,6 @@ def multiply_tiles(
     needed,
     needed_bits,
     num_needed,
-    num_steps,
     batch,
     in_features,
     out_features,
@@ -136,7 +135,6 @@ def multiply_tiles(
     EVEN: tl.constexpr,
     OUT_BLOCK: tl.constexpr,
     OUT_PIECES: tl.constexpr,
-    CHUNK: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     INNER: tl.constexpr,
@@ -145,17 +143,11 @@ def multiply_tiles(
 ):
     """Writes every output of a block once: computed for rows that keep it, zero for the others.
 
-    Chunks of CHUNK rows that take steps (`triton_pairs`) are left alone. Programs of the first
-    tiles, which have work, come first.
+    Programs of the first tiles, which have work, come first.
     """
     pid = tl.program_id(0)
     tile = pid // out_tiles
     block = (pid % out_tiles) // OUT_PIECES
-    if num_steps is not None:
-        chunk = tile * ROWS // CHUNK
-        chunk += 0 if rows is None else block * tl.cdiv(batch, CHUNK)
-        if tl.load(num_steps + chunk) >= 0:
-            return
     offset = (pid % OUT_PIECES) * COLUMNS + tl.arange(0, COLUMNS)
     column = block * OUT_BLOCK + offset
     real_column = (offset < OUT_BLOCK) & (column < out_features)

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from ccenv.latency import time_calls
 from ccenv.registry import resolve
+from ccenv.timing import time_calls
 from runs import folder as run_folder
 from runs.machine import machine, versions
 from runs.report import markdown

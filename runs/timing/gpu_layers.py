@@ -77,7 +77,7 @@ CASES = (
             (False, True), VALLEY, (False, True)
         )
     ),
-    # Without tensor cores exact pairs of blocks are expected to matter most.
+    # Without tensor cores what is skipped is expected to matter most.
     *(
         GpuLayer(8192, density, is_training, False, dtype="float32")
         for is_training, density in itertools.product((False, True), (1 / 8, 1 / 16))
