@@ -81,7 +81,7 @@ def short_name(chosen: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """A folder's name: what was chosen beyond what is expected, cut short, and a hash of all of it.
 
     >>> short_name({"images": 512, "dataset": "probe"}, {"dataset": "probe"})
-    'images=512-2a70ab7a'
+    'images=512-94940faa'
     """
     said = [
         f"{name}={json.dumps(value, separators=(',', ':'))}".replace('"', "")
