@@ -1,7 +1,7 @@
-"""A sweep for TensorBoard: a comparison -> event files of means over seeds and of moving fronts.
+"""A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
 Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
-`runs.board.layout` compare labels as they compare runs, and the run `_fronts` for all together.
+`runs.board.layout` compare labels as they compare runs, and the run `_table` for all together.
 Recorded results are enough: no folder of a single run is read.
 """
 
@@ -17,14 +17,13 @@ import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from runs import folder as run_folder
-from runs.board.front_over_time import Way, fronts_pictures
 from runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
 from runs.jobs import Comparison
 from runs.report import NOTES, by_dataset, table
 from runs.rows import Result, Spread, spread
 from runs.settings import safe_name
 
-SWEEPS_FOLDER, FRONTS = "_sweeps", "_fronts"
+SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
 WRITTEN = "written.json"
 """Says of which results the event files are, so that they are not written again."""
 HIGHEST = {"error": 1.0, "density": 1.0}
@@ -39,8 +38,6 @@ class Curve:
     """where every seed was validated."""
     measures: Mapping[str, tuple[Spread, ...]]
     """name in `MEASURES` -> mean and interval there; those that every result holds."""
-    dense_macs: int
-    """MACs of the dense network that the costs are shares of."""
 
 
 def write_sweep(comparison: Comparison, log_dir: str) -> Path:
@@ -65,14 +62,14 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
             place = target if len(groups) == 1 else target / safe_name(dataset)
             labels = [row["label"] for row in rows]
             write_labels({label: curves[label] for label in labels}, place)
-            write_fronts({label: curves[label] for label in labels}, rows, place)
+            write_table(rows, place)
         run_folder.write_json(target / WRITTEN, content)
     return target
 
 
 def digest(curves: Mapping[str, Curve]) -> str:
     """A hash of all numbers."""
-    whole = {label: (c.images_seen, repr(c.measures), c.dense_macs) for label, c in curves.items()}
+    whole = {label: (c.images_seen, repr(c.measures)) for label, c in curves.items()}
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
@@ -94,7 +91,7 @@ def make_curve(results: Sequence[Result]) -> Curve:
         name: tuple(spread([each[name] for each in at_once]) for at_once in values)
         for name in names
     }
-    return Curve(tuple(shared), measures, int(results[0]["dense_macs"]))
+    return Curve(tuple(shared), measures)
 
 
 def numbers(point: Mapping[str, Any], num_blocks: Sequence[int]) -> dict[str, float]:
@@ -126,21 +123,8 @@ def write_spread(writer: SummaryWriter, name: str, found: Spread, images_seen: i
         writer.add_scalar(tag, value, images_seen)
 
 
-def write_fronts(
-    curves: Mapping[str, Curve], rows: Sequence[Mapping[str, Any]], place: Path
-) -> None:
-    """A run for what shows all labels together: the fronts over time, the table, the layout."""
-    ceilings = {row["label"] for row in rows if row["uses_labels"]}
-    ways = {label: way_of(c, label in ceilings) for label, c in curves.items() if c.measures}
-    with SummaryWriter(str(place / FRONTS)) as writer:
+def write_table(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
+    """A run for what shows all labels together: the table and the layout of charts."""
+    with SummaryWriter(str(place / TABLE)) as writer:
         writer.add_custom_scalars(OF_A_SWEEP)
         writer.add_text("table", f"{table(rows)}\n\n{NOTES}", 0)
-        for images_seen, picture in fronts_pictures(ways):
-            writer._get_file_writer().add_summary(picture.summary("fronts"), images_seen)
-
-
-def way_of(curve: Curve, is_ceiling: bool) -> Way:
-    """Mean MACs and error of one label over time."""
-    costs = [curve.dense_macs * found.mean for found in curve.measures["total_cost"]]
-    errors = [found.mean for found in curve.measures["error"]]
-    return Way(curve.images_seen, tuple(zip(costs, errors, strict=True)), is_ceiling)
