@@ -17,7 +17,7 @@ from runs.page.against_dense import (
     undominated,
 )
 from runs.page.dense_figures import dense_figures
-from runs.page.dense_tables import dense_findings, dense_tables
+from runs.page.dense_tables import dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
 from runs.page.paper_figures import density_of
 from runs.page.publish import publish
@@ -214,10 +214,6 @@ def test_the_cheapest_row_that_validation_finds_as_good_stands_beside_a_dense_ne
     assert first.verdict == second.verdict == "worse"
     assert first.macs_ratio == pytest.approx(0.8)
     assert first.time_ratio(256) == pytest.approx(0.8)
-    assert dense_findings([found], "sampled") == [
-        "At equal total MACs on mnist (masks as drawn): less error than a dense network, intervals "
-        "apart: dear."
-    ]
 
 
 def test_one_seed_does_not_stand_beside_several():

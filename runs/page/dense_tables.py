@@ -1,4 +1,4 @@
-"""Dense and conditional networks at equal MACs or equal error: contests -> tables, sentences."""
+"""Dense and conditional networks at equal MACs or equal error: contests -> tables."""
 
 from collections.abc import Sequence
 
@@ -132,49 +132,6 @@ def variant_line(point: Point, is_chosen: bool) -> list[str]:
 
 
 TABLES = (equal_macs_table, equal_error_table, dense_front_table, variants_table)
-
-
-def dense_findings(contests: Sequence[Contest], masks: str) -> list[str]:
-    """Sentences that the two tables support."""
-    how = "masks as drawn" if masks == "sampled" else "most probable masks"
-    return [
-        sentence
-        for contest in contests
-        for sentence in (macs_finding(contest, how), error_finding(contest, how))
-        if sentence
-    ]
-
-
-def macs_finding(contest: Contest, how: str) -> str:
-    """Who has less error than a dense network of the same cost, who more."""
-    found = at_equal_macs(contest)
-    parts = []
-    for verdict, meaning in (("better", "less"), ("worse", "more")):
-        who = [one.point.label for one in found if one.verdict == verdict]
-        if who:
-            parts.append(f"{meaning} error than a dense network, intervals apart: {'; '.join(who)}")
-    text = ". ".join(parts)
-    return f"At equal total MACs on {contest.dataset} ({how}): {text}." if text else ""
-
-
-def error_finding(contest: Contest, how: str) -> str:
-    """How many of a dense network's MACs its error takes, where the test does not disagree."""
-    found = [
-        one
-        for one in at_equal_error(contest)
-        if one.point
-        and one.verdict in ("better", "no difference")
-        and one.point.macs < one.dense.macs
-    ]
-    if not found:
-        return ""
-    parts = [
-        f"{one.dense.label} with {one.macs_ratio:.2f} of its MACs ({one.point.label})"
-        for one in found
-        if one.point
-    ]
-    where = f"{contest.dataset} ({how}, test error better or not told apart)"
-    return f"The error of dense networks for less on {where}: {'; '.join(parts)}."
 
 
 def error_text(point: Point) -> str:

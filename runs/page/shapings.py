@@ -1,9 +1,9 @@
-"""Reward shapings against each other: rows and fronts -> two tables and a ranking in words."""
+"""Reward shapings against each other: rows and fronts -> two tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from runs.page.fronts import NAMED, Front
+from runs.page.fronts import Front
 from runs.page.habits import RULE, runs_fallen
 from runs.report import Row, Table, by_dataset, percent
 from runs.rows import Spread, spread
@@ -70,26 +70,6 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
         means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
         shapings.append(Shaping(name, means, found))
     return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
-
-
-def ranking(shapings: Sequence[Shaping]) -> str:
-    """Shapings by area, and whether the first is apart from the others.
-
-    Args:
-        shapings: of one data set, the largest area first.
-    """
-    known = [one for one in shapings if one.areas]
-    if len(known) < 2:
-        return "no agent has a front under every shaping"
-    order = ", ".join(f"{one.name} {one.area.mean:.3f}" for one in known)
-    first, low = known[0].name, known[0].area.low
-    if low is None:
-        return f"{order}; a single seed says nothing about chance"
-    close = [one.name for one in known[1:] if (one.area.high or 0.0) >= low]
-    if not close:
-        return f"{order}; the interval of {first} is apart from all others"
-    more = f" and {len(close) - NAMED} others" if len(close) > NAMED else ""
-    return f"{order}; the interval of {first} overlaps that of {', '.join(close[:NAMED])}{more}"
 
 
 def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
