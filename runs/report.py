@@ -149,6 +149,22 @@ def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(headings), f"|{'|'.join(rule)}|", *(line(row) for row in lines)])
 
 
+def formatted(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """A Markdown table of rows with the same fields.
+
+    >>> print(formatted({"what": "<{name}", "ms": ">{seconds:.1f}"}, [{"name": "a", "seconds": 2}]))
+    | what |  ms |
+    |------|----:|
+    | a    | 2.0 |
+
+    Args:
+        columns: heading -> "<" (left) or ">" (right), then a format of a row's fields.
+        rows: field -> value.
+    """
+    sides = {name: "left" if text[0] == "<" else "right" for name, text in columns.items()}
+    return markdown(sides, [[c[1:].format_map(row) for c in columns.values()] for row in rows])
+
+
 def main_tables(rows: Sequence[Row]) -> list[Table]:
     """The main table as pages show it, one for each data set."""
     return [
