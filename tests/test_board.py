@@ -15,7 +15,7 @@ from ccenv.probe import PROBE_SETTINGS
 from runs import jobs, run, train
 from runs.board import over_seeds
 from runs.board.layout import MEASURES, interval_tags, mean_tag
-from runs.rows import spread
+from runs.page.statistics import mean_interval
 from runs.sweeps.cells import Cell, Sweep
 
 # One worker makes what these tests share, once.
@@ -83,7 +83,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
 def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, board):
     low, high = interval_tags("error")
     last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
-    found = spread(last)
+    found = mean_interval(last)
     assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
     assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
     for name in MEASURES:

@@ -19,8 +19,9 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from runs import folder as run_folder
 from runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
 from runs.jobs import Comparison
+from runs.page.statistics import Interval, mean_interval
 from runs.report import NOTES, by_dataset, table
-from runs.rows import Result, Spread, spread
+from runs.rows import Result
 from runs.settings import safe_name
 
 SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
@@ -36,7 +37,7 @@ class Curve:
 
     images_seen: tuple[int, ...]
     """where every seed was validated."""
-    measures: Mapping[str, tuple[Spread, ...]]
+    measures: Mapping[str, tuple[Interval, ...]]
     """name in `MEASURES` -> mean and interval there; those that every result holds."""
 
 
@@ -88,7 +89,7 @@ def make_curve(results: Sequence[Result]) -> Curve:
     ]
     names = [n for n in MEASURES if shared and all(n in each for v in values for each in v)]
     measures = {
-        name: tuple(spread([each[name] for each in at_once]) for at_once in values)
+        name: tuple(mean_interval([each[name] for each in at_once]) for at_once in values)
         for name in names
     }
     return Curve(tuple(shared), measures)
@@ -107,18 +108,18 @@ def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
     for label, curve in curves.items():
         times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
         with SummaryWriter(str(place / safe_name(label))) as writer:
-            for name, spreads in curve.measures.items():
+            for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
-                    found = spreads[min(index, len(spreads) - 1)]
-                    write_spread(writer, name, found, images_seen)
+                    interval = intervals[min(index, len(intervals) - 1)]
+                    write_interval(writer, name, interval, images_seen)
 
 
-def write_spread(writer: SummaryWriter, name: str, found: Spread, images_seen: int) -> None:
+def write_interval(writer: SummaryWriter, name: str, interval: Interval, images_seen: int) -> None:
     """A mean and the ends of its interval; of a single seed the ends are the mean itself."""
     lowest = -np.inf if name == "reward" else 0.0
-    ends = (found.mean if end is None else end for end in (found.low, found.high))
+    ends = (interval.mean if end is None else end for end in (interval.low, interval.high))
     low, high = np.clip(list(ends), lowest, HIGHEST.get(name, np.inf)).tolist()
-    writer.add_scalar(mean_tag(name), found.mean, images_seen)
+    writer.add_scalar(mean_tag(name), interval.mean, images_seen)
     for tag, value in zip(interval_tags(name), (low, high), strict=True):
         writer.add_scalar(tag, value, images_seen)
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from runs.page.against_dense import Contest, Point, groups_of_one_cost, undominated
 from runs.page.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
-from runs.page.statistics import Interval
+from runs.page.statistics import mean_interval
 from runs.report import Table
-from runs.rows import Spread, spread
 
 MACS_NOTE = (
     "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
@@ -61,9 +60,9 @@ def equal_macs_line(one: EqualMacs) -> list[str]:
     return [
         one.point.label,
         f"{one.point.macs:,.0f}",
-        error_text(one.point),
-        "" if one.dense is None else percents(interval_of(one.dense)),
-        "" if one.difference is None else percents(one.difference),
+        one.point.interval.text(),
+        "" if one.dense is None else one.dense.text(),
+        "" if one.difference is None else one.difference.text(),
         one.verdict or "outside the widths",
     ]
 
@@ -98,13 +97,13 @@ def equal_error_lines(
 
 def equal_error_line(one: EqualError, batches: Sequence[int]) -> list[str]:
     """One row of the table."""
-    start = [one.dense.label, f"{one.dense.macs:,.0f}", error_text(one.dense)]
+    start = [one.dense.label, f"{one.dense.macs:,.0f}", one.dense.interval.text()]
     if one.point is None:
         return [*start, "none as good", *[""] * (4 + len(batches))]
     ratios = [one.macs_ratio, *(one.time_ratio(images) for images in batches)]
     texts = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
     macs = f"{one.point.macs:,.0f}"
-    return [*start, one.point.label, macs, error_text(one.point), one.verdict, *texts]
+    return [*start, one.point.label, macs, one.point.interval.text(), one.verdict, *texts]
 
 
 def variants_table(contest: Contest, part: str, note: str) -> Table:
@@ -126,31 +125,9 @@ def variants_table(contest: Contest, part: str, note: str) -> Table:
 def variant_line(point: Point, is_chosen: bool) -> list[str]:
     """One row of the table."""
     known = list(point.validation.values())
-    validation, test = percents(interval_of(spread(known))) if known else "", error_text(point)
+    validation, test = mean_interval(known).text() if known else "", point.interval.text()
     macs, seeds = f"{point.macs:,.0f}", str(len(point.error))
     return [point.label, macs, seeds, validation, test, "*" if is_chosen else ""]
 
 
 TABLES = (equal_macs_table, equal_error_table, dense_front_table, variants_table)
-
-
-def error_text(point: Point) -> str:
-    """Test error with its interval."""
-    return percents(interval_of(point.spread))
-
-
-def interval_of(found: Spread) -> Interval:
-    """Mean and ends of a spread."""
-    return Interval(found.mean, found.low, found.high)
-
-
-def percents(interval: Interval) -> str:
-    """A share in per cent with its interval.
-
-    >>> percents(Interval(0.05, 0.04, 0.06))
-    '5.00 [4.00, 6.00]'
-    """
-    text = f"{100 * interval.value:.2f}"
-    if interval.low is None or interval.high is None:
-        return text
-    return f"{text} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"

@@ -10,7 +10,6 @@ from runs.page.run_tables import origin_table, settings_tables, speed_table
 from runs.page.shapings import shaping_tables
 from runs.page.statistics import Interval
 from runs.report import Row, Table, by_dataset, main_tables, name_of, percent
-from runs.rows import Spread
 
 FRONT_NOTE = (
     "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
@@ -52,8 +51,8 @@ def overview_line(row: Row) -> list[str]:
         f"{row['total_cost']['mean']:.3f}",
         "*" if row["on_front"] else "",
         row["verdict"],
-        span(row["error"]["low"], row["error"]["high"], 100, 2),
-        interval_text(Interval(**row["error_iqm"]), 100, 2),
+        Interval(**row["error"]).ends(),
+        Interval(**row["error_iqm"]).text(),
     ]
 
 
@@ -79,10 +78,10 @@ def front_line(front: Front, first: Front | None, name: str) -> list[str]:
     difference, chance = (None, None) if first in (None, front) else against(front, first)
     return [
         name + (" (ceiling)" if front.uses_labels else ""),
-        spread_text(front.mean, 1, 3),
-        interval_text(front.iqm, 1, 3),
-        "largest" if front is first else interval_text(difference, 1, 3),
-        "" if front is first else interval_text(chance, 1, 2),
+        front.mean.text(1, 3),
+        front.iqm.text(1, 3),
+        "largest" if front is first else difference.text(1, 3) if difference else "",
+        chance.text(1, 2) if chance else "",
         str(len(front.labels)),
         str(len(front.by_seed)),
         front.shaping,
@@ -117,28 +116,3 @@ def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
         "settings": settings_tables(comparison.finished),
         "origin": [origin_table(comparison.finished)],
     }
-
-
-def spread_text(spread: Spread, factor: float, digits: int) -> str:
-    """A mean with its interval."""
-    return interval_text(Interval(spread.mean, spread.low, spread.high), factor, digits)
-
-
-def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
-    """A number with its interval.
-
-    >>> interval_text(Interval(0.5, 0.4, 0.6), 100, 1)
-    '50.0 [40.0, 60.0]'
-    """
-    if interval is None:
-        return ""
-    number = f"{factor * interval.value:.{digits}f}"
-    ends = span(interval.low, interval.high, factor, digits)
-    return f"{number} {ends}" if ends else number
-
-
-def span(low: float | None, high: float | None, factor: float, digits: int) -> str:
-    """The two ends of an interval, nothing where there is none."""
-    if low is None or high is None:
-        return ""
-    return f"[{factor * low:.{digits}f}, {factor * high:.{digits}f}]"

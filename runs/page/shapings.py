@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from runs.page.fronts import Front
 from runs.page.habits import RULE, runs_fallen
+from runs.page.statistics import Interval, mean_interval
 from runs.report import Row, Table, by_dataset, percent
-from runs.rows import Spread, spread
 
 SUMMARY_NOTE = (
     "Front area: mean over the agents that learned under every shaping of the table, then over "
@@ -30,9 +30,9 @@ class Shaping:
     """of all agents that learned under it."""
 
     @property
-    def area(self) -> Spread:
+    def area(self) -> Interval:
         """Over seeds; there is at least one."""
-        return spread(list(self.areas.values()))
+        return mean_interval(list(self.areas.values()))
 
     def ends(self, number: str) -> tuple[float, float]:
         """Smallest and largest mean of a number of the rows."""
@@ -105,18 +105,12 @@ def summary_line(shaping: Shaping) -> list[str]:
     return [
         shaping.name,
         str(len(shaping.rows)),
-        area_text(shaping.area) if shaping.areas else "",
+        shaping.area.text(1, 3) if shaping.areas else "",
         "{:.2f} to {:.2f}".format(*(100 * end for end in shaping.ends("error"))),
         "{:.3f} to {:.3f}".format(*shaping.ends("total_cost")),
         " / ".join(map(str, counts)),
         "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items()),
     ]
-
-
-def area_text(area: Spread) -> str:
-    """A mean with its interval, if there is one."""
-    interval = "" if area.low is None else f" [{area.low:.3f}, {area.high:.3f}]"
-    return f"{area.mean:.3f}{interval}"
 
 
 def matrix(rows: Sequence[Row], file_name: str, dataset: str) -> Table:

@@ -7,6 +7,7 @@ from typing import Any
 
 from runs import folder as run_folder
 from runs.page.against_dense import Point, best_on_validation, chosen, make_point
+from runs.page.statistics import Interval
 from runs.paper.numbers import PAPER_TABLES, PaperRow
 from runs.report import markdown
 
@@ -85,12 +86,12 @@ def our_line(who: str, row: Row | None, why_none: str = NOT_YET) -> list[str]:
         "",
         who,
         str(len(row["seeds"])),
-        percents(row["error"]),
+        Interval(**row["error"]).text(),
         f"{sum(row['density']) / len(row['density']):.2f}",
         f"{row['macs']['mean']:,.0f}",
         f"{row['total_cost']['mean']:.3f}",
         " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256") if size in speedup),
-        percents(floor) if floor else "",
+        Interval(**floor).text() if floor else "",
     ]
 
 
@@ -112,18 +113,6 @@ def learned_points(path: Path) -> list[Point]:
         if cell["learns"]:
             runs.setdefault(cell["label"], []).append(cell)
     return chosen([make_point(label, cells, "sampled") for label, cells in runs.items()])
-
-
-def percents(spread: Mapping[str, Any]) -> str:
-    """A share in per cent with its interval.
-
-    >>> percents({"mean": 0.05, "low": 0.04, "high": 0.06})
-    '5.00 [4.00, 6.00]'
-    """
-    text = f"{100 * spread['mean']:.2f}"
-    if spread["low"] is None:
-        return text
-    return f"{text} [{100 * spread['low']:.2f}, {100 * spread['high']:.2f}]"
 
 
 BESIDE = {f"beside-{name}": functools.partial(beside_table, name) for name in PAPER_TABLES}
