@@ -20,7 +20,7 @@ from runs import folder as run_folder
 from runs.entries import keep_only, store
 from runs.jobs import machine_name
 from runs.page.statistics import mean_interval
-from runs.report import markdown, percent
+from runs.report import interval, markdown
 from runs.rows import MODES, dominated
 from runs.validate import run_folders, table, validate
 
@@ -140,7 +140,7 @@ def cells(row: Row, rows: Sequence[Row]) -> list[str]:
         row["weights"],
         row["masks"],
         str(len(row["seeds"])),
-        percent(row["error"]),
+        f"{interval(row, 'error'):±.2%}",
         f"{row['macs']['mean']:,.0f}",
         f"{row['total_cost']['mean']:.3f}",
         "" if dominated(point(row), rivals) else "*",

@@ -102,7 +102,7 @@ def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():
     }
     tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
     assert set(tables) == {"at-equal-macs", "at-equal-error", "at-front-error", "variants"}
-    found = [(line[0], line[2], line[-1]) for line in tables["variants"].lines]
+    found = [(line[0], line[2], line[-1]) for line in tables["variants"].texts]
     # A row with fewer seeds is shown, and does not take part.
     assert found == [("half", "2", ""), ("sound", "3", "*"), ("lucky", "3", "")]
 

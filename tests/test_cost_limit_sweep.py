@@ -96,7 +96,7 @@ def test_only_runs_whose_price_moved_are_judged():
 def test_the_table_counts_who_met_a_limit():
     results = {"a": [result(0.2, 0.2, 1.0), result(0.2, 0.21, 2.0, seed=1)]}
     (table,) = limit_tables(results)
-    assert table.lines == [["a", "0.2", "0.2050", "+0.00 to +5.00", "1 of 2", "1 to 2"]]
+    assert table.texts == [["a", "0.2", "0.2050", "+0.00 to +5.00", "1 of 2", "1 to 2"]]
 
 
 def test_a_miniature_of_the_sweep_runs_and_shows_its_limits(tmp_path, capsys):

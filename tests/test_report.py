@@ -210,7 +210,7 @@ def test_every_table_is_there_as_markdown_and_csv_with_the_same_cells(report):
         for table in tables:
             written = (report / f"{table.name}.csv").read_text()
             lines = list(csv.reader(written.splitlines(keepends=True)))
-            assert lines == [list(table.columns), *map(list, table.lines)]
+            assert lines == [list(table.columns), *table.texts]
             assert (report / f"{table.name}.md").read_text() == table.markdown()
 
 
@@ -358,13 +358,13 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
     summary, matrix = shapings.shaping_tables(rows, [shaping_front("a", "fair", 0.5, 0.7)])
-    fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.lines)
+    fair, dear = (dict(zip(summary.columns, line, strict=True)) for line in summary.texts)
     assert fair["front area"].startswith("0.600 [")
     counts = "random: less / same / more / none"
     assert (fair[counts], dear[counts]) == ("1 / 1 / 0 / 0", "0 / 0 / 0 / 1")
     assert dear["collapsed runs"] == "always off: 2 of 2"
     assert dear["test error %"] == "90.00 to 90.00"
-    assert matrix.lines == [
+    assert matrix.texts == [
         ["a", "10.00 ± 1.00 · 0.200 · 0.300", "90.00 ± 1.00 · 0.200 · 0.300\nalways off"],
         ["b", "10.00 ± 1.00 · 0.200 · 0.300", ""],
     ]

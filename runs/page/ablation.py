@@ -111,16 +111,14 @@ def errors_of(found: Sequence[Result], masks: str) -> dict[int, float]:
 
 def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
     """All rows, under both kinds of masks."""
-    columns = {"changed": "left", "row": "left", "seeds": "right", "MACs": "right"}
+    columns = {"changed": "left", "row": "left", "seeds": "right", "MACs": "right ,.0f"}
     for name in NAMES.values():
-        columns |= {f"{name}: error %": "right", f"{name}: difference": "right"}
+        columns |= {f"{name}: error %": "right .2%", f"{name}: difference": "right .2%"}
     lines = []
     for pair in zip(*(changes[masks] for masks in MODES), strict=True):
         first = pair[0]
-        line = [first.factor or "base", first.label, str(first.seeds), f"{first.macs:,.0f}"]
-        for one in pair:
-            line += [one.error.text(), "" if one.difference is None else one.difference.text()]
-        lines.append(line)
+        numbers = [number for change in pair for number in (change.error, change.difference)]
+        lines.append([first.factor or "base", first.label, first.seeds, first.macs, *numbers])
     return Table("ablation", "One thing changed at a time", columns, lines, NOTE)
 
 

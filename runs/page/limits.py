@@ -65,20 +65,20 @@ def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
     kept = kept_limits(results)
     if not kept:
         return []
-    columns = {"agent": "left", "limit": "right", "training cost": "right", "miss %": "right"}
+    columns = {"agent": "left", "limit": "right g", "training cost": "right .4f", "miss %": "right"}
     columns |= {"met": "right", "price": "right"}
     labels = dict.fromkeys(one.label for one in kept)
     lines = [limit_line([one for one in kept if one.label == label]) for label in labels]
     return [Table("cost-limits", "Cost limits", columns, lines, NOTE)]
 
 
-def limit_line(runs: Sequence[Kept]) -> list[str]:
+def limit_line(runs: Sequence[Kept]) -> list[Any]:
     """All seeds of one label: means, and the smallest and largest miss and price."""
     misses, prices = [100 * one.miss for one in runs], [one.price for one in runs]
     return [
         runs[0].label,
-        f"{runs[0].limit:g}",
-        f"{sum(one.cost for one in runs) / len(runs):.4f}",
+        runs[0].limit,
+        sum(one.cost for one in runs) / len(runs),
         f"{min(misses):+.2f} to {max(misses):+.2f}",
         f"{sum(one.is_met for one in runs)} of {len(runs)}",
         f"{min(prices):.3g} to {max(prices):.3g}",

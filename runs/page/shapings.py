@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runs.page.fronts import Front
 from runs.page.habits import RULE, runs_fallen
 from runs.page.statistics import Interval, mean_interval
-from runs.report import Row, Table, by_dataset, percent
+from runs.report import Row, Table, by_dataset, interval
 
 SUMMARY_NOTE = (
     "Front area: mean over the agents that learned under every shaping of the table, then over "
@@ -87,7 +88,7 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
 
 def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
     """What each shaping gives, over all agents."""
-    columns = {"shaping": "left", "agents": "right", "front area": "right"}
+    columns = {"shaping": "left", "agents": "right", "front area": "right .3f"}
     columns |= {"test error %": "right", "total cost": "right"}
     columns |= {"random: less / same / more / none": "right", "collapsed runs": "left"}
     lines = [summary_line(shaping) for shaping in make_shapings(rows, fronts)]
@@ -96,7 +97,7 @@ def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, datase
     return Table(file_name, f"What each shaping gives, {dataset}", columns, lines, note)
 
 
-def summary_line(shaping: Shaping) -> list[str]:
+def summary_line(shaping: Shaping) -> list[Any]:
     """One shaping."""
     counts = [sum(row["verdict"] == verdict for row in shaping.rows) for verdict in VERDICTS]
     counts.append(len(shaping.rows) - sum(counts))
@@ -104,8 +105,8 @@ def summary_line(shaping: Shaping) -> list[str]:
     fallen = runs_fallen(shaping.rows)
     return [
         shaping.name,
-        str(len(shaping.rows)),
-        shaping.area.text(1, 3) if shaping.areas else "",
+        len(shaping.rows),
+        shaping.area if shaping.areas else None,
         "{:.2f} to {:.2f}".format(*(100 * end for end in shaping.ends("error"))),
         "{:.3f} to {:.3f}".format(*shaping.ends("total_cost")),
         " / ".join(map(str, counts)),
@@ -134,7 +135,7 @@ def shaping_cell(rows: Sequence[Row], agent: str, shaping: str) -> str:
     lines = []
     for row in found:
         cost, total = row["compute_cost"]["mean"], row["total_cost"]["mean"]
-        text = f"{percent(row['error'])} · {cost:.3f} · {total:.3f}"
+        text = f"{interval(row, 'error'):±.2%} · {cost:.3f} · {total:.3f}"
         text = f"{row['label']}: {text}" if len(found) > 1 else text
         lines += [text, row["habit"]] if row["habit"] else [text]
     return "\n".join(lines)

@@ -33,20 +33,20 @@ class Interval:
     high: float | None = None
     """upper end."""
 
-    def text(self, factor: float = 100, digits: int = 2) -> str:
-        """The number with its interval, in per cent if nothing else is said.
+    def __format__(self, spec: str) -> str:
+        """The number with its interval; with "±" its standard deviation; with "%" in per cent.
 
-        >>> Interval(0.05, low=0.04, high=0.06).text()
-        '5.00 [4.00, 6.00]'
+        >>> f"{Interval(0.05, 0.002, 0.04, 0.06):.2%}, {Interval(0.05, 0.002):±.1f}"
+        '5.00 [4.00, 6.00], 0.1 ± 0.0'
         """
-        number = f"{factor * self.mean:.{digits}f}"
-        return f"{number} {self.ends(factor, digits)}".rstrip()
-
-    def ends(self, factor: float = 100, digits: int = 2) -> str:
-        """Both ends, "" where there are none."""
+        numbers = spec.removeprefix("±")
+        factor, form = (100 if spec.endswith("%") else 1), numbers[:-1] + "f"
+        mean = format(factor * self.mean, form)
+        if spec.startswith("±"):
+            return mean if self.sd is None else f"{mean} ± {format(factor * self.sd, form)}"
         if self.low is None or self.high is None:
-            return ""
-        return f"[{factor * self.low:.{digits}f}, {factor * self.high:.{digits}f}]"
+            return mean
+        return f"{mean} [{format(factor * self.low, form)}, {format(factor * self.high, form)}]"
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
