@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,14 @@ from runs.machine import load_average, machine, tuned, versions
 from runs.page.drawing import drawn_in_style
 from runs.page.speed_figures import SPEED_FIGURES
 from runs.timing import (
-    gpu_layers,
     gpu_speed,
-    kernel_report,
     kernel_routes,
     kernel_speed,
+    kernel_timing,
     route_costs,
-    speed_report,
-    training_cases,
-    training_report,
+    speed,
     training_speed,
 )
-from runs.timing.speed import make_episodes, measure
 
 SIZES = (256, 1024, 4096)
 SINGLE_SIZES = (256,)
@@ -48,143 +44,138 @@ SINGLE_SIZES = (256,)
 ROUNDS = 11
 USUAL_LANES = 16
 """floats of a vector; results of machines with others have names of their own."""
-EVERY = {"routes": 100}
-"""rows between two messages, by kind of result; 1 where nothing is said."""
 
 
-def run_environment(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures the environment's views and says which targets they miss."""
+@dataclass(frozen=True)
+class Benchmark:
+    """What can be measured."""
 
-    def speeds() -> Iterable[Any]:
-        for size in SIZES[:1] if options.quick else SIZES:
-            episodes = make_episodes(size, options.density, single=size in SINGLE_SIZES)
-            repeats, seconds = (3, 0.02) if options.quick else (options.repeats or ROUNDS, 0.25)
-            yield from measure(episodes, size, repeats, seconds)
-
-    found = recorded("speed", "environment-speed", options, speeds())
-    return {**found, "density": options.density, "misses": speed_report.misses(found["rows"])}
-
-
-def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures block-sparse layers and networks beside dense ones."""
-    if options.device == "cuda":
-        return run_gpu(options)
-    repeats = 3 if options.quick else options.repeats or ROUNDS
-    timings = kernel_speed.all_timings(quick=options.quick, repeats=repeats)
-    return recorded("kernels", "kernel-speed", options, timings)
+    kind: str
+    """of table, see `runs.tables`."""
+    name: str
+    """of the result; vectors, threads, allocator settings that are not the usual are added."""
+    rows: Callable[[argparse.Namespace], Iterable[Any]]
+    """makes the rows, dataclasses, one after the other."""
+    table: Callable[[Sequence[Any]], str]
+    """shows them."""
+    notes: str = ""
+    """below the table."""
+    misses: Callable[[Sequence[Any]], list[str]] | None = None
+    """says which targets were not met."""
+    message_every: int = 1
+    """rows between two messages."""
 
 
-def run_block_sizes(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures one layer in blocks of several sizes."""
-    repeats = 3 if options.quick else options.repeats or ROUNDS
-    timings = kernel_speed.block_size_timings(quick=options.quick, repeats=repeats)
-    return recorded("block-sizes", "block-sizes", options, timings)
+def rounds(options: argparse.Namespace, quick: int = 3) -> int:
+    """Rounds of each case."""
+    return quick if options.quick else options.repeats or ROUNDS
 
 
-def run_gpu(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures block-sparse layers on a card, and says which targets they miss."""
-    repeats = 3 if options.quick else options.repeats or ROUNDS
-    cases = gpu_layers.QUICK if options.quick else gpu_layers.CASES
-    found = recorded("kernels", "gpu-speed", options, gpu_speed.gpu_cases(repeats, cases))
-    found["machine"] |= gpu_speed.card()
-    return {**found, "misses": gpu_layers.misses(found["rows"])}
+def environment_rows(options: argparse.Namespace) -> Iterable[Any]:
+    """The environment's views."""
+    for size in SIZES[:1] if options.quick else SIZES:
+        episodes = speed.make_episodes(size, options.density, single=size in SINGLE_SIZES)
+        seconds = 0.02 if options.quick else 0.25
+        yield from speed.measure(episodes, size, rounds(options), seconds)
 
 
-def run_training(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures whole training loops."""
-    repeats, seconds = (2, 0.02) if options.quick else (options.repeats or ROUNDS, 0.3)
-    speeds = (
-        speed
-        for training in training_cases.all_trainings(quick=options.quick)
-        for speed in training_speed.time_training(training, repeats, seconds)
-    )
-    return recorded("training", "training-speed", options, speeds)
+def training_rows(options: argparse.Namespace) -> Iterable[Any]:
+    """Whole training loops."""
+    for training in training_speed.all_trainings(quick=options.quick):
+        seconds = 0.02 if options.quick else 0.3
+        yield from training_speed.time_training(training, rounds(options, quick=2), seconds)
 
 
-def run_routes(options: argparse.Namespace) -> dict[str, Any]:
-    """Measures the ways to compute a layer over a grid."""
+def route_rows(options: argparse.Namespace) -> Iterable[Any]:
+    """The ways to compute a layer over a grid."""
     points = kernel_routes.quick_grid() if options.quick else kernel_routes.grid()
     repeats = options.repeats or kernel_routes.ROUNDS
-    times = (kernel_routes.time_routes(point, repeats) for point in points)
-    return recorded("routes", "kernel-routes", options, times)
+    return (kernel_routes.time_routes(point, repeats) for point in points)
 
 
-def recorded(
-    kind: str, name: str, options: argparse.Namespace, measured: Iterable[Any]
-) -> dict[str, Any]:
-    """Measures row by row and says on which machine.
+KERNEL_TABLE = (kernel_timing.table, kernel_timing.NOTES)
+BENCHMARKS = {
+    "environment": Benchmark(
+        *("speed", "environment-speed", environment_rows, speed.table, speed.NOTES, speed.misses)
+    ),
+    "kernels": Benchmark(
+        "kernels",
+        "kernel-speed",
+        lambda options: kernel_speed.all_timings(quick=options.quick, repeats=rounds(options)),
+        *KERNEL_TABLE,
+    ),
+    "block-sizes": Benchmark(
+        "block-sizes",
+        "block-sizes",
+        lambda options: kernel_speed.block_size_timings(
+            quick=options.quick, repeats=rounds(options)
+        ),
+        *KERNEL_TABLE,
+    ),
+    "training": Benchmark(
+        *("training", "training-speed", training_rows, training_speed.table, training_speed.NOTES)
+    ),
+    # The times themselves are in the JSON.
+    "routes": Benchmark(
+        *("routes", "kernel-routes", route_rows, kernel_routes.table), message_every=100
+    ),
+}
+"""What can be measured on a processor, by name."""
+ON_A_CARD = Benchmark(
+    "kernels",
+    "gpu-speed",
+    lambda options: gpu_speed.gpu_cases(
+        rounds(options), gpu_speed.QUICK if options.quick else gpu_speed.CASES
+    ),
+    *KERNEL_TABLE,
+    gpu_speed.misses,
+)
 
-    Args:
-        kind: of table, see `runs.tables`.
-        name: of the result; vectors, threads, allocator settings that are not the usual are added.
-        options: gives the threads.
-        measured: makes the rows, dataclasses, one after the other.
-    """
+
+def measure(benchmark: Benchmark, options: argparse.Namespace) -> dict[str, Any]:
+    """Measures row by row and says on which machine."""
     torch.set_num_threads(options.threads)
     load, rows = load_average(), []
-    for row in measured:
+    for row in benchmark.rows(options):
         rows.append(asdict(row))
-        if len(rows) % EVERY.get(kind, 1) == 0:
+        if len(rows) % benchmark.message_every == 0:
             shown = [str(value) for value in rows[-1].values() if isinstance(value, str | int)]
             print(f"measured {len(rows)}: {', '.join(shown)}", file=sys.stderr, flush=True)
-    if LANES != USUAL_LANES and options.device == "cpu":
-        name += f"-{LANES}-lanes"
-    if options.threads > 1:
-        name += f"-{options.threads}-threads"
-    if any(variable.startswith("MALLOC_") for variable in tuned()):
-        name += "-kept-memory"
+    on_card = options.device == "cuda"
+    name = benchmark.name
+    name += f"-{LANES}-lanes" if LANES != USUAL_LANES and not on_card else ""
+    name += f"-{options.threads}-threads" if options.threads > 1 else ""
+    name += "-kept-memory" if any(text.startswith("MALLOC_") for text in tuned()) else ""
+    place = machine() | {"load_average": load, "variables": tuned()}
     return {
-        "kind": kind,
+        "kind": benchmark.kind,
         "name": name,
         "rows": rows,
-        "machine": machine() | {"load_average": load, "variables": tuned()},
+        "machine": place | (gpu_speed.card() if on_card else {}),
         "versions": versions(),
+        **({"density": options.density} if benchmark.kind == "speed" else {}),
+        **({"misses": benchmark.misses(rows)} if benchmark.misses else {}),
     }
 
 
-def show_environment(found: dict[str, Any], report_dir: Path) -> str:
-    """The views' table and the targets that were missed."""
-    missed = [f"target missed: {line}" for line in found["misses"]]
-    shown = f"{speed_report.table(found['rows'])}\n\n{speed_report.NOTES}"
-    return "\n".join([shown, *missed])
+def show(benchmark: Benchmark, result: dict[str, Any], report_dir: Path) -> str:
+    """The table, its notes and the targets that were missed; draws the plot, if it has one."""
+    parts = [f"{benchmark.table(result['rows'])}\n\n{benchmark.notes}".strip()]
+    if result["kind"] in SPEED_FIGURES:
+        with drawn_in_style():
+            figure = SPEED_FIGURES[result["kind"]](result["rows"])
+        report_dir.mkdir(parents=True, exist_ok=True)
+        path = report_dir / f"{result['name']}.png"
+        path.write_bytes(figure.png)
+        parts.append(f"plot: {path}")
+    parts += [f"target missed: {line}" for line in result.get("misses", [])]
+    return "\n".join([*parts, str(result["machine"])])
 
 
-def show_kernels(found: dict[str, Any], report_dir: Path) -> str:
-    """The kernels' table and the targets that were missed; draws the plot."""
-    missed = [f"target missed: {line}" for line in found.get("misses", [])]
-    with drawn_in_style():
-        figure = SPEED_FIGURES[found["kind"]](found["rows"])
-    report_dir.mkdir(parents=True, exist_ok=True)
-    path = report_dir / f"{found['name']}.png"
-    path.write_bytes(figure.png)
-    notes = f"{kernel_report.NOTES}\nplot: {path}"
-    return "\n".join([f"{kernel_report.table(found['rows'])}\n\n{notes}", *missed])
-
-
-def show_training(found: dict[str, Any], report_dir: Path) -> str:
-    """The training loops' table."""
-    return f"{training_report.table(found['rows'])}\n\n{training_report.NOTES}"
-
-
-def show_routes(found: dict[str, Any], report_dir: Path) -> str:
-    """How often the kernels win, by batch; the times themselves are in the JSON."""
-    return kernel_report.routes_table(found["rows"])
-
-
-BENCHMARKS: dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., str]]] = {
-    "environment": (run_environment, show_environment),
-    "kernels": (run_kernels, show_kernels),
-    "block-sizes": (run_block_sizes, show_kernels),
-    "training": (run_training, show_training),
-    "routes": (run_routes, show_routes),
-}
-"""What can be measured: how, and what is shown of it."""
-
-
-def one_line_each(found: dict[str, Any]) -> str:
+def one_line_each(result: dict[str, Any]) -> str:
     """A result as JSON with a line for each row."""
-    head = {name: value for name, value in found.items() if name != "rows"}
-    rows = ",\n".join(json.dumps(run_folder.finite(row)) for row in found["rows"])
+    head = {name: value for name, value in result.items() if name != "rows"}
+    rows = ",\n".join(json.dumps(run_folder.finite(row)) for row in result["rows"])
     return f'{json.dumps(run_folder.finite(head))[:-1]}, "rows": [\n{rows}\n]}}'
 
 
@@ -234,27 +225,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    benchmark = BENCHMARKS[options.what]
     if options.repeats is not None and options.repeats < 2:
         parser.error(f"expected --repeats of at least 2, got {options.repeats}")
     if options.device == "cuda":
         if options.what != "kernels":
             parser.error(f"expected kernels with --device cuda, got {options.what}")
-        reason = gpu_speed.why_not_measured()
+        benchmark, reason = ON_A_CARD, gpu_speed.why_not_measured()
         if reason is not None:
             print(f"nothing was measured: {reason}", file=sys.stderr)
             return 1
-    measure_it, show = BENCHMARKS[options.what]
-    found = measure_it(options)
+    result = measure(benchmark, options)
     if options.record:
         # Of thousands of rows only what is fitted to them is worth keeping.
-        kept = route_costs.fit(found) if found["kind"] == "routes" else found
+        kept = route_costs.fit(result) if result["kind"] == "routes" else result
         run_folder.write_json(Path(options.results_dir) / f"{kept['name']}.json", kept)
     if options.json == "-":
-        print(one_line_each(found))
+        print(one_line_each(result))
         return 0
     if options.json:
-        Path(options.json).write_text(one_line_each(found) + "\n")
-    print(f"{show(found, Path(options.report_dir))}\n{found['machine']}")
+        Path(options.json).write_text(one_line_each(result) + "\n")
+    print(show(benchmark, result, Path(options.report_dir)))
     return 0
 
 

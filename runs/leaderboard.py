@@ -19,8 +19,9 @@ import numpy as np
 from runs import folder as run_folder
 from runs.entries import keep_only, store
 from runs.jobs import machine_name
-from runs.report import markdown, percent
-from runs.rows import MODES, dominated, spread
+from runs.page.statistics import mean_interval
+from runs.report import interval, markdown
+from runs.rows import MODES, dominated
 from runs.validate import run_folders, table, validate
 
 COLUMNS = {
@@ -107,9 +108,9 @@ def make_row(settings: str, masks: str, runs: Sequence[Mapping[str, Any]], autho
         "settings": settings,
         "masks": masks,
         "seeds": seeds,
-        "error": asdict(spread([run["found"]["error"] for run in runs])),
-        "macs": asdict(spread([run["found"]["macs"] for run in runs])),
-        "total_cost": asdict(spread([run["found"]["total_cost"] for run in runs])),
+        "error": asdict(mean_interval([run["found"]["error"] for run in runs])),
+        "macs": asdict(mean_interval([run["found"]["macs"] for run in runs])),
+        "total_cost": asdict(mean_interval([run["found"]["total_cost"] for run in runs])),
         "policy": "replayed" if all(r["policy"] == "replayed" for r in runs) else "masks only",
         "seconds": float(np.mean([run["result"]["total_seconds"] for run in runs])),
         "machine": machine_name(first["machine"]),
@@ -139,7 +140,7 @@ def cells(row: Row, rows: Sequence[Row]) -> list[str]:
         row["weights"],
         row["masks"],
         str(len(row["seeds"])),
-        percent(row["error"]),
+        f"{interval(row, 'error'):±.2%}",
         f"{row['macs']['mean']:,.0f}",
         f"{row['total_cost']['mean']:.3f}",
         "" if dominated(point(row), rivals) else "*",

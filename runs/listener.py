@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from agents.base import Agent
 from ccenv.rollout import Evaluation, collect_rollout, episode_curves, evaluate, simulator_of
-from runs.board.projector import make_points
+from runs.board.projector import write_points
 from runs.checkpoint import Keeper
 from runs.settings import Plan
 from runs.tail import Tail
@@ -37,7 +37,7 @@ class Listener:
         """Writes the verdict on the untrained agent."""
         self.last = first
         self.curve = [{"images_seen": 0, **first.numbers()}]
-        self.tracker.evaluation(0, first, self.curve)
+        self.tracker.evaluation(0, first)
         self.begun = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Listener:
         started = time.perf_counter()
         self.last = self.validation()
         self.curve.append({"images_seen": images_seen, **self.last.numbers()})
-        self.tracker.evaluation(images_seen, self.last, self.curve)
+        self.tracker.evaluation(images_seen, self.last)
         self.judged_at = images_seen
         self.seconds += time.perf_counter() - started
 
@@ -103,8 +103,7 @@ class Listener:
         if images_seen == 0 or images_seen > self.judged_at:
             self.judge(images_seen)
         last = self.last or self.validation()
-        points = make_points(simulator_of(self.env), last)
-        self.tracker.last_look(images_seen, last, self.curve, points)
+        write_points(self.tracker.writer, simulator_of(self.env), last, images_seen)
         return last
 
 

@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runs.page.statistics import Interval
+
 COLUMNS = {
     "agent": "left",
     "seeds": "right",
     "masks": "left",
-    "test error %": "right",
-    "MACs": "right",
-    "compute cost": "right",
-    "total cost": "right",
+    "test error %": "right ±.2%",
+    "MACs": "right ,.0f",
+    "compute cost": "right .3f",
+    "total cost": "right .3f",
     "density": "left",
-    "mode: error %": "right",
-    "mode: MACs": "right",
+    "mode: error %": "right ±.2%",
+    "mode: MACs": "right ,.0f",
     "speed-up 1 / 256": "right",
     "front": "left",
-    "block_dropout %": "right",
+    "block_dropout %": "right ±.2%",
     "against it": "left",
 }
 NOTES = """\
@@ -43,13 +45,18 @@ class Table:
     title: str
     """above it."""
     columns: Mapping[str, str]
-    """heading -> "left" or "right"."""
-    lines: Sequence[Sequence[str]]
-    """cells of each line."""
+    """heading -> "left" or "right", and how its cells are formatted: "right ,.0f"."""
+    lines: Sequence[Sequence[Any]]
+    """cells of each line: texts, numbers, `Interval`s, None for nothing."""
     note: str = ""
     """below it: how to read it."""
     shaded: bool = False
     """whether cells that are shares of 1 are shaded by them on the page."""
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown."""
+        return cell_texts(self.columns, self.lines)
 
     def markdown(self) -> str:
         """Title, table and note."""
@@ -60,7 +67,7 @@ class Table:
         """The same cells, comma separated."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([list(self.columns), *self.lines])
+        writer.writerows([list(self.columns), *self.texts])
         return text.getvalue()
 
 
@@ -92,61 +99,84 @@ def name_of(row: Row) -> str:
     return row["label"] + (" (ceiling)" if row["uses_labels"] else "")
 
 
-def cells(row: Row) -> list[str]:
+def interval(row: Row, name: str) -> Interval:
+    """A number over seeds of a row."""
+    return Interval(**row[name])
+
+
+def cells(row: Row) -> list[Any]:
     """One line of the table."""
-    speedup = row["speedup"]
-    floor = row["dropout_error"]
+    speedup, learns = row["speedup"], row["learns"]
     return [
         name_of(row),
-        str(len(row["seeds"])),
+        len(row["seeds"]),
         row["masks"],
-        percent(row["error"]),
-        f"{row['macs']['mean']:,.0f}",
-        f"{row['compute_cost']['mean']:.3f}",
-        f"{row['total_cost']['mean']:.3f}",
+        interval(row, "error"),
+        row["macs"]["mean"],
+        row["compute_cost"]["mean"],
+        row["total_cost"]["mean"],
         " ".join(f"{value:.2f}" for value in row["density"]),
-        percent(row["mode_error"]) if row["learns"] else "",
-        f"{row['mode_macs']['mean']:,.0f}" if row["learns"] else "",
-        " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256")) if speedup else "",
-        "*" if row["on_front"] else "",
-        percent(floor) if floor else "",
+        interval(row, "mode_error") if learns else None,
+        row["mode_macs"]["mean"] if learns else None,
+        " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256")) if speedup else None,
+        "*" if row["on_front"] else None,
+        interval(row, "dropout_error") if row["dropout_error"] else None,
         row["verdict"],
     ]
 
 
-def percent(spread: Mapping[str, Any]) -> str:
-    """Mean and spread in per cent.
+def cell_texts(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> list[list[str]]:
+    """Cells as texts.
 
-    >>> percent({"mean": 0.05, "sd": 0.002})
-    '5.00 ± 0.20'
+    >>> cell_texts({"who": "left", "share": "right .2f"}, [["a", 0.5], ["b", None], ["c", "none"]])
+    [['a', '0.50'], ['b', ''], ['c', 'none']]
     """
-    mean, sd = 100 * spread["mean"], spread["sd"]
-    return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {100 * sd:.2f}"
+    forms = [form.partition(" ")[2] for form in columns.values()]
+    return [
+        [
+            "" if cell is None else cell if isinstance(cell, str) else format(cell, form)
+            for cell, form in zip(line, forms, strict=True)
+        ]
+        for line in lines
+    ]
 
 
-def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns.
+def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table with aligned columns, padded so that it reads well as text too.
 
     Args:
-        columns: heading -> "left" or "right".
+        columns: heading -> "left" or "right", with the format of its cells; see `Table`.
         lines: cells of each line.
     """
-    headings = list(columns)
-    lines = [[cell.replace("|", "\\|").replace("\n", "<br>") for cell in line] for line in lines]
-    widths = [max(len(cell) for cell in column) for column in zip(headings, *lines, strict=True)]
+    texts = [
+        [text.replace("|", "\\|").replace("\n", "<br>") for text in line]
+        for line in cell_texts(columns, lines)
+    ]
+    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+    is_right = [form.startswith("right") for form in columns.values()]
 
-    def line(texts: Sequence[str]) -> str:
-        padded = (
-            text.rjust(width) if columns[heading] == "right" else text.ljust(width)
-            for text, width, heading in zip(texts, widths, headings, strict=True)
-        )
-        return f"| {' | '.join(padded)} |"
+    def joined(line: Sequence[str]) -> str:
+        shapes = zip(line, widths, is_right, strict=True)
+        return f"| {' | '.join(t.rjust(w) if right else t.ljust(w) for t, w, right in shapes)} |"
 
-    rule = (
-        "-" * (width + 1) + (":" if columns[heading] == "right" else "-")
-        for width, heading in zip(widths, headings, strict=True)
-    )
-    return "\n".join([line(headings), f"|{'|'.join(rule)}|", *(line(row) for row in lines)])
+    rules = ("-" * (w + 1) + "-:"[right] for w, right in zip(widths, is_right, strict=True))
+    return "\n".join([joined(list(columns)), f"|{'|'.join(rules)}|", *map(joined, texts)])
+
+
+def formatted(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """A Markdown table of rows with the same fields.
+
+    >>> print(formatted({"what": "<{name}", "ms": ">{seconds:.1f}"}, [{"name": "a", "seconds": 2}]))
+    | what |  ms |
+    |------|----:|
+    | a    | 2.0 |
+
+    Args:
+        columns: heading -> "<" (left) or ">" (right), then a format of a row's fields.
+        rows: field -> value.
+    """
+    sides = {name: "left" if text[0] == "<" else "right" for name, text in columns.items()}
+    return markdown(sides, [[c[1:].format_map(row) for c in columns.values()] for row in rows])
 
 
 def main_tables(rows: Sequence[Row]) -> list[Table]:

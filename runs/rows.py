@@ -3,7 +3,6 @@
 Rows of different data sets stand in one list but are never held against each other.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,25 +10,11 @@ from typing import Any
 import numpy as np
 
 from runs.page.habits import habit
-from runs.page.statistics import Interval, bootstrap
+from runs.page.statistics import Interval, bootstrap, mean_interval
 from runs.sweeps.halved import WHOLE
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number over seeds."""
-
-    mean: float
-    """mean over seeds."""
-    sd: float | None
-    """standard deviation over seeds; None for one seed."""
-    low: float | None
-    """lower end of the 95 % interval of the mean (Student's t); None for one seed."""
-    high: float | None
-    """upper end."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +37,19 @@ class Row:
     """False for rules."""
     uses_labels: bool
     """True for ceilings."""
-    error: Spread
+    error: Interval
     """share of wrong answers."""
     error_iqm: Interval
     """interquartile mean of the same with its 95 % bootstrap interval."""
-    compute_cost: Spread
+    compute_cost: Interval
     """executed MACs over the dense network's."""
-    total_cost: Spread
+    total_cost: Interval
     """the same with the policy's MACs."""
-    macs: Spread
+    macs: Interval
     """executed MACs of an image with the policy's own; comparable between networks."""
-    mode_error: Spread
+    mode_error: Interval
     """share of wrong answers with the most probable masks instead of sampled ones."""
-    mode_macs: Spread
+    mode_macs: Interval
     """MACs of an image with those."""
     density: tuple[float, ...]
     """share of blocks kept in each gated layer."""
@@ -72,28 +57,12 @@ class Row:
     """images of a pass -> dense time over time, median over seeds; empty for ceilings."""
     on_front: bool
     """whether no other row (ceilings aside) has less error and fewer MACs."""
-    dropout_error: Spread | None
+    dropout_error: Interval | None
     """block_dropout's error at the same compute cost; None where its rates do not reach it."""
     verdict: str
     """this row against block_dropout at equal compute cost."""
     habit: str
     """what a learned policy fell into, if it does not look at the image; see `runs.page.habits`."""
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and 95 % interval of the mean.
-
-    >>> round(spread([1.0, 2.0, 3.0]).high, 2)
-    4.48
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Spread(mean, None, None, None)
-    from scipy.stats import t
-
-    sd = float(np.std(values, ddof=1))
-    half = float(t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
-    return Spread(mean, sd, mean - half, mean + half)
 
 
 def evaluation(result: Result, masks: str) -> Mapping[str, Any]:
@@ -213,7 +182,7 @@ def _row(
 ) -> Row:
     verdicts = [evaluation(r, masks) for r in results]
     modes = [evaluation(r, "mode") for r in results]
-    error = spread([v["error"] for v in verdicts])
+    error = mean_interval([v["error"] for v in verdicts])
     density = tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist())
     floor, verdict = None, ""
     if results[0]["agent"] not in ("block_dropout", "dense") and not results[0]["uses_labels"]:
@@ -229,11 +198,11 @@ def _row(
         uses_labels=results[0]["uses_labels"],
         error=error,
         error_iqm=bootstrap([[v["error"] for v in verdicts]]),
-        compute_cost=spread([v["compute_cost"] for v in verdicts]),
-        total_cost=spread([v["total_cost"] for v in verdicts]),
-        macs=spread([v["macs"] for v in verdicts]),
-        mode_error=spread([v["error"] for v in modes]),
-        mode_macs=spread([v["macs"] for v in modes]),
+        compute_cost=mean_interval([v["compute_cost"] for v in verdicts]),
+        total_cost=mean_interval([v["total_cost"] for v in verdicts]),
+        macs=mean_interval([v["macs"] for v in verdicts]),
+        mode_error=mean_interval([v["error"] for v in modes]),
+        mode_macs=mean_interval([v["macs"] for v in modes]),
         density=density,
         speedup=speedups(results),
         on_front=on_front,
@@ -244,15 +213,15 @@ def _row(
 
 
 def compare_with_dropout(
-    error: Spread,
+    error: Interval,
     results: Sequence[Result],
     verdicts: Sequence[Mapping[str, Any]],
     curves: Mapping[int, Sequence[tuple[float, float]]],
-) -> tuple[Spread | None, str]:
+) -> tuple[Interval | None, str]:
     """block_dropout's error at each run's own compute cost, and who is better.
 
     Returns:
-        The spread of that error, and "better", "worse", "no difference" (the 95 % intervals
+        That error over seeds, and "better", "worse", "no difference" (the 95 % intervals
         overlap), or why there is no verdict.
     """
     if not curves:
@@ -264,10 +233,10 @@ def compare_with_dropout(
     known = [value for value in floors if value is not None]
     if len(known) < len(floors):
         return None, "outside its costs"
-    return spread(known), judge(error, spread(known))
+    return mean_interval(known), judge(error, mean_interval(known))
 
 
-def judge(error: Spread, floor: Spread) -> str:
+def judge(error: Interval, floor: Interval) -> str:
     """Compares two errors by their 95 % intervals."""
     if error.low is None or error.high is None or floor.low is None or floor.high is None:
         return "one seed"

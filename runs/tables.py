@@ -24,18 +24,25 @@ from runs.page.publish import MASKS, contests_of, times_in
 from runs.page.report_tables import all_tables
 from runs.paper.beside import BESIDE
 from runs.sweeps import SWEEPS, Sweep
-from runs.timing import front_times, kernel_report, route_costs, speed_report, training_report
+from runs.timing import (
+    front_times,
+    kernel_routes,
+    kernel_timing,
+    route_costs,
+    speed,
+    training_speed,
+)
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     "leaderboard": leaderboard_table,
-    "speed": speed_report.table,
-    "kernels": kernel_report.table,
-    "block-sizes": kernel_report.table,
-    "routes": kernel_report.routes_table,
+    "speed": speed.table,
+    "kernels": kernel_timing.table,
+    "block-sizes": kernel_timing.table,
+    "routes": kernel_routes.table,
     "route-costs": route_costs.table,
-    "training": training_report.table,
+    "training": training_speed.table,
     "front-times": front_times.table,
 }
 

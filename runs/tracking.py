@@ -7,15 +7,13 @@
 | `agent/*` | the agent's own scalars, and the network's loss in co-training |
 | `test/*` | the test split, masks sampled, once at the end |
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
-| `block_use/layer_<l>` | image: mean keep probability by class and block (the paper's Fig. 1) |
-| `front` | image: the run's way through error and total cost, beside the baselines at hand |
+| `block_use/layer_<l>` | image: mean keep probability, classes down, blocks across, 1 is white |
 | `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
 | Custom Scalars, projector | see `runs.board.layout` and `runs.board.projector` |
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,14 +24,12 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.rollout import Evaluation
 from runs.board import projector
-from runs.board.baselines import find_baselines
 from runs.board.hparams import METRICS, compact, hyperparameters
 from runs.board.layout import OF_A_RUN
-from runs.board.pictures import front_picture, use_picture
 
 NUM_POINTS = 400
-NUM_PICTURES = 12
-"""TensorBoard shows ten steps of a picture unless it is told to show more."""
+CELL = 8
+"""Pixels of one block of one class."""
 BINS = np.linspace(0, 1, 51)
 """TensorFlow's own bins are a tenth wide near 1."""
 
@@ -66,15 +62,12 @@ class Tracker:
         """
         self.config, self.folder = config, folder
         self._every = config["images"] / NUM_POINTS
-        self.baselines = find_baselines(config)
-        self._next = self._next_picture = 0.0
-        self._drawn_at = -1
+        self._next = 0.0
         self._pending: dict[str, list[float]] = defaultdict(list)
         if state is not None:
             cut_event_files(folder, state["sizes"])
             wait_for_a_later_name(folder)
-            self._next, self._next_picture = state["next"], state["next_picture"]
-            self._drawn_at = state["drawn_at"]
+            self._next = state["next"]
             self._pending.update(state["pending"])
         self.writer = SummaryWriter(str(folder))
         if state is None:
@@ -92,13 +85,7 @@ class Tracker:
         """What is written so far, and what waits to be written."""
         self.writer.flush()
         sizes = {path.name: path.stat().st_size for path in event_files(self.folder)}
-        return {
-            "sizes": sizes,
-            "next": self._next,
-            "next_picture": self._next_picture,
-            "drawn_at": self._drawn_at,
-            "pending": dict(self._pending),
-        }
+        return {"sizes": sizes, "next": self._next, "pending": dict(self._pending)}
 
     def rollout(self, images_seen: int, scalars: dict[str, float]) -> None:
         """Takes what an update gave; writes means, often enough for a smooth curve."""
@@ -113,60 +100,21 @@ class Tracker:
             self.writer.add_scalar(tag, float(np.mean(values)), images_seen)
         self._pending.clear()
 
-    def evaluation(
-        self, images_seen: int, evaluation: Evaluation, curve: Sequence[dict[str, Any]]
-    ) -> None:
-        """Writes an evaluation on validation images: scores, keep probabilities, pictures.
-
-        Args:
-            images_seen: so far.
-            evaluation: the last.
-            curve: numbers of all of them, with their `images_seen`.
-        """
+    def evaluation(self, images_seen: int, evaluation: Evaluation) -> None:
+        """Writes an evaluation on validation images: scores, keep probabilities, block use."""
         self._write_scores("eval", images_seen, evaluation)
         for layer, density in enumerate(evaluation.density):
             self.writer.add_scalar(f"eval/density_{layer}", density, images_seen)
             values = evaluation.keep_probability[layer].float().cpu().numpy()
             tag = f"keep_probability/layer_{layer}"
             self.writer.add_histogram(tag, values, images_seen, bins=BINS)
-        if images_seen >= self._next_picture:
-            self._next_picture = images_seen + self.config["images"] / NUM_PICTURES
-            self._draw(images_seen, evaluation, curve)
+            use = evaluation.block_use[layer].float().cpu().numpy()
+            image = np.kron(use, np.ones((CELL, CELL)))
+            self.writer.add_image(f"block_use/layer_{layer}", image, images_seen, dataformats="HW")
 
     def _write_scores(self, split: str, images_seen: int, evaluation: Evaluation) -> None:
         for name, value in scores(evaluation).items():
             self.writer.add_scalar(f"{split}/{name}", value, images_seen)
-
-    def _draw(
-        self, images_seen: int, evaluation: Evaluation, curve: Sequence[dict[str, Any]]
-    ) -> None:
-        pictures = {"front": front_picture(curve, self.baselines)}
-        for layer, use in enumerate(evaluation.block_use):
-            numbers = use.float().cpu().numpy()
-            pictures[f"block_use/layer_{layer}"] = use_picture(numbers, layer)
-        for tag, picture in pictures.items():
-            self.writer._get_file_writer().add_summary(picture.summary(tag), images_seen)
-        self._drawn_at = images_seen
-
-    def last_look(
-        self,
-        images_seen: int,
-        evaluation: Evaluation,
-        curve: Sequence[dict[str, Any]],
-        points: projector.Points,
-    ) -> None:
-        """Writes what shows the agent at the end of its training.
-
-        Args:
-            images_seen: in all.
-            evaluation: the last on validation images.
-            curve: numbers of all of them.
-            points: of the projector.
-        """
-        # Agents that search before the first image have changed without a step in between.
-        if self._drawn_at != images_seen or images_seen == 0:
-            self._draw(images_seen, evaluation, curve)
-        projector.write_points(self.writer, points, images_seen)
 
     def finish(self, images_seen: int, test: Evaluation) -> None:
         """Writes the verdict on test images and the row of HPARAMS."""

@@ -47,7 +47,7 @@ def test_what_nobody_can_name_is_refused():
 def test_differences_are_paired_by_seed():
     (table,), (figure,) = ablation(compared(WHY.cells))
     columns = list(table.columns)
-    lines = [dict(zip(columns, line, strict=True)) for line in table.lines]
+    lines = [dict(zip(columns, line, strict=True)) for line in table.texts]
     assert lines[0]["row"] == WHY.cells[0].label
     assert {line["row"] for line in lines} == {cell.label for cell in WHY.cells}
     assert lines[0]["masks as drawn: difference"] == ""

@@ -17,7 +17,7 @@ from runs.page.against_dense import (
     undominated,
 )
 from runs.page.dense_figures import dense_figures
-from runs.page.dense_tables import dense_findings, dense_tables
+from runs.page.dense_tables import dense_tables
 from runs.page.equal import at_equal_error, at_equal_macs
 from runs.page.paper_figures import density_of
 from runs.page.publish import publish
@@ -102,7 +102,7 @@ def test_variants_of_one_cost_stand_in_a_table_best_on_validation_first():
     }
     tables = {table.name: table for table in dense_tables([contest(**rows)], "sampled")}
     assert set(tables) == {"at-equal-macs", "at-equal-error", "at-front-error", "variants"}
-    found = [(line[0], line[2], line[-1]) for line in tables["variants"].lines]
+    found = [(line[0], line[2], line[-1]) for line in tables["variants"].texts]
     # A row with fewer seeds is shown, and does not take part.
     assert found == [("half", "2", ""), ("sound", "3", "*"), ("lucky", "3", "")]
 
@@ -214,10 +214,6 @@ def test_the_cheapest_row_that_validation_finds_as_good_stands_beside_a_dense_ne
     assert first.verdict == second.verdict == "worse"
     assert first.macs_ratio == pytest.approx(0.8)
     assert first.time_ratio(256) == pytest.approx(0.8)
-    assert dense_findings([found], "sampled") == [
-        "At equal total MACs on mnist (masks as drawn): less error than a dense network, intervals "
-        "apart: dear."
-    ]
 
 
 def test_one_seed_does_not_stand_beside_several():

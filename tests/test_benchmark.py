@@ -9,7 +9,7 @@ import torch
 from ccenv.sparse import registers
 from ccenv.vector_env import BlockSelectionVectorEnv
 from runs import benchmark
-from runs.timing import speed, speed_report
+from runs.timing import speed
 
 
 def test_the_environment_gives_the_bare_networks_answers():
@@ -44,7 +44,7 @@ def test_a_missed_target_is_named():
             ("dummy_vec_env", 0.01, 99.0),
         )
     ]
-    missed = speed_report.misses(rows)
+    missed = speed.misses(rows)
     assert [line.split(",")[0] for line in missed] == ["sb3_vec_env", "sb3_vec_env"]
     assert "target 0.7" in missed[0]
     assert "9.1 times DummyVecEnv" in missed[1]

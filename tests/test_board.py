@@ -1,14 +1,10 @@
-"""Laws of what a sweep leaves for TensorBoard, and of the small plots that runs draw."""
+"""Laws of what a sweep leaves for TensorBoard."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.context import RequestContext
@@ -18,13 +14,8 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 from ccenv.probe import PROBE_SETTINGS
 from runs import jobs, run, train
 from runs.board import over_seeds
-from runs.board.baselines import NONE, Baselines, find_baselines
-from runs.board.front_over_time import NUM_PICTURES, Way, fronts_pictures
 from runs.board.layout import MEASURES, interval_tags, mean_tag
-from runs.board.pictures import front_picture, shade, use_picture
-from runs.board.plot import Axis, Plot, around, step_above, step_below
-from runs.rows import spread
-from runs.settings import make_plan
+from runs.page.statistics import mean_interval
 from runs.sweeps.cells import Cell, Sweep
 
 # One worker makes what these tests share, once.
@@ -70,7 +61,7 @@ def scalars(folder, tag):
 
 def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
     assert {p.name for p in board.iterdir() if p.is_dir()} == {
-        *("_fronts", "dense", "half.of.all", "reinforce")
+        *("_table", "dense", "half.of.all", "reinforce")
     }
     for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
         results = comparison.results[label]
@@ -92,7 +83,7 @@ def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board
 def test_intervals_are_those_of_the_table_within_what_is_possible(comparison, board):
     low, high = interval_tags("error")
     last = [r["evaluations"][2]["error"] for r in comparison.results["reinforce"]]
-    found = spread(last)
+    found = mean_interval(last)
     assert scalars(board / "reinforce", low)[-1][1] == pytest.approx(max(found.low, 0), abs=1e-6)
     assert scalars(board / "reinforce", high)[-1][1] == pytest.approx(min(found.high, 1), abs=1e-6)
     for name in MEASURES:
@@ -129,11 +120,8 @@ def test_margin_charts_find_their_three_curves_in_every_label(board):
             assert {series["value"], series["lower"], series["upper"]} <= set(listed[label])
 
 
-def test_fronts_move_and_the_table_is_there(board):
-    events = EventAccumulator(str(board / "_fronts"), size_guidance={"images": 0}).Reload()
-    pictures = events.Images("fronts")
-    assert [p.step for p in pictures][::8] == [0, 512]
-    assert len({p.encoded_image_string for p in pictures}) > 3
+def test_the_table_is_there(board):
+    events = EventAccumulator(str(board / "_table")).Reload()
     (text,) = events.Tensors("table/text_summary")
     assert b"| half of all" in text.tensor_proto.string_val[0]
 
@@ -170,79 +158,6 @@ def test_only_validations_that_every_seed_has_are_averaged(comparison):
 def test_a_single_seed_has_no_width(comparison):
     found = over_seeds.make_curve(comparison.results["reinforce"][:1])
     assert found.measures["error"][0].low is None
-
-
-def test_baselines_are_finished_runs_of_the_same_network_only(comparison):
-    log_dir = comparison.finished[0].job.settings["log_dir"]
-    plan = make_plan("reinforce", PROBE | {"log_dir": log_dir, "reward": "nll_minus_cost"})
-    found = find_baselines(plan.config())
-    assert found.dense is not None
-    assert found.dense[0] == 1
-    (uniform,) = found.uniform
-    verdicts = [r["evaluations"][2] for r in comparison.results["half of all"]]
-    assert uniform[1] == pytest.approx(np.mean([v["error"] for v in verdicts]))
-    other = make_plan("reinforce", PROBE | {"log_dir": log_dir, "weights": "cotrain"})
-    assert find_baselines(other.config()) == NONE
-    assert find_baselines(plan.config() | {"log_dir": log_dir + "-none"}) == NONE
-
-
-def pixels(picture):
-    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
-
-
-def test_a_map_shows_each_class_and_block_in_its_colour():
-    use = np.array([[0.0, 1.0], [0.5, 0.25]])
-    seen = pixels(use_picture(use, layer=0))
-    for row in range(2):
-        for column in range(2):
-            color = seen[26 + 18 * row + 9, 46 + 18 * column + 9]
-            assert np.abs(color - shade(use[row, column])).max() <= 12
-
-
-@pytest.mark.parametrize("shape", [(10, 10), (2, 1), (1000, 3), (10, 400)])
-def test_maps_of_any_size_can_be_drawn(shape):
-    picture = use_picture(np.full(shape, 0.5), layer=1)
-    assert pixels(picture).shape[:2] == (picture.height, picture.width)
-
-
-def test_a_front_marks_where_the_run_is_now_and_where_it_was():
-    curve = [
-        {"images_seen": 0, "error": 0.5, "total_cost": 1.0},
-        {"images_seen": 100, "error": 0.1, "total_cost": 0.2},
-    ]
-    alone = pixels(front_picture(curve, NONE))
-    plot = Plot(Axis(0.1, 1, ""), Axis(0.01, 1, "", percent=True))
-    x, y = (round(place) for place in plot.at((0.2, 0.1)))
-    assert np.abs(alone[y, x] - [0xD5, 0x5E, 0x00]).max() <= 12
-    beside = pixels(front_picture(curve, Baselines((1.0, 0.05), ((0.1, 0.9), (0.5, 0.2)))))
-    assert (alone != beside).any()
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 1)), min_size=1, max_size=6))
-def test_fronts_of_any_results_can_be_drawn_at_few_times(points):
-    times = tuple(range(0, 10 * len(points), 10))
-    ways = {"a": Way(times, tuple(points), False), "b": Way((0,), (points[0],), True)}
-    found = list(fronts_pictures(ways))
-    assert [seen for seen, _ in found][-1] == times[-1]
-    assert len(found) <= NUM_PICTURES
-
-
-@given(st.floats(1e-6, 1e12))
-def test_ends_of_an_axis_enclose_and_are_round(value):
-    below, above = step_below(value), step_above(value)
-    assert below * 0.999 <= value <= above * 1.001
-    assert f"{below:.0e}"[0] in "125"
-    assert above <= 5.1 * below
-
-
-@given(st.lists(st.floats(0, 1e6), max_size=5))
-def test_an_axis_places_all_values_inside_and_in_order(values):
-    axis = Axis(*around(values, 0.1, 1.0), "x")
-    places = [axis.place(value) for value in sorted(values)]
-    assert places == sorted(places)
-    assert all(0 <= place <= 1 for place in places)
-    assert len(axis.ticks()) >= 2
 
 
 def test_no_sweep_is_written_into_the_folder_of_an_environment(board):

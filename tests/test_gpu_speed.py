@@ -8,22 +8,20 @@ import pytest
 import torch
 
 from runs import benchmark, tables
-from runs.timing import gpu_layers, gpu_speed
+from runs.timing import gpu_speed
 
-TINY = gpu_layers.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
+TINY = gpu_speed.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
 
 
 def test_every_target_has_its_cases_eager_and_captured():
-    assert len(set(gpu_layers.CASES)) == len(gpu_layers.CASES)
-    for target in gpu_layers.TARGETS:
-        for wanted in itertools.product(
-            target.batches, target.densities, target.is_training, (False, True)
-        ):
-            assert gpu_layers.GpuLayer(*wanted) in gpu_layers.CASES
+    assert len(set(gpu_speed.CASES)) == len(gpu_speed.CASES)
+    for *wanted_of, _ in gpu_speed.TARGETS:
+        for wanted in itertools.product(*wanted_of, (False, True)):
+            assert gpu_speed.GpuLayer(*wanted) in gpu_speed.CASES
 
 
 def measured(speedup, **settings):
-    layer = gpu_layers.GpuLayer(**{"is_training": False, "is_captured": False} | settings)
+    layer = gpu_speed.GpuLayer(**{"is_training": False, "is_captured": False} | settings)
     asked = asdict(layer)
     return {"case": layer.name, "batch": layer.batch, "asked": asked, "speedup": speedup}
 
@@ -37,7 +35,7 @@ def test_a_missed_target_is_named_and_what_has_no_target_is_not():
         measured(0.5, batch=8192, density=1 / 8, dtype="float32"),
         measured(0.5, batch=64, density=1 / 8),
     ]
-    missed = gpu_layers.misses(rows)
+    missed = gpu_speed.misses(rows)
     assert len(missed) == 2
     assert "batch 8,192, density 0.0625: 7.00 times as fast as dense, target 10" in missed[0]
     assert "forward and backward, batch 256" in missed[1]
@@ -92,7 +90,7 @@ def test_the_benchmark_records_rows_machine_and_missed_targets(tmp_path, capsys,
     monkeypatch.setattr(gpu_speed, "why_not_measured", lambda: None)
     monkeypatch.setattr(gpu_speed, "card", lambda: {"card": "none", "driver": "none"})
     monkeypatch.setattr(gpu_speed, "measure_layer", lambda *args: on_card(*args, device="cpu"))
-    monkeypatch.setattr(gpu_layers, "QUICK", (TINY, replace(TINY, is_training=True)))
+    monkeypatch.setattr(gpu_speed, "QUICK", (TINY, replace(TINY, is_training=True)))
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert benchmark.main(["kernels", "--device", "cuda", "--quick", "--record", *folders]) == 0
     found = json.loads((tmp_path / "gpu-speed.json").read_text())

@@ -11,7 +11,7 @@ from ccenv.networks import GatedMLP
 from ccenv.seeding import stream
 from runs import benchmark, figures
 from runs.page.speed_figures import block_size, curves, density_figure, mean_speedup
-from runs.timing import kernel_report, kernel_routes, kernel_speed
+from runs.timing import kernel_routes, kernel_speed, kernel_timing
 from runs.timing.kernel_layers import layer_case
 from runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
 from runs.timing.kernel_networks import cifar_case, dense_macs, executed_macs, mnist_case
@@ -180,7 +180,7 @@ def test_a_quick_benchmark_of_the_kernels_is_shown_drawn_and_recorded(tmp_path, 
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert benchmark.main(["kernels", "--quick", "--record", *folders]) == 0
     shown = capsys.readouterr().out
-    assert all((name in shown) == (name != "route") for name in kernel_report.COLUMNS)
+    assert all((name in shown) == (name != "route") for name in kernel_timing.COLUMNS)
     (recorded,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernel-speed*.json"))
     assert {row["masks"] for row in recorded["rows"]} == set(KINDS)
     for row in recorded["rows"]:
@@ -223,7 +223,7 @@ def test_results_recorded_before_the_baselines_keep_their_table():
     row = {"case": "x", "batch": 1, "density": 0.5, "limit": 4.0, "milliseconds": 1.0}
     row |= {"speedup": 2.0, "speedup_low": 1.0, "speedup_high": 3.0}
     row |= {"dense_gflops": 10.0, "gflops": 5.0}
-    header = kernel_report.table([row]).splitlines()[0]
+    header = kernel_timing.table([row]).splitlines()[0]
     assert "ceiling" not in header
     assert "speed-up" in header
 

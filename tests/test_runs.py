@@ -105,8 +105,7 @@ def test_a_run_leaves_exactly_the_listed_files(logs):
     names = [str(path.relative_to(place)) for path in files_under(logs)]
     events = [name for name in names if name.startswith("events.out.tfevents.")]
     stored = [f"checkpoint/{name}.safetensors" for name in ("agent", "masks", "network")]
-    files = ("metadata.tsv", "sprite.png", "tensors.tsv")
-    points = [f"00256/{s}/{f}" for s in ("masks", "keep_probability") for f in files]
+    points = [f"00256/masks/{name}.tsv" for name in ("metadata", "tensors")]
     points.append("projector_config.pbtxt")
     assert names == sorted([*stored, *events, *points, "config.json", "result.json"])
     assert len(events) == 1

@@ -22,8 +22,9 @@ from runs.jobs import (
     remaining_seconds,
     source_of,
 )
+from runs.page.statistics import Interval, mean_interval
 from runs.pool import Task, run_all, work
-from runs.rows import Spread, error_at, judge, make_rows, spread
+from runs.rows import error_at, judge, make_rows
 from runs.sweeps import SWEEPS, Cell, Sweep
 
 # One worker makes what these tests share, once.
@@ -602,13 +603,13 @@ def test_rows_of_different_data_sets_are_never_held_against_each_other():
 
 
 def test_an_interval_is_students():
-    found = spread([0.1, 0.2, 0.3])
+    found = mean_interval([0.1, 0.2, 0.3])
     assert found.mean == pytest.approx(0.2)
     assert found.high - found.low == pytest.approx(2 * 4.302653 * 0.1 / 3**0.5, rel=1e-5)
 
 
 def test_intervals_that_touch_make_no_difference():
-    assert judge(Spread(0.1, 0.0, 0.0, 0.2), Spread(0.3, 0.0, 0.2, 0.4)) == "no difference"
+    assert judge(Interval(0.1, 0.0, 0.0, 0.2), Interval(0.3, 0.0, 0.2, 0.4)) == "no difference"
 
 
 @pytest.mark.parametrize("file", ["README.md", "runs/results/README.md"])

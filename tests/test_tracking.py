@@ -1,5 +1,6 @@
 """Laws of the curves: the same tags for every agent, HPARAMS rows whose metrics are filled."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
+from PIL import Image as image_io
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,12 +19,13 @@ from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalar
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+from ccenv.data import load_split
 from ccenv.probe import PROBE_SETTINGS
 from runs import listener, run, train
 from runs.board import projector
 from runs.board.hparams import METRICS, compact
 from runs.board.layout import OF_A_RUN
-from runs.tracking import NUM_PICTURES, Tracker
+from runs.tracking import CELL, Tracker
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("tracking")
@@ -103,7 +106,7 @@ def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
     expected |= {"reward/accuracy", "reward/cost"}
     assert tags["rloo"]["scalars"] == expected
     assert tags["rloo"]["histograms"] == {"keep_probability/layer_0", "keep_probability/layer_1"}
-    assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1", "front"}
+    assert tags["rloo"]["images"] == {"block_use/layer_0", "block_use/layer_1"}
 
 
 def test_curves_run_over_images_seen(events):
@@ -164,65 +167,40 @@ def test_the_layout_of_custom_scalars_is_read_and_its_charts_find_curves(runs_of
         assert all(any(pattern.match(tag) for tag in tags) for pattern in patterns)
 
 
-def pictures(result, tag):
-    """All pictures of a tag, one for each step that has one."""
-    events = EventAccumulator(result["folder"], size_guidance={"images": 0}).Reload()
-    return [(image.step, image.encoded_image_string) for image in events.Images(tag)]
+@pytest.mark.parametrize("layer", [0, 1])
+def test_every_validation_shows_the_use_of_blocks_by_class_in_a_small_picture(
+    runs_of_agents, events, layer
+):
+    result = runs_of_agents[1]["reinforce"]
+    accumulator = EventAccumulator(result["folder"], size_guidance={"images": 0}).Reload()
+    images = accumulator.Images(f"block_use/layer_{layer}")
+    validations = events["reinforce"].Scalars("eval/error")
+    assert [image.step for image in images] == [point.step for point in validations]
+    assert all(len(image.encoded_image_string) < 2_000 for image in images)
+    first, last = (image_io.open(io.BytesIO(images[i].encoded_image_string)) for i in (0, -1))
+    assert first.size == (4 * CELL, 3 * CELL)
+    assert np.asarray(first).tolist() != np.asarray(last).tolist()
 
 
-@pytest.mark.parametrize("tag", ["front", "block_use/layer_0", "block_use/layer_1"])
-def test_pictures_show_how_an_agent_changed_and_are_small(runs_of_agents, tag):
-    found = pictures(runs_of_agents[1]["reinforce"], tag)
-    steps = [step for step, _ in found]
-    assert steps[0] == 0
-    assert steps[-1] == 2048
-    assert 5 < len(steps) <= NUM_PICTURES + 2
-    assert len({png for _, png in found}) > 5
-    for _, png in found:
-        assert png.startswith(b"\x89PNG")
-        assert len(png) < 12_000
-
-
-def points_of(result, name):
-    """Rows of a space of the projector, with its metadata, as its configuration leads to them."""
+def points_of(result):
+    """Rows of the projector, with their metadata, as its configuration leads to them."""
     folder = Path(result["folder"])
     config = text_format.Parse((folder / projector.CONFIG).read_text(), ProjectorConfig())
-    (one,) = [e for e in config.embeddings if e.tensor_name.split(":")[0] == name]
-    rows = np.loadtxt(folder / one.tensor_path, delimiter="\t")
-    lines = (folder / one.metadata_path).read_text().splitlines()
-    assert (folder / one.sprite.image_path).stat().st_size < 100_000
-    return rows, [line.split("\t") for line in lines], one
+    (space,) = config.embeddings
+    rows = np.loadtxt(folder / space.tensor_path, delimiter="\t")
+    lines = (folder / space.metadata_path).read_text().splitlines()
+    return rows, [line.split("\t") for line in lines]
 
 
 @pytest.mark.parametrize("agent", ["reinforce", "rloo", "condnet", "sb3_a2c", "block_dropout"])
-def test_the_projector_holds_masks_with_label_prediction_and_cost(runs_of_agents, agent):
-    result = runs_of_agents[1][agent]
-    rows, (heading, *lines), config = points_of(result, "masks")
+def test_the_projector_holds_masks_with_their_label(runs_of_agents, agent):
+    rows, (heading, *lines) = points_of(runs_of_agents[1][agent])
     assert heading == list(projector.COLUMNS)
-    assert len(rows) == len(lines) == 256
-    assert rows.shape[1] == 8
+    assert rows.shape == (256, 8)
     assert set(np.unique(rows)) <= {0, 1}
-    assert list(config.sprite.single_image_dim) == [8, 8]
-    label, prediction, correct, cost, kept = np.array(lines, dtype=float).T
-    assert np.array_equal(correct, label == prediction)
-    assert kept == pytest.approx(rows.mean(axis=1), abs=1e-3)
-    validation = result["evaluations"][2]
-    assert cost.mean() == pytest.approx(validation["compute_cost"], abs=1e-3)
-    assert 1 - correct.mean() == pytest.approx(validation["error"])
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 1), (3, 32, 32), (2, 5, 9), (4, 96, 64)])
-def test_pictures_of_points_are_square_small_and_in_colour(shape):
-    found = projector.pictures_of(torch.rand(5, *shape))
-    side = min(max(shape[1:]), projector.SPRITE)
-    assert found.shape == (5, 3, side, side)
-    assert found.min() == 0
-    assert found.max() == 1
-
-
-def test_keep_probabilities_are_points_too_where_an_agent_has_some(runs_of_agents):
-    rows, *_ = points_of(runs_of_agents[1]["reinforce"], "keep_probability")
-    assert ((rows > 0) & (rows < 1)).all()
+    label, kept = np.array(lines, dtype=int).T
+    assert np.array_equal(kept, rows.sum(axis=1))
+    assert np.array_equal(label, load_split("probe", "validation").labels)
 
 
 def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
@@ -236,7 +214,7 @@ def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkey
     first = train.train("reinforce", **given)
     (Path(first["folder"]) / "00256" / "masks" / "old.tsv").write_text("old")
     again = train.train("reinforce", **given)
-    assert len(points_of(again, "masks")[0]) == 256
+    assert len(points_of(again)[0]) == 256
     assert not list(tmp_path.rglob("old.tsv"))
     assert "warning" not in capfd.readouterr().out
 
@@ -254,9 +232,9 @@ def learned(agent, log_dir):
 def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     numbers, weights = learned(agent, tmp_path / "with")
-    for method in ("rollout", "evaluation", "last_look", "finish", "_write_settings"):
+    for method in ("rollout", "evaluation", "finish", "_write_settings"):
         monkeypatch.setattr(Tracker, method, lambda *given: None)
-    monkeypatch.setattr(listener, "make_points", lambda *given: None)
+    monkeypatch.setattr(listener, "write_points", lambda *given: None)
     silent, other = learned(agent, tmp_path / "without")
     assert numbers == silent
     assert weights.keys() == other.keys()

@@ -1,7 +1,7 @@
-"""A sweep for TensorBoard: a comparison -> event files of means over seeds and of moving fronts.
+"""A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
 Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
-`runs.board.layout` compare labels as they compare runs, and the run `_fronts` for all together.
+`runs.board.layout` compare labels as they compare runs, and the run `_table` for all together.
 Recorded results are enough: no folder of a single run is read.
 """
 
@@ -17,14 +17,14 @@ import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from runs import folder as run_folder
-from runs.board.front_over_time import Way, fronts_pictures
 from runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
 from runs.jobs import Comparison
+from runs.page.statistics import Interval, mean_interval
 from runs.report import NOTES, by_dataset, table
-from runs.rows import Result, Spread, spread
+from runs.rows import Result
 from runs.settings import safe_name
 
-SWEEPS_FOLDER, FRONTS = "_sweeps", "_fronts"
+SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
 WRITTEN = "written.json"
 """Says of which results the event files are, so that they are not written again."""
 HIGHEST = {"error": 1.0, "density": 1.0}
@@ -37,10 +37,8 @@ class Curve:
 
     images_seen: tuple[int, ...]
     """where every seed was validated."""
-    measures: Mapping[str, tuple[Spread, ...]]
+    measures: Mapping[str, tuple[Interval, ...]]
     """name in `MEASURES` -> mean and interval there; those that every result holds."""
-    dense_macs: int
-    """MACs of the dense network that the costs are shares of."""
 
 
 def write_sweep(comparison: Comparison, log_dir: str) -> Path:
@@ -65,14 +63,14 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
             place = target if len(groups) == 1 else target / safe_name(dataset)
             labels = [row["label"] for row in rows]
             write_labels({label: curves[label] for label in labels}, place)
-            write_fronts({label: curves[label] for label in labels}, rows, place)
+            write_table(rows, place)
         run_folder.write_json(target / WRITTEN, content)
     return target
 
 
 def digest(curves: Mapping[str, Curve]) -> str:
     """A hash of all numbers."""
-    whole = {label: (c.images_seen, repr(c.measures), c.dense_macs) for label, c in curves.items()}
+    whole = {label: (c.images_seen, repr(c.measures)) for label, c in curves.items()}
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
@@ -91,10 +89,10 @@ def make_curve(results: Sequence[Result]) -> Curve:
     ]
     names = [n for n in MEASURES if shared and all(n in each for v in values for each in v)]
     measures = {
-        name: tuple(spread([each[name] for each in at_once]) for at_once in values)
+        name: tuple(mean_interval([each[name] for each in at_once]) for at_once in values)
         for name in names
     }
-    return Curve(tuple(shared), measures, int(results[0]["dense_macs"]))
+    return Curve(tuple(shared), measures)
 
 
 def numbers(point: Mapping[str, Any], num_blocks: Sequence[int]) -> dict[str, float]:
@@ -110,37 +108,24 @@ def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
     for label, curve in curves.items():
         times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
         with SummaryWriter(str(place / safe_name(label))) as writer:
-            for name, spreads in curve.measures.items():
+            for name, intervals in curve.measures.items():
                 for index, images_seen in enumerate(times):
-                    found = spreads[min(index, len(spreads) - 1)]
-                    write_spread(writer, name, found, images_seen)
+                    interval = intervals[min(index, len(intervals) - 1)]
+                    write_interval(writer, name, interval, images_seen)
 
 
-def write_spread(writer: SummaryWriter, name: str, found: Spread, images_seen: int) -> None:
+def write_interval(writer: SummaryWriter, name: str, interval: Interval, images_seen: int) -> None:
     """A mean and the ends of its interval; of a single seed the ends are the mean itself."""
     lowest = -np.inf if name == "reward" else 0.0
-    ends = (found.mean if end is None else end for end in (found.low, found.high))
+    ends = (interval.mean if end is None else end for end in (interval.low, interval.high))
     low, high = np.clip(list(ends), lowest, HIGHEST.get(name, np.inf)).tolist()
-    writer.add_scalar(mean_tag(name), found.mean, images_seen)
+    writer.add_scalar(mean_tag(name), interval.mean, images_seen)
     for tag, value in zip(interval_tags(name), (low, high), strict=True):
         writer.add_scalar(tag, value, images_seen)
 
 
-def write_fronts(
-    curves: Mapping[str, Curve], rows: Sequence[Mapping[str, Any]], place: Path
-) -> None:
-    """A run for what shows all labels together: the fronts over time, the table, the layout."""
-    ceilings = {row["label"] for row in rows if row["uses_labels"]}
-    ways = {label: way_of(c, label in ceilings) for label, c in curves.items() if c.measures}
-    with SummaryWriter(str(place / FRONTS)) as writer:
+def write_table(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
+    """A run for what shows all labels together: the table and the layout of charts."""
+    with SummaryWriter(str(place / TABLE)) as writer:
         writer.add_custom_scalars(OF_A_SWEEP)
         writer.add_text("table", f"{table(rows)}\n\n{NOTES}", 0)
-        for images_seen, picture in fronts_pictures(ways):
-            writer._get_file_writer().add_summary(picture.summary("fronts"), images_seen)
-
-
-def way_of(curve: Curve, is_ceiling: bool) -> Way:
-    """Mean MACs and error of one label over time."""
-    costs = [curve.dense_macs * found.mean for found in curve.measures["total_cost"]]
-    errors = [found.mean for found in curve.measures["error"]]
-    return Way(curve.images_seen, tuple(zip(costs, errors, strict=True)), is_ceiling)

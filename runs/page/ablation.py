@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runs.jobs import Comparison
-from runs.page.dense_tables import interval_of, percents
 from runs.page.drawing import COLORS, Drawn, legend_below, new_figure
-from runs.page.statistics import Interval, paired_difference
+from runs.page.statistics import Interval, mean_interval, paired_difference
 from runs.report import Table
-from runs.rows import MODES, Result, Spread, evaluation, spread
+from runs.rows import MODES, Result, evaluation
 from runs.sweeps import Cell
 
 ABLATIONS = ("rloo-why",)
@@ -38,7 +37,7 @@ class Change:
     """what is changed, in words; empty for the base."""
     seeds: int
     """how many have a result."""
-    error: Spread
+    error: Interval
     """share of wrong answers on test images."""
     macs: float
     """of an image, with the policy's own, mean over seeds."""
@@ -97,7 +96,7 @@ def changes_of(
                 cell.label,
                 "" if is_base else factor_of(base, cell),
                 len(own),
-                spread(list(own.values())),
+                mean_interval(list(own.values())),
                 sum(macs) / len(macs),
                 None if is_base else paired_difference(own, errors[base.label]),
             )
@@ -112,17 +111,14 @@ def errors_of(found: Sequence[Result], masks: str) -> dict[int, float]:
 
 def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
     """All rows, under both kinds of masks."""
-    columns = {"changed": "left", "row": "left", "seeds": "right", "MACs": "right"}
+    columns = {"changed": "left", "row": "left", "seeds": "right", "MACs": "right ,.0f"}
     for name in NAMES.values():
-        columns |= {f"{name}: error %": "right", f"{name}: difference": "right"}
+        columns |= {f"{name}: error %": "right .2%", f"{name}: difference": "right .2%"}
     lines = []
     for pair in zip(*(changes[masks] for masks in MODES), strict=True):
         first = pair[0]
-        line = [first.factor or "base", first.label, str(first.seeds), f"{first.macs:,.0f}"]
-        for one in pair:
-            gap = "" if one.difference is None else percents(one.difference)
-            line += [percents(interval_of(one.error)), gap]
-        lines.append(line)
+        numbers = [number for change in pair for number in (change.error, change.difference)]
+        lines.append([first.factor or "base", first.label, first.seeds, first.macs, *numbers])
     return Table("ablation", "One thing changed at a time", columns, lines, NOTE)
 
 

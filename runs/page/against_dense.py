@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runs.rows import Result, Spread, dataset_of, evaluation, has_halves, spread
+from runs.page.statistics import Interval, mean_interval
+from runs.rows import Result, dataset_of, evaluation, has_halves
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""
@@ -42,9 +43,9 @@ class Point:
     """whether it sees images of half their size."""
 
     @property
-    def spread(self) -> Spread:
+    def interval(self) -> Interval:
         """Test error over seeds."""
-        return spread(list(self.error.values()))
+        return mean_interval(list(self.error.values()))
 
     @property
     def validation_mean(self) -> float:

@@ -151,8 +151,8 @@ def front(points: Sequence[Point], place: Place) -> list[Point]:
 def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) -> Any:
     """Points with their intervals; returns the legend's entry."""
     known = [(at, point) for point in points if (at := place(point)) is not None]
-    means = [100 * point.spread.mean for _, point in known]
-    halves = [100 * ((p.spread.high or p.spread.mean) - p.spread.mean) for _, p in known]
+    means = [100 * point.interval.mean for _, point in known]
+    halves = [100 * ((p.interval.high or p.interval.mean) - p.interval.mean) for _, p in known]
     # In logarithms a bar cannot reach below zero.
     ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
     return axes.errorbar(
@@ -162,7 +162,7 @@ def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) ->
 
 def draw_pale(axes: Any, points: Iterable[Point], place: Place, style: Any) -> None:
     """Variants that validation did not choose."""
-    known = [(at, 100 * p.spread.mean) for p in points if (at := place(p)) is not None]
+    known = [(at, 100 * p.interval.mean) for p in points if (at := place(p)) is not None]
     if known:
         pale = {"alpha": 0.3, "markersize": 3, "marker": "s", "zorder": 1} | style | {"ls": ""}
         axes.plot(*zip(*known, strict=True), **pale)
@@ -174,5 +174,5 @@ def words(contest: Contest, place: Place, title: str) -> str:
     for point in (*contest.dense, *contest.elsewhere, *contest.conditional):
         at = place(point)
         if at is not None:
-            parts.append(f"{point.label} at {at:,.3g}: {100 * point.spread.mean:.2f} %")
+            parts.append(f"{point.label} at {at:,.3g}: {100 * point.interval.mean:.2f} %")
     return f"Test error over {title}. {'; '.join(parts)}"

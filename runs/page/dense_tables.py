@@ -1,12 +1,12 @@
-"""Dense and conditional networks at equal MACs or equal error: contests -> tables, sentences."""
+"""Dense and conditional networks at equal MACs or equal error: contests -> tables."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from runs.page.against_dense import Contest, Point, groups_of_one_cost, undominated
 from runs.page.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
-from runs.page.statistics import Interval
+from runs.page.statistics import mean_interval
 from runs.report import Table
-from runs.rows import Spread, spread
 
 MACS_NOTE = (
     "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
@@ -49,23 +49,19 @@ def dense_tables(contests: Sequence[Contest], masks: str, note: str = "") -> lis
 
 def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     """Conditional rows beside dense networks of their cost."""
-    columns = {"row": "left", "MACs": "right", "test error %": "right"}
-    columns |= {"dense of equal MACs %": "right", "difference": "right", "against dense": "left"}
+    columns = {"row": "left", "MACs": "right ,.0f", "test error %": "right .2%"}
+    columns |= {"dense of equal MACs %": "right .2%", "difference": "right .2%"}
+    columns |= {"against dense": "left"}
     lines = [equal_macs_line(one) for one in at_equal_macs(contest)]
     title = f"At equal total MACs, {contest.dataset}"
     return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
 
 
-def equal_macs_line(one: EqualMacs) -> list[str]:
+def equal_macs_line(pair: EqualMacs) -> list[Any]:
     """One row of the table."""
-    return [
-        one.point.label,
-        f"{one.point.macs:,.0f}",
-        error_text(one.point),
-        "" if one.dense is None else percents(interval_of(one.dense)),
-        "" if one.difference is None else percents(one.difference),
-        one.verdict or "outside the widths",
-    ]
+    point = pair.point
+    verdict = pair.verdict or "outside the widths"
+    return [point.label, point.macs, point.interval, pair.dense, pair.difference, verdict]
 
 
 def equal_error_table(contest: Contest, part: str, note: str) -> Table:
@@ -87,30 +83,29 @@ def dense_front_table(contest: Contest, part: str, note: str) -> Table:
 
 def equal_error_lines(
     contest: Contest, among: Sequence[Point]
-) -> tuple[dict[str, str], list[list[str]]]:
+) -> tuple[dict[str, str], list[list[Any]]]:
     """Columns and rows of a table of these dense networks."""
-    columns = {"dense": "left", "MACs": "right", "its error %": "right", "conditional": "left"}
-    columns |= {"its MACs": "right", "error %": "right", "test error": "left"}
-    columns |= {"MACs ratio": "right"} | {f"time ratio, {n}": "right" for n in contest.batches}
+    columns = {"dense": "left", "MACs": "right ,.0f", "its error %": "right .2%"}
+    columns |= {"conditional": "left", "its MACs": "right ,.0f", "error %": "right .2%"}
+    columns |= {"test error": "left", "MACs ratio": "right .2f"}
+    columns |= {f"time ratio, {n}": "right .2f" for n in contest.batches}
     found = at_equal_error(contest, among)
     return columns, [equal_error_line(one, contest.batches) for one in found]
 
 
-def equal_error_line(one: EqualError, batches: Sequence[int]) -> list[str]:
+def equal_error_line(pair: EqualError, batches: Sequence[int]) -> list[Any]:
     """One row of the table."""
-    start = [one.dense.label, f"{one.dense.macs:,.0f}", error_text(one.dense)]
-    if one.point is None:
-        return [*start, "none as good", *[""] * (4 + len(batches))]
-    ratios = [one.macs_ratio, *(one.time_ratio(images) for images in batches)]
-    texts = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
-    macs = f"{one.point.macs:,.0f}"
-    return [*start, one.point.label, macs, error_text(one.point), one.verdict, *texts]
+    start = [pair.dense.label, pair.dense.macs, pair.dense.interval]
+    if pair.point is None:
+        return [*start, "none as good", *[None] * (4 + len(batches))]
+    ratios = [pair.macs_ratio, *(pair.time_ratio(images) for images in batches)]
+    return [*start, pair.point.label, pair.point.macs, pair.point.interval, pair.verdict, *ratios]
 
 
 def variants_table(contest: Contest, part: str, note: str) -> Table:
     """What was tried at equal cost, best first."""
-    columns = {"row": "left", "MACs": "right", "seeds": "right", "validation error %": "right"}
-    columns |= {"test error %": "right", "chosen": "left"}
+    columns = {"row": "left", "MACs": "right ,.0f", "seeds": "right"}
+    columns |= {"validation error %": "right .2%", "test error %": "right .2%", "chosen": "left"}
     chosen = {point.label for point in (*contest.dense, *contest.conditional)}
     points = [*contest.dense, *contest.conditional, *contest.others]
     lines = [
@@ -123,77 +118,11 @@ def variants_table(contest: Contest, part: str, note: str) -> Table:
     return Table(f"variants{part}", title, columns, lines, f"{VARIANTS_NOTE} {note}".strip())
 
 
-def variant_line(point: Point, is_chosen: bool) -> list[str]:
+def variant_line(point: Point, is_chosen: bool) -> list[Any]:
     """One row of the table."""
-    known = list(point.validation.values())
-    validation, test = percents(interval_of(spread(known))) if known else "", error_text(point)
-    macs, seeds = f"{point.macs:,.0f}", str(len(point.error))
-    return [point.label, macs, seeds, validation, test, "*" if is_chosen else ""]
+    validation = mean_interval(list(point.validation.values())) if point.validation else None
+    start = [point.label, point.macs, len(point.error)]
+    return [*start, validation, point.interval, "*" if is_chosen else None]
 
 
 TABLES = (equal_macs_table, equal_error_table, dense_front_table, variants_table)
-
-
-def dense_findings(contests: Sequence[Contest], masks: str) -> list[str]:
-    """Sentences that the two tables support."""
-    how = "masks as drawn" if masks == "sampled" else "most probable masks"
-    return [
-        sentence
-        for contest in contests
-        for sentence in (macs_finding(contest, how), error_finding(contest, how))
-        if sentence
-    ]
-
-
-def macs_finding(contest: Contest, how: str) -> str:
-    """Who has less error than a dense network of the same cost, who more."""
-    found = at_equal_macs(contest)
-    parts = []
-    for verdict, meaning in (("better", "less"), ("worse", "more")):
-        who = [one.point.label for one in found if one.verdict == verdict]
-        if who:
-            parts.append(f"{meaning} error than a dense network, intervals apart: {'; '.join(who)}")
-    text = ". ".join(parts)
-    return f"At equal total MACs on {contest.dataset} ({how}): {text}." if text else ""
-
-
-def error_finding(contest: Contest, how: str) -> str:
-    """How many of a dense network's MACs its error takes, where the test does not disagree."""
-    found = [
-        one
-        for one in at_equal_error(contest)
-        if one.point
-        and one.verdict in ("better", "no difference")
-        and one.point.macs < one.dense.macs
-    ]
-    if not found:
-        return ""
-    parts = [
-        f"{one.dense.label} with {one.macs_ratio:.2f} of its MACs ({one.point.label})"
-        for one in found
-        if one.point
-    ]
-    where = f"{contest.dataset} ({how}, test error better or not told apart)"
-    return f"The error of dense networks for less on {where}: {'; '.join(parts)}."
-
-
-def error_text(point: Point) -> str:
-    """Test error with its interval."""
-    return percents(interval_of(point.spread))
-
-
-def interval_of(found: Spread) -> Interval:
-    """Mean and ends of a spread."""
-    return Interval(found.mean, found.low, found.high)
-
-
-def percents(interval: Interval) -> str:
-    """A share in per cent with its interval.
-
-    >>> percents(Interval(0.05, 0.04, 0.06))
-    '5.00 [4.00, 6.00]'
-    """
-    text = f"{100 * interval.value:.2f}"
-    if interval.low is None or interval.high is None:
-        return text
-    return f"{text} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"

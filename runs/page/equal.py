@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runs.page.against_dense import Contest, Point
-from runs.page.statistics import Interval, paired_difference
-from runs.rows import Spread, judge, spread
+from runs.page.statistics import Interval, mean_interval, paired_difference
+from runs.rows import judge
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class EqualMacs:
 
     point: Point
     """the row."""
-    dense: Spread | None
+    dense: Interval | None
     """the dense network's test error; None outside the widths that were run."""
     difference: Interval | None
     """ours minus dense over the seeds of both."""
@@ -30,9 +30,9 @@ def at_equal_macs(contest: Contest) -> list[EqualMacs]:
         if not errors:
             found.append(EqualMacs(point, None, None, ""))
             continue
-        other = spread(list(errors.values()))
+        other = mean_interval(list(errors.values()))
         difference = paired_difference(point.error, errors)
-        found.append(EqualMacs(point, other, difference, judge(point.spread, other)))
+        found.append(EqualMacs(point, other, difference, judge(point.interval, other)))
     return found
 
 
@@ -77,6 +77,6 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
             and (len(point.error) > 1 or len(dense.error) == 1)
         ]
         point = min(able, key=lambda point: point.macs, default=None)
-        verdict = judge(point.spread, dense.spread) if point else ""
+        verdict = judge(point.interval, dense.interval) if point else ""
         found.append(EqualError(dense, point, verdict))
     return found

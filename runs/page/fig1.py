@@ -71,11 +71,10 @@ def draw_map(figure: Any, axes: Any, use: Use) -> None:
 def fig1_table(label: str, uses: Mapping[int, Use]) -> Table:
     """The figure's numbers for all seeds."""
     blocks = len(next(iter(uses.values()))[0])
-    columns = {"seed": "right", "class": "right"} | {f"block {i}": "right" for i in range(blocks)}
+    columns = {"seed": "right", "class": "right"}
+    columns |= {f"block {i}": "right .2f" for i in range(blocks)}
     lines = [
-        [str(seed), str(number), *(f"{share:.2f}" for share in shares)]
-        for seed, use in uses.items()
-        for number, shares in enumerate(use)
+        [seed, number, *shares] for seed, use in uses.items() for number, shares in enumerate(use)
     ]
     note = "Share of test images of a class that keep each block. Blocks of two seeds are no pairs."
     return Table("fig1", f"Fig. 1: block use by class, {label}", columns, lines, note, shaded=True)

@@ -13,10 +13,11 @@ from runs.page.statistics import (
     Interval,
     bootstrap,
     hypervolume,
+    mean_interval,
     paired_difference,
     probability_of_improvement,
 )
-from runs.rows import Result, Spread, dataset_of, evaluation, spread
+from runs.rows import Result, dataset_of, evaluation
 
 ALL = "all"
 """Stands for every data set together."""
@@ -54,9 +55,9 @@ class Front:
         return {seed: sum(a[seed] for a in self.areas) / len(self.areas) for seed in sorted(shared)}
 
     @property
-    def mean(self) -> Spread:
+    def mean(self) -> Interval:
         """Mean over seeds with Student's 95 % interval."""
-        return spread(list(self.by_seed.values()))
+        return mean_interval(list(self.by_seed.values()))
 
     @property
     def iqm(self) -> Interval:

@@ -62,22 +62,6 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
     return "uniform" if between_blocks <= SLACK else "same for all classes"
 
 
-def who_fell(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[str]]:
-    """Word of `HABITS` -> who fell into it, with the number of seeds where not all did.
-
-    Args:
-        rows: of a table, with their `habit`.
-        name: what rows are called by: "label" or "agent".
-    """
-    found: dict[str, list[str]] = {}
-    for word in HABITS:
-        for row in rows:
-            for part in filter(None, row["habit"].split("; ")):
-                if part.split(" (")[0] == word:
-                    found.setdefault(word, []).append(row[name] + part.removeprefix(word))
-    return {word: list(dict.fromkeys(who)) for word, who in found.items()}
-
-
 def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Word of `HABITS` -> number of runs, over all rows and their seeds.
 

@@ -7,8 +7,6 @@ from typing import Any
 from runs.report import Table
 from runs.rows import Result
 
-NAMED = 6
-"""So many of those who missed a limit are named."""
 WITHIN = 0.02
 """Of the limit: so near counts as met."""
 NOTE = (
@@ -67,37 +65,21 @@ def limit_tables(results: Mapping[str, Sequence[Result]]) -> list[Table]:
     kept = kept_limits(results)
     if not kept:
         return []
-    columns = {"agent": "left", "limit": "right", "training cost": "right", "miss %": "right"}
+    columns = {"agent": "left", "limit": "right g", "training cost": "right .4f", "miss %": "right"}
     columns |= {"met": "right", "price": "right"}
     labels = dict.fromkeys(one.label for one in kept)
     lines = [limit_line([one for one in kept if one.label == label]) for label in labels]
     return [Table("cost-limits", "Cost limits", columns, lines, NOTE)]
 
 
-def limit_line(runs: Sequence[Kept]) -> list[str]:
+def limit_line(runs: Sequence[Kept]) -> list[Any]:
     """All seeds of one label: means, and the smallest and largest miss and price."""
     misses, prices = [100 * one.miss for one in runs], [one.price for one in runs]
     return [
         runs[0].label,
-        f"{runs[0].limit:g}",
-        f"{sum(one.cost for one in runs) / len(runs):.4f}",
+        runs[0].limit,
+        sum(one.cost for one in runs) / len(runs),
         f"{min(misses):+.2f} to {max(misses):+.2f}",
         f"{sum(one.is_met for one in runs)} of {len(runs)}",
         f"{min(prices):.3g} to {max(prices):.3g}",
     ]
-
-
-def limits_in_words(results: Mapping[str, Sequence[Result]]) -> list[str]:
-    """How many runs met their limit, who did not, and by how much."""
-    kept = kept_limits(results)
-    if not kept:
-        return []
-    missed = [one for one in kept if not one.is_met]
-    text = f"{len(kept) - len(missed)} of {len(kept)} runs under a cost limit met it"
-    if not missed:
-        return [f"{text}."]
-    names = [f"{one.label}, seed {one.seed} ({100 * one.miss:+.1f} %)" for one in missed]
-    if len(missed) <= NAMED:
-        return [f"{text}: all but {'; '.join(names)}."]
-    misses = [100 * one.miss for one in missed]
-    return [f"{text}; the others missed it by {min(misses):+.1f} to {max(misses):+.1f} %."]

@@ -27,8 +27,9 @@ from runs.page.drawing import (
     new_figure,
     plain_logarithms,
 )
+from runs.page.statistics import mean_interval
 from runs.paper.digitised import Series, digitised, trend
-from runs.rows import Result, spread
+from runs.rows import Result
 
 Results = Mapping[str, Sequence[Result]]
 Points = Mapping[str, Point]
@@ -194,7 +195,7 @@ def draw_ours(
     axes: Any, places: Sequence[float], points: Sequence[Point], color: str = OURS
 ) -> Any:
     """Validation errors with Student's 95 % intervals."""
-    found = [spread(list(point.validation.values())) for point in points]
+    found = [mean_interval(list(point.validation.values())) for point in points]
     means = [100 * one.mean for one in found]
     halves = [100 * ((one.high or one.mean) - one.mean) for one in found]
     # In logarithms a bar cannot reach below zero.

@@ -7,7 +7,7 @@ from runs.jobs import Comparison
 from runs.page.ablation import ablation
 from runs.page.against_dense import Contest, Point, Times, chosen, make_contests
 from runs.page.dense_figures import dense_figures
-from runs.page.dense_tables import dense_findings, dense_tables
+from runs.page.dense_tables import dense_tables
 from runs.page.drawing import Drawn, drawn_in_style
 from runs.page.fig1 import fig1_figure, fig1_of, fig1_table
 from runs.page.figures import all_figures
@@ -37,7 +37,6 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
     times = times_in(results_dir, comparison.sweep.name)
     contests = contests_of(comparison, elsewhere, times)
     said = findings(comparison)
-    said += [s for masks, found in contests.items() for s in dense_findings(found, masks)]
     words = "\n".join(f"- {sentence}" for sentence in said)
     text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{NOTES}\n\n{words}\n"
     (folder / "table.md").write_text(text)

@@ -1,6 +1,7 @@
 """A comparison to the report's tables: overview, fronts, shapings, densities."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from runs.jobs import Comparison
 from runs.page.fronts import ALL, Front, against, leader, make_fronts, name_in
@@ -8,9 +9,7 @@ from runs.page.habits import RULE
 from runs.page.limits import limit_tables
 from runs.page.run_tables import origin_table, settings_tables, speed_table
 from runs.page.shapings import shaping_tables
-from runs.page.statistics import Interval
-from runs.report import Row, Table, by_dataset, main_tables, name_of, percent
-from runs.rows import Spread
+from runs.report import Row, Table, by_dataset, interval, main_tables, name_of
 
 FRONT_NOTE = (
     "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
@@ -25,8 +24,9 @@ FRONT_NOTE = (
 
 def overview(rows: Sequence[Row]) -> list[Table]:
     """The few columns that a reader looks at first; one table for each data set."""
-    columns = {"agent": "left", "test error %": "right", "MACs": "right", "total cost": "right"}
-    columns |= {"front": "left", "against random": "left", "95 %": "right", "IQM": "right"}
+    columns = {"agent": "left", "test error %": "right ±.2%", "MACs": "right ,.0f"}
+    columns |= {"total cost": "right .3f", "front": "left", "against random": "left"}
+    columns |= {"95 %": "right", "IQM": "right .2%"}
     groups = by_dataset(rows)
     return [
         Table(
@@ -43,17 +43,18 @@ def overview(rows: Sequence[Row]) -> list[Table]:
     ]
 
 
-def overview_line(row: Row) -> list[str]:
+def overview_line(row: Row) -> list[Any]:
     """One line of the overview."""
+    error = interval(row, "error")
     return [
         name_of(row),
-        percent(row["error"]),
-        f"{row['macs']['mean']:,.0f}",
-        f"{row['total_cost']['mean']:.3f}",
-        "*" if row["on_front"] else "",
+        error,
+        row["macs"]["mean"],
+        row["total_cost"]["mean"],
+        "*" if row["on_front"] else None,
         row["verdict"],
-        span(row["error"]["low"], row["error"]["high"], 100, 2),
-        interval_text(Interval(**row["error_iqm"]), 100, 2),
+        f"{error:.2%}".partition(" ")[2],
+        interval(row, "error_iqm"),
     ]
 
 
@@ -61,8 +62,9 @@ def front_tables(comparison: Comparison) -> list[Table]:
     """Areas under fronts, one table for each data set and one for all."""
     fronts = make_fronts(comparison.results, comparison.masks)
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
-    columns = {"agent": "left", "front area": "right", "IQM": "right", "paired": "right"}
-    columns |= {"P(more)": "right", "cells": "right", "seeds": "right", "reward shaping": "left"}
+    columns = {"agent": "left", "front area": "right .3f", "IQM": "right .3f"}
+    columns |= {"paired": "right .3f", "P(more)": "right .2f"}
+    columns |= {"cells": "right", "seeds": "right", "reward shaping": "left"}
     tables = []
     for name in datasets:
         found = [front for front in fronts if front.dataset == name]
@@ -74,17 +76,17 @@ def front_tables(comparison: Comparison) -> list[Table]:
     return tables
 
 
-def front_line(front: Front, first: Front | None, name: str) -> list[str]:
+def front_line(front: Front, first: Front | None, name: str) -> list[Any]:
     """One front beside the leader's."""
     difference, chance = (None, None) if first in (None, front) else against(front, first)
     return [
         name + (" (ceiling)" if front.uses_labels else ""),
-        spread_text(front.mean, 1, 3),
-        interval_text(front.iqm, 1, 3),
-        "largest" if front is first else interval_text(difference, 1, 3),
-        "" if front is first else interval_text(chance, 1, 2),
-        str(len(front.labels)),
-        str(len(front.by_seed)),
+        front.mean,
+        front.iqm,
+        "largest" if front is first else difference,
+        chance,
+        len(front.labels),
+        len(front.by_seed),
         front.shaping,
     ]
 
@@ -92,11 +94,9 @@ def front_line(front: Front, first: Front | None, name: str) -> list[str]:
 def density_table(rows: Sequence[Row]) -> Table:
     """Share of blocks kept in each gated layer."""
     layers = max(len(row["density"]) for row in rows)
-    columns = {"agent": "left"} | {f"layer {i}": "right" for i in range(layers)}
+    columns = {"agent": "left"} | {f"layer {i}": "right .3f" for i in range(layers)}
     lines = [
-        [name_of(row), *(f"{d:.3f}" for d in row["density"])]
-        + [""] * (layers - len(row["density"]))
-        + [row["habit"]]
+        [name_of(row), *row["density"], *[None] * (layers - len(row["density"])), row["habit"]]
         for row in rows
     ]
     note = f"Share of blocks kept on test images, mean over seeds. Habit: if any. {RULE}"
@@ -117,28 +117,3 @@ def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
         "settings": settings_tables(comparison.finished),
         "origin": [origin_table(comparison.finished)],
     }
-
-
-def spread_text(spread: Spread, factor: float, digits: int) -> str:
-    """A mean with its interval."""
-    return interval_text(Interval(spread.mean, spread.low, spread.high), factor, digits)
-
-
-def interval_text(interval: Interval | None, factor: float, digits: int) -> str:
-    """A number with its interval.
-
-    >>> interval_text(Interval(0.5, 0.4, 0.6), 100, 1)
-    '50.0 [40.0, 60.0]'
-    """
-    if interval is None:
-        return ""
-    number = f"{factor * interval.value:.{digits}f}"
-    ends = span(interval.low, interval.high, factor, digits)
-    return f"{number} {ends}" if ends else number
-
-
-def span(low: float | None, high: float | None, factor: float, digits: int) -> str:
-    """The two ends of an interval, nothing where there is none."""
-    if low is None or high is None:
-        return ""
-    return f"[{factor * low:.{digits}f}, {factor * high:.{digits}f}]"

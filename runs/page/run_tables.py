@@ -5,19 +5,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runs.jobs import Finished, machine_name
+from runs.page.statistics import Interval
 from runs.report import Table
 
 
 def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """Measured time of a pass, and of the whole run; the first finished seed of each label."""
-    columns = {"agent": "left", "images": "right", "ms": "right", "dense ms": "right"}
-    columns |= {"speed-up": "right", "trained for s": "right", "machine": "left"}
+    columns = {"agent": "left", "images": "right", "ms": "right .3f", "dense ms": "right .3f"}
+    columns |= {"speed-up": "right .2f", "trained for s": "right .0f", "machine": "left"}
     lines = []
     for label, found in results.items():
         for result in found[:1]:
-            machine, seconds = machine_name(result["machine"]), f"{result['total_seconds']:.0f}"
-            for pass_ in result["latency"] or [None]:
-                lines.append([label, *speed_cells(pass_), seconds, machine])
+            rest = [result["total_seconds"], machine_name(result["machine"])]
+            # Of ceilings nothing is timed.
+            for latency in result["latency"] or [None]:
+                lines.append([label, *speed_cells(latency), *rest])
     note = (
         "Median time of one pass, looking and choosing included, beside plain dense products in "
         "the same process, one thread; speed-up with its quartiles. First seed."
@@ -25,17 +27,13 @@ def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     return Table("speed", "Speed", columns, lines, note)
 
 
-def speed_cells(latency: Mapping[str, Any] | None) -> list[str]:
-    """Images, time, dense time, speed-up; of ceilings nothing is timed."""
+def speed_cells(latency: Mapping[str, Any] | None) -> list[Any]:
+    """Images, time, dense time, speed-up."""
     if latency is None:
-        return ["", "", "", ""]
-    low, high = latency["speedup_low"], latency["speedup_high"]
-    return [
-        str(latency["batch_size"]),
-        f"{latency['milliseconds']:.3f}",
-        f"{latency['dense_milliseconds']:.3f}",
-        f"{latency['speedup']:.2f} [{low:.2f}, {high:.2f}]",
-    ]
+        return [None] * 4
+    ends = latency["speedup_low"], latency["speedup_high"]
+    times = [latency[name] for name in ("batch_size", "milliseconds", "dense_milliseconds")]
+    return [*times, Interval(latency["speedup"], None, *ends)]
 
 
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
@@ -53,7 +51,7 @@ def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     ]
     both = {"setting": "left", "value": "left"}
     return [
-        Table("settings", "Settings of every run", both, [[k, str(v)] for k, v in shared.items()]),
+        Table("settings", "Settings of every run", both, list(shared.items())),
         Table("settings-cells", "Settings of each", {"agent": "left", "own": "left"}, lines),
     ]
 
@@ -75,5 +73,5 @@ def origin_table(finished: Sequence[Finished]) -> Table:
         key = (place, machine_name(one.result["machine"]), versions)
         kinds[key] = kinds.get(key, 0) + 1
     columns = {"runs": "right", "from": "left", "machine": "left", "versions": "left"}
-    lines = [[str(count), *key] for key, count in kinds.items()]
+    lines = [[count, *key] for key, count in kinds.items()]
     return Table("machines", "Machines and versions", columns, lines)

@@ -1,12 +1,13 @@
-"""Reward shapings against each other: rows and fronts -> two tables and a ranking in words."""
+"""Reward shapings against each other: rows and fronts -> two tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from runs.page.fronts import NAMED, Front
+from runs.page.fronts import Front
 from runs.page.habits import RULE, runs_fallen
-from runs.report import Row, Table, by_dataset, percent
-from runs.rows import Spread, spread
+from runs.page.statistics import Interval, mean_interval
+from runs.report import Row, Table, by_dataset, interval
 
 SUMMARY_NOTE = (
     "Front area: mean over the agents that learned under every shaping of the table, then over "
@@ -30,9 +31,9 @@ class Shaping:
     """of all agents that learned under it."""
 
     @property
-    def area(self) -> Spread:
+    def area(self) -> Interval:
         """Over seeds; there is at least one."""
-        return spread(list(self.areas.values()))
+        return mean_interval(list(self.areas.values()))
 
     def ends(self, number: str) -> tuple[float, float]:
         """Smallest and largest mean of a number of the rows."""
@@ -72,26 +73,6 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
     return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
 
 
-def ranking(shapings: Sequence[Shaping]) -> str:
-    """Shapings by area, and whether the first is apart from the others.
-
-    Args:
-        shapings: of one data set, the largest area first.
-    """
-    known = [one for one in shapings if one.areas]
-    if len(known) < 2:
-        return "no agent has a front under every shaping"
-    order = ", ".join(f"{one.name} {one.area.mean:.3f}" for one in known)
-    first, low = known[0].name, known[0].area.low
-    if low is None:
-        return f"{order}; a single seed says nothing about chance"
-    close = [one.name for one in known[1:] if (one.area.high or 0.0) >= low]
-    if not close:
-        return f"{order}; the interval of {first} is apart from all others"
-    more = f" and {len(close) - NAMED} others" if len(close) > NAMED else ""
-    return f"{order}; the interval of {first} overlaps that of {', '.join(close[:NAMED])}{more}"
-
-
 def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
     """A line for each shaping, then rows agents and columns shapings; where there are several."""
     tables = []
@@ -107,7 +88,7 @@ def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
 
 def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
     """What each shaping gives, over all agents."""
-    columns = {"shaping": "left", "agents": "right", "front area": "right"}
+    columns = {"shaping": "left", "agents": "right", "front area": "right .3f"}
     columns |= {"test error %": "right", "total cost": "right"}
     columns |= {"random: less / same / more / none": "right", "collapsed runs": "left"}
     lines = [summary_line(shaping) for shaping in make_shapings(rows, fronts)]
@@ -116,7 +97,7 @@ def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, datase
     return Table(file_name, f"What each shaping gives, {dataset}", columns, lines, note)
 
 
-def summary_line(shaping: Shaping) -> list[str]:
+def summary_line(shaping: Shaping) -> list[Any]:
     """One shaping."""
     counts = [sum(row["verdict"] == verdict for row in shaping.rows) for verdict in VERDICTS]
     counts.append(len(shaping.rows) - sum(counts))
@@ -124,19 +105,13 @@ def summary_line(shaping: Shaping) -> list[str]:
     fallen = runs_fallen(shaping.rows)
     return [
         shaping.name,
-        str(len(shaping.rows)),
-        area_text(shaping.area) if shaping.areas else "",
+        len(shaping.rows),
+        shaping.area if shaping.areas else None,
         "{:.2f} to {:.2f}".format(*(100 * end for end in shaping.ends("error"))),
         "{:.3f} to {:.3f}".format(*shaping.ends("total_cost")),
         " / ".join(map(str, counts)),
         "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items()),
     ]
-
-
-def area_text(area: Spread) -> str:
-    """A mean with its interval, if there is one."""
-    interval = "" if area.low is None else f" [{area.low:.3f}, {area.high:.3f}]"
-    return f"{area.mean:.3f}{interval}"
 
 
 def matrix(rows: Sequence[Row], file_name: str, dataset: str) -> Table:
@@ -160,7 +135,7 @@ def shaping_cell(rows: Sequence[Row], agent: str, shaping: str) -> str:
     lines = []
     for row in found:
         cost, total = row["compute_cost"]["mean"], row["total_cost"]["mean"]
-        text = f"{percent(row['error'])} · {cost:.3f} · {total:.3f}"
+        text = f"{interval(row, 'error'):±.2%} · {cost:.3f} · {total:.3f}"
         text = f"{row['label']}: {text}" if len(found) > 1 else text
         lines += [text, row["habit"]] if row["habit"] else [text]
     return "\n".join(lines)

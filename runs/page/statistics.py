@@ -5,6 +5,8 @@ precipice" (arXiv 2108.13264). A *stratum* is a set of runs that are alike but f
 example those on one data set: resampling stays within it.
 """
 
+import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,26 +22,50 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and what the seeds leave open about it."""
+    """A number over seeds, and what they leave open about it."""
 
-    value: float
+    mean: float
     """the estimate."""
-    low: float | None
-    """lower end; None where one run says nothing about spread."""
-    high: float | None
+    sd: float | None = None
+    """standard deviation over seeds; None for one seed, and where it is not asked for."""
+    low: float | None = None
+    """lower end of the 95 % interval; None where one run says nothing about spread."""
+    high: float | None = None
     """upper end."""
 
+    def __format__(self, spec: str) -> str:
+        """The number with its interval; with "±" its standard deviation; with "%" in per cent.
 
-def iqm(scores: ArrayLike) -> Numbers:
-    """Interquartile mean over the last axis: the mean without a quarter of the runs at each end.
+        >>> f"{Interval(0.05, 0.002, 0.04, 0.06):.2%}, {Interval(0.05, 0.002):±.1f}"
+        '5.00 [4.00, 6.00], 0.1 ± 0.0'
+        """
+        numbers = spec.removeprefix("±")
+        factor, form = (100 if spec.endswith("%") else 1), numbers[:-1] + "f"
+        mean = format(factor * self.mean, form)
+        if spec.startswith("±"):
+            return mean if self.sd is None else f"{mean} ± {format(factor * self.sd, form)}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} [{format(factor * self.low, form)}, {format(factor * self.high, form)}]"
 
-    >>> float(iqm([0.0, 1.0, 2.0, 90.0]))
-    1.5
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean, standard deviation and Student's 95 % interval of the mean.
+
+    >>> round(mean_interval([1.0, 2.0, 3.0]).high, 2)
+    4.48
     """
-    ordered = np.sort(np.asarray(scores, dtype=np.float64), axis=-1)
-    cut = ordered.shape[-1] // 4
-    middle: Numbers = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
-    return middle
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean)
+    # Not scipy's interval of a t-test: it is NaN where all seeds are equal and 0.
+    sd = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
+    return Interval(mean, sd, mean - half, mean + half)
+
+
+iqm = functools.partial(stats.trim_mean, proportiontocut=0.25, axis=-1)
+"""Interquartile mean over the last axis: the mean without a quarter of the runs at each end."""
 
 
 def resample(strata: Strata, num_resamples: int, generator: np.random.Generator) -> Numbers:
@@ -91,10 +117,10 @@ def bootstrap(
     check_strata(strata, level)
     value = float(statistic(np.concatenate([np.asarray(s, dtype=np.float64) for s in strata])))
     if min(len(stratum) for stratum in strata) < 2:
-        return Interval(value, None, None)
+        return Interval(value)
     generator = np.random.default_rng(stream_seed(seed, "bootstrap"))
     low, high = bounds(statistic(resample(strata, num_resamples, generator)), [strata], level)
-    return Interval(value, float(low), float(high))
+    return Interval(value, None, float(low), float(high))
 
 
 def check_strata(strata: Strata, level: float = 0.95) -> None:
@@ -138,7 +164,7 @@ def probability_of_improvement(
     pairs = list(zip(ours, theirs, strict=True))
     value = float(np.mean([improvement(a, b) for a, b in pairs]))
     if min(len(stratum) for stratum in (*ours, *theirs)) < 2:
-        return Interval(value, None, None)
+        return Interval(value)
     generator = np.random.default_rng(stream_seed(seed, "improvement"))
     shares = [
         improvement(
@@ -147,7 +173,7 @@ def probability_of_improvement(
         for a, b in pairs
     ]
     low, high = bounds(np.mean(shares, axis=0), [ours, theirs], level)
-    return Interval(value, float(low), float(high))
+    return Interval(value, None, float(low), float(high))
 
 
 def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
@@ -161,13 +187,7 @@ def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) ->
     shared = sorted(set(ours) & set(theirs))
     if not shared:
         return None
-    differences = np.array([ours[seed] - theirs[seed] for seed in shared])
-    mean = float(differences.mean())
-    if len(shared) < 2:
-        return Interval(mean, None, None)
-    error = differences.std(ddof=1) / np.sqrt(len(shared))
-    half = float(stats.t.ppf(0.975, len(shared) - 1) * error)
-    return Interval(mean, mean - half, mean + half)
+    return mean_interval([ours[seed] - theirs[seed] for seed in shared])
 
 
 def hypervolume(

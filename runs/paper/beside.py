@@ -9,19 +9,19 @@ from runs import folder as run_folder
 from runs.page.against_dense import Point, best_on_validation, chosen, make_point
 from runs.paper.numbers import PAPER_TABLES, PaperRow
 from runs.recorded import read_cells
-from runs.report import markdown
+from runs.report import interval, markdown
 
 NOT_YET = "not run yet"
 COLUMNS = {
     "network": "left",
     "who": "left",
     "seeds": "right",
-    "test error %": "right",
-    "density": "right",
-    "total MACs": "right",
-    "total cost": "right",
+    "test error %": "right .2%",
+    "density": "right .2f",
+    "total MACs": "right ,.0f",
+    "total cost": "right .3f",
     "speed-up 1 / 256": "right",
-    "random blocks %": "right",
+    "random blocks %": "right .2%",
 }
 NOTE = (
     "Error: mean over seeds with Student's 95 % interval; the paper's are single runs. Density: "
@@ -58,7 +58,7 @@ def rows_in(path: Path) -> dict[str, Row]:
     return {row["label"]: row for row in run_folder.check_json(path)["rows"]}
 
 
-def row_lines(row: PaperRow, faithful: Mapping[str, Row], others: Path) -> list[list[str]]:
+def row_lines(row: PaperRow, faithful: Mapping[str, Row], others: Path) -> list[list[Any]]:
     """The paper's line, ours below it, and the improved one below those."""
     lines = [paper_line(row)]
     for how, label in row.ours.items():
@@ -69,7 +69,7 @@ def row_lines(row: PaperRow, faithful: Mapping[str, Row], others: Path) -> list[
     return lines
 
 
-def paper_line(row: PaperRow) -> list[str]:
+def paper_line(row: PaperRow) -> list[Any]:
     """What the paper prints."""
     density = "" if row.density is None else f"{row.density:.2f}"
     speedup = "" if row.speedup is None else f"{row.speedup:.1f}"
@@ -77,25 +77,25 @@ def paper_line(row: PaperRow) -> list[str]:
     return [row.name, f"paper, {row.where}", "1", error, density, "", "", speedup, ""]
 
 
-def our_line(who: str, row: Row | None, why_none: str = NOT_YET) -> list[str]:
+def our_line(who: str, row: Row | None, why_none: str = NOT_YET) -> list[Any]:
     """A row of ours, or why there is none."""
     if row is None:
         return ["", who, "0", why_none, *[""] * (len(COLUMNS) - 4)]
-    floor, speedup = row["dropout_error"], row["speedup"]
+    speedup = row["speedup"]
     return [
         "",
         who,
-        str(len(row["seeds"])),
-        percents(row["error"]),
-        f"{sum(row['density']) / len(row['density']):.2f}",
-        f"{row['macs']['mean']:,.0f}",
-        f"{row['total_cost']['mean']:.3f}",
+        len(row["seeds"]),
+        interval(row, "error"),
+        sum(row["density"]) / len(row["density"]),
+        row["macs"]["mean"],
+        row["total_cost"]["mean"],
         " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256") if size in speedup),
-        percents(floor) if floor else "",
+        interval(row, "dropout_error") if row["dropout_error"] else None,
     ]
 
 
-def improved_line(first: Row | None, others: Path) -> list[str]:
+def improved_line(first: Row | None, others: Path) -> list[Any]:
     """The row of other trainings that may stand beside a faithful one."""
     if first is None or not others.exists():
         return our_line("ours, improved", None)
@@ -113,18 +113,6 @@ def learned_points(path: Path) -> list[Point]:
         if cell["learns"]:
             runs.setdefault(cell["label"], []).append(cell)
     return chosen([make_point(label, cells, "sampled") for label, cells in runs.items()])
-
-
-def percents(spread: Mapping[str, Any]) -> str:
-    """A share in per cent with its interval.
-
-    >>> percents({"mean": 0.05, "low": 0.04, "high": 0.06})
-    '5.00 [4.00, 6.00]'
-    """
-    text = f"{100 * spread['mean']:.2f}"
-    if spread["low"] is None:
-        return text
-    return f"{text} [{100 * spread['low']:.2f}, {100 * spread['high']:.2f}]"
 
 
 BESIDE = {f"beside-{name}": functools.partial(beside_table, name) for name in PAPER_TABLES}

@@ -5,10 +5,11 @@ it is waited for, as in training; or they are captured in a CUDA graph, which le
 that Python takes. Weights stay in the card's cache between passes where they fit, for all.
 """
 
+import itertools
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +23,6 @@ from ccenv.sparse.gpu import why_not
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import reference_linear
 from ccenv.sparse.routes import choose_route
-from runs.timing.gpu_layers import CASES, DTYPES, GpuLayer
 from runs.timing.kernel_layers import kept_pairs
 from runs.timing.kernel_masks import draw_pool, mean_densities
 from runs.timing.kernel_timing import Case, Timing, measure, width_of_macs
@@ -32,7 +32,76 @@ PASSES = 32
 """of a burst, each with its own masks."""
 # Tensor cores multiply in steps of eight numbers.
 STEP = 8
-Linear = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, str | None], Tensor]
+Linear = Callable[..., Tensor]
+"""x, weight, bias and the masks of both sides -> y."""
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class GpuLayer:
+    """A square layer with independent masks on both sides."""
+
+    batch: int
+    """rows of a pass."""
+    density: float
+    """share of blocks kept on each side."""
+    is_training: bool
+    """forward and the gradients of inputs, weights and bias; else forward alone."""
+    is_captured: bool
+    """whether the passes are captured in a CUDA graph."""
+    width: int = 4096
+    """units on each side."""
+    num_blocks: int = 64
+    """blocks on each side."""
+    dtype: str = "bfloat16"
+    """a name in `DTYPES`."""
+    backend: str = "auto"
+    """as given to `block_sparse_linear`; "gpu" forces the kernels."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+        size = self.width // self.num_blocks
+        parts = [f"{self.width} to {self.width}, {self.num_blocks} blocks of {size}", self.dtype]
+        parts += ["forward and backward" if self.is_training else "forward"]
+        parts += ["CUDA graph"] if self.is_captured else []
+        return ", ".join([*parts, "kernels forced"] if self.backend == "gpu" else parts)
+
+
+TARGETS = (
+    ((8192,), (1 / 8,), (False,), 6.0),
+    ((8192,), (1 / 16,), (False,), 10.0),
+    ((8192,), (1 / 8,), (True,), 4.0),
+    ((128, 256, 512), (1 / 8, 1 / 16), (False, True), 0.95),
+)
+"""Batches, densities, whether with gradients, and the least speed-up over the dense product there.
+
+For bfloat16 as `backend="auto"` computes it, eager and captured."""
+VALLEY = (128, 256, 512)
+CASES = (
+    *(
+        GpuLayer(batch, density, is_training, is_captured)
+        for is_training, density, batch, is_captured in itertools.product(
+            (False, True), (1 / 8, 1 / 16), (*VALLEY, 8192), (False, True)
+        )
+    ),
+    # Where a dense product is chosen, what the kernels would have taken; the choice is calculated.
+    *(
+        GpuLayer(batch, 1 / 16, is_training, is_captured, backend="gpu")
+        for is_training, batch, is_captured in itertools.product(
+            (False, True), VALLEY, (False, True)
+        )
+    ),
+    # Without tensor cores what is skipped is expected to matter most.
+    *(
+        GpuLayer(8192, density, is_training, False, dtype="float32")
+        for is_training, density in itertools.product((False, True), (1 / 8, 1 / 16))
+    ),
+)
+QUICK = tuple(
+    GpuLayer(64, 1 / 4, is_training, is_captured, width=256, num_blocks=4)
+    for is_training, is_captured in itertools.product((False, True), (False, True))
+)
 
 
 @dataclass(frozen=True)
@@ -45,39 +114,13 @@ class GpuTiming(Timing):
     """the case's settings, by the fields of `GpuLayer`."""
 
 
-def dense_linear(
-    x: Tensor, weight: Tensor, bias: Tensor, in_mask: object, out_mask: object, activation: object
-) -> Tensor:
+def dense_linear(x: Tensor, weight: Tensor, bias: Tensor, *masks: Tensor) -> Tensor:
     """All blocks, whatever the masks."""
     return torch.nn.functional.linear(x, weight, bias)
 
 
-def masked_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: str | None,
-) -> Tensor:
-    """A dense product times the masks."""
-    return reference_linear(x, weight, bias, in_mask, out_mask, None)
-
-
-def sparse_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    activation: str | None,
-    *,
-    backend: str,
-) -> Tensor:
-    """The package's own layer, its choice of a route included."""
-    return block_sparse_linear(
-        x, weight, bias, in_mask, out_mask, activation=activation, backend=backend
-    )
+masked_linear: Linear = partial(reference_linear, activation=None)
+"""A dense product times the masks."""
 
 
 def make_burst(
@@ -105,7 +148,7 @@ def make_burst(
     def burst() -> object:
         last: object = None
         for masks in pool:
-            y = linear(*leaves, *masks, None)
+            y = linear(*leaves, *masks)
             last = torch.autograd.grad(y, leaves, grad_y) if layer.is_training else y
         return last
 
@@ -161,7 +204,7 @@ def layer_case(layer: GpuLayer, device: str = "cuda", kernel: Linear | None = No
         macs=factor * macs,
         dense_macs=factor * layer.batch * layer.width**2,
         equal_macs=factor * layer.batch * units**2,
-        sparse=burst(kernel or partial(sparse_linear, backend=layer.backend), in_major=True),
+        sparse=burst(kernel or partial(block_sparse_linear, backend=layer.backend), in_major=True),
         dense=burst(dense_linear),
         masked_dense=burst(masked_linear),
         equal_dense=burst(dense_linear, units),
@@ -220,3 +263,22 @@ def card() -> dict[str, str]:
         done = subprocess.run(query, capture_output=True, text=True)
         found["driver"] = done.stdout.strip().partition("\n")[0]
     return found
+
+
+def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Targets that were not met, in words.
+
+    Args:
+        rows: measured cases, `GpuTiming` as a mapping.
+    """
+    usual = {"dtype": "bfloat16", "backend": "auto", "width": 4096, "num_blocks": 64}
+    return [
+        f"{row['case']}, batch {row['batch']:,}, density {row['asked']['density']:g}: "
+        f"{row['speedup']:.2f} times as fast as dense, target {least:g}"
+        for row, (batches, densities, passes, least) in itertools.product(rows, TARGETS)
+        if usual.items() <= row["asked"].items()
+        and row["batch"] in batches
+        and row["asked"]["density"] in densities
+        and row["asked"]["is_training"] in passes
+        and row["speedup"] < least
+    ]

@@ -9,7 +9,6 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,53 +29,46 @@ CIFAR_NAME = "CIFAR-10 network 3072, 10 x 64, 10 x 64, 10"
 Look = Callable[[Tensor, int], object]
 
 
-def look_at_nothing(x: Tensor, layer: int) -> None:
-    """The policy of masks that somebody else has chosen."""
-
-
-@dataclass(frozen=True)
-class AffinePolicies:
-    """The paper's policies: one affine map and a sigmoid for each gated layer (section 3.1)."""
-
-    weights: tuple[Tensor, ...]
-    """for each layer [num_blocks, width of the layer's input]."""
-    generator: torch.Generator
-    """source of the draws."""
-
-    def __call__(self, x: Tensor, layer: int) -> Tensor:
-        """What choosing costs: product, sigmoid and draw; the masks of a case are from its pool."""
-        scores = torch.nn.functional.linear(x.detach(), self.weights[layer])
-        return torch.rand(scores.shape, generator=self.generator) < scores.sigmoid()
-
-
-def affine_policies(network: GatedMLP, generator: torch.Generator) -> AffinePolicies:
-    """Policies with random weights for every gated layer of a network."""
+def affine_weights(network: GatedMLP, generator: torch.Generator) -> list[Tensor]:
+    """Random weights of the paper's policies (section 3.1): [num_blocks, input width] a layer."""
     widths = (network.in_features, *gated_widths(network))
     sizes = zip(network.num_blocks, widths, strict=False)
-    return AffinePolicies(
-        tuple(torch.randn(blocks, n, generator=generator) / n for blocks, n in sizes), generator
-    )
+    return [torch.randn(blocks, n, generator=generator) / n for blocks, n in sizes]
+
+
+def affine_look(weights: Sequence[Tensor], generator: torch.Generator) -> Look:
+    """What choosing costs: product, sigmoid and draw; the masks of a case are from its pool."""
+
+    def look(x: Tensor, layer: int) -> Tensor:
+        scores = torch.nn.functional.linear(x.detach(), weights[layer])
+        return torch.rand(scores.shape, generator=generator) < scores.sigmoid()
+
+    return look
 
 
 def walk(
-    network: GatedMLP, images: Tensor, masks: Iterator[Sequence[Tensor]], look: Look, backend: str
+    network: GatedMLP,
+    images: Tensor,
+    masks: Iterator[Sequence[Tensor]],
+    look: Look | None,
+    backend: str,
 ) -> Tensor:
     """Logits of images under the next masks, with a look at every gated layer's input."""
     x, before = images, None
     for layer, mask in enumerate(next(masks)):
-        look(x, layer)
+        if look is not None:
+            look(x, layer)
         x = network.gated_layer(layer, x, before, mask, backend)
         before = mask
     return network.head(x, before, backend)
 
 
-def next_masks(fused: FusedClassifier, images: Tensor, masks: Iterator[Sequence[Tensor]]) -> Tensor:
-    """Logits of images under the next masks, in one compiled call."""
-    return fused(images, next(masks))[0]
-
-
 def fused_pass(
-    network: GatedMLP, images: Tensor, policies: AffinePolicies, density: float
+    network: GatedMLP,
+    images: Tensor,
+    weights: Sequence[Tensor],
+    density: float,
+    generator: torch.Generator,
 ) -> tuple[Pass, list[list[Tensor]]]:
     """One compiled call that draws its own masks, and the masks that it draws for a pool's length.
 
@@ -85,12 +77,11 @@ def fused_pass(
     """
     bias = math.log(density / (1 - density))
     choosers = [
-        Chooser([(weight, torch.full((len(weight),), bias))], "drawn")
-        for weight in policies.weights
+        Chooser([(weight, torch.full((len(weight),), bias))], "drawn") for weight in weights
     ]
     fused = FusedClassifier(network, choosers)
-    pool = [fused(images, generator=policies.generator)[1] for _ in range(POOL)]
-    return lambda: fused(images, generator=policies.generator)[0], pool
+    pool = [fused(images, generator=generator)[1] for _ in range(POOL)]
+    return lambda: fused(images, generator=generator)[0], pool
 
 
 def as_pass(model: nn.Module, logits_of: Callable[[], Tensor], labels: Tensor | None) -> Pass:
@@ -159,15 +150,16 @@ def cifar_case(
     network = build_network(GatedMLP, 0, in_features=3072).requires_grad_(training)
     if not training:
         keep_panels(network)
-    own = affine_policies(network, generator)
-    look: Look = own if policies else look_at_nothing
+    weights = affine_weights(network, generator)
+    look = affine_look(weights, generator) if policies else None
     pool = draw_pool(batch, network.num_blocks, density, masks)
     turns = itertools.cycle(pool)
     sparse: Pass | None = None
     if one_call and policies and not training:
-        sparse, pool = fused_pass(network, images, own, density)
+        sparse, pool = fused_pass(network, images, weights, density, generator)
     elif one_call and not training:
-        sparse = functools.partial(next_masks, FusedClassifier(network), images, turns)
+        fused = FusedClassifier(network)
+        sparse = lambda: fused(images, next(turns))[0]  # noqa: E731
     macs = executed_macs(network, pool, training=training) + policies * batch * 10 * (3072 + 640)
 
     def macs_of(units: int) -> int:

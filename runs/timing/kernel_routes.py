@@ -8,8 +8,9 @@ keep no copies of them.
 import functools
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ccenv.seeding import stream
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.panel_cache import keep_panels
+from runs.report import formatted
 from runs.timing.kernel_layers import kept_pairs, make_layer, plain_layers
 from runs.timing.kernel_masks import POOL, draw_pool, mean_densities
 from runs.timing.turns import Pass, seconds_in_turns
@@ -33,6 +35,13 @@ SLOW_BATCH = 4096
 MOST_PAIRS = 2e7
 """of blocks in a pass; more, of blocks of one unit, take seconds."""
 ROUNDS, SECONDS = 3, 0.001
+COLUMNS = {
+    "batch": ">{batch:,}",
+    "passes": "<{passes}",
+    "cases": ">{cases}",
+    "kernels faster %": ">{faster:.0f}",
+    **{f"speed-up, {name} case": f">{{{name}:.2f}}" for name in ("worst", "middle", "best")},
+}
 
 
 @dataclass(frozen=True)
@@ -159,3 +168,24 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
 
     passes = {name: as_pass(functools.partial(gated, name), layer) for name in ("cpu", "reference")}
     return {"dense": as_pass(lambda: plain(x), plain), **passes}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How often the kernels beat dense products times masks, by batch and passes, in Markdown."""
+    groups: dict[tuple[int, bool], list[float]] = {}
+    for row in rows:
+        ratio = row["masked_dense_seconds"] / row["kernel_seconds"]
+        groups.setdefault((row["batch"], row["training"]), []).append(ratio)
+    lines = [
+        {
+            "batch": batch,
+            "passes": "forward and backward" if training else "forward",
+            "cases": len(ratios),
+            "faster": 100 * statistics.mean(ratio > 1 for ratio in ratios),
+            "worst": min(ratios),
+            "middle": statistics.median(ratios),
+            "best": max(ratios),
+        }
+        for (batch, training), ratios in sorted(groups.items())
+    ]
+    return formatted(COLUMNS, lines)

@@ -2,10 +2,36 @@
 
 import bisect
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from runs.report import formatted
 from runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
+
+NOTES = """\
+Speed-up: time of torch's dense layers over time in the same round, median [quartiles]; call
+overhead, lists from masks and policies included; other masks in every pass. Over masked dense: the
+same beside dense products times masks. Ceiling: speed-up of a dense layer or network so narrow that
+it has the executed MACs, the policy's included. Limit: dense MACs over executed MACs. Masks:
+independent; by class, ten classes with likely blocks of their own; unbalanced, the same few likely
+blocks for all rows; chosen, by the policy. Density: realised, on both sides of a layer or of each
+gated layer."""
+COLUMNS = {
+    "case": ("case", "<{case}"),
+    "masks": ("masks", "<{masks}"),
+    "route": ("route", "<{route}"),
+    "batch": ("batch", ">{batch:,}"),
+    "density": ("density", ">{shown_densities}"),
+    "speed-up": ("speedup", "<{speedup:.2f} [{speedup_low:.2f}, {speedup_high:.2f}]"),
+    "over masked dense": ("masked_dense_speedup", ">{masked_dense_speedup:.2f}"),
+    "ceiling": ("ceiling", ">{ceiling:.1f}"),
+    "limit": ("limit", ">{limit:.1f}"),
+    "ms": ("milliseconds", ">{milliseconds:.3f}"),
+    "dense GFLOP/s": ("dense_gflops", ">{dense_gflops:.0f}"),
+    "GFLOP/s": ("gflops", ">{gflops:.0f}"),
+}
+"""Heading -> what rows must have for it to be shown (older results lack some), and its cells."""
 
 
 @dataclass(frozen=True)
@@ -122,3 +148,19 @@ def width_of_macs(macs: float, macs_of: Callable[[int], float], widest: int = 1 
     """
     above = 1 + bisect.bisect_left(range(1, widest), macs, key=macs_of)
     return min((max(1, above - 1), above), key=lambda units: abs(macs_of(units) - macs))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Timings in Markdown."""
+    columns = {
+        heading: cell
+        for heading, (field, cell) in COLUMNS.items()
+        if all(field in row for row in rows)
+    }
+    return formatted(columns, [{**row, "shown_densities": densities(row)} for row in rows])
+
+
+def densities(row: Mapping[str, Any]) -> str:
+    """Realised densities, one where they are alike to three digits."""
+    shown = [f"{value:.3f}" for value in row.get("densities", [row["density"]])]
+    return " ".join(shown if len(set(shown)) > 1 else shown[:1])

@@ -9,18 +9,18 @@ from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold
 
 from ccenv.sparse.cost_model import DenseCosts, KernelCosts
-from runs.report import markdown
+from runs.report import formatted
 
 Row = Mapping[str, Any]
 PARTS = {"forward": False, "training": True}
 COLUMNS = {
-    "passes": "left",
-    "cases": "right",
-    "kernels chosen %": "right",
-    "wrong choice %": "right",
-    "time over the best": "right",
-    "with kernels always": "right",
-    "slower than unmasked dense %": "right",
+    "passes": "<{part}",
+    "cases": ">{cases:,}",
+    "kernels chosen %": ">{chosen_percent:.0f}",
+    "wrong choice %": ">{wrong_percent:.1f}",
+    "time over the best": ">{mean_regret:.3f}",
+    "with kernels always": ">{mean_regret_of_always_kernels:.3f}",
+    "slower than unmasked dense %": ">{slower_percent:.0f}",
 }
 BORDER = 0.5
 """a case counts a third (1 / e) where one route takes exp(BORDER) times as long as the other."""
@@ -149,16 +149,7 @@ def fit(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def table(rows: Sequence[Row]) -> str:
     """How well the cost model chooses, in Markdown."""
-    lines = [
-        [
-            row["part"],
-            f"{row['cases']:,}",
-            f"{100 * row['kernels_chosen']:.0f}",
-            f"{100 * row['wrong']:.1f}",
-            f"{row['mean_regret']:.3f}",
-            f"{row['mean_regret_of_always_kernels']:.3f}",
-            f"{100 * row['slower_than_dense_without_masks']:.0f}",
-        ]
-        for row in rows
-    ]
-    return markdown(COLUMNS, lines)
+    shares = {"chosen": "kernels_chosen", "wrong": "wrong"}
+    shares |= {"slower": "slower_than_dense_without_masks"}
+    percents = [{f"{k}_percent": 100 * row[v] for k, v in shares.items()} for row in rows]
+    return formatted(COLUMNS, [{**row, **more} for row, more in zip(rows, percents, strict=True)])

@@ -1,7 +1,7 @@
 """Speed of views of the environment: (view, batch) -> rates beside the bare network's, in turns."""
 
 import itertools
-import time
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +18,28 @@ from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from ccenv.sparse.panel_cache import keep_panels
 from ccenv.vector_env import BlockSelectionVectorEnv
+from runs.report import formatted
+from runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
 VIEWS = ("simulator", "vector_env", "sb3_vec_env", "dummy_vec_env", "sync_vector_env")
-
-Episode = Callable[[], object]
+TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
+"""Least rate over the bare network's."""
+OVER_DUMMY = 10
+"""Least rate of both over DummyVecEnv's."""
+NOTES = """\
+784-256-256-10, 16 blocks a layer; rates in images per second, medians; ratios to the bare network
+(the kernels, without an environment) in the same round: median [quartiles]; and to the same network
+by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv) hold one
+image each."""
+COLUMNS = {
+    "view": "<{view}",
+    "images": ">{num_images:,}",
+    "images/s": ">{images_per_second:,.0f}",
+    "env steps/s": ">{steps_per_second:,.0f}",
+    "of the bare network": "<{ratio:.2f} [{ratio_low:.2f}, {ratio_high:.2f}]",
+    "of the dense loop": ">{dense_ratio:.2f}",
+}
 
 
 @dataclass(frozen=True)
@@ -47,11 +64,11 @@ class Speed:
     """rate over that of the same network by dense products times masks, median over rounds."""
 
 
-def noise(split: str) -> Split:
-    """10,000 random images of 28 x 28 pixels, stored as MNIST is."""
+def noise(split: str, shape: tuple[int, ...] = (1, 28, 28), count: int = 10_000) -> Split:
+    """Random images, stored as MNIST's are, and random labels of ten classes."""
     generator = stream(0, f"noise {split}")
-    images = torch.randint(256, (10_000, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    return Split(images, torch.randint(10, (10_000,), generator=generator), 10)
+    images = torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
+    return Split(images, torch.randint(10, (count,), generator=generator), 10)
 
 
 def make_network() -> GatedMLP:
@@ -71,7 +88,7 @@ def draw_masks(num_images: int, density: float) -> list[Tensor]:
     ]
 
 
-def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Episode]:
+def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Pass]:
     """For each view a function that walks one batch from the images to the logits.
 
     Args:
@@ -94,7 +111,7 @@ def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Ep
     return episodes
 
 
-def network_episode(network: GatedMLP, masks: Sequence[Tensor], backend: str) -> Episode:
+def network_episode(network: GatedMLP, masks: Sequence[Tensor], backend: str) -> Pass:
     """The bare network on batches that were drawn beforehand, other images each time."""
     data, num_images = noise("train"), len(masks[0])
     numbers = torch.arange(4 * num_images) % len(data)
@@ -107,7 +124,7 @@ def network_episode(network: GatedMLP, masks: Sequence[Tensor], backend: str) ->
     return episode
 
 
-def simulator_episode(simulator: Simulator, masks: Sequence[Tensor]) -> Episode:
+def simulator_episode(simulator: Simulator, masks: Sequence[Tensor]) -> Pass:
     """The environment in tensors, without a view."""
     simulator.seed(0)
 
@@ -118,13 +135,13 @@ def simulator_episode(simulator: Simulator, masks: Sequence[Tensor]) -> Episode:
     return episode
 
 
-def env_episode(env: Any, bits: Sequence[np.ndarray]) -> Episode:
+def env_episode(env: Any, bits: Sequence[np.ndarray]) -> Pass:
     """Any of Gymnasium's vector environments, resetting on the last step."""
     env.reset(seed=0)
     return lambda: [env.step(mask) for mask in bits]
 
 
-def sb3_episode(num_images: int, settings: dict[str, Any], bits: Sequence[np.ndarray]) -> Episode:
+def sb3_episode(num_images: int, settings: dict[str, Any], bits: Sequence[np.ndarray]) -> Pass:
     """Stable-Baselines3's view of the batch."""
     from ccenv.sb3 import BlockSelectionVecEnv
 
@@ -136,7 +153,7 @@ def sb3_episode(num_images: int, settings: dict[str, Any], bits: Sequence[np.nda
 
 def single_episodes(
     num_images: int, settings: dict[str, Any], bits: Sequence[np.ndarray]
-) -> dict[str, Episode]:
+) -> dict[str, Pass]:
     """Batches of scalar environments, as Stable-Baselines3 and Gymnasium make them."""
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
     from stable_baselines3.common.vec_env import DummyVecEnv
@@ -155,7 +172,7 @@ def single_episodes(
 
 
 def measure(
-    episodes: dict[str, Episode], num_images: int, repeats: int, seconds: float
+    episodes: dict[str, Pass], num_images: int, repeats: int, seconds: float
 ) -> list[Speed]:
     """Times all views in turns.
 
@@ -163,31 +180,12 @@ def measure(
         episodes: view -> function that walks one batch; ratios refer to "network" and
             "dense_network".
         num_images: images of a batch.
-        repeats: rounds.
+        repeats: rounds, at least two.
         seconds: length of one timing.
     """
-    counts = {view: episodes_for(episode, seconds) for view, episode in episodes.items()}
-    times: dict[str, list[float]] = {view: [] for view in episodes}
-    for _ in range(repeats):
-        for view, episode in episodes.items():
-            times[view].append(time_episodes(episode, counts[view]))
+    times = seconds_in_turns(episodes, repeats, seconds)
     bare = times["network"], times["dense_network"]
     return [speed(view, num_images, times[view], *bare) for view in episodes]
-
-
-def episodes_for(episode: Episode, seconds: float) -> int:
-    """How many episodes fill the given time, after a warm-up of two."""
-    for _ in range(2):
-        episode()
-    return max(1, round(seconds / time_episodes(episode, 2)))
-
-
-def time_episodes(episode: Episode, count: int) -> float:
-    """Mean seconds of one episode."""
-    started = time.perf_counter()
-    for _ in range(count):
-        episode()
-    return (time.perf_counter() - started) / count
 
 
 def speed(
@@ -198,7 +196,32 @@ def speed(
     dense: Sequence[float],
 ) -> Speed:
     """Medians and quartiles of one view's timings."""
-    rate = num_images / float(np.median(times))
-    low, middle, high = np.quantile(np.array(bare) / np.array(times), (0.25, 0.5, 0.75)).tolist()
-    dense_ratio = float(np.median(np.array(dense) / np.array(times)))
+    rate = num_images / statistics.median(times)
+    low, middle, high = quartiles_of_ratio(bare, times)
+    dense_ratio = quartiles_of_ratio(dense, times)[1]
     return Speed(view, num_images, rate, NUM_LAYERS * rate, middle, low, high, dense_ratio)
+
+
+def misses(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Targets that were not met, in words."""
+    by_key = {(row["view"], row["num_images"]): row for row in rows}
+    missed = [
+        f"{view}, {size} images: {row['ratio']:.2f} of the bare network's rate, "
+        f"target {TARGETS[view]}"
+        for (view, size), row in by_key.items()
+        if view in TARGETS and row["ratio"] < TARGETS[view]
+    ]
+    singles = [size for view, size in by_key if view == "dummy_vec_env"]
+    for view, size in itertools.product(TARGETS, singles):
+        rates = [by_key[v, size]["images_per_second"] for v in (view, "dummy_vec_env")]
+        times = rates[0] / rates[1]
+        if times < OVER_DUMMY:
+            missed.append(
+                f"{view}, {size} images: {times:.1f} times DummyVecEnv, target {OVER_DUMMY}"
+            )
+    return missed
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Speeds in Markdown."""
+    return formatted(COLUMNS, rows)
