@@ -1,17 +1,16 @@
-"""Laws of `runs.validate` and the leaderboard: what was edited by hand does not stand."""
+"""Laws of `runs.validate`: what was edited by hand does not stand."""
 
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from ccenv.probe import PROBE_SETTINGS
-from runs import entries, leaderboard, run, tables, train, validate
 from runs import folder as run_folder
+from runs import run, train, validate
 from runs.replay import plan_of, rebuild, replay
 from runs.rows import evaluation
 
@@ -217,95 +216,6 @@ def test_a_folder_without_runs_says_so(tmp_path, capsys):
     assert "to hold runs (result.json), got none" in capsys.readouterr().err
 
 
-def submit(folder, tmp_path, author="me"):
-    arguments = [str(folder), "--author", author, "--results-dir", str(tmp_path / "results")]
-    return leaderboard.main(arguments)
-
-
-def test_validated_runs_enter_the_leaderboard_and_the_readmes_table(logs, tmp_path, capsys):
-    assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path) == 0
-    path = tmp_path / "results" / "leaderboard.json"
-    (row,) = json.loads(path.read_text())["rows"]
-    assert row["seeds"] == [0, 1, 2]
-    assert len(set(row["digests"])) == 3
-    assert (row["dataset"], row["weights"], row["policy"]) == ("probe", "cotrain", "replayed")
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- table: leaderboard -->\n<!-- end -->\n")
-    assert tables.main([str(readme), "--results-dir", str(path.parent)]) == 0
-    shown = readme.read_text()
-    assert "s a run" in shown
-    assert "floats | me |" in shown
-    capsys.readouterr()
-
-
-def test_the_files_behind_an_entry_are_kept_stand_by_themselves_and_share_weights(logs, tmp_path):
-    submitted = logs / "BlockSelection-v0" / "reinforce"
-    assert submit(submitted, tmp_path) == 0
-    place = tmp_path / "results" / "leaderboard"
-    (row,) = json.loads((tmp_path / "results" / "leaderboard.json").read_text())["rows"]
-    stored = validate.run_folders(place)
-    assert [leaderboard.digest(folder) for folder in stored] == row["digests"]
-    assert all(v.is_valid for folder in stored for v in validate.validate(folder))
-    assert not list(place.rglob("events.*"))
-    twin = submitted.parent / "twin" / "r" / "s" / "seed-9"
-    shutil.copytree(validate.run_folders(submitted)[0], twin)
-    entries.store(twin, place)
-    assert len(list((place / entries.NETWORKS).iterdir())) == len(stored)
-    shutil.rmtree(twin.parents[2])
-    entries.keep_only([row["settings"]], place)
-    assert validate.run_folders(place) == stored
-    entries.keep_only([], place)
-    assert not [path for path in place.rglob("*") if path.is_file()]
-
-
-def test_what_is_submitted_from_where_entries_are_kept_stays_as_it_is(logs, tmp_path):
-    assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path) == 0
-    place = tmp_path / "results" / "leaderboard"
-    before = (tmp_path / "results" / "leaderboard.json").read_text()
-    assert submit(place, tmp_path) == 0
-    assert (tmp_path / "results" / "leaderboard.json").read_text() == before
-    assert len(validate.run_folders(place)) == 3
-
-
-RESULTS = Path(__file__).parent.parent / "runs" / "results"
-
-
-def test_every_entry_of_the_leaderboard_is_here_and_stands():
-    rows = json.loads((RESULTS / "leaderboard.json").read_text())["rows"]
-    stored = validate.run_folders(RESULTS / "leaderboard")
-    digests = {folder: leaderboard.digest(folder) for folder in stored}
-    assert sorted(digests.values()) == sorted(d for row in rows for d in row["digests"])
-    for row in rows:
-        folders = [folder for folder in stored if digests[folder] in row["digests"]]
-        verdicts = [v for f in folders for v in validate.validate(f) if v.masks == row["masks"]]
-        assert [v.problems for v in verdicts] == [()] * len(row["seeds"])
-        errors = [v.found["error"] for v in verdicts]
-        assert row["error"]["mean"] == pytest.approx(sum(errors) / len(errors))
-
-
-def test_a_second_submission_of_the_same_settings_replaces_the_first(logs, tmp_path):
-    for author in ("first", "second"):
-        assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path, author) == 0
-    (row,) = json.loads((tmp_path / "results" / "leaderboard.json").read_text())["rows"]
-    assert row["author"] == "second"
-
-
-def test_one_row_that_does_not_stand_keeps_all_out(mine, tmp_path, capsys):
-    edit(one_run(mine) / "result.json", set_error)
-    assert submit(mine / "BlockSelection-v0" / "reinforce", tmp_path) == 2
-    assert "nothing was written" in capsys.readouterr().err
-    assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("agent", "reason"),
-    [("oracle", "looks at the true label"), ("block_dropout", "at least 3 seeds")],
-)
-def test_ceilings_and_single_seeds_are_no_entry(agent, reason, logs, tmp_path, capsys):
-    assert submit(logs / "BlockSelection-v0" / agent, tmp_path) == 2
-    assert reason in capsys.readouterr().err
-
-
 def test_validation_learns_no_weights_anew(mine, monkeypatch):
     def fail(*given):
         pytest.fail("pre-trained a network")
@@ -315,9 +225,8 @@ def test_validation_learns_no_weights_anew(mine, monkeypatch):
     assert all(verdict.is_valid for verdict in verdicts)
 
 
-@pytest.mark.parametrize("program", [validate, leaderboard])
-def test_both_programs_explain_themselves(program, capsys):
+def test_the_program_explains_itself(capsys):
     with pytest.raises(SystemExit) as stopped:
-        program.main(["--help"])
+        validate.main(["--help"])
     assert stopped.value.code == 0
     assert "usage: python -m runs." in capsys.readouterr().out
