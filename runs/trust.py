@@ -29,7 +29,7 @@ TABLES: dict[str, Iterable[str]] = {
 NO_NAMES = {"log_dir": re.compile(r".*", re.DOTALL), "environment.device": re.compile(r"\w+:\d+")}
 """Settings that may hold a colon and lead to no module: a replay does not follow the first."""
 FILE = re.compile(r"[\w-][\w.-]*")
-"""A data set of the reader's own, `<name>.npz` in the folder of data sets: data, not code."""
+"""A file's name without a folder."""
 MOST_DEEP = 32
 """Settings are not nested deeper."""
 
@@ -50,9 +50,13 @@ def check_trusted(config: Any, trusted: Sequence[str] = ()) -> None:
         if ":" in name:
             if (place, name) not in sweeps_names():
                 import_trusted(name, place, trusted)
-        elif place in TABLES and name not in TABLES[place]:
-            if place != "environment.dataset" or not FILE.fullmatch(name):
-                raise ValueError(f"unknown {place} {name!r}: {nearest(name, TABLES[place])}")
+        elif place in TABLES and name not in TABLES[place] and not is_own_data(place, name):
+            raise ValueError(f"unknown {place} {name!r}: {nearest(name, TABLES[place])}")
+
+
+def is_own_data(place: str, name: str) -> bool:
+    """Whether a name is that of an .npz file of the reader's: data, which is read and not run."""
+    return place == "environment.dataset" and FILE.fullmatch(name) is not None
 
 
 def texts(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
