@@ -1,4 +1,4 @@
-"""Files of a stored run, read as a stranger's: no link out of the folder, no size without a limit."""
+"""Files of a stored run, read as a stranger's: limited sizes, no link out of the folder."""
 
 from collections.abc import Mapping
 from pathlib import Path

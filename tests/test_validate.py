@@ -13,6 +13,7 @@ from runs import folder as run_folder
 from runs import run, train, validate
 from runs.replay import plan_of, rebuild, replay
 from runs.rows import evaluation
+from runs.trust import check_trusted
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("validate")
@@ -21,9 +22,13 @@ SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
 
 TOYS = '''
+import sys
+from shutil import rmtree
+
 import torch
 
 from agents.reinforce import Reinforce
+from ccenv.data import load_split
 
 
 class Secret(Reinforce):
@@ -31,6 +36,32 @@ class Secret(Reinforce):
 
     def parameters(self):
         return {}
+
+
+class Peeking(Reinforce):
+    """Keeps one block: the one of the label, which it finds on the call stack."""
+
+    learns = False
+
+    def act(self, observation, layer, generator=None):
+        frame = sys._getframe()
+        while "simulator" not in frame.f_locals:
+            frame = frame.f_back
+        labels = frame.f_locals["simulator"].state.labels
+        return labels[:, None] % 4
+
+
+class Looking(Peeking):
+    """Loads the test images once more and finds each one's label there."""
+
+    def act(self, observation, layer, generator=None):
+        test = load_split("probe", "test")
+        images = self.watched.state.images.flatten(1)
+        found = torch.cdist(images, test.images.flatten(1)).argmin(dim=1)
+        return test.labels[found][:, None] % 4
+
+    def begin_episode(self, simulator):
+        self.watched = simulator
 '''
 
 
@@ -47,7 +78,8 @@ def logs(tmp_path_factory):
             train.train(
                 "reinforce", log_dir=str(place / "logs"), seed=seed, **SETTINGS, **COTRAINED
             )
-        for agent in ("block_dropout", "fixed_mask", "oracle", "toy_validate:Secret"):
+        toys = [f"toy_validate:{name}" for name in ("Secret", "Peeking", "Looking")]
+        for agent in ("block_dropout", "fixed_mask", "oracle", *toys):
             train.train(agent, log_dir=str(place / "logs"), seed=1, **SETTINGS)
         yield place / "logs"
 
@@ -70,9 +102,27 @@ def edit(path, change):
     path.write_text(json.dumps(content, indent=2))
 
 
-def test_what_was_left_as_it_was_stands(logs, capsys):
-    assert validate.main([str(logs)]) == 0
-    assert "14 of 14 rows stand" in capsys.readouterr().out
+HONEST = ("reinforce", "block_dropout", "fixed_mask", "oracle", "toy_validate.Secret")
+
+
+@pytest.fixture
+def rows(capsys):
+    """Answers of the program as JSON, and its exit status."""
+
+    def check(*arguments):
+        status = validate.main([*map(str, arguments), "--json"])
+        return json.loads(capsys.readouterr().out), status
+
+    return check
+
+
+def test_what_was_left_as_it_was_stands(logs, tmp_path, capsys):
+    for agent in HONEST:
+        shutil.copytree(logs / "BlockSelection-v0" / agent, tmp_path / "BlockSelection-v0" / agent)
+    assert validate.main([str(tmp_path), "--trust", "toy_validate"]) == 0
+    said = capsys.readouterr()
+    assert "14 of 14 rows stand" in said.out
+    assert "trusted: toy_validate" in said.err
 
 
 def test_a_replay_finds_the_claimed_figures_of_a_cotrained_network(logs):
@@ -126,8 +176,9 @@ EDITS = [
 def test_a_result_edited_by_hand_falls_in_its_row_and_no_other(change, rows, problem, mine, capsys):
     place = one_run(mine)
     edit(place / "result.json", change)
-    assert validate.main([str(mine), "--json"]) == 1
+    assert validate.main([str(place.parent), "--json"]) == 1
     verdicts = json.loads(capsys.readouterr().out)
+    assert len(verdicts) == 6
     fallen = [v for v in verdicts if not v["valid"]]
     expected = ["sampled", "mode"] if rows == "both" else [rows]
     assert [(v["folder"], v["masks"]) for v in fallen] == [(str(place), mode) for mode in expected]
@@ -146,9 +197,92 @@ def test_a_seed_changed_everywhere_is_not_the_seed_of_the_masks(mine, capsys):
 
 def test_a_run_in_another_runs_folder_does_not_stand(mine, capsys):
     place = one_run(mine)
-    place.rename(place.with_name("seed-9"))
-    assert validate.main([str(mine)]) == 1
+    place = place.rename(place.with_name("seed-9"))
+    assert validate.main([str(place)]) == 1
     assert "expected the folder .../BlockSelection-v0/reinforce/" in capsys.readouterr().out
+
+
+def rewrite(place, change):
+    """Edits settings in both files alike, as a forger would."""
+    edit(place / "config.json", change)
+    edit(place / "result.json", lambda result: change(result["settings"]))
+
+
+def name_it(setting, name):
+    """Puts a name in a setting; a dot opens a dict."""
+
+    def change(config):
+        *outer, last = setting.split(".")
+        for part in outer:
+            config = config.setdefault(part, {})
+        config[last] = name
+
+    return change
+
+
+NAMED = [
+    "agent",
+    "env",
+    "device_of_mine",
+    "environment.dataset",
+    "environment.network",
+    "environment.reward",
+    "environment.activation",
+    "environment.observation",
+    "environment.device",
+    "environment.reward_kwargs.objective",
+    "environment.weights_kwargs.optimizer",
+    "agent_settings.policy_kwargs",
+    "agent_settings.deep.er",
+]
+
+
+@pytest.fixture
+def sentinels(tmp_path, monkeypatch):
+    """Names that leave a mark when they are imported or called."""
+    mark = tmp_path / "imported"
+    text = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n\ndef run(*given):\n    pass\n"
+    for name in ("sentinel_of_a_run", "sentinel_of_a_run2"):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    yield mark
+    for name in ("sentinel_of_a_run", "sentinel_of_a_run2"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("setting", NAMED)
+@pytest.mark.parametrize("name", ["shutil:rmtree", "sentinel_of_a_run:run"])
+def test_what_a_folder_names_is_never_imported_or_called(setting, name, mine, sentinels, rows):
+    place = one_run(mine, "block_dropout")
+    rewrite(place, name_it(setting, name))
+    (row,), status = rows(place)
+    assert status == 1
+    assert f"{name!r}, which was not imported" in row["problems"][0]
+    assert not sentinels.exists()
+    assert (sentinels.parent / "train").is_dir()
+
+
+def test_trust_is_for_one_module_and_for_what_it_defines_itself(mine, sentinels, rows):
+    place = one_run(mine, "block_dropout")
+    rewrite(place, name_it("environment.dataset", "sentinel_of_a_run2:run"))
+    (row,), _ = rows(place, "--trust", "sentinel_of_a_run")
+    assert "not imported" in row["problems"][0]
+    assert not sentinels.exists()
+    rewrite(place, name_it("environment.dataset", "toy_validate:rmtree"))
+    (row,), _ = rows(place, "--trust", "toy_validate")
+    assert "to be defined in toy_validate, got one of shutil" in row["problems"][0]
+    assert (sentinels.parent / "train").is_dir()
+
+
+def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers():
+    config = {"agent": "rloo", "log_dir": "C:/logs", "environment": {"device": "cuda:0"}}
+    for dataset in ("runs.sweeps.halved:mnist", "my-images", "probe"):
+        check_trusted(config | {"environment": {"dataset": dataset, "device": "cuda:0"}})
+    for dataset in ("../mine", "/etc/passwd", "runs.train:main", "ccenv.weights:pretrain"):
+        with pytest.raises(ValueError, match="dataset"):
+            check_trusted(config | {"environment": {"dataset": dataset}})
 
 
 def better_masks(place):
@@ -170,14 +304,13 @@ def test_masks_that_the_stored_policy_does_not_choose_do_not_stand(mine, capsys)
     better_masks(place)
     assert validate.main([str(place), "--json"]) == 1
     for verdict in json.loads(capsys.readouterr().out):
-        (problem,) = verdict["problems"]
-        assert "% other bits" in problem
+        assert any("% other bits" in problem for problem in verdict["problems"])
 
 
 def test_other_weights_do_not_stand(mine, capsys):
     path = one_run(mine) / "checkpoint" / "network.safetensors"
     save_file({k: -v for k, v in load_file(path).items()}, path)
-    assert validate.main([str(mine)]) == 1
+    assert validate.main([str(one_run(mine))]) == 1
     assert "nll: claimed" in capsys.readouterr().out
 
 
@@ -189,7 +322,7 @@ def test_a_missing_or_damaged_file_is_named(name, damage, mine, capsys):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:40])
-    assert validate.main([str(mine)]) == 1
+    assert validate.main([str(one_run(mine))]) == 1
     said = capsys.readouterr().out
     assert f"{name}.safetensors" in said
     assert "❌" in said
@@ -197,18 +330,18 @@ def test_a_missing_or_damaged_file_is_named(name, damage, mine, capsys):
 
 def test_a_result_that_is_no_json_is_a_row_that_does_not_stand(mine, capsys):
     (one_run(mine) / "result.json").write_text("{")
-    assert validate.main([str(mine)]) == 1
+    assert validate.main([str(one_run(mine))]) == 1
     assert "expected JSON in" in capsys.readouterr().out
 
 
-def test_what_cannot_be_asked_again_is_said(logs, capsys):
-    validate.main([str(logs), "--json"])
-    policies = {v["folder"]: v["policy"] for v in json.loads(capsys.readouterr().out)}
-    told = {agent: policies[str(one_run(logs, agent))] for agent in ("oracle", "reinforce")}
-    told["secret"] = policies[str(one_run(logs, "toy_validate.Secret"))]
+def test_what_cannot_be_asked_again_is_said(logs):
+    told = {
+        agent: validate.validate(one_run(logs, agent), ["toy_validate"])[0].policy
+        for agent in ("oracle", "reinforce", "toy_validate.Secret")
+    }
     assert told["oracle"] == "not replayed: a ceiling"
     assert told["reinforce"] == "replayed"
-    assert told["secret"].startswith("not replayed: parameters()")
+    assert told["toy_validate.Secret"].startswith("not replayed: parameters()")
 
 
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
@@ -216,13 +349,12 @@ def test_a_folder_without_runs_says_so(tmp_path, capsys):
     assert "to hold runs (result.json), got none" in capsys.readouterr().err
 
 
-def test_validation_learns_no_weights_anew(mine, monkeypatch):
+def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
     def fail(*given):
         pytest.fail("pre-trained a network")
 
     monkeypatch.setattr(sys.modules["ccenv.simulator"], "frozen_weights", fail)
-    (verdicts,) = [validate.validate(one_run(mine, "fixed_mask"))]
-    assert all(verdict.is_valid for verdict in verdicts)
+    assert all(verdict.is_valid for verdict in validate.validate(one_run(mine)))
 
 
 def test_the_program_explains_itself(capsys):
