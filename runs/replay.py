@@ -93,6 +93,10 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
         ValueError: if it names anything else that is not the project's, a setting is unknown here,
             or the settings do not belong together.
     """
+    kinds = {"agent": str, "environment": Mapping, "agent_settings": Mapping}
+    for name, kind in kinds.items():
+        if not isinstance(config.get(name), kind):
+            raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
     check_trusted(config, trusted)
     flat = {**config["environment"], **config["agent_settings"]}
     flat |= {k: v for k, v in config.items() if k not in ("agent", "environment", "agent_settings")}

@@ -1,18 +1,24 @@
 """Laws of `runs.validate`: what was edited by hand does not stand."""
 
+import functools
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ccenv import weights
+from ccenv.data import load_split
+from ccenv.data.bundled import probe
 from ccenv.probe import PROBE_SETTINGS
 from runs import folder as run_folder
 from runs import run, train, validate
-from runs.replay import plan_of, rebuild, replay
+from runs.replay import ask, pays_again, plan_of, rebuild, replay
 from runs.rows import evaluation
+from runs.settings import make_plan
 from runs.trust import check_trusted
 
 # One worker makes what these tests share, once.
@@ -362,3 +368,310 @@ def test_the_program_explains_itself(capsys):
         validate.main(["--help"])
     assert stopped.value.code == 0
     assert "usage: python -m runs." in capsys.readouterr().out
+
+
+def change_mean_return(result):
+    result["evaluations"][0]["mean_return"] += 0.05
+
+
+def change_policy_cost(result):
+    result["evaluations"][1]["policy_cost"] /= 2
+
+
+def change_validation(result):
+    result["evaluations"][2]["error"] /= 2
+    result["curve"][-1]["error"] /= 2
+
+
+def change_curve(result):
+    result["curve"][-1]["error"] /= 2
+
+
+def change_block_use(result):
+    result["block_use"][0][0][0] += 5
+
+
+def change_images_seen(result):
+    result["images_seen"] -= 64
+    result["curve"][-1]["images_seen"] -= 64
+
+
+def change_parameters(result):
+    result["num_parameters"] = 3
+
+
+def leave_out(result):
+    del result["evaluations"][0]["mean_return"]
+
+
+FORGED = [
+    (change_mean_return, "mean_return: claimed"),
+    (change_policy_cost, "policy_cost: claimed"),
+    (change_validation, "validation, sampled: error: claimed"),
+    (change_curve, "curve: its last point"),
+    (change_block_use, "block_use: claimed otherwise"),
+    (change_images_seen, "images_seen: claimed 192, found 256"),
+    (change_parameters, "num_parameters: claimed 3"),
+    (leave_out, "mean_return: claimed None"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), FORGED)
+def test_a_forged_number_that_can_be_recomputed_does_not_stand(change, problem, mine, rows):
+    place = one_run(mine)
+    edit(place / "result.json", change)
+    found, status = rows(place)
+    assert status == 1
+    assert any(problem in text for row in found for text in row["problems"])
+
+
+def test_it_is_said_of_each_number_whether_it_was_recomputed(logs, rows, capsys):
+    (row, _), _ = rows(one_run(logs))
+    assert {row["basis"][n] for n in ("error", "mean_return", "block_use", "validation")} == {
+        "recomputed"
+    }
+    for name in ("latency", "seconds", "machine", "curve: earlier points", "network"):
+        assert row["basis"][name] == "the author's word"
+    (frozen, _), _ = rows(one_run(logs, "block_dropout"))
+    assert frozen["basis"]["network"] == "recomputed"
+    (secret, _), _ = rows(one_run(logs, "toy_validate.Secret"), "--trust", "toy_validate")
+    assert secret["basis"]["block_use"] == secret["basis"]["validation"] == "the author's word"
+    validate.main([str(one_run(logs))])
+    shown = capsys.readouterr().out
+    head, line = shown.splitlines()[0], shown.splitlines()[2]
+    assert "recomputed" in head
+    assert "the author's word" in head
+    assert "seconds" in line
+
+
+@pytest.mark.parametrize(
+    ("reward", "pays"),
+    [("accuracy_minus_cost", True), ("potential", True), ("latency", False), ("lagrangian", False)],
+)
+def test_a_return_is_recomputed_where_the_reward_pays_the_same_again(reward, pays):
+    limit = {"cost_limit": 0.5} if reward == "lagrangian" else {}
+    assert pays_again(make_plan("dense", PROBE_SETTINGS | {"reward": reward} | limit)) is pays
+
+
+@pytest.mark.parametrize("agent", ["Peeking", "Looking"])
+def test_a_policy_that_finds_the_label_does_not_stand(agent, logs, rows):
+    found, status = rows(one_run(logs, f"toy_validate.{agent}"), "--trust", "toy_validate")
+    assert status == 1
+    for row in found:
+        assert any("the policy looks at the labels" in text for text in row["problems"])
+    labels = load_split("probe", "test").labels
+    assert torch.equal(labels, probe("test").labels)
+
+
+def test_one_training_under_several_seeds_does_not_stand(mine, rows):
+    first, second = one_run(mine, seed=0), one_run(mine, seed=1)
+    for name in ("agent", "network"):
+        shutil.copy(first / "checkpoint" / f"{name}.safetensors", second / "checkpoint")
+    for place in (first, second):
+        # What a forger would write beside it: a verdict of the copy with the other seed.
+        rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+        masks = {mode: ask(rebuilt, mode).masks for mode in ("sampled", "mode")}
+        run_folder.save_masks(place, masks)
+    found, status = rows(first.parent)
+    assert status == 1
+    told = {row["seed"]: " ".join(row["problems"]) for row in found}
+    for seed in (0, 1):
+        assert "agent.safetensors is the same to the bit in seeds ['0', '1']" in told[seed]
+        assert "network.safetensors is the same" in told[seed]
+    assert told[2] == ""
+    assert "several seeds" not in " ".join(rows(first)[0][0]["problems"])
+
+
+@pytest.fixture
+def few_updates(monkeypatch, tmp_path):
+    """Frozen weights of a real recipe, learned in a second into a cache of the test's own."""
+    recipe = functools.partial(weights.Pretraining, num_epochs=1, min_updates=30)
+    monkeypatch.setattr(weights, "Pretraining", recipe)
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+
+
+def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
+    few_updates, tmp_path, rows
+):
+    small = {"dataset": "synthetic", "num_blocks": (4, 4), "block_size": 4, "images": 64}
+    result = train.train("dense", log_dir=str(tmp_path / "logs"), **small)
+    place = Path(result["folder"])
+    shutil.rmtree(tmp_path / "cache")
+    # Another machine has no cache: the weights are learned anew, and are the same.
+    assert rows(place)[1] == 0
+    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    assert rebuilt.from_recipe == 0
+    images, labels = load_split("synthetic", "test").batch(torch.arange(500))
+    masks = [torch.ones(500, 4, dtype=torch.bool)] * 2
+    trainer = weights.CoTrainer(rebuilt.network.requires_grad_(True))
+    for _ in range(5):
+        trainer.update(images, labels, masks)
+    run_folder.save_checkpoint(place, rebuilt.agent, rebuilt.network)
+    found, status = rows(place)
+    assert status == 1
+    assert all("differ from those that their recipe" in row["problems"][0] for row in found)
+
+
+def damage_masks(place, tensors):
+    save_file(tensors, place / "checkpoint" / "masks.safetensors")
+
+
+def float_masks(place):
+    packed = load_file(place / "checkpoint" / "masks.safetensors")
+    damage_masks(place, {name: mask.float() for name, mask in packed.items()})
+
+
+def scalar_masks(place):
+    packed = load_file(place / "checkpoint" / "masks.safetensors")
+    damage_masks(place, {name: mask[0, 0].clone() for name, mask in packed.items()})
+
+
+def masks_of_more_images(place):
+    packed = load_file(place / "checkpoint" / "masks.safetensors")
+    damage_masks(place, {name: mask.repeat(2, 1) for name, mask in packed.items()})
+
+
+def huge_network(place):
+    rewrite(place, name_it("environment.num_blocks", [10**9]))
+    rewrite(place, name_it("environment.network", "mlp"))
+
+
+def many_layers(place):
+    rewrite(place, name_it("environment.num_blocks", [1] * 10**5))
+
+
+def huge_batch(place):
+    rewrite(place, name_it("batch_size", 10**12))
+
+
+def huge_policy(place):
+    rewrite(place, name_it("agent_settings.hidden_units", 10**12))
+
+
+def deep_result(place):
+    (place / "result.json").write_text("[" * 10**5)
+
+
+def deep_settings(place):
+    text = (place / "config.json").read_text()
+    deep = '{"a":' * 500 + "1" + "}" * 500
+    (place / "config.json").write_text(text.replace("{", f'{{"deep": {deep},', 1))
+
+
+def config_is_a_list(place):
+    (place / "config.json").write_text("[1]")
+
+
+def config_without_groups(place):
+    edit(place / "config.json", lambda config: config.pop("environment"))
+
+
+def settings_of_another_kind(place):
+    rewrite(place, name_it("agent_settings", 3))
+
+
+def huge_json(place):
+    with (place / "config.json").open("r+b") as file:
+        file.truncate(2**40)
+
+
+def huge_tensors(place):
+    with (place / "checkpoint" / "agent.safetensors").open("r+b") as file:
+        file.truncate(2**40)
+
+
+def link_out(place):
+    outside = place.parents[4] / "outside.json"
+    shutil.move(place / "config.json", outside)
+    (place / "config.json").symlink_to(outside)
+
+
+def link_to_itself(place):
+    (place / "config.json").unlink()
+    (place / "config.json").symlink_to("config.json")
+
+
+def folder_instead(place):
+    (place / "config.json").unlink()
+    (place / "config.json").mkdir()
+
+
+def other_network(place):
+    path = place / "checkpoint" / "network.safetensors"
+    shutil.copy(place / "checkpoint" / "agent.safetensors", path)
+
+
+def network_of(change):
+    def damage(place):
+        path = place / "checkpoint" / "network.safetensors"
+        save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path)
+
+    return damage
+
+
+def no_agent(place):
+    save_file({}, place / "checkpoint" / "agent.safetensors")
+
+
+def half_agent(place):
+    path = place / "checkpoint" / "agent.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path)
+
+
+DAMAGED = [
+    (float_masks, "uint8"),
+    (scalar_masks, "uint8"),
+    (masks_of_more_images, "(256, 1)"),
+    (huge_network, "expected tensors of this network"),
+    (many_layers, "expected weights of every gated layer"),
+    (huge_batch, "expected a batch of at most"),
+    (huge_policy, "expected hidden_units of at most"),
+    (deep_result, "expected JSON in"),
+    (deep_settings, "nested at most 32 deep"),
+    (config_is_a_list, "expected an object in"),
+    (config_without_groups, "environment"),
+    (settings_of_another_kind, "agent_settings"),
+    (huge_json, "expected at most 67,108,864 bytes"),
+    (huge_tensors, "expected at most 1,073,741,824 bytes"),
+    (link_out, "a link out of it"),
+    (link_to_itself, "config.json"),
+    (folder_instead, "expected a file"),
+    (other_network, "expected tensors of this network"),
+    (network_of(torch.Tensor.double), "expected tensors of this network"),
+    (network_of(lambda tensor: tensor > 0), "expected tensors of this network"),
+    (network_of(lambda tensor: tensor * float("nan")), "expected finite numbers"),
+    (no_agent, "expected tensors of this agent"),
+    (half_agent, "expected tensors of this agent"),
+]
+
+
+@pytest.mark.parametrize(("damage", "problem"), DAMAGED)
+def test_whatever_is_wrong_with_a_folder_is_one_row_that_says_so(damage, problem, mine, rows):
+    place = one_run(mine)
+    damage(place)
+    (row,), status = rows(place)
+    assert status == 1
+    (said,) = row["problems"]
+    assert problem in said
+    assert len(said) < 500
+    assert "\n" not in said
+
+
+def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
+    place = one_run(mine)
+    rewrite(place, lambda config: config["agent_settings"].pop("hidden_units"))
+    rewrite(place, lambda config: config["environment"].pop("head_units"))
+    place = place.parent.rename(place.parent.with_name("0123456789ab")) / place.name
+    found, status = rows(place)
+    assert [row["problems"] for row in found] == [[], []]
+    assert status == 0
+
+
+def test_a_setting_that_no_such_run_has_is_a_contradiction(mine, rows):
+    place = one_run(mine)
+    rewrite(place, name_it("agent_settings.learning_rate", 0.5))
+    place.parent.rename(place.parent.with_name("not-a-hash"))
+    found, status = rows(mine / "BlockSelection-v0" / "reinforce")
+    assert status == 1
+    assert all("as its settings and seed say" in row["problems"][0] for row in found)
