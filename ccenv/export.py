@@ -4,12 +4,12 @@
     classifier.save("classifier.safetensors")
     logits = SkippingClassifier.load("classifier.safetensors")(images)
 
-A file holds tensors, numbers and names, no pickle. What it names must be importable where it is
-loaded: this package, and the agent's module.
+A file holds tensors, numbers and names, no pickle. Of what it names only this project's agents and
+networks are imported; modules of yours by `load(path, trust=("my_module",))`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ccenv.export_content import (
     build_agent,
     build_network,
     cannot,
+    check_named,
     content_of,
 )
 from ccenv.fused import FusedClassifier, Pixels, fuse_policy
@@ -97,16 +98,22 @@ class SkippingClassifier(nn.Module):
         return classifier
 
     @classmethod
-    def load(cls, path: str | Path) -> "SkippingClassifier":
+    def load(cls, path: str | Path, *, trust: Sequence[str] = ()) -> "SkippingClassifier":
         """Reads what `save` wrote.
+
+        Args:
+            path: the file.
+            trust: modules of yours that it may name; others than this project's are not imported.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no exported classifier, or what it names is not here.
+            ValueError: if it is no exported classifier, or what it names is not here or not
+                trusted.
         """
         content = load_tree(Path(path))
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"expected an exported classifier ({FORMAT}) in {path}, got another")
+        check_named(content, trust)
         return cls(content)
 
     def save(self, path: str | Path) -> None:

@@ -5,7 +5,7 @@ followed if it leads to an agent's class or to a builder of networks.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ccenv.context import ContextSimulator
 from ccenv.costs import dense_macs
 from ccenv.dynamics import EpisodeState
 from ccenv.observations import Observer
-from ccenv.registry import import_object
+from ccenv.registry import OWN_PACKAGES, import_object, import_trusted
 from ccenv.rewards import make_reward
 from ccenv.tree_file import encode
 
@@ -121,6 +121,20 @@ def name_of(agent: Any, found: Any) -> str:
 def cannot(agent: Any, why: str) -> ValueError:
     """The error that says why an agent is not exported."""
     return ValueError(f"expected an agent that can be exported, got {type(agent).__name__}: {why}")
+
+
+def check_named(content: Mapping[str, Any], trust: Sequence[str]) -> None:
+    """Refuses a file whose agent or network is neither this project's nor trusted by the reader.
+
+    Raises:
+        ValueError: naming what it names, of which nothing was imported.
+    """
+    try:
+        named = {"agent": content["agent"]["class"], "network": content["network"]["builder"]}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"expected an agent and a network in the file, got no {error}") from error
+    for kind, name in named.items():
+        import_trusted(str(name), kind, (*OWN_PACKAGES, *trust))
 
 
 def build_network(content: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -58,6 +58,45 @@ def import_object(path: str, kind: str) -> Any:
             f"{nearest(attribute, names)}"
         )
     return getattr(module, attribute)
+
+
+OWN_PACKAGES = ("ccenv", "agents", "runs")
+"""What belongs to this project."""
+
+
+def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
+    """Imports `module:attribute` that a file names: only from packages that the reader trusts.
+
+    Args:
+        path: as the file gives it; nothing is imported if its module is not trusted.
+        kind: what the file says it is, for the message.
+        trusted: packages or modules, each with all that lies below it.
+
+    Raises:
+        ValueError: if the module is not trusted, or what it calls by that name is another's.
+    """
+    module = path.partition(":")[0]
+    if not is_below(module, trusted):
+        raise ValueError(
+            f"expected {kind} to be a name of the project's own tables, got {path!r}, which was "
+            f"not imported: what a file names is not followed; if the module is yours, trust it: "
+            f"--trust {module}, or trust=({module!r},)"
+        )
+    found = import_object(path, kind)
+    home = getattr(found, "__module__", None)
+    # A module that is trusted has imported others: `my_module:rmtree` is not its own.
+    if not isinstance(home, str) or not is_below(home, trusted):
+        raise ValueError(f"expected {kind} {path!r} to be defined in {module}, got one of {home}")
+    return found
+
+
+def is_below(module: str, packages: Sequence[str]) -> bool:
+    """Whether a module is one of several packages, or lies below one.
+
+    >>> [is_below(name, ["my"]) for name in ("my", "my.agents", "mydata")]
+    [True, True, False]
+    """
+    return any(module == name or module.startswith(f"{name}.") for name in packages if name)
 
 
 def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:

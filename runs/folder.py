@@ -116,7 +116,7 @@ def check_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"expected JSON in {path}, got {error}; it was edited or damaged: put the file back as "
             "it was, or delete it"
@@ -150,11 +150,19 @@ def save_masks(folder: Path, masks: Mapping[str, Sequence[Tensor]]) -> None:
     save_file(packed, folder / CHECKPOINT / MASKS)
 
 
-def load_masks(folder: Path, mode: str, num_blocks: Sequence[int]) -> list[Tensor]:
+def load_masks(
+    folder: Path, mode: str, num_blocks: Sequence[int], num_images: int | None = None
+) -> list[Tensor]:
     """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks].
 
+    Args:
+        folder: the run's.
+        mode: "sampled" or "mode".
+        num_blocks: of each gated layer.
+        num_images: how many there must be; None takes as many as there are.
+
     Raises:
-        ValueError: if the file is missing, damaged, or of another network.
+        ValueError: if the file is missing, damaged, or of another network or data set.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -163,9 +171,14 @@ def load_masks(folder: Path, mode: str, num_blocks: Sequence[int]) -> list[Tenso
     try:
         packed = load_file(path)
         layers = [packed[f"{mode}/{layer}"] for layer in range(len(num_blocks))]
-        bits = [np.unpackbits(m, axis=1, count=n) for m, n in zip(layers, num_blocks, strict=True)]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"expected the {mode} masks in {path}, got none ({error!r})") from error
-    if [-(-n // 8) for n in num_blocks] != [m.shape[1] for m in layers]:
-        raise ValueError(f"expected masks of {list(num_blocks)} blocks in {path}, got others")
+    rows = len(layers[0]) if num_images is None and layers[0].ndim else num_images
+    expected = [("uint8", (rows, -(-n // 8))) for n in num_blocks]
+    # Looked at before they are unpacked, which takes eight times the memory.
+    if expected != (got := [(str(m.dtype), m.shape) for m in layers]):
+        raise ValueError(
+            f"expected masks of {list(num_blocks)} blocks as {expected} in {path}, got {got}"
+        )
+    bits = [np.unpackbits(m, axis=1, count=n) for m, n in zip(layers, num_blocks, strict=True)]
     return [torch.from_numpy(b.astype(bool)) for b in bits]

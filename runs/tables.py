@@ -17,7 +17,6 @@ from typing import Any
 from ccenv.registry import check_names, resolve
 from runs import report
 from runs.jobs import recorded_comparison
-from runs.leaderboard import leaderboard_table
 from runs.page.ablation import ablation
 from runs.page.dense_tables import dense_tables
 from runs.page.publish import MASKS, contests_of, times_in
@@ -36,7 +35,6 @@ from runs.timing import (
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
-    "leaderboard": leaderboard_table,
     "speed": speed.table,
     "kernels": kernel_timing.table,
     "block-sizes": kernel_timing.table,

@@ -1,40 +1,66 @@
 """Stored runs, checked row by row: python -m runs.validate FOLDER.
 
 A row is one evaluation of one run. It stands if the result says what stored masks do on stored
-weights, if settings, seed and folder agree with each other, and if the stored policy, asked again
-with that seed, chooses the stored masks. Wall times and machines are the author's word.
+weights, if settings, seed and folder agree with each other, if frozen weights are what their recipe
+gives, and if the stored policy, asked again with that seed, chooses the stored masks, whatever the
+labels. What cannot be recomputed (times, machines, the curve before its end) is the author's word.
+
+Nothing is imported or called because a file names it: see `runs.trust`.
 """
 
 import argparse
+import dataclasses
+import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.costs import dense_macs
+from ccenv.data import load_split
 from runs import folder as run_folder
-from runs.replay import Rebuilt, plan_of, rebuild, replay, share_of_other_bits
+from runs.claims import (
+    OTHER_BITS,
+    RECOMPUTED,
+    WORD,
+    Room,
+    basis,
+    block_use,
+    check_block_use,
+    check_run,
+    differences,
+    numbers_of,
+)
+from runs.replay import (
+    Rebuilt,
+    ask,
+    pays_again,
+    plan_of,
+    rebuild,
+    replay,
+    returns,
+    share_of_other_bits,
+    wrong_labels,
+)
 from runs.report import markdown
 from runs.result_checks import check_result
 from runs.rows import MODES, evaluation
 from runs.settings import Plan, safe_name
+from runs.stored import stored_file, stored_object
 
-EXACT = 1e-6
-"""Relative: MACs, densities and costs are counts."""
-NLL = 1e-3
-"""Relative: kernels add in another order than the reference."""
-WRONG_IMAGES = 2
-"""For the same reason so many images may be answered otherwise."""
-OTHER_BITS = 1e-3
-"""Share of mask bits that another machine's rounding may flip."""
 NAMED = 5
 """Last parts of a folder's path that tell a run: environment, agent, reward, settings, seed."""
+MOST_TEXT = 400
+"""Characters of a problem that are shown: it may quote a file."""
 COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
-COLUMNS |= {"total cost": "right", "density": "left", "policy": "left", "verdict": "left"}
+COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "policy": "left"}
+COLUMNS |= {"recomputed": "left", "the author's word": "left", "verdict": "left"}
 
 
 @dataclass(frozen=True)
@@ -46,13 +72,19 @@ class Verdict:
     masks: str
     """"sampled" or "mode"; "" where the run cannot be read at all."""
     claimed: dict[str, Any]
-    """what the result says."""
+    """what the result says of the numbers that were found."""
     found: dict[str, Any]
     """what came out."""
     policy: str
     """"replayed", or why the stored policy was not asked again."""
     problems: tuple[str, ...]
     """what does not stand; empty for a valid row."""
+    basis: dict[str, str] = dataclasses.field(default_factory=dict)
+    """for each number of the result "recomputed" or "the author's word"."""
+    seed: int | None = None
+    """of the run."""
+    learned: tuple[str, ...] = ()
+    """hashes of what training made: the agent's tensors, a co-trained network's."""
 
     @property
     def is_valid(self) -> bool:
@@ -72,18 +104,52 @@ def run_folders(root: Path) -> list[Path]:
     return found
 
 
-def validate(folder: Path) -> list[Verdict]:
-    """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so."""
+def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
+    """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so.
+
+    Args:
+        folder: the run's.
+        trusted: modules of the reader's own that it may name.
+    """
     try:
-        result = check_result(run_folder.check_json(folder / run_folder.RESULT), "result.json")
-        config = run_folder.check_json(folder / run_folder.CONFIG)
-        plan = plan_of(config)
-        problems = check_identity(folder, result, config, plan)
-        rebuilt = rebuild(plan, folder)
-    except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
-        return [Verdict(str(folder), "", {}, {}, "not replayed", (f"{error}",))]
-    problems += check_agent(result, rebuilt)
-    return [judge(folder, result, rebuilt, mode, problems) for mode in MODES]
+        return judge_run(folder, trusted)
+    except Exception as error:
+        # Files that somebody else wrote can bring about anything: it is their row that says so.
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return [Verdict(str(folder), "", {}, {}, "not replayed", (short(f"{kind}{error}"),))]
+
+
+def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
+    """Rebuilds a run, and judges it and both of its evaluations.
+
+    Raises:
+        Exception: whatever comes of reading files that somebody else wrote.
+    """
+    result = check_result(stored_object(folder, run_folder.RESULT), "result.json")
+    config = stored_object(folder, run_folder.CONFIG)
+    plan = plan_of(config, trusted)
+    problems = check_identity(folder, result, config, plan)
+    rebuilt = rebuild(plan, folder)
+    rows = [judge(folder, result, rebuilt, mode) for mode in MODES]
+    span = max(row.found.pop("span", 0.0) for row in rows)
+    problems += check_run(result, rebuilt, span)
+    return [
+        dataclasses.replace(
+            row,
+            problems=tuple(map(short, (*problems, *row.problems))),
+            basis=basis(rebuilt),
+            seed=plan.program.seed,
+            learned=learned(rebuilt),
+        )
+        for row in rows
+    ]
+
+
+def short(text: str) -> str:
+    """A problem on one line of limited length, without characters that command a terminal."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    line = re.sub(r" +", " ", line)
+    return line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..."
 
 
 def check_identity(
@@ -104,12 +170,24 @@ def check_identity(
     told = (result["env"], result["agent"], result["reward"])
     if told != names:
         problems.append(f"result.json is about {told}, config.json about {names}")
-    expected = (*map(safe_name, names), plan.fingerprint(), f"seed-{plan.program.seed}")
-    if folder.absolute().parts[-NAMED:] != expected:
+    expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
+    found = list(folder.absolute().parts[-NAMED:])
+    if len(found) == NAMED and settings_part_is_right(plan, found[-2]):
+        expected[-2] = found[-2]
+    if found != expected:
         problems.append(
             f"expected the folder .../{'/'.join(expected)}, as its settings and seed say"
         )
     return problems
+
+
+def settings_part_is_right(plan: Plan, name: str) -> bool:
+    """Whether the part of a folder's path that tells the settings is one that the run may have.
+
+    A hash that was made before a setting was added cannot be made again: any is taken, because the
+    settings themselves are in the folder and were checked.
+    """
+    return name == plan.folder().parent.name or re.fullmatch("[0-9a-f]{12}", name) is not None
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,64 +200,87 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return inner | {k: v for k, v in config.items() if not isinstance(v, Mapping)}
 
 
-def check_agent(result: Mapping[str, Any], rebuilt: Rebuilt) -> list[str]:
-    """Whether the result tells the truth about network and agent."""
-    agent = rebuilt.agent
-    facts = {
-        "dense_macs": dense_macs(rebuilt.network),
-        "policy_macs": list(agent.policy_macs),
-        "learns": bool(agent.learns),
-        "uses_labels": bool(agent.uses_labels),
-    }
-    return [
-        f"{name}: claimed {result[name]}, found {value}"
-        for name, value in facts.items()
-        if result[name] != value
-    ]
+def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, mode: str) -> Verdict:
+    """Replays one evaluation and compares; `found` also holds the span of the returns."""
+    stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
+    num_images = len(load_split(rebuilt.plan.environment["dataset"], "test"))
+    masks = run_folder.load_masks(folder, mode, rebuilt.network.num_blocks, num_images)
+    found = numbers_of(replay(rebuilt, masks))
+    span = 0.0
+    if pays_again(rebuilt.plan):
+        paid = returns(rebuilt, masks).double()
+        span = float(paid.max() - paid.min())
+        found["mean_return"] = float(paid.mean())
+    claims = evaluation(result, mode)
+    claimed = {name: claims.get(name) for name in found}
+    problems = differences(claimed, found, Room(num_images, span))
+    policy, others, asked = ask_again(rebuilt, mode, masks)
+    problems += others
+    if mode == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+        problems += check_block_use(result.get("block_use"), use)
+    return Verdict(str(folder), mode, claimed, found | {"span": span}, policy, tuple(problems))
 
 
-def judge(
-    folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, mode: str, problems: Sequence[str]
-) -> Verdict:
-    """Replays one evaluation and compares."""
-    claimed = dict(evaluation(result, mode))
-    try:
-        masks = run_folder.load_masks(folder, mode, rebuilt.network.num_blocks)
-        found = json.loads(json.dumps(asdict(replay(rebuilt, masks))))
-    except ValueError as error:
-        return Verdict(str(folder), mode, claimed, {}, "not replayed", (*problems, str(error)))
-    wrong = [
-        f"{name}: claimed {claimed.get(name)}, found {value}"
-        for name, value in found.items()
-        if not agrees(name, claimed.get(name), value, found["num_images"])
-    ]
-    policy, others = ask_again(rebuilt, mode, masks)
-    return Verdict(str(folder), mode, claimed, found, policy, (*problems, *wrong, *others))
+def ask_again(rebuilt: Rebuilt, mode: str, masks: Sequence[Tensor]) -> tuple[str, list[str], Any]:
+    """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
-
-def agrees(name: str, claimed: Any, found: Any, num_images: int) -> bool:
-    """Whether a claim is within what rounding explains."""
-    if isinstance(found, list):
-        pairs = zip(claimed, found, strict=False) if isinstance(claimed, list) else ()
-        same_length = isinstance(claimed, list) and len(claimed) == len(found)
-        return same_length and all(agrees("", a, b, num_images) for a, b in pairs)
-    if not isinstance(claimed, int | float) or isinstance(claimed, bool):
-        return False
-    if name == "error":
-        return abs(claimed - found) <= (WRONG_IMAGES + 0.5) / num_images
-    return abs(claimed - found) <= (NLL if name == "nll" else EXACT) * max(1.0, abs(found))
-
-
-def ask_again(rebuilt: Rebuilt, mode: str, masks: Sequence[Any]) -> tuple[str, list[str]]:
-    """Asks the stored policy for its masks and says how many bits differ."""
+    Returns:
+        What was asked, what does not stand, and the policy's evaluation or None where it is not
+        the policy of the run that was asked.
+    """
     if rebuilt.agent.uses_labels:
-        return "not replayed: a ceiling", []
+        return "not replayed: a ceiling", [], None
+    asked, problems = ask(rebuilt, mode), []
+    with wrong_labels(rebuilt.plan.environment["dataset"]):
+        blind = ask(rebuilt, mode)
+    if changed := share_of_other_bits(blind.masks, asked.masks):
+        problems.append(
+            f"the policy looks at the labels: with wrong ones it chooses {100 * changed:.2g} % "
+            "other bits"
+        )
     if not rebuilt.is_restored:
-        return "not replayed: parameters() does not hold all it learned", []
-    share = share_of_other_bits(rebuilt, mode, masks)
-    if share <= OTHER_BITS:
-        return "replayed", []
-    return "replayed", [f"the stored policy with this seed chooses {100 * share:.1f} % other bits"]
+        return "not replayed: parameters() does not hold all it learned", problems, None
+    share = share_of_other_bits(asked.masks, masks)
+    if share > OTHER_BITS:
+        problems.append(f"the stored policy with this seed chooses {100 * share:.1f} % other bits")
+    return "replayed", problems, asked
+
+
+def learned(rebuilt: Rebuilt) -> tuple[str, ...]:
+    """Hashes of what training made of this seed: no two seeds end with the same numbers."""
+    made = []
+    if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT]:
+        made.append(run_folder.AGENT)
+    if rebuilt.plan.environment["weights"] == "cotrain":
+        made.append(run_folder.NETWORK)
+    return tuple(f"{name} {digest(rebuilt.stored[name])}" for name in made)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of tensors and their names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        flat_bytes = tensors[name].contiguous().reshape(-1).view(torch.uint8)
+        found.update(f"{name} {list(tensors[name].shape)} ".encode() + flat_bytes.numpy().tobytes())
+    return found.hexdigest()[:24]
+
+
+def refuse_copies(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Adds to rows of different seeds that what they learned is the same to the bit."""
+    seeds: dict[str, set[int | None]] = {}
+    for verdict in verdicts:
+        for made in verdict.learned:
+            seeds.setdefault(made, set()).add(verdict.seed)
+    checked = []
+    for verdict in verdicts:
+        copies = [made for made in verdict.learned if len(seeds[made]) > 1]
+        told = tuple(
+            f"one training under several seeds: {made.split()[0]} is the same to the bit in seeds "
+            f"{sorted(str(seed) for seed in seeds[made])}"
+            for made in copies
+        )
+        checked.append(dataclasses.replace(verdict, problems=verdict.problems + told))
+    return checked
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
@@ -188,19 +289,24 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def cells(verdict: Verdict) -> list[str]:
-    """One line: what was found, and what does not stand."""
+    """One line: what was found, what is taken on trust, and what does not stand."""
     found = verdict.found
-    numbers = ["", "", "", ""]
+    numbers = [""] * 5
     if found:
         numbers = [
             f"{100 * found['error']:.2f}",
             f"{found['macs']:,.0f}",
             f"{found['total_cost']:.3f}",
             " ".join(f"{value:.2f}" for value in found["density"]),
+            f"{found['mean_return']:.3f}" if "mean_return" in found else "not recomputed",
         ]
+    by_basis = [
+        ", ".join(name for name, value in verdict.basis.items() if value == kind)
+        for kind in (RECOMPUTED, WORD)
+    ]
     answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
     name = "/".join(Path(verdict.folder).parts[-NAMED:])
-    return [name, verdict.masks, *numbers, verdict.policy, answer]
+    return [name, verdict.masks, *numbers, verdict.policy, *by_basis, answer]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,16 +314,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m runs.validate", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
+    parser.add_argument(
+        "--trust",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import what runs name of this module of yours; may be given again",
+    )
     options = parser.parse_args(arguments)
+    for module in options.trust:
+        print(
+            f"trusted: {module} (its code is imported and run if a run names it)", file=sys.stderr
+        )
     try:
         folders = run_folders(options.folder)
-        verdicts = [one for folder in tqdm(folders, unit="run") for one in validate(folder)]
     except (ValueError, OSError) as error:
         print(f"runs.validate: {error}", file=sys.stderr)
         return 2
+    rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
+    verdicts = refuse_copies(rows)
     valid = sum(verdict.is_valid for verdict in verdicts)
     if options.json:
-        print(json.dumps([asdict(v) | {"valid": v.is_valid} for v in verdicts], indent=2))
+        shown = [asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts]
+        print(json.dumps(run_folder.finite(shown), indent=2))
     else:
         print(f"{table(verdicts)}\n\n{valid} of {len(verdicts)} rows stand")
     return 0 if valid == len(verdicts) else 1

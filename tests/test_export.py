@@ -168,15 +168,23 @@ def test_a_file_holds_no_pickle(tmp_path):
 @pytest.mark.parametrize(
     ("part", "key", "name", "message"),
     [
-        ("agent", "class", "subprocess:Popen", "expected an agent's class"),
+        ("agent", "class", "subprocess:Popen", "not imported"),
+        ("agent", "class", "sentinel_of_a_file:Agent", "not imported"),
+        ("agent", "class", "agents_of_mine:Agent", "not imported"),
         ("agent", "class", "agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
-        ("network", "builder", "os:system", "expected a builder of networks"),
-        ("network", "builder", "no_such_module:net", "no module named 'no_such_module'"),
+        ("agent", "class", "agents.reinforce:torch", "to be defined in agents.reinforce"),
+        ("agent", "class", "ccenv.rollout:evaluate", "expected an agent's class"),
+        ("network", "builder", "os:system", "not imported"),
+        ("network", "builder", "sentinel_of_a_file:net", "not imported"),
+        ("network", "builder", "ccenv.tree_file:save_file", "to be defined in ccenv.tree_file"),
+        ("network", "builder", "ccenv.tree_file:save_tree", "expected a builder of networks"),
     ],
 )
-def test_a_name_in_a_file_is_followed_only_to_agents_and_networks(
-    part, key, name, message, tmp_path
+def test_of_what_a_file_names_only_this_projects_agents_and_networks_are_imported(
+    part, key, name, message, tmp_path, monkeypatch
 ):
+    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / "file"
     SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
     content = load_tree(path)
@@ -255,7 +263,10 @@ def test_agent_and_network_of_the_users_module_are_exported_without_a_line_about
     agent = make_agent(f"{strange}:Table", UNEVEN | {"network": f"{strange}:Centred"}, start=-2.0)
     SkippingClassifier.from_agent(agent, start=-2.0).save(tmp_path / "file")
     images, logits, _ = in_environment(agent, stream(0, "x"))
-    assert torch.equal(SkippingClassifier.load(tmp_path / "file")(images, stream(0, "x")), logits)
+    with pytest.raises(ValueError, match=f"trust=\\('{strange}',\\)"):
+        SkippingClassifier.load(tmp_path / "file")
+    loaded = SkippingClassifier.load(tmp_path / "file", trust=(strange,))
+    assert torch.equal(loaded(images, stream(0, "x")), logits)
 
 
 def test_what_cannot_be_exported_says_why(strange):

@@ -1,5 +1,6 @@
-"""Laws of `runs.validate` and the leaderboard: what was edited by hand does not stand."""
+"""Laws of `runs.validate`: what was edited by hand does not stand."""
 
+import functools
 import json
 import shutil
 import sys
@@ -9,11 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ccenv import weights
+from ccenv.data import load_split
+from ccenv.data.bundled import probe
 from ccenv.probe import PROBE_SETTINGS
-from runs import entries, leaderboard, run, tables, train, validate
 from runs import folder as run_folder
-from runs.replay import plan_of, rebuild, replay
+from runs import run, train, validate
+from runs.replay import ask, pays_again, plan_of, rebuild, replay
 from runs.rows import evaluation
+from runs.settings import make_plan
+from runs.trust import check_trusted
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("validate")
@@ -22,9 +28,13 @@ SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
 
 TOYS = '''
+import sys
+from shutil import rmtree
+
 import torch
 
 from agents.reinforce import Reinforce
+from ccenv.data import load_split
 
 
 class Secret(Reinforce):
@@ -32,6 +42,32 @@ class Secret(Reinforce):
 
     def parameters(self):
         return {}
+
+
+class Peeking(Reinforce):
+    """Keeps one block: the one of the label, which it finds on the call stack."""
+
+    learns = False
+
+    def act(self, observation, layer, generator=None):
+        frame = sys._getframe()
+        while "simulator" not in frame.f_locals:
+            frame = frame.f_back
+        labels = frame.f_locals["simulator"].state.labels
+        return labels[:, None] % 4
+
+
+class Looking(Peeking):
+    """Loads the test images once more and finds each one's label there."""
+
+    def act(self, observation, layer, generator=None):
+        test = load_split("probe", "test")
+        images = self.watched.state.images.flatten(1)
+        found = torch.cdist(images, test.images.flatten(1)).argmin(dim=1)
+        return test.labels[found][:, None] % 4
+
+    def begin_episode(self, simulator):
+        self.watched = simulator
 '''
 
 
@@ -48,7 +84,8 @@ def logs(tmp_path_factory):
             train.train(
                 "reinforce", log_dir=str(place / "logs"), seed=seed, **SETTINGS, **COTRAINED
             )
-        for agent in ("block_dropout", "fixed_mask", "oracle", "toy_validate:Secret"):
+        toys = [f"toy_validate:{name}" for name in ("Secret", "Peeking", "Looking")]
+        for agent in ("block_dropout", "fixed_mask", "oracle", *toys):
             train.train(agent, log_dir=str(place / "logs"), seed=1, **SETTINGS)
         yield place / "logs"
 
@@ -71,9 +108,27 @@ def edit(path, change):
     path.write_text(json.dumps(content, indent=2))
 
 
-def test_what_was_left_as_it_was_stands(logs, capsys):
-    assert validate.main([str(logs)]) == 0
-    assert "14 of 14 rows stand" in capsys.readouterr().out
+HONEST = ("reinforce", "block_dropout", "fixed_mask", "oracle", "toy_validate.Secret")
+
+
+@pytest.fixture
+def rows(capsys):
+    """Answers of the program as JSON, and its exit status."""
+
+    def check(*arguments):
+        status = validate.main([*map(str, arguments), "--json"])
+        return json.loads(capsys.readouterr().out), status
+
+    return check
+
+
+def test_what_was_left_as_it_was_stands(logs, tmp_path, capsys):
+    for agent in HONEST:
+        shutil.copytree(logs / "BlockSelection-v0" / agent, tmp_path / "BlockSelection-v0" / agent)
+    assert validate.main([str(tmp_path), "--trust", "toy_validate"]) == 0
+    said = capsys.readouterr()
+    assert "14 of 14 rows stand" in said.out
+    assert "trusted: toy_validate" in said.err
 
 
 def test_a_replay_finds_the_claimed_figures_of_a_cotrained_network(logs):
@@ -127,8 +182,9 @@ EDITS = [
 def test_a_result_edited_by_hand_falls_in_its_row_and_no_other(change, rows, problem, mine, capsys):
     place = one_run(mine)
     edit(place / "result.json", change)
-    assert validate.main([str(mine), "--json"]) == 1
+    assert validate.main([str(place.parent), "--json"]) == 1
     verdicts = json.loads(capsys.readouterr().out)
+    assert len(verdicts) == 6
     fallen = [v for v in verdicts if not v["valid"]]
     expected = ["sampled", "mode"] if rows == "both" else [rows]
     assert [(v["folder"], v["masks"]) for v in fallen] == [(str(place), mode) for mode in expected]
@@ -147,9 +203,92 @@ def test_a_seed_changed_everywhere_is_not_the_seed_of_the_masks(mine, capsys):
 
 def test_a_run_in_another_runs_folder_does_not_stand(mine, capsys):
     place = one_run(mine)
-    place.rename(place.with_name("seed-9"))
-    assert validate.main([str(mine)]) == 1
+    place = place.rename(place.with_name("seed-9"))
+    assert validate.main([str(place)]) == 1
     assert "expected the folder .../BlockSelection-v0/reinforce/" in capsys.readouterr().out
+
+
+def rewrite(place, change):
+    """Edits settings in both files alike, as a forger would."""
+    edit(place / "config.json", change)
+    edit(place / "result.json", lambda result: change(result["settings"]))
+
+
+def name_it(setting, name):
+    """Puts a name in a setting; a dot opens a dict."""
+
+    def change(config):
+        *outer, last = setting.split(".")
+        for part in outer:
+            config = config.setdefault(part, {})
+        config[last] = name
+
+    return change
+
+
+NAMED = [
+    "agent",
+    "env",
+    "device_of_mine",
+    "environment.dataset",
+    "environment.network",
+    "environment.reward",
+    "environment.activation",
+    "environment.observation",
+    "environment.device",
+    "environment.reward_kwargs.objective",
+    "environment.weights_kwargs.optimizer",
+    "agent_settings.policy_kwargs",
+    "agent_settings.deep.er",
+]
+
+
+@pytest.fixture
+def sentinels(tmp_path, monkeypatch):
+    """Names that leave a mark when they are imported or called."""
+    mark = tmp_path / "imported"
+    text = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n\ndef run(*given):\n    pass\n"
+    for name in ("sentinel_of_a_run", "sentinel_of_a_run2"):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    yield mark
+    for name in ("sentinel_of_a_run", "sentinel_of_a_run2"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("setting", NAMED)
+@pytest.mark.parametrize("name", ["shutil:rmtree", "sentinel_of_a_run:run"])
+def test_what_a_folder_names_is_never_imported_or_called(setting, name, mine, sentinels, rows):
+    place = one_run(mine, "block_dropout")
+    rewrite(place, name_it(setting, name))
+    (row,), status = rows(place)
+    assert status == 1
+    assert f"{name!r}, which was not imported" in row["problems"][0]
+    assert not sentinels.exists()
+    assert (sentinels.parent / "train").is_dir()
+
+
+def test_trust_is_for_one_module_and_for_what_it_defines_itself(mine, sentinels, rows):
+    place = one_run(mine, "block_dropout")
+    rewrite(place, name_it("environment.dataset", "sentinel_of_a_run2:run"))
+    (row,), _ = rows(place, "--trust", "sentinel_of_a_run")
+    assert "not imported" in row["problems"][0]
+    assert not sentinels.exists()
+    rewrite(place, name_it("environment.dataset", "toy_validate:rmtree"))
+    (row,), _ = rows(place, "--trust", "toy_validate")
+    assert "to be defined in toy_validate, got one of shutil" in row["problems"][0]
+    assert (sentinels.parent / "train").is_dir()
+
+
+def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers():
+    config = {"agent": "rloo", "log_dir": "C:/logs", "environment": {"device": "cuda:0"}}
+    for dataset in ("runs.sweeps.halved:mnist", "my-images", "probe"):
+        check_trusted(config | {"environment": {"dataset": dataset, "device": "cuda:0"}})
+    for dataset in ("../mine", "/etc/passwd", "runs.train:main", "ccenv.weights:pretrain"):
+        with pytest.raises(ValueError, match="dataset"):
+            check_trusted(config | {"environment": {"dataset": dataset}})
 
 
 def better_masks(place):
@@ -171,14 +310,13 @@ def test_masks_that_the_stored_policy_does_not_choose_do_not_stand(mine, capsys)
     better_masks(place)
     assert validate.main([str(place), "--json"]) == 1
     for verdict in json.loads(capsys.readouterr().out):
-        (problem,) = verdict["problems"]
-        assert "% other bits" in problem
+        assert any("% other bits" in problem for problem in verdict["problems"])
 
 
 def test_other_weights_do_not_stand(mine, capsys):
     path = one_run(mine) / "checkpoint" / "network.safetensors"
     save_file({k: -v for k, v in load_file(path).items()}, path)
-    assert validate.main([str(mine)]) == 1
+    assert validate.main([str(one_run(mine))]) == 1
     assert "nll: claimed" in capsys.readouterr().out
 
 
@@ -190,7 +328,7 @@ def test_a_missing_or_damaged_file_is_named(name, damage, mine, capsys):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:40])
-    assert validate.main([str(mine)]) == 1
+    assert validate.main([str(one_run(mine))]) == 1
     said = capsys.readouterr().out
     assert f"{name}.safetensors" in said
     assert "❌" in said
@@ -198,18 +336,18 @@ def test_a_missing_or_damaged_file_is_named(name, damage, mine, capsys):
 
 def test_a_result_that_is_no_json_is_a_row_that_does_not_stand(mine, capsys):
     (one_run(mine) / "result.json").write_text("{")
-    assert validate.main([str(mine)]) == 1
+    assert validate.main([str(one_run(mine))]) == 1
     assert "expected JSON in" in capsys.readouterr().out
 
 
-def test_what_cannot_be_asked_again_is_said(logs, capsys):
-    validate.main([str(logs), "--json"])
-    policies = {v["folder"]: v["policy"] for v in json.loads(capsys.readouterr().out)}
-    told = {agent: policies[str(one_run(logs, agent))] for agent in ("oracle", "reinforce")}
-    told["secret"] = policies[str(one_run(logs, "toy_validate.Secret"))]
+def test_what_cannot_be_asked_again_is_said(logs):
+    told = {
+        agent: validate.validate(one_run(logs, agent), ["toy_validate"])[0].policy
+        for agent in ("oracle", "reinforce", "toy_validate.Secret")
+    }
     assert told["oracle"] == "not replayed: a ceiling"
     assert told["reinforce"] == "replayed"
-    assert told["secret"].startswith("not replayed: parameters()")
+    assert told["toy_validate.Secret"].startswith("not replayed: parameters()")
 
 
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
@@ -217,107 +355,323 @@ def test_a_folder_without_runs_says_so(tmp_path, capsys):
     assert "to hold runs (result.json), got none" in capsys.readouterr().err
 
 
-def submit(folder, tmp_path, author="me"):
-    arguments = [str(folder), "--author", author, "--results-dir", str(tmp_path / "results")]
-    return leaderboard.main(arguments)
-
-
-def test_validated_runs_enter_the_leaderboard_and_the_readmes_table(logs, tmp_path, capsys):
-    assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path) == 0
-    path = tmp_path / "results" / "leaderboard.json"
-    (row,) = json.loads(path.read_text())["rows"]
-    assert row["seeds"] == [0, 1, 2]
-    assert len(set(row["digests"])) == 3
-    assert (row["dataset"], row["weights"], row["policy"]) == ("probe", "cotrain", "replayed")
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- table: leaderboard -->\n<!-- end -->\n")
-    assert tables.main([str(readme), "--results-dir", str(path.parent)]) == 0
-    shown = readme.read_text()
-    assert "s a run" in shown
-    assert "floats | me |" in shown
-    capsys.readouterr()
-
-
-def test_the_files_behind_an_entry_are_kept_stand_by_themselves_and_share_weights(logs, tmp_path):
-    submitted = logs / "BlockSelection-v0" / "reinforce"
-    assert submit(submitted, tmp_path) == 0
-    place = tmp_path / "results" / "leaderboard"
-    (row,) = json.loads((tmp_path / "results" / "leaderboard.json").read_text())["rows"]
-    stored = validate.run_folders(place)
-    assert [leaderboard.digest(folder) for folder in stored] == row["digests"]
-    assert all(v.is_valid for folder in stored for v in validate.validate(folder))
-    assert not list(place.rglob("events.*"))
-    twin = submitted.parent / "twin" / "r" / "s" / "seed-9"
-    shutil.copytree(validate.run_folders(submitted)[0], twin)
-    entries.store(twin, place)
-    assert len(list((place / entries.NETWORKS).iterdir())) == len(stored)
-    shutil.rmtree(twin.parents[2])
-    entries.keep_only([row["settings"]], place)
-    assert validate.run_folders(place) == stored
-    entries.keep_only([], place)
-    assert not [path for path in place.rglob("*") if path.is_file()]
-
-
-def test_what_is_submitted_from_where_entries_are_kept_stays_as_it_is(logs, tmp_path):
-    assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path) == 0
-    place = tmp_path / "results" / "leaderboard"
-    before = (tmp_path / "results" / "leaderboard.json").read_text()
-    assert submit(place, tmp_path) == 0
-    assert (tmp_path / "results" / "leaderboard.json").read_text() == before
-    assert len(validate.run_folders(place)) == 3
-
-
-RESULTS = Path(__file__).parent.parent / "runs" / "results"
-
-
-def test_every_entry_of_the_leaderboard_is_here_and_stands():
-    rows = json.loads((RESULTS / "leaderboard.json").read_text())["rows"]
-    stored = validate.run_folders(RESULTS / "leaderboard")
-    digests = {folder: leaderboard.digest(folder) for folder in stored}
-    assert sorted(digests.values()) == sorted(d for row in rows for d in row["digests"])
-    for row in rows:
-        folders = [folder for folder in stored if digests[folder] in row["digests"]]
-        verdicts = [v for f in folders for v in validate.validate(f) if v.masks == row["masks"]]
-        assert [v.problems for v in verdicts] == [()] * len(row["seeds"])
-        errors = [v.found["error"] for v in verdicts]
-        assert row["error"]["mean"] == pytest.approx(sum(errors) / len(errors))
-
-
-def test_a_second_submission_of_the_same_settings_replaces_the_first(logs, tmp_path):
-    for author in ("first", "second"):
-        assert submit(logs / "BlockSelection-v0" / "reinforce", tmp_path, author) == 0
-    (row,) = json.loads((tmp_path / "results" / "leaderboard.json").read_text())["rows"]
-    assert row["author"] == "second"
-
-
-def test_one_row_that_does_not_stand_keeps_all_out(mine, tmp_path, capsys):
-    edit(one_run(mine) / "result.json", set_error)
-    assert submit(mine / "BlockSelection-v0" / "reinforce", tmp_path) == 2
-    assert "nothing was written" in capsys.readouterr().err
-    assert not (tmp_path / "results").exists()
-
-
-@pytest.mark.parametrize(
-    ("agent", "reason"),
-    [("oracle", "looks at the true label"), ("block_dropout", "at least 3 seeds")],
-)
-def test_ceilings_and_single_seeds_are_no_entry(agent, reason, logs, tmp_path, capsys):
-    assert submit(logs / "BlockSelection-v0" / agent, tmp_path) == 2
-    assert reason in capsys.readouterr().err
-
-
-def test_validation_learns_no_weights_anew(mine, monkeypatch):
+def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
     def fail(*given):
         pytest.fail("pre-trained a network")
 
     monkeypatch.setattr(sys.modules["ccenv.simulator"], "frozen_weights", fail)
-    (verdicts,) = [validate.validate(one_run(mine, "fixed_mask"))]
-    assert all(verdict.is_valid for verdict in verdicts)
+    assert all(verdict.is_valid for verdict in validate.validate(one_run(mine)))
 
 
-@pytest.mark.parametrize("program", [validate, leaderboard])
-def test_both_programs_explain_themselves(program, capsys):
+def test_the_program_explains_itself(capsys):
     with pytest.raises(SystemExit) as stopped:
-        program.main(["--help"])
+        validate.main(["--help"])
     assert stopped.value.code == 0
     assert "usage: python -m runs." in capsys.readouterr().out
+
+
+def change_mean_return(result):
+    result["evaluations"][0]["mean_return"] += 0.05
+
+
+def change_policy_cost(result):
+    result["evaluations"][1]["policy_cost"] /= 2
+
+
+def change_validation(result):
+    result["evaluations"][2]["error"] /= 2
+    result["curve"][-1]["error"] /= 2
+
+
+def change_curve(result):
+    result["curve"][-1]["error"] /= 2
+
+
+def change_block_use(result):
+    result["block_use"][0][0][0] += 5
+
+
+def change_images_seen(result):
+    result["images_seen"] -= 64
+    result["curve"][-1]["images_seen"] -= 64
+
+
+def change_parameters(result):
+    result["num_parameters"] = 3
+
+
+def leave_out(result):
+    del result["evaluations"][0]["mean_return"]
+
+
+FORGED = [
+    (change_mean_return, "mean_return: claimed"),
+    (change_policy_cost, "policy_cost: claimed"),
+    (change_validation, "validation, sampled: error: claimed"),
+    (change_curve, "curve: its last point"),
+    (change_block_use, "block_use: claimed otherwise"),
+    (change_images_seen, "images_seen: claimed 192, found 256"),
+    (change_parameters, "num_parameters: claimed 3"),
+    (leave_out, "mean_return: claimed None"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), FORGED)
+def test_a_forged_number_that_can_be_recomputed_does_not_stand(change, problem, mine, rows):
+    place = one_run(mine)
+    edit(place / "result.json", change)
+    found, status = rows(place)
+    assert status == 1
+    assert any(problem in text for row in found for text in row["problems"])
+
+
+def test_it_is_said_of_each_number_whether_it_was_recomputed(logs, rows, capsys):
+    (row, _), _ = rows(one_run(logs))
+    assert {row["basis"][n] for n in ("error", "mean_return", "block_use", "validation")} == {
+        "recomputed"
+    }
+    for name in ("latency", "seconds", "machine", "curve: earlier points", "network"):
+        assert row["basis"][name] == "the author's word"
+    (frozen, _), _ = rows(one_run(logs, "block_dropout"))
+    assert frozen["basis"]["network"] == "recomputed"
+    (secret, _), _ = rows(one_run(logs, "toy_validate.Secret"), "--trust", "toy_validate")
+    assert secret["basis"]["block_use"] == secret["basis"]["validation"] == "the author's word"
+    validate.main([str(one_run(logs))])
+    shown = capsys.readouterr().out
+    head, line = shown.splitlines()[0], shown.splitlines()[2]
+    assert "recomputed" in head
+    assert "the author's word" in head
+    assert "seconds" in line
+
+
+@pytest.mark.parametrize(
+    ("reward", "pays"),
+    [("accuracy_minus_cost", True), ("potential", True), ("latency", False), ("lagrangian", False)],
+)
+def test_a_return_is_recomputed_where_the_reward_pays_the_same_again(reward, pays):
+    limit = {"cost_limit": 0.5} if reward == "lagrangian" else {}
+    assert pays_again(make_plan("dense", PROBE_SETTINGS | {"reward": reward} | limit)) is pays
+
+
+@pytest.mark.parametrize("agent", ["Peeking", "Looking"])
+def test_a_policy_that_finds_the_label_does_not_stand(agent, logs, rows):
+    found, status = rows(one_run(logs, f"toy_validate.{agent}"), "--trust", "toy_validate")
+    assert status == 1
+    for row in found:
+        assert any("the policy looks at the labels" in text for text in row["problems"])
+    labels = load_split("probe", "test").labels
+    assert torch.equal(labels, probe("test").labels)
+
+
+def test_one_training_under_several_seeds_does_not_stand(mine, rows):
+    first, second = one_run(mine, seed=0), one_run(mine, seed=1)
+    for name in ("agent", "network"):
+        shutil.copy(first / "checkpoint" / f"{name}.safetensors", second / "checkpoint")
+    for place in (first, second):
+        # What a forger would write beside it: a verdict of the copy with the other seed.
+        rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+        masks = {mode: ask(rebuilt, mode).masks for mode in ("sampled", "mode")}
+        run_folder.save_masks(place, masks)
+    found, status = rows(first.parent)
+    assert status == 1
+    told = {row["seed"]: " ".join(row["problems"]) for row in found}
+    for seed in (0, 1):
+        assert "agent.safetensors is the same to the bit in seeds ['0', '1']" in told[seed]
+        assert "network.safetensors is the same" in told[seed]
+    assert told[2] == ""
+    assert "several seeds" not in " ".join(rows(first)[0][0]["problems"])
+
+
+@pytest.fixture
+def few_updates(monkeypatch, tmp_path):
+    """Frozen weights of a real recipe, learned in a second into a cache of the test's own."""
+    recipe = functools.partial(weights.Pretraining, num_epochs=1, min_updates=30)
+    monkeypatch.setattr(weights, "Pretraining", recipe)
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+
+
+def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
+    few_updates, tmp_path, rows
+):
+    small = {"dataset": "synthetic", "num_blocks": (4, 4), "block_size": 4, "images": 64}
+    result = train.train("dense", log_dir=str(tmp_path / "logs"), **small)
+    place = Path(result["folder"])
+    shutil.rmtree(tmp_path / "cache")
+    # Another machine has no cache: the weights are learned anew, and are the same.
+    assert rows(place)[1] == 0
+    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    assert rebuilt.from_recipe == 0
+    images, labels = load_split("synthetic", "test").batch(torch.arange(500))
+    masks = [torch.ones(500, 4, dtype=torch.bool)] * 2
+    trainer = weights.CoTrainer(rebuilt.network.requires_grad_(True))
+    for _ in range(5):
+        trainer.update(images, labels, masks)
+    run_folder.save_checkpoint(place, rebuilt.agent, rebuilt.network)
+    found, status = rows(place)
+    assert status == 1
+    assert all("differ from those that their recipe" in row["problems"][0] for row in found)
+
+
+def damage_masks(place, tensors):
+    save_file(tensors, place / "checkpoint" / "masks.safetensors")
+
+
+def float_masks(place):
+    packed = load_file(place / "checkpoint" / "masks.safetensors")
+    damage_masks(place, {name: mask.float() for name, mask in packed.items()})
+
+
+def scalar_masks(place):
+    packed = load_file(place / "checkpoint" / "masks.safetensors")
+    damage_masks(place, {name: mask[0, 0].clone() for name, mask in packed.items()})
+
+
+def masks_of_more_images(place):
+    packed = load_file(place / "checkpoint" / "masks.safetensors")
+    damage_masks(place, {name: mask.repeat(2, 1) for name, mask in packed.items()})
+
+
+def huge_network(place):
+    rewrite(place, name_it("environment.num_blocks", [10**9]))
+    rewrite(place, name_it("environment.network", "mlp"))
+
+
+def many_layers(place):
+    rewrite(place, name_it("environment.num_blocks", [1] * 10**5))
+
+
+def huge_batch(place):
+    rewrite(place, name_it("batch_size", 10**12))
+
+
+def huge_policy(place):
+    rewrite(place, name_it("agent_settings.hidden_units", 10**12))
+
+
+def deep_result(place):
+    (place / "result.json").write_text("[" * 10**5)
+
+
+def deep_settings(place):
+    text = (place / "config.json").read_text()
+    deep = '{"a":' * 500 + "1" + "}" * 500
+    (place / "config.json").write_text(text.replace("{", f'{{"deep": {deep},', 1))
+
+
+def config_is_a_list(place):
+    (place / "config.json").write_text("[1]")
+
+
+def config_without_groups(place):
+    edit(place / "config.json", lambda config: config.pop("environment"))
+
+
+def settings_of_another_kind(place):
+    rewrite(place, name_it("agent_settings", 3))
+
+
+def huge_json(place):
+    with (place / "config.json").open("r+b") as file:
+        file.truncate(2**40)
+
+
+def huge_tensors(place):
+    with (place / "checkpoint" / "agent.safetensors").open("r+b") as file:
+        file.truncate(2**40)
+
+
+def link_out(place):
+    outside = place.parents[4] / "outside.json"
+    shutil.move(place / "config.json", outside)
+    (place / "config.json").symlink_to(outside)
+
+
+def link_to_itself(place):
+    (place / "config.json").unlink()
+    (place / "config.json").symlink_to("config.json")
+
+
+def folder_instead(place):
+    (place / "config.json").unlink()
+    (place / "config.json").mkdir()
+
+
+def other_network(place):
+    path = place / "checkpoint" / "network.safetensors"
+    shutil.copy(place / "checkpoint" / "agent.safetensors", path)
+
+
+def network_of(change):
+    def damage(place):
+        path = place / "checkpoint" / "network.safetensors"
+        save_file({name: change(tensor) for name, tensor in load_file(path).items()}, path)
+
+    return damage
+
+
+def no_agent(place):
+    save_file({}, place / "checkpoint" / "agent.safetensors")
+
+
+def half_agent(place):
+    path = place / "checkpoint" / "agent.safetensors"
+    save_file({name: tensor.half() for name, tensor in load_file(path).items()}, path)
+
+
+DAMAGED = [
+    (float_masks, "uint8"),
+    (scalar_masks, "uint8"),
+    (masks_of_more_images, "(256, 1)"),
+    (huge_network, "expected tensors of this network"),
+    (many_layers, "expected weights of every gated layer"),
+    (huge_batch, "expected a batch of at most"),
+    (huge_policy, "expected hidden_units of at most"),
+    (deep_result, "expected JSON in"),
+    (deep_settings, "nested at most 32 deep"),
+    (config_is_a_list, "expected an object in"),
+    (config_without_groups, "environment"),
+    (settings_of_another_kind, "agent_settings"),
+    (huge_json, "expected at most 67,108,864 bytes"),
+    (huge_tensors, "expected at most 1,073,741,824 bytes"),
+    (link_out, "a link out of it"),
+    (link_to_itself, "config.json"),
+    (folder_instead, "expected a file"),
+    (other_network, "expected tensors of this network"),
+    (network_of(torch.Tensor.double), "expected tensors of this network"),
+    (network_of(lambda tensor: tensor > 0), "expected tensors of this network"),
+    (network_of(lambda tensor: tensor * float("nan")), "expected finite numbers"),
+    (no_agent, "expected tensors of this agent"),
+    (half_agent, "expected tensors of this agent"),
+]
+
+
+@pytest.mark.parametrize(("damage", "problem"), DAMAGED)
+def test_whatever_is_wrong_with_a_folder_is_one_row_that_says_so(damage, problem, mine, rows):
+    place = one_run(mine)
+    damage(place)
+    (row,), status = rows(place)
+    assert status == 1
+    (said,) = row["problems"]
+    assert problem in said
+    assert len(said) < 500
+    assert "\n" not in said
+
+
+def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
+    place = one_run(mine)
+    rewrite(place, lambda config: config["agent_settings"].pop("hidden_units"))
+    rewrite(place, lambda config: config["environment"].pop("head_units"))
+    place = place.parent.rename(place.parent.with_name("0123456789ab")) / place.name
+    found, status = rows(place)
+    assert [row["problems"] for row in found] == [[], []]
+    assert status == 0
+
+
+def test_a_setting_that_no_such_run_has_is_a_contradiction(mine, rows):
+    place = one_run(mine)
+    rewrite(place, name_it("agent_settings.learning_rate", 0.5))
+    place.parent.rename(place.parent.with_name("not-a-hash"))
+    found, status = rows(mine / "BlockSelection-v0" / "reinforce")
+    assert status == 1
+    assert all("as its settings and seed say" in row["problems"][0] for row in found)
