@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ccenv.memory import check_fits
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
 from ccenv.sparse.spread import spread_blocks
 
@@ -222,7 +223,14 @@ def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
 
 
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:
-    """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases."""
+    """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases.
+
+    Raises:
+        ValueError: if they do not fit in memory.
+    """
+    # Learning needs the weights, their gradients and the optimiser's two moments.
+    num_floats = 4 * sum(a * b for a, b in itertools.pairwise(sizes))
+    check_fits(num_floats, f"layers of widths {list(sizes)}", "choose fewer or smaller blocks")
     layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)

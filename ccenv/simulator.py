@@ -26,7 +26,7 @@ from ccenv.distillation import make_trainer
 from ccenv.dynamics import EpisodeState, StepOutcome
 from ccenv.networks import NETWORKS, Sizes, positive_ints
 from ccenv.observations import OBSERVATIONS, Observer, make_observer
-from ccenv.registry import check_names, resolve
+from ccenv.registry import check_keywords, check_names, resolve
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.seeding import stream, stream_seed
 from ccenv.sparse.panel_cache import keep_panels
@@ -293,8 +293,8 @@ def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
     """Builds a simulator from a view's keyword arguments.
 
     Raises:
-        ValueError: if a setting is unknown; the nearest right one is suggested.
+        UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
     """
-    check_names(settings, [*setting_defaults(), "context"], "environment setting")
+    check_keywords(settings, [*setting_defaults(), "context"], "environment setting")
     given = {name: value for name, value in settings.items() if (name, value) != ("context", None)}
     return resolve(CONTEXT if "context" in given else Simulator, {}, "")(num_images, **given)

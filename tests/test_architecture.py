@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 READING_ORDER = [
     "registry",
     "seeding",
+    "memory",
+    "checked_file",
     "tree_file",
     "snapshot",
     "blocks",
@@ -76,6 +78,7 @@ READING_ORDER = [
     "data.mixed",
     "data",
     "data.__main__",
+    "weight_cache",
     "weights",
     "distillation",
     "costs",
