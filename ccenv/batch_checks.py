@@ -1,4 +1,4 @@
-"""What a batch of images may be: rows, device and numbers of images -> checked, or refused."""
+"""What a batch may be: rows, device, numbers of images, answers -> checked, or refused."""
 
 import torch
 from torch import Tensor
@@ -41,4 +41,22 @@ def check_indices(indices: Tensor, num_images: int) -> None:
         raise ValueError(
             f"expected indices in 0..{num_images - 1}, "
             f"got {int(indices.min())}..{int(indices.max())}"
+        )
+
+
+def check_answers(logits: Tensor | None) -> None:
+    """Refuses answers that are no numbers: the largest of them would still be paid as right.
+
+    Args:
+        logits: [batch, num_classes], None before the last layer.
+
+    Raises:
+        ValueError: if one is infinite or not a number.
+    """
+    if logits is not None and not bool(logits.isfinite().all()):
+        rows = int((~logits.isfinite()).any(dim=1).sum())
+        raise ValueError(
+            f"expected finite logits of the network, got others for {rows} of {len(logits)} images; "
+            "its weights, or the images, are too large or not numbers: see learning_rate if it "
+            "is learning"
         )

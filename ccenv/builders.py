@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ccenv.checked_file import check_finite
 from ccenv.networks import positive_ints
 
 
@@ -62,7 +63,7 @@ def make_network(
 
     Raises:
         TypeError: if the network lacks a part of `ccenv.networks.GatedNetwork`.
-        ValueError: if it does not fit the images.
+        ValueError: if it does not fit the images or memory, or its weights are not finite.
     """
     if not callable(network):
         raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
@@ -73,6 +74,7 @@ def make_network(
             network, seed, in_features=in_features, num_classes=num_classes, **sizes
         )
     check_network(built)
+    check_finite(built.state_dict(), "the network")
     if built.in_features != in_features or built.head_sizes[-1] != num_classes:
         raise ValueError(
             f"expected a network for {in_features} features and {num_classes} classes, "

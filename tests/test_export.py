@@ -160,7 +160,7 @@ def test_a_file_holds_no_pickle(tmp_path):
     SkippingClassifier.from_agent(make_agent("sb3_ppo"), num_minibatches=2).save(path)
     assert not zipfile.is_zipfile(path)
     with safe_open(path, framework="pt") as file:
-        assert set(file.metadata()) == {"tree"}
+        assert set(file.metadata()) == {"tree", "sha256"}
         json.loads(file.metadata()["tree"])
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
