@@ -56,7 +56,7 @@ def check_answers(logits: Tensor | None) -> None:
     if logits is not None and not bool(logits.isfinite().all()):
         rows = int((~logits.isfinite()).any(dim=1).sum())
         raise ValueError(
-            f"expected finite logits of the network, got others for {rows} of {len(logits)} images; "
-            "its weights, or the images, are too large or not numbers: see learning_rate if it "
-            "is learning"
+            f"expected finite logits of the network, got others for {rows} of {len(logits)} rows; "
+            "its weights or the images are too large or no numbers; where it learns, lower its "
+            "learning_rate"
         )

@@ -1,4 +1,4 @@
-"""What fits in memory: how many numbers are wanted -> nothing, or an error before they are taken."""
+"""What fits in memory: a number of floats -> nothing, or an error before they are taken."""
 
 import os
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ccenv.blocks import check_mask
 from ccenv.memory import check_fits
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
 from ccenv.sparse.spread import spread_blocks
@@ -156,9 +157,12 @@ def forward(
         Logits [batch, num_classes].
 
     Raises:
+        TypeError: if a mask is not a bool tensor.
         ValueError: if there is not one mask for each gated layer, with its number of blocks, or
             images do not divide the masks' rows.
     """
+    for index, mask in enumerate(masks):
+        check_mask(mask, len(masks[0]), f"masks[{index}]")
     shapes = [mask.shape[-1] for mask in masks]
     if shapes != list(network.num_blocks):
         raise ValueError(
