@@ -110,6 +110,7 @@ READING_ORDER = [
     "menus",
     "action_codes",
     "views",
+    "sb3_policy",
     "rollout",
     "context_ranges",
     "context",
@@ -118,6 +119,7 @@ READING_ORDER = [
     "checks",
     "sb3",
     "sb3_views",
+    "export_draw",
     "export_content",
     "export",
     "",
@@ -127,7 +129,10 @@ EMPTY = ["sparse"]
 
 PACKAGES = ("ccenv", "agents", "runs")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-HEAVY = ["stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"]
+HEAVY = [
+    *("stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"),
+    *("jinja2", "scipy", "pandas", "numba", "llvmlite", "filelock", "PIL"),
+]
 
 
 def module_name(path):
