@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.checked_file import check_finite
 from ccenv.networks import positive_ints
 
 
@@ -62,7 +63,7 @@ def make_network(
 
     Raises:
         TypeError: if the network lacks a part of `ccenv.networks.GatedNetwork`.
-        ValueError: if it does not fit the images.
+        ValueError: if it does not fit the images or memory, or its weights are not finite.
     """
     if not callable(network):
         raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
@@ -73,6 +74,7 @@ def make_network(
             network, seed, in_features=in_features, num_classes=num_classes, **sizes
         )
     check_network(built)
+    check_finite(built.state_dict(), "the network")
     if built.in_features != in_features or built.head_sizes[-1] != num_classes:
         raise ValueError(
             f"expected a network for {in_features} features and {num_classes} classes, "
@@ -116,4 +118,22 @@ def check_indices(indices: Tensor, num_images: int) -> None:
         raise ValueError(
             f"expected indices in 0..{num_images - 1}, "
             f"got {int(indices.min())}..{int(indices.max())}"
+        )
+
+
+def check_answers(logits: Tensor | None) -> None:
+    """Refuses answers that are no numbers: the largest of them would still be paid as right.
+
+    Args:
+        logits: [batch, num_classes], None before the last layer.
+
+    Raises:
+        ValueError: if one is infinite or not a number.
+    """
+    if logits is not None and not bool(logits.isfinite().all()):
+        rows = int((~logits.isfinite()).any(dim=1).sum())
+        raise ValueError(
+            f"expected finite logits of the network, got others for {rows} of {len(logits)} rows; "
+            "its weights or the images are too large or no numbers; where it learns, lower its "
+            "learning_rate"
         )

@@ -18,15 +18,8 @@ from ccenv.builders import build_network
 from ccenv.data import Split
 from ccenv.networks import GatedMLP, dense_forward, positive_ints
 from ccenv.seeding import stream
-from ccenv.weights import (
-    CoTrainer,
-    Pretraining,
-    Teaching,
-    fingerprint,
-    learned_once,
-    source,
-    teaching_of,
-)
+from ccenv.weight_cache import learned_once
+from ccenv.weights import CoTrainer, Pretraining, Teaching, fingerprint, source, teaching_of
 
 
 def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoTrainer:

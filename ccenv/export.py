@@ -30,6 +30,7 @@ from ccenv.export_content import (
     check_named,
     content_of,
 )
+from ccenv.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
 from ccenv.fused import FusedClassifier, Pixels, fuse_policy
 from ccenv.observations import Observer, make_observer
 from ccenv.rollout import Policy
@@ -75,12 +76,19 @@ class SkippingClassifier(nn.Module):
         self.sd: Tensor | None
         for part in ("mean", "sd"):
             self.register_buffer(part, scale[part], persistent=False)
+        # Files that do not say how masks were chosen best took the most probable ones.
+        self.draw: str = content.get("draw", "mode")
+        is_drawn(self.draw)
         self.requires_grad_(False).eval()
         keep_panels(self.network)
 
     @classmethod
     def from_agent(cls, agent: Any, **settings: Any) -> "SkippingClassifier":
         """Copies an agent's policy and its environment's network, and checks that both act alike.
+
+        Both ways of choosing masks are judged on the validation split. The one with fewer errors is
+        recorded, and used unless another is asked for: `content["draw"]`, beside the errors of both
+        in `content["validation_error"]`.
 
         Args:
             agent: as it is now; it may go on learning, the copy stays as it is.
@@ -89,7 +97,7 @@ class SkippingClassifier(nn.Module):
         Raises:
             ValueError: if it cannot be exported; says why.
         """
-        content = content_of(agent, settings)
+        content = content_of(agent, settings) | better_draw(agent)
         try:
             classifier = cls(content)
         except (TypeError, ValueError, AttributeError) as error:
@@ -125,6 +133,8 @@ class SkippingClassifier(nn.Module):
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
+        *,
+        draw: str | None = None,
         **context: float | Tensor,
     ) -> Tensor:
         """Classifies images under masks that the policy chooses.
@@ -132,7 +142,10 @@ class SkippingClassifier(nn.Module):
         Args:
             images: [batch, channels, height, width] or [batch, in_features] float32, pixels as the
                 data set stores them, bytes as shares of 255; standardised here if the data set is.
-            generator: draws the masks; None takes the most probable ones.
+            generator: draws the masks, where they are drawn; None: a stream whose seed is made of
+                the images, so that the same batch always gets the same answers.
+            draw: "sampled" draws the masks, "mode" takes the most probable ones; None: "sampled"
+                beside a generator, else as `self.draw` says, which erred less on validation images.
             **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
                 learned under many (see `ccenv.context`).
 
@@ -141,17 +154,20 @@ class SkippingClassifier(nn.Module):
 
         Raises:
             TypeError: if the images are not float32.
-            ValueError: if images or context do not fit.
+            ValueError: if images, context or `draw` do not fit.
         """
-        return self.classify(images, generator, **context)[0]
+        return self.classify(images, generator, draw=draw, **context)[0]
 
     def classify(
         self,
         images: Tensor,
         generator: torch.Generator | None = None,
+        *,
+        draw: str | None = None,
         **context: float | Tensor,
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, and the masks: bool [batch, num_blocks] by layer."""
+        generator = drawing(images, generator, draw, self.draw)
         images = self._as_images(images)
         values = self._values(context, images)
         surface = self.surface
@@ -159,11 +175,11 @@ class SkippingClassifier(nn.Module):
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, drawn: bool = False, window: int | None = None) -> FusedClassifier:
+    def fuse(self, *, draw: str | None = None, window: int | None = None) -> FusedClassifier:
         """The same in one compiled call, to rounding: many times faster for one image.
 
         Args:
-            drawn: whether masks are drawn, instead of the most probable ones.
+            draw: as in `forward`.
             window: 1 where the call is given images as bytes, 2 where these have twice the height
                 and width of what the network sees; None where it is given floats.
 
@@ -171,6 +187,7 @@ class SkippingClassifier(nn.Module):
             ValueError: if policy or network cannot be fused, or the window is another one.
         """
         pixels = None if window is None else Pixels(window, self.scale)
+        drawn = is_drawn(draw or self.draw)
         found = fuse_policy(
             self.network, self.policy, self.look, self.image_shape, drawn=drawn, pixels=pixels
         )
@@ -182,6 +199,7 @@ class SkippingClassifier(nn.Module):
                 "expected a GatedMLP on the CPU and a policy of affine maps (Agent.choosers), "
                 "without a context; call the classifier itself"
             )
+        found.stream = stream_of
         return found
 
     @property
@@ -231,9 +249,9 @@ class SkippingClassifier(nn.Module):
         surface = dataclasses.replace(
             self.surface, network=simulator.network, observe=self._observer(there)
         )
-        for seed in (None, 0):
-            draws = [None if seed is None else stream(seed, "masks") for _ in range(2)]
-            _, own = self.classify(images, draws[0], **values)
+        for draw in DRAWS:
+            draws = [stream(0, "masks") if is_drawn(draw) else None for _ in range(2)]
+            _, own = self.classify(images, draws[0], draw=draw, **values)
             _, theirs = look_and_compute(
                 agent, surface, seen.to(simulator.device), draws[1], there.get("budget")
             )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccenv.builders import make_network
+from ccenv.checked_file import check_finite
 from ccenv.context import ContextSimulator
 from ccenv.costs import dense_macs
 from ccenv.dynamics import EpisodeState
@@ -141,7 +142,8 @@ def build_network(content: Mapping[str, Any]) -> Any:
     """Builds the network that a file describes, with its weights.
 
     Raises:
-        ValueError: if the name is no builder of networks, or the weights do not fit.
+        ValueError: if the name is no builder of networks, or the weights do not fit or are not
+            finite.
     """
     builder = import_object(content["builder"], "network")
     sizes = dict(content["sizes"])
@@ -152,6 +154,7 @@ def build_network(content: Mapping[str, Any]) -> Any:
         raise ValueError(
             f"expected a builder of networks as {content['builder']!r}, got {builder!r}: {error}"
         ) from error
+    check_finite(content["tensors"], f"the network {content['builder']}")
     network = make_network(builder, content["in_features"], content["num_classes"], 0, sizes)
     try:
         network.load_state_dict(content["tensors"])
@@ -166,7 +169,7 @@ def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
     """Builds the agent that a file describes, with what it has learned.
 
     Raises:
-        ValueError: if the name is no agent's class, or its tensors do not fit.
+        ValueError: if the name is no agent's class, or its tensors do not fit or are not finite.
     """
     agent_class = import_object(content["class"], "agent")
     is_agent = isinstance(agent_class, type) and all(hasattr(agent_class, n) for n in NEEDED)
@@ -174,5 +177,6 @@ def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
         raise ValueError(f"expected an agent's class as {content['class']!r}, got {agent_class!r}")
     agent = agent_class(surface, seed=0, **content["settings"])
     tensors: Mapping[str, Tensor] = content["tensors"]
+    check_finite(tensors, f"the agent {content['class']}")
     agent.load_parameters(tensors)
     return agent

@@ -6,7 +6,7 @@ the first one counts.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -82,6 +82,8 @@ class FusedClassifier:
         self.num_classes = network.head_sizes[-1]
         self.scale: Scale | None = None
         """of the pixels that a call is given; None: they come as the network wants them."""
+        self.stream: Callable[[Tensor], torch.Generator] | None = None
+        """what draws the masks of images where a call is given no generator."""
         self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
         self.chooses = choosers is not None
         widths = [network.in_features, *gated_widths(network)]
@@ -131,6 +133,8 @@ class FusedClassifier:
             or images.numel() != batch * self._image_size
         ):
             raise self._misfit(images)
+        if self.draws and generator is None and self.stream is not None:
+            generator = self.stream(images)
         if self.scale is not None:
             images = standardised(images, self.scale)
         images = images.contiguous()

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ccenv.blocks import check_mask
+from ccenv.memory import check_fits
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
 from ccenv.sparse.spread import spread_blocks
 
@@ -155,9 +157,12 @@ def forward(
         Logits [batch, num_classes].
 
     Raises:
+        TypeError: if a mask is not a bool tensor.
         ValueError: if there is not one mask for each gated layer, with its number of blocks, or
             images do not divide the masks' rows.
     """
+    for index, mask in enumerate(masks):
+        check_mask(mask, len(masks[0]), f"masks[{index}]")
     shapes = [mask.shape[-1] for mask in masks]
     if shapes != list(network.num_blocks):
         raise ValueError(
@@ -222,7 +227,14 @@ def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
 
 
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:
-    """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases."""
+    """Linear layers between neighbouring sizes, Glorot uniform weights and zero biases.
+
+    Raises:
+        ValueError: if they do not fit in memory.
+    """
+    # Learning needs the weights, their gradients and the optimiser's two moments.
+    num_floats = 4 * sum(a * b for a, b in itertools.pairwise(sizes))
+    check_fits(num_floats, f"layers of widths {list(sizes)}", "choose fewer or smaller blocks")
     layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)

@@ -6,6 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
+class UnexpectedKeywordError(ValueError, TypeError):
+    """A keyword argument that nobody takes.
+
+    A `ValueError` that names the nearest right one; and the `TypeError` of Python's own calls, by
+    whose text libraries such as TorchRL tell which keywords they may give.
+    """
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns a hint that names the closest known name, or all of them where none is close.
 
@@ -29,6 +37,20 @@ def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
     for name in given:
         if not isinstance(name, str) or name not in known:
             raise ValueError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
+
+
+def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Refuses a keyword argument that is not known, with the nearest right one.
+
+    Raises:
+        UnexpectedKeywordError: if one of the names given is unknown.
+    """
+    for name in given:
+        try:
+            check_names([name], known, kind)
+        except ValueError as error:
+            text = f"{error} (got an unexpected keyword argument {name!r})"
+            raise UnexpectedKeywordError(text) from None
 
 
 def import_object(path: str, kind: str) -> Any:

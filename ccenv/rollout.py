@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ccenv.blocks import as_mask, pad_mask
 from ccenv.rewards import correct, log_likelihood
+from ccenv.sb3_policy import ModelPolicy, is_model
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator, Step
 
@@ -212,9 +213,17 @@ def simulator_of(env: Any) -> Simulator:
     return simulator
 
 
+def policy_of(policy: Any, env: Any) -> Policy:
+    """A policy as it is; a model of Stable-Baselines3 as a policy on an environment."""
+    if is_model(policy):
+        return ModelPolicy(policy, simulator_of(env), env)
+    found: Policy = policy
+    return found
+
+
 def evaluate(
     env: Any,
-    policy: Policy,
+    policy: Any,
     *,
     split: str = "test",
     sample: bool = True,
@@ -225,7 +234,9 @@ def evaluate(
 
     Args:
         env: any view of the environment, or a `Simulator`; its network is used as it is now.
-        policy: chooses the masks.
+        policy: chooses the masks: a `Policy`, or a model of Stable-Baselines3 as it is, whose
+            actor's MACs are counted here. One that acts through an action view is judged in an
+            environment in that view.
         split: "train", "validation" or "test".
         sample: draw the masks (True), or take the most probable ones.
         seed: of the draws.
@@ -236,8 +247,10 @@ def evaluate(
         Error, cost and density, see `Evaluation`.
 
     Raises:
-        TypeError: if `env` is no view of the environment.
+        TypeError: if `env` is no view of the environment, or a model's actions are no masks.
+        ValueError: if a model learned on observations of another size.
     """
+    policy = policy_of(policy, env)
     simulator = simulator_of(env).on_split(split, batch_size)
     generator = stream(seed, "evaluation masks") if sample else None
     seen: dict[str, list[Tensor]] = {"correct": [], "nll": [], "return": [], "cost": [], "macs": []}

@@ -18,14 +18,21 @@ from torch import Tensor
 
 from ccenv import dynamics
 from ccenv.blocks import check_mask
-from ccenv.builders import check_device, check_indices, check_rows, make_network
+from ccenv.builders import (
+    check_answers,
+    check_device,
+    check_indices,
+    check_rows,
+    make_network,
+)
 from ccenv.costs import dense_macs
 from ccenv.data import Split, check_alike, dataset_name, load_split
 from ccenv.distillation import make_trainer
 from ccenv.dynamics import EpisodeState, StepOutcome
+from ccenv.memory import check_fits
 from ccenv.networks import NETWORKS, Sizes, positive_ints
 from ccenv.observations import OBSERVATIONS, Observer, make_observer
-from ccenv.registry import check_names, resolve
+from ccenv.registry import check_keywords, check_names, resolve
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.seeding import stream, stream_seed
 from ccenv.sparse.panel_cache import keep_panels
@@ -121,6 +128,9 @@ class Simulator:
         self.dataset, self.split = dataset, split
         self.data = load_split(dataset, split).to(self.device)
         self.image_shape = self.data.image_shape
+        # Images, their activations, and an observation's bounds at least.
+        num_floats = 4 * self.num_images * math.prod(self.image_shape)
+        check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
         self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
         sizes = positive_ints(block_size, "block_size")
         self._sizes = {
@@ -243,7 +253,8 @@ class Simulator:
         Raises:
             RuntimeError: if no episode has begun or it is over.
             TypeError: if the mask is not a bool tensor.
-            ValueError: if it has the wrong shape, or the reward is not a finite number.
+            ValueError: if it has the wrong shape, or the network's answer or the reward is not
+                finite.
         """
         if self.state is None or self.state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
@@ -251,6 +262,7 @@ class Simulator:
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             self.state, outcome = dynamics.transition(self.network, self.state, mask)
+            check_answers(outcome.logits)
             terms, numbers = self.reward(outcome), self.reward.rule.numbers()
             total = functools.reduce(torch.add, terms.values())
             self.reward.observe(outcome)
@@ -292,8 +304,8 @@ def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
     """Builds a simulator from a view's keyword arguments.
 
     Raises:
-        ValueError: if a setting is unknown; the nearest right one is suggested.
+        UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
     """
-    check_names(settings, [*setting_defaults(), "context"], "environment setting")
+    check_keywords(settings, [*setting_defaults(), "context"], "environment setting")
     given = {name: value for name, value in settings.items() if (name, value) != ("context", None)}
     return resolve(CONTEXT if "context" in given else Simulator, {}, "")(num_images, **given)

@@ -1,21 +1,23 @@
 """Trees on disk without pickle: nested dicts, lists, numbers and tensors <-> one safetensors file.
 
-The tensors are stored as such, everything else as JSON in the file's metadata. Floats, tuples, keys
-that are no strings and the order of a tensor in memory come back as they were.
+The tensors are stored as such, everything else as JSON in the file's metadata, with a checksum that
+is compared when the file is read. Floats, tuples, keys that are no strings and the order of a
+tensor in memory come back as they were.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ccenv.checked_file import read_checked, write_checked
+
+TREE = "tree"
+"""under which name a tree's text stands in the file's metadata."""
 PLAIN = (bool, int, float, str)
 
 
@@ -28,32 +30,26 @@ def save_tree(path: Path, tree: Any) -> None:
 
     Raises:
         TypeError: if there is anything else in it.
+        OSError: if the file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(encode(tree, tensors))
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"tree": text})
-    # Renamed only when on disk: a power cut must not leave a name without its content.
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_checked(path, tensors, {TREE: text})
 
 
 def load_tree(path: Path) -> Any:
-    """Reads what `save_tree` wrote.
+    """Reads what `save_tree` wrote; what was written before there were checksums is not compared.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or another kind of file.
     """
+    tensors, texts, _ = read_checked(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return decode(json.loads(metadata["tree"]), tensors)
-    except FileNotFoundError:
-        raise
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        # Nothing else stands beside a tree: another name is that of the checksum, damaged.
+        (_,) = texts
+        return decode(json.loads(texts[TREE]), tensors)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"expected a file written by save_tree in {path}, got {type(error).__name__}: {error}"
         ) from error

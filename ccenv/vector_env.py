@@ -49,6 +49,19 @@ def check_render_mode(render_mode: str | None) -> str | None:
     return render_mode
 
 
+def read_autoreset_mode(mode: Any) -> AutoresetMode:
+    """Gymnasium's enum from itself, its name or its value.
+
+    Raises:
+        ValueError: if there is no such mode.
+    """
+    if isinstance(mode, AutoresetMode):
+        return mode
+    known = AUTORESET_MODES | {found.value: found for found in AutoresetMode}
+    check_names([mode], known, "autoreset_mode")
+    return known[mode]
+
+
 def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
     """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
 
@@ -122,12 +135,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             ValueError: if a setting is unknown or impossible.
             FileNotFoundError: if the data set is not there.
         """
-        if isinstance(autoreset_mode, str):
-            by_value = {mode.value: mode for mode in AutoresetMode}
-            known = AUTORESET_MODES | by_value
-            check_names([autoreset_mode], known, "autoreset_mode")
-            autoreset_mode = known[autoreset_mode]
-        self.autoreset_mode = autoreset_mode
+        self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
         self.simulator = make_simulator(num_envs, settings)
         self.num_envs = num_envs

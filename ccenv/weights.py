@@ -6,24 +6,21 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ccenv.blocks import random_mask
-from ccenv.data import Split, user_cache
+from ccenv.data import Split
 from ccenv.networks import Sizes, forward, positive_ints
 from ccenv.registry import check_names
 from ccenv.seeding import stream
+from ccenv.weight_cache import learned_once
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -59,32 +56,6 @@ def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None 
     recipe = recipe or Pretraining()
     name = fingerprint(network, split, recipe)
     learned_once(network, name, functools.partial(pretrain, network, split, recipe))
-
-
-def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> None:
-    """Reads a network's weights from the cache; learns them first where they are not there.
-
-    Args:
-        network: changed in place.
-        name: of the file, different for all that the weights depend on.
-        learn: trains the network.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
-    path = user_cache() / "weights" / f"{name}.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                learn()
-                save_atomically(network, path)
-    try:
-        network.load_state_dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(
-            f"expected weights in {path}, got a damaged file ({error}); delete it"
-        ) from error
 
 
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
@@ -126,13 +97,6 @@ def plain_attributes(network: nn.Module) -> str:
             spelled = source(value) if inspect.isroutine(value) else repr(value)
             settings[name] = re.sub(r" at 0x[0-9a-fA-F]+", "", spelled)
     return json.dumps(settings, sort_keys=True)
-
-
-def save_atomically(network: nn.Module, path: Path) -> None:
-    """Writes weights under another name first, so that a killed process leaves no half file."""
-    partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, partial)
-    partial.rename(path)
 
 
 def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:

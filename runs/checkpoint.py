@@ -1,7 +1,8 @@
 """Checkpoints: a run in the middle -> a file from which it goes on as if it had never stopped.
 
 The file `checkpoint/resume.safetensors` is there only while a run is unfinished: it is written
-under another name first, and removed when the result stands.
+under another name first, and removed when the result stands. The one before it is kept beside it,
+for the case that the last one is damaged.
 """
 
 import sys
@@ -17,7 +18,8 @@ from runs.machine import versions
 from runs.settings import Plan, code_digests
 
 RESUME = "resume.safetensors"
-FORMAT = 2
+PREVIOUS = "resume-before.safetensors"
+FORMAT = 3
 
 
 def checkpoint_path(folder: Path) -> Path:
@@ -37,20 +39,32 @@ def same_program(plan: Plan) -> dict[str, Any]:
     }
 
 
+def one_before(path: Path) -> Path:
+    """Where the checkpoint before the last one lies."""
+    return path.with_name(PREVIOUS)
+
+
 def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
-    """The checkpoint of an interrupted run, or None; says why one that is there cannot be used."""
-    path = checkpoint_path(folder)
-    try:
-        found: dict[str, Any] = load_tree(path)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        say(f"{path} is damaged, the run starts anew: {error}")
-        return None
-    if found["program"] != same_program(plan):
+    """The last sound checkpoint of an interrupted run, or None; says why one cannot be used."""
+    last = checkpoint_path(folder)
+    damaged = False
+    for path in (last, one_before(last)):
+        try:
+            found = load_tree(path)
+            same = found["program"] == same_program(plan)
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            say(f"the checkpoint {path} is damaged: {error}")
+            damaged = True
+            continue
+        if same:
+            return dict(found)
         say(f"code or libraries have changed since {path} was written, the run starts anew")
         return None
-    return found
+    if damaged:
+        say("no sound checkpoint is left, the run starts anew")
+    return None
 
 
 class Keeper:
@@ -79,12 +93,20 @@ class Keeper:
                 "agent": self.agent.state(),
                 "simulator": simulator_state(self.agent.simulator),
             }
-            self.path.parent.mkdir(exist_ok=True)
-            save_tree(self.path, tree)
+            self.write(tree)
         except (CannotStoreError, TypeError) as error:
             say(f"{self.plan.agent} cannot be resumed, an interrupted run starts anew: {error}")
             self.every = 0
+        except OSError as error:
+            say(f"no checkpoint after {images_seen:,} images, the run goes on: {error}")
         self.kept_at = images_seen
+
+    def write(self, tree: dict[str, Any]) -> None:
+        """Writes a checkpoint, and keeps the one before it."""
+        self.path.parent.mkdir(exist_ok=True)
+        if self.path.exists():
+            self.path.replace(one_before(self.path))
+        save_tree(self.path, tree)
 
     def resume(self, found: dict[str, Any]) -> None:
         """Puts a checkpoint back into agent and simulator.
@@ -101,8 +123,9 @@ class Keeper:
         )
 
     def remove(self) -> None:
-        """Removes the checkpoint of a run whose result stands."""
-        self.path.unlink(missing_ok=True)
+        """Removes the checkpoints of a run whose result stands."""
+        for path in self.path.parent.glob("resume*"):
+            path.unlink(missing_ok=True)
 
 
 def say(text: str) -> None:

@@ -45,6 +45,25 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def lock_path(folder: Path) -> Path:
+    """Where the lock of a run's folder lies: in the cache, for the folder holds only the run.
+
+    Raises:
+        OSError: if the cache cannot be written in.
+    """
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
+    path = user_cache() / "locks" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise OSError(
+            f"expected a cache folder that can be written in, got {user_cache()}: {error}; "
+            "give another as CCENV_CACHE"
+        ) from error
+    return path
+
+
 @contextmanager
 def claim(folder: Path, wait: bool) -> Iterator[None]:
     """Holds a run's folder against other processes of this user; gone when the process dies.
@@ -56,12 +75,8 @@ def claim(folder: Path, wait: bool) -> Iterator[None]:
     Raises:
         BlockingIOError: if another process holds it and `wait` is False.
     """
-    # The lock lives in the cache: a run's folder holds nothing but the run.
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
-    path = user_cache() / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=-1 if wait else 0):
+        with FileLock(lock_path(folder), timeout=-1 if wait else 0):
             yield
     except Timeout as error:
         raise BlockingIOError(f"expected {folder} to be free; another process runs it") from error

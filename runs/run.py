@@ -62,6 +62,7 @@ def run(
     target = plan.folder()
     try:
         run_folder.check_writable(target)
+        run_folder.lock_path(target)
     except OSError as error:
         raise CannotStartError(str(error)) from error
     with run_folder.claim(target, wait), torch_settings(plan.program):

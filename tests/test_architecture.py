@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 READING_ORDER = [
     "registry",
     "seeding",
+    "memory",
+    "checked_file",
     "tree_file",
     "snapshot",
     "blocks",
@@ -72,6 +74,7 @@ READING_ORDER = [
     "data.mixed",
     "data",
     "data.__main__",
+    "weight_cache",
     "weights",
     "distillation",
     "costs",
@@ -101,12 +104,14 @@ READING_ORDER = [
     "env",
     "action_codes",
     "views",
+    "sb3_policy",
     "rollout",
     "context",
     "latency",
     "checks",
     "sb3",
     "sb3_views",
+    "export_draw",
     "export_content",
     "export",
     "",
@@ -116,7 +121,10 @@ EMPTY = ["sparse"]
 
 PACKAGES = ("ccenv", "agents", "runs")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-HEAVY = ["stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"]
+HEAVY = [
+    *("stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"),
+    *("jinja2", "scipy", "pandas", "numba", "llvmlite", "filelock", "PIL"),
+]
 
 
 def module_name(path):

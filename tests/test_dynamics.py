@@ -515,6 +515,11 @@ class NotGated(torch.nn.Linear):
         ({"group_size": 0}, ValueError, "group_size to be whole numbers"),
         ({"group_size": 1.0}, ValueError, "group_size to be whole numbers"),
         ({"num_block": (3,)}, ValueError, "unknown environment setting 'num_block': did you mean"),
+        # As Python says it, and TorchRL reads it.
+        ({"frameskip": 1}, TypeError, "unexpected keyword argument 'frameskip'"),
+        ({"num_blocks": 10**9}, ValueError, r"layers of widths \[64, 16000000000, 10\] to fit"),
+        ({"block_size": 10**9}, ValueError, "choose fewer or smaller blocks"),
+        ({"head_units": 10**12}, ValueError, "choose fewer or smaller blocks"),
     ],
 )
 def test_impossible_settings_are_refused_before_any_weights_are_learned(
@@ -526,6 +531,11 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
     monkeypatch.setattr("ccenv.simulator.frozen_weights", refuse)
     with pytest.raises(error, match=message):
         make_simulator(12, settings_)
+
+
+def test_a_batch_that_memory_cannot_hold_is_refused(network):
+    with pytest.raises(ValueError, match=r"a batch of 10,000,000,000 images .* fewer num_envs"):
+        Simulator(10**10, network=network)
 
 
 @pytest.mark.parametrize("num_images", [0, -1, 1.5, True])

@@ -332,6 +332,9 @@ def test_settings_of_a_batch_are_checked():
         BlockSelectionVectorEnv(0, **PROBE)
     with pytest.raises(ValueError, match="did you mean 'SAME_STEP'"):
         BlockSelectionVectorEnv(2, autoreset_mode="SAME_STP", **PROBE)
+    for nonsense in ([1], 1, None, b"SAME_STEP", {}):
+        with pytest.raises(ValueError, match="unknown autoreset_mode"):
+            BlockSelectionVectorEnv(2, autoreset_mode=nonsense, **PROBE)
     with pytest.raises(ValueError, match="group_size=1 for a single image"):
         BlockSelectionEnv(group_size=2, **PROBE)
 

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from agents import AGENTS
 from agents.sb3 import A2CAgent
@@ -17,7 +18,7 @@ from ccenv.export import SkippingClassifier
 from ccenv.networks import GatedMLP
 from ccenv.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
-from ccenv.rollout import walk
+from ccenv.rollout import evaluate, walk
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from ccenv.tree_file import load_tree, save_tree
@@ -63,7 +64,8 @@ def test_an_exported_agent_answers_as_it_does_in_the_environment_bit_for_bit(nam
         draws = [None if seed is None else stream(seed, "draws") for _ in range(3)]
         images, logits, masks = in_environment(agent, draws[0])
         for one, draw in ((classifier, draws[1]), (loaded, draws[2])):
-            found, chosen = one.classify(images, draw)
+            way = "mode" if draw is None else "sampled"
+            found, chosen = one.classify(images, draw, draw=way)
             assert torch.equal(found, logits)
             assert all(torch.equal(a, b) for a, b in zip(chosen, masks, strict=True))
     assert torch.equal(loaded(images), classifier(images.flatten(1)))
@@ -75,7 +77,7 @@ def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_pat
     agent = make_agent("reinforce", settings, hidden_units=3)
     classifier = SkippingClassifier.from_agent(agent, hidden_units=3)
     images, logits, _ = in_environment(agent, None)
-    assert torch.equal(classifier(images), logits)
+    assert torch.equal(classifier(images, draw="mode"), logits)
 
 
 def standardised_synthetic(split):
@@ -96,13 +98,13 @@ def test_where_the_data_set_is_standardised_the_exported_one_takes_pixels_all_th
     _, logits, _ = in_environment(agent, None)
     stored = standardised_synthetic("test").images[:100]
     pixels = stored.float() / 255
-    assert torch.equal(classifier(pixels), logits)
-    assert torch.equal(classifier(pixels.flatten(1)), logits)
-    torch.testing.assert_close(classifier.fuse()(pixels)[0], logits)
+    assert torch.equal(classifier(pixels, draw="mode"), logits)
+    assert torch.equal(classifier(pixels.flatten(1), draw="mode"), logits)
+    torch.testing.assert_close(classifier.fuse(draw="mode")(pixels)[0], logits)
     for window in (1, 2):
         # Every pixel four times is the image at twice its size.
         larger = stored.repeat_interleave(window, 2).repeat_interleave(window, 3)
-        torch.testing.assert_close(classifier.fuse(window=window)(larger)[0], logits)
+        torch.testing.assert_close(classifier.fuse(draw="mode", window=window)(larger)[0], logits)
     with pytest.raises(ValueError, match="a window of 1 or 2"):
         classifier.fuse(window=4)
 
@@ -160,7 +162,7 @@ def test_a_file_holds_no_pickle(tmp_path):
     SkippingClassifier.from_agent(make_agent("sb3_ppo"), num_minibatches=2).save(path)
     assert not zipfile.is_zipfile(path)
     with safe_open(path, framework="pt") as file:
-        assert set(file.metadata()) == {"tree"}
+        assert set(file.metadata()) == {"tree", "sha256"}
         json.loads(file.metadata()["tree"])
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
@@ -298,8 +300,87 @@ def test_a_run_leaves_a_classifier_when_asked_and_says_why_it_cannot(tmp_path, m
     classifier = SkippingClassifier.load(path)
     data = Simulator(1, **PROBE_SETTINGS).on_split("test", 1).data
     images, labels = data.batch(torch.arange(len(data)))
-    wrong = (classifier(images).argmax(dim=1) != labels).float().mean().item()
+    wrong = (classifier(images, draw="mode").argmax(dim=1) != labels).float().mean().item()
     assert wrong == pytest.approx(result["evaluations"][1]["error"])
+    # What a run says of its validation images, the file says too.
+    errors = {e["mode"]: e["error"] for e in result["evaluations"] if e["split"] == "validation"}
+    assert classifier.content["validation_error"] == pytest.approx(errors)
+
+
+@pytest.mark.parametrize("start", [-1.0, 3.0])
+def test_a_classifier_chooses_as_had_fewer_errors_on_validation_images(strange, start, tmp_path):
+    # Below one half no block is probable: the most probable masks keep nothing.
+    settings = PROBE_SETTINGS | {"num_blocks": (4, 4), "block_size": 2}
+    agent = make_agent(f"{strange}:Table", settings, images=0, start=start)
+    SkippingClassifier.from_agent(agent, start=start).save(tmp_path / "file")
+    classifier = SkippingClassifier.load(tmp_path / "file")
+    errors = {
+        draw: evaluate(agent.simulator, agent, split="validation", sample=draw == "sampled").error
+        for draw in ("mode", "sampled")
+    }
+    assert errors["sampled"] != errors["mode"]
+    assert classifier.content["validation_error"] == errors
+    assert classifier.draw == ("sampled" if start < 0 else "mode") == min(errors, key=errors.get)
+    images = torch.rand(40, *classifier.image_shape, generator=stream(0, "images"))
+    chosen, other = classifier(images), {"mode", "sampled"} - {classifier.draw}
+    assert torch.equal(chosen, classifier(images, draw=classifier.draw))
+    assert torch.equal(chosen, classifier(images))
+    assert not torch.equal(chosen, classifier(images, draw=other.pop()))
+    drawn = classifier(images, stream(1, "x"))
+    assert torch.equal(drawn, classifier(images, stream(1, "x"), draw="sampled"))
+    assert not torch.equal(drawn, classifier(images, draw="mode"))
+    with pytest.raises(ValueError, match="did you mean 'sampled'"):
+        classifier(images, draw="sample")
+    with pytest.raises(ValueError, match="beside a generator"):
+        classifier(images, stream(1, "x"), draw="mode")
+
+
+def test_images_classified_alone_are_not_all_drawn_alike(strange):
+    agent = make_agent(f"{strange}:Table", images=0)
+    classifier = SkippingClassifier.from_agent(agent)
+    images = torch.rand(20, *classifier.image_shape, generator=stream(0, "images"))
+    masks = [classifier.classify(one[None], draw="sampled")[1][1][0] for one in images]
+    assert len({tuple(mask.tolist()) for mask in masks}) > 5
+
+
+def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(tmp_path):
+    agent = make_agent("reinforce")
+    SkippingClassifier.from_agent(agent).save(tmp_path / "file")
+    content = load_tree(tmp_path / "file")
+    del content["draw"], content["validation_error"]
+    save_tree(tmp_path / "file", content)
+    with safe_open(tmp_path / "file", framework="pt") as file:
+        tree = {"tree": file.metadata()["tree"]}
+    save_file(load_file(tmp_path / "file"), tmp_path / "old", metadata=tree)
+    images, logits, _ = in_environment(agent, None)
+    assert torch.equal(SkippingClassifier.load(tmp_path / "old")(images), logits)
+
+
+@pytest.mark.parametrize("part", ["agent", "network"])
+def test_a_file_that_was_altered_or_is_not_finite_is_refused(part, tmp_path):
+    path = tmp_path / "file"
+    SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
+    content = load_tree(path)
+    whole = bytearray(path.read_bytes())
+    whole[-10] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="was damaged or edited"):
+        SkippingClassifier.load(path)
+    next(iter(content[part]["tensors"].values())).fill_(torch.inf)
+    save_tree(path, content)
+    with pytest.raises(ValueError, match=f"finite weights of the {part}"):
+        SkippingClassifier.load(path)
+
+
+def test_a_classifier_in_one_call_draws_as_the_file_says_without_a_generator():
+    agent = make_agent("rloo")
+    classifier = SkippingClassifier.from_agent(agent, **SETTINGS["rloo"])
+    images = agent.simulator.on_split("test", 9).data.batch(torch.arange(9))[0]
+    for draw in (None, "mode", "sampled"):
+        logits, masks = classifier.fuse(draw=draw)(images)
+        expected, own = classifier.classify(images, draw=draw)
+        assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
+        torch.testing.assert_close(logits, expected)
 
 
 @pytest.mark.parametrize("name", ["rloo", "condnet", "fixed_mask"])
@@ -309,8 +390,9 @@ def test_an_exported_classifier_in_one_call_answers_alike(name, drawn):
     classifier = SkippingClassifier.from_agent(agent, **SETTINGS.get(name, {}))
     images = agent.simulator.on_split("test", 50).data.batch(torch.arange(50))[0]
     draws = [stream(0, "masks") if drawn else None for _ in range(2)]
-    logits, masks = classifier.fuse(drawn=drawn)(images, generator=draws[0])
-    expected, own = classifier.classify(images, draws[1])
+    draw = "sampled" if drawn else "mode"
+    logits, masks = classifier.fuse(draw=draw)(images, generator=draws[0])
+    expected, own = classifier.classify(images, draws[1], draw=draw)
     assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
     torch.testing.assert_close(logits, expected)
 

@@ -15,6 +15,7 @@ from ccenv.networks import GatedMLP, dense_forward, forward
 from ccenv.probe import NUM_DOMAINS, probe_images, probe_network, probe_optimal_masks
 from ccenv.rewards import make_reward
 from ccenv.seeding import stream
+from ccenv.sparse.linear import block_sparse_linear
 
 UNEVEN = {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7, 6)}
 
@@ -35,6 +36,24 @@ def episode_macs(network, masks):
     """MACs of each step: [num_layers, batch]."""
     before = [None, *masks[:-1]]
     return torch.stack([layer_macs(network, i, before[i], m) for i, m in enumerate(masks)])
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.int64])
+@pytest.mark.parametrize("rows", [6, 3])
+def test_masks_that_are_no_bits_are_refused_at_every_door_of_a_network(kind, rows):
+    network, images = GatedMLP(5, (3, 2), 2), torch.zeros(rows, 5)
+    masks = [torch.ones(6, 3, dtype=torch.bool), torch.ones(6, 2, dtype=torch.bool)]
+    network(images, masks)
+    for index in range(2):
+        wrong = [mask.to(kind) if i == index else mask for i, mask in enumerate(masks)]
+        with pytest.raises(TypeError, match=r"expected masks.* to be a bool tensor .* \.bool\(\)"):
+            network(images, wrong)
+    with pytest.raises(TypeError, match="to be a bool tensor"):
+        network(images, [mask.numpy() for mask in masks])
+    x, weight = torch.zeros(6, 4), torch.zeros(2, 4)
+    for name in ("in_mask", "out_mask"):
+        with pytest.raises(TypeError, match=f"expected {name} to be a bool tensor"):
+            block_sparse_linear(x, weight, **{name: torch.ones(6, 2).to(kind)})
 
 
 @pytest.mark.parametrize("backend", ["auto", "cpu", "reference"])

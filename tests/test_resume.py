@@ -19,7 +19,7 @@ from ccenv.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
 from ccenv.snapshot import CannotStoreError, restore, state_of
 from ccenv.tree_file import load_tree, save_tree
-from runs import checkpoint, listener, run, tracking
+from runs import checkpoint, listener, run, tracking, train
 from runs.settings import make_plan
 
 BATCH, UPDATES = 64, 6
@@ -250,6 +250,62 @@ def test_a_checkpoint_that_does_not_fit_is_told_of_and_the_run_starts_anew(
     assert said.count("the run starts anew") == 1
     assert "goes on" not in said
     assert_same_end(found, expected)
+
+
+def flip_a_bit(path, byte=-20):
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_flipped_bit_in_the_last_checkpoint_costs_what_came_after_the_one_before(
+    both, tmp_path, monkeypatch, capsys
+):
+    whole, stopped = plans(tmp_path, "reinforce", PROBE)
+    expected = carry_out(whole)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5 * BATCH)
+        with pytest.raises(StoppedError):
+            carry_out(stopped)
+    last = checkpoint.checkpoint_path(stopped.folder())
+    flip_a_bit(last)
+    if both:
+        flip_a_bit(checkpoint.one_before(last))
+    capsys.readouterr()
+    found = carry_out(stopped)
+    said = capsys.readouterr().err
+    assert said.count("is damaged") == 1 + both
+    assert said.count(f"goes on after {2 * BATCH} of") == (not both)
+    assert said.count("the run starts anew") == both
+    assert_same_end(found, expected)
+    assert not list(last.parent.glob("resume*"))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_of_and_the_run_goes_on(
+    tmp_path, monkeypatch, capsys
+):
+    def full(path, tree):
+        raise OSError(28, "No space left on device")
+
+    whole, other = plans(tmp_path, "reinforce", PROBE)
+    expected = carry_out(whole)
+    monkeypatch.setattr(checkpoint, "save_tree", full)
+    found = carry_out(other)
+    assert "no checkpoint after 128 images, the run goes on: [Errno 28]" in capsys.readouterr().err
+    assert_same_end(found, expected)
+
+
+def test_a_cache_that_cannot_be_written_in_is_refused_before_a_run_starts(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
+    assert train.main(["reinforce", "dataset=probe", f"log_dir={tmp_path / 'logs'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("runs.train: expected a cache folder that can be written in, got ")
+    assert "CCENV_CACHE" in said
+    assert not (tmp_path / "logs").exists()
 
 
 STRANGE = '''

@@ -21,6 +21,7 @@ import ccenv
 from ccenv.data import load_split
 from ccenv.env import BlockSelectionEnv
 from ccenv.probe import PROBE_SETTINGS
+from ccenv.registry import UnexpectedKeywordError
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.vector_env import BlockSelectionVectorEnv
 
@@ -43,6 +44,16 @@ def need_data(name):
         load_split(dataset, "train")
     except FileNotFoundError:
         pytest.skip(f"{dataset} is not in CCENV_DATA")
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_unknown_setting_is_the_error_of_a_value_and_of_a_keyword(make):
+    # TorchRL offers keywords of its own, and takes back what a TypeError of this text refuses.
+    for error in (ValueError, TypeError):
+        with pytest.raises(error, match="unexpected keyword argument 'frameskip'"):
+            make("BlockSelection-v0", frameskip=1)
+    with pytest.raises(UnexpectedKeywordError, match="did you mean 'dataset'"):
+        make("BlockSelection-v0", datset="probe")
 
 
 @pytest.fixture(params=IDS)

@@ -144,17 +144,17 @@ def test_two_processes_that_ask_at_once_learn_once(cache):
 
 SLOW_WRITER = """
 import time
-from ccenv import weights
+from ccenv import checked_file, weights
 from ccenv.data import load_split
 from ccenv.builders import build_network
 from ccenv.networks import GatedMLP
 
-def half_a_file(tensors, path):
+def half_a_file(tensors, path, metadata):
     path.write_bytes(b"half")
     print("writing", flush=True)
     time.sleep(100)
 
-weights.save_file = half_a_file
+checked_file.save_file = half_a_file
 network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)
 recipe = weights.Pretraining(num_epochs=1, min_updates=30)
 weights.frozen_weights(network, load_split("digits", "train"), recipe)
@@ -178,14 +178,6 @@ def test_a_process_killed_while_it_writes_leaves_no_half_file(cache, digits):
     assert time.monotonic() - start < 60
     assert len(list(cache.glob("*.safetensors"))) == 1
     assert not list(cache.glob("*.partial"))
-
-
-def test_a_damaged_file_in_the_cache_is_refused_by_its_path(cache, digits):
-    frozen_weights(small_network(), digits, QUICK)
-    (path,) = cache.glob("*.safetensors")
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"safetensors, got a damaged file .* delete it"):
-        frozen_weights(small_network(), digits, QUICK)
 
 
 def walk(simulator, generator):

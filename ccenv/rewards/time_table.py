@@ -2,7 +2,7 @@
 
 A layer is timed on random masks for a grid of numbers of blocks kept before and in it, and the
 table is read with linear interpolation between them. The last layer's time includes the head's.
-The table is kept as JSON in the cache folder, under a name made of all that it depends on.
+The table is kept in the cache folder, under a name made of all that it depends on.
 """
 
 import hashlib
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from ccenv.data import user_cache
@@ -23,6 +22,8 @@ from ccenv.networks import GatedNetwork, dense_forward
 from ccenv.seeding import stream
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.timing import calls_for, time_calls, wait_for
+from ccenv.tree_file import load_tree, save_tree
+from ccenv.weight_cache import held, store, tell
 
 MAX_POINTS = 9
 REPEATS = 7
@@ -74,20 +75,30 @@ def time_table(network: GatedNetwork, batch_size: int, device: torch.device) -> 
         batch_size: images of a pass; times are shares, so they hold for one image too.
         device: where the network lives.
     """
-    path = user_cache() / "latency" / f"{fingerprint(network, batch_size, device)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(measure(network, batch_size, device)))
-            partial.rename(path)
-    layers = json.loads(path.read_text())
+    path = user_cache() / "latency" / f"{fingerprint(network, batch_size, device)}.safetensors"
+    with held(path):
+        layers = read_times(path)
+        if layers is None:
+            layers = measured = measure(network, batch_size, device)
+            store(lambda: save_tree(path, measured), "measured times")
 
     def column(name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
         return tuple(torch.tensor(layer[name], dtype=dtype, device=device) for layer in layers)
 
     integers, floats = torch.int64, torch.float32
     return TimeTable(column("before", integers), column("kept", integers), column("shares", floats))
+
+
+def read_times(path: Path) -> list[dict[str, Any]] | None:
+    """What `measure` gave before, None where it must measure again; says why of a damaged file."""
+    try:
+        layers: list[dict[str, Any]] = load_tree(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        tell(f"cached times cannot be used and are measured anew: {error}")
+        return None
+    return layers
 
 
 def fingerprint(network: GatedNetwork, batch_size: int, device: torch.device) -> str:

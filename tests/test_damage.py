@@ -1,0 +1,219 @@
+"""What was altered on disk is noticed before it is used; what cannot be stored is said."""
+
+import contextlib
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ccenv import weight_cache, weights
+from ccenv.builders import build_network
+from ccenv.checked_file import check_finite, read_checked, write_checked
+from ccenv.data import load_split
+from ccenv.networks import GatedMLP
+from ccenv.probe import PROBE_SETTINGS, probe_network
+from ccenv.rewards import time_table
+from ccenv.simulator import Simulator
+from ccenv.tree_file import load_tree, save_tree
+from ccenv.weights import Pretraining, frozen_weights
+
+QUICK = Pretraining(batch_size=16, num_epochs=0, min_updates=3)
+SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder of its own."""
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+    return tmp_path / "weights"
+
+
+def learned(**sizes):
+    """A network's weights from the cache, or learned."""
+    network = build_network(GatedMLP, 0, **SIZES | sizes)
+    frozen_weights(network, load_split("digits", "train"), QUICK)
+    return [value.clone() for value in network.state_dict().values()]
+
+
+def same(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def flip(path, byte, bit=0):
+    content = bytearray(path.read_bytes())
+    content[byte] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def no_training():
+    """Fails where something is learned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "tqdm", lambda *a, **k: pytest.fail("expected no training"))
+        yield
+
+
+def test_every_flipped_bit_of_a_file_is_noticed_or_changes_nothing(tmp_path):
+    path = tmp_path / "file"
+    write_checked(path, {"a": torch.arange(3.0), "b": torch.tensor(True)}, {"text": "x"})
+    whole, sound = path.read_bytes(), read_checked(path)
+    for byte in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole)
+            flip(path, byte, bit)
+            # Only blanks between the parts of the header may change, or the checksum's own name,
+            # which then stands among the texts.
+            with contextlib.suppress(ValueError):
+                tensors, texts, is_checked = read_checked(path)
+                assert torch.equal(tensors["a"], sound[0]["a"])
+                assert is_checked or set(texts) != set(sound[1])
+
+
+def test_a_tree_with_any_bit_flipped_is_refused_or_the_same(tmp_path):
+    path, tree = tmp_path / "tree", {"a": torch.arange(2.0), "b": [1, "x"]}
+    save_tree(path, tree)
+    whole = path.read_bytes()
+    for byte in range(len(whole)):
+        path.write_bytes(whole)
+        flip(path, byte, bit=byte % 8)
+        with contextlib.suppress(ValueError):
+            found = load_tree(path)
+            assert torch.equal(found["a"], tree["a"])
+            assert found["b"] == tree["b"]
+
+
+def test_a_tree_that_was_written_before_there_were_checksums_is_read(tmp_path):
+    save_file({}, tmp_path / "tree", metadata={"tree": "[1, 2]"})
+    assert load_tree(tmp_path / "tree") == [1, 2]
+
+
+def two_bits(path):
+    flip(path, -5, bit=6)
+    flip(path, -9, bit=2)
+
+
+def other_shapes(path):
+    write_checked(path, {"layers.0.weight": torch.zeros(2, 2)}, {})
+
+
+def other_names(path):
+    write_checked(path, {f"x.{k}": v for k, v in load_file(path).items()}, {})
+
+
+def not_finite(path):
+    write_checked(path, {k: v + torch.nan for k, v in load_file(path).items()}, {})
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def another_kind(path):
+    path.write_text("nonsense")
+
+
+DAMAGES = [two_bits, other_shapes, other_names, not_finite, cut, another_kind]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_weights_in_the_cache_are_learned_anew_once_and_that_is_said(cache, damage, capsys):
+    sound = learned()
+    (path,) = cache.glob("*.safetensors")
+    damage(path)
+    capsys.readouterr()
+    assert same(learned(), sound)
+    said = capsys.readouterr().err
+    assert said.count("cached weights cannot be used and are learned anew") == 1
+    assert str(path) in said
+    with no_training():
+        assert same(learned(), sound)
+    assert not capsys.readouterr().err
+
+
+def test_weights_of_a_cache_without_checksums_are_adopted_once_with_a_word(cache, capsys):
+    sound = learned()
+    (path,) = cache.glob("*.safetensors")
+    save_file(load_file(path), path)
+    capsys.readouterr()
+    with no_training():
+        assert same(learned(), sound)
+        assert capsys.readouterr().err.count("adopted") == 1
+        assert same(learned(), sound)
+        assert not capsys.readouterr().err
+    assert read_checked(path)[2]
+
+
+def test_where_the_cache_cannot_be_written_in_weights_are_learned_in_memory(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "sound"))
+    sound = learned()
+    capsys.readouterr()
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
+    assert same(learned(), sound)
+    assert capsys.readouterr().err.count("weights cannot be stored") == 1
+
+
+def test_a_full_disk_leaves_no_half_file_and_weights_in_memory(cache, monkeypatch, capsys):
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ccenv.checked_file.save_file", full)
+    assert learned()
+    said = capsys.readouterr().err
+    assert said.count("No space left on device") == 1
+    assert "CCENV_CACHE" in said
+    assert not list(cache.glob("*.partial"))
+    assert not list(cache.glob("*.safetensors"))
+
+
+def test_weights_that_are_not_finite_are_never_stored(cache):
+    network = nn.Linear(2, 2)
+
+    def diverge():
+        with torch.no_grad():
+            network.weight[0, 0] = torch.inf
+
+    with pytest.raises(ValueError, match="finite weights of the network that was pre-trained"):
+        weight_cache.learned_once(network, "name", diverge)
+    assert not list(cache.glob("*.safetensors"))
+
+
+def test_a_network_given_with_weights_that_are_not_finite_is_refused():
+    network = GatedMLP(64, (3,), 4)
+    with torch.no_grad():
+        network.head_layers[0].weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"finite weights of the network, got 1 .*head_layers"):
+        Simulator(2, network=network)
+    check_finite({"whole": torch.tensor([1])}, "whole numbers")
+
+
+@pytest.mark.parametrize("reward", ["accuracy_minus_cost", "nll_minus_cost"])
+def test_a_network_that_answers_nan_is_paid_nothing(reward):
+    simulator = Simulator(4, **PROBE_SETTINGS | {"network": probe_network, "reward": reward})
+    simulator.seed(0)
+    with torch.no_grad():
+        simulator.network.head_layers[-1].bias.fill_(torch.nan)
+    simulator.begin()
+    masks = [torch.ones(4, n, dtype=torch.bool) for n in simulator.num_blocks]
+    for mask in masks[:-1]:
+        simulator.step(mask)
+    with pytest.raises(ValueError, match="finite logits of the network, got others for 4 of 4"):
+        simulator.step(masks[-1])
+
+
+def test_damaged_times_in_the_cache_are_measured_anew(cache, monkeypatch, capsys):
+    network = build_network(GatedMLP, 0, **SIZES)
+    times = [{"before": [0], "kept": [0, 4], "shares": [[0.0, 1.0]]}]
+    monkeypatch.setattr(time_table, "measure", lambda *arguments: times)
+    first = time_table.time_table(network, 8, torch.device("cpu"))
+    (path,) = (cache.parent / "latency").glob("*.safetensors")
+    flip(path, -8)
+    second = time_table.time_table(network, 8, torch.device("cpu"))
+    assert capsys.readouterr().err.count("measured anew") == 1
+    time_table.time_table(network, 8, torch.device("cpu"))
+    assert not capsys.readouterr().err
+    assert torch.equal(first.shares[0], second.shares[0])
