@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ccenv.costs import dense_macs
 from runs import folder as run_folder
+from runs.programs import program
 from runs.replay import Rebuilt, plan_of, rebuild, replay, share_of_other_bits
 from runs.report import markdown
 from runs.result_checks import check_result
@@ -203,18 +204,15 @@ def cells(verdict: Verdict) -> list[str]:
     return [name, verdict.masks, *numbers, verdict.policy, answer]
 
 
+@program("runs.validate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replays stored masks on stored weights and recomputes every figure; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.validate", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     options = parser.parse_args(arguments)
-    try:
-        folders = run_folders(options.folder)
-        verdicts = [one for folder in tqdm(folders, unit="run") for one in validate(folder)]
-    except (ValueError, OSError) as error:
-        print(f"runs.validate: {error}", file=sys.stderr)
-        return 2
+    folders = run_folders(options.folder)
+    verdicts = [one for folder in tqdm(folders, unit="run") for one in validate(folder)]
     valid = sum(verdict.is_valid for verdict in verdicts)
     if options.json:
         print(json.dumps([asdict(v) | {"valid": v.is_valid} for v in verdicts], indent=2))

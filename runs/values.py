@@ -58,11 +58,12 @@ def annotations_of(function: Any) -> dict[str, Any]:
         function: a function, or a class with annotated fields.
     """
     hints: dict[str, Any] = {}
-    scope = {"__module__": function.__module__, "__globals__": getattr(function, "__globals__", {})}
-    for name, hint in inspect.get_annotations(function).items():
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, hint in getattr(function, "__annotations__", {}).items():
         # One by one, because a single one that cannot be read would hide all others.
         with contextlib.suppress(NameError, TypeError):
-            hints |= get_type_hints(types.SimpleNamespace(__annotations__={name: hint}, **scope))
+            one = types.SimpleNamespace(__annotations__={name: hint})
+            hints |= get_type_hints(one, scope)
     return hints
 
 
@@ -85,7 +86,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     check_sizes(name, value)
     value = tuple(value) if isinstance(value, list) else value
     candidates = [value]
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER:
         candidates.append(int(value))
     candidates.append((candidates[-1],))
     for candidate in candidates:
