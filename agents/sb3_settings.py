@@ -19,6 +19,18 @@ OWN_SETTINGS = (
 """What the agent decides itself; every other argument of the algorithm is a setting."""
 
 
+COUNTS = (
+    "n_epochs",
+    "n_steps",
+    "n_critic_updates",
+    "cg_max_steps",
+    "line_search_max_iter",
+    "sub_sampling_factor",
+    "stats_window_size",
+)
+"""Whole numbers of at least 1; Stable-Baselines3 looks at none of them."""
+
+
 def complete_settings(
     algorithm: Any, settings: Mapping[str, Any], num_layers: int, rows: int
 ) -> dict[str, Any]:
@@ -39,12 +51,17 @@ def complete_settings(
     check_names(settings, known, f"setting of {algorithm.__name__}")
     own = {"n_steps": num_layers, "gamma": 1.0, "gae_lambda": 1.0, "stats_window_size": rows}
     completed = own | dict(settings)
+    for name in COUNTS:
+        if name in completed and (not isinstance(completed[name], int) or completed[name] < 1):
+            raise ValueError(
+                f"expected {name} to be a whole number of at least 1, got {completed[name]!r}"
+            )
     if completed["gamma"] != 1:
         raise ValueError(
             f"expected gamma=1, got {completed['gamma']}: episodes are {num_layers} steps long and "
             "a late answer counts as much as an early cost; leave gamma out"
         )
-    if not isinstance(completed["n_steps"], int) or completed["n_steps"] % num_layers:
+    if completed["n_steps"] % num_layers:
         raise ValueError(
             f"expected n_steps to be a multiple of the {num_layers} gated layers, so that no "
             f"episode is cut, got {completed['n_steps']}; leave it out for one episode a rollout"
@@ -61,19 +78,27 @@ def divide(settings: dict[str, Any], num_steps: int) -> dict[str, Any]:
     """Gives SB3 a `batch_size` that fills a rollout of `num_steps` steps without a rest.
 
     Raises:
-        ValueError: if the one given does not, or `num_minibatches` stands beside it.
+        ValueError: if the one given does not, leaves one step alone (SB3 normalises advantages by
+            their deviation), or stands beside `num_minibatches`.
     """
     if "batch_size" in settings and "num_minibatches" in settings:
         raise ValueError("expected batch_size or num_minibatches, got both; leave one out")
-    parts = settings.pop("num_minibatches", math.gcd(4, num_steps))
+    most = max(parts for parts in (4, 2, 1) if parts == 1 or 2 * parts <= num_steps)
+    parts = settings.pop("num_minibatches", math.gcd(most, num_steps))
     divisor = settings.get("batch_size", parts)
     if not isinstance(divisor, int) or divisor < 1 or num_steps % divisor:
         name = "batch_size" if "batch_size" in settings else "num_minibatches"
         raise ValueError(
             f"expected {name} to divide the {num_steps} steps of a rollout, got {divisor}; "
-            "leave it out for four equal parts"
+            "leave it out for at most four equal parts"
         )
-    return {"batch_size": num_steps // parts} | settings
+    size = settings.get("batch_size", num_steps // parts)
+    if size < 2 and settings.get("normalize_advantage", True):
+        raise ValueError(
+            f"expected parts of at least 2 steps of a rollout's {num_steps}, got {size}; give more "
+            "rows (batch_size, group_size), fewer parts, or normalize_advantage=False"
+        )
+    return settings | {"batch_size": size}
 
 
 def falling_rate(algorithm: Any, settings: Mapping[str, Any]) -> Callable[[float], float]:

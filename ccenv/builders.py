@@ -100,6 +100,8 @@ def check_device(device: str | torch.device) -> torch.device:
     """Refuses a device that torch does not know or this machine does not have."""
     try:
         found = torch.device(device)
+        if found.type not in ("cpu", "cuda"):
+            raise TypeError("images and network live on neither")
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(

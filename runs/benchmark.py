@@ -28,6 +28,7 @@ from runs import folder as run_folder
 from runs.machine import load_average, machine, tuned, versions
 from runs.page.drawing import drawn_in_style
 from runs.page.speed_figures import SPEED_FIGURES
+from runs.programs import program
 from runs.timing import (
     gpu_speed,
     kernel_routes,
@@ -221,6 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@program("runs.benchmark", ())
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     parser = make_parser()

@@ -22,12 +22,13 @@ from runs.jobs import (
 from runs.machine import num_cores
 from runs.page.publish import PAGE, publish
 from runs.pool import Outcome
+from runs.programs import program
 from runs.rows import MODES
 from runs.run_jobs import in_words, run_todo, say
 from runs.settings import safe_name
 from runs.sweeps import SWEEPS, Sweep
 
-INTERRUPTED = 130
+STOPPED = "stopped; the same command goes on with what is missing"
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -144,17 +145,10 @@ def positive(text: str) -> int:
     return int(text)
 
 
+@program("runs.compare", (ValueError, TypeError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares agents; see --help."""
-    options = make_parser().parse_args(arguments)
-    try:
-        return compare(options)
-    except (ValueError, TypeError, OSError) as error:
-        say(f"runs.compare: {error}")
-        return 2
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on with what is missing")
-        return INTERRUPTED
+    return compare(make_parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

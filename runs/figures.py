@@ -20,6 +20,7 @@ from runs.page.ablation import ablation
 from runs.page.drawing import Drawn, drawn_in_style
 from runs.page.publish import against_dense, beside_the_paper, borrowed, contests_of, times_in
 from runs.page.speed_figures import SPEED_FIGURES
+from runs.programs import program
 from runs.sweeps import SWEEPS, Sweep
 
 FOLDER = "figures"
@@ -89,6 +90,7 @@ def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
         ]
 
 
+@program("runs.figures")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws the figures of files; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.figures", description=main.__doc__)
@@ -97,12 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
-    try:
-        wanted = links("\n".join(file.read_text() for file in options.files))
-        drawn = figures_of(wanted, options.results_dir)
-    except (ValueError, OSError) as error:
-        print(f"runs.figures: {error}", file=sys.stderr)
-        return 2
+    wanted = links("\n".join(file.read_text() for file in options.files))
+    drawn = figures_of(wanted, options.results_dir)
     folder = options.results_dir / FOLDER
     for (result, name), figure in drawn.items():
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from ccenv.networks import NETWORKS
 from ccenv.registry import check_names, resolve
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.simulator import setting_defaults
+from runs.programs import program
 from runs.report import markdown
 from runs.settings import agent_parameters, is_plain
 from runs.sweeps import SWEEPS
@@ -170,6 +171,7 @@ def as_table(lines: Mapping[str, Line]) -> str:
     return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
 
 
+@program("runs.list")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Shows what can be chosen; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.list", description=__doc__)
@@ -177,16 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    try:
-        if options.kind is None:
-            lines: dict[str, Any] = {
-                kind: {"names": list(table)} for kind, (table, _) in KINDS.items()
-            }
-        else:
-            lines = list_kind(options.kind, options.names)
-    except ValueError as error:
-        print(f"runs.list: {error}", file=sys.stderr)
-        return 2
+    if options.kind is None:
+        lines: dict[str, Any] = {kind: {"names": list(table)} for kind, (table, _) in KINDS.items()}
+    else:
+        lines = list_kind(options.kind, options.names)
     print(json.dumps(lines, indent=2) if options.json else as_table(lines))
     return 0
 

@@ -44,6 +44,14 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def most_threads() -> int:
+    """So many threads are a setting and not a slip: torch crashes where the system runs out.
+
+    At least 64, so that settings of a larger machine's results can be read on a small one.
+    """
+    return max(64, 8 * (os.cpu_count() or 1))
+
+
 def cpu_model() -> str:
     """The processor's name, as the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")

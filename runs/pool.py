@@ -1,5 +1,6 @@
 """Many runs at once: (tasks, workers) -> results as they come; one failure loses no other run."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,12 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.synchronize import Semaphore
 from typing import Any
+
+from tqdm import tqdm
+
+from ccenv.sparse.compiled import announcement
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,9 @@ def run_in_pool(
     # Processes are spawned, not forked: forked ones would inherit torch's threads in any state.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=prepare_worker)
+    # Whoever takes it first says that kernels are compiled; none where this process has said so.
+    ticket = context.Semaphore(0 if announcement.said else 1)
+    pool = ProcessPoolExecutor(num_workers, context, prepare_worker, (ticket,))
     try:
         futures = {pool.submit(function, task): task for task in tasks}
         for future in as_completed(futures):
@@ -89,17 +97,22 @@ def run_in_pool(
                 yield future.result()
             except BrokenProcessPool:
                 yield futures[future]
-    finally:
+    except BaseException:
         # On Ctrl-C whoever still runs is stopped; its folder holds no result.
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
+        raise
+    pool.shutdown()
 
 
-def prepare_worker() -> None:
+def prepare_worker(ticket: Semaphore) -> None:
     """Leaves Ctrl-C to the parent, dies with it, and keeps to one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
+    announcement.may_say = functools.partial(ticket.acquire, block=False)
+    # A bar's own lock is shared between processes: one that is killed would leave it behind.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=die_with_parent, daemon=True).start()
 
 

@@ -30,6 +30,10 @@ class CannotStartError(ValueError):
     """Settings that cannot be carried out; nothing was written."""
 
 
+class StoppedError(RuntimeError):
+    """A run that its settings brought to a stop; its folder holds no result."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a run is carried out; no result depends on it."""
@@ -63,7 +67,7 @@ def run(
     try:
         run_folder.check_writable(target)
         run_folder.lock_path(target)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
     with run_folder.claim(target, wait), torch_settings(plan.program):
         found = run_folder.read_result(target) if reuse else None
@@ -90,16 +94,44 @@ def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
         CannotStartError: if data or a library is missing, or a setting impossible.
     """
     seed = plan.program.seed
-    try:
+    with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
         env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
-    except (ValueError, TypeError, OSError) as error:
-        raise CannotStartError(str(error)) from error
-    env.reset(seed=seed)
-    try:
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        env.reset(seed=seed)
         agent = plan.agent_class(env, seed=seed, **plan.agent_settings)
         return env, agent, evaluate(env, agent, split="validation", seed=seed)
-    except (ValueError, ImportError) as error:
-        raise CannotStartError(str(error)) from error
+
+
+@contextmanager
+def told_as(
+    kind: type[Exception], plan: Plan, messages: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Turns an error into one that is told in a line: settings were wrong, no code is.
+
+    In a run with code of the user's own, what is not a message may be a bug of theirs: it passes,
+    traceback and all. So do errors of the system, such as a full disk.
+
+    Args:
+        kind: what is raised instead.
+        plan: the run's.
+        messages: exceptions that say what was expected.
+    """
+    try:
+        yield
+    except messages as error:
+        raise kind(in_a_line(error)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        if plan.has_own_code:
+            raise
+        told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}"
+        raise kind(f"{told}; check the settings that were given") from error
+
+
+def in_a_line(error: Exception) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True)
@@ -153,7 +185,8 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        images_seen = agent.learn(plan.program.images, listener)
+        with told_as(StoppedError, plan):
+            images_seen = agent.learn(plan.program.images, listener)
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -10,6 +11,9 @@ from tqdm import tqdm
 from runs import folder as run_folder
 from runs.jobs import Comparison, Job, remaining_seconds
 from runs.pool import Outcome, Task, run_all
+
+BAR = "{n_fmt} of {total_fmt} runs |{bar}| {elapsed}{postfix}"
+"""Without the bar's own forecast: it takes the first run of many workers for the pace of all."""
 
 
 def say(text: str) -> None:
@@ -60,24 +64,51 @@ def prepare(jobs: Sequence[Job]) -> None:
             make_simulator(1, environment).seed(0)
 
 
+def seconds_left(
+    expected: Sequence[float], ended: Sequence[tuple[float, float]], workers: int
+) -> float | None:
+    """Time until all runs have ended, in seconds; None while nothing is known of their pace.
+
+    The first run of each worker also loads and compiles: the pace is that of those after them.
+
+    Args:
+        expected: seconds of one core that each run was forecast to take.
+        ended: of each run that has ended, what it was forecast to take, and when it ended.
+        workers: runs at once.
+    """
+    after = ended[workers:]
+    weight = sum(forecast for forecast, _ in after)
+    if not weight:
+        return None
+    pace = (after[-1][1] - ended[workers - 1][1]) / weight
+    return pace * (sum(expected) - sum(forecast for forecast, _ in ended))
+
+
 def run_missing(
-    jobs: Sequence[Job], workers: int, reuse: bool, on_end: Callable[[], None]
+    found: Comparison, jobs: Sequence[Job], workers: int, reuse: bool, on_end: Callable[[], None]
 ) -> list[Outcome]:
     """Runs jobs in parallel, with a bar, and returns the failures.
 
     Args:
+        found: what is there already: it says how long runs take.
         jobs: what to run.
         workers: runs at once.
         reuse: take a result that another process wrote meanwhile.
         on_end: called after each run that went well.
     """
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
-    failures = []
-    outcomes = run_all(tasks, min(workers, len(tasks)))
-    with tqdm(total=len(tasks), unit="run") as bar, closing(outcomes):
+    expected = [remaining_seconds(found, [job])[0] for job in jobs]
+    failures: list[Outcome] = []
+    ended: list[tuple[float, float]] = []
+    outcomes = run_all(tasks, workers)
+    with tqdm(total=len(tasks), bar_format=BAR) as bar, closing(outcomes):
         for outcome in outcomes:
+            ended.append((expected[tasks.index(outcome.task)], time.monotonic()))
+            left = seconds_left(expected, ended, workers)
+            seed = outcome.task.settings["seed"]
+            still = "" if left is None else f"about {in_words(left)} left; "
+            bar.set_postfix_str(f"{still}{outcome.task.label}, seed {seed}", refresh=False)
             bar.update()
-            bar.set_postfix_str(f"{outcome.task.label}, seed {outcome.task.settings['seed']}")
             if outcome.error is not None:
                 failures.append(outcome)
             else:
@@ -92,4 +123,4 @@ def run_todo(
     workers = min(workers, len(jobs))
     say(forecast(found, jobs, workers))
     prepare(jobs)
-    return run_missing(jobs, workers, reuse, on_end)
+    return run_missing(found, jobs, workers, reuse, on_end)

@@ -12,17 +12,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from agents import AGENTS
+from agents.base import Agent
 from ccenv import PRESETS
 from ccenv.context import read_context
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults
 from runs.identity import Key, chosen_settings, environment_defaults, key_of, short_name
+from runs.machine import most_threads
 from runs.program import Program, validations_every
-from runs.values import coerce
+from runs.values import annotations_of, check_sizes, coerce, shown
 
 CONTEXT = "context"
 """A setting of the environment that only runs have which use it; see `ccenv.context`."""
@@ -52,6 +54,12 @@ class Plan:
     def num_updates(self) -> int:
         """Batches of the whole run."""
         return -(-self.program.images // self.program.batch_size)
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether a name is `module:name`: an error may then be a bug of the user's."""
+        named = (self.agent, *self.environment.values())
+        return any(isinstance(name, str) and ":" in name for name in named)
 
     def config(self) -> dict[str, Any]:
         """Names and numbers only, ready for JSON."""
@@ -97,9 +105,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     Raises:
         ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
     """
-    agent_class = resolve(agent, AGENTS, "agent")
-    if not callable(agent_class) or not hasattr(agent_class, "env_defaults"):
-        raise ValueError(f"expected agent {agent!r} to be a subclass of agents.base.Agent")
+    agent_class = find_agent(agent)
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, takes_any = agent_parameters(agent_class)
     if not takes_any:
@@ -113,7 +119,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     )
     if program.cost_limit is not None:
         given |= pass_limit_on(program.cost_limit, agent, own, environment)
-    agent_settings = checked(given, agent_class.__init__, own)
+    agent_settings = checked(given, hints_of_agent(agent_class), own)
     # A default that is an object stays the constructor's business.
     kept = {k: v for k, v in agent_settings.items() if k in given or is_plain(v)}
     plan = Plan(agent, agent_class, kept, environment, program)
@@ -121,6 +127,22 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
     check_plain(plan.config())
     return plan
+
+
+def find_agent(agent: str) -> type[Agent]:
+    """The class that a name stands for.
+
+    Raises:
+        ValueError: if the name is unknown, or no subclass of `agents.base.Agent` that can act.
+    """
+    found = resolve(agent, AGENTS, "agent")
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ValueError(
+            f"expected agent {agent!r} to be a subclass of agents.base.Agent, got {shown(found)}"
+        )
+    if found.act is Agent.act and found.distribution is Agent.distribution:
+        raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")
+    return found
 
 
 def pass_limit_on(
@@ -180,13 +202,20 @@ def make_program(given: dict[str, Any]) -> Program:
         ValueError: if one is out of range.
     """
     defaults = dataclasses.asdict(Program())
-    program = Program(**checked(given, Program, defaults))
+    program = Program(**checked(given, annotations_of(Program), defaults))
     check_names([program.env], PRESETS, "environment")
     if program.eval_every is None:
         program = dataclasses.replace(program, eval_every=validations_every(program.images))
     for name in ("images", "batch_size", "eval_every", "threads"):
         if getattr(program, name) < 1:
             raise ValueError(f"expected {name} of at least 1, got {getattr(program, name)}")
+    if program.threads > most_threads():
+        raise ValueError(
+            f"expected threads of at most {most_threads()} on this machine, got {program.threads}; "
+            "1 is often fastest, more than its cores never are"
+        )
+    if not program.log_dir.strip():
+        raise ValueError("expected log_dir to name a folder, got ''; leave it out for runs/logs")
     if program.cost_limit is not None:
         check_cost_limit(program.cost_limit)
     if program.seed < 0:
@@ -207,9 +236,12 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
         wishes.pop("reward_kwargs", None)
     context = given.pop(CONTEXT, None)
     layers = PRESETS[program.env] | wishes | given
-    settings = checked(layers, Simulator.__init__, defaults)
+    settings = checked(layers, annotations_of(Simulator.__init__), defaults)
+    for name in ("weights_kwargs", "reward_kwargs"):
+        settings[name] = settings[name] or {}
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     if context is not None:
+        check_sizes(CONTEXT, context)
         read_context(context)
         settings[CONTEXT] = dict(context)
     return settings
@@ -229,17 +261,29 @@ def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
     return own | dict(getattr(agent_class, "defaults", {})), open_ended
 
 
-def checked(given: Mapping[str, Any], function: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Fills defaults in and checks the types of what is given against a function's annotations.
+def hints_of_agent(agent_class: Any) -> dict[str, Any]:
+    """Annotations of an agent's settings, and of those that it hands on to a library's algorithm.
+
+    Raises:
+        ValueError: if it cannot name its algorithm.
+    """
+    own = annotations_of(agent_class.__init__)
+    if not hasattr(agent_class, "algorithm"):
+        return own
+    try:
+        return annotations_of(agent_class.algorithm().__init__) | own
+    except (ImportError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def checked(
+    given: Mapping[str, Any], hints: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fills defaults in and checks the types of what is given against annotations.
 
     Raises:
         ValueError: if a value has another type, or one without a default is missing.
     """
-    try:
-        hints = get_type_hints(function)
-    except (NameError, TypeError):
-        # Annotations that only a type checker can read are no reason to refuse an agent.
-        hints = {}
     values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
     missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
     if missing:
@@ -257,15 +301,15 @@ def check_plain(config: dict[str, Any]) -> None:
         for name, value in group.items():
             if not is_plain(value):
                 raise ValueError(
-                    f"expected setting {name!r} to be a name or finite numbers, got {value!r}; "
-                    "give functions and classes as 'module:name'"
+                    f"expected setting {name!r} to be a name or finite numbers, "
+                    f"got {shown(value)}; give functions and classes as 'module:name'"
                 )
 
 
 def is_plain(value: Any) -> bool:
     """Whether JSON can hold a value."""
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError):
         return False
     return True

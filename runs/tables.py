@@ -22,6 +22,7 @@ from runs.page.dense_tables import dense_tables
 from runs.page.publish import MASKS, contests_of, times_in
 from runs.page.report_tables import all_tables
 from runs.paper.beside import BESIDE
+from runs.programs import program
 from runs.sweeps import SWEEPS, Sweep
 from runs.timing import (
     front_times,
@@ -89,6 +90,7 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     return found
 
 
+@program("runs.tables")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the tables of files, or checks them; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.tables", description=main.__doc__)
@@ -98,12 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if tables differ")
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
-    try:
-        before = {file: file.read_text() for file in options.files}
-        after = {file: render(text, options.results_dir) for file, text in before.items()}
-    except (ValueError, OSError) as error:
-        print(f"runs.tables: {error}", file=sys.stderr)
-        return 2
+    before = {file: file.read_text() for file in options.files}
+    after = {file: render(text, options.results_dir) for file, text in before.items()}
     changed = [file for file in before if before[file] != after[file]]
     for file in changed:
         if options.check:

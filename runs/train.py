@@ -4,17 +4,25 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agents import AGENTS
-from ccenv.registry import resolve
-from ccenv.simulator import setting_defaults
+from ccenv.simulator import Simulator, setting_defaults
 from runs.at_prices import context_lines
-from runs.run import CannotStartError, Options, run
-from runs.settings import Program, agent_parameters, make_plan
+from runs.explained import explained, explained_of_class
+from runs.programs import program
+from runs.run import CannotStartError, Options, StoppedError, run
+from runs.settings import Plan, Program, agent_parameters, find_agent, make_plan
 from runs.tracking import compact
 from runs.values import parse_pairs
+
+STOPPED = (
+    "stopped; the same command goes on from the run's last checkpoint, "
+    "or starts anew where there is none yet"
+)
+DIGITS = 18
+"""A whole number of so many digits fits in 64 bits."""
 
 
 def train(agent: str, **settings: Any) -> dict[str, Any]:
@@ -50,24 +58,10 @@ def summary(result: dict[str, Any]) -> str:
 
 def make_parser(agent: str | None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
-    lines = ["settings of the run:"]
-    for option in dataclasses.fields(Program):
-        lines.append(f"  {option.name}={compact(option.default)}  {option.metadata['help']}")
-    lines.append("settings of the environment (see ccenv.simulator.Simulator):")
-    lines += [f"  {name}={compact(value)}" for name, value in setting_defaults().items()]
-    lines.append("  reward_kwargs.cost_weight=0.5, weights_kwargs.learning_rate=0.01 and the like;")
-    lines.append(
-        "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
-    )
-    lines.append("  weights_kwargs.schedule_updates=run ends a cosine schedule with the run")
-    if agent is not None:
-        lines.append(f"settings of {agent}:")
-        own, _ = agent_parameters(resolve(agent, AGENTS, "agent"))
-        lines += [f"  {name}={value!r}" for name, value in own.items()]
     parser = argparse.ArgumentParser(
         prog="python -m runs.train",
         description="Trains one agent and judges it on test images.",
-        epilog="\n".join(lines),
+        epilog="\n".join(settings_help(agent)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("agent", help=f"one of {', '.join(AGENTS)}, or module:Class")
@@ -90,41 +84,64 @@ def make_parser(agent: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def settings_help(agent: str | None) -> Iterator[str]:
+    """Every setting with its default and its meaning, a line each."""
+    yield "settings of the run:"
+    for option in dataclasses.fields(Program):
+        yield f"  {option.name}={compact(option.default)}  {option.metadata['help']}"
+    yield "settings of the environment (see ccenv.simulator.Simulator):"
+    meaning = explained(Simulator.__init__)
+    for name, value in setting_defaults().items():
+        yield f"  {name}={compact(value)}  {meaning.get(name, '')}".rstrip()
+    yield "  reward_kwargs.cost_weight=0.5, weights_kwargs.learning_rate=0.01 and the like;"
+    yield "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
+    yield "  weights_kwargs.schedule_updates=run ends a cosine schedule with the run"
+    if agent is None:
+        return
+    yield f"settings of {agent}:"
+    found = find_agent(agent)
+    own, takes_more = agent_parameters(found)
+    meaning = explained_of_class(found)
+    for name, value in own.items():
+        yield f"  {name}={value!r}  {meaning.get(name, '')}".rstrip()
+    if takes_more:
+        yield f"  others are {meaning.get('settings', 'handed on')}"
+
+
 def whole_number(text: str) -> int:
     """Reads a number of images.
 
     Raises:
         ArgumentTypeError: if it is no whole number of at least 0.
     """
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > DIGITS:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
     return int(text)
 
 
+@program("runs.train", (CannotStartError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        parser = make_parser(next((a for a in given if not a.startswith("-")), None))
-        options = parser.parse_intermixed_args(given)
-        plan = make_plan(
-            options.agent, {"progress": not options.json} | parse_pairs(options.settings)
-        )
-    except ValueError as error:
-        return refuse(error)
-    try:
-        how = Options(options.checkpoint_every, not options.anew, options.export)
-        result = run(plan, wait=False, options=how)
-    except (CannotStartError, BlockingIOError) as error:
-        return refuse(error)
+    options, plan = read(list(sys.argv[1:] if arguments is None else arguments))
+    how = Options(options.checkpoint_every, not options.anew, options.export)
+    result = run(plan, wait=False, options=how)
     print(json.dumps(result, indent=2) if options.json else summary(result))
     return 0
 
 
-def refuse(error: Exception) -> int:
-    """Says what was wrong with the input: exit status 2."""
-    print(f"runs.train: {error}", file=sys.stderr)
-    return 2
+def read(arguments: list[str]) -> tuple[argparse.Namespace, Plan]:
+    """Reads the command line.
+
+    Raises:
+        CannotStartError: if a name or a value is wrong.
+    """
+    try:
+        parser = make_parser(next((a for a in arguments if not a.startswith("-")), None))
+        options = parser.parse_intermixed_args(arguments)
+        settings = {"progress": not options.json} | parse_pairs(options.settings)
+        return options, make_plan(options.agent, settings)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from runs.claims import (
     differences,
     numbers_of,
 )
+from runs.programs import program
 from runs.replay import (
     Rebuilt,
     ask,
@@ -309,6 +310,7 @@ def cells(verdict: Verdict) -> list[str]:
     return [name, verdict.masks, *numbers, verdict.policy, *by_basis, answer]
 
 
+@program("runs.validate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replays stored masks on stored weights and recomputes every figure; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.validate", description=main.__doc__)
@@ -326,11 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"trusted: {module} (its code is imported and run if a run names it)", file=sys.stderr
         )
-    try:
-        folders = run_folders(options.folder)
-    except (ValueError, OSError) as error:
-        print(f"runs.validate: {error}", file=sys.stderr)
-        return 2
+    folders = run_folders(options.folder)
     rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
     verdicts = refuse_copies(rows)
     valid = sum(verdict.is_valid for verdict in verdicts)

@@ -1,11 +1,17 @@
 """Values of settings: text of the command line -> Python values -> checked against annotations."""
 
 import ast
+import contextlib
+import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 WORDS = {"true": True, "false": False, "none": None}
+LARGEST_INTEGER = 2**63 - 1
+"""What torch and numpy can hold."""
+SHOWN = 80
+"""A value is told by so many characters."""
 
 
 def parse_value(text: str) -> Any:
@@ -18,7 +24,8 @@ def parse_value(text: str) -> Any:
         return WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        # Python's parser has limits of its own: `{[]:1}` is a TypeError, 9,000 signs a MemoryError.
         return text
 
 
@@ -44,6 +51,22 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
+def annotations_of(function: Any) -> dict[str, Any]:
+    """Annotations by name; those that only a type checker can read are left out.
+
+    Args:
+        function: a function, or a class with annotated fields.
+    """
+    hints: dict[str, Any] = {}
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, hint in getattr(function, "__annotations__", {}).items():
+        # One by one, because a single one that cannot be read would hide all others.
+        with contextlib.suppress(NameError, TypeError):
+            one = types.SimpleNamespace(__annotations__={name: hint})
+            hints |= get_type_hints(one, scope)
+    return hints
+
+
 def coerce(name: str, value: Any, hint: Any) -> Any:
     """Checks a setting's value; whole floats become integers, and one number a sequence of one.
 
@@ -60,15 +83,40 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     >>> coerce("images", 1e5, int)
     100000
     """
+    check_sizes(name, value)
     value = tuple(value) if isinstance(value, list) else value
     candidates = [value]
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER:
         candidates.append(int(value))
     candidates.append((candidates[-1],))
     for candidate in candidates:
         if fits(candidate, hint):
             return candidate
-    raise ValueError(f"expected {name} to be {describe(hint)}, got {value!r}")
+    raise ValueError(f"expected {name} to be {describe(hint)}, got {shown(value)}")
+
+
+def check_sizes(name: str, value: Any) -> None:
+    """Refuses integers that 64 bits cannot hold, however deep they lie.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    items = value if isinstance(value, list | tuple | set | frozenset) else ()
+    if isinstance(value, Mapping):
+        items = [*value, *value.values()]
+    for item in items:
+        check_sizes(name, item)
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(
+            f"expected integers of {name} between -2**63 and 2**63, got one of "
+            f"{value.bit_length()} bits; give a smaller one"
+        )
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it, a long one cut short."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
 
 
 def fits(value: Any, hint: Any) -> bool:

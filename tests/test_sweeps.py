@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import compare, recorded, report, run_jobs, tables
+from runs import compare, programs, recorded, report, run_jobs, tables
 from runs.jobs import (
     Comparison,
     Finished,
@@ -406,7 +406,7 @@ def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
     arguments = ["toy_sweep:TOY", "--record", "--jobs", "1", *options(tmp_path)]
     with monkeypatch.context() as patch:
         patch.setattr(run_jobs, "run_all", stop_after_one)
-        assert compare.main(arguments) == compare.INTERRUPTED
+        assert compare.main(arguments) == programs.INTERRUPTED
     assert "goes on with what is missing" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "results" / "toy.json").read_text())["cells"]) == 1
     forbid_runs(monkeypatch)

@@ -18,6 +18,7 @@ from ccenv.rewards.bind import (
     RewardFunction,
     bind_reward,
     check_cost_limit,
+    check_takes_outcome,
     reward_parameters,
 )
 from ccenv.rewards.description import RewardDescription, describe
@@ -58,6 +59,8 @@ def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | Non
         ValueError: if a name is unknown, or a number is not finite or impossible.
     """
     found = resolve(reward, REWARDS, "reward")
+    if isinstance(reward, str) and reward not in REWARDS:
+        check_takes_outcome(found, reward)
     name = reward if isinstance(reward, str) else getattr(found, "__name__", repr(found))
     return bind_reward(found, name, arguments or {})
 

@@ -20,6 +20,9 @@ RewardFunction = Callable[..., Any]
 class."""
 
 
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 @dataclass(frozen=True)
 class PlainReward(StatefulReward):
     """A function with its arguments: a reward without a memory."""
@@ -114,6 +117,35 @@ def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
         ) from error
     rule = found(**arguments) if is_class(found) else PlainReward(found, dict(arguments))
     return Reward(name, rule, getattr(found, "description", None))
+
+
+def check_takes_outcome(found: Any, name: str) -> None:
+    """Refuses what a name leads to and is no reward, by its signature: it is never called for that.
+
+    Raises:
+        ValueError: if it is neither a `StatefulReward` class nor a function whose first parameter
+            is called `outcome` or annotated with `StepOutcome`.
+    """
+    if is_class(found):
+        return
+    try:
+        parameters = list(inspect.signature(found).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    first = parameters[0] if parameters and parameters[0].kind in POSITIONAL else None
+    if isinstance(found, type) or first is None or not is_outcome(first):
+        raise ValueError(
+            f"expected reward {name!r} to be a function (outcome: StepOutcome, ...) or a "
+            f"StatefulReward class, got {getattr(found, '__name__', found)!r}, which takes "
+            f"{first or 'none'} first; call that parameter outcome if it is one"
+        )
+
+
+def is_outcome(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter says that it takes a `StepOutcome`, by its annotation or its name."""
+    if parameter.annotation is parameter.empty:
+        return parameter.name == "outcome"
+    return "StepOutcome" in str(parameter.annotation)
 
 
 def is_class(found: Any) -> bool:

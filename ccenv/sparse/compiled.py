@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from numba import njit
@@ -14,13 +15,15 @@ inlined = njit(inline="always", error_model="numpy")
 
 
 class Announcement(events.Listener):
-    """Says once a process, on the standard error stream, that kernels are compiled and not loaded.
+    """Says once, on the standard error stream, that kernels are compiled and not loaded.
 
-    The first call on a machine would otherwise be a minute without a word.
+    The first call on a machine would otherwise be a minute without a word. Processes that work for
+    one program share a `may_say`, so that only the first of them says it.
     """
 
     def __init__(self) -> None:
         self.said = False
+        self.may_say: Callable[[], bool] = lambda: True
 
     def on_start(self, event: events.Event) -> None:
         """Numba begins to compile a function that its cache does not hold."""
@@ -28,7 +31,8 @@ class Announcement(events.Listener):
         if ours and not self.said:
             self.said = True
             told = "ccenv: compiling kernels (about a minute; once, then cached)"
-            tqdm.write(told, file=sys.stderr)
+            if self.may_say():
+                tqdm.write(told, file=sys.stderr)
 
     def on_end(self, event: events.Event) -> None:
         """Nothing to say."""
@@ -55,4 +59,5 @@ def forget_stale(folder: Path) -> None:
 
 
 forget_stale(Path(__file__).parent)
-events.register("numba:compile", Announcement())
+announcement = Announcement()
+events.register("numba:compile", announcement)

@@ -21,6 +21,7 @@ from ccenv.registry import resolve
 from ccenv.timing import time_calls
 from runs import folder as run_folder
 from runs.machine import machine, versions
+from runs.programs import program
 from runs.report import markdown
 from runs.rows import MODES
 from runs.sweeps import SWEEPS, Sweep
@@ -148,6 +149,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(columns, lines)
 
 
+@program("runs.timing.front_times")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Times a sweep's networks and records the result; see --help."""
     parser = argparse.ArgumentParser(
@@ -163,20 +165,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    try:
-        sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
-        found = by_size(sweep)
-        if options.log_dir is not None:
-            found += trained_in(options.log_dir, sweep)
-        if not found:
-            raise ValueError(
-                f"expected rows of {sweep.name} that can be timed, got none; training changes all "
-                "of them: give the --log-dir of finished runs"
-            )
-        rows = time_front(found, options.batches, options.rounds, options.seconds)
-    except (ValueError, OSError) as error:
-        print(f"runs.timing.front_times: {error}", file=sys.stderr)
-        return 2
+    sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
+    found = by_size(sweep)
+    if options.log_dir is not None:
+        found += trained_in(options.log_dir, sweep)
+    if not found:
+        raise ValueError(
+            f"expected rows of {sweep.name} that can be timed, got none; training changes all "
+            "of them: give the --log-dir of finished runs"
+        )
+    rows = time_front(found, options.batches, options.rounds, options.seconds)
     head: Mapping[str, Any] = {"kind": "front-times", "name": sweep.name, "images": "as stored"}
     content = {**head, "versions": versions(), "machine": machine(), "rows": rows}
     path = times_path(options.results_dir, sweep.name)

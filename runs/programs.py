@@ -1,0 +1,88 @@
+"""The frame of every program: its `main` -> an exit status; what stops it is told in one line."""
+
+import contextlib
+import errno
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+Main = Callable[[Sequence[str] | None], int]
+
+REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+"""Exit statuses: a wrong input or a full disk; Ctrl-C; an output that nobody reads any more."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def program(
+    name: str,
+    refused: tuple[type[Exception], ...] = (ValueError,),
+    stopped: str = "stopped",
+) -> Callable[[Main], Main]:
+    """Frames a `main`: wrong input, a full disk, Ctrl-C and a closed pipe end it in one line.
+
+    Args:
+        name: what its messages begin with.
+        refused: exceptions whose message is all that the user needs; others show their traceback.
+        stopped: what is said after Ctrl-C.
+    """
+
+    def frame(main: Main) -> Main:
+        @functools.wraps(main)
+        def framed(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return flushed(main, arguments)
+            except BrokenPipeError:
+                forget_output()
+                return BROKEN_PIPE
+            except KeyboardInterrupt:
+                return tell(stopped, INTERRUPTED)
+            except OSError as error:
+                return tell(f"{name}: {of_the_system(error)}", REFUSED)
+            except refused as error:
+                return tell(f"{name}: {error}", REFUSED)
+
+        return framed
+
+    return frame
+
+
+def flushed(main: Main, arguments: Sequence[str] | None) -> int:
+    """Runs a program to the end of its output: a closed pipe breaks here, not as Python ends."""
+    try:
+        return main(arguments)
+    finally:
+        sys.stdout.flush()
+
+
+def forget_output() -> None:
+    """Sends what Python still holds for a closed pipe nowhere, so that it does not complain."""
+    # Where the output is no file (in a test) there is nothing to redirect.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def of_the_system(error: OSError) -> str:
+    """What the system refused, and what to do about it."""
+    if error.errno in FULL:
+        return (
+            f"expected room to write, got a full disk ({error}); free some and give the same "
+            "command again, or name another folder (of the output, or CCENV_CACHE)"
+        )
+    if error.errno in CLOSED:
+        return (
+            f"expected to be allowed to read and write, got {error}; "
+            "name another folder (of the output, or CCENV_CACHE)"
+        )
+    return str(error) or type(error).__name__
+
+
+def tell(text: str, status: int) -> int:
+    """Says on the standard error stream why a program ends; returns its exit status."""
+    # It may lead into the same closed pipe.
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+    return status
