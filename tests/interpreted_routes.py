@@ -10,6 +10,7 @@ import pytest
 import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
+from ccenv.sparse import linear
 from ccenv.sparse.gpu import masked_dense_linear as multiply
 
 DTYPES = [torch.float32, torch.float16]
@@ -90,3 +91,11 @@ def test_a_layer_may_lack_rows_or_a_bias_and_want_only_some_gradients():
     y = multiply(leaf, layer.weight, None, layer.in_mask, layer.out_mask, "tanh")
     (grad_x,) = torch.autograd.grad(y, leaf, layer.grad_y)
     assert torch.equal(grad_x, run(layer, multiply)[1])
+
+
+@pytest.mark.parametrize("route", ["triton", "masked_dense"])
+def test_the_door_takes_the_route_that_was_chosen(route):
+    layer = draw_layer(20, (2, 16), (2, 16), (0.5, 0.5))
+    kernel = {"triton": gpu_laws.triton_linear, "masked_dense": multiply}[route]
+    operands = (layer.x, layer.weight, layer.bias, layer.in_mask, layer.out_mask)
+    assert torch.equal(linear.gpu_linear(route)(*operands, "tanh"), kernel(*operands, "tanh"))

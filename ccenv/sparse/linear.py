@@ -61,14 +61,11 @@ def block_sparse_linear(
         dense = torch.nn.functional.linear(x, weight, bias)
         return dense if act is None else act(dense)
     fused = activation if isinstance(activation, str) else None
+    operands = (x, weight, bias, in_mask, out_mask, fused)
     if route == "kernels":
-        y = compiled_linear()(x, weight, bias, in_mask, out_mask, fused, is_training)
-    elif route == "triton":
-        y = triton_linear()(x, weight, bias, in_mask, out_mask, fused)
-    elif route == "masked_dense":
-        y = masked_dense_linear()(x, weight, bias, in_mask, out_mask, fused)
+        y = compiled_linear()(*operands, is_training)
     else:
-        y = grouped_linear(x, weight, bias, in_mask, out_mask, fused)
+        y = grouped_linear(*operands) if route == "grouped" else gpu_linear(route)(*operands)
     # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
     return y if act is None or fused is not None else act(y)
 
@@ -82,19 +79,11 @@ def compiled_linear() -> Callable[..., Tensor]:
 
 
 @functools.cache
-def triton_linear() -> Callable[..., Tensor]:
-    """The GPU kernels; loaded on use, because Triton is not everywhere."""
-    from ccenv.sparse.gpu import triton_linear
+def gpu_linear(route: str) -> Callable[..., Tensor]:
+    """The GPU's kernels, or its dense product between masks; loaded on use, as few need it."""
+    from ccenv.sparse.gpu import masked_dense_linear, triton_linear
 
-    return triton_linear
-
-
-@functools.cache
-def masked_dense_linear() -> Callable[..., Tensor]:
-    """A dense product between masks on the GPU; loaded on use, because Triton is not everywhere."""
-    from ccenv.sparse.gpu import masked_dense_linear
-
-    return masked_dense_linear
+    return triton_linear if route == "triton" else masked_dense_linear
 
 
 def resolve_activation(
