@@ -1,8 +1,13 @@
-"""Tables of a README from recorded results: python -m runs.tables FILE... [--check].
+"""Tables and figures of a README from recorded results: python -m runs.tables FILE... [--check].
 
 Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json, or one
 of several results: `beside-mnist` and the like put the paper's numbers beside ours. `SWEEP/TABLE`
 is a table of the sweep's report, made of its recorded runs.
+
+With `--figures` every picture is drawn, too, whose link ends in `figures/RESULT--FIGURE.png`: a
+figure of a sweep's report that compares it with dense networks, the paper or a base, such as
+`equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`, or the figure of recorded speeds, such
+as `kernel-speed--fig5.2`.
 """
 
 import argparse
@@ -10,7 +15,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,17 @@ from runs.jobs import recorded_comparison
 from runs.leaderboard import leaderboard_table
 from runs.page.ablation import ablation
 from runs.page.dense_tables import dense_tables
-from runs.page.publish import MASKS, contests_of, times_in
+from runs.page.drawing import Drawn, drawn_in_style
+from runs.page.publish import (
+    MASKS,
+    against_dense,
+    beside_the_paper,
+    borrowed,
+    contests_of,
+    times_in,
+)
 from runs.page.report_tables import all_tables
+from runs.page.speed_figures import SPEED_FIGURES
 from runs.paper.beside import BESIDE
 from runs.sweeps import SWEEPS, Sweep
 from runs.timing import (
@@ -34,6 +48,10 @@ from runs.timing import (
 )
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FOLDER = "figures"
+LINK = re.compile(rf"\]\((?:runs/results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+Link = tuple[str, str]
+"""Result and figure."""
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     "leaderboard": leaderboard_table,
@@ -91,6 +109,62 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     return found
 
 
+def links(text: str) -> list[Link]:
+    """Result and figure of each link in a text.
+
+    >>> links("![Fronts](runs/results/figures/equal-cost-mnist--equal-macs.png)")
+    [('equal-cost-mnist', 'equal-macs')]
+    """
+    return list(dict.fromkeys(LINK.findall(text)))
+
+
+def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
+    """Figures from recorded results alone; each result is read once.
+
+    Args:
+        wanted: a sweep or the name of recorded speeds, and which of its figures.
+        results_dir: folder of recorded results.
+
+    Raises:
+        ValueError: if there is no such sweep, result or figure.
+    """
+    by_result: dict[str, list[str]] = {}
+    for result, name in wanted:
+        by_result.setdefault(result, []).append(name)
+    contents = {path.stem: json.loads(path.read_text()) for path in results_dir.glob("*.json")}
+    speeds = {k: c for k, c in contents.items() if c.get("kind") in SPEED_FIGURES}
+    drawn: dict[Link, Drawn] = {}
+    for result, names in by_result.items():
+        check_names([result], [*SWEEPS, *speeds], "sweep or recorded speed")
+        with drawn_in_style():
+            figures = (
+                [SPEED_FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
+                if result in speeds
+                else sweep_figures(SWEEPS[result], results_dir)
+            )
+        by_name = {figure.name: figure for figure in figures}
+        check_names(names, by_name, f"figure of {result}")
+        drawn |= {(result, name): by_name[name] for name in names}
+    return drawn
+
+
+def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
+    """What compares a sweep with dense networks, with the paper and with its base."""
+    comparison = recorded_comparison(sweep, results_dir)
+    elsewhere, times = borrowed(comparison, results_dir), times_in(results_dir, sweep.name)
+    contests = contests_of(comparison, elsewhere, times)
+    paper = beside_the_paper(comparison, elsewhere, times)
+    return [*against_dense(contests)[1], *paper[1], *ablation(comparison)[1]]
+
+
+def draw(text: str, results_dir: Path) -> None:
+    """Draws every linked figure into its file; none if one of them cannot be drawn."""
+    figures = figures_of(links(text), results_dir)
+    (results_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    for (result, name), figure in figures.items():
+        (results_dir / FOLDER / f"{result}--{name}.png").write_bytes(figure.png)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the tables of files, or checks them; see --help."""
     parser = argparse.ArgumentParser(prog="python -m runs.tables", description=main.__doc__)
@@ -98,11 +172,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if tables differ")
+    parser.add_argument("--figures", action="store_true", help="draw linked figures too")
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     try:
         before = {file: file.read_text() for file in options.files}
         after = {file: render(text, options.results_dir) for file, text in before.items()}
+        if options.figures and not options.check:
+            draw("\n".join(before.values()), options.results_dir)
     except (ValueError, OSError) as error:
         print(f"runs.tables: {error}", file=sys.stderr)
         return 2
