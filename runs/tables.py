@@ -12,6 +12,7 @@ as `kernel-speed--fig5.2`.
 
 import argparse
 import functools
+import itertools
 import json
 import re
 import sys
@@ -27,7 +28,7 @@ from runs.page.ablation import ablation
 from runs.page.dense_tables import dense_tables
 from runs.page.drawing import Drawn, drawn_in_style
 from runs.page.publish import (
-    MASKS,
+    DRAWS,
     against_dense,
     beside_the_paper,
     borrowed,
@@ -79,9 +80,9 @@ def render(text: str, results_dir: Path) -> str:
             return f"{match[1]}{BESIDE[match[2]](results_dir)}\n{match[3]}"
         if "/" in match[2]:
             sweep_name, table_name = match[2].split("/", maxsplit=1)
-            found = tables_of(sweep_name, results_dir)
-            check_names([table_name], found, f"table in the report of {sweep_name}")
-            made = report.markdown(found[table_name].columns, found[table_name].lines)
+            tables = tables_of(sweep_name, results_dir)
+            check_names([table_name], tables, f"table in the report of {sweep_name}")
+            made = report.markdown(tables[table_name].columns, tables[table_name].lines)
             return f"{match[1]}{made}\n{match[3]}"
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
@@ -101,12 +102,12 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     """
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
-    found = {one.name: one for group in all_tables(comparison).values() for one in group}
-    found |= {one.name: one for one in ablation(comparison)[0]}
+    tables = [*itertools.chain.from_iterable(all_tables(comparison).values())]
+    tables += ablation(comparison)[0]
     contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
-    for masks, contest in contests.items():
-        found |= {one.name: one for one in dense_tables(contest, masks, MASKS[masks])}
-    return found
+    for draw, contest in contests.items():
+        tables += dense_tables(contest, draw, DRAWS[draw])
+    return {table.name: table for table in tables}
 
 
 def links(text: str) -> list[Link]:
@@ -157,7 +158,7 @@ def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
     return [*against_dense(contests)[1], *paper[1], *ablation(comparison)[1]]
 
 
-def draw(text: str, results_dir: Path) -> None:
+def draw_figures(text: str, results_dir: Path) -> None:
     """Draws every linked figure into its file; none if one of them cannot be drawn."""
     figures = figures_of(links(text), results_dir)
     (results_dir / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = {file: file.read_text() for file in options.files}
         after = {file: render(text, options.results_dir) for file, text in before.items()}
         if options.figures and not options.check:
-            draw("\n".join(before.values()), options.results_dir)
+            draw_figures("\n".join(before.values()), options.results_dir)
     except (ValueError, OSError) as error:
         print(f"runs.tables: {error}", file=sys.stderr)
         return 2
