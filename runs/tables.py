@@ -1,16 +1,22 @@
-"""Tables of a README from recorded results: python -m runs.tables FILE... [--check].
+"""Tables and figures of a README from recorded results: python -m runs.tables FILE... [--check].
 
 Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json, or one
 of several results: `beside-mnist` and the like put the paper's numbers beside ours. `SWEEP/TABLE`
 is a table of the sweep's report, made of its recorded runs.
+
+With `--figures` every picture is drawn, too, whose link ends in `figures/RESULT--FIGURE.png`: a
+figure of a sweep's report that compares it with dense networks, the paper or a base, such as
+`equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`, or the figure of recorded speeds, such
+as `kernel-speed--fig5.2`.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +25,17 @@ from runs import report
 from runs.jobs import recorded_comparison
 from runs.page.ablation import ablation
 from runs.page.dense_tables import dense_tables
-from runs.page.publish import MASKS, contests_of, times_in
+from runs.page.drawing import Drawn, drawn_in_style
+from runs.page.publish import (
+    DRAWS,
+    against_dense,
+    beside_the_paper,
+    borrowed,
+    contests_of,
+    times_in,
+)
 from runs.page.report_tables import all_tables
+from runs.page.speed_figures import SPEED_FIGURES
 from runs.paper.beside import BESIDE
 from runs.programs import program
 from runs.sweeps import SWEEPS, Sweep
@@ -34,6 +49,10 @@ from runs.timing import (
 )
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FOLDER = "figures"
+LINK = re.compile(rf"\]\((?:runs/results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+Link = tuple[str, str]
+"""Result and figure."""
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     "speed": speed.table,
@@ -60,9 +79,9 @@ def render(text: str, results_dir: Path) -> str:
             return f"{match[1]}{BESIDE[match[2]](results_dir)}\n{match[3]}"
         if "/" in match[2]:
             sweep_name, table_name = match[2].split("/", maxsplit=1)
-            found = tables_of(sweep_name, results_dir)
-            check_names([table_name], found, f"table in the report of {sweep_name}")
-            made = report.markdown(found[table_name].columns, found[table_name].lines)
+            tables = tables_of(sweep_name, results_dir)
+            check_names([table_name], tables, f"table in the report of {sweep_name}")
+            made = report.markdown(tables[table_name].columns, tables[table_name].lines)
             return f"{match[1]}{made}\n{match[3]}"
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
@@ -82,12 +101,68 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     """
     sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
     comparison = recorded_comparison(sweep, results_dir)
-    found = {one.name: one for group in all_tables(comparison).values() for one in group}
-    found |= {one.name: one for one in ablation(comparison)[0]}
+    tables = [*itertools.chain.from_iterable(all_tables(comparison).values())]
+    tables += ablation(comparison)[0]
     contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
-    for masks, contest in contests.items():
-        found |= {one.name: one for one in dense_tables(contest, masks, MASKS[masks])}
-    return found
+    for draw, contest in contests.items():
+        tables += dense_tables(contest, draw, DRAWS[draw])
+    return {table.name: table for table in tables}
+
+
+def links(text: str) -> list[Link]:
+    """Result and figure of each link in a text.
+
+    >>> links("![Fronts](runs/results/figures/equal-cost-mnist--equal-macs.png)")
+    [('equal-cost-mnist', 'equal-macs')]
+    """
+    return list(dict.fromkeys(LINK.findall(text)))
+
+
+def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
+    """Figures from recorded results alone; each result is read once.
+
+    Args:
+        wanted: a sweep or the name of recorded speeds, and which of its figures.
+        results_dir: folder of recorded results.
+
+    Raises:
+        ValueError: if there is no such sweep, result or figure.
+    """
+    by_result: dict[str, list[str]] = {}
+    for result, name in wanted:
+        by_result.setdefault(result, []).append(name)
+    contents = {path.stem: json.loads(path.read_text()) for path in results_dir.glob("*.json")}
+    speeds = {k: c for k, c in contents.items() if c.get("kind") in SPEED_FIGURES}
+    drawn: dict[Link, Drawn] = {}
+    for result, names in by_result.items():
+        check_names([result], [*SWEEPS, *speeds], "sweep or recorded speed")
+        with drawn_in_style():
+            figures = (
+                [SPEED_FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
+                if result in speeds
+                else sweep_figures(SWEEPS[result], results_dir)
+            )
+        by_name = {figure.name: figure for figure in figures}
+        check_names(names, by_name, f"figure of {result}")
+        drawn |= {(result, name): by_name[name] for name in names}
+    return drawn
+
+
+def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
+    """What compares a sweep with dense networks, with the paper and with its base."""
+    comparison = recorded_comparison(sweep, results_dir)
+    elsewhere, times = borrowed(comparison, results_dir), times_in(results_dir, sweep.name)
+    contests = contests_of(comparison, elsewhere, times)
+    paper = beside_the_paper(comparison, elsewhere, times)
+    return [*against_dense(contests)[1], *paper[1], *ablation(comparison)[1]]
+
+
+def draw_figures(text: str, results_dir: Path) -> None:
+    """Draws every linked figure into its file; none if one of them cannot be drawn."""
+    figures = figures_of(links(text), results_dir)
+    (results_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    for (result, name), figure in figures.items():
+        (results_dir / FOLDER / f"{result}--{name}.png").write_bytes(figure.png)
 
 
 @program("runs.tables")
@@ -98,10 +173,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if tables differ")
+    parser.add_argument("--figures", action="store_true", help="draw linked figures too")
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     before = {file: file.read_text() for file in options.files}
     after = {file: render(text, options.results_dir) for file, text in before.items()}
+    if options.figures and not options.check:
+        draw_figures("\n".join(before.values()), options.results_dir)
     changed = [file for file in before if before[file] != after[file]]
     for file in changed:
         if options.check:

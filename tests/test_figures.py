@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import figures
+from runs import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "runs" / "results"
@@ -25,21 +25,21 @@ def folder(tmp_path):
 )
 def test_every_linked_figure_of_a_readme_is_there_and_named_as_the_report_names_it(file, base):
     text = (ROOT / file).read_text()
-    found = figures.links(text)
+    found = tables.links(text)
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*figures/[^)]+)\)", text)
     assert found
     assert len(pictures) == len(found)
     assert all((base / picture).is_file() for picture in pictures)
     for sweep, name in found:
         assert (RESULTS / "figures" / f"{sweep}--{name}.png").read_bytes()[1:4] == b"PNG"
-    drawn = figures.figures_of(found, RESULTS)
+    drawn = tables.figures_of(found, RESULTS)
     assert [(sweep, figure.name) for (sweep, _), figure in drawn.items()] == list(drawn)
     assert set(drawn) == set(found)
 
 
 def test_a_link_is_drawn_into_its_file(folder):
     (folder / "text.md").write_text(2 * LINK.format("equal-macs-mode") + "![Other](a--b.png)")
-    assert figures.main([str(folder / "text.md"), "--results-dir", str(folder)]) == 0
+    assert tables.main(["--figures", str(folder / "text.md"), "--results-dir", str(folder)]) == 0
     (drawn,) = (folder / "figures").iterdir()
     assert drawn.name == "equal-cost-mnist--equal-macs-mode.png"
     assert drawn.read_bytes()[1:4] == b"PNG"
@@ -56,6 +56,6 @@ def test_a_link_is_drawn_into_its_file(folder):
 )
 def test_a_link_to_nothing_is_told_and_leaves_no_file(folder, text, message, capsys):
     (folder / "text.md").write_text(LINK.format("equal-macs") + text)
-    assert figures.main([str(folder / "text.md"), "--results-dir", str(folder)]) == 2
+    assert tables.main(["--figures", str(folder / "text.md"), "--results-dir", str(folder)]) == 2
     assert message in capsys.readouterr().err
     assert not (folder / "figures").exists()

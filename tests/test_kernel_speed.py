@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ccenv.networks import GatedMLP
 from ccenv.seeding import stream
-from runs import benchmark, figures
+from runs import benchmark, tables
 from runs.page.speed_figures import block_size, curves, density_figure, mean_speedup
 from runs.timing import kernel_routes, kernel_speed, kernel_timing
 from runs.timing.kernel_layers import layer_case
@@ -200,7 +200,7 @@ def test_a_quick_benchmark_of_block_sizes_is_drawn_by_size(tmp_path, capsys):
     rows = json.loads(written.read_text())["rows"]
     assert sorted({block_size(row) for row in rows}) == [16, 32]
     link = (written.stem, "fig5.3")
-    assert figures.figures_of([link], tmp_path)[link].name == "fig5.3"
+    assert tables.figures_of([link], tmp_path)[link].name == "fig5.3"
     assert written.with_suffix(".png").stat().st_size > 1000
 
 

@@ -30,7 +30,6 @@ SNIPPETS = [b for b in code_blocks("python") if not b.startswith("# my_module.py
 BY_HAND = (
     *("pip install", "tensorboard", "python -m runs.compare", "python -m runs.benchmark"),
     *("python -m runs.validate", "python -m runs.tables"),
-    "python -m runs.figures",
 )
 
 
@@ -77,7 +76,7 @@ def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
 
 @pytest.mark.parametrize(
     "program",
-    ["train", "compare", "benchmark", "tables", "figures", "validate", "list"],
+    ["train", "compare", "benchmark", "tables", "validate", "list"],
 )
 def test_every_program_explains_itself(program, run_like_a_user):
     assert "usage" in run_like_a_user("-m", f"runs.{program}", "--help")

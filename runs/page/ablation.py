@@ -52,7 +52,7 @@ def ablation(comparison: Comparison) -> tuple[list[Table], list[Drawn]]:
     if comparison.sweep.name not in ABLATIONS or base.label not in results or len(results) < 2:
         return [], []
     cells = [cell for cell in (base, *in_groups(base, others)) if cell.label in results]
-    changes = {masks: changes_of(cells, results, masks) for masks in MODES}
+    changes = {draw: changes_of(cells, results, draw) for draw in MODES}
     return [ablation_table(changes)], [ablation_figure(changes)]
 
 
@@ -75,21 +75,21 @@ def factor_of(base: Cell, cell: Cell) -> str:
 
 
 def changes_of(
-    cells: Sequence[Cell], results: Mapping[str, Sequence[Result]], masks: str
+    cells: Sequence[Cell], results: Mapping[str, Sequence[Result]], draw: str
 ) -> list[Change]:
     """Rows beside the first of them.
 
     Args:
         cells: the base first; all of them with results.
         results: label -> one result a seed.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode".
     """
     base = cells[0]
-    errors = {cell.label: errors_of(results[cell.label], masks) for cell in cells}
+    errors = {cell.label: errors_of(results[cell.label], draw) for cell in cells}
     changes = []
     for cell in cells:
         own = errors[cell.label]
-        macs = [float(evaluation(found, masks)["macs"]) for found in results[cell.label]]
+        macs = [float(evaluation(found, draw)["macs"]) for found in results[cell.label]]
         is_base = cell is base
         changes.append(
             Change(
@@ -104,9 +104,9 @@ def changes_of(
     return changes
 
 
-def errors_of(found: Sequence[Result], masks: str) -> dict[int, float]:
+def errors_of(found: Sequence[Result], draw: str) -> dict[int, float]:
     """Seed -> share of wrong answers on test images."""
-    return {int(r["seed"]): float(evaluation(r, masks)["error"]) for r in found}
+    return {int(r["seed"]): float(evaluation(r, draw)["error"]) for r in found}
 
 
 def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
@@ -115,7 +115,7 @@ def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
     for name in NAMES.values():
         columns |= {f"{name}: error %": "right .2%", f"{name}: difference": "right .2%"}
     lines = []
-    for pair in zip(*(changes[masks] for masks in MODES), strict=True):
+    for pair in zip(*(changes[draw] for draw in MODES), strict=True):
         first = pair[0]
         numbers = [number for change in pair for number in (change.error, change.difference)]
         lines.append([first.factor or "base", first.label, first.seeds, first.macs, *numbers])
@@ -133,8 +133,8 @@ def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
     figure = new_figure(0.9 + 0.17 * at)
     axes = figure.add_subplot()
     handles = []
-    for index, masks in enumerate(MODES):
-        found = changes[masks]
+    for index, draw in enumerate(MODES):
+        found = changes[draw]
         color = COLORS[index]
         base = found[0].error
         if base.low is not None and base.high is not None:

@@ -90,7 +90,7 @@ class Contest:
 
 def make_contests(
     results: Mapping[str, Sequence[Result]],
-    masks: str = "sampled",
+    draw: str = "sampled",
     elsewhere: Mapping[str, Sequence[Point]] | None = None,
     times: Times | None = None,
 ) -> list[Contest]:
@@ -98,7 +98,7 @@ def make_contests(
 
     Args:
         results: label -> one result a seed; ceilings are left out.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode".
         elsewhere: data set -> dense networks of another sweep.
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
     """
@@ -106,7 +106,7 @@ def make_contests(
     found: dict[str, list[Point]] = {}
     for label, runs in results.items():
         if runs and not runs[0]["uses_labels"]:
-            point = in_turns(make_point(label, runs, masks), times)
+            point = in_turns(make_point(label, runs, draw), times)
             found.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in found.items():
@@ -130,9 +130,9 @@ def in_turns(point: Point, times: Times | None) -> Point:
     return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
 
 
-def make_point(label: str, runs: Sequence[Result], masks: str) -> Point:
+def make_point(label: str, runs: Sequence[Result], draw: str) -> Point:
     """A row's runs as one point."""
-    verdicts = [evaluation(run, masks) for run in runs]
+    verdicts = [evaluation(run, draw) for run in runs]
     times: dict[int, dict[int, float]] = {}
     validation: dict[str, dict[int, float]] = {}
     for run in runs:
@@ -144,7 +144,7 @@ def make_point(label: str, runs: Sequence[Result], masks: str) -> Point:
     errors = {run["seed"]: found["error"] for run, found in zip(runs, verdicts, strict=True)}
     macs = float(np.mean([found["macs"] for found in verdicts]))
     # Results of earlier versions know drawn masks' validation error only.
-    judged = validation.get(masks, {})
+    judged = validation.get(draw, {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
     return Point(label, runs[0]["agent"], macs, errors, known, times, sizes, halves)

@@ -30,15 +30,15 @@ Place = Callable[[Point], float | None]
 """Where a point stands on the x axis; None where that is not known."""
 
 
-def dense_figures(contests: Sequence[Contest], masks: str, note: str = "") -> list[Drawn]:
+def dense_figures(contests: Sequence[Contest], draw: str, note: str = "") -> list[Drawn]:
     """Error over MACs, then over the time of a pass for each number of images.
 
     Args:
         contests: one for each data set.
-        masks: "sampled" or "mode"; in the files' names where it is the latter.
+        draw: "sampled" or "mode"; in the files' names where it is the latter.
         note: added to captions.
     """
-    suffix = "" if masks == "sampled" else f"-{masks}"
+    suffix = "" if draw == "sampled" else f"-{draw}"
     figures = []
     for contest in contests:
         part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""

@@ -31,18 +31,18 @@ VARIANTS_NOTE = (
 )
 
 
-def dense_tables(contests: Sequence[Contest], masks: str, note: str = "") -> list[Table]:
+def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
     """The tables for each data set.
 
     Args:
         contests: one for each data set.
-        masks: "sampled" or "mode"; in the files' names where it is the latter.
+        draw: "sampled" or "mode"; in the files' names where it is the latter.
         note: added below.
     """
     tables = []
     for contest in contests:
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
-        part += "" if masks == "sampled" else f"-{masks}"
+        part += "" if draw == "sampled" else f"-{draw}"
         tables += [make(contest, part, note) for make in TABLES]
     return tables
 

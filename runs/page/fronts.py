@@ -65,12 +65,12 @@ class Front:
         return bootstrap(self.strata)
 
 
-def make_fronts(results: Results, masks: str = "sampled") -> list[Front]:
+def make_fronts(results: Results, draw: str = "sampled") -> list[Front]:
     """Fronts of each data set, then, where there are several, of all together.
 
     Args:
         results: label -> one result a seed.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode".
     """
     families: dict[tuple[str, str, str], list[str]] = {}
     for label, found in results.items():
@@ -81,7 +81,7 @@ def make_fronts(results: Results, masks: str = "sampled") -> list[Front]:
     fronts = []
     for (dataset, agent, shaping), labels in families.items():
         cells = [results[label] for label in labels]
-        areas = areas_by_seed(cells, widest[dataset], masks)
+        areas = areas_by_seed(cells, widest[dataset], draw)
         if areas:
             ceiling = bool(cells[0][0]["uses_labels"])
             fronts.append(Front(dataset, agent, shaping, tuple(labels), ceiling, (areas,)))
@@ -99,13 +99,13 @@ def widest_networks(results: Results) -> dict[str, int]:
 
 
 def areas_by_seed(
-    cells: Sequence[Sequence[Result]], reference_macs: int, masks: str
+    cells: Sequence[Sequence[Result]], reference_macs: int, draw: str
 ) -> dict[int, float]:
     """Area of the front for each seed that every cell has finished."""
     points: dict[int, list[tuple[float, float]]] = {}
     for found in cells:
         for result in found:
-            verdict = evaluation(result, masks)
+            verdict = evaluation(result, draw)
             point = (verdict["macs"] / reference_macs, verdict["error"])
             points.setdefault(result["seed"], []).append(point)
     return {

@@ -1,5 +1,6 @@
 """A comparison to a folder: one page, the same tables as Markdown and CSV, plots as PNG and SVG."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
     rows, elsewhere = comparison.rows, borrowed(comparison, results_dir)
     times = times_in(results_dir, comparison.sweep.name)
     contests = contests_of(comparison, elsewhere, times)
-    said = findings(comparison)
-    words = "\n".join(f"- {sentence}" for sentence in said)
+    sentences = findings(comparison)
+    words = "\n".join(f"- {sentence}" for sentence in sentences)
     text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{NOTES}\n\n{words}\n"
     (folder / "table.md").write_text(text)
     (folder / "table.csv").write_text(rows_csv(rows))
@@ -47,12 +48,12 @@ def publish(comparison: Comparison, folder: Path, results_dir: Path = RESULTS) -
         tables["dense"], figures["dense"] = against_dense(contests)
         tables["paper"], figures["paper"] = beside_the_paper(comparison, elsewhere, times)
         tables["ablation"], figures["ablation"] = ablation(comparison)
-    for one in (each for found in tables.values() for each in found):
-        (folder / f"{one.name}.md").write_text(one.markdown())
-        (folder / f"{one.name}.csv").write_text(one.csv())
-    for figure in (each for found in figures.values() for each in found):
+    for made in itertools.chain.from_iterable(tables.values()):
+        (folder / f"{made.name}.md").write_text(made.markdown())
+        (folder / f"{made.name}.csv").write_text(made.csv())
+    for figure in itertools.chain.from_iterable(figures.values()):
         figure.write(folder)
-    (folder / PAGE).write_text(page(comparison, said, tables, figures))
+    (folder / PAGE).write_text(page(comparison, sentences, tables, figures))
     return text
 
 
@@ -62,9 +63,9 @@ def against_dense(
     """Tables and figures of dense against conditional networks, under each kind of masks."""
     tables: list[Table] = []
     figures: list[Drawn] = []
-    for masks, found in contests.items():
-        tables += dense_tables(found, masks, MASKS[masks])
-        figures += dense_figures(found, masks, MASKS[masks])
+    for draw, under_draw in contests.items():
+        tables += dense_tables(under_draw, draw, DRAWS[draw])
+        figures += dense_figures(under_draw, draw, DRAWS[draw])
     return tables, figures
 
 
@@ -82,7 +83,7 @@ def beside_the_paper(
     return [fig1_table(*fig1)], [*figures, fig1_figure(*fig1)]
 
 
-MASKS = {
+DRAWS = {
     "sampled": "Masks as drawn.",
     "mode": "Most probable masks; validation errors are theirs too where they are known.",
 }
@@ -97,7 +98,7 @@ def borrowed(comparison: Comparison, results_dir: Path) -> dict[str, list[Point]
 def times_in(results_dir: Path, sweep_name: str) -> dict[str, Times | None]:
     """Masks -> times of a sweep's rows that were measured in turns, None where there are none."""
     path = times_path(results_dir, sweep_name)
-    return {masks: recorded_times(path, masks) for masks in MODES}
+    return {draw: recorded_times(path, draw) for draw in MODES}
 
 
 def contests_of(
@@ -108,6 +109,4 @@ def contests_of(
     """Masks -> dense against conditional networks; most probable too where some are learned."""
     learned = any(row["learns"] for row in comparison.rows)
     shown = MODES if learned and comparison.masks == "sampled" else (comparison.masks,)
-    return {
-        masks: make_contests(comparison.results, masks, elsewhere, times[masks]) for masks in shown
-    }
+    return {draw: make_contests(comparison.results, draw, elsewhere, times[draw]) for draw in shown}

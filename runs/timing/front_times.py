@@ -48,16 +48,16 @@ def time_front(
     rows: list[dict[str, Any]] = []
     for images in batches:
         passes = {
-            name_of(one, masks): call
+            name_of(one, draw): call
             for one in found
-            for masks in MODES
-            if (call := make_pass(one, images, masks)) is not None
+            for draw in MODES
+            if (call := make_pass(one, images, draw)) is not None
         }
         times = warm_seconds_in_turns(passes, rounds, seconds)
         for one in found:
-            for masks in MODES:
-                own = [float(f"{1e3 * t:.4g}") for t in times.get(name_of(one, masks), [])]
-                head: dict[str, Any] = {"masks": masks, "batch_size": images, "milliseconds": own}
+            for draw in MODES:
+                own = [float(f"{1e3 * t:.4g}") for t in times.get(name_of(one, draw), [])]
+                head: dict[str, Any] = {"masks": draw, "batch_size": images, "milliseconds": own}
                 if one.folder is not None:
                     head["seed"] = one.plan.program.seed
                 rows += [{"label": label, **head} for label in one.labels if own]
@@ -79,9 +79,9 @@ def trained_in(log_dir: Path, sweep: Sweep) -> list[Timed]:
     return found
 
 
-def name_of(timed: Timed, masks: str) -> Name:
+def name_of(timed: Timed, draw: str) -> Name:
     """What tells a pass from all others."""
-    return timed.labels[0], timed.plan.program.seed, masks
+    return timed.labels[0], timed.plan.program.seed, draw
 
 
 def warm_seconds_in_turns(
@@ -108,7 +108,7 @@ def times_path(results_dir: Path, sweep: str) -> Path:
     return results_dir / f"{sweep}-times.json"
 
 
-def recorded_times(path: Path, masks: str) -> dict[str, dict[int, dict[int, float]]] | None:
+def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float]]] | None:
     """Label -> images of a pass -> median milliseconds by seed; None where nothing is recorded.
 
     Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
@@ -116,7 +116,7 @@ def recorded_times(path: Path, masks: str) -> dict[str, dict[int, dict[int, floa
 
     Args:
         path: see `times_path`.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode".
 
     Raises:
         ValueError: if the file was edited by hand.
@@ -125,7 +125,7 @@ def recorded_times(path: Path, masks: str) -> dict[str, dict[int, dict[int, floa
         return None
     found: dict[str, dict[int, dict[int, float]]] = {}
     for row in run_folder.check_json(path)["rows"]:
-        if row["masks"] == masks:
+        if row["masks"] == draw:
             middle = statistics.median(row["milliseconds"])
             by_seed = found.setdefault(row["label"], {}).setdefault(int(row["batch_size"]), {})
             by_seed[int(row.get("seed", 0))] = middle

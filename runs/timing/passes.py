@@ -93,18 +93,18 @@ def make_agent(plan: Plan, folder: Path | None) -> Any:
     return plan.agent_class(simulator, seed=0, **plan.agent_settings)
 
 
-def make_pass(timed: Timed, batch_size: int, masks: str) -> Callable[[], Any] | None:
+def make_pass(timed: Timed, batch_size: int, draw: str) -> Callable[[], Any] | None:
     """One compiled call of policy and network, None where there is no such call for them.
 
     Args:
         timed: agent and network.
         batch_size: images of a pass.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode".
 
     Raises:
         ValueError: if what was trained cannot be put back.
     """
-    drawn = masks == "sampled"
+    drawn = draw == "sampled"
     agent = make_agent(timed.plan, timed.folder)
     simulator = agent.simulator
     shape = simulator.data.image_shape
