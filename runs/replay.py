@@ -93,7 +93,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
         raise ValueError(f"expected the weights of this network, got others: {error}") from error
     agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
     restored = restore(agent, stored_tensors(folder, run_folder.AGENT))
-    test = load_split(plan.environment["dataset"], "test")
+    test = load_split(plan.environment["dataset"], "test", plan.environment["transforms"])
     return Rebuilt(plan, network.eval(), agent, restored, test)
 
 

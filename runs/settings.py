@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 from agents import AGENTS
 from ccenv import PRESETS
 from ccenv.context_ranges import read_context
+from ccenv.data import transform_names
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults
@@ -224,6 +225,7 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     context = given.pop(CONTEXT, None)
     layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, Simulator.__init__, defaults)
+    settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     if context is not None:
         read_context(context)
