@@ -94,9 +94,7 @@ def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fi
 @functools.lru_cache(maxsize=12)
 def _transformed(dataset: Dataset, split: str, names: tuple[str, ...], root: Path) -> Split:
     fitted = _fitted(dataset, names, root)
-    found = transformed(
-        _load(dataset, split, root), fitted if split == "train" else fixed(fitted)
-    )
+    found = transformed(_load(dataset, split, root), fitted if split == "train" else fixed(fitted))
     return check_transformed(found, dataset_name(dataset))
 
 

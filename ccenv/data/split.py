@@ -54,9 +54,7 @@ class Split:
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
         transforms = tuple(transform.to(device) for transform in self.transforms)
-        return Split(
-            self.images.to(device), self.labels.to(device), self.num_classes, transforms
-        )
+        return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
 
     def tensors(self) -> list[Tensor]:
         """All that a batch depends on; of transforms also what they make of the first images."""

@@ -31,6 +31,7 @@ from torch import Tensor
 from ccenv.data.moved_copies import Copies, Hole, Mirror, Shift
 from ccenv.registry import resolve
 
+
 def as_floats(images: Tensor) -> Tensor:
     """Bytes as shares of 255; floats stay as they are."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
@@ -114,16 +115,17 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
     """
     if not isinstance(given, str | list | tuple):
         raise ValueError(f"expected transforms as a list of names, got {given!r}")
-    names = given.split(",") if isinstance(given, str) else given
-    names = tuple(name.strip() if isinstance(name, str) else name for name in names)
-    found = [make_transform(name) for name in names if given != ""]
+    names = tuple(given)
+    if isinstance(given, str):
+        names = tuple(name.strip() for name in given.split(",")) if given else ()
+    found = [make_transform(name) for name in names]
     num_copies = sum(isinstance(one, Copies) for one in found)
-    if num_copies > 1 or num_copies and not any(hasattr(one, "draw") for one in found):
+    if num_copies > 1 or (num_copies and not any(hasattr(one, "draw") for one in found)):
         raise ValueError(
             f"expected 'copies' once, beside transforms that move them (shift, mirror, hole), "
             f"got {', '.join(names)}"
         )
-    return names if found else ()
+    return names
 
 
 @functools.lru_cache(maxsize=64)

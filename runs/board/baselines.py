@@ -11,7 +11,7 @@ from runs import folder as run_folder
 from runs.board.sheet import Point
 
 SAME = (
-    *("dataset", "network", "num_blocks", "block_size", "head_units"),
+    *("dataset", "transforms", "network", "num_blocks", "block_size", "head_units"),
     *("activation", "weights", "weights_kwargs"),
 )
 """Settings of an environment that its network depends on."""
@@ -65,7 +65,7 @@ def finished(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def network_of(config: Mapping[str, Any]) -> list[Any]:
     """What a network's weights depend on, but for the masks that it saw."""
     environment = config["environment"]
-    kept = [run_folder.finite(environment[name]) for name in SAME]
+    kept = [run_folder.finite(environment.get(name, ())) for name in SAME]
     if environment["weights"] == "cotrain":
         kept += [config["images"], config["batch_size"]]
     return kept
