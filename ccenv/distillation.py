@@ -7,6 +7,7 @@ the teacher alone, so that the loss stays a cross-entropy.
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ def dense_teacher(units: Sequence[int], split: Split, activation: Any) -> GatedM
     teacher: GatedMLP = build_network(
         GatedMLP,
         0,
-        in_features=split.images[0].numel(),
+        in_features=math.prod(split.image_shape),
         num_blocks=(1,) * len(units),
         block_size=tuple(units),
         num_classes=split.num_classes,

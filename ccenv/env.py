@@ -62,9 +62,9 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
 
     ## Arguments
     `render_mode` ("ansi", "rgb_array") and the settings of `ccenv.simulator.Simulator`:
-    `dataset`, `split`, `network`, `num_blocks`, `block_size`, `head_units`, `activation`,
-    `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`; and `context`,
-    prices or budgets of each episode, see `ccenv.context`.
+    `dataset`, `split`, `transforms`, `network`, `num_blocks`, `block_size`, `head_units`,
+    `activation`, `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`;
+    and `context`, prices or budgets of each episode, see `ccenv.context`.
 
     ## Version history
     v0: first version.

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from ccenv.blocks import as_mask
 from ccenv.context import Range, affordable, observe_context
 from ccenv.costs import dense_macs, layer_macs
-from ccenv.data import Scale, standardised
 from ccenv.dynamics import initial
 from ccenv.export_content import (
     FORMAT,
+    OLD_FORMAT,
     Surface,
     build_agent,
     build_network,
@@ -31,7 +31,8 @@ from ccenv.export_content import (
     content_of,
 )
 from ccenv.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
-from ccenv.fused import FusedClassifier, Pixels, fuse_policy
+from ccenv.export_images import Preparation, older_images
+from ccenv.fused import FusedClassifier, fuse_policy
 from ccenv.observations import Observer, make_observer
 from ccenv.rollout import Policy
 from ccenv.seeding import stream
@@ -71,11 +72,8 @@ class SkippingClassifier(nn.Module):
         # Registered, so that whoever moves the module to a device moves the policy too.
         modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
         self.policy_modules = nn.ModuleDict(modules)
-        scale = content.get("scale") or {"mean": None, "sd": None}
-        self.mean: Tensor | None
-        self.sd: Tensor | None
-        for part in ("mean", "sd"):
-            self.register_buffer(part, scale[part], persistent=False)
+        older = content["format"] == OLD_FORMAT
+        self.prepare = Preparation(older_images(content) if older else content["images"])
         # Files that do not say how masks were chosen best took the most probable ones.
         self.draw: str = content.get("draw", "mode")
         is_drawn(self.draw)
@@ -119,7 +117,8 @@ class SkippingClassifier(nn.Module):
                 trusted.
         """
         content = load_tree(Path(path))
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        formats = (FORMAT, OLD_FORMAT)
+        if not isinstance(content, dict) or content.get("format") not in formats:
             raise ValueError(f"expected an exported classifier ({FORMAT}) in {path}, got another")
         check_named(content, trust)
         return cls(content)
@@ -140,8 +139,9 @@ class SkippingClassifier(nn.Module):
         """Classifies images under masks that the policy chooses.
 
         Args:
-            images: [batch, channels, height, width] or [batch, in_features] float32, pixels as the
-                data set stores them, bytes as shares of 255; standardised here if the data set is.
+            images: [batch, channels, height, width], or flat, of the height and width that the
+                data set stores: float32, bytes as shares of 255, or uint8 where it stores bytes.
+                They go through the transforms of the agent's environment here.
             generator: draws the masks, where they are drawn; None: a stream whose seed is made of
                 the images, so that the same batch always gets the same answers.
             draw: "sampled" draws the masks, "mode" takes the most probable ones; None: "sampled"
@@ -153,7 +153,7 @@ class SkippingClassifier(nn.Module):
             Logits [batch, num_classes].
 
         Raises:
-            TypeError: if the images are not float32.
+            TypeError: if the images are of another type.
             ValueError: if images, context or `draw` do not fit.
         """
         return self.classify(images, generator, draw=draw, **context)[0]
@@ -167,32 +167,30 @@ class SkippingClassifier(nn.Module):
         **context: float | Tensor,
     ) -> tuple[Tensor, list[Tensor]]:
         """Logits as `forward` gives them, and the masks: bool [batch, num_blocks] by layer."""
+        images = self.prepare(images)
         generator = drawing(images, generator, draw, self.draw)
-        images = self._as_images(images)
         values = self._values(context, images)
         surface = self.surface
         if values:
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, draw: str | None = None, window: int | None = None) -> FusedClassifier:
+    def fuse(self, *, draw: str | None = None) -> FusedClassifier:
         """The same in one compiled call, to rounding: many times faster for one image.
+
+        Images are those of `forward`; without transforms only float32 ones. Transforms are applied
+        before the compiled call.
 
         Args:
             draw: as in `forward`.
-            window: 1 where the call is given images as bytes, 2 where these have twice the height
-                and width of what the network sees; None where it is given floats.
 
         Raises:
-            ValueError: if policy or network cannot be fused, or the window is another one.
+            ValueError: if policy or network cannot be fused.
         """
-        pixels = None if window is None else Pixels(window, self.scale)
         drawn = is_drawn(draw or self.draw)
-        found = fuse_policy(
-            self.network, self.policy, self.look, self.image_shape, drawn=drawn, pixels=pixels
-        )
-        if found is not None and pixels is None:
-            found.scale = self.scale
+        found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
+        if found is not None and self.prepare.transforms:
+            found.prepare = self.prepare
         if found is None or self.ranges:
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
@@ -212,23 +210,6 @@ class SkippingClassifier(nn.Module):
             return self.look
         return observe_context(self.look, self.ranges, values, dense_macs(self.network))
 
-    def _as_images(self, images: Tensor) -> Tensor:
-        if images.dtype != torch.float32:
-            raise TypeError(f"expected float32 images in [0, 1], got {images.dtype}; use .float()")
-        flat = images.flatten(1) if images.ndim > 1 else images
-        if flat.ndim != 2 or flat.shape[1] != self.network.in_features:
-            raise ValueError(
-                f"expected images [batch, {', '.join(map(str, self.image_shape))}], "
-                f"got {list(images.shape)}"
-            )
-        images = images.reshape(len(images), *self.image_shape)
-        return images if self.scale is None else standardised(images, self.scale)
-
-    @property
-    def scale(self) -> Scale | None:
-        """Mean and standard deviation of the channels, None where pixels stay as they are."""
-        return None if self.mean is None or self.sd is None else (self.mean, self.sd)
-
     def _values(self, context: Mapping[str, Any], images: Tensor) -> dict[str, Tensor]:
         if set(context) != set(self.ranges):
             needed = ", ".join(f"{name}=..." for name in self.ranges) or "no context"
@@ -241,8 +222,8 @@ class SkippingClassifier(nn.Module):
 
     def _check_acts_like(self, agent: Any) -> None:
         simulator, generator = agent.simulator, stream(0, "export check")
-        images = torch.rand(NUM_CHECK_IMAGES, *self.image_shape, generator=generator)
-        seen = images if self.scale is None else standardised(images, self.scale)
+        images = torch.rand(NUM_CHECK_IMAGES, *self.prepare.shape, generator=generator)
+        seen = self.prepare(images)
         shares = torch.rand(NUM_CHECK_IMAGES, generator=generator)
         values = {name: found.at(shares) for name, found in self.ranges.items()}
         there = {name: value.to(simulator.device) for name, value in values.items()}

@@ -17,12 +17,15 @@ from ccenv.checked_file import check_finite
 from ccenv.context import ContextSimulator
 from ccenv.costs import dense_macs
 from ccenv.dynamics import EpisodeState
+from ccenv.export_images import images_of
 from ccenv.observations import Observer
 from ccenv.registry import OWN_PACKAGES, import_object, import_trusted
 from ccenv.rewards import make_reward
 from ccenv.tree_file import encode
 
-FORMAT = "ccenv classifier 1"
+FORMAT = "ccenv classifier 2"
+OLD_FORMAT = "ccenv classifier 1"
+"""Files from before transforms; their images are `ccenv.export_images.older_images`."""
 NEEDED = ("act", "parameters", "load_parameters")
 """methods of an agent that can be exported; `agents.base.Agent` has them."""
 
@@ -85,7 +88,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         },
         "observation": simulator.observe.kind,
         "image_shape": tuple(simulator.image_shape),
-        "scale": scale_of(simulator),
+        "images": images_of(simulator),
         "context": {name: (r.low, r.high, r.is_log) for name, r in ranges.items()},
     }
     try:
@@ -93,12 +96,6 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     except TypeError as error:
         raise cannot(agent, f"a setting is no name and no number: {error}") from error
     return content
-
-
-def scale_of(simulator: Any) -> dict[str, Tensor] | None:
-    """How the agent's images were standardised, None where they were not."""
-    scale = simulator.data.scale
-    return scale and {"mean": scale[0].cpu().clone(), "sd": scale[1].cpu().clone()}
 
 
 def name_of(agent: Any, found: Any) -> str:

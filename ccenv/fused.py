@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from ccenv.choosers import DRAWN_RULES, Chooser
-from ccenv.data import Scale, standardised
-from ccenv.fused_program import Pixels, check_pixels, write_network
+from ccenv.fused_program import write_network
 from ccenv.fused_writer import ACTIVATIONS, Writer
 from ccenv.networks import GatedMLP, gated_widths
 from ccenv.observations import Observer
@@ -49,7 +48,6 @@ class FusedClassifier:
         *,
         observation: str = "layer_input",
         image_shape: tuple[int, int, int] | None = None,
-        pixels: Pixels | None = None,
     ) -> None:
         """Writes the program.
 
@@ -58,12 +56,10 @@ class FusedClassifier:
             choosers: one for each gated layer; None where the caller gives masks.
             observation: what the policy looks at, "layer_input" or "summary"; without the zeros
                 and the layer's index that pad an observation.
-            image_shape: channels, height and width, for "summary" and for `pixels`.
-            pixels: how the bytes of stored images become what the network sees; None where
-                images come as the network wants them.
+            image_shape: channels, height and width, for "summary".
 
         Raises:
-            ValueError: if the network cannot be fused, or choosers or pixels do not fit it.
+            ValueError: if the network cannot be fused, or choosers do not fit it.
         """
         reason = why_not_fused(network)
         if reason is not None:
@@ -76,12 +72,10 @@ class FusedClassifier:
             )
         if observation == "summary" and choosers is not None and image_shape is None:
             raise ValueError("expected image_shape (channels, height, width) for 'summary'")
-        if pixels is not None:
-            check_pixels(pixels, image_shape, network.in_features)
         self.num_blocks, self.in_features = network.num_blocks, network.in_features
         self.num_classes = network.head_sizes[-1]
-        self.scale: Scale | None = None
-        """of the pixels that a call is given; None: they come as the network wants them."""
+        self.prepare: Callable[[Tensor], Tensor] | None = None
+        """makes what the network sees of the images that a call is given; None: they are it."""
         self.stream: Callable[[Tensor], torch.Generator] | None = None
         """what draws the masks of images where a call is given no generator."""
         self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
@@ -89,13 +83,11 @@ class FusedClassifier:
         widths = [network.in_features, *gated_widths(network)]
         self._macs = sum(a * b for a, b in pairwise(widths))
         self._writer = Writer()
-        write_network(self._writer, network, choosers, observation, image_shape, pixels)
-        self._dtype = torch.float32 if pixels is None else torch.uint8
-        self._image_size = self.in_features * (1 if pixels is None else pixels.window**2)
+        write_network(self._writer, network, choosers, observation, image_shape)
         first = header(
             len(self._writer.codes),
             len(self.num_blocks),
-            self._image_size * self._dtype.itemsize,
+            self.in_features,
             self.num_classes,
             max(MIN_CHUNK, CHUNK_BYTES // (4 * self._writer.floats)),
             self._writer.floats,
@@ -114,7 +106,7 @@ class FusedClassifier:
         """Classifies images.
 
         Args:
-            images: [batch, ...] on the CPU, float32, or uint8 where there are `pixels`.
+            images: [batch, ...] on the CPU, float32, or what `prepare` wants.
             masks: bool [batch, num_blocks] by layer, where there are no choosers.
             generator: of the uniform numbers of the rules "drawn" and "drawn_k".
 
@@ -126,17 +118,17 @@ class FusedClassifier:
             ValueError: if shapes do not fit, masks are missing or not wanted, or there is no
                 generator to draw from.
         """
+        if self.prepare is not None:
+            images = self.prepare(images)
         batch = images.shape[0]
         if (
-            images.dtype is not self._dtype
+            images.dtype is not torch.float32
             or not images.is_cpu
-            or images.numel() != batch * self._image_size
+            or images.numel() != batch * self.in_features
         ):
             raise self._misfit(images)
         if self.draws and generator is None and self.stream is not None:
             generator = self.stream(images)
-        if self.scale is not None:
-            images = standardised(images, self.scale)
         images = images.contiguous()
         if not self.chooses:
             masks = self._checked_masks(masks, batch)
@@ -162,13 +154,12 @@ class FusedClassifier:
         return [torch.rand(batch, n, generator=generator) for n in self.num_blocks]
 
     def _misfit(self, images: Tensor) -> Exception:
-        if images.dtype is not self._dtype or not images.is_cpu:
-            wanted = str(self._dtype).removeprefix("torch.")
+        if images.dtype is not torch.float32 or not images.is_cpu:
             return TypeError(
-                f"expected {wanted} images on the CPU, got {images.dtype} on {images.device}"
+                f"expected float32 images on the CPU, got {images.dtype} on {images.device}"
             )
         return ValueError(
-            f"expected images of {self._image_size} features, got {list(images.shape)}"
+            f"expected images of {self.in_features} features, got {list(images.shape)}"
         )
 
     def _checked_masks(self, masks: Sequence[Tensor] | None, batch: int) -> list[Tensor]:
@@ -188,7 +179,6 @@ def fuse_policy(
     image_shape: tuple[int, int, int],
     *,
     drawn: bool,
-    pixels: Pixels | None = None,
 ) -> FusedClassifier | None:
     """A policy and its network in one compiled call, None where that cannot be.
 
@@ -198,14 +188,11 @@ def fuse_policy(
         observe: how the policy looks at states; one with a context is not fused.
         image_shape: channels, height and width.
         drawn: whether masks are drawn, instead of the most probable ones.
-        pixels: as in `FusedClassifier`.
     """
     choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
     if choosers is None or type(observe) is not Observer or why_not_fused(network) is not None:
         return None
-    return FusedClassifier(
-        network, choosers, observation=observe.kind, image_shape=image_shape, pixels=pixels
-    )
+    return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
 
 
-__all__ = ["Chooser", "FusedClassifier", "Pixels", "fuse_policy", "why_not_fused"]
+__all__ = ["Chooser", "FusedClassifier", "fuse_policy", "why_not_fused"]

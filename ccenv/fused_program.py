@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ccenv.choosers import Chooser, write_chooser
-from ccenv.data import Scale
 from ccenv.fused_writer import QUARTER, Writer, filled, filled_size, padded
 from ccenv.networks import GatedMLP, gated_widths, linear_at
 from ccenv.observations import pool_window
@@ -19,56 +18,20 @@ BATCH = 64
 """Images at once, at which times are compared."""
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """Images as they are stored: bytes, perhaps of twice the height and width."""
-
-    window: int = 1
-    """1, or 2: averages over 2 x 2 pixels, rounded to bytes, are what the network sees."""
-    scale: Scale | None = None
-    """mean and standard deviation by channel, of shares of 255."""
-
-
-def check_pixels(
-    pixels: Pixels, image_shape: tuple[int, int, int] | None, in_features: int
-) -> None:
-    """Refuses pixels that do not lead to what a network sees.
-
-    Raises:
-        ValueError: saying what does not fit.
-    """
-    if pixels.window not in (1, 2):
-        raise ValueError(f"expected a window of 1 or 2 pixels, got {pixels.window}")
-    if image_shape is None or math.prod(image_shape) != in_features:
-        raise ValueError(
-            f"expected image_shape (channels, height, width) of {in_features} pixels in all, "
-            f"got {image_shape}"
-        )
-    parts = pixels.scale or ()
-    if any(part.shape != (image_shape[0],) for part in parts):
-        shapes = [list(part.shape) for part in parts]
-        raise ValueError(f"expected a scale [{image_shape[0]}] of the channels, got {shapes}")
-
-
 def write_network(
     writer: Writer,
     network: GatedMLP,
     choosers: Sequence[Chooser] | None,
     observation: str,
     image_shape: tuple[int, int, int] | None,
-    pixels: Pixels | None,
 ) -> None:
     """Adds a whole network; arguments as those of `FusedClassifier`."""
     widths = [network.in_features, *gated_widths(network)]
-    images = ops.IMAGES
-    if pixels is not None:
-        assert image_shape is not None
-        images = write_pixels(writer, pixels, image_shape)
-    hidden = Hidden(images)
+    hidden = Hidden(ops.IMAGES)
     for index, own in enumerate(network.num_blocks):
         if choosers is not None and observation == "summary":
             assert image_shape is not None
-            look, length = write_summary(writer, images, hidden, index, image_shape, network)
+            look, length = write_summary(writer, hidden, index, image_shape, network)
             write_chooser(writer, choosers[index], index, own, look, length)
         elif choosers is not None:
             look, length, masks = hidden.place, widths[index], (hidden.mask, hidden.blocks)
@@ -158,19 +121,8 @@ def write_head(writer: Writer, network: GatedMLP, hidden: Hidden) -> None:
     writer.write(ops.COPY, hidden.place, ops.LOGITS, weight.shape[0], network.head_sizes[-1])
 
 
-def write_pixels(writer: Writer, pixels: Pixels, image_shape: tuple[int, int, int]) -> int:
-    """Adds what makes floats of bytes; returns their place."""
-    mean, sd = pixels.scale or (torch.zeros(image_shape[0]), torch.ones(image_shape[0]))
-    scales = torch.stack([1 / (255 * sd), -mean / sd], dim=1)
-    place = writer.place(math.prod(image_shape))
-    at_scales = writer.keep(scales)
-    writer.write(ops.PIXELS, ops.IMAGES, place, *image_shape, pixels.window, at_scales)
-    return place
-
-
 def write_summary(
     writer: Writer,
-    images: int,
     hidden: Hidden,
     index: int,
     image_shape: tuple[int, int, int],
@@ -183,7 +135,7 @@ def write_summary(
     pooled = channels * math.prod(-(-side // window) for side, window in sides)
     norms = network.num_blocks[index - 1] if index else 0
     place, size = writer.place(pooled + norms), pooled + norms
-    writer.write(ops.POOL, images, place, size, *image_shape, *windows)
+    writer.write(ops.POOL, ops.IMAGES, place, size, *image_shape, *windows)
     if index:
         block_size = network.block_sizes[index - 1]
         apart = filled_size(block_size) if hidden.filled else block_size

@@ -258,7 +258,12 @@ def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[
     return tuple(int(v) for v in found)
 
 
-NETWORKS: dict[str, Any] = {"mlp": GatedMLP, "probe": "ccenv.probe:probe_network"}
+NETWORKS: dict[str, Any] = {
+    "mlp": GatedMLP,
+    "mlp-dropout-0.2": "ccenv.dropout_mlp:fifth",
+    "mlp-dropout-0.5": "ccenv.dropout_mlp:half",
+    "probe": "ccenv.probe:probe_network",
+}
 
 __all__ = [
     "ACTIVATIONS",

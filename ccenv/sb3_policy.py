@@ -51,7 +51,7 @@ class ModelPolicy:
         self.normalize = model.get_vec_normalize_env()
         self.code = action_code(model, simulator, env)
         macs = actor_macs(self.policy, torch.zeros(1, *shape, device=self.policy.device))
-        self.policy_macs = [macs] * simulator.num_layers
+        self.policy_macs: Sequence[int] = [macs] * simulator.num_layers
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

@@ -26,7 +26,7 @@ from ccenv.builders import (
     make_network,
 )
 from ccenv.costs import dense_macs
-from ccenv.data import Split, check_alike, dataset_name, load_split
+from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.distillation import make_trainer
 from ccenv.dynamics import EpisodeState, StepOutcome
 from ccenv.memory import check_fits
@@ -79,6 +79,7 @@ class Simulator:
         *,
         dataset: str | Callable[[str], Split] = "digits",
         split: str = "train",
+        transforms: Sequence[str] | str = (),
         network: Any = "mlp",
         num_blocks: Sizes = (10, 10),
         block_size: Sizes = 16,
@@ -98,6 +99,8 @@ class Simulator:
             num_images: rows of the batch; a multiple of `group_size`.
             dataset: a name in `DATASETS`, an .npz file's name, `module:name`, or a function.
             split: "train", "validation" or "test".
+            transforms: names of what images go through when they are drawn, in order, see
+                `ccenv.data.transforms`.
             network: a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is.
             num_blocks: blocks of each gated layer.
             block_size: units of a block, one number or one for each gated layer.
@@ -126,7 +129,8 @@ class Simulator:
         self.num_images, self.group_size = check_rows(num_images, group_size)
         self.device = check_device(device)
         self.dataset, self.split = dataset, split
-        self.data = load_split(dataset, split).to(self.device)
+        self.transforms = transform_names(transforms)
+        self.data = self._load(split).to(self.device)
         self.image_shape = self.data.image_shape
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
@@ -157,6 +161,9 @@ class Simulator:
         self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
 
+    def _load(self, split: str) -> Split:
+        return load_split(self.dataset, split, self.transforms)
+
     def _build(self, seed: int) -> Any:
         in_features, num_classes = math.prod(self.image_shape), self.data.num_classes
         return make_network(self._builder, in_features, num_classes, seed, self._sizes)
@@ -166,13 +173,13 @@ class Simulator:
             self.network, "has_own_weights", False
         )
         if not has_weights:
-            train = load_split(self.dataset, "train")
+            train = self._load("train")
             check_alike(self.data, train, dataset_name(self.dataset))
             frozen_weights(self.network, train)
         self.network.requires_grad_(False)
 
     def _prepare_reward(self) -> None:
-        train = functools.partial(load_split, self.dataset, "train")
+        train = functools.partial(self._load, "train")
         self.reward.prepare(Surroundings(self.network, self.device, train))
 
     def seed(self, seed: int) -> None:
@@ -222,7 +229,7 @@ class Simulator:
         Its batches hold `num_images` different images and it never updates the network.
         """
         other = copy.copy(self)
-        other.split, other.data = split, load_split(self.dataset, split).to(self.device)
+        other.split, other.data = split, self._load(split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
         other.pending, other.reward = deque(), self.reward.held()

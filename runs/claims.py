@@ -11,11 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from ccenv.costs import dense_macs
-from ccenv.data import load_split
 from ccenv.registry import OWN_PACKAGES, is_below
 from ccenv.rollout import Evaluation, by_class
 from runs.at_prices import verdicts_of_context
-from runs.replay import Rebuilt, ask, pays_again
+from runs.replay import Rebuilt, ask, pays_again, test_images
 
 EXACT = 1e-6
 """Relative: MACs, densities and costs are counts."""
@@ -190,7 +189,7 @@ def block_use(
     """
     if asked is None and not rebuilt.agent.uses_labels:
         return None
-    test = load_split(rebuilt.plan.environment["dataset"], "test")
+    test = test_images(rebuilt.plan)
     values = asked.keep_probability if asked else [mask.float() for mask in masks]
     found = [by_class(value.cpu(), test.labels, test.num_classes) for value in values]
     return [(100 * use).round().int().tolist() for use in found]

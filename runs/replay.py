@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ccenv.builders import make_network
 from ccenv.costs import dense_macs, layer_macs
-from ccenv.data import load_split
+from ccenv.data import Split, load_split
 from ccenv.networks import NETWORKS, forward, positive_ints
 from ccenv.registry import resolve
 from ccenv.rewards import REWARDS, StatefulReward
@@ -143,7 +143,7 @@ def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: naming what is too large, or does not fit.
     """
-    settings, data = plan.environment, load_split(plan.environment["dataset"], "test")
+    settings, data = plan.environment, test_images(plan)
     features = math.prod(data.image_shape)
     if plan.num_envs * features * 4 > MOST_BYTES:
         raise ValueError(
@@ -162,6 +162,11 @@ def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
         with torch.device("meta"):
             network = make_network(builder, features, data.num_classes, 0, sizes)
         check_alike(weights, network.state_dict(), "network")
+
+
+def test_images(plan: Plan) -> Split:
+    """Test images as the network sees them."""
+    return load_split(plan.environment["dataset"], "test", plan.environment["transforms"])
 
 
 def depends_on_machine(plan: Plan) -> bool:
@@ -212,7 +217,7 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
     Raises:
         ValueError: if there is not one mask for each test image.
     """
-    network, test = rebuilt.network, load_split(rebuilt.plan.environment["dataset"], "test")
+    network, test = rebuilt.network, test_images(rebuilt.plan)
     count = len(test)
     if [len(mask) for mask in masks] != [count] * len(masks):
         raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")

@@ -11,10 +11,11 @@ import numpy as np
 
 from runs.page.habits import habit
 from runs.page.statistics import Interval, bootstrap, mean_interval
-from runs.sweeps.halved import WHOLE
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
+HALVE = "halve"
+"""The transform that leaves a result comparable with those on whole images."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,27 @@ def make_rows(results: Mapping[str, Sequence[Result]], masks: str = "sampled") -
 
 
 def dataset_of(result: Result) -> str:
-    """Images that a result is about, whole ones where the network was given halves."""
-    name = str(result["settings"]["environment"]["dataset"])
-    return WHOLE.get(name, name)
+    """Images that a result is about, whole ones where the network was given halves.
+
+    >>> images = {"dataset": "svhn", "transforms": ["shift=2", "halve", "standardise"]}
+    >>> dataset_of({"settings": {"environment": images}})
+    'svhn+shift=2+standardise'
+    """
+    transforms = [name for name in transforms_of(result) if name != HALVE]
+    return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
+
+
+def transforms_of(result: Result) -> Sequence[str]:
+    """Names of what images went through; none where settings are a hash or older than these."""
+    settings = result["settings"]
+    if not isinstance(settings, Mapping):
+        return ()
+    return tuple(settings["environment"].get("transforms", ()))
 
 
 def has_halves(result: Result) -> bool:
     """Whether the network was given images of half their size."""
-    return result["settings"]["environment"]["dataset"] in WHOLE
+    return HALVE in transforms_of(result)
 
 
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) -> list[Row]:
@@ -158,7 +172,7 @@ def shape_of(result: Result) -> tuple[Any, Any]:
     sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
     widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
     rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
-    return list(blocks), [widths, *rest]
+    return list(blocks), [widths, transforms_of(result), *rest]
 
 
 def error_at(curve: Sequence[tuple[float, float]], cost: float) -> float | None:

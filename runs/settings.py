@@ -18,6 +18,7 @@ from agents import AGENTS
 from agents.base import Agent
 from ccenv import PRESETS
 from ccenv.context import read_context
+from ccenv.data import transform_names
 from ccenv.registry import check_names, import_object, resolve
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.simulator import Simulator, setting_defaults
@@ -239,6 +240,7 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     settings = checked(layers, annotations_of(Simulator.__init__), defaults)
     for name in ("weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
+    settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     if context is not None:
         check_sizes(CONTEXT, context)

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.data import load_split
 from runs import folder as run_folder
 from runs.claims import (
     OTHER_BITS,
@@ -47,6 +46,7 @@ from runs.replay import (
     replay,
     returns,
     share_of_other_bits,
+    test_images,
     wrong_labels,
 )
 from runs.report import markdown
@@ -204,7 +204,7 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
 def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, mode: str) -> Verdict:
     """Replays one evaluation and compares; `found` also holds the span of the returns."""
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
-    num_images = len(load_split(rebuilt.plan.environment["dataset"], "test"))
+    num_images = len(test_images(rebuilt.plan))
     masks = run_folder.load_masks(folder, mode, rebuilt.network.num_blocks, num_images)
     found = numbers_of(replay(rebuilt, masks))
     span = 0.0

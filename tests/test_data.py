@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import io
 import struct
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -171,6 +173,56 @@ def test_a_truncated_npz_file_is_refused_by_name(root):
         load_split("mine", "train")
 
 
+def header_of(shape):
+    """The header of an array of bytes that is said to be as large as its shape."""
+    file = io.BytesIO()
+    told = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, told)
+    return file.getvalue()
+
+
+def write_npz(path, **members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+
+
+def as_bytes(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_before_it_takes_memory(
+    root, monkeypatch
+):
+    count = 2**24
+    zeros = header_of((count, 1, 1)) + bytes(count)
+    rest = {name: as_bytes(array) for name, array in arrays().items() if name != "x_train"}
+    write_npz(root / "mine.npz", x_train=zeros, **rest)
+    assert (root / "mine.npz").stat().st_size < count / 100
+    monkeypatch.setenv("CCENV_MAX_UNPACKED_GIB", "0.01")
+    monkeypatch.setattr(np, "load", lambda path: pytest.fail("it was unpacked"))
+    with pytest.raises(ValueError, match=r"at most 0\.01 GiB in .*mine\.npz, got 0\.0156 GiB"):
+        load_split("mine", "train")
+
+
+def test_an_array_that_promises_more_than_the_file_holds_is_refused_by_name(root, monkeypatch):
+    rest = {name: as_bytes(array) for name, array in arrays().items() if name != "x_train"}
+    write_npz(root / "mine.npz", x_train=header_of((2**50, 6, 6)) + bytes(99), **rest)
+    monkeypatch.setattr(np, "load", lambda path: pytest.fail("it was unpacked"))
+    with pytest.raises(ValueError, match=r"'mine': .*x_train\.npy promises .* bytes and holds"):
+        load_split("mine", "train")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "much"])
+def test_a_limit_that_is_no_positive_number_is_refused(root, monkeypatch, text):
+    np.savez(root / "mine.npz", **arrays())
+    monkeypatch.setenv("CCENV_MAX_UNPACKED_GIB", text)
+    with pytest.raises(ValueError, match="expected CCENV_MAX_UNPACKED_GIB to be a positive"):
+        load_split("mine", "train")
+
+
 def test_a_checksum_beside_an_npz_file_is_checked(root):
     np.savez(root / "mine.npz", **arrays())
     right = hashlib.sha256((root / "mine.npz").read_bytes()).hexdigest()
@@ -255,30 +307,11 @@ def test_splits_that_cannot_be_used_are_refused():
         (Split(images[0], labels, 2), "expected images"),
         (Split(images, labels.int(), 2), "labels int64"),
         (Split(images / 0, labels, 2), "finite pixels"),
-        (Split(images, labels, 2, torch.zeros(1)), r"mean and sd \[1\] .* got \[1\] and None"),
-        (Split(images, labels, 2, torch.zeros(3), torch.ones(3)), r"got \[3\] and \[3\]"),
-        (Split(images, labels, 2, torch.zeros(1), torch.zeros(1)), "sd above 0"),
-        (Split(images, labels, 2, torch.zeros(1) / 0, torch.ones(1)), "finite means"),
     ]:
         with pytest.raises(ValueError, match=message):
             check_split(wrong, "mine")
     with pytest.raises(TypeError, match=r"expected a ccenv\.data\.Split, got tuple"):
         load_split(lambda split: (images, labels), "train")
-
-
-def test_a_split_is_standardised_when_drawn_and_keeps_that_on_its_way_to_a_device():
-    images = torch.arange(24, dtype=torch.uint8).view(3, 2, 2, 2)
-    split = Split(images, torch.arange(3), 3, torch.tensor([0.1, 0.2]), torch.tensor([2.0, 4.0]))
-    found, labels = check_split(split, "mine").to("cpu").batch(torch.tensor([2, 0]))
-    assert labels.tolist() == [2, 0]
-    for channel, (mean, sd) in enumerate([(0.1, 2.0), (0.2, 4.0)]):
-        expected = (images[[2, 0], channel] / 255 - mean) / sd
-        torch.testing.assert_close(found[:, channel], expected)
-    # Stored pixels stay as they are.
-    assert torch.equal(split.images, torch.arange(24, dtype=torch.uint8).view(3, 2, 2, 2))
-    floats = Split(images / 255, split.labels, 3, split.mean, split.sd)
-    torch.testing.assert_close(floats.batch(torch.tensor([2, 0]))[0], found)
-    torch.testing.assert_close(floats.images, images / 255)
 
 
 def test_the_root_is_ccenv_data_else_the_users_cache(monkeypatch, tmp_path):

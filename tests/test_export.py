@@ -80,33 +80,74 @@ def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_pat
     assert torch.equal(classifier(images, draw="mode"), logits)
 
 
-def standardised_synthetic(split):
+def stored_bytes(split):
     part = load_split("synthetic", split)
-    stored = part.images.clamp(0, 1).mul(255).round().to(torch.uint8)
-    mean, sd = torch.tensor([0.4]), torch.tensor([0.25])
-    return dataclasses.replace(part, images=stored, mean=mean, sd=sd)
+    return dataclasses.replace(part, images=part.images.mul(255).round().to(torch.uint8))
 
 
 @pytest.mark.parametrize("observation", ["layer_input", "summary"])
-def test_where_the_data_set_is_standardised_the_exported_one_takes_pixels_all_the_same(
-    observation, tmp_path
+@pytest.mark.parametrize(
+    "names", ["", "standardise", "halve", "copies=2,shift=2,mirror,halve,standardise"]
+)
+@pytest.mark.parametrize("dataset", ["synthetic", stored_bytes])
+def test_an_exported_one_takes_images_as_they_are_stored_and_transforms_them_itself(
+    dataset, names, observation, tmp_path
 ):
-    settings = UNEVEN | {"dataset": standardised_synthetic, "observation": observation}
-    agent = make_agent("reinforce", settings)
+    settings = {"dataset": dataset, "transforms": names, "observation": observation}
+    agent = make_agent("reinforce", UNEVEN | settings)
     SkippingClassifier.from_agent(agent).save(tmp_path / "file")
     classifier = SkippingClassifier.load(tmp_path / "file")
     _, logits, _ = in_environment(agent, None)
-    stored = standardised_synthetic("test").images[:100]
-    pixels = stored.float() / 255
+    stored = load_split(dataset, "test").images[:100]
+    pixels = stored / 255 if stored.dtype == torch.uint8 else stored
     assert torch.equal(classifier(pixels, draw="mode"), logits)
     assert torch.equal(classifier(pixels.flatten(1), draw="mode"), logits)
-    torch.testing.assert_close(classifier.fuse(draw="mode")(pixels)[0], logits)
-    for window in (1, 2):
-        # Every pixel four times is the image at twice its size.
-        larger = stored.repeat_interleave(window, 2).repeat_interleave(window, 3)
-        torch.testing.assert_close(classifier.fuse(draw="mode", window=window)(larger)[0], logits)
-    with pytest.raises(ValueError, match="a window of 1 or 2"):
-        classifier.fuse(window=4)
+    assert torch.equal(classifier(stored, draw="mode"), logits)
+    fused = classifier.fuse(draw="mode")
+    torch.testing.assert_close(fused(pixels)[0], logits)
+    if names:
+        torch.testing.assert_close(fused(stored)[0], logits)
+
+
+def test_an_exported_one_refuses_images_that_its_data_set_does_not_store():
+    agents = {
+        kind: make_agent("dense", UNEVEN | {"dataset": dataset, "transforms": "halve"})
+        for kind, dataset in (("floats", "synthetic"), ("bytes", stored_bytes))
+    }
+    found = {kind: SkippingClassifier.from_agent(agent) for kind, agent in agents.items()}
+    with pytest.raises(ValueError, match=r"images \[batch, 1, 16, 16\], as the data set stores"):
+        found["bytes"](torch.rand(3, 1, 8, 8))
+    with pytest.raises(TypeError, match=r"expected float32 images, got torch\.uint8"):
+        found["floats"](torch.zeros(3, 1, 16, 16, dtype=torch.uint8))
+    with pytest.raises(TypeError, match=r"or uint8 ones, got torch\.float64"):
+        found["bytes"](torch.rand(3, 1, 16, 16).double())
+    with pytest.raises(ValueError, match=r"pixels in \[0, 1\], got 0\.0 to 255\.0"):
+        found["bytes"](stored_bytes("test").images.float())
+
+
+def test_a_file_from_before_transforms_gives_the_same_answers(tmp_path):
+    agent = make_agent("reinforce", UNEVEN | {"transforms": "standardise"})
+    content = SkippingClassifier.from_agent(agent).content
+    (standardise,) = content["images"]["transforms"]
+    mean, sd = standardise["tensors"]
+    older = {name: part for name, part in content.items() if name != "images"}
+    older |= {"format": "ccenv classifier 1", "scale": {"mean": mean, "sd": sd}}
+    save_tree(tmp_path / "file", older)
+    images, (_, logits, _) = load_split("synthetic", "test").images, in_environment(agent, None)
+    loaded = SkippingClassifier.load(tmp_path / "file")
+    assert torch.equal(loaded(images[:100], draw="mode"), logits)
+    save_tree(tmp_path / "file", older | {"scale": None})
+    seen, _ = agent.simulator.on_split("test", 100).data.batch(torch.arange(100))
+    assert torch.equal(SkippingClassifier.load(tmp_path / "file")(seen, draw="mode"), logits)
+
+
+def test_a_file_that_names_a_transform_of_chance_is_refused(tmp_path):
+    content = dict(SkippingClassifier.from_agent(make_agent("dense")).content)
+    for name in ("mirror", "copies"):
+        content["images"] = content["images"] | {"transforms": [{"name": name, "tensors": ()}]}
+        save_tree(tmp_path / "file", content)
+        with pytest.raises(ValueError, match=f"a transform without chance, got '{name}'"):
+            SkippingClassifier.load(tmp_path / "file")
 
 
 @pytest.mark.parametrize("context", [{"cost_weight": (0.1, 2.0)}, {"budget": (0.4, 0.9)}])

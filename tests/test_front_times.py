@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data import load_split
-from ccenv.fused import Pixels
 from runs import compare, tables
 from runs.page.against_dense import make_contests
-from runs.sweeps import Cell, Sweep, halved
+from runs.sweeps import Cell, Sweep
 from runs.timing import front_times, passes
 
 SMALL = {"dataset": "synthetic", "weights": "cotrain", "reward": "negative_nll"}
@@ -22,7 +21,7 @@ CELLS = (
     Cell(
         "dense 16, dropout",
         "dense",
-        {"num_blocks": (1,), "block_size": 16, "network": "runs.sweeps.unit_dropout:fifth"},
+        {"num_blocks": (1,), "block_size": 16, "network": "mlp-dropout-0.2"},
     ),
     Cell("rloo", "rloo", {"num_blocks": (8,), "block_size": 4, "num_kept": 2}),
     Cell("more masks", "rloo", {"num_blocks": (8,), "block_size": 4, "group_size": 4}),
@@ -115,25 +114,31 @@ def test_times_in_turns_stand_in_place_of_the_runs_own():
     assert points["d"].time(128) is None
 
 
+def stored_bytes(split):
+    whole = load_split("synthetic", split)
+    return dataclasses.replace(whole, images=whole.images.mul(255).round().to(torch.uint8))
+
+
 def test_a_pass_begins_with_the_bytes_of_whole_images(monkeypatch):
-    whole = load_split("synthetic", "test")
-    images = whole.images.clamp(0, 1).mul(255).round().to(torch.uint8)
-    whole = dataclasses.replace(whole, images=images)
-    small = dataclasses.replace(whole, images=halved.halves(images))
-    monkeypatch.setattr(passes, "WHOLE", {"small": "whole"})
-    monkeypatch.setattr(passes, "load_split", lambda name, split: whole)
-    plan = types.SimpleNamespace(environment={"dataset": "small"})
-    found, pixels = passes.images_of(small, plan, len(whole) + 3)
-    assert pixels == Pixels(2, None)
-    assert torch.equal(found, torch.cat([images, images[:3]]))
-    plan.environment["dataset"] = "whole"
-    found, pixels = passes.images_of(whole, plan, 5)
-    assert pixels == Pixels(1, None)
-    assert torch.equal(found, images[:5])
-    floats = dataclasses.replace(whole, images=images / 255)
-    found, pixels = passes.images_of(floats, plan, 5)
-    assert pixels is None
-    assert torch.equal(found, images[:5] / 255)
+    names = ("shift=1", "halve", "standardise")
+    seen = load_split(stored_bytes, "test", names)
+    plan = types.SimpleNamespace(environment={"dataset": stored_bytes, "transforms": names})
+    images, rows = passes.images_of(plan, len(seen) + 3), torch.arange(len(seen) + 3) % len(seen)
+    assert torch.equal(images(), seen.batch(rows)[0])
+    given = []
+    through = passes.through
+    monkeypatch.setattr(
+        passes, "through", lambda transforms, x: given.append(x) or through(transforms, x)
+    )
+    images(), images()
+    assert [(x.dtype, x.shape[2:]) for x in given] == 2 * [(torch.uint8, (16, 16))]
+
+
+def test_images_stored_as_floats_are_made_once():
+    plan = types.SimpleNamespace(environment={"dataset": "synthetic", "transforms": ("halve",)})
+    images = passes.images_of(plan, 5)
+    assert images() is images()
+    assert torch.equal(images(), load_split("synthetic", "test", "halve").images[:5])
 
 
 def test_dropout_is_timed_as_the_plain_network_that_it_is_at_test():

@@ -1,11 +1,7 @@
-"""Images of half size: averages over 2 x 2 pixels, and their rows beside rows on whole images."""
+"""Rows on images of half size, averages over 2 x 2 pixels, beside rows on whole images."""
 
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ccenv.data import Split, check_split
 from runs.page.against_dense import make_contests, total_macs
 from runs.page.dense_figures import (
     conditional_groups,
@@ -13,71 +9,22 @@ from runs.page.dense_figures import (
     dense_lines,
     has_both_sizes,
 )
-from runs.rows import dataset_of, dropout_curves
-from runs.sweeps import SWEEPS, halved, shifted
+from runs.rows import dataset_of, dropout_curves, has_halves
+from runs.settings import make_plan
+from runs.sweeps import SWEEPS
 from runs.sweeps.cells import dense
 from runs.timing.passes import by_size
 
-LABELS = torch.arange(8) % 2
 
-
-@given(
-    st.integers(1, 9),
-    st.sampled_from([1, 3]),
-    st.integers(2, 7),
-    st.integers(2, 7),
-    st.booleans(),
-    st.integers(0, 99),
-)
-def test_a_pixel_is_the_mean_of_four(count, channels, height, width, bytes_, seed):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(0, 256, (count, channels, height, width), generator=generator)
-    images = images.to(torch.uint8) if bytes_ else images / 255
-    found = halved.halves(images)
-    assert found.dtype == images.dtype
-    assert found.shape == (count, channels, height // 2, width // 2)
-    for i in range(height // 2):
-        for j in range(width // 2):
-            four = images[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].double().mean((2, 3))
-            own = found[:, :, i, j].double()
-            # Bytes are rounded to the nearest.
-            assert (own - four).abs().max() <= (0.5 if bytes_ else 1e-6)
-
-
-def test_more_images_than_are_halved_at_a_time_are_all_there(monkeypatch):
-    images = torch.rand(10, 1, 4, 4)
-    whole = halved.halves(images)
-    monkeypatch.setattr(halved, "CHUNK", 3)
-    assert torch.equal(halved.halves(images), whole)
-
-
-def images_of(split: str) -> torch.Tensor:
-    """Bytes of three channels of different mean and spread, the same at every call."""
-    generator = torch.Generator().manual_seed({"train": 1, "test": 2}[split])
-    scale, offset = torch.tensor([9.0, 60.0, 20.0]), torch.tensor([10.0, 90.0, 200.0])
-    random = torch.rand(8, 3, 4, 6, generator=generator) * scale.view(3, 1, 1)
-    return (random + offset.view(3, 1, 1)).to(torch.uint8)
-
-
-def test_halves_are_standardised_by_the_halved_training_images(monkeypatch):
-    for module in (halved, shifted):
-        monkeypatch.setattr(module, "load_split", lambda _, name: Split(images_of(name), LABELS, 2))
-    train = check_split(halved.mixed("train"), "train")
-    test = check_split(halved.mixed("test"), "test")
-    assert (len(train), len(test)) == (64, 8)
-    assert torch.equal(train.images[:8], halved.halves(images_of("train")))
-    part = halved.halves(images_of("train")) / 255
-    mean, sd = part.mean((0, 2, 3), keepdim=True), part.std((0, 2, 3), keepdim=True)
-    expected = (halved.halves(images_of("test")) / 255 - mean) / sd
-    torch.testing.assert_close(test.batch(torch.arange(8))[0], expected)
-    plain = halved.mnist("test")
-    assert plain.mean is None
-    assert plain.images.shape == (8, 3, 2, 3)
-
-
-def result(agent, dataset, macs, error, blocks=(4,)):
+def result(agent, transforms, macs, error, blocks=(4,)):
     """What a run leaves, as far as a comparison reads it."""
-    environment = {"dataset": dataset, "num_blocks": blocks, "block_size": 8, "network": "mlp"}
+    environment = {
+        "dataset": "mnist",
+        "transforms": transforms,
+        "num_blocks": blocks,
+        "block_size": 8,
+        "network": "mlp",
+    }
     environment |= {"head_units": (), "activation": "relu"}
     shares = {"num_images": 9, "error": error, "macs": macs, "compute_cost": macs / 1e3}
     evaluations = [
@@ -90,12 +37,12 @@ def result(agent, dataset, macs, error, blocks=(4,)):
     return own | {"settings": settings, "uses_labels": False}
 
 
-HALVES = "runs.sweeps.halved:mnist"
+WHOLE, HALVES = (), ["halve"]
 
 
 def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
     results = {
-        "dense": [result("dense", "mnist", 200, 0.1)],
+        "dense": [result("dense", WHOLE, 200, 0.1)],
         "dense, half size": [result("dense", HALVES, 50, 0.12)],
         "rloo, half size": [result("rloo", HALVES, 100, 0.05)],
     }
@@ -106,7 +53,7 @@ def test_rows_on_halves_stand_in_one_contest_with_rows_on_whole_images():
 
 
 def test_random_blocks_on_whole_images_are_no_floor_for_rows_on_halves():
-    whole, half = (result("block_dropout", name, 100, 0.5) for name in ("mnist", HALVES))
+    whole, half = (result("block_dropout", name, 100, 0.5) for name in (WHOLE, HALVES))
     results = {"whole": [whole], "half": [half]}
     assert dropout_curves(results, "sampled", half) == {0: [(0.1, 0.5)]}
     assert dropout_curves({"whole": [whole]}, "sampled", half) == {}
@@ -115,30 +62,41 @@ def test_random_blocks_on_whole_images_are_no_floor_for_rows_on_halves():
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "mixed"])
 def test_rows_on_halves_are_judged_on_the_images_of_their_sweep(name):
     sweep = SWEEPS[f"equal-cost-{name}"]
-    plans = {"environment": {"dataset": sweep.settings.get("dataset", name)}}
     rows = [cell for cell in sweep.cells if cell.label.endswith(", half size")]
     assert {cell.agent for cell in rows} == {"dense", "rloo"}
+    whole = make_plan("dense", sweep.settings).config()
     for cell in rows:
-        own = {"environment": {"dataset": cell.settings["dataset"]}}
-        assert dataset_of({"settings": own}) == dataset_of({"settings": plans})
+        own = make_plan(cell.agent, {**sweep.settings, **cell.settings}).config()
+        assert has_halves({"settings": own})
+        assert not has_halves({"settings": whole})
+        assert dataset_of({"settings": own}) == dataset_of({"settings": whole})
 
 
-def test_halves_are_timed_apart_from_whole_images_of_the_same_layers(monkeypatch):
+def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_nothing():
+    moved, plain = (result("dense", names, 9, 0.1) for names in (["shift=2", "standardise"], WHOLE))
+    assert dataset_of(moved) == "mnist+shift=2+standardise"
+    assert dataset_of(plain) == "mnist"
+    del plain["settings"]["environment"]["transforms"]
+    assert dataset_of(plain) == "mnist"
+    assert not has_halves(plain)
+
+
+def test_halves_are_timed_apart_from_whole_images_of_the_same_layers():
     whole = SWEEPS["smoke"]
     (cell,) = dense(8)
     cells = tuple(
-        type(cell)(label, "dense", {**cell.settings, "dataset": name})
-        for label, name in (("whole", "digits"), ("other", "synthetic"))
+        type(cell)(label, "dense", {**cell.settings, "transforms": names})
+        for label, names in (("whole", WHOLE), ("half", HALVES))
     )
-    sweep = type(whole)("s", "Two data sets.", cells, 1.0)
-    assert [one.labels for one in by_size(sweep)] == [["whole"], ["other"]]
+    sweep = type(whole)("s", "Two sizes.", cells, 1.0)
+    assert [one.labels for one in by_size(sweep)] == [["whole"], ["half"]]
 
 
 def test_figures_tell_whole_images_from_halves_only_where_both_are():
     results = {
-        "dense 8": [result("dense", "mnist", 200, 0.1)],
-        "dense 16": [result("dense", "mnist", 300, 0.08)],
-        "rloo": [result("rloo", "mnist", 150, 0.07)],
+        "dense 8": [result("dense", WHOLE, 200, 0.1)],
+        "dense 16": [result("dense", WHOLE, 300, 0.08)],
+        "rloo": [result("rloo", WHOLE, 150, 0.07)],
     }
     (whole,) = make_contests(results)
     assert list(dense_lines(whole, total_macs)) == ["dense"]

@@ -3,13 +3,7 @@
 import re
 
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ccenv.data import Split, check_split
-from ccenv.networks import GatedMLP
-from ccenv.weights import CoTrainer
 from runs import compare
 from runs.jobs import make_jobs
 from runs.rows import dataset_of
@@ -21,16 +15,12 @@ from runs.sweeps import (
     cells,
     dense,
     equal_cost,
-    moved,
-    shifted,
-    unit_dropout,
 )
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
 EQUAL_COST = [name for name in OWN if name.startswith("equal-cost-")]
 FRONTS = [name for name in EQUAL_COST if not name.endswith(("-longer", "-shifted"))]
-LABELS = torch.arange(8) % 2
 CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "teacher_temperature"}
 """What validation chooses; a warm start is one of conditional networks."""
 
@@ -119,12 +109,12 @@ def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
     for cell in sweep.cells:
         own = make_plan(cell.agent, {**sweep.settings, **cell.settings}).environment
         kwargs = {k: v for k, v in own["weights_kwargs"].items() if k in CHOSEN}
-        way = (str(sorted(kwargs.items())), own["network"], own["dataset"])
+        way = (str(sorted(kwargs.items())), own["network"], own["transforms"])
         tried[cell.agent == "dense"].add(way)
-    dropped = {way for way in tried[False] if "unit_dropout" in way[1]}
+    dropped = {way for way in tried[False] if "dropout" in way[1]}
     starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}
     assert tried[False] - dropped - starts <= tried[True]
-    assert not dropped or any("unit_dropout" in way[1] for way in tried[True])
+    assert not dropped or any("dropout" in way[1] for way in tried[True])
 
 
 @pytest.mark.parametrize("name", FRONTS)
@@ -182,104 +172,3 @@ def test_rows_of_the_ablation_change_one_thing_each():
         assert changed <= sizes or len(changed) == 1, cell.label
         units = cell.settings["num_kept"] * cell.settings["block_size"]
         assert units == 16 or re.fullmatch(r"\d kept", cell.label)
-
-
-def batches(network, seed):
-    torch.manual_seed(seed)
-    images, labels = torch.rand(64, 6), torch.arange(64) % 3
-    masks = [torch.ones(64, 1, dtype=torch.bool)]
-    return CoTrainer(network), images, labels, masks
-
-
-def test_dropout_is_on_while_the_network_learns_and_off_when_it_is_used():
-    network = unit_dropout.half(in_features=6, num_blocks=(1,), block_size=400, num_classes=3)
-    plain = GatedMLP(6, (1,), 400, 3)
-    plain.load_state_dict(network.state_dict())
-    trainer, images, labels, masks = batches(network, 0)
-    network.eval()
-    assert torch.equal(network(images, masks), plain(images, masks))
-    network.train()
-    hidden = network.gated_layer(0, images, None, None, "reference").detach()
-    assert (hidden == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
-    # What is left counts double, so that units mean the same on average.
-    kept = plain.gated_layer(0, images, None, None, "reference").detach()
-    torch.testing.assert_close(hidden, torch.where(hidden == 0, 0.0, 2 * kept))
-    trainer.update(images, labels, masks)
-    assert not network.training
-
-
-def test_dropout_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"dropout in \[0, 1\)"):
-        unit_dropout.DropoutMLP(6, (1,), 4, 3, dropout=1.0)
-
-
-@given(seed=st.integers(0, 30))
-def test_a_moved_image_is_its_window_in_a_black_border(seed):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(1, 256, (6, 3, 5, 4), generator=generator, dtype=torch.uint8)
-    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
-    for mirror in (False, True):
-        found = shifted.moved(images, generator, mirror)
-        for image, border in zip(found, padded, strict=True):
-            windows = [border[:, i : i + 5, j : j + 4] for i in range(5) for j in range(5)]
-            windows += [window.flip(2) for window in windows] if mirror else []
-            assert any(torch.equal(image, window) for window in windows)
-
-
-def test_copies_stand_behind_the_training_images_and_nowhere_else(monkeypatch):
-    def load(dataset, split):
-        return Split(torch.rand(8, 1, 4, 4), torch.arange(8) % 2, 2)
-
-    monkeypatch.setattr(shifted, "load_split", load)
-    train = shifted.with_copies("cifar10", "train", mirror=True)
-    test = shifted.with_copies("svhn", "test", mirror=False)
-    assert (len(train), len(test)) == (64, 8)
-    assert torch.equal(train.labels, (torch.arange(8) % 2).repeat(8))
-    for copy in train.images.view(8, 8, 1, 4, 4)[1:]:
-        assert not torch.equal(copy, train.images[:8])
-
-
-def test_moved_copies_are_the_same_in_every_process_and_mirrored_where_that_means_the_same(
-    monkeypatch,
-):
-    monkeypatch.setattr(moved, "load_split", lambda *_: Split(torch.rand(8, 1, 9, 9), LABELS, 2))
-    first, again, svhn = moved.cifar10("train"), moved.cifar10("train"), moved.svhn("train")
-    assert torch.equal(first.moves.shift, again.moves.shift)
-    assert first.moves.shift.abs().max() == moved.MAX_SHIFT
-    assert 0.4 < first.moves.mirrored[8:].float().mean() < 0.6
-    assert not svhn.moves.mirrored.any()
-    assert moved.cifar10("validation").moves is None
-    assert torch.equal(first.labels, LABELS.repeat(40))
-
-
-@pytest.mark.parametrize("bytes_", [True, False])
-@pytest.mark.parametrize(("module", "copies"), [(shifted, 8), (moved, 40)], ids=["few", "many"])
-def test_channels_are_standardised_by_the_training_images_in_every_split(
-    monkeypatch, module, copies, bytes_
-):
-    generator = torch.Generator().manual_seed(0)
-    scale, offset = torch.tensor([9.0, 60.0, 20.0]), torch.tensor([10.0, 90.0, 200.0])
-    images = {
-        name: (torch.rand(8, 3, 4, 4, generator=generator) * scale.view(3, 1, 1)).round()
-        + offset.view(3, 1, 1)
-        for name in ("train", "test")
-    }
-
-    def load(dataset, split):
-        found = images[split]
-        found = found.to(torch.uint8) if bytes_ else found / 255
-        return Split(found, torch.arange(8) % 2, 2)
-
-    monkeypatch.setattr(module, "load_split", load)
-    whole = images["train"] / 255
-    for name, number in (("train", copies), ("test", 1)):
-        found = check_split(module.mixed(name), name)
-        assert len(found) == 8 * number
-        assert found.images.dtype == load("", "test").images.dtype
-        expected = (images[name] / 255 - whole.mean((0, 2, 3), keepdim=True)) / whole.std(
-            (0, 2, 3), keepdim=True
-        )
-        torch.testing.assert_close(found.batch(torch.arange(8))[0], expected)
-    torch.testing.assert_close(
-        load("", "train").images.float(), images["train"] / (1 if bytes_ else 255)
-    )

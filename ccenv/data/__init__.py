@@ -17,24 +17,31 @@ or `<name>.npz` with plain arrays `x_train, y_train, x_test, y_test`: x is [n, h
 | synthetic | 2,000 | 500 | 500 |
 | probe | 1,024 | 256 | 256 |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
+
+What images go through before anybody sees them is named too, see `ccenv.data.transforms`; their
+halves and copies are no data sets of their own.
+
+    load_split("cifar10", "train", ["copies=7", "shift=2", "mirror", "standardise"])
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.npz import npz_split
 from ccenv.data.split import (
     SPLITS,
-    Scale,
     Split,
     check_alike,
     check_split,
+    check_transformed,
     data_root,
-    standardised,
+    transformed,
     user_cache,
 )
+from ccenv.data.transforms import TRANSFORMS, transform_names
 from ccenv.registry import check_names, nearest, resolve
 
 DATASETS: dict[str, Any] = {
@@ -48,22 +55,56 @@ DATASETS: dict[str, Any] = {
 }
 
 
-def load_split(dataset: str | Callable[[str], Split], split: str) -> Split:
+Dataset = str | Callable[[str], Split]
+"""A name in `DATASETS`, an .npz file's name, `module:name`, or a function of a split's name."""
+
+
+def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = ()) -> Split:
     """Loads one split of a data set, by name, by `module:name` or from a function of yours.
+
+    Args:
+        dataset: see `Dataset`.
+        split: "train", "validation" or "test".
+        transforms: names, see `ccenv.data.transforms`; the training split comes with its moved
+            copies behind the images, row i a copy of image i modulo their number.
 
     Raises:
         TypeError: if `dataset` is neither a name nor a function.
-        ValueError: if a name is unknown, or a file is damaged or has the wrong shape.
+        ValueError: if a name is unknown, a file is damaged or has the wrong shape, or the images
+            do not fit the transforms.
         FileNotFoundError: if the data set is not there; the message says how to get it.
     """
     check_names([split], SPLITS, "split")
+    names = transform_names(transforms)
     if not isinstance(dataset, str) and not callable(dataset):
         raise TypeError(f"expected dataset to be a name or a function, got {dataset!r}")
-    return _load(dataset, split, data_root())
+    root = data_root()
+    return _transformed(dataset, split, names, root) if names else _load(dataset, split, root)
+
+
+def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fitted, ...]:
+    """What images of every split go through: transforms without chance, fitted to a data set.
+
+    Raises:
+        As `load_split` does.
+    """
+    return fixed(_fitted(dataset, transform_names(transforms), data_root()))
 
 
 @functools.lru_cache(maxsize=12)
-def _load(dataset: str | Callable[[str], Split], split: str, root: Path) -> Split:
+def _transformed(dataset: Dataset, split: str, names: tuple[str, ...], root: Path) -> Split:
+    fitted = _fitted(dataset, names, root)
+    found = transformed(_load(dataset, split, root), fitted if split == "train" else fixed(fitted))
+    return check_transformed(found, dataset_name(dataset))
+
+
+@functools.lru_cache(maxsize=4)
+def _fitted(dataset: Dataset, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
+    return fit(names, lambda: _load(dataset, "train", root).images, dataset_name(dataset))
+
+
+@functools.lru_cache(maxsize=12)
+def _load(dataset: Dataset, split: str, root: Path) -> Split:
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
     if not isinstance(dataset, str):
         return check_split(dataset(split), dataset_name(dataset))
@@ -79,7 +120,7 @@ def _load(dataset: str | Callable[[str], Split], split: str, root: Path) -> Spli
     return check_split(npz_split(path, dataset, split), dataset)
 
 
-def dataset_name(dataset: str | Callable[[str], Split]) -> str:
+def dataset_name(dataset: Dataset) -> str:
     """What messages call a data set: its name, or the name of the function."""
     return dataset if isinstance(dataset, str) else getattr(dataset, "__name__", repr(dataset))
 
@@ -87,13 +128,15 @@ def dataset_name(dataset: str | Callable[[str], Split]) -> str:
 __all__ = [
     "DATASETS",
     "SPLITS",
-    "Scale",
+    "TRANSFORMS",
+    "Fitted",
     "Split",
     "check_alike",
     "check_split",
     "data_root",
     "dataset_name",
     "load_split",
-    "standardised",
+    "preprocessing",
+    "transform_names",
     "user_cache",
 ]

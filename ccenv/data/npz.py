@@ -3,6 +3,7 @@
 The file holds `x_train, y_train, x_test, y_test`: x is [n, height, width], [n, height, width,
 channels] or [n, features], uint8 in 0..255 or float (used as it is); y is an integer in
 0..num_classes-1. The SHA-256 in a file `<name>.npz.sha256` beside it is checked where it exists.
+Arrays that unpack to more than 32 GiB (or `CCENV_MAX_UNPACKED_GIB`) are refused.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ccenv.data.split import Split, cut
+from ccenv.data.unpacked import GIB, max_unpacked, unpacked_size
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -59,16 +61,28 @@ def read_arrays(path: Path, name: str, wanted: list[str]) -> dict[str, np.ndarra
     """Reads some arrays of a file; the others are not decompressed.
 
     Raises:
-        ValueError: if the file cannot be read or lacks one of the four arrays.
+        ValueError: if the file cannot be read, lacks one of the four arrays, or unpacks to more
+            than `max_unpacked`.
     """
+    limit = max_unpacked()
+    missing: list[str] = []
+    arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(path) as file:
-            missing = [array for array in ARRAYS if array not in file]
-            arrays = {array: file[array] for array in wanted if array in file}
+        size = unpacked_size(path, wanted)
+        if size <= limit:
+            with np.load(path) as file:
+                missing = [array for array in ARRAYS if array not in file]
+                arrays = {array: file[array] for array in wanted if array in file}
     except Exception as error:
         raise ValueError(
             f"dataset {name!r}: {path} cannot be read ({error}); replace the damaged file"
         ) from error
+    if size > limit:
+        raise ValueError(
+            f"dataset {name!r}: expected arrays of at most {limit / GIB:g} GiB in {path}, got "
+            f"{size / GIB:.3g} GiB once they are unpacked; if that is meant, set "
+            "CCENV_MAX_UNPACKED_GIB"
+        )
     if missing:
         raise ValueError(
             f"dataset {name!r}: expected arrays {', '.join(ARRAYS)} in {path}, "

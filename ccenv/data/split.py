@@ -1,17 +1,19 @@
 """One part of a data set as tensors, and the folders where data sets and caches lie."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ccenv.data.moves import Moves
+from ccenv.data.fitted import Fitted, all_through, through
+from ccenv.data.transforms import Halve, as_floats
 
 SPLITS = ("train", "validation", "test")
-Scale = tuple[Tensor, Tensor]
-"""Mean and standard deviation [channels] float32."""
+NUM_SHOWN = 16
+"""Images by which transforms are judged."""
 
 
 @dataclass(frozen=True)
@@ -21,75 +23,83 @@ class Split:
     images: Tensor
     """[n, channels, height, width], uint8 in 0..255 or float32."""
     labels: Tensor
-    """[n] int64 in 0..num_classes-1; with `moves` as many as those have rows."""
+    """[rows] int64 in 0..num_classes-1; row i shows image i modulo n."""
     num_classes: int
     """number of classes of the whole data set."""
-    mean: Tensor | None = None
-    """[channels] float32, taken off every pixel of a channel when drawn; bytes are shares of 255
-    by then."""
-    sd: Tensor | None = None
-    """[channels] float32 above 0, that pixels are divided by after that; None beside no mean."""
-    moves: Moves | None = None
-    """row i is image i modulo n, moved when drawn; holes are zeros, after mean and sd. None: a row
-    is an image."""
+    transforms: tuple[Fitted, ...] = ()
+    """what images go through when they are drawn, one after the other."""
 
     def __len__(self) -> int:
-        """Number of rows: of images, or of moved copies of them."""
+        """Number of rows: of images, and of their moved copies."""
         return len(self.labels)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        channels, height, width = self.images.shape[1:]
+        """(channels, height, width) of what is drawn."""
+        first = torch.zeros(1, dtype=torch.int64, device=self.images.device)
+        channels, height, width = through(self.transforms, self.images[:1], first).shape[1:]
         return channels, height, width
-
-    @property
-    def scale(self) -> Scale | None:
-        """Mean and standard deviation of the channels, None where pixels stay as they are."""
-        return None if self.mean is None or self.sd is None else (self.mean, self.sd)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Draws images as float32 [batch, channels, height, width] and labels int64 [batch].
 
         Args:
-            indices: int64 [batch], which images.
+            indices: int64 [batch], which rows.
         """
         # index_select copies whole rows, many times faster than an index in brackets.
         images = self.images.index_select(0, indices % len(self.images))
-        if self.moves is not None:
-            images = self.moves.shifted(images, indices)
-        if images.dtype == torch.uint8:
-            images = images.float().div_(255)
-        if self.scale is not None:
-            images = standardised(images, self.scale)
-        if self.moves is not None:
-            images = self.moves.holed(images, indices)
+        images = as_floats(through(self.transforms, images, indices))
         return images, self.labels.index_select(0, indices)
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
-        mean, sd = (part if part is None else part.to(device) for part in (self.mean, self.sd))
-        moves = None if self.moves is None else self.moves.to(device)
-        images, labels = self.images.to(device), self.labels.to(device)
-        return Split(images, labels, self.num_classes, mean, sd, moves)
+        transforms = tuple(transform.to(device) for transform in self.transforms)
+        return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
 
     def tensors(self) -> list[Tensor]:
-        """All that a batch depends on."""
-        moves = () if self.moves is None else self.moves.tensors()
-        parts = (self.images, self.labels, self.mean, self.sd, *moves)
-        return [part for part in parts if part is not None]
+        """All that a batch depends on; of transforms also what they make of the first images."""
+        parts = [self.images, self.labels]
+        for transform in self.transforms:
+            parts += [torch.tensor([*transform.name.encode()], dtype=torch.uint8)]
+            parts += transform.tensors
+        few = torch.arange(min(NUM_SHOWN, len(self)), device=self.images.device)
+        return [*parts, self.batch(few)[0]] if self.transforms else parts
 
 
-def standardised(images: Tensor, scale: Scale) -> Tensor:
-    """Takes a channel's mean off and divides by its standard deviation.
+def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
+    """A split whose images go through transforms, and whose rows are images and moved copies.
 
     Args:
-        images: [batch, channels, height, width], or flat [batch, in_features], float32.
-        scale: of each channel.
+        split: without transforms.
+        transforms: fitted to its data set; those of chance to its images.
     """
-    mean, sd = (part.view(-1, 1) for part in scale)
-    by_channel = images.reshape(len(images), len(mean), -1)
-    return by_channel.sub(mean).div_(sd).view(images.shape)
+    images, rest = split.images, list(transforms)
+    while rest and isinstance(rest[0].function, Halve):
+        # Once for all draws: halves take a quarter of the memory, floats would take four times.
+        images = all_through(rest[:1], images)
+        del rest[0]
+    tables = [table for one in rest if one.is_random for table in one.tensors]
+    num_rows = len(tables[0]) if tables else len(images)
+    labels = split.labels.repeat(num_rows // len(images))
+    return Split(images, labels, split.num_classes, tuple(rest))
+
+
+def check_transformed(split: Split, name: str) -> Split:
+    """Refuses transforms that make no images of images.
+
+    Raises:
+        ValueError: naming the data set and the transforms.
+    """
+    rows = torch.arange(min(NUM_SHOWN, len(split)))
+    images, _ = split.batch(rows)
+    is_right = images.ndim == 4 and images.dtype == torch.float32 and len(images) == len(rows)
+    if not is_right or not images.numel() or not bool(images.isfinite().all()):
+        names = ", ".join(transform.name for transform in split.transforms)
+        raise ValueError(
+            f"dataset {name!r}: expected transforms ({names}) to make finite float32 images "
+            f"[{len(rows)}, channels, height, width], got {images.dtype} {list(images.shape)}"
+        )
+    return split
 
 
 def data_root() -> Path:
@@ -116,10 +126,12 @@ def check_split(split: Split, name: str) -> Split:
             "Split(images, labels, num_classes)"
         )
     images, labels = split.images, split.labels
-    check_moves(split, name)
-    moves: Moves | None = getattr(split, "moves", None)
-    rows = len(images if moves is None else moves)
-    if images.ndim != 4 or labels.ndim != 1 or rows != len(labels) or not images.numel():
+    if getattr(split, "transforms", ()):
+        raise ValueError(
+            f"dataset {name!r}: expected images as they are stored, got some with transforms; "
+            "name those in the setting transforms"
+        )
+    if images.ndim != 4 or labels.shape != images.shape[:1] or not images.numel():
         raise ValueError(
             f"dataset {name!r}: expected images [n, channels, height, width] and labels [n], n > 0,"
             f" got {list(images.shape)} and {list(labels.shape)}"
@@ -133,54 +145,12 @@ def check_split(split: Split, name: str) -> Split:
         raise ValueError(
             f"dataset {name!r}: expected finite pixels, got NaN or infinity; clean the images"
         )
-    check_scale(split, name)
     if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
         raise ValueError(
             f"dataset {name!r}: expected labels in 0..{split.num_classes - 1}, "
             f"got {int(labels.min())}..{int(labels.max())}"
         )
     return split
-
-
-def check_moves(split: Split, name: str) -> None:
-    """Refuses a table of moves that does not fit the images.
-
-    Raises:
-        ValueError: naming the data set.
-    """
-    moves: Moves | None = getattr(split, "moves", None)
-    if moves is None:
-        return
-    rows = len(split.labels)
-    parts = [list(part.shape) for part in (moves.shift, moves.mirrored, moves.hole)]
-    if parts != [[rows, 2], [rows], [rows, 2]] or rows % max(1, len(split.images)):
-        raise ValueError(
-            f"dataset {name!r}: expected moves of a multiple of the {len(split.images)} images, a "
-            f"line for each of the {rows} labels, got {parts[0]}, {parts[1]} and {parts[2]}"
-        )
-
-
-def check_scale(split: Split, name: str) -> None:
-    """Refuses a mean and standard deviation that are not one of each for each channel.
-
-    Raises:
-        ValueError: naming the data set.
-    """
-    mean: Tensor | None = getattr(split, "mean", None)
-    sd: Tensor | None = getattr(split, "sd", None)
-    if mean is None and sd is None:
-        return
-    shape = [split.images.shape[1]]
-    if mean is None or sd is None or [*mean.shape] != shape or [*sd.shape] != shape:
-        found = [None if part is None else list(part.shape) for part in (mean, sd)]
-        raise ValueError(
-            f"dataset {name!r}: expected mean and sd {shape} of the channels, or neither, "
-            f"got {found[0]} and {found[1]}"
-        )
-    if not bool(mean.isfinite().all()) or not bool((sd.isfinite() & (sd > 0)).all()):
-        raise ValueError(
-            f"dataset {name!r}: expected finite means and sd above 0, got {mean} and {sd}"
-        )
 
 
 def check_alike(first: Split, second: Split, name: str) -> None:

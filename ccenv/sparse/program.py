@@ -18,10 +18,9 @@ from ccenv.sparse.compiled import compiled
 from ccenv.sparse.floats import copy_floats
 from ccenv.sparse.kernels import forward
 from ccenv.sparse.panels import LOWER_HALF, as_pointer
-from ccenv.sparse.pixels import read_pixels
 from ccenv.sparse.pooling import block_norms, pool_images
 
-LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, PIXELS, BLANK = range(11)
+LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, BLANK = range(10)
 FIELDS = 14
 """op, source, target, and up to eleven numbers more; see `run_instruction`."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
@@ -117,12 +116,11 @@ def run_instruction(
     The numbers behind op, source and target are, for LAYER: layers of the masks on both sides (or
     NO_MASK), address, row distance and panel distance of the weights, address of the bias, blocks
     and size on both sides, activation; skipped blocks are not written, and nothing reads them. For
-    FILL: address of a row, columns. For COPY: row distance, columns. For PIXELS: channels, height,
-    width, window, address of the scales. For POOL: row distance, channels, height, width, window
-    down and across. For NORMS: row distance, blocks, size, first column, floats from block to
-    block, layer of the mask. For BLANK: layer of the mask, blocks, size. For the others: layer,
-    blocks, row distance of the scores, and k of TOP_K or the lowest probability of DRAWN in
-    millionths.
+    FILL: address of a row, columns. For COPY: row distance, columns. For POOL: row distance,
+    channels, height, width, window down and across. For NORMS: row distance, blocks, size, first
+    column, floats from block to block, layer of the mask. For BLANK: layer of the mask, blocks,
+    size. For the others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest
+    probability of DRAWN in millionths.
     """
     op = code[0]
     if op == LAYER:
@@ -151,8 +149,6 @@ def run_instruction(
             copy_floats(code[3], target + 4 * b * code[4], code[4])
     elif op == COPY:
         copy_columns(source, target, rows, code[3], code[4])
-    elif op == PIXELS:
-        read_pixels(source, target, rows, code[3], code[4], code[5], code[6], code[7])
     elif op == POOL:
         pool_images(source, target, rows, code[3], code[4], code[5], code[6], code[7], code[8])
     elif op == NORMS:
@@ -175,19 +171,19 @@ def run_instruction(
 
 
 def header(
-    length: int, layers: int, image_bytes: int, classes: int, chunk: int, floats: int
+    length: int, layers: int, features: int, classes: int, chunk: int, floats: int
 ) -> list[int]:
     """The first line of a program.
 
     Args:
         length: number of instructions.
         layers: number of gated layers.
-        image_bytes: from image to image.
+        features: of an image.
         classes: number of logits.
         chunk: most rows at once.
         floats: of one row's workspace.
     """
-    found = [length, layers, image_bytes, classes, chunk, floats]
+    found = [length, layers, features, classes, chunk, floats]
     return found + [0] * (FIELDS - len(found))
 
 
@@ -206,17 +202,16 @@ def run_program(job: int, start: int, stop: int) -> None:
 
     Args:
         job: address of int64 addresses: of the program, which is int64 [1 + length, FIELDS] with
-            its `header` in the first line; of the images, float32 [rows, features], or uint8 where
-            an instruction makes floats of them; of the logits, float32 [rows, classes], written;
-            then one a gated layer, each of bool [rows, blocks], read, or written where an
-            instruction chooses; then, if an instruction draws, the same for uniform numbers,
-            float32.
+            its `header` in the first line; of the images, float32 [rows, features]; of the
+            logits, float32 [rows, classes], written; then one a gated layer, each of bool [rows,
+            blocks], read, or written where an instruction chooses; then, if an instruction draws,
+            the same for uniform numbers, float32.
         start: first row.
         stop: row behind the last one.
     """
     given = carray(as_pointer(job), (JOB,), np.int64)
     program, images, logits = given[0], given[1], given[2]
-    length, layers, image_bytes, classes, chunk, floats = header_of(program)
+    length, layers, features, classes, chunk, floats = header_of(program)
     table = carray(as_pointer(program), (1 + length, FIELDS), np.int64)
     mask_at = carray(as_pointer(job + 8 * JOB), (layers,), np.int64)
     draw_at = carray(as_pointer(job + 8 * (JOB + layers)), (layers,), np.int64)
@@ -231,7 +226,7 @@ def run_program(job: int, start: int, stop: int) -> None:
             # Places are multiples of whole cache lines.
             source = base + 4 * chunk * code[1]
             if code[1] == IMAGES:
-                source = images + first * image_bytes
+                source = images + 4 * first * features
             target = base + 4 * chunk * code[2]
             if code[2] == LOGITS:
                 target = logits + 4 * first * classes

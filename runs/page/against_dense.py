@@ -154,7 +154,7 @@ def sizes_of(run: Result) -> str:
     """What the time of a pass depends on, as text."""
     settings = run["settings"]
     parts = settings["environment"] | settings["agent_settings"]
-    layers = ("dataset", "num_blocks", "block_size", "head_units")
+    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units")
     names = (*layers, "observation", "num_kept", "hidden_units")
     return json.dumps([run["agent"], *(parts.get(name) for name in names)])
 

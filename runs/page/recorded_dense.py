@@ -13,7 +13,7 @@ def dense_elsewhere(datasets: Iterable[str], results_dir: Path, own: str) -> dic
     """Data set -> dense rows of its equal-cost sweep, as far as that has come.
 
     Args:
-        datasets: names; what `module:name` names is looked for by its last part.
+        datasets: names of `runs.rows.dataset_of`; transforms are left out of a sweep's name.
         results_dir: folder of recorded results.
         own: name of the sweep that is reported, whose dense rows are no other's.
 
@@ -22,7 +22,7 @@ def dense_elsewhere(datasets: Iterable[str], results_dir: Path, own: str) -> dic
     """
     found = {}
     for dataset in datasets:
-        name = f"equal-cost-{dataset.rsplit(':', maxsplit=1)[-1]}"
+        name = f"equal-cost-{dataset.partition('+')[0]}"
         path = results_dir / f"{name}.json"
         if name != own and path.exists():
             found[dataset] = recorded_dense(path)

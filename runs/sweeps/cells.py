@@ -7,6 +7,7 @@ from typing import Any
 
 MINIATURE: Mapping[str, Any] = {
     "dataset": "synthetic",
+    "transforms": (),
     "images": 256,
     "batch_size": 64,
     "eval_every": 256,

@@ -27,12 +27,11 @@ COLOUR_HALF: tuple[Sizes, ...] = ((16, 7, 3), (32, 7, 4), (16, 15, 4), (32, 15, 
 """Widths and sizes of networks that see images of half their size, 128 units behind them."""
 
 
-def with_rows(sweep: Sweep, dataset: str, bonus: float, minutes: float, *more: Sizes) -> Sweep:
+def with_rows(sweep: Sweep, bonus: float, minutes: float, *more: Sizes) -> Sweep:
     """A sweep on colour images with rows of both kinds trained in other ways, and on halves.
 
     Args:
         sweep: whose rows stay first.
-        dataset: a function of `runs.sweeps.halved`.
         bonus: of rloo, for diverse use of blocks.
         minutes: how long the new rows take on two cores.
         *more: sizes of conditional rows that this sweep alone has.
@@ -45,7 +44,7 @@ def with_rows(sweep: Sweep, dataset: str, bonus: float, minutes: float, *more: S
         *in_ways([head((32, 7, 3))], sweep, TAUGHT),
         *in_ways([head((32, 7, 4))], sweep, COLOUR_WAYS),
         *dense(*COLOUR_WITH_HEAD, head=COLOUR_HEAD),
-        *halved(half_size(sweep, head), dataset),
+        *halved(half_size(sweep, head), sweep.settings["transforms"]),
     )
     return extended(sweep, cells, minutes)
 
@@ -61,6 +60,6 @@ def half_size(sweep: Sweep, head: Callable[[Sizes], Cell]) -> tuple[Cell, ...]:
     )
 
 
-EQUAL_COST_CIFAR10 = with_rows(equal_cost.EQUAL_COST_CIFAR10, "cifar10", 0.3, 140, (32, 15, 4))
-EQUAL_COST_SVHN = with_rows(equal_cost.EQUAL_COST_SVHN, "svhn", 0.1, 85)
-EQUAL_COST_MIXED = with_rows(equal_cost.EQUAL_COST_MIXED, "mixed", 0.1, 160)
+EQUAL_COST_CIFAR10 = with_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, 140, (32, 15, 4))
+EQUAL_COST_SVHN = with_rows(equal_cost.EQUAL_COST_SVHN, 0.1, 85)
+EQUAL_COST_MIXED = with_rows(equal_cost.EQUAL_COST_MIXED, 0.1, 160)

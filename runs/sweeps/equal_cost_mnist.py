@@ -10,7 +10,7 @@ from typing import Any
 
 from runs.sweeps import equal_cost
 from runs.sweeps.cells import Cell, Sweep, dense
-from runs.sweeps.equal_cost import Sizes, gated, training
+from runs.sweeps.equal_cost import SHIFTED, Sizes, gated, training
 from runs.sweeps.ways import DECAYED, DROPPED, Ways, extended, halved, in_ways, taught
 
 
@@ -129,8 +129,8 @@ EQUAL_COST_MNIST = extended(
             (many_masks(32, *sizes) for sizes in (ONE_OF_48, TWO_OF_32, THREE_OF_32)),
             decays(0.1, bonus=0.3),
         ),
-        *halved(mnist_ways(HALF_DENSE, decays(0.1)), "mnist"),
-        *halved(mnist_ways(HALF_CONDITIONAL, decays(0.1, bonus=0.3)), "mnist"),
+        *halved(mnist_ways(HALF_DENSE, decays(0.1))),
+        *halved(mnist_ways(HALF_CONDITIONAL, decays(0.1, bonus=0.3))),
     ),
     minutes=360,
 )
@@ -162,7 +162,7 @@ EQUAL_COST_MNIST_SHIFTED = Sweep(
         "MNIST with shifts, 40 epochs: dense networks of 24 and 48 units beside conditional ones "
         "of a third of their total MACs, the policy's own included; bonus 0.3."
     ),
-    settings=training(40 * 50_000, 4e-3, dataset="runs.sweeps.shifted:mnist"),
+    settings=training(40 * 50_000, 4e-3, dataset="mnist", transforms=SHIFTED),
     cells=(
         *dense(24, 48),
         *(sixteen_masks(*sizes, diversity_weight=0.3) for sizes in (ONE_OF_48, TWO_OF_32)),

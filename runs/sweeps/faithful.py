@@ -9,7 +9,7 @@ from typing import Any
 from runs.sweeps.cells import Cell
 
 BATCH = 128
-HALF = "runs.sweeps.unit_dropout:half"
+HALF = "mlp-dropout-0.5"
 
 
 def authors_training(env: str, l2_weight: float, images: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ The author's thesis (Fig. 5.7) has a median of 2.2 % and a best run of 1.7 % at 
 """
 
 from runs.sweeps.cells import Cell, Sweep, dense
-from runs.sweeps.equal_cost import Sizes, gated, training
+from runs.sweeps.equal_cost import SHIFTED, Sizes, gated, training
 from runs.sweeps.paper_tables import MNIST
 
 SIZES: Sizes = (64, 16, 4)
@@ -15,13 +15,11 @@ WAYS = (
     gated("rloo", SIZES, note="16 masks, bonus 0.3", group_size=16, diversity_weight=0.3),
     gated("rloo", SIZES, note="policy sees every pixel", observation="layer_input"),
 )
-MOVED = "runs.sweeps.shifted:mnist"
-"""Images that are moved by up to two pixels."""
 
 
 def shifted(epochs: int, *cells: Cell) -> tuple[Cell, ...]:
     """Rows trained for two or four times as many epochs on moved images."""
-    settings = training(epochs * MNIST, 2e-3, dataset=MOVED)
+    settings = training(epochs * MNIST, 2e-3, dataset="mnist", transforms=SHIFTED)
     note = "shifted images" if epochs == 40 else f"shifted images, {epochs} epochs"
     return tuple(Cell(f"{c.label}, {note}", c.agent, {**settings, **c.settings}) for c in cells)
 

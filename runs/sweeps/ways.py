@@ -5,7 +5,7 @@ Whatever is tried on conditional networks is tried on dense ones too; validation
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runs.sweeps.cells import Cell, Sweep
@@ -25,16 +25,19 @@ DECAYED: Mapping[str, Any] = {"weights_kwargs": {"weight_decay": 0.1}}
 DROPPED: Mapping[str, Any] = {"network": FIFTH}
 
 
-def halved(cells: Iterable[Cell], dataset: str) -> tuple[Cell, ...]:
-    """The same rows on images of half their height and width: see `runs.sweeps.halved`.
+def halved(cells: Iterable[Cell], transforms: Sequence[str] = ()) -> tuple[Cell, ...]:
+    """The same rows on images of half their height and width, averages over 2 x 2 pixels.
+
+    A first layer then costs a quarter of its MACs, for dense networks and conditional ones alike.
 
     Args:
         cells: rows.
-        dataset: a function of that module.
+        transforms: of the sweep; images are moved first, and standardised as halves.
     """
-    name = f"runs.sweeps.halved:{dataset}"
+    moves = [name for name in transforms if name != "standardise"]
+    names = (*moves, "halve", *transforms[len(moves) :])
     return tuple(
-        Cell(f"{cell.label}, half size", cell.agent, {**cell.settings, "dataset": name})
+        Cell(f"{cell.label}, half size", cell.agent, {**cell.settings, "transforms": names})
         for cell in cells
     )
 

@@ -1,32 +1,35 @@
 """Passes to be timed: a sweep's rows, by their sizes or as they were trained -> compiled calls.
 
-A pass begins with the bytes of whole images where a data set stores bytes: averaging over 2 x 2
-pixels and making floats are in it.
+A pass begins with the bytes of whole images where a data set stores bytes: transforms and making
+floats, in torch, are in it.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.data import Split, load_split
-from ccenv.fused import Pixels, fuse_policy
+from ccenv.data import load_split, preprocessing
+from ccenv.data.fitted import through
+from ccenv.data.transforms import as_floats
+from ccenv.fused import fuse_policy
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from runs.jobs import make_jobs, own_result
 from runs.replay import rebuild
 from runs.settings import Plan, make_plan
 from runs.sweeps import Sweep
-from runs.sweeps.halved import WHOLE
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
-SIZED_BY = ("dataset", "num_blocks", "block_size", "head_units", "observation", "activation")
+SIZED_BY = (
+    *("dataset", "transforms", "num_blocks", "block_size", "head_units"),
+    *("observation", "activation"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,35 +110,33 @@ def make_pass(timed: Timed, batch_size: int, draw: str) -> Callable[[], Any] | N
     drawn = draw == "sampled"
     agent = make_agent(timed.plan, timed.folder)
     simulator = agent.simulator
-    shape = simulator.data.image_shape
-    seen = simulator.on_split("test", batch_size).data
-    images, pixels = images_of(seen, timed.plan, batch_size)
-    fused = fuse_policy(
-        simulator.network.eval(), agent, simulator.observe, shape, drawn=drawn, pixels=pixels
-    )
+    shape, network = simulator.image_shape, simulator.network.eval()
+    fused = fuse_policy(network, agent, simulator.observe, shape, drawn=drawn)
     if fused is None:
         return None
-    return (
-        partial(fused, images, generator=stream(0, "latency masks"))
-        if drawn
-        else partial(fused, images)
-    )
+    images = images_of(timed.plan, batch_size)
+    generator = stream(0, "latency masks") if drawn else None
+    return lambda: fused(images(), generator=generator)
 
 
-def images_of(seen: Split, plan: Plan, count: int) -> tuple[Tensor, Pixels | None]:
-    """The first test images as they are stored, and what has to be done with their bytes.
+def images_of(plan: Plan, count: int) -> Callable[[], Tensor]:
+    """Makes what the network sees of the first test images, anew whenever it is called.
 
-    Images that are stored as floats are given as the network sees them.
+    Images that are stored as floats are made once.
 
     Args:
-        seen: the test split that the network sees.
-        plan: names the data set.
+        plan: names the data set and the transforms.
         count: of images; small test splits are gone through again.
     """
-    rows = torch.arange(count) % len(seen)
-    if seen.images.dtype != torch.uint8 or seen.moves is not None:
-        return seen.batch(rows)[0], None
-    name = plan.environment["dataset"]
-    whole = load_split(WHOLE[name], "test") if name in WHOLE else seen
-    window = whole.images.shape[2] // seen.images.shape[2]
-    return whole.images.index_select(0, rows), Pixels(window, seen.scale)
+    names = plan.environment["dataset"], plan.environment["transforms"]
+    stored = load_split(names[0], "test").images
+    stored = stored.index_select(0, torch.arange(count) % len(stored))
+    transforms = preprocessing(*names)
+
+    def make() -> Tensor:
+        return as_floats(through(transforms, stored))
+
+    if stored.dtype == torch.uint8:
+        return make
+    made = make()
+    return lambda: made

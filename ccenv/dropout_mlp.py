@@ -1,8 +1,8 @@
 """Dense networks with dropout of units as it should be: rescaled in training, off at test.
 
-Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting". Used as
-`network="runs.sweeps.unit_dropout:half"`. The paper's authors left dropout on at test and rescaled
-nothing: that is the agent `block_dropout` with blocks of one unit.
+Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting": the
+networks `mlp-dropout-0.2` and `mlp-dropout-0.5`. The paper's authors left dropout on at test and
+rescaled nothing: that is the agent `block_dropout` with blocks of one unit.
 """
 
 from typing import Any

@@ -1,0 +1,163 @@
+"""Image transforms: names in the settings -> functions of images.
+
+    transforms=["copies=7", "shift=2", "mirror", "halve", "standardise"]
+
+| name | what it does | number |
+|---|---|---|
+| copies | so many moved copies beside each training image | 7 |
+| shift | moves a copy by up to so many pixels each way, black behind it | 2 |
+| mirror | exchanges left and right of half of the copies | |
+| hole | sets a square of a copy to zero (DeVries and Taylor 2017, arXiv 1708.04552) | 8 |
+| halve | averages 2 x 2 pixels; bytes stay bytes, rounded | |
+| standardise | mean 0 and standard deviation 1 of every channel over the training images | |
+
+They are applied in the order in which they are named. Those of chance move copies of training
+images alone: every line of their tables is drawn once, so that a row shows the same picture
+whoever looks at it. An own one is `module:name` or `module:name=number`: a function of images
+[batch, channels, height, width] (and the number) that answers with as many, or a class like those
+here: `fit` learns from the training images, and `draw` makes it one of chance.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.data.moved_copies import Copies, Hole, Mirror, Shift
+from ccenv.registry import resolve
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Bytes as shares of 255; floats stay as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+@dataclass(frozen=True)
+class Halve:
+    """Averages 2 x 2 pixels; of an odd height or width the last line or column is left out."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> [batch, channels, height // 2, width // 2]."""
+        height, width = (side // 2 * 2 for side in images.shape[2:])
+        if not height * width:
+            raise ValueError(
+                f"expected images of at least 2 x 2 pixels to halve, got {list(images.shape[2:])}"
+            )
+        if images.dtype != torch.uint8:
+            return torch.nn.functional.avg_pool2d(images, 2)
+        wide = images[..., :height, :width].short()
+        lines = wide[..., ::2, :] + wide[..., 1::2, :]
+        four = lines[..., ::2] + lines[..., 1::2]
+        # Rounded to the nearest, and a half to an even number, as torch.round does.
+        return (four + 1 + (four >> 2 & 1) >> 2).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Standardise:
+    """Takes a channel's mean off and divides by its standard deviation; bytes become floats."""
+
+    def fit(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation float32 [channels] of images as shares of 255."""
+        full = 255 if images.dtype == torch.uint8 else 1
+        # Channel by channel: all of a data set as float64 is a gigabyte.
+        pixels = (channel.double() / full for channel in images.unbind(1))
+        # A channel of one value is divided by next to nothing.
+        numbers = [(float(p.mean()), max(float(p.std()), 1e-6)) for p in pixels]
+        mean, sd = zip(*numbers, strict=True)
+        return torch.tensor(mean), torch.tensor(sd)
+
+    def __call__(self, images: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
+        """Standardises images by what `fit` learned."""
+        floats = as_floats(images)
+        by_channel = floats.reshape(len(images), len(mean), -1)
+        # Floats that were just made may be written over, which saves a copy of the batch.
+        is_new = images.dtype == torch.uint8
+        centred = (by_channel.sub_ if is_new else by_channel.sub)(mean[:, None])
+        return centred.div_(sd[:, None]).view(floats.shape)
+
+
+TRANSFORMS: dict[str, Any] = {
+    "copies": Copies,
+    "shift": Shift,
+    "mirror": Mirror,
+    "hole": Hole,
+    "halve": Halve,
+    "standardise": Standardise,
+}
+
+
+@dataclass(frozen=True)
+class Own:
+    """A function of the user's with its number, if it was given one."""
+
+    function: Callable[..., Tensor]
+    numbers: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Transforms images."""
+        return self.function(images, *self.numbers)
+
+
+def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
+    """Reads a setting: names in a list, or in one string with commas between them.
+
+    Raises:
+        ValueError: if a name is unknown (the nearest right one is suggested), a number is
+            impossible, or copies are named twice or without anything that moves them.
+
+    >>> transform_names("shift=2, halve")
+    ('shift=2', 'halve')
+    """
+    if not isinstance(given, str | list | tuple):
+        raise ValueError(f"expected transforms as a list of names, got {given!r}")
+    names = tuple(given)
+    if isinstance(given, str):
+        names = tuple(name.strip() for name in given.split(",")) if given else ()
+    found = [make_transform(name) for name in names]
+    num_copies = sum(isinstance(one, Copies) for one in found)
+    if num_copies > 1 or (num_copies and not any(hasattr(one, "draw") for one in found)):
+        raise ValueError(
+            f"expected 'copies' once, beside transforms that move them (shift, mirror, hole), "
+            f"got {', '.join(names)}"
+        )
+    return names
+
+
+@functools.lru_cache(maxsize=64)
+def make_transform(name: str) -> Any:
+    """What a name of the settings stands for, with its number.
+
+    Raises:
+        ValueError: if the name is unknown, or the number is impossible.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"expected transforms by name, got {name!r}")
+    bare, equals, text = name.partition("=")
+    found = resolve(bare, TRANSFORMS, "transform")
+    numbers = (number_of(name, text),) if equals else ()
+    try:
+        inspect.signature(found).bind(*numbers if isinstance(found, type) else (None, *numbers))
+        return found(*numbers) if isinstance(found, type) else Own(found, numbers)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"transform {name!r}: {error}") from error
+
+
+def number_of(name: str, text: str) -> float:
+    """The number behind a transform's name.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"expected a transform as name or name=number, got {name!r}")

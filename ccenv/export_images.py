@@ -1,0 +1,122 @@
+"""Images of an exported classifier: as its data set stores them -> what its network sees."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.data import Fitted, load_split, preprocessing
+from ccenv.data.fitted import through
+from ccenv.data.moved_copies import Copies
+from ccenv.data.transforms import Standardise, as_floats, make_transform
+
+
+def images_of(simulator: Any) -> dict[str, Any]:
+    """Describes images as a simulator's data set stores them, and what they go through."""
+    stored = load_split(simulator.dataset, simulator.split)
+    transforms = preprocessing(simulator.dataset, simulator.transforms)
+    return {
+        "shape": stored.image_shape,
+        "are_bytes": stored.images.dtype == torch.uint8,
+        "transforms": [{"name": one.name, "tensors": one.tensors} for one in transforms],
+    }
+
+
+def older_images(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a file from before transforms, whose images were standardised by a scale."""
+    scale = content.get("scale")
+    standardise = {"name": "standardise", "tensors": (scale["mean"], scale["sd"])} if scale else {}
+    transforms = [standardise] if scale else []
+    return {"shape": content["image_shape"], "are_bytes": False, "transforms": transforms}
+
+
+class Preparation(nn.Module):
+    """What images go through before a classifier sees them."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        """Builds the transforms.
+
+        Args:
+            content: see `images_of`.
+
+        Raises:
+            ValueError: if a name is no transform, or one of chance.
+        """
+        super().__init__()
+        self.shape: tuple[int, int, int] = tuple(content["shape"])
+        self.are_bytes = bool(content["are_bytes"])
+        self._transforms = [fitted_of(one) for one in content["transforms"]]
+        for n, transform in enumerate(self._transforms):
+            for k, tensor in enumerate(transform.tensors):
+                self.register_buffer(f"tensor_{n}_{k}", tensor, persistent=False)
+
+    @property
+    def transforms(self) -> list[Fitted]:
+        """In their order, on the module's device."""
+        return [
+            dataclasses.replace(
+                transform,
+                tensors=tuple(
+                    self.get_buffer(f"tensor_{n}_{k}") for k in range(len(transform.tensors))
+                ),
+            )
+            for n, transform in enumerate(self._transforms)
+        ]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Makes float32 [batch, channels, height, width] of images as the data set stores them.
+
+        Args:
+            images: [batch, *shape] or flat; float32, of stored bytes shares of 255, or uint8 if
+                bytes are stored.
+
+        Raises:
+            TypeError: if they are of another type.
+            ValueError: if they are of another size, or shares are outside of [0, 1].
+        """
+        if images.dtype != torch.float32 and (images.dtype != torch.uint8 or not self.are_bytes):
+            also = " in [0, 1], or uint8 ones" if self.are_bytes else ""
+            raise TypeError(f"expected float32 images{also}, got {images.dtype}; use .float()")
+        flat = images.flatten(1) if images.ndim > 1 else images
+        if flat.ndim != 2 or flat.shape[1] != math.prod(self.shape):
+            raise ValueError(
+                f"expected images [batch, {', '.join(map(str, self.shape))}], as the data set "
+                f"stores them, got {list(images.shape)}"
+            )
+        images = images.reshape(len(images), *self.shape)
+        transforms = self.transforms
+        if self.are_bytes and not all(isinstance(t.function, Standardise) for t in transforms):
+            # Averages of bytes are rounded: those of floats would be others.
+            images = as_bytes(images)
+        return as_floats(through(transforms, images))
+
+
+def fitted_of(content: Mapping[str, Any]) -> Fitted:
+    """A transform as a file describes it.
+
+    Raises:
+        ValueError: if its name is unknown, or one of chance.
+    """
+    function = make_transform(content["name"])
+    if isinstance(function, Copies) or hasattr(function, "draw"):
+        raise ValueError(f"expected a transform without chance, got {content['name']!r}")
+    return Fitted(content["name"], function, tuple(content["tensors"]))
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Shares of 255 as the nearest bytes; bytes stay as they are.
+
+    Raises:
+        ValueError: if a pixel is outside of [0, 1].
+    """
+    if images.dtype == torch.uint8:
+        return images
+    if not bool(((images >= 0) & (images <= 1)).all()):
+        raise ValueError(
+            f"expected pixels in [0, 1], got {float(images.min())} to {float(images.max())}; give "
+            "bytes as shares of 255, or as uint8"
+        )
+    return (images * 255).round().to(torch.uint8)

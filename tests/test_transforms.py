@@ -1,0 +1,431 @@
+"""Laws of image transforms: the settings name them, a row is one picture whoever draws it."""
+
+import functools
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+
+from ccenv.data import Split, load_split, preprocessing, transform_names
+from ccenv.data.fitted import PART, all_through, fit, fixed
+from ccenv.data.moved_copies import Hole, Mirror, Shift
+from ccenv.data.transforms import TRANSFORMS, Halve, make_transform
+from ccenv.networks import GatedMLP
+from ccenv.probe import PROBE_SETTINGS
+from ccenv.seeding import stream
+from ccenv.simulator import Simulator
+from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.weights import Pretraining, fingerprint
+from runs.settings import make_plan
+from runs.values import parse_pairs
+
+HEIGHT, WIDTH, COUNT = 5, 7, 6
+EVERY = ("copies=3", "shift=2", "mirror", "hole=2", "halve", "standardise")
+SPLITS = ("train", "validation", "test")
+
+
+def pictures(count=COUNT, channels=2, height=HEIGHT, width=WIDTH, dtype=torch.uint8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(1, 256, (count, channels, height, width), generator=generator)
+    return (images / 255).float() if dtype == torch.float32 else images.to(dtype)
+
+
+def stored_bytes(split):
+    """Three channels of different mean and spread, other images in every split."""
+    generator = torch.Generator().manual_seed(SPLITS.index(split))
+    scale, offset = torch.tensor([9.0, 60.0, 20.0]), torch.tensor([10.0, 90.0, 200.0])
+    random = torch.rand(20, 3, 6, 8, generator=generator) * scale.view(3, 1, 1)
+    return Split((random + offset.view(3, 1, 1)).to(torch.uint8), torch.arange(20) % 4, 4)
+
+
+def stored_floats(split):
+    part = stored_bytes(split)
+    return Split(part.images / 255, part.labels, 4)
+
+
+# What these settings meant for the results recorded first, as stored copies.
+
+
+def old_moved(images, generator, mirror):
+    count, (height, width) = len(images), images.shape[2:]
+    padded = torch.nn.functional.pad(images, (2,) * 4)
+    shifts = torch.randint(5, (2, count), generator=generator)
+    result = torch.empty_like(images)
+    for down in range(5):
+        for right in range(5):
+            chosen = ((shifts[0] == down) & (shifts[1] == right)).nonzero()[:, 0]
+            result[chosen] = padded[chosen, :, down : down + height, right : right + width]
+    if mirror:
+        chosen = (torch.rand(count, generator=generator) < 0.5).nonzero()[:, 0]
+        result[chosen] = result[chosen].flip(3)
+    return result
+
+
+def old_halves(images):
+    averages = torch.nn.functional.avg_pool2d(images.float(), 2)
+    whole_numbers = not images.is_floating_point()
+    return (averages.round() if whole_numbers else averages).to(images.dtype)
+
+
+def old_scale(images):
+    full = 255 if images.dtype == torch.uint8 else 1
+    channels = [channel.double() / full for channel in images.unbind(1)]
+    numbers = [(float(c.mean()), max(float(c.std()), 1e-6)) for c in channels]
+    return (torch.tensor(part) for part in zip(*numbers, strict=True))
+
+
+def old_batch(dataset, split, *, moves=True, mirror=False, halve=False, standardise=True):
+    """All rows of a split."""
+    part, name = load_split(dataset, split), getattr(dataset, "__name__", dataset)
+    images, labels = part.images, part.labels
+    if moves and split == "train":
+        generator = stream(0, f"shifted {name}")
+        images = torch.cat([images, *(old_moved(images, generator, mirror) for _ in range(7))])
+        labels = labels.repeat(8)
+    train = load_split(dataset, "train").images
+    if halve:
+        images, train = old_halves(images), old_halves(train)
+    found = images.float() / 255 if images.dtype == torch.uint8 else images
+    if standardise:
+        mean, sd = (one.view(-1, 1, 1) for one in old_scale(train))
+        found = found.sub(mean).div_(sd)
+    return found, labels
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("dataset", ["digits", stored_bytes, stored_floats])
+@pytest.mark.parametrize(
+    ("transforms", "settings"),
+    [
+        (("copies=7", "shift=2", "standardise"), {}),
+        (("copies=7", "shift=2", "mirror", "standardise"), {"mirror": True}),
+        (("copies=7", "shift=2", "halve", "standardise"), {"halve": True}),
+        (("copies=7", "shift=2", "mirror", "halve", "standardise"), {"mirror": 1, "halve": 1}),
+        (("halve",), {"moves": False, "halve": True, "standardise": False}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_transforms_are_bit_for_bit_the_data_sets_of_the_results_recorded_first(
+    transforms, settings, dataset, split
+):
+    found = load_split(dataset, split, transforms)
+    images, labels = old_batch(dataset, split, **settings)
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(3))
+    assert len(found) == len(labels)
+    seen, own = found.batch(order)
+    assert torch.equal(seen, images[order])
+    assert torch.equal(own, labels[order])
+
+
+@given(st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([torch.uint8, torch.float32]))
+def test_a_shift_moves_every_pixel_as_far_and_leaves_black(up, left, dtype):
+    image = pictures(1, dtype=dtype)
+    found = Shift(3)(image, torch.tensor([[up, left]], dtype=torch.int16)).numpy()[0]
+    source = image.numpy()[0]
+    for y in range(HEIGHT):
+        for x in range(WIDTH):
+            inside = 0 <= y + up < HEIGHT and 0 <= x + left < WIDTH
+            expected = source[:, y + up, x + left] if inside else 0
+            assert np.array_equal(found[:, y, x], np.broadcast_to(expected, 2))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=6))
+def test_a_mirror_exchanges_left_and_right_of_those_drawn(drawn):
+    images = pictures(len(drawn))
+    found = Mirror()(images, torch.tensor(drawn))
+    for before, after, is_mirrored in zip(images, found, drawn, strict=True):
+        assert torch.equal(after, before.flip(2) if is_mirrored else before)
+
+
+@given(st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 4))
+def test_a_hole_is_a_square_of_zeros_and_may_reach_over_an_edge(top, left, size):
+    image = pictures(1, dtype=torch.float32)
+    found = Hole(size)(image, torch.tensor([[top, left]], dtype=torch.int16))
+    gone = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    gone[max(0, top) : max(0, top + size), max(0, left) : max(0, left + size)] = True
+    assert torch.equal(found, image.masked_fill(gone, 0))
+
+
+@given(
+    st.integers(1, 9), st.integers(1, 3), st.integers(2, 7), st.integers(2, 7), st.integers(0, 99)
+)
+def test_a_half_is_the_mean_of_four_and_bytes_are_rounded_as_torch_rounds(
+    count, channels, height, width, seed
+):
+    for dtype in (torch.uint8, torch.float32):
+        images = pictures(count, channels, height, width, dtype, seed)
+        found = Halve()(images)
+        assert found.dtype == dtype
+        assert torch.equal(found, old_halves(images))
+
+
+def test_more_images_than_are_transformed_at_a_time_are_all_there():
+    images = pictures(PART + 3, 1, 2, 2)
+    halves = fit(["halve"], lambda: images, "x")
+    assert torch.equal(all_through(halves, images), Halve()(images))
+
+
+@given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]), st.data())
+def test_a_row_is_the_same_picture_whoever_stands_beside_it_and_in_any_order_of_names(names, data):
+    split = load_split(stored_bytes, "train", ["copies=3", *names])
+    whole, labels = split.batch(torch.arange(len(split)))
+    assert len(split) == 80
+    assert torch.equal(labels, split.labels)
+    rows = torch.tensor(data.draw(st.lists(st.integers(0, 79), min_size=1, max_size=9)))
+    assert torch.equal(split.batch(rows)[0], whole[rows])
+    # A copy looks like its image, not like others.
+    assert torch.equal(labels, load_split(stored_bytes, "train").labels.repeat(4))
+    assert split.image_shape == tuple(whole.shape[1:])
+
+
+@pytest.mark.parametrize("names", [EVERY, EVERY[:3], ("mirror", "halve")])
+def test_only_copies_of_training_images_are_moved(names):
+    train = load_split(stored_bytes, "train", names)
+    still = [name for name in names if name in ("halve", "standardise")]
+    plain = load_split(stored_bytes, "train", still)
+    first = torch.arange(20)
+    assert torch.equal(train.batch(first)[0], plain.batch(first)[0])
+    moved = train.batch(first + 20)[0]
+    assert not torch.equal(moved, plain.batch(first)[0])
+    for split in ("validation", "test"):
+        found, same = load_split(stored_bytes, split, names), load_split(stored_bytes, split, still)
+        assert len(found) == 20
+        assert torch.equal(found.batch(first)[0], same.batch(first)[0])
+
+
+def test_draws_reach_every_shift_both_mirrors_and_every_middle_and_nothing_else():
+    images = pictures(2, 1, 4, 6)
+    names = ("copies=2000", "shift=2", "mirror", "hole=3")
+    shift, mirror, hole = (
+        one.tensors[0] for one in fit(names, functools.partial(pictures, 2, 1, 4, 6), "x")
+    )
+    assert len(shift) == len(mirror) == len(hole) == len(images) * 2001
+    assert shift.dtype == hole.dtype == torch.int16
+    found = {tuple(pair) for pair in shift[2:].tolist()}
+    assert found == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
+    assert 0.4 < mirror[2:].float().mean() < 0.6
+    middles = {tuple(pair) for pair in (hole[2:] + 1).tolist()}
+    assert middles == {(y, x) for y in range(4) for x in range(6)}
+
+
+def test_copies_are_seven_where_nobody_says():
+    assert len(load_split(stored_bytes, "train", "shift=1")) == 160
+    assert len(load_split(stored_bytes, "train", "halve")) == 20
+
+
+@pytest.mark.parametrize("dataset", [stored_bytes, stored_floats])
+@pytest.mark.parametrize("names", [("standardise",), ("halve", "standardise")])
+def test_channels_are_standardised_by_unmoved_training_images_after_what_stands_before(
+    dataset, names
+):
+    seen = load_split(dataset, "train", names[:-1]).batch(torch.arange(20))[0]
+    mean, sd = seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), keepdim=True)
+    for split in SPLITS:
+        plain = load_split(dataset, split, names[:-1]).batch(torch.arange(20))[0]
+        for moves in ((), ("shift=2",)):
+            found = load_split(dataset, split, (*moves, *names)).batch(torch.arange(20))[0]
+            torch.testing.assert_close(found, (plain - mean) / sd, rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_of_one_value_is_divided_by_next_to_nothing():
+    black = Split(torch.zeros(4, 1, 2, 2), torch.arange(4) % 2, 2)
+    images, _ = load_split(lambda name: black, "test", "standardise").batch(torch.arange(4))
+    assert torch.equal(images, torch.zeros(4, 1, 2, 2))
+
+
+def test_holes_are_black_before_standardising_and_the_mean_of_a_channel_after_it():
+    rows = torch.arange(20, 160)
+    before = load_split(stored_bytes, "train", "hole=3,standardise").batch(rows)[0]
+    after = load_split(stored_bytes, "train", "standardise,hole=3").batch(rows)[0]
+    plain = load_split(stored_bytes, "train", "hole=3").batch(rows)[0]
+    gone = plain == 0
+    assert gone.any()
+    assert torch.equal(after == 0, gone)
+    assert torch.equal(before[~gone], after[~gone])
+    assert (before[gone] < 0).all()
+
+
+def test_nothing_is_stored_copied_and_halves_are_made_once_where_nothing_moves():
+    base = load_split(stored_bytes, "train")
+    assert load_split(stored_bytes, "train", EVERY).images is base.images
+    assert load_split(stored_bytes, "train", "standardise").images is base.images
+    halves = load_split(stored_bytes, "train", "halve,halve,standardise")
+    assert halves.images.shape == (20, 3, 1, 2)
+    assert [one.name for one in halves.transforms] == ["standardise"]
+    assert load_split(stored_bytes, "train") is base
+
+
+def test_a_split_keeps_its_transforms_on_its_way_to_a_device():
+    split = load_split(stored_bytes, "train", EVERY)
+    there = split.to("cpu")
+    assert all(torch.equal(a, b) for a, b in zip(split.tensors(), there.tensors(), strict=True))
+    assert split.to("meta").transforms[0].tensors[0].device.type == "meta"
+
+
+@given(st.sampled_from([EVERY[:n] for n in range(3, 7)]), st.sampled_from(EVERY[1:]))
+def test_what_a_batch_depends_on_is_other_where_a_transform_is(names, other):
+    assume(other != names[-1])
+    changed = (*names[:-1], other)
+    one, two = (load_split(stored_bytes, "train", spelled) for spelled in (names, changed))
+    network = GatedMLP(24, (2,), 3, 4)
+    digests = {fingerprint(network, split, Pretraining()) for split in (one, two)}
+    assert len(digests) == 2
+    assert fingerprint(network, one, Pretraining()) in digests
+
+
+def test_without_transforms_a_batch_depends_on_images_and_labels_alone():
+    base = load_split("digits", "train")
+    assert base.tensors() == [base.images, base.labels]
+    assert load_split("digits", "train", ()) is base
+    assert load_split("digits", "train", "") is base
+
+
+def darkened(images, share=0.5):
+    """An own transform."""
+    return images * share if images.is_floating_point() else (images * share).to(torch.uint8)
+
+
+def flat(images):
+    return images.flatten(1)
+
+
+class Blinking:
+    """An own transform of chance."""
+
+    still = 1
+
+    def draw(self, count, size, generator):
+        return torch.randint(2, (count,), generator=generator)
+
+    def __call__(self, images, drawn):
+        return images * drawn.to(images.dtype)[:, None, None, None]
+
+
+def test_own_transforms_are_functions_with_a_number_or_none_and_classes_of_chance():
+    rows, base = torch.arange(160), load_split(stored_floats, "train")
+    for name, share in (("darkened", 0.5), ("darkened=0.25", 0.25)):
+        found = load_split(stored_floats, "train", f"test_transforms:{name}")
+        assert torch.equal(found.batch(rows[:20])[0], base.images * share)
+    blinking = load_split(stored_floats, "train", "test_transforms:Blinking").batch(rows)[0]
+    is_black = blinking.flatten(1).amax(1) == 0
+    assert not is_black[:20].any()
+    assert 0.3 < is_black[20:].float().mean() < 0.7
+    with pytest.raises(ValueError, match=r"'stored_floats': expected transforms .*:flat"):
+        load_split(stored_floats, "train", "test_transforms:flat")
+
+
+REFUSED = {
+    "halv": "unknown transform 'halv': did you mean 'halve'",
+    "shift=0": "whole number of at least 1, got 0",
+    "shift=1.5": "whole number of at least 1, got 1.5",
+    "shift=x": "name or name=number, got 'shift=x'",
+    "shift=": "name or name=number, got 'shift='",
+    "hole=nan": "name or name=number",
+    "mirror=2": "transform 'mirror=2': too many",
+    "copies=3": "'copies' once, beside transforms that move them",
+    "copies=3,copies=4,shift": "'copies' once",
+    "halve,,mirror": "unknown transform ''",
+    "nowhere:x": "no module named 'nowhere'",
+    "test_transforms:darkened=1=2": "name or name=number",
+    ("halve", 3): "transforms by name, got 3",
+    5: "a list of names, got 5",
+}
+
+
+@pytest.mark.parametrize("given_", REFUSED, ids=str)
+def test_a_wrong_name_or_number_is_refused_and_says_what_is_right(given_):
+    with pytest.raises(ValueError, match=REFUSED[given_]):
+        transform_names(given_)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("shift=6", "shift of fewer pixels than the images' sides .6, 8., got 6"),
+        ("halve,hole=3", "hole of fewer pixels than the images' sides .3, 4., got 3"),
+        ("halve,halve,halve", "at least 2 x 2 pixels to halve, got .1, 2."),
+    ],
+)
+def test_images_too_small_for_a_transform_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        load_split(stored_bytes, "train", names)
+
+
+def test_a_data_set_that_brings_transforms_of_its_own_is_refused():
+    split = load_split(stored_bytes, "train", "standardise")
+    with pytest.raises(ValueError, match="name those in the setting transforms"):
+        load_split(lambda name: split, "train")
+
+
+SPELLINGS = {
+    "transforms=halve": ("halve",),
+    "transforms=shift=2,halve": ("shift=2", "halve"),
+    "transforms=['shift=2','mirror','halve']": ("shift=2", "mirror", "halve"),
+    "transforms=": (),
+    "transforms=()": (),
+}
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_the_command_line_spells_transforms_in_every_way_and_a_run_knows_one(text):
+    plan = make_plan("dense", parse_pairs([text]))
+    assert plan.environment["transforms"] == SPELLINGS[text]
+
+
+def test_a_wrong_transform_is_refused_before_a_run_begins():
+    with pytest.raises(ValueError, match="did you mean 'halve'"):
+        make_plan("dense", {"transforms": "halv"})
+
+
+def test_every_transform_of_the_table_has_a_default():
+    for name in TRANSFORMS:
+        make_transform(name)
+
+
+SMALL = {"num_blocks": (2,), "block_size": 3, "weights": "cotrain"}
+
+
+def test_an_environment_learns_from_moved_images_and_draws_each_row_once_a_pass():
+    settings = {**SMALL, "dataset": stored_bytes, "transforms": EVERY}
+    env = BlockSelectionVectorEnv(40, **settings)
+    assert env.simulator.image_shape == (3, 3, 4)
+    env.reset(seed=0)
+    env.step(np.ones((40, 2), dtype=bool))
+    assert np.isfinite(env.update_network()["network_loss"])
+    env.reset(seed=0)
+    simulator = env.simulator
+    seen = [simulator.indices.clone()]
+    simulator.begin()
+    seen.append(simulator.indices)
+    assert sorted(torch.cat(seen).tolist()) == list(range(80))
+    images, _ = simulator.data.batch(simulator.indices)
+    assert torch.equal(simulator.state.images.view_as(images), images)
+
+
+def test_a_simulator_looks_at_its_other_splits_through_the_same_transforms():
+    simulator = Simulator(4, dataset=stored_bytes, transforms="shift=1,halve,standardise", **SMALL)
+    simulator.seed(0)
+    other = simulator.on_split("test", 4).data
+    same = load_split(stored_bytes, "test", "halve,standardise")
+    assert torch.equal(other.batch(torch.arange(4))[0], same.batch(torch.arange(4))[0])
+
+
+def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):
+    shown = []
+    monkeypatch.setattr("ccenv.simulator.frozen_weights", lambda _, split: shown.append(split))
+    Simulator(
+        4,
+        **{**PROBE_SETTINGS, "transforms": ["standardise"], "weights": "frozen", "network": "mlp"},
+    )
+    assert [one.name for one in shown[0].transforms] == ["standardise"]
+
+
+def test_what_images_go_through_unmoved_is_the_same_for_every_split():
+    names = EVERY
+    (halve, standardise) = preprocessing(stored_bytes, names)
+    assert (halve.name, standardise.name) == ("halve", "standardise")
+    train = load_split(stored_bytes, "train", names)
+    ours = fixed(train.transforms)[-1].tensors
+    assert all(map(torch.equal, ours, standardise.tensors))
