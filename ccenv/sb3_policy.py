@@ -3,6 +3,7 @@
 Nothing of Stable-Baselines3 is imported: a model brings all that is needed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

@@ -219,7 +219,7 @@ def test_a_file_holds_no_pickle(tmp_path):
         ("agent", "class", "ccenv.rollout:evaluate", "expected an agent's class"),
         ("network", "builder", "os:system", "not imported"),
         ("network", "builder", "sentinel_of_a_file:net", "not imported"),
-        ("network", "builder", "ccenv.tree_file:save_file", "to be defined in ccenv.tree_file"),
+        ("network", "builder", "ccenv.checked_file:save_file", "to be defined in ccenv.checked"),
         ("network", "builder", "ccenv.tree_file:save_tree", "expected a builder of networks"),
     ],
 )
