@@ -15,7 +15,13 @@ from ccenv.simulator import Simulator, Step
 
 
 class Policy(Protocol):
-    """What can be rolled out and evaluated; an agent is one, and any object with these two."""
+    """What can be rolled out and evaluated; an agent is one, and any object with these two.
+
+    `act` is given observations, a layer and a generator, and nothing of the labels. A policy with a
+    method `begin_episode(simulator)` is given the simulator too, whose state holds them: one that
+    reads them declares `uses_labels`. Python hides nothing from a policy that means to look; that
+    masks stay the same under other labels shows that it did not.
+    """
 
     policy_macs: Sequence[int]
     """MACs of choosing one image's mask, for each gated layer."""

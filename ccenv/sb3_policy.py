@@ -3,6 +3,7 @@
 Nothing of Stable-Baselines3 is imported: a model brings all that is needed.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class ModelPolicy:
         self.normalize = model.get_vec_normalize_env()
         self.code = action_code(model, simulator, env)
         macs = actor_macs(self.policy, torch.zeros(1, *shape, device=self.policy.device))
-        self.policy_macs = [macs] * simulator.num_layers
+        self.policy_macs: Sequence[int] = [macs] * simulator.num_layers
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
