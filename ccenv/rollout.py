@@ -27,6 +27,10 @@ class Policy(Protocol):
     - `uses_labels`: True of ceilings that look at the true label, which tables mark and nobody
       exports.
     - `learns`: False of rules that training would not change.
+
+    `act` is given nothing of the labels, but the simulator's state, which `begin_episode` is given,
+    holds them: a policy that reads them declares `uses_labels`. Python hides nothing from one that
+    means to look; that masks stay the same under other labels shows that it did not.
     """
 
     policy_macs: Sequence[int]

@@ -517,7 +517,7 @@ class NotGated(torch.nn.Linear):
         ({"num_block": (3,)}, ValueError, "unknown environment setting 'num_block': did you mean"),
         # As Python says it, and TorchRL reads it.
         ({"frameskip": 1}, TypeError, "unexpected keyword argument 'frameskip'"),
-        ({"num_blocks": 10**9}, ValueError, r"layers of widths \[64, 16000000000, 10\] to fit"),
+        ({"num_blocks": 10**9}, ValueError, r"layers of widths \[64, 16000000000\] to fit"),
         ({"block_size": 10**9}, ValueError, "choose fewer or smaller blocks"),
         ({"head_units": 10**12}, ValueError, "choose fewer or smaller blocks"),
     ],

@@ -46,14 +46,14 @@ def test_masks_that_are_no_bits_are_refused_at_every_door_of_a_network(kind, row
     network(images, masks)
     for index in range(2):
         wrong = [mask.to(kind) if i == index else mask for i, mask in enumerate(masks)]
-        with pytest.raises(TypeError, match=r"expected masks.* to be a bool tensor .* \.bool\(\)"):
+        with pytest.raises(TypeError, match=r"expected masks\[\d\] to be a bool tensor"):
             network(images, wrong)
     with pytest.raises(TypeError, match="to be a bool tensor"):
         network(images, [mask.numpy() for mask in masks])
     x, weight = torch.zeros(6, 4), torch.zeros(2, 4)
     for name in ("in_mask", "out_mask"):
         with pytest.raises(TypeError, match=f"expected {name} to be a bool tensor"):
-            block_sparse_linear(x, weight, **{name: torch.ones(6, 2).to(kind)})
+            block_sparse_linear(x, weight, None, **{name: torch.ones(6, 2).to(kind)})
 
 
 @pytest.mark.parametrize("backend", ["auto", "cpu", "reference"])
