@@ -1,0 +1,130 @@
+"""Law 19 where results are only read: whatever they name, nothing of it is imported or called."""
+
+import copy
+import json
+import sys
+
+import pytest
+
+from ccenv.probe import PROBE_SETTINGS
+from runs import compare, jobs, run, tables, train
+from runs import list as listing
+from runs.page.report_tables import all_tables
+from runs.sweeps.cells import Cell, Sweep
+
+# One worker makes what these tests share, once.
+pytestmark = pytest.mark.xdist_group("reading")
+
+TOY = Sweep(
+    name="toy",
+    description="A rule and a learner on the probe.",
+    settings=PROBE_SETTINGS | {"images": 128, "batch_size": 64},
+    cells=(Cell("dense", "dense"), Cell("reinforce", "reinforce")),
+    seeds=(0, 1),
+    minutes=1,
+)
+NAMES = ("os:system", "sentinel_of_results:run")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The sweep with its runs' folders and its recording."""
+    folder = tmp_path_factory.mktemp("reading")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCENV_CACHE", str(folder / "cache"))
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        made = jobs.make_jobs(TOY, str(folder / "logs"))
+        for job in made:
+            train.train(job.agent, **job.settings)
+        source = jobs.source_of(TOY, made, str(folder / "results"))
+        jobs.record(TOY, made, source, "sampled")
+        yield folder
+
+
+@pytest.fixture
+def sentinel(tmp_path, monkeypatch):
+    """A module that says when it is imported, and what `os.system` would have been called with."""
+    told = []
+    (tmp_path / "sentinel_of_results.py").write_text("def run(*given): raise SystemExit(given)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("os.system", told.append)
+    yield lambda: [*told, *(name for name in sys.modules if name == "sentinel_of_results")]
+    sys.modules.pop("sentinel_of_results", None)
+
+
+def positions(node, path=()):
+    """Where texts stand in nested JSON, but for the twins of a list: one of each kind."""
+    if isinstance(node, str):
+        yield path
+    items = node.items() if isinstance(node, dict) else ()
+    if isinstance(node, list):
+        items = enumerate(node[:2])
+    for key, value in items:
+        yield from positions(value, (*path, key))
+
+
+def poisoned(content, places, name):
+    """A copy that holds a name in some positions."""
+    changed = copy.deepcopy(content)
+    for *outer, last in places:
+        node = changed
+        for key in outer:
+            node = node[key]
+        node[last] = name
+    return changed
+
+
+def read_all(folder, logs):
+    """Tables of a README and of a report, of what is recorded and of what the runs' folders say."""
+    text = "<!-- table: toy -->\n<!-- end -->\n"
+    tables.render(text, folder / "results")
+    all_tables(jobs.recorded_comparison(TOY, folder / "results"))
+    found = jobs.gather(TOY, jobs.make_jobs(TOY, str(logs)), {})
+    jobs.outdated(found)
+    all_tables(found)
+
+
+def can_read(folder, logs):
+    """Whether it was read; that it is refused is as good."""
+    try:
+        read_all(folder, logs)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("file", ["recording", "result.json", "config.json"])
+def test_a_name_in_any_position_of_a_result_is_never_imported(
+    file, name, place, tmp_path, sentinel, capsys
+):
+    (folder,) = {path.parent for path in place.glob("logs/*/reinforce/*/*/seed-0")}
+    path = place / "results/toy.json" if file == "recording" else folder / "seed-0" / file
+    before = path.read_text()
+    content = json.loads(before)
+    assert can_read(place, place / "logs")
+    harmless = []
+    try:
+        for position in positions(content):
+            path.write_text(json.dumps(poisoned(content, [position], name)))
+            if can_read(place, place / "logs"):
+                harmless.append(position)
+            assert sentinel() == [], position
+        # Another checksum of the data is refused where results stand beside runs.
+        harmless = [position for position in harmless if position[0] != "data"]
+        assert len(harmless) > 5
+        path.write_text(json.dumps(poisoned(content, harmless, name)))
+        options = compare.make_parser().parse_args(
+            [
+                *("--no-run", "--log-dir", str(place / "logs")),
+                *("--report-dir", str(tmp_path / "reports")),
+                *("--results-dir", str(place / "results")),
+            ]
+        )
+        options.sweep = TOY
+        assert compare.compare(options) == 0
+        assert listing.main(["agents"]) == 0
+        assert sentinel() == []
+    finally:
+        path.write_text(before)
+    assert "reinforce" in capsys.readouterr().out
