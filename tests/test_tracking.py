@@ -219,6 +219,23 @@ def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkey
     assert "warning" not in capfd.readouterr().out
 
 
+def test_a_run_reads_no_file_of_another_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    given = PROBE | {"images": 128, "log_dir": str(tmp_path)}
+    neighbour = Path(train.train("dense", **given)["folder"])
+    assert (neighbour / "result.json").exists()
+    files_read, read_text = [], Path.read_text
+
+    def spy(self, *arguments, **settings):
+        files_read.append(self)
+        return read_text(self, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "read_text", spy)
+    train.train("reinforce", **given)
+    assert files_read
+    assert not [path for path in files_read if path.is_relative_to(neighbour)]
+
+
 def learned(agent, log_dir):
     """Numbers and weights of a short run that trains the network too."""
     settings = PROBE | SETTINGS.get(agent, {}) | {"images": 512, "weights": "cotrain"}
