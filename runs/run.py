@@ -104,7 +104,10 @@ def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
 
 @contextmanager
 def told_as(
-    kind: type[Exception], plan: Plan, messages: tuple[type[Exception], ...] = ()
+    kind: type[Exception],
+    plan: Plan,
+    messages: tuple[type[Exception], ...] = (),
+    agent: Agent | None = None,
 ) -> Iterator[None]:
     """Turns an error into one that is told in a line: settings were wrong, no code is.
 
@@ -115,6 +118,7 @@ def told_as(
         kind: what is raised instead.
         plan: the run's.
         messages: exceptions that say what was expected.
+        agent: whose parameters may have left the finite numbers.
     """
     try:
         yield
@@ -126,6 +130,8 @@ def told_as(
         if plan.has_own_code:
             raise
         told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}"
+        if agent is not None and not all(t.isfinite().all() for t in agent.parameters().values()):
+            told = f"expected finite parameters of {plan.agent}, got NaN or infinity in training"
         raise kind(f"{told}; check the settings that were given") from error
 
 
@@ -177,6 +183,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     started = start(plan, target, options)
     env, agent, curves = started.env, started.agent, started.curves
     with (
+        told_as(StoppedError, plan, agent=agent),
         Tracker(target, plan.config(), curves and curves["tracker"]) as tracker,
         progress_bar(plan) as bar,
     ):
@@ -185,8 +192,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        with told_as(StoppedError, plan):
-            images_seen = agent.learn(plan.program.images, listener)
+        images_seen = agent.learn(plan.program.images, listener)
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)

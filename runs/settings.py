@@ -215,8 +215,11 @@ def make_program(given: dict[str, Any]) -> Program:
             f"expected threads of at most {most_threads()} on this machine, got {program.threads}; "
             "1 is often fastest, more than its cores never are"
         )
-    if not program.log_dir.strip():
-        raise ValueError("expected log_dir to name a folder, got ''; leave it out for runs/logs")
+    if not program.log_dir.strip() or "\0" in program.log_dir:
+        raise ValueError(
+            f"expected log_dir to name a folder, got {program.log_dir!r}; leave it out for "
+            f"{defaults['log_dir']}"
+        )
     if program.cost_limit is not None:
         check_cost_limit(program.cost_limit)
     if program.seed < 0:

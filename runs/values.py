@@ -4,6 +4,7 @@ import ast
 import contextlib
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -23,7 +24,9 @@ def parse_value(text: str) -> Any:
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     try:
-        return ast.literal_eval(text)
+        # A backslash that means nothing is the user's: Python would warn of it.
+        with warnings.catch_warnings(action="ignore"):
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         # Python's parser has limits of its own: `{[]:1}` is a TypeError, 9,000 signs a MemoryError.
         return text

@@ -32,6 +32,30 @@ pytestmark = pytest.mark.xdist_group("sweeps")
 
 ROOT = Path(__file__).parents[1]
 
+TOLD = """
+import time
+from types import SimpleNamespace
+
+from tqdm import tqdm
+
+from ccenv.sparse.compiled import announcement
+from runs.pool import Outcome, Task, run_all
+
+
+def compiles(task):
+    dispatcher = SimpleNamespace(py_func=SimpleNamespace(__module__="ccenv.sparse.toy"))
+    announcement.on_start(SimpleNamespace(data={{"dispatcher": dispatcher}}))
+    list(tqdm(range(3)))
+    time.sleep(0.2)
+    return Outcome(task, None)
+
+
+if __name__ == "__main__":
+    outcomes = run_all([Task(str(n), "agent", {{}}) for n in range(4)], 2, compiles)
+    next(outcomes)
+    outcomes.close() if {stop} else list(outcomes)
+"""
+
 MODULE = '''
 from pathlib import Path
 
@@ -443,6 +467,13 @@ def test_a_forecast_takes_a_cells_measured_time_and_else_the_sweeps_own_estimate
     assert "3 of 4 runs missing, about 2 minutes with 1 worker (65 seconds on two cores)" in said
 
 
+def test_time_left_is_told_from_the_runs_after_each_workers_first():
+    # The first of two workers took 300 seconds, most of it compiling; from then on 10 a run.
+    ended = [(5.0, 300.0), (5.0, 301.0), (5.0, 306.0), (5.0, 311.0)]
+    told = [run_jobs.seconds_left([5.0] * 8, ended[:count], workers=2) for count in range(5)]
+    assert told == [None, None, None, 25.0, 20.0]
+
+
 @pytest.mark.parametrize("name", SWEEPS)
 def test_help_says_of_every_sweep_how_long_it_takes(name, capsys):
     with pytest.raises(SystemExit):
@@ -466,6 +497,22 @@ def test_a_crashing_process_takes_no_other_task_along():
     errors = {o.task.label: o.error for o in run_all(tasks, 2, crash_or_not)}
     assert errors.pop("crash") == "its process died, twice"
     assert errors == {"well": None, "fine": None, "good": None}
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("stop", [False, True])
+def test_workers_leave_no_semaphore_behind_and_say_once_that_kernels_are_compiled(tmp_path, stop):
+    (tmp_path / "told.py").write_text(TOLD.format(stop=stop))
+    done = subprocess.run(
+        [sys.executable, "told.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "leaked" not in done.stderr
+    assert done.stderr.count("compiling kernels") == 1
 
 
 @pytest.mark.parametrize(

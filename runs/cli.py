@@ -1,0 +1,55 @@
+"""The console script: ccenv COMMAND ... -> the program of that name."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from ccenv.registry import check_names
+from runs.machine import versions
+from runs.programs import program
+
+COMMANDS = {
+    "train": ("runs.train", "train one agent, judge it on test images"),
+    "compare": ("runs.compare", "run what is missing of a sweep, then show the table"),
+    "list": ("runs.list", "agents, rewards, environments, data sets, networks and sweeps by name"),
+    "validate": ("runs.validate", "recompute the figures of finished runs"),
+    "benchmark": ("runs.benchmark", "measure speeds on this machine"),
+    "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
+    "tables": ("runs.tables", "rewrite the marked tables of a text from recorded results"),
+}
+"""Command -> its module, imported on use, and what it does."""
+HELP = "\n".join(
+    [
+        "usage: ccenv COMMAND ...",
+        "",
+        *(f"  {name:10} {about}" for name, (_, about) in COMMANDS.items()),
+        "",
+        "ccenv COMMAND --help tells more; ccenv --version says what is installed",
+    ]
+)
+
+
+@program("ccenv")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program that the first word names; the other words are the program's.
+
+    Args:
+        arguments: words of the command line, the process's own by default.
+
+    Returns:
+        The exit status.
+    """
+    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if command in ("--help", "-h"):
+        print(HELP)
+        return 0
+    if command == "--version":
+        print(", ".join(f"{name} {found}" for name, found in versions().items()))
+        return 0
+    check_names([command], COMMANDS, "command")
+    run: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[command][0]).main
+    return run(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

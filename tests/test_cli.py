@@ -1,0 +1,44 @@
+"""Laws of the console script: its first word chooses a program, the rest is the program's."""
+
+import importlib
+import json
+
+import pytest
+
+from runs import cli
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_leads_to_a_program_that_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_the_words_behind_the_command_reach_the_program(capsys):
+    assert cli.main(["list", "networks", "--json"]) == 0
+    assert "mlp" in json.loads(capsys.readouterr().out)
+
+
+def test_a_programs_exit_status_is_the_commands(monkeypatch):
+    module = importlib.import_module(cli.COMMANDS["tables"][0])
+    monkeypatch.setattr(module, "main", lambda words: len(words))
+    assert cli.main(["tables", "a", "b", "c"]) == 3
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_without_a_command_all_commands_are_named(words, capsys):
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in cli.COMMANDS)
+
+
+def test_the_version_is_told(capsys):
+    assert cli.main(["--version"]) == 0
+    assert "torch " in capsys.readouterr().out
+
+
+def test_a_wrong_command_answers_with_the_nearest(capsys):
+    assert cli.main(["comapre"]) == 2
+    assert "did you mean 'compare'?" in capsys.readouterr().err

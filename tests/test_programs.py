@@ -1,0 +1,106 @@
+"""Laws of the frame around every program: what stops it is told in one line."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ccenv.probe import PROBE_SETTINGS
+from runs import folder, programs, run, train
+
+ROOT = Path(__file__).parents[1]
+FRAMED = ["train", "compare", "list", "validate", "benchmark", "tables", "figures", "cli"]
+
+
+def framed(error, **frame):
+    @programs.program("runs.toy", **frame)
+    def main(arguments=None):
+        raise error
+
+    return main
+
+
+def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
+    assert framed(ValueError("expected 1, got 2"))([]) == 2
+    assert capsys.readouterr().err == "runs.toy: expected 1, got 2\n"
+    with pytest.raises(KeyError):
+        framed(KeyError("a bug"))([])
+    with pytest.raises(ValueError, match="a bug"):
+        framed(ValueError("a bug"), refused=())([])
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "expected room to write, got a full disk"),
+        (errno.EDQUOT, "expected room to write, got a full disk"),
+        (errno.EACCES, "name another folder"),
+        (errno.EROFS, "name another folder"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_an_error_of_the_disk_says_what_to_do(number, hint, capsys):
+    assert framed(OSError(number, os.strerror(number), "file"))([]) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert "file" in said
+    assert said.count("\n") == 1
+
+
+def test_ctrl_c_is_one_line_and_130(capsys):
+    assert framed(KeyboardInterrupt(), stopped="stopped; go on")([]) == 130
+    assert capsys.readouterr().err == "stopped; go on\n"
+
+
+def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    monkeypatch.setattr(folder, "write_json", full)
+    given = {**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)}
+    pairs = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
+    assert train.main(["dense", *pairs, "progress=false"]) == 2
+    said = capsys.readouterr().err
+    assert "free some and give the same command again" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize("words", [["--json"], ["--help"]])
+def test_a_reader_that_leaves_early_breaks_no_pipe_loudly(words):
+    command = [sys.executable, "-m", "runs.list", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        # argparse keeps quiet about its own help and ends well.
+        assert process.wait() in (0, programs.BROKEN_PIPE)
+    assert said == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
+    given = {**PROBE_SETTINGS, "images": 10**9, "batch_size": 64, "log_dir": str(tmp_path)}
+    pairs = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
+    command = [sys.executable, "-m", "runs.train", "reinforce", *pairs, "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not list(tmp_path.rglob("events.out.tfevents.*")):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().decode().splitlines()
+        assert process.wait() == 130
+    said = [line for line in said if not line.startswith("ccenv:")]
+    assert said == [train.STOPPED]
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_every_program_has_the_frame(name):
+    source = (ROOT / "runs" / f"{name}.py").read_text()
+    assert "\n@program(" in source
+    assert "except KeyboardInterrupt" not in source
