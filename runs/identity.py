@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ccenv.simulator import setting_defaults
 from runs.program import Program, validations_every
@@ -22,6 +22,19 @@ passed on to the reward or the agent, and on the others no result depends."""
 GROUPS = ("environment", "agent_settings")
 SHORT = 60
 """Characters of a folder's name that say what was chosen."""
+
+
+class Run(Protocol):
+    """What a plan says of its run."""
+
+    def key(self) -> Key:
+        """What tells it from all others."""
+
+    def chosen(self) -> dict[str, Any]:
+        """Its settings that differ from the defaults."""
+
+    def config(self) -> dict[str, Any]:
+        """All of its settings, in their groups."""
 
 
 def environment_defaults() -> dict[str, Any]:

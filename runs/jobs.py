@@ -12,7 +12,7 @@ from runs.identity import Key
 from runs.result_checks import check_result, edited
 from runs.rows import make_rows
 from runs.settings import Plan, code_digests, make_plan, safe_name
-from runs.sweeps import Sweep
+from runs.sweeps.cells import Sweep
 
 NAMED = 8
 """So many rows are named in a message."""

@@ -19,9 +19,8 @@ from typing import Any
 
 from runs import folder as run_folder
 from runs.checksums import data_checksum
-from runs.identity import Key, key_of, whole_config
+from runs.identity import Key, Run, key_of, whole_config
 from runs.result_checks import check_result, edited
-from runs.settings import Plan
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""
@@ -39,10 +38,10 @@ class Source:
 
     path: Path
     """the JSON file of a sweep."""
-    plans: Mapping[str, Sequence[Plan]]
+    plans: Mapping[str, Sequence[Run]]
     """label -> plans, one for each seed."""
 
-    def by_key(self) -> dict[Key, Plan]:
+    def by_key(self) -> dict[Key, Run]:
         """All plans."""
         return {plan.key(): plan for plans in self.plans.values() for plan in plans}
 

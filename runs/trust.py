@@ -15,7 +15,6 @@ from ccenv.networks import NETWORKS
 from ccenv.registry import import_trusted, nearest
 from ccenv.rewards import REWARDS
 from ccenv.sparse.linear import ACTIVATIONS
-from runs.sweeps import SWEEPS
 
 TABLES: dict[str, Iterable[str]] = {
     "agent": AGENTS,
@@ -48,8 +47,7 @@ def check_trusted(config: Any, trusted: Sequence[str] = ()) -> None:
         if place in NO_NAMES and NO_NAMES[place].fullmatch(name):
             continue
         if ":" in name:
-            if (place, name) not in sweeps_names():
-                import_trusted(name, place, trusted)
+            import_trusted(name, place, trusted)
         elif place in TABLES and name not in TABLES[place] and not is_own_data(place, name):
             raise ValueError(f"unknown {place} {name!r}: {nearest(name, TABLES[place])}")
 
@@ -75,12 +73,3 @@ def texts(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str
     elif isinstance(node, list | tuple):
         for value in node:
             yield from texts(value, place, depth + 1)
-
-
-def sweeps_names() -> set[tuple[str, str]]:
-    """(setting, `module:name`) of what the project's own sweeps are run on."""
-    given = [
-        {**sweep.settings, **cell.settings} for sweep in SWEEPS.values() for cell in sweep.cells
-    ]
-    found = {pair for settings in given for pair in texts({"environment": settings})}
-    return {pair for pair in found if pair[0] in TABLES and ":" in pair[1]}

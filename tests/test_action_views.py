@@ -18,7 +18,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 import ccenv
 from ccenv.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
-from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.sb3_views import ActionViewVecEnv
 from ccenv.views import ActionView, VectorActionView

@@ -10,7 +10,7 @@ from agents.base import LayerScores
 from agents.condnet import regularizers
 from agents.rloo import leave_one_out
 from ccenv.blocks import as_mask
-from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.registry import resolve
 from ccenv.rollout import collect_rollout, evaluate, walk
 from ccenv.seeding import stream

@@ -11,7 +11,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import jobs, run, train
 from runs.board import over_seeds
 from runs.board.layout import MEASURES, interval_tags, mean_tag

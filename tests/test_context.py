@@ -18,7 +18,7 @@ from agents.actor_critic import ActorCritic
 from agents.reinforce import Reinforce
 from ccenv.context import ContextSimulator, Range, evaluate_context, read_context
 from ccenv.costs import dense_tail_macs
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.resume import restore_simulator, simulator_state
 from ccenv.rollout import collect_rollout
 from ccenv.sb3 import BlockSelectionVecEnv

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.context import read_context
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import train
 from runs.at_prices import NUM_VALUES, grid
 from runs.replay import plan_of

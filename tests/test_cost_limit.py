@@ -7,7 +7,7 @@ import torch
 
 from agents import AGENTS
 from ccenv import BlockSelectionVectorEnv
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
 from ccenv.rewards import REWARDS
 from ccenv.rollout import evaluate

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import compare, train
 from runs.page.limits import kept_limits, limit_tables
 from runs.sweeps import SWEEPS, cost_limits

@@ -11,8 +11,9 @@ from ccenv import weight_cache, weights
 from ccenv.builders import build_network
 from ccenv.checked_file import check_finite, read_checked, write_checked
 from ccenv.data import load_split
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.networks import GatedMLP
-from ccenv.probe import PROBE_SETTINGS, probe_network
+from ccenv.probe import probe_network
 from ccenv.rewards import time_table
 from ccenv.simulator import Simulator
 from ccenv.tree_file import load_tree, save_tree

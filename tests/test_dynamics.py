@@ -12,10 +12,10 @@ from ccenv import dynamics
 from ccenv.blocks import full_mask, random_mask
 from ccenv.builders import build_network
 from ccenv.data import Split, load_split
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.latency import measure_latency
 from ccenv.networks import NETWORKS, GatedMLP
 from ccenv.observations import OBSERVATIONS, make_observer, pool
-from ccenv.probe import PROBE_SETTINGS
 from ccenv.rewards import REWARDS
 from ccenv.rollout import collect_rollout, evaluate, walk
 from ccenv.seeding import stream

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.data import Split
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.env import BlockSelectionEnv
 from ccenv.networks import forward
-from ccenv.probe import PROBE_SETTINGS
 from ccenv.vector_env import BlockSelectionVectorEnv
 
 PROBE = PROBE_SETTINGS

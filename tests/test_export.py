@@ -14,9 +14,9 @@ from agents import AGENTS
 from agents.sb3 import A2CAgent
 from ccenv.context import ContextSimulator
 from ccenv.data import load_split
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.export import SkippingClassifier
 from ccenv.networks import GatedMLP
-from ccenv.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
 from ccenv.rollout import evaluate, walk
 from ccenv.seeding import stream

@@ -7,7 +7,7 @@ import torch
 
 from agents import AGENTS
 from ccenv.data import load_split
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
 from ccenv.rollout import evaluate
 from ccenv.simulator import Simulator

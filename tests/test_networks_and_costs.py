@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from ccenv.blocks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
 from ccenv.builders import build_network, check_network
 from ccenv.costs import dense_macs, kept_units, layer_macs
+from ccenv.data.probe import NUM_DOMAINS, probe_images, probe_optimal_masks
 from ccenv.dynamics import initial, transition
 from ccenv.networks import GatedMLP, dense_forward, forward
-from ccenv.probe import NUM_DOMAINS, probe_images, probe_network, probe_optimal_masks
+from ccenv.probe import probe_network
 from ccenv.rewards import make_reward
 from ccenv.seeding import stream
 from ccenv.sparse.linear import block_sparse_linear

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agents.sb3_settings import divide
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import make_reward
 from ccenv.simulator import setting_defaults
 from runs import machine, run, train

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import folder, programs, run, train
 
 ROOT = Path(__file__).parents[1]

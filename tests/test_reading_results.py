@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import compare, jobs, run, tables, train
 from runs import list as listing
 from runs.page.report_tables import all_tables

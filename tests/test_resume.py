@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from agents import AGENTS
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
 from ccenv.snapshot import CannotStoreError, restore, state_of
 from ccenv.tree_file import load_tree, save_tree

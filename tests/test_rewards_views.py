@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 import ccenv
 from agents import AGENTS
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.registry import resolve
 from ccenv.rewards import REWARDS
 from ccenv.rollout import evaluate

@@ -12,7 +12,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
-from ccenv.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.rollout import Rollout, collect_rollout, episode_curves, evaluate, walk
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.seeding import stream

@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.data import load_split
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import listener, run, train
 from runs.board import projector
 from runs.board.hparams import METRICS, compact

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.fitted import PART, all_through, fit, fixed
 from ccenv.data.moved_copies import Hole, Mirror, Shift
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.data.transforms import TRANSFORMS, Halve, make_transform
 from ccenv.networks import GatedMLP
-from ccenv.probe import PROBE_SETTINGS
 from ccenv.seeding import stream
 from ccenv.simulator import Simulator
 from ccenv.vector_env import BlockSelectionVectorEnv

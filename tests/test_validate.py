@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from ccenv import weights
 from ccenv.data import load_split
 from ccenv.data.bundled import probe
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs import folder as run_folder
 from runs import run, train, validate
 from runs.replay import ask, pays_again, plan_of, rebuild, replay

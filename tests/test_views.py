@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.data import load_split
+from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.env import BlockSelectionEnv
-from ccenv.probe import PROBE_SETTINGS
 from ccenv.registry import UnexpectedKeywordError
 from ccenv.sb3 import BlockSelectionVecEnv
 from ccenv.vector_env import BlockSelectionVectorEnv

@@ -2,8 +2,8 @@
 
 import torch
 
+from ccenv.data.probe import NUM_LABELS, probe_images
 from ccenv.data.split import SPLITS, Split
-from ccenv.probe import NUM_LABELS, probe_images
 from ccenv.seeding import stream
 
 
@@ -30,6 +30,6 @@ def synthetic(split: str) -> Split:
 
 
 def probe(split: str) -> Split:
-    """The task of `ccenv.probe`, whose optimal masks are known."""
+    """The task of `ccenv.data.probe`, whose optimal masks are known."""
     size = {"train": 1024}.get(split, 256)
     return Split(*probe_images(size, seed=SPLITS.index(split)), num_classes=NUM_LABELS + 1)

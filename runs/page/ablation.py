@@ -8,7 +8,7 @@ from runs.page.drawing import COLORS, Drawn, legend_below, new_figure
 from runs.page.statistics import Interval, mean_interval, paired_difference
 from runs.report import Table
 from runs.rows import MODES, Result, evaluation
-from runs.sweeps import Cell
+from runs.sweeps.cells import Cell
 
 ABLATIONS = ("rloo-why",)
 """Sweeps whose first row is the base of all others."""

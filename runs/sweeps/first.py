@@ -1,6 +1,6 @@
 """Sweeps of minutes, and those whose figures the README's first tables show."""
 
-from ccenv.probe import PROBE_SETTINGS
+from ccenv.data.probe import PROBE_SETTINGS
 from runs.sweeps.cells import Cell, Sweep, dropout_rates, plain
 
 MNIST_IMAGES = 50_000

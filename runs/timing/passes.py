@@ -22,7 +22,7 @@ from ccenv.simulator import Simulator
 from runs.jobs import make_jobs, own_result
 from runs.replay import rebuild
 from runs.settings import Plan, make_plan
-from runs.sweeps import Sweep
+from runs.sweeps.cells import Sweep
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""

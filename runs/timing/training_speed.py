@@ -25,7 +25,7 @@ from ccenv.rollout import collect_rollout
 from runs.report import formatted
 from runs.run import build
 from runs.settings import make_plan
-from runs.sweeps import MNIST_CONDNET, MNIST_RLOO
+from runs.sweeps.first import MNIST_CONDNET, MNIST_RLOO
 from runs.timing.speed import noise
 from runs.timing.turns import quartiles_of_ratio, seconds_in_turns
 
