@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from agents.independent import IndependentPolicy
-from ccenv.rollout import Rollout
+from ccenv.simulator.rollout import Rollout
 
 
 class ActorCritic(IndependentPolicy):

@@ -9,11 +9,11 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from ccenv.fused import Chooser
-from ccenv.rollout import Rollout, collect_rollout, episode_curves
-from ccenv.seeding import stream, stream_seed
-from ccenv.simulator import Simulator
-from ccenv.snapshot import CannotStoreError, restore, state_of
+from ccenv.base.seeding import stream, stream_seed
+from ccenv.base.snapshot import CannotStoreError, restore, state_of
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
+from ccenv.simulator.simulator import Simulator
 
 OnRollout = Callable[[int, dict[str, float]], None]
 """Told after each update: images seen, scalars to plot (`episode/*`, `reward/*`, `agent/*`)."""
@@ -65,13 +65,13 @@ class Agent:
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws masks, or takes the most probable ones; see `ccenv.rollout.Policy.act`."""
+        """Draws masks, or takes the most probable ones; see `Policy.act`."""
         blocks = self.distribution(observation, layer)
         mask: Tensor = blocks.mode() if generator is None else blocks.sample(generator)
         return mask
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
-        """How masks are chosen, for the compiled call of `ccenv.fused`; None: it cannot do that.
+        """How masks are chosen, for the compiled call of `ccenv.deploy.fused`; None: it cannot.
 
         Args:
             drawn: whether masks are drawn, instead of the most probable ones.
@@ -216,7 +216,7 @@ class LayerScores(nn.Module):
     def choosers(
         self, rule: str, num_kept: Sequence[int] | None = None, low: float = 0.0
     ) -> list[Chooser]:
-        """One chooser a layer, all of one rule; see `ccenv.fused.Chooser`."""
+        """One chooser a layer, all of one rule; see `ccenv.deploy.fused.classifier.Chooser`."""
         kept = enumerate(num_kept or [1] * len(self.layers))
         return [Chooser(self.maps(layer), rule, k, low) for layer, k in kept]
 

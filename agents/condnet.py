@@ -22,8 +22,8 @@ from torch import Tensor
 
 from agents.independent import IndependentPolicy
 from agents.masks import IndependentBlocks
-from ccenv.registry import check_names
-from ccenv.rollout import Rollout
+from ccenv.base.registry import check_names
+from ccenv.simulator.rollout import Rollout
 
 VARIANTS = ("code", "text")
 # Of the text's probabilities, which have no bounds: keeps a float's logarithm finite.

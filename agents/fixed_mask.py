@@ -8,10 +8,10 @@ from torch import Tensor
 
 from agents.base import Agent, OnRollout, ignore
 from agents.search import search_masks
-from ccenv.blocks import full_mask
-from ccenv.dynamics import initial
-from ccenv.fused import Chooser
-from ccenv.seeding import stream
+from ccenv.base.masks import full_mask
+from ccenv.base.seeding import stream
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.mdp.dynamics import initial
 
 
 class FixedMask(Agent):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks import GatedNetwork
+from ccenv.networks.mlp import GatedNetwork
 
 
 def gated_logits(

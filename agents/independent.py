@@ -6,7 +6,7 @@ from torch import Tensor
 
 from agents.base import Agent, LayerScores
 from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
-from ccenv.fused import Chooser
+from ccenv.deploy.fused.classifier import Chooser
 
 
 class IndependentPolicy(Agent):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent
-from ccenv.blocks import full_mask
-from ccenv.dynamics import transition
-from ccenv.simulator import Simulator
+from ccenv.base.masks import full_mask
+from ccenv.mdp.dynamics import transition
+from ccenv.simulator.simulator import Simulator
 
 
 class Magnitude(Agent):

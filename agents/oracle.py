@@ -7,8 +7,8 @@ from torch import Tensor
 
 from agents.base import Agent
 from agents.search import search_masks
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
+from ccenv.base.seeding import stream
+from ccenv.simulator.simulator import Simulator
 
 
 class Oracle(Agent):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from agents.base import Agent
-from ccenv.blocks import full_mask, random_mask
-from ccenv.fused import Chooser
+from ccenv.base.masks import full_mask, random_mask
+from ccenv.deploy.fused.classifier import Chooser
 
 
 class Dense(Agent):

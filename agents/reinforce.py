@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from agents.independent import IndependentPolicy
-from ccenv.rollout import Rollout
+from ccenv.simulator.rollout import Rollout
 
 
 class Reinforce(IndependentPolicy):

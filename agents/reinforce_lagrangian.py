@@ -8,7 +8,7 @@ from torch import Tensor
 from agents.independent import IndependentPolicy
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import level_of, price_of, relative_excess
-from ccenv.rollout import Rollout
+from ccenv.simulator.rollout import Rollout
 
 
 class ReinforceLagrangian(IndependentPolicy):

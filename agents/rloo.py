@@ -12,9 +12,9 @@ from torch import Tensor
 from agents.base import Agent, LayerScores
 from agents.kept import AlwaysOn, check_kept, start_at
 from agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks, keep_probability
-from ccenv.fused import Chooser
-from ccenv.registry import check_names
-from ccenv.rollout import Rollout, walk
+from ccenv.base.registry import check_names
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.simulator.rollout import Rollout, walk
 
 DRAWS = ("ordered", "independent")
 ADVANTAGES = ("leave_one_out", "normalised", "self_critical")

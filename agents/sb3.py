@@ -17,11 +17,11 @@ from agents.base import Agent, OnRollout, ignore
 from agents.masks import IndependentBlocks
 from agents.sb3_actor import actor_choosers, actor_macs
 from agents.sb3_settings import complete_settings, falling_rate
-from ccenv.fused import Chooser
-from ccenv.rollout import episode_curves, episode_means
-from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.seeding import stream_seed
-from ccenv.snapshot import restore, state_of
+from ccenv.base.seeding import stream_seed
+from ccenv.base.snapshot import restore, state_of
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.simulator.rollout import episode_curves, episode_means
 
 NET_ARCH = {"pi": [16], "vf": [64]}
 """Hidden units of actor and critic; only the actor's are billed."""

@@ -6,8 +6,8 @@ from typing import Any
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
-from ccenv.fused import Chooser
-from ccenv.observations import Observer
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.mdp.observations import Observer
 
 ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu"}
 
@@ -41,7 +41,7 @@ def actor_choosers(
         policy: an `MlpPolicy`; one actor for all layers, which reads the whole observation.
         observe: how it looks at states.
         num_blocks: of each gated layer.
-        rule: see `ccenv.fused.Chooser`.
+        rule: see `ccenv.deploy.fused.classifier.Chooser`.
     """
     found = affine_chain(policy)
     if found is None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ccenv.registry import check_names
+from ccenv.base.registry import check_names
 
 OWN_SETTINGS = (
     "policy",

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ccenv.blocks import full_mask, random_mask
-from ccenv.dynamics import EpisodeState, transition
-from ccenv.simulator import Simulator
+from ccenv.base.masks import full_mask, random_mask
+from ccenv.mdp.dynamics import EpisodeState, transition
+from ccenv.simulator.simulator import Simulator
 
 
 def episode_return(simulator: Simulator, state: EpisodeState, masks: list[Tensor]) -> Tensor:

@@ -15,9 +15,9 @@ from torch import Tensor
 from agents.gates import descend, gated_logits
 from agents.independent import IndependentPolicy
 from agents.kept import start_at
-from ccenv.fused import Chooser
-from ccenv.registry import check_names
-from ccenv.rollout import Rollout
+from ccenv.base.registry import check_names
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("bernoulli", "threshold")
 

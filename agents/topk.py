@@ -16,10 +16,10 @@ from torch import Tensor
 from agents.base import Agent, LayerScores
 from agents.gates import descend, gated_logits
 from agents.kept import check_kept
-from ccenv.blocks import as_mask
-from ccenv.fused import Chooser
-from ccenv.registry import check_names
-from ccenv.rollout import Rollout
+from ccenv.base.masks import as_mask
+from ccenv.base.registry import check_names
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.simulator.rollout import Rollout
 
 SOFTMAX = ("all", "kept")
 

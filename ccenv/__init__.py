@@ -2,13 +2,13 @@
 
 from gymnasium.envs.registration import register
 
-from ccenv.checks import check_vector_env
-from ccenv.env import BlockSelectionEnv
-from ccenv.networks import GatedMLP
-from ccenv.rollout import evaluate
+from ccenv.envs.checker import check_vector_env
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.mlp import GatedMLP
+from ccenv.simulator.rollout import evaluate
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import explain_backend
-from ccenv.vector_env import BlockSelectionVectorEnv
 
 # The paper's architectures (Bengio et al. 2015, section 5).
 PRESETS = {
@@ -21,8 +21,8 @@ PRESETS = {
 for _name, _settings in PRESETS.items():
     register(
         _name,
-        entry_point="ccenv.env:BlockSelectionEnv",
-        vector_entry_point="ccenv.vector_env:BlockSelectionVectorEnv",
+        entry_point="ccenv.envs.scalar:BlockSelectionEnv",
+        vector_entry_point="ccenv.envs.vector:BlockSelectionVectorEnv",
         kwargs=_settings,
     )
 

@@ -23,12 +23,11 @@ from typing import Any
 
 import torch
 
-from ccenv.sparse.registers import LANES
-from runs import folder as run_folder
-from runs.machine import load_average, machine, tuned, versions
-from runs.page.drawing import drawn_in_style
-from runs.page.speed_figures import SPEED_FIGURES
+from ccenv.sparse.cpu.codegen.registers import LANES
 from runs.programs import program
+from runs.show.drawing import drawn_in_style
+from runs.store import folder as run_folder
+from runs.store.machine import load_average, machine, tuned, versions
 from runs.timing import (
     gpu_speed,
     kernel_routes,
@@ -38,6 +37,7 @@ from runs.timing import (
     speed,
     training_speed,
 )
+from runs.timing.speed_figures import SPEED_FIGURES
 
 SIZES = (256, 1024, 4096)
 SINGLE_SIZES = (256,)

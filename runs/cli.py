@@ -4,9 +4,9 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from ccenv.registry import check_names
-from runs.machine import versions
+from ccenv.base.registry import check_names
 from runs.programs import program
+from runs.store.machine import versions
 
 COMMANDS = {
     "train": ("runs.train", "train one agent, judge it on test images"),

@@ -6,10 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.registry import resolve
-from runs import recorded
-from runs.board.over_seeds import write_sweep
-from runs.jobs import (
+from ccenv.base.registry import resolve
+from runs.engine.jobs import (
     Comparison,
     gather,
     make_jobs,
@@ -19,13 +17,15 @@ from runs.jobs import (
     record,
     source_of,
 )
-from runs.machine import num_cores
-from runs.page.publish import PAGE, publish
-from runs.pool import Outcome
+from runs.engine.pool import Outcome
+from runs.engine.run_jobs import in_words, run_todo, say
+from runs.plan.settings import safe_name
 from runs.programs import program
-from runs.rows import MODES
-from runs.run_jobs import in_words, run_todo, say
-from runs.settings import safe_name
+from runs.report.over_seeds import write_sweep
+from runs.report.publish import PAGE, publish
+from runs.stats.rows import MODES
+from runs.store import recorded
+from runs.store.machine import num_cores
 from runs.sweeps import SWEEPS, Sweep
 
 STOPPED = "stopped; the same command goes on with what is missing"

@@ -11,16 +11,16 @@ from typing import Any
 
 from agents import AGENTS
 from ccenv import PRESETS
+from ccenv.base.registry import check_names, resolve
 from ccenv.data import DATASETS, load_split
-from ccenv.networks import NETWORKS
-from ccenv.registry import check_names, resolve
+from ccenv.networks.mlp import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
-from ccenv.simulator import setting_defaults
+from ccenv.simulator.simulator import setting_defaults
+from runs.board.tracking import compact
+from runs.plan.settings import agent_parameters, is_plain
 from runs.programs import program
-from runs.report import markdown
-from runs.settings import agent_parameters, is_plain
+from runs.show.tables import markdown
 from runs.sweeps import SWEEPS
-from runs.tracking import compact
 
 Line = dict[str, Any]
 

@@ -20,13 +20,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.registry import check_names, resolve
-from runs import report
-from runs.jobs import recorded_comparison
-from runs.page.ablation import ablation
-from runs.page.dense_tables import dense_tables
-from runs.page.drawing import Drawn, drawn_in_style
-from runs.page.publish import (
+from ccenv.base.registry import check_names, resolve
+from runs.engine.jobs import recorded_comparison
+from runs.programs import program
+from runs.report.dense_tables import dense_tables
+from runs.report.publish import (
     DRAWS,
     against_dense,
     beside_the_paper,
@@ -34,10 +32,11 @@ from runs.page.publish import (
     contests_of,
     times_in,
 )
-from runs.page.report_tables import all_tables
-from runs.page.speed_figures import SPEED_FIGURES
-from runs.paper.beside import BESIDE
-from runs.programs import program
+from runs.report.tables import all_tables
+from runs.show import tables as report
+from runs.show.drawing import Drawn, drawn_in_style
+from runs.studies.ablation.section import ablation
+from runs.studies.paper.beside import BESIDE
 from runs.sweeps import SWEEPS, Sweep
 from runs.timing import (
     front_times,
@@ -47,6 +46,7 @@ from runs.timing import (
     speed,
     training_speed,
 )
+from runs.timing.speed_figures import SPEED_FIGURES
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"

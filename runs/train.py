@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agents import AGENTS
-from ccenv.simulator import Simulator, setting_defaults
-from runs.at_prices import context_lines
-from runs.explained import explained, explained_of_class
+from ccenv.simulator.simulator import Simulator, setting_defaults
+from runs.board.tracking import compact
+from runs.engine.at_prices import context_lines
+from runs.engine.run import CannotStartError, Options, StoppedError, run
+from runs.plan.explained import explained, explained_of_class
+from runs.plan.settings import Plan, Program, agent_parameters, find_agent, make_plan
+from runs.plan.values import parse_pairs
 from runs.programs import program
-from runs.run import CannotStartError, Options, StoppedError, run
-from runs.settings import Plan, Program, agent_parameters, find_agent, make_plan
-from runs.tracking import compact
-from runs.values import parse_pairs
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -30,7 +30,7 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
 
     Args:
         agent: a name in `agents.AGENTS` or `module:Class`.
-        **settings: see `runs.settings`.
+        **settings: see `runs.plan.settings`.
 
     Returns:
         What `result.json` holds.
@@ -79,7 +79,7 @@ def make_parser(agent: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--export",
         action="store_true",
-        help="leave policy and network in checkpoint/classifier.safetensors, see ccenv.export",
+        help="leave policy and network in checkpoint/classifier.safetensors",
     )
     return parser
 
@@ -89,7 +89,7 @@ def settings_help(agent: str | None) -> Iterator[str]:
     yield "settings of the run:"
     for option in dataclasses.fields(Program):
         yield f"  {option.name}={compact(option.default)}  {option.metadata['help']}"
-    yield "settings of the environment (see ccenv.simulator.Simulator):"
+    yield "settings of the environment (see ccenv.simulator.simulator.Simulator):"
     meaning = explained(Simulator.__init__)
     for name, value in setting_defaults().items():
         yield f"  {name}={compact(value)}  {meaning.get(name, '')}".rstrip()

@@ -5,7 +5,7 @@ weights, if settings, seed and folder agree with each other, if frozen weights a
 gives, and if the stored policy, asked again with that seed, chooses the stored masks, whatever the
 labels. What cannot be recomputed (times, machines, the curve before its end) is the author's word.
 
-Nothing is imported or called because a file names it: see `runs.trust`.
+Nothing is imported or called because a file names it: see `runs.store.trust`.
 """
 
 import argparse
@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from runs import folder as run_folder
-from runs.claims import (
+from runs.engine.claims import (
     OTHER_BITS,
     RECOMPUTED,
     WORD,
@@ -36,8 +35,7 @@ from runs.claims import (
     differences,
     numbers_of,
 )
-from runs.programs import program
-from runs.replay import (
+from runs.engine.replay import (
     Rebuilt,
     ask,
     pays_again,
@@ -49,11 +47,13 @@ from runs.replay import (
     test_images,
     wrong_labels,
 )
-from runs.report import markdown
-from runs.result_checks import check_result
-from runs.rows import MODES, evaluation
-from runs.settings import Plan, safe_name
-from runs.stored import stored_file, stored_object
+from runs.plan.settings import Plan, safe_name
+from runs.programs import program
+from runs.show.tables import markdown
+from runs.stats.rows import MODES, evaluation
+from runs.store import folder as run_folder
+from runs.store.result_checks import check_result
+from runs.store.stored import stored_file, stored_object
 
 NAMED = 5
 """Last parts of a folder's path that tell a run: environment, agent, reward, settings, seed."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
-from ccenv.sparse import gpu
+from ccenv.sparse.gpu import door as gpu
 
 DTYPES = [torch.float32, torch.float16]
 DENSITIES = [0.0, 1 / 16, 0.5, 1.0]
@@ -114,7 +114,8 @@ def test_a_block_that_was_on_and_is_off_is_zero(batch):
 
 
 def test_sorted_rows_and_pairs_in_slabs_change_nothing(monkeypatch):
-    from ccenv.sparse import gpu_gradients, gpu_lists
+    from ccenv.sparse.gpu import gradients as gpu_gradients
+    from ccenv.sparse.gpu import lists as gpu_lists
 
     layer = draw_layer(33, (3, 16), (5, 16), (0.5, 0.5))
     assert gpu_lists.kept_order(layer.in_mask) is None
@@ -143,7 +144,7 @@ def test_programs_of_a_launch_may_run_in_any_order(batch, monkeypatch):
 
 
 def test_a_list_holds_each_row_once_and_those_that_keep_the_block_first():
-    from ccenv.sparse.gpu_lists import list_mask
+    from ccenv.sparse.gpu.lists import list_mask
 
     mask = torch.rand(40, 5, generator=torch.Generator().manual_seed(0)) < 0.4
     lists = list_mask(mask, merged=3, order=None)

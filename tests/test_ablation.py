@@ -3,9 +3,9 @@
 import pytest
 from test_against_dense import whole_result
 
-from runs.jobs import Comparison, Finished, make_jobs
-from runs.page.ablation import ABLATIONS, FACTORS, ablation, factor_of, in_groups
-from runs.page.publish import publish
+from runs.engine.jobs import Comparison, Finished, make_jobs
+from runs.report.publish import publish
+from runs.studies.ablation.section import ABLATIONS, FACTORS, ablation, factor_of, in_groups
 from runs.sweeps import SWEEPS, Cell, Sweep
 
 WHY = SWEEPS["rloo-why"]

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.jobs import Comparison, Finished, make_jobs
-from runs.page.against_dense import (
+from runs.engine.jobs import Comparison, Finished, make_jobs
+from runs.report.dense_figures import dense_figures
+from runs.report.dense_tables import dense_tables
+from runs.report.publish import publish
+from runs.stats.contests import (
     Point,
     chosen,
     front_error,
@@ -16,12 +19,9 @@ from runs.page.against_dense import (
     make_contests,
     undominated,
 )
-from runs.page.dense_figures import dense_figures
-from runs.page.dense_tables import dense_tables
-from runs.page.equal import at_equal_error, at_equal_macs
-from runs.page.paper_figures import density_of
-from runs.page.publish import publish
-from runs.paper.digitised import digitised, trend
+from runs.stats.equal import at_equal_error, at_equal_macs
+from runs.studies.paper.digitised import digitised, trend
+from runs.studies.paper.figures import density_of
 from runs.sweeps import SWEEPS, Cell, Sweep
 
 SEEDS = (0, 1, 2)

@@ -9,12 +9,12 @@ from agents import AGENTS
 from agents.base import LayerScores
 from agents.condnet import regularizers
 from agents.rloo import leave_one_out
-from ccenv.blocks import as_mask
+from ccenv.base.masks import as_mask
+from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
 from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
-from ccenv.registry import resolve
-from ccenv.rollout import collect_rollout, evaluate, walk
-from ccenv.seeding import stream
-from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.rollout import collect_rollout, evaluate, walk
 
 PROBE = PROBE_SETTINGS | {
     "reward_kwargs": {"cost_weight": 0.5},

@@ -14,10 +14,10 @@ from agents.masks import IndependentBlocks, OrderedBlocks
 from agents.rloo import leave_one_out, normalised
 from agents.straight_through import straight_through
 from agents.topk import load_balance, softmax_gates
-from ccenv.blocks import as_mask, density, random_mask
-from ccenv.networks import GatedMLP
-from ccenv.rollout import collect_rollout, evaluate, walk
-from ccenv.seeding import stream
+from ccenv.base.masks import as_mask, density, random_mask
+from ccenv.base.seeding import stream
+from ccenv.networks.mlp import GatedMLP
+from ccenv.simulator.rollout import collect_rollout, evaluate, walk
 
 # Agent, settings, images: each has solved the probe after so many.
 SOLVERS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.sparse import registers
-from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.sparse.cpu.codegen import registers
 from runs import benchmark
 from runs.timing import speed
 

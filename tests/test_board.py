@@ -12,11 +12,12 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import jobs, run, train
-from runs.board import over_seeds
+from runs import train
 from runs.board.layout import MEASURES, interval_tags, mean_tag
-from runs.page.statistics import mean_interval
-from runs.sweeps.cells import Cell, Sweep
+from runs.engine import jobs, run
+from runs.plan.sweep import Cell, Sweep
+from runs.report import over_seeds
+from runs.stats.intervals import mean_interval
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("board")

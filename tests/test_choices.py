@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from agents.sb3 import A2CAgent
-from runs.sweeps.choices import DIGITS_SETTINGS
-from runs.sweeps.first import CONDNET_ON_DIGITS
+from runs.studies.digits_settings import DIGITS_SETTINGS
+from runs.studies.quickstart import CONDNET_ON_DIGITS
 
 RECORDED = Path(__file__).parent.parent / "runs/results/digits-settings.json"
 

@@ -16,15 +16,15 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import ccenv
 from agents.actor_critic import ActorCritic
 from agents.reinforce import Reinforce
-from ccenv.context import ContextSimulator, Range, evaluate_context, read_context
-from ccenv.costs import dense_tail_macs
+from ccenv.base.seeding import stream
+from ccenv.base.snapshot import restore, state_of
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.resume import restore_simulator, simulator_state
-from ccenv.rollout import collect_rollout
-from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator, make_simulator
-from ccenv.snapshot import restore, state_of
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.networks.costs import dense_tail_macs
+from ccenv.simulator.context import ContextSimulator, Range, evaluate_context, read_context
+from ccenv.simulator.resume import restore_simulator, simulator_state
+from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.simulator import Simulator, make_simulator
 
 PRICES = {"cost_weight": (0.1, 10.0)}
 BUDGETS = {"budget": (0.2, 0.9), "distribution": "uniform"}

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.context import read_context
 from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.simulator.context import read_context
 from runs import train
-from runs.at_prices import NUM_VALUES, grid
-from runs.replay import plan_of
-from runs.settings import make_plan
+from runs.engine.at_prices import NUM_VALUES, grid
+from runs.engine.replay import plan_of
+from runs.plan.settings import make_plan
+from runs.plan.values import parse_pairs
 from runs.validate import validate
-from runs.values import parse_pairs
 
 SHORT = {**PROBE_SETTINGS, "images": 2048, "batch_size": 128}
 
 
 @pytest.fixture(autouse=True)
 def _no_clock(monkeypatch):
-    monkeypatch.setattr("runs.run.latencies", lambda env, agent: [])
+    monkeypatch.setattr("runs.engine.run.latencies", lambda env, agent: [])
 
 
 def run(tmp_path, capsys, *pairs, agent="reinforce", images=2048):

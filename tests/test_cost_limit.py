@@ -7,13 +7,13 @@ import torch
 
 from agents import AGENTS
 from ccenv import BlockSelectionVectorEnv
+from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.registry import resolve
 from ccenv.rewards import REWARDS
-from ccenv.rollout import evaluate
+from ccenv.simulator.rollout import evaluate
 from runs import train
-from runs.settings import make_plan, takes_limit
-from runs.values import parse_pairs
+from runs.plan.settings import make_plan, takes_limit
+from runs.plan.values import parse_pairs
 
 TAKERS = ["budget_hinge", "lagrangian", "pid_lagrangian"]
 
@@ -143,7 +143,7 @@ def test_the_mean_cost_ends_at_the_limit_on_digits(name, reward, arguments, limi
 
 
 def test_a_run_under_a_limit_says_so_in_its_result(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("runs.run.latencies", lambda env, agent: [])
+    monkeypatch.setattr("runs.engine.run.latencies", lambda env, agent: [])
     pairs = [f"{k}={v}" for k, v in PROBE_SETTINGS.items()]
     pairs += ["images=256", "batch_size=64", f"log_dir={tmp_path}", "cost_limit=0.5"]
     assert train.main(["reinforce_lagrangian", *pairs, "--json"]) == 0

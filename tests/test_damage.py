@@ -7,17 +7,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ccenv import weight_cache, weights
-from ccenv.builders import build_network
-from ccenv.checked_file import check_finite, read_checked, write_checked
+from ccenv.base.checked_file import check_finite, read_checked, write_checked
+from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.networks import GatedMLP
-from ccenv.probe import probe_network
+from ccenv.networks import frozen_cache as weight_cache
+from ccenv.networks import training as weights
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.probe import probe_network
+from ccenv.networks.training import Pretraining, frozen_weights
 from ccenv.rewards import time_table
-from ccenv.simulator import Simulator
-from ccenv.tree_file import load_tree, save_tree
-from ccenv.weights import Pretraining, frozen_weights
+from ccenv.simulator.simulator import Simulator
 
 QUICK = Pretraining(batch_size=16, num_epochs=0, min_updates=3)
 SIZES = {"in_features": 64, "num_blocks": (4,), "block_size": 4}
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_no_half_file_and_weights_in_memory(cache, monkeypatc
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ccenv.checked_file.save_file", full)
+    monkeypatch.setattr("ccenv.base.checked_file.save_file", full)
     assert learned()
     said = capsys.readouterr().err
     assert said.count("No space left on device") == 1

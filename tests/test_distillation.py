@@ -7,14 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv import distillation, weights
-from ccenv.builders import build_network
 from ccenv.data import load_split
-from ccenv.distillation import DistillingTrainer, copy_weights, dense_teacher, make_trainer
-from ccenv.networks import GatedMLP, dense_forward
-from ccenv.simulator import Simulator
-from ccenv.weights import CoTrainer, Pretraining, Teaching
-from runs.settings import make_plan
+from ccenv.networks import teacher as distillation
+from ccenv.networks import training as weights
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP, dense_forward
+from ccenv.networks.teacher import DistillingTrainer, copy_weights, dense_teacher, make_trainer
+from ccenv.networks.training import CoTrainer, Pretraining, Teaching
+from ccenv.simulator.simulator import Simulator
+from runs.plan.settings import make_plan
 
 QUICK = functools.partial(Pretraining, num_epochs=1, min_updates=150)
 COTRAIN = {"dataset": "digits", "num_blocks": (4,), "block_size": 4, "weights": "cotrain"}

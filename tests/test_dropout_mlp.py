@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ccenv.dropout_mlp import DropoutMLP, half
-from ccenv.networks import NETWORKS, GatedMLP
-from ccenv.registry import resolve
-from ccenv.weights import CoTrainer
+from ccenv.base.registry import resolve
+from ccenv.networks.dropout import DropoutMLP, half
+from ccenv.networks.mlp import NETWORKS, GatedMLP
+from ccenv.networks.training import CoTrainer
 
 
 def batches(network, seed):

@@ -8,18 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv import dynamics
-from ccenv.blocks import full_mask, random_mask
-from ccenv.builders import build_network
+from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.latency import measure_latency
-from ccenv.networks import NETWORKS, GatedMLP
-from ccenv.observations import OBSERVATIONS, make_observer, pool
+from ccenv.deploy.latency import measure_latency
+from ccenv.mdp import dynamics
+from ccenv.mdp.observations import OBSERVATIONS, make_observer, pool
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import NETWORKS, GatedMLP
 from ccenv.rewards import REWARDS
-from ccenv.rollout import collect_rollout, evaluate, walk
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator, make_simulator, setting_defaults
+from ccenv.simulator.rollout import collect_rollout, evaluate, walk
+from ccenv.simulator.simulator import Simulator, make_simulator, setting_defaults
 
 PROBE = PROBE_SETTINGS
 COTRAIN = {"num_blocks": (5, 3), "block_size": 4, "weights": "cotrain"}
@@ -528,7 +528,7 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
     def refuse(*arguments):
         raise AssertionError("expected no training")
 
-    monkeypatch.setattr("ccenv.simulator.frozen_weights", refuse)
+    monkeypatch.setattr("ccenv.simulator.simulator.frozen_weights", refuse)
     with pytest.raises(error, match=message):
         make_simulator(12, settings_)
 

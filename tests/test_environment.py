@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ccenv.data import Split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.env import BlockSelectionEnv
-from ccenv.networks import forward
-from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.mlp import forward
 
 PROBE = PROBE_SETTINGS
 # Co-trained weights need no pre-training; layers, blocks and head are all of different sizes.

@@ -12,17 +12,19 @@ from safetensors.torch import load_file, save_file
 
 from agents import AGENTS
 from agents.sb3 import A2CAgent
-from ccenv.context import ContextSimulator
+from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
+from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.export import SkippingClassifier
-from ccenv.networks import GatedMLP
-from ccenv.registry import resolve
-from ccenv.rollout import evaluate, walk
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
-from ccenv.tree_file import load_tree, save_tree
-from runs import folder, run, train
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.networks.mlp import GatedMLP
+from ccenv.simulator.context import ContextSimulator
+from ccenv.simulator.rollout import evaluate, walk
+from ccenv.simulator.simulator import Simulator
+from runs import train
+from runs.engine import run
+from runs.store import folder
 
 UNEVEN = {
     "dataset": "synthetic",
@@ -216,11 +218,16 @@ def test_a_file_holds_no_pickle(tmp_path):
         ("agent", "class", "agents_of_mine:Agent", "not imported"),
         ("agent", "class", "agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
         ("agent", "class", "agents.reinforce:torch", "to be defined in agents.reinforce"),
-        ("agent", "class", "ccenv.rollout:evaluate", "expected an agent's class"),
+        ("agent", "class", "ccenv.simulator.rollout:evaluate", "expected an agent's class"),
         ("network", "builder", "os:system", "not imported"),
         ("network", "builder", "sentinel_of_a_file:net", "not imported"),
-        ("network", "builder", "ccenv.checked_file:save_file", "to be defined in ccenv.checked"),
-        ("network", "builder", "ccenv.tree_file:save_tree", "expected a builder of networks"),
+        (
+            "network",
+            "builder",
+            "ccenv.base.checked_file:save_file",
+            "to be defined in ccenv.checked",
+        ),
+        ("network", "builder", "ccenv.base.tree_file:save_tree", "expected a builder of networks"),
     ],
 )
 def test_of_what_a_file_names_only_this_projects_agents_and_networks_are_imported(
@@ -261,7 +268,7 @@ import torch
 
 from agents.base import Agent
 from agents.masks import IndependentBlocks, keep_probability
-from ccenv.networks import GatedMLP
+from ccenv.networks.mlp import GatedMLP
 
 
 class Table(Agent):

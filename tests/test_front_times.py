@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from ccenv.data import load_split
 from runs import compare, tables
-from runs.page.against_dense import make_contests
+from runs.stats.contests import make_contests
 from runs.sweeps import Cell, Sweep
 from runs.timing import front_times, passes
 

@@ -11,17 +11,17 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from agents import AGENTS
 from agents.base import Agent
-from ccenv.blocks import as_mask, mask_of_indices, random_mask
-from ccenv.builders import build_network
-from ccenv.dynamics import initial, transition
-from ccenv.fused import Chooser, FusedClassifier, fuse_policy, why_not_fused
-from ccenv.latency import plain_pass
-from ccenv.networks import GatedMLP, dense_forward, forward
-from ccenv.observations import make_observer, pool, pool_window
-from ccenv.registry import resolve
-from ccenv.seeding import stream
-from ccenv.sparse.pooling import pool_images
-from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.base.masks import as_mask, mask_of_indices, random_mask
+from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
+from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, fuse_policy, why_not_fused
+from ccenv.deploy.fused.pooling import pool_images
+from ccenv.deploy.latency import plain_pass
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.observations import make_observer, pool, pool_window
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP, dense_forward, forward
 
 SIZES = st.tuples(
     st.integers(1, 40),

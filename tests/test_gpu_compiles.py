@@ -71,13 +71,11 @@ def is_aligned(value):
 
 @pytest.fixture
 def compiler(request, monkeypatch, tmp_path):
-    from ccenv.sparse import (
-        gpu_dense,
-        gpu_gradients,
-        gpu_lists,
-        gpu_products,
-        triton_lists,
-    )
+    from ccenv.sparse.gpu import dense as gpu_dense
+    from ccenv.sparse.gpu import gradients as gpu_gradients
+    from ccenv.sparse.gpu import lists as gpu_lists
+    from ccenv.sparse.gpu import products as gpu_products
+    from ccenv.sparse.gpu.kernels import lists as triton_lists
 
     if not hasattr(triton_lists.list_items, "params"):
         pytest.skip("this process interprets kernels")
@@ -92,7 +90,7 @@ def start_all(
     batch, block_size, dtype, has_in_mask=True, has_out_mask=True, in_major=True, is_dense=False
 ):
     """One layer forward and backward; the results are whatever was in memory."""
-    from ccenv.sparse.gpu import masked_dense_linear, triton_linear
+    from ccenv.sparse.gpu.door import masked_dense_linear, triton_linear
 
     blocks = max(2, 512 // block_size // 16 * 16)
     width = blocks * block_size
@@ -147,7 +145,9 @@ def test_every_kernel_compiles_for_every_block_size_and_dtype(compiler, dtype, b
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", ARCHITECTURES, indirect=True)
 def test_every_kernel_compiles_for_tf32(compiler, monkeypatch):
-    from ccenv.sparse import gpu_dense, gpu_gradients, gpu_products
+    from ccenv.sparse.gpu import dense as gpu_dense
+    from ccenv.sparse.gpu import gradients as gpu_gradients
+    from ccenv.sparse.gpu import products as gpu_products
 
     for module in (gpu_products, gpu_gradients, gpu_dense):
         monkeypatch.setattr(module, "product_precision", lambda dtype: "tf32")

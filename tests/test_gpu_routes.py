@@ -7,8 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.sparse import gpu_plan, gpu_roofline, gpu_routes
-from ccenv.sparse.gpu_roofline import A100, H100, GpuShape
+from ccenv.sparse.gpu import plan as gpu_plan
+from ccenv.sparse.gpu import roofline as gpu_roofline
+from ccenv.sparse.gpu import routes as gpu_routes
+from ccenv.sparse.gpu.roofline import A100, H100, GpuShape
 
 WIDE = GpuShape(8192, 4096, 4096, 64, 64, itemsize=2, is_tf32=False)
 shapes = st.builds(

@@ -2,17 +2,17 @@
 
 import pytest
 
-from runs.page.against_dense import make_contests, total_macs
-from runs.page.dense_figures import (
+from runs.plan.settings import make_plan
+from runs.plan.sweep import dense
+from runs.report.dense_figures import (
     conditional_groups,
     dense_figures,
     dense_lines,
     has_both_sizes,
 )
-from runs.rows import dataset_of, dropout_curves, has_halves
-from runs.settings import make_plan
+from runs.stats.contests import make_contests, total_macs
+from runs.stats.rows import dataset_of, dropout_curves, has_halves
 from runs.sweeps import SWEEPS
-from runs.sweeps.cells import dense
 from runs.timing.passes import by_size
 
 

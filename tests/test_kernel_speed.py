@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.networks import GatedMLP
-from ccenv.seeding import stream
+from ccenv.base.seeding import stream
+from ccenv.networks.mlp import GatedMLP
 from runs import benchmark, tables
-from runs.page.speed_figures import block_size, curves, density_figure, mean_speedup
 from runs.timing import kernel_routes, kernel_speed, kernel_timing
 from runs.timing.kernel_layers import layer_case
 from runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
 from runs.timing.kernel_networks import cifar_case, dense_macs, executed_macs, mnist_case
 from runs.timing.kernel_timing import Case, measure, width_of_macs
+from runs.timing.speed_figures import block_size, curves, density_figure, mean_speedup
 from runs.timing.turns import seconds_in_turns
 
 SHARED = sorted(set(KINDS) - {"independent"})

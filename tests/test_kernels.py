@@ -9,12 +9,12 @@ from numba import njit
 from numba.core import event as events
 
 from ccenv import explain_backend
-from ccenv.networks import GatedMLP
-from ccenv.sparse import gpu_routes
-from ccenv.sparse.compiled import Announcement, forget_stale
+from ccenv.networks.mlp import GatedMLP
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
+from ccenv.sparse.cpu.codegen.compiled import Announcement, forget_stale
+from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.panel_cache import keep_panels
 from ccenv.sparse.routes import kept_pairs, layer_of
 
 
@@ -311,7 +311,7 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
 
 @pytest.mark.parametrize("reason", [None, "it has no compiler"])
 def test_a_gpu_without_triton_is_told_once_and_served_by_torch(reason, monkeypatch, recwarn):
-    monkeypatch.setattr("ccenv.sparse.gpu.why_not", lambda x: reason)
+    monkeypatch.setattr("ccenv.sparse.gpu.door.why_not", lambda x: reason)
     gpu_routes.triton_takes.cache_clear()
     for _ in range(2):
         assert gpu_routes.triton_takes(torch.device("cpu"), torch.float16) == (reason is None)

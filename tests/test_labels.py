@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from agents import AGENTS
+from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.registry import resolve
-from ccenv.rollout import evaluate
-from ccenv.simulator import Simulator
+from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.simulator import Simulator
 
 SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
 AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in AGENTS}
@@ -27,7 +27,7 @@ def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
     masks = []
     for part in (split, moved):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ccenv.simulator.load_split", lambda *_, part=part: part)
+            patch.setattr("ccenv.simulator.simulator.load_split", lambda *_, part=part: part)
             masks.append(evaluate(simulator, agent, seed=0).masks)
     same = all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
     assert same == (not AGENTS_BY_LABELS[name])

@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.blocks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
-from ccenv.builders import build_network, check_network
-from ccenv.costs import dense_macs, kept_units, layer_macs
+from ccenv.base.masks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
+from ccenv.base.seeding import stream
 from ccenv.data.probe import NUM_DOMAINS, probe_images, probe_optimal_masks
-from ccenv.dynamics import initial, transition
-from ccenv.networks import GatedMLP, dense_forward, forward
-from ccenv.probe import probe_network
+from ccenv.mdp.dynamics import initial, transition
+from ccenv.networks.build import build_network, check_network
+from ccenv.networks.costs import dense_macs, kept_units, layer_macs
+from ccenv.networks.mlp import GatedMLP, dense_forward, forward
+from ccenv.networks.probe import probe_network
 from ccenv.rewards import make_reward
-from ccenv.seeding import stream
 from ccenv.sparse.linear import block_sparse_linear
 
 UNEVEN = {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7, 6)}

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from agents.sb3_settings import divide
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import make_reward
-from ccenv.simulator import setting_defaults
-from runs import machine, run, train
-from runs.explained import explained, explained_of_class
-from runs.settings import Program, agent_parameters, find_agent
-from runs.values import parse_value
+from ccenv.simulator.simulator import setting_defaults
+from runs import train
+from runs.engine import run
+from runs.plan.explained import explained, explained_of_class
+from runs.plan.settings import Program, agent_parameters, find_agent
+from runs.plan.values import parse_value
+from runs.store import machine
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False}
 AGENTS = ["reinforce", "rloo", "condnet", "actor_critic", "fixed_mask", "sb3_ppo"]
@@ -161,7 +163,7 @@ def test_parts_of_a_rollout_are_at_most_four_and_hold_at_least_two_steps(steps, 
 
 def test_an_object_is_known_for_a_reward_without_being_called(tmp_path, monkeypatch):
     text = """
-from ccenv.dynamics import StepOutcome
+from ccenv.mdp.dynamics import StepOutcome
 
 def fires(path): raise SystemExit
 def named(outcome): raise SystemExit

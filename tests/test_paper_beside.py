@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from runs import tables
-from runs.paper.beside import NOT_YET, beside_table
-from runs.paper.numbers import PAPER_TABLES
+from runs.studies.paper.beside import NOT_YET, beside_table
+from runs.studies.paper.numbers import PAPER_TABLES
 from runs.sweeps import SWEEPS
 
 NAMES = sorted(PAPER_TABLES)

@@ -5,17 +5,12 @@ import re
 import pytest
 
 from runs import compare
-from runs.jobs import make_jobs
-from runs.rows import dataset_of
-from runs.settings import make_plan
-from runs.sweeps import (
-    SWEEPS,
-    Cell,
-    Sweep,
-    cells,
-    dense,
-    equal_cost,
-)
+from runs.engine.jobs import make_jobs
+from runs.plan import sweep as cells
+from runs.plan.settings import make_plan
+from runs.stats.rows import dataset_of
+from runs.studies.equal_cost import rows as equal_cost
+from runs.sweeps import SWEEPS, Cell, Sweep, dense
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]

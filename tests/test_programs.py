@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import folder, programs, run, train
+from runs import programs, train
+from runs.engine import run
+from runs.store import folder
 
 ROOT = Path(__file__).parents[1]
 FRAMED = ["train", "compare", "list", "validate", "benchmark", "tables", "figures", "cli"]

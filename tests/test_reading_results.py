@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import compare, jobs, run, tables, train
+from runs import compare, tables, train
 from runs import list as listing
-from runs.page.report_tables import all_tables
-from runs.sweeps.cells import Cell, Sweep
+from runs.engine import jobs, run
+from runs.plan.sweep import Cell, Sweep
+from runs.report.tables import all_tables
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("reading")

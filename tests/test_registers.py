@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.sparse import registers
+from ccenv.sparse.cpu.codegen import registers
 
 LAWS = ["test_kernels.py", "test_sparse.py", "test_fused.py"]
 
@@ -34,7 +34,7 @@ def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_
     for name in ("ccenv", "agents"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(tests.parent / name, tmp_path / name, ignore=ignored)
-    file = tmp_path / "ccenv/sparse/registers.py"
+    file = tmp_path / "ccenv/sparse/cpu/codegen/registers.py"
     text = file.read_text()
     other = text.replace("\nWIDE = has_avx512(", "\nWIDE = not has_avx512(")
     assert other != text
@@ -42,7 +42,7 @@ def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_
     for name in ("conftest.py", *LAWS):
         shutil.copy(tests / name, tmp_path / name)
     checked = (
-        "import ccenv.sparse.registers as r, sys; "
+        "import ccenv.sparse.cpu.codegen.registers as r, sys; "
         f"sys.exit(r.WIDE is {registers.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ccenv.registry import check_names, nearest, resolve
-from ccenv.seeding import stream, stream_seed
+from ccenv.base.registry import check_names, nearest, resolve
+from ccenv.base.seeding import stream, stream_seed
 
 TABLE = {"square": "math:sqrt", "pi": 3, "rloo": "math:nothing"}
 

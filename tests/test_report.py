@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runs import recorded
-from runs.jobs import Comparison, Finished, make_jobs
-from runs.page import findings as findings_file
-from runs.page import fronts, habits, shapings
-from runs.page.drawing import INK
-from runs.page.publish import publish
-from runs.page.report_tables import all_tables
+from runs.engine.jobs import Comparison, Finished, make_jobs
+from runs.report import findings as findings_file
+from runs.report import shapings
+from runs.report.publish import publish
+from runs.report.tables import all_tables
+from runs.show.drawing import INK
+from runs.stats import fronts, habits
+from runs.store import recorded
 from runs.sweeps import Cell, Sweep
 
 # One worker makes what these tests share, once.

@@ -15,12 +15,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from agents import AGENTS
+from ccenv.base.registry import resolve
+from ccenv.base.snapshot import CannotStoreError, restore, state_of
+from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.registry import resolve
-from ccenv.snapshot import CannotStoreError, restore, state_of
-from ccenv.tree_file import load_tree, save_tree
-from runs import checkpoint, listener, run, tracking, train
-from runs.settings import make_plan
+from runs import train
+from runs.board import tracking
+from runs.engine import checkpoint, listener, run
+from runs.plan.settings import make_plan
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES

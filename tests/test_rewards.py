@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.builders import build_network
-from ccenv.dynamics import EpisodeState, StepOutcome
-from ccenv.networks import GatedMLP
+from ccenv.base.seeding import stream
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
+from ccenv.simulator.simulator import Simulator
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}
 

@@ -7,16 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.blocks import full_mask
-from ccenv.builders import build_network
-from ccenv.networks import GatedMLP
+from ccenv.base.masks import full_mask
+from ccenv.base.seeding import stream
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
 from ccenv.rewards.potential import fit_probe
 from ccenv.rewards.time_table import TimeTable, grid, time_table
-from ccenv.rollout import evaluate
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
+from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.simulator import Simulator
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}
 PRICED = ["lagrangian", "pid_lagrangian"]

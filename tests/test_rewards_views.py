@@ -10,12 +10,12 @@ from gymnasium.utils.env_checker import check_env
 
 import ccenv
 from agents import AGENTS
+from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.registry import resolve
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.rewards import REWARDS
-from ccenv.rollout import evaluate
-from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.simulator import Simulator
+from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.simulator import Simulator
 
 PROBE = dict(PROBE_SETTINGS)
 SCALAR = [name for name in REWARDS if name != "vector"]

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import folder, run, train
-from runs.settings import Program, make_plan
-from runs.values import parse_pairs
+from runs import train
+from runs.engine import run
+from runs.plan.settings import Program, make_plan
+from runs.plan.values import parse_pairs
+from runs.store import folder
 
 PROBE = PROBE_SETTINGS | {
     "images": 256,

@@ -12,12 +12,12 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
+from ccenv.base.seeding import stream
 from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
-from ccenv.rollout import Rollout, collect_rollout, episode_curves, evaluate, walk
-from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
-from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves, evaluate, walk
+from ccenv.simulator.simulator import Simulator
 
 PROBE = PROBE_SETTINGS
 UNEVEN = {

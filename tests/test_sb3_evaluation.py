@@ -13,11 +13,11 @@ from torch import nn
 
 import ccenv
 from agents.sb3 import A2CAgent, PPOAgent
-from ccenv.rollout import evaluate
-from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.sb3_views import ActionViewVecEnv
-from ccenv.simulator import Simulator
-from ccenv.views import ActionView
+from ccenv.envs.action_views import ActionView
+from ccenv.envs.sb3_views import ActionViewVecEnv
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.simulator import Simulator
 
 UNEVEN = {
     "dataset": "synthetic",

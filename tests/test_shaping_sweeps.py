@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from agents import AGENTS
-from ccenv.registry import resolve
+from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS, make_reward
 from runs import compare
-from runs.sweeps import SWEEPS, shapings
+from runs.studies import shapings
+from runs.sweeps import SWEEPS
 
 NAMES = ["shapings", "shapings-mnist"]
 CHOSEN = [shapings.ON_DIGITS, shapings.ON_MNIST]

@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from ccenv.blocks import random_mask
-from ccenv.choosers import Chooser
-from ccenv.fused import FusedClassifier
-from ccenv.fused_program import is_whole
-from ccenv.networks import GatedMLP, forward
-from ccenv.observations import make_observer
+from ccenv.base.masks import random_mask
+from ccenv.deploy.fused.choosers import Chooser
+from ccenv.deploy.fused.classifier import FusedClassifier
+from ccenv.deploy.fused.network import is_whole
+from ccenv.mdp.observations import make_observer
+from ccenv.networks.mlp import GatedMLP, forward
 from ccenv.sparse import cost_model
 
 
@@ -92,7 +92,7 @@ def test_layers_computed_whole_give_the_same_masks_and_logits(layers, chosen, ob
     images = torch.randn(40, *shape, generator=torch.Generator().manual_seed(2))
     given_masks = [random_mask(40, n, 0.5, torch.Generator().manual_seed(3)) for n in blocks]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ccenv.fused_program.is_whole", lambda *given: chosen[given[2]])
+        patch.setattr("ccenv.deploy.fused.network.is_whole", lambda *given: chosen[given[2]])
         fused = FusedClassifier(network, choosers, observation=observation, image_shape=shape)
         logits, masks = fused(images)
         without = FusedClassifier(network)
@@ -100,7 +100,7 @@ def test_layers_computed_whole_give_the_same_masks_and_logits(layers, chosen, ob
     found, _ = without(images, given_masks)
     torch.testing.assert_close(found, forward(network, images.flatten(1), given_masks, "reference"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ccenv.fused_program.is_whole", lambda *_: False)
+        patch.setattr("ccenv.deploy.fused.network.is_whole", lambda *_: False)
         skipping = FusedClassifier(network, choosers, observation=observation, image_shape=shape)
     # Scores differ by rounding: one next to zero may choose otherwise, and then so do those behind.
     differ = torch.cat(masks, dim=1) != torch.cat(skipping(images)[1], dim=1)

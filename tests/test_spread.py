@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.seeding import stream
+from ccenv.base.seeding import stream
 from ccenv.sparse.reference import zero_where_skipped
-from ccenv.sparse.spread import spread_blocks
+from ccenv.sparse.repeat import spread_blocks
 
 
 def drawn(images, group, blocks, size, share, seed, dtype=torch.float32):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from runs.page import statistics
-from runs.page.statistics import (
+from runs.stats import intervals as statistics
+from runs.stats.intervals import (
     Interval,
     bootstrap,
     hypervolume,

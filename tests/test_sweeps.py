@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from runs import compare, programs, recorded, report, run_jobs, tables
-from runs.jobs import (
+from runs import compare, programs, tables
+from runs.engine import run_jobs
+from runs.engine.jobs import (
     Comparison,
     Finished,
     gather,
@@ -22,9 +23,11 @@ from runs.jobs import (
     remaining_seconds,
     source_of,
 )
-from runs.page.statistics import Interval, mean_interval
-from runs.pool import Task, run_all, work
-from runs.rows import error_at, judge, make_rows
+from runs.engine.pool import Task, run_all, work
+from runs.show import tables as report
+from runs.stats.intervals import Interval, mean_interval
+from runs.stats.rows import error_at, judge, make_rows
+from runs.store import recorded
 from runs.sweeps import SWEEPS, Cell, Sweep
 
 # One worker makes what these tests share, once.
@@ -38,8 +41,8 @@ from types import SimpleNamespace
 
 from tqdm import tqdm
 
-from ccenv.sparse.compiled import announcement
-from runs.pool import Outcome, Task, run_all
+from ccenv.sparse.cpu.codegen.compiled import announcement
+from runs.engine.pool import Outcome, Task, run_all
 
 
 def compiles(task):
@@ -60,7 +63,7 @@ MODULE = '''
 from pathlib import Path
 
 from agents.base import Agent
-from ccenv.blocks import full_mask
+from ccenv.base.masks import full_mask
 from runs.sweeps import Cell, Sweep, dropout_rates, plain
 
 HERE = Path(__file__).parent
@@ -117,8 +120,8 @@ TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 
 TASKS = """
 import os
 
-from runs.jobs import make_jobs
-from runs.pool import Outcome
+from runs.engine.jobs import make_jobs
+from runs.engine.pool import Outcome
 
 
 def crash_or_not(task):
@@ -270,7 +273,7 @@ def test_recording_again_from_recorded_cells_changes_nothing(elsewhere, monkeypa
 def test_recording_where_the_images_are_absent_keeps_their_checksum(elsewhere, monkeypatch):
     forbid_runs(monkeypatch)
     monkeypatch.setattr(recorded, "data_checksum", lambda dataset: None)
-    monkeypatch.setattr("runs.checksums.data_checksum", lambda dataset: None)
+    monkeypatch.setattr("runs.store.checksums.data_checksum", lambda dataset: None)
     path = elsewhere / "results" / "toy.json"
     before = path.read_bytes()
     assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0

@@ -21,11 +21,12 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import listener, run, train
+from runs import train
 from runs.board import projector
 from runs.board.hparams import METRICS, compact
 from runs.board.layout import OF_A_RUN
-from runs.tracking import CELL, Tracker
+from runs.board.tracking import CELL, Tracker
+from runs.engine import listener, run
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("tracking")

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from ccenv.builders import build_network
 from ccenv.data import load_split
-from ccenv.networks import GatedMLP, forward
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP, forward
 from runs import benchmark
 from runs.timing import training_speed
 from runs.timing.training_speed import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training

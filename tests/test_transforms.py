@@ -8,18 +8,18 @@ import pytest
 import torch
 from hypothesis import assume, given
 
+from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.fitted import PART, all_through, fit, fixed
 from ccenv.data.moved_copies import Hole, Mirror, Shift
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.data.transforms import TRANSFORMS, Halve, make_transform
-from ccenv.networks import GatedMLP
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
-from ccenv.vector_env import BlockSelectionVectorEnv
-from ccenv.weights import Pretraining, fingerprint
-from runs.settings import make_plan
-from runs.values import parse_pairs
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.training import Pretraining, fingerprint
+from ccenv.simulator.simulator import Simulator
+from runs.plan.settings import make_plan
+from runs.plan.values import parse_pairs
 
 HEIGHT, WIDTH, COUNT = 5, 7, 6
 EVERY = ("copies=3", "shift=2", "mirror", "hole=2", "halve", "standardise")
@@ -414,7 +414,9 @@ def test_a_simulator_looks_at_its_other_splits_through_the_same_transforms():
 
 def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):
     shown = []
-    monkeypatch.setattr("ccenv.simulator.frozen_weights", lambda _, split: shown.append(split))
+    monkeypatch.setattr(
+        "ccenv.simulator.simulator.frozen_weights", lambda _, split: shown.append(split)
+    )
     Simulator(
         4,
         **{**PROBE_SETTINGS, "transforms": ["standardise"], "weights": "frozen", "network": "mlp"},

@@ -10,16 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ccenv import weights
 from ccenv.data import load_split
 from ccenv.data.bundled import probe
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import folder as run_folder
-from runs import run, train, validate
-from runs.replay import ask, pays_again, plan_of, rebuild, replay
-from runs.rows import evaluation
-from runs.settings import make_plan
-from runs.trust import check_trusted
+from ccenv.networks import training as weights
+from runs import train, validate
+from runs.engine import run
+from runs.engine.replay import ask, pays_again, plan_of, rebuild, replay
+from runs.plan.settings import make_plan
+from runs.stats.rows import evaluation
+from runs.store import folder as run_folder
+from runs.store.trust import check_trusted
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("validate")
@@ -284,9 +285,14 @@ def test_trust_is_for_one_module_and_for_what_it_defines_itself(mine, sentinels,
 
 def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers():
     config = {"agent": "rloo", "log_dir": "C:/logs", "environment": {"device": "cuda:0"}}
-    for dataset in ("runs.sweeps.halved:mnist", "my-images", "probe"):
+    for dataset in ("my-images", "probe"):
         check_trusted(config | {"environment": {"dataset": dataset, "device": "cuda:0"}})
-    for dataset in ("../mine", "/etc/passwd", "runs.train:main", "ccenv.weights:pretrain"):
+    for dataset in (
+        "../mine",
+        "/etc/passwd",
+        "runs.train:main",
+        "ccenv.networks.training:pretrain",
+    ):
         with pytest.raises(ValueError, match="dataset"):
             check_trusted(config | {"environment": {"dataset": dataset}})
 
@@ -359,7 +365,7 @@ def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
     def fail(*given):
         pytest.fail("pre-trained a network")
 
-    monkeypatch.setattr(sys.modules["ccenv.simulator"], "frozen_weights", fail)
+    monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "frozen_weights", fail)
     assert all(verdict.is_valid for verdict in validate.validate(one_run(mine)))
 
 

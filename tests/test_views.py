@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccenv
+from ccenv.base.registry import UnexpectedKeywordError
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.env import BlockSelectionEnv
-from ccenv.registry import UnexpectedKeywordError
-from ccenv.sb3 import BlockSelectionVecEnv
-from ccenv.vector_env import BlockSelectionVectorEnv
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
 
 PROBE = PROBE_SETTINGS
 UNEVEN = {

@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.registry import check_names, nearest, resolve
 from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.npz import npz_split
 from ccenv.data.split import (
@@ -42,7 +43,6 @@ from ccenv.data.split import (
     user_cache,
 )
 from ccenv.data.transforms import TRANSFORMS, transform_names
-from ccenv.registry import check_names, nearest, resolve
 
 DATASETS: dict[str, Any] = {
     "digits": "ccenv.data.bundled:digits",

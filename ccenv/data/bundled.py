@@ -2,9 +2,9 @@
 
 import torch
 
+from ccenv.base.seeding import stream
 from ccenv.data.probe import NUM_LABELS, probe_images
 from ccenv.data.split import SPLITS, Split
-from ccenv.seeding import stream
 
 
 def digits(split: str) -> Split:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ccenv.base.seeding import stream
 from ccenv.data.moved_copies import Copies
 from ccenv.data.transforms import make_transform
-from ccenv.seeding import stream
 
 PART = 4096
 """Images transformed at a time: as float32 all of a training split are gigabytes."""

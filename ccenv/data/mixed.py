@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ccenv.base.seeding import stream
 from ccenv.data.real import NUM_CLASSES, cifar10, mnist, svhn
 from ccenv.data.split import Split
-from ccenv.seeding import stream
 
 SIDE, CHANNELS = 32, 3
 SOURCES: dict[str, Callable[[str], Split]] = {"mnist": mnist, "cifar10": cifar10, "svhn": svhn}

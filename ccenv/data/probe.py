@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.seeding import stream
+from ccenv.base.seeding import stream
 
 NUM_DOMAINS = 4
 NUM_LABELS = 2

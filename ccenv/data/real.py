@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream
 from ccenv.data.npz import file_sha256, npz_split
 from ccenv.data.split import Split, cut, data_root
-from ccenv.registry import check_names
-from ccenv.seeding import stream
 
 Parts = tuple[Tensor, Tensor, int | None]
 """Images, labels, and how many of them train where that differs from the table's number."""

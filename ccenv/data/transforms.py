@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.registry import resolve
 from ccenv.data.moved_copies import Copies, Hole, Mirror, Shift
-from ccenv.registry import resolve
 
 
 def as_floats(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ own names and curves of every run as `reward/<name>`. A function or class of you
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.registry import resolve
+from ccenv.base.registry import resolve
 from ccenv.rewards import plain
 from ccenv.rewards.answers import correct, log_likelihood
 from ccenv.rewards.bind import (

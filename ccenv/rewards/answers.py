@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ccenv.dynamics import StepOutcome
+from ccenv.mdp.dynamics import StepOutcome
 
 
 def correct(outcome: StepOutcome) -> Tensor:

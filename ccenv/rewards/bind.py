@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ccenv.dynamics import StepOutcome
-from ccenv.registry import check_names
+from ccenv.base.registry import check_names
+from ccenv.mdp.dynamics import StepOutcome
 from ccenv.rewards.description import RewardDescription
 from ccenv.rewards.stateful import StatefulReward, Surroundings
 

@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ccenv.dynamics import StepOutcome
-from ccenv.networks import positive_ints
-from ccenv.registry import check_names
+from ccenv.base.registry import check_names
+from ccenv.mdp.dynamics import StepOutcome
+from ccenv.networks.mlp import positive_ints
+from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards.answers import correct, log_likelihood
 from ccenv.rewards.description import describe
 from ccenv.rewards.stateful import StatefulReward
-from ccenv.weights import check_at_least_zero
 
 FORMULA = "log p(label) - price * compute_cost"
 OBJECTIVES: dict[str, Callable[[StepOutcome], Tensor]] = {

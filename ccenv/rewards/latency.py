@@ -4,13 +4,13 @@ import math
 
 from torch import Tensor
 
-from ccenv.dynamics import StepOutcome
-from ccenv.networks import positive_ints
+from ccenv.mdp.dynamics import StepOutcome
+from ccenv.networks.mlp import positive_ints
+from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards.answers import correct
 from ccenv.rewards.description import describe
 from ccenv.rewards.stateful import StatefulReward, Surroundings
 from ccenv.rewards.time_table import TimeTable, time_table
-from ccenv.weights import check_at_least_zero
 
 
 @describe(

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from ccenv.dynamics import StepOutcome
+from ccenv.mdp.dynamics import StepOutcome
 from ccenv.rewards.answers import at_the_end, correct, log_likelihood
 from ccenv.rewards.description import describe
 

@@ -5,14 +5,14 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ccenv.blocks import random_mask
-from ccenv.dynamics import EpisodeState, StepOutcome, initial, transition
-from ccenv.networks import GatedNetwork, positive_ints
+from ccenv.base.masks import random_mask
+from ccenv.base.seeding import stream
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.networks.mlp import GatedNetwork, positive_ints
+from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards.answers import correct
 from ccenv.rewards.description import describe
 from ccenv.rewards.stateful import StatefulReward, Surroundings
-from ccenv.seeding import stream
-from ccenv.weights import check_at_least_zero
 
 
 @describe(

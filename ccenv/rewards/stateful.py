@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ccenv.data import Split
-from ccenv.dynamics import StepOutcome
-from ccenv.networks import GatedNetwork
+from ccenv.mdp.dynamics import StepOutcome
+from ccenv.networks.mlp import GatedNetwork
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from ccenv.dynamics import StepOutcome
-from ccenv.networks import positive_ints
+from ccenv.mdp.dynamics import StepOutcome
+from ccenv.networks.mlp import positive_ints
+from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards.answers import log_likelihood
 from ccenv.rewards.description import describe
 from ccenv.rewards.stateful import StatefulReward
-from ccenv.weights import check_at_least_zero
 
 
 @describe(

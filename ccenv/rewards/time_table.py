@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.clock import calls_for, time_calls, wait_for
+from ccenv.base.seeding import stream
+from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import user_cache
-from ccenv.networks import GatedNetwork, dense_forward
-from ccenv.seeding import stream
+from ccenv.networks.frozen_cache import held, store, tell
+from ccenv.networks.mlp import GatedNetwork, dense_forward
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.timing import calls_for, time_calls, wait_for
-from ccenv.tree_file import load_tree, save_tree
-from ccenv.weight_cache import held, store, tell
 
 MAX_POINTS = 9
 REPEATS = 7

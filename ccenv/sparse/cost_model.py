@@ -174,7 +174,7 @@ SIXTEEN = Costs(
 @functools.cache
 def costs() -> Costs:
     """Those of this kind of machine; looked up on use, because numba takes half a second."""
-    from ccenv.sparse.registers import WIDE
+    from ccenv.sparse.cpu.codegen.registers import WIDE
 
     return SIXTEEN if WIDE else EIGHT
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ccenv.registry import check_names
+from ccenv.base.registry import check_names
 from ccenv.sparse.grouped import grouped_linear
 from ccenv.sparse.operands import check_operands, plainly_fit
 from ccenv.sparse.reference import Activation, reference_linear
@@ -73,7 +73,7 @@ def block_sparse_linear(
 @functools.cache
 def compiled_linear() -> Callable[..., Tensor]:
     """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu import kernel_linear
+    from ccenv.sparse.cpu.layer import kernel_linear
 
     return kernel_linear
 
@@ -81,7 +81,7 @@ def compiled_linear() -> Callable[..., Tensor]:
 @functools.cache
 def gpu_linear(route: str) -> Callable[..., Tensor]:
     """The GPU's kernels, or its dense product between masks; loaded on use, as few need it."""
-    from ccenv.sparse.gpu import masked_dense_linear, triton_linear
+    from ccenv.sparse.gpu.door import masked_dense_linear, triton_linear
 
     return triton_linear if route == "triton" else masked_dense_linear
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ccenv.blocks import check_mask
+from ccenv.base.masks import check_mask
 
 FLOAT32, BOOL = torch.float32, torch.bool
 

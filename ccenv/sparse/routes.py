@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccenv.registry import check_names
+from ccenv.base.registry import check_names
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
-from ccenv.sparse.gpu_routes import gpu_figures, gpu_route
+from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -102,7 +102,7 @@ def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) ->
 @functools.cache
 def pair_counter() -> Callable[..., int]:
     """Counts pairs; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.lists import count_pairs
+    from ccenv.sparse.cpu.lists import count_pairs
 
     counter: Callable[..., int] = count_pairs
     return counter

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from ccenv.rollout import Evaluation
-from ccenv.simulator import Simulator
+from ccenv.simulator.rollout import Evaluation
+from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 300
 """So many points: t-SNE in a browser takes seconds, and a run's files stay small."""

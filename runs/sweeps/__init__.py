@@ -4,26 +4,26 @@ A cell's settings are those of `python -m runs.train`; the sweep's own apply ben
 of yours is a `Sweep` in a module of yours: `python -m runs.compare my_module:MY_SWEEP`.
 """
 
-from runs.sweeps.cells import MINIATURE, Cell, Sweep, dense, dropout_rates, plain
-from runs.sweeps.choices import DIGITS_SETTINGS
-from runs.sweeps.cost_limits import COST_LIMITS
-from runs.sweeps.equal_cost_colour import EQUAL_COST_CIFAR10, EQUAL_COST_MIXED, EQUAL_COST_SVHN
-from runs.sweeps.equal_cost_mnist import (
+from runs.plan.sweep import MINIATURE, Cell, Sweep, dense, dropout_rates, plain
+from runs.studies.ablation.sweep import RLOO_WHY
+from runs.studies.cost_limits import COST_LIMITS
+from runs.studies.digits_settings import DIGITS_SETTINGS
+from runs.studies.equal_cost.colour import EQUAL_COST_CIFAR10, EQUAL_COST_MIXED, EQUAL_COST_SVHN
+from runs.studies.equal_cost.mnist import (
     EQUAL_COST_MNIST,
     EQUAL_COST_MNIST_LONGER,
     EQUAL_COST_MNIST_SHIFTED,
 )
-from runs.sweeps.first import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
-from runs.sweeps.low_density import LOW_DENSITY_MNIST
-from runs.sweeps.paper_figures import (
+from runs.studies.low_density import LOW_DENSITY_MNIST
+from runs.studies.paper.searches import (
     PAPER_FRONT,
     PAPER_LAMBDA_S,
     PAPER_LAMBDA_V,
     PAPER_MNIST_DENSITY,
 )
-from runs.sweeps.paper_tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
-from runs.sweeps.rloo_why import RLOO_WHY
-from runs.sweeps.shapings import SHAPINGS, SHAPINGS_MNIST
+from runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
+from runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
+from runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
 
 SWEEPS: dict[str, Sweep] = {
     sweep.name: sweep

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from ccenv.registry import resolve
-from ccenv.timing import time_calls
-from runs import folder as run_folder
-from runs.machine import machine, versions
+from ccenv.base.clock import time_calls
+from ccenv.base.registry import resolve
 from runs.programs import program
-from runs.report import markdown
-from runs.rows import MODES
+from runs.show.tables import markdown
+from runs.stats.rows import MODES
+from runs.store import folder as run_folder
+from runs.store.machine import machine, versions
 from runs.sweeps import SWEEPS, Sweep
 from runs.timing.passes import Timed, as_trained, by_size, make_pass
 

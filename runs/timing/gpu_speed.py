@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.seeding import stream
-from ccenv.sparse.gpu import why_not
+from ccenv.base.seeding import stream
+from ccenv.sparse.gpu.door import why_not
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import reference_linear
 from ccenv.sparse.routes import choose_route

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks import linear_at, linear_stack
-from ccenv.seeding import stream
+from ccenv.base.seeding import stream
+from ccenv.networks.mlp import linear_at, linear_stack
+from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.panel_cache import keep_panels
 from runs.timing.kernel_masks import draw_pool, mean_densities
 from runs.timing.kernel_timing import Case, width_of_macs
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccenv.seeding import stream
+from ccenv.base.seeding import stream
 
 POOL = 32
 

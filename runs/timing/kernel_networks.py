@@ -1,7 +1,7 @@
 """Block-sparse networks with their policies beside dense ones: (density, batch) -> a case.
 
-A network that is being used runs in one compiled call, policy included (`ccenv.fused`); one that
-an environment steps through, or that is being trained, runs layer by layer.
+A network that is being used runs in one compiled call, policy included (`ccenv.deploy.fused`); one
+that an environment steps through, or that is being trained, runs layer by layer.
 """
 
 import functools
@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ccenv.blocks import mask_of_indices
-from ccenv.builders import build_network
-from ccenv.costs import kept_units, layer_macs
-from ccenv.fused import Chooser, FusedClassifier
-from ccenv.networks import GatedMLP, forward, gated_widths
-from ccenv.seeding import stream
-from ccenv.sparse.panel_cache import keep_panels
+from ccenv.base.masks import mask_of_indices
+from ccenv.base.seeding import stream
+from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
+from ccenv.networks.build import build_network
+from ccenv.networks.costs import kept_units, layer_macs
+from ccenv.networks.mlp import GatedMLP, forward, gated_widths
+from ccenv.sparse.cpu.packed_weights import keep_panels
 from runs.timing.kernel_layers import plain_layers
 from runs.timing.kernel_masks import POOL, draw_pool, mean_densities
 from runs.timing.kernel_timing import Case, width_of_macs

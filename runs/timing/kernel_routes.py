@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.seeding import stream
+from ccenv.base.seeding import stream
+from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.panel_cache import keep_panels
-from runs.report import formatted
+from runs.show.tables import formatted
 from runs.timing.kernel_layers import kept_pairs, make_layer, plain_layers
 from runs.timing.kernel_masks import POOL, draw_pool, mean_densities
 from runs.timing.turns import Pass, seconds_in_turns

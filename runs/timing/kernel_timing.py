@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runs.report import formatted
+from runs.show.tables import formatted
 from runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 
 NOTES = """\

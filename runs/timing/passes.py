@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
 from ccenv.data.fitted import through
 from ccenv.data.transforms import as_floats
-from ccenv.fused import fuse_policy
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
-from runs.jobs import make_jobs, own_result
-from runs.replay import rebuild
-from runs.settings import Plan, make_plan
-from runs.sweeps.cells import Sweep
+from ccenv.deploy.fused.classifier import fuse_policy
+from ccenv.simulator.simulator import Simulator
+from runs.engine.jobs import make_jobs, own_result
+from runs.engine.replay import rebuild
+from runs.plan.settings import Plan, make_plan
+from runs.plan.sweep import Sweep
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""

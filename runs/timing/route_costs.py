@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold
 
 from ccenv.sparse.cost_model import DenseCosts, KernelCosts
-from runs.report import formatted
+from runs.show.tables import formatted
 
 Row = Mapping[str, Any]
 PARTS = {"forward": False, "training": True}

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.env import BlockSelectionEnv
-from ccenv.networks import GatedMLP
-from ccenv.seeding import stream
-from ccenv.simulator import Simulator
-from ccenv.sparse.panel_cache import keep_panels
-from ccenv.vector_env import BlockSelectionVectorEnv
-from runs.report import formatted
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.mlp import GatedMLP
+from ccenv.simulator.simulator import Simulator
+from ccenv.sparse.cpu.packed_weights import keep_panels
+from runs.show.tables import formatted
 from runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
@@ -143,7 +143,7 @@ def env_episode(env: Any, bits: Sequence[np.ndarray]) -> Pass:
 
 def sb3_episode(num_images: int, settings: dict[str, Any], bits: Sequence[np.ndarray]) -> Pass:
     """Stable-Baselines3's view of the batch."""
-    from ccenv.sb3 import BlockSelectionVecEnv
+    from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 
     env = BlockSelectionVecEnv(num_images, **settings)
     env.seed(0)

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from agents.base import Agent, LayerScores
 from ccenv import PRESETS
 from ccenv.data import Split, load_split
-from ccenv.networks import GatedMLP
-from ccenv.rollout import collect_rollout
-from runs.report import formatted
-from runs.run import build
-from runs.settings import make_plan
-from runs.sweeps.first import MNIST_CONDNET, MNIST_RLOO
+from ccenv.networks.mlp import GatedMLP
+from ccenv.simulator.rollout import collect_rollout
+from runs.engine.run import build
+from runs.plan.settings import make_plan
+from runs.show.tables import formatted
+from runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO
 from runs.timing.speed import noise
 from runs.timing.turns import quartiles_of_ratio, seconds_in_turns
 

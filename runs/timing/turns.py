@@ -7,7 +7,7 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from ccenv.timing import time_calls
+from ccenv.base.clock import time_calls
 
 Pass = Callable[[], object]
 

@@ -1,0 +1,1 @@
+"""What everything stands on: names, random streams, masks, checked files, memory, a clock."""

@@ -1,0 +1,1 @@
+"""What is taken away: exported classifiers, their latency, one compiled call."""

@@ -1,0 +1,286 @@
+"""Export: an agent and its network -> one module from images to logits that skips blocks, on disk.
+
+    classifier = SkippingClassifier.from_agent(agent, learning_rate=0.02)
+    classifier.save("classifier.safetensors")
+    logits = SkippingClassifier.load("classifier.safetensors")(images)
+
+A file holds tensors, numbers and names, no pickle. Of what it names only this project's agents and
+networks are imported; modules of yours by `load(path, trust=("my_module",))`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.masks import as_mask
+from ccenv.base.seeding import stream
+from ccenv.base.tree_file import load_tree, save_tree
+from ccenv.deploy.export_content import (
+    FORMAT,
+    OLD_FORMAT,
+    Surface,
+    build_agent,
+    build_network,
+    cannot,
+    check_named,
+    content_of,
+)
+from ccenv.deploy.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
+from ccenv.deploy.export_images import Preparation, older_images
+from ccenv.deploy.fused.classifier import FusedClassifier, fuse_policy
+from ccenv.mdp.dynamics import initial
+from ccenv.mdp.observations import Observer, make_observer
+from ccenv.networks.costs import dense_macs, layer_macs
+from ccenv.simulator.context import Range, affordable, observe_context
+from ccenv.simulator.rollout import Policy
+from ccenv.sparse.cpu.packed_weights import keep_panels
+
+NUM_CHECK_IMAGES = 64
+
+
+class SkippingClassifier(nn.Module):
+    """A network with the policy that chooses its blocks; blocks that are skipped are not computed.
+
+    Its weights are frozen: the kernels keep copies of them.
+    """
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        """Builds policy and network; use `from_agent` or `load`.
+
+        Args:
+            content: see `ccenv.deploy.export_content.content_of`.
+
+        Raises:
+            ValueError: if its names lead to no agent or no network, or its parts do not fit.
+        """
+        super().__init__()
+        self.content = dict(content)
+        self.network = build_network(content["network"])
+        self.image_shape: tuple[int, int, int] = tuple(content["image_shape"])
+        self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
+        self.look = make_observer(content["observation"], self.network, self.image_shape)
+        agent = content["agent"]
+        observe = self._observer({name: torch.zeros(1) for name in self.ranges})
+        self.surface = Surface(
+            self.network, observe, self.image_shape, agent["rows"], agent["group_size"]
+        )
+        self.policy = build_agent(agent, self.surface)
+        # Registered, so that whoever moves the module to a device moves the policy too.
+        modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
+        self.policy_modules = nn.ModuleDict(modules)
+        older = content["format"] == OLD_FORMAT
+        self.prepare = Preparation(older_images(content) if older else content["images"])
+        # Files that do not say how masks were chosen best took the most probable ones.
+        self.draw: str = content.get("draw", "mode")
+        is_drawn(self.draw)
+        self.requires_grad_(False).eval()
+        keep_panels(self.network)
+
+    @classmethod
+    def from_agent(cls, agent: Any, **settings: Any) -> "SkippingClassifier":
+        """Copies an agent's policy and its environment's network, and checks that both act alike.
+
+        Both ways of choosing masks are judged on the validation split. The one with fewer errors is
+        recorded, and used unless another is asked for: `content["draw"]`, beside the errors of both
+        in `content["validation_error"]`.
+
+        Args:
+            agent: as it is now; it may go on learning, the copy stays as it is.
+            **settings: the keyword arguments that the agent was built with, but for env and seed.
+
+        Raises:
+            ValueError: if it cannot be exported; says why.
+        """
+        content = content_of(agent, settings) | better_draw(agent)
+        try:
+            classifier = cls(content)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise cannot(agent, f"it cannot be built without its environment: {error}") from error
+        classifier._check_acts_like(agent)
+        return classifier
+
+    @classmethod
+    def load(cls, path: str | Path, *, trust: Sequence[str] = ()) -> "SkippingClassifier":
+        """Reads what `save` wrote.
+
+        Args:
+            path: the file.
+            trust: modules of yours that it may name; others than this project's are not imported.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is no exported classifier, or what it names is not here or not
+                trusted.
+        """
+        content = load_tree(Path(path))
+        formats = (FORMAT, OLD_FORMAT)
+        if not isinstance(content, dict) or content.get("format") not in formats:
+            raise ValueError(f"expected an exported classifier ({FORMAT}) in {path}, got another")
+        check_named(content, trust)
+        return cls(content)
+
+    def save(self, path: str | Path) -> None:
+        """Writes policy and network as one safetensors file, whole or not at all."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_tree(Path(path), self.content)
+
+    def forward(
+        self,
+        images: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        draw: str | None = None,
+        **context: float | Tensor,
+    ) -> Tensor:
+        """Classifies images under masks that the policy chooses.
+
+        Args:
+            images: [batch, channels, height, width], or flat, of the height and width that the
+                data set stores: float32, bytes as shares of 255, or uint8 where it stores bytes.
+                They go through the transforms of the agent's environment here.
+            generator: draws the masks, where they are drawn; None: a stream whose seed is made of
+                the images, so that the same batch always gets the same answers.
+            draw: "sampled" draws the masks, "mode" takes the most probable ones; None: "sampled"
+                beside a generator, else as `self.draw` says, which erred less on validation images.
+            **context: `cost_weight=...` or `budget=...`, one number or [batch], where the agent
+                learned under many (see `ccenv.simulator.context`).
+
+        Returns:
+            Logits [batch, num_classes].
+
+        Raises:
+            TypeError: if the images are of another type.
+            ValueError: if images, context or `draw` do not fit.
+        """
+        return self.classify(images, generator, draw=draw, **context)[0]
+
+    def classify(
+        self,
+        images: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        draw: str | None = None,
+        **context: float | Tensor,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Logits as `forward` gives them, and the masks: bool [batch, num_blocks] by layer."""
+        images = self.prepare(images)
+        generator = drawing(images, generator, draw, self.draw)
+        values = self._values(context, images)
+        surface = self.surface
+        if values:
+            surface = dataclasses.replace(surface, observe=self._observer(values))
+        return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
+
+    def fuse(self, *, draw: str | None = None) -> FusedClassifier:
+        """The same in one compiled call, to rounding: many times faster for one image.
+
+        Images are those of `forward`; without transforms only float32 ones. Transforms are applied
+        before the compiled call.
+
+        Args:
+            draw: as in `forward`.
+
+        Raises:
+            ValueError: if policy or network cannot be fused.
+        """
+        drawn = is_drawn(draw or self.draw)
+        found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
+        if found is not None and self.prepare.transforms:
+            found.prepare = self.prepare
+        if found is None or self.ranges:
+            raise ValueError(
+                f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
+                "expected a GatedMLP on the CPU and a policy of affine maps (Agent.choosers), "
+                "without a context; call the classifier itself"
+            )
+        found.stream = stream_of
+        return found
+
+    @property
+    def policy_macs(self) -> list[int]:
+        """MACs of choosing one image's masks, for each gated layer."""
+        return [int(macs) for macs in self.policy.policy_macs]
+
+    def _observer(self, values: Mapping[str, Tensor]) -> Observer:
+        if not self.ranges:
+            return self.look
+        return observe_context(self.look, self.ranges, values, dense_macs(self.network))
+
+    def _values(self, context: Mapping[str, Any], images: Tensor) -> dict[str, Tensor]:
+        if set(context) != set(self.ranges):
+            needed = ", ".join(f"{name}=..." for name in self.ranges) or "no context"
+            raise ValueError(
+                f"expected {needed}, got {sorted(context)}; see ccenv.simulator.context"
+            )
+        values = {}
+        for name in self.ranges:
+            given = torch.as_tensor(context[name], dtype=torch.float32, device=images.device)
+            values[name] = given.expand(len(images))
+        return values
+
+    def _check_acts_like(self, agent: Any) -> None:
+        simulator, generator = agent.simulator, stream(0, "export check")
+        images = torch.rand(NUM_CHECK_IMAGES, *self.prepare.shape, generator=generator)
+        seen = self.prepare(images)
+        shares = torch.rand(NUM_CHECK_IMAGES, generator=generator)
+        values = {name: found.at(shares) for name, found in self.ranges.items()}
+        there = {name: value.to(simulator.device) for name, value in values.items()}
+        surface = dataclasses.replace(
+            self.surface, network=simulator.network, observe=self._observer(there)
+        )
+        for draw in DRAWS:
+            draws = [stream(0, "masks") if is_drawn(draw) else None for _ in range(2)]
+            _, own = self.classify(images, draws[0], draw=draw, **values)
+            _, theirs = look_and_compute(
+                agent, surface, seen.to(simulator.device), draws[1], there.get("budget")
+            )
+            if not all(torch.equal(a, b.cpu()) for a, b in zip(own, theirs, strict=True)):
+                raise cannot(
+                    agent,
+                    "built anew it chooses other masks; give the settings that it was built with, "
+                    "and see that its parameters() hold all it has learned",
+                )
+
+
+@torch.no_grad()
+def look_and_compute(
+    policy: Policy,
+    surface: Surface,
+    images: Tensor,
+    generator: torch.Generator | None,
+    budget: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Walks images through the layers as a rollout does, without rewards and bills.
+
+    Args:
+        policy: chooses the masks.
+        surface: network and observer.
+        images: [batch, channels, height, width] float32.
+        generator: of the draws, None for the most probable masks.
+        budget: float32 [batch], or None.
+
+    Returns:
+        Logits [batch, num_classes], and bool [batch, num_blocks] for each gated layer.
+    """
+    network, masks = surface.network, []
+    state = initial(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
+    surface.state = state
+    if hasattr(policy, "begin_episode"):
+        policy.begin_episode(surface)
+    for layer, num_blocks in enumerate(surface.num_blocks):
+        surface.state = state
+        mask = as_mask(policy.act(surface.observe(state), layer, generator), num_blocks)
+        macs = state.macs
+        if budget is not None:
+            mask = affordable(network, state, mask, budget)
+            macs = macs + layer_macs(network, layer, state.mask, mask)
+        hidden = network.gated_layer(layer, state.hidden, state.mask, mask, "auto")
+        state = dataclasses.replace(
+            state, layer=layer + 1, activations=hidden, mask=mask, macs=macs
+        )
+        masks.append(mask)
+    return network.head(state.hidden, state.mask, "auto"), masks

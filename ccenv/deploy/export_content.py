@@ -1,0 +1,179 @@
+"""What an exported classifier is made of: (agent, its settings) <-> names, numbers and tensors.
+
+Agents and networks are told by `module:name` and settings and built anew; a name in a file is only
+followed if it leads to an agent's class or to a builder of networks.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.checked_file import check_finite
+from ccenv.base.registry import OWN_PACKAGES, import_object, import_trusted
+from ccenv.base.tree_file import encode
+from ccenv.deploy.export_images import images_of
+from ccenv.mdp.dynamics import EpisodeState
+from ccenv.mdp.observations import Observer
+from ccenv.networks.build import make_network
+from ccenv.networks.costs import dense_macs
+from ccenv.rewards import make_reward
+from ccenv.simulator.context import ContextSimulator
+
+FORMAT = "ccenv classifier 2"
+OLD_FORMAT = "ccenv classifier 1"
+"""Files from before transforms; their images are `ccenv.deploy.export_images.older_images`."""
+NEEDED = ("act", "parameters", "load_parameters")
+"""methods of an agent that can be exported; `agents.base.Agent` has them."""
+
+
+@dataclass
+class Surface:
+    """What an agent may look at of an environment that has no images of its own."""
+
+    network: Any
+    """the classifier."""
+    observe: Observer
+    """how states are looked at."""
+    image_shape: tuple[int, ...]
+    """(channels, height, width)."""
+    num_images: int
+    """rows of the batches that the agent learned from."""
+    group_size: int
+    """rows of one image."""
+    state: EpisodeState | None = None
+    """where the images are, for policies that look at the episode."""
+
+    def __post_init__(self) -> None:
+        """Fills in what agents ask for and what is always the same here."""
+        self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
+        self.num_layers, self.max_blocks = len(self.num_blocks), max(self.num_blocks)
+        self.dense_macs = dense_macs(self.network)
+        self.device, self.weights = torch.device("cpu"), "frozen"
+        self.reward = make_reward("negative_nll")
+
+
+def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Describes an agent and its environment's network as they are now.
+
+    Raises:
+        ValueError: if the agent looks at labels, or it or the network cannot be told by a name.
+    """
+    missing = [name for name in NEEDED if not hasattr(agent, name)]
+    if missing:
+        raise cannot(agent, f"it has no {', '.join(missing)}; subclass agents.base.Agent")
+    if getattr(agent, "uses_labels", False):
+        raise cannot(agent, "it looks at the true label, which is not known where it is used")
+    simulator = agent.simulator
+    network, builder = simulator.network, simulator._builder
+    ranges = simulator.ranges if isinstance(simulator, ContextSimulator) else {}
+    content = {
+        "format": FORMAT,
+        "agent": {
+            "class": name_of(agent, type(agent)),
+            "settings": dict(settings),
+            "tensors": {name: t.detach().cpu().clone() for name, t in agent.parameters().items()},
+            "rows": simulator.num_images,
+            "group_size": simulator.group_size,
+        },
+        "network": {
+            "builder": name_of(agent, builder),
+            "sizes": dict(simulator._sizes),
+            "in_features": network.in_features,
+            "num_classes": network.head_sizes[-1],
+            "tensors": {name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
+        },
+        "observation": simulator.observe.kind,
+        "image_shape": tuple(simulator.image_shape),
+        "images": images_of(simulator),
+        "context": {name: (r.low, r.high, r.is_log) for name, r in ranges.items()},
+    }
+    try:
+        encode(content, {})
+    except TypeError as error:
+        raise cannot(agent, f"a setting is no name and no number: {error}") from error
+    return content
+
+
+def name_of(agent: Any, found: Any) -> str:
+    """`module:name` of a class or function.
+
+    Raises:
+        ValueError: if Python would not find it again by that name.
+    """
+    module, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    path = f"{module}:{name}"
+    try:
+        is_found = module != "__main__" and import_object(path, "export") is found
+    except ValueError:
+        is_found = False
+    if not is_found:
+        what = path if name else f"a network given as an object ({type(found).__name__})"
+        raise cannot(agent, f"{what} cannot be imported by name; put its class in a module")
+    return path
+
+
+def cannot(agent: Any, why: str) -> ValueError:
+    """The error that says why an agent is not exported."""
+    return ValueError(f"expected an agent that can be exported, got {type(agent).__name__}: {why}")
+
+
+def check_named(content: Mapping[str, Any], trust: Sequence[str]) -> None:
+    """Refuses a file whose agent or network is neither this project's nor trusted by the reader.
+
+    Raises:
+        ValueError: naming what it names, of which nothing was imported.
+    """
+    try:
+        named = {"agent": content["agent"]["class"], "network": content["network"]["builder"]}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"expected an agent and a network in the file, got no {error}") from error
+    for kind, name in named.items():
+        import_trusted(str(name), kind, (*OWN_PACKAGES, *trust))
+
+
+def build_network(content: Mapping[str, Any]) -> Any:
+    """Builds the network that a file describes, with its weights.
+
+    Raises:
+        ValueError: if the name is no builder of networks, or the weights do not fit or are not
+            finite.
+    """
+    builder = import_object(content["builder"], "network")
+    sizes = dict(content["sizes"])
+    arguments = {n: content[n] for n in ("in_features", "num_classes")} | sizes
+    try:
+        inspect.signature(builder).bind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"expected a builder of networks as {content['builder']!r}, got {builder!r}: {error}"
+        ) from error
+    check_finite(content["tensors"], f"the network {content['builder']}")
+    network = make_network(builder, content["in_features"], content["num_classes"], 0, sizes)
+    try:
+        network.load_state_dict(content["tensors"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected weights of {content['builder']}, got others: {error}"
+        ) from error
+    return network
+
+
+def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
+    """Builds the agent that a file describes, with what it has learned.
+
+    Raises:
+        ValueError: if the name is no agent's class, or its tensors do not fit or are not finite.
+    """
+    agent_class = import_object(content["class"], "agent")
+    is_agent = isinstance(agent_class, type) and all(hasattr(agent_class, n) for n in NEEDED)
+    if not is_agent:
+        raise ValueError(f"expected an agent's class as {content['class']!r}, got {agent_class!r}")
+    agent = agent_class(surface, seed=0, **content["settings"])
+    tensors: Mapping[str, Tensor] = content["tensors"]
+    check_finite(tensors, f"the agent {content['class']}")
+    agent.load_parameters(tensors)
+    return agent

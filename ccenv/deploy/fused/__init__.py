@@ -1,0 +1,1 @@
+"""Network and policy in one compiled call."""

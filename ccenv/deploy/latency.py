@@ -1,0 +1,117 @@
+"""Measured time: (simulator, policy) -> milliseconds beside the dense network's, in one process."""
+
+import functools
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.clock import calls_for, time_calls, wait_for
+from ccenv.base.masks import as_mask
+from ccenv.base.seeding import stream
+from ccenv.deploy.fused.classifier import fuse_policy, why_not_fused
+from ccenv.mdp import dynamics
+from ccenv.networks.mlp import ACTIVATIONS, dense_forward
+from ccenv.simulator.rollout import Policy, simulator_of
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one pass, policy included, beside the dense network's; depends on the machine."""
+
+    batch_size: int
+    """images of a pass."""
+    milliseconds: float
+    """median with the policy's masks, looking and choosing included."""
+    dense_milliseconds: float
+    """median of plain dense products."""
+    speedup: float
+    """median over repeats of dense time over time."""
+    speedup_low: float
+    """lower quartile."""
+    speedup_high: float
+    """upper quartile."""
+    num_threads: int
+    """torch's threads."""
+
+
+def measure_latency(
+    env: Any, policy: Policy, batch_size: int, *, split: str = "test", repeats: int = 15
+) -> Latency:
+    """Times a policy's pass and the dense network's in turns, on the same images.
+
+    Args:
+        env: any view of the environment, or a `Simulator`.
+        policy: chooses the masks; those of one draw of the generator in every repeat.
+        batch_size: images of a pass.
+        split: where the images come from.
+        repeats: pairs of timings, at least 2; each is long enough for the clock.
+    """
+    simulator = simulator_of(env).on_split(split, batch_size)
+    generator = stream(0, "latency masks")
+
+    shape = simulator.data.image_shape
+    fused = fuse_policy(simulator.network, policy, simulator.observe, shape, drawn=True)
+
+    def sparse() -> None:
+        if fused is not None:
+            fused(images, generator=generator)
+            return
+        # Neither drawing images nor rewards: what a user of the trained network would run.
+        state = simulator.state = dynamics.initial(images, labels)
+        if hasattr(policy, "begin_episode"):
+            policy.begin_episode(simulator)
+        for layer, blocks in enumerate(simulator.num_blocks):
+            action = policy.act(simulator.observe(state), layer, generator)
+            state, _ = dynamics.transition(simulator.network, state, as_mask(action, blocks))
+        wait_for(simulator.device)
+
+    plain = plain_pass(simulator.network)
+
+    def dense() -> None:
+        plain(images)
+        wait_for(simulator.device)
+
+    indices = torch.arange(batch_size) % len(simulator.data)
+    images, labels = simulator.data.batch(indices)
+    with torch.no_grad():
+        pairs = time_in_turns(dense, sparse, repeats)
+    ratios = sorted(a / b for a, b in pairs)
+    quartiles = statistics.quantiles(ratios, n=4)
+    return Latency(
+        batch_size=batch_size,
+        milliseconds=1e3 * statistics.median(b for _, b in pairs),
+        dense_milliseconds=1e3 * statistics.median(a for a, _ in pairs),
+        speedup=statistics.median(ratios),
+        speedup_low=quartiles[0],
+        speedup_high=quartiles[2],
+        num_threads=torch.get_num_threads(),
+    )
+
+
+def plain_pass(network: Any) -> Callable[[Tensor], Tensor]:
+    """Every block kept, as torch would compute it: linear layers on weights as torch keeps them."""
+    if why_not_fused(network) is not None:
+        return functools.partial(dense_forward, network)
+    layers = [*network.layers, *network.head_layers]
+    numbers = [(layer.weight.detach().contiguous(), layer.bias.detach()) for layer in layers]
+    activate = ACTIVATIONS[network.activation]
+
+    def run(images: Tensor) -> Tensor:
+        x = images.flatten(1)
+        for weight, bias in numbers[:-1]:
+            x = activate(torch.nn.functional.linear(x, weight, bias))
+        return torch.nn.functional.linear(x, *numbers[-1])
+
+    return run
+
+
+def time_in_turns(
+    first: Callable[[], object], second: Callable[[], object], repeats: int
+) -> list[tuple[float, float]]:
+    """Seconds of one call of each, alternating so that both see the same noise."""
+    counts = [calls_for(function) for function in (first, second)]
+    return [(time_calls(first, counts[0]), time_calls(second, counts[1])) for _ in range(repeats)]

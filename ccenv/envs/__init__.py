@@ -1,0 +1,1 @@
+"""The environment as others want it: Gymnasium, its vectors, Stable-Baselines3, other actions."""

@@ -1,0 +1,172 @@
+"""Gymnasium's scalar view: one image, one block mask a step; here the MDP is specified."""
+
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from ccenv.envs.infos import action_masks, check_action, row_of, step_info
+from ccenv.envs.rendering import render_image, render_text
+from ccenv.envs.vector import (
+    RENDER_MODES,
+    check_render_mode,
+    image_indices,
+    make_reward_space,
+    make_spaces,
+    paid,
+)
+from ccenv.simulator.simulator import make_simulator
+
+
+class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
+    """Decide for one image which blocks of each hidden layer are computed.
+
+    ## Description
+    A classifier's hidden layers are split in blocks of units. An episode is one image; a step is
+    one gated layer, from the input to the output. The action says which blocks of the layer are
+    computed; the others are skipped, not executed, and are zero for the next layer. After the last
+    gated layer the network answers and the episode ends. (Bengio, Bacon, Pineau, Precup 2015,
+    "Conditional Computation in Neural Networks for faster models", arXiv 1511.06297; there each
+    layer is a problem of one step with the same final cost.)
+
+    ## Action space
+    `MultiBinary(max(num_blocks))`: 1 computes a block, 0 skips it. A layer with fewer blocks
+    ignores the bits beyond its own; they are free.
+
+    ## Observation space
+    `Box(obs_size,)` float32. With `observation="layer_input"`: the layer's input padded with zeros
+    to the widest layer, then the one-hot index of the layer. With `"summary"`: the image
+    average-pooled to at most 8 x 8 per channel, the root mean square activation of each block of
+    the previous layer, then the index. After the last layer the index is all zeros.
+
+    ## Reward
+    `reward="accuracy_minus_cost"` (default): minus `cost_weight` times the layer's cost on every
+    step, plus 1 for a right answer on the last. Others: `ccenv.rewards.REWARDS`, or a function of
+    yours from `StepOutcome` to one number for each image. `reward="vector"` gives several numbers
+    a step and declares `reward_space`, as in MO-Gymnasium; elsewhere that is None. What a reward
+    remembers (the price of `lagrangian`) changes between episodes only; a seeded reset restores it.
+
+    ## Compute cost
+    Executed MACs over the MACs of the dense network, head included: 1 with every block kept.
+
+    ## Start and end
+    Images come in shuffled passes over the split. Episodes end by `terminated` after the last
+    gated layer, never by `truncated`; use a discount of 1.
+
+    ## Info
+    Every step: `layer`, `mask` (as executed), `layer_cost`, `cost` (the same, for libraries of
+    constrained RL), `compute_cost` and `macs` (so far), `network_version`, `reward/<term>`. The
+    last step also: `correct`, `nll`, `label`, `prediction`. Of rewards that remember something
+    also that, such as `price`.
+
+    ## Arguments
+    `render_mode` ("ansi", "rgb_array") and the settings of `ccenv.simulator.simulator.Simulator`:
+    `dataset`, `split`, `transforms`, `network`, `num_blocks`, `block_size`, `head_units`,
+    `activation`, `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`;
+    and `context`, prices or budgets of each episode, see `ccenv.simulator.context`.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
+
+    def __init__(self, *, render_mode: str | None = None, **settings: Any) -> None:
+        """Builds the environment; see the class.
+
+        Raises:
+            ValueError: if a setting is unknown or impossible.
+            FileNotFoundError: if the data set is not there.
+        """
+        self.render_mode = check_render_mode(render_mode)
+        if settings.get("group_size", 1) != 1:
+            raise ValueError(
+                f"expected group_size=1 for a single image, got {settings['group_size']}; "
+                "groups are the vector environment's: use gym.make_vec"
+            )
+        self.simulator = make_simulator(1, settings)
+        self.observation_space, self.action_space = make_spaces(self.simulator)
+        self.reward_space = make_reward_space(self.simulator)
+        self._masks: list[np.ndarray] = []
+        self._status = "not started"
+        self._is_seeded = False
+        self._is_closed = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts the next image's episode.
+
+        Args:
+            seed: starts the random streams anew (in co-training also the weights).
+            options: `{"indices": [i]}` chooses the image.
+
+        Returns:
+            The observation [obs_size] float32 and `{"network_version": int}`.
+        """
+        self._check_open()
+        indices = image_indices(options)
+        if indices is not None and len(indices) != 1:
+            raise ValueError(f"expected one index, got {len(indices)}")
+        super().reset(seed=seed)
+        if seed is not None or not self._is_seeded:
+            self.simulator.seed(int(self.np_random.integers(2**31)))
+            self._is_seeded = True
+        chosen = None if indices is None else torch.from_numpy(indices)
+        observation = self.simulator.begin(chosen)
+        self._masks, self._status = [], "started"
+        return observation[0].cpu().numpy(), {"network_version": self.simulator.network_version}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """Computes one gated layer under a mask.
+
+        Args:
+            action: [max(num_blocks)] of 0 and 1.
+
+        Returns:
+            Observation, reward (a float; of a reward of several numbers float32
+            `reward_space.shape`), terminated, truncated (always False) and info.
+
+        Raises:
+            RuntimeError: before reset, after the end of the episode, or after close.
+            TypeError, ValueError: if the action is not a mask.
+        """
+        self._check_open()
+        bits = check_action(action, (self.simulator.max_blocks,))
+        step = self.simulator.step(bits.unsqueeze(0))
+        info = row_of(step_info(step, self.simulator.max_blocks, self.simulator.network_version), 0)
+        self._masks.append(info["mask"])
+        self._status = f"cost {info['compute_cost']:.3f}"
+        if step.outcome.is_last:
+            self._status += f", answer {info['prediction']}, label {info['label']}"
+        paid_now = paid(self.simulator, step)[0]
+        reward = float(paid_now) if self.reward_space is None else paid_now
+        return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
+
+    def action_masks(self) -> np.ndarray:
+        """What MaskablePPO may choose: see `ccenv.envs.infos.action_masks`."""
+        return action_masks(self.simulator)
+
+    def update_network(self) -> dict[str, float]:
+        """Co-training: see `Simulator.update_network`; call it between episodes."""
+        return self.simulator.update_network()
+
+    def render(self) -> Any:
+        """Block map of the episode so far: str with "ansi", uint8 [height, width, 3] else."""
+        if self.render_mode == "ansi":
+            return render_text(self._masks, self.simulator.num_blocks, self._status)
+        if self.render_mode == "rgb_array":
+            return render_image(self._masks, self.simulator.num_blocks)
+        return None
+
+    def close(self) -> None:
+        """Ends the environment's life; steps are refused afterwards."""
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("expected an open environment, got a closed one; make a new one")

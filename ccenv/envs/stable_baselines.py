@@ -1,0 +1,270 @@
+"""Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.utils import seeding
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info
+from ccenv.envs.rendering import render_image, render_text
+from ccenv.envs.vector import check_render_mode, image_indices, make_spaces
+from ccenv.simulator.simulator import Simulator, Step, make_simulator
+
+LOCKSTEP_METHODS = ("reset", "step", "step_async", "step_wait", "close")
+
+
+class BlockSelectionVecEnv(VecEnv):
+    """A batch of images for Stable-Baselines3; the MDP is specified in `BlockSelectionEnv`.
+
+    All rows are at the same layer and end together; the step that ends them returns the first
+    observations of the next images. On that step each row's info dict holds what the scalar
+    environment's last `info` says, and `terminal_observation`, `TimeLimit.truncated` (False) and
+    `episode` (return `r`, length `l`, seconds `t` since the environment was built), as SB3's
+    `Monitor` gives it; so `env_is_wrapped(Monitor)` is true. On other steps the dicts are empty:
+    filling thousands of dicts costs more than the network.
+
+    With Stable-Baselines3 use `n_steps` a multiple of the number of layers, `gamma=1` and
+    `stats_window_size` of at least `num_envs`; `agents.sb3` does.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        simulator: Simulator | None = None,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """Builds the environment.
+
+        Args:
+            num_envs: images in a batch; a multiple of `group_size`.
+            simulator: wraps this one instead of building one: same images, same network, and its
+                own random streams go on. Then `num_envs` and `settings` stay at their defaults.
+            render_mode: None, "ansi" or "rgb_array".
+            **settings: see `ccenv.simulator.simulator.Simulator`.
+
+        Raises:
+            ValueError: if a setting is unknown or impossible, or stands beside a simulator.
+            FileNotFoundError: if the data set is not there.
+        """
+        self.render_mode = check_render_mode(render_mode)
+        if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
+            given = sorted(settings) or [f"num_envs={num_envs}"]
+            raise ValueError(
+                f"expected no settings beside simulator=..., got {', '.join(given)}; "
+                "the simulator has settings of its own"
+            )
+        self.simulator = simulator or make_simulator(num_envs, settings)
+        self.simulator.reward.check_is_one_number("Stable-Baselines3")
+        super().__init__(self.simulator.num_images, *make_spaces(self.simulator))
+        self.steps: list[Step] = []
+        self._is_seeded = simulator is not None
+        self._is_over = True
+        self._is_closed = False
+        self._actions: Any = None
+        self._built_at = time.perf_counter()
+
+    def reset(self) -> np.ndarray:
+        """Starts an episode for every row: observations [num_envs, obs_size] float32.
+
+        Applies, once, what `seed` and `set_options({"indices": [...]})` asked for.
+
+        Raises:
+            ValueError: if the options do not choose one image for each group of rows.
+        """
+        self._check_open()
+        indices = chosen_images(self._options, self.simulator.group_size)
+        if self._seeds[0] is not None or not self._is_seeded:
+            rng, _ = seeding.np_random(self._seeds[0])
+            self.simulator.seed(int(rng.integers(2**31)))
+            self._is_seeded = True
+        self._reset_seeds()
+        self._reset_options()
+        return self._begin(None if indices is None else torch.from_numpy(indices))
+
+    def _begin(self, indices: torch.Tensor | None = None) -> np.ndarray:
+        observation = self.simulator.begin(indices)
+        self._is_over = False
+        version = self.simulator.network_version
+        self.reset_infos = [{"network_version": version} for _ in range(self.num_envs)]
+        return observation.cpu().numpy()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Takes the masks of the next `step_wait`: [num_envs, max(num_blocks)] of 0 and 1."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Computes one gated layer of every image under its mask.
+
+        Returns:
+            Observations, float32 rewards, dones and info dicts, one for each row.
+
+        Raises:
+            RuntimeError: before `reset` or after `close`.
+            TypeError, ValueError: if the actions are not masks.
+        """
+        self._check_open()
+        if self._is_over:
+            raise RuntimeError("expected a running episode, got none; call reset() first")
+        mask = check_action(self._actions, (self.num_envs, self.simulator.max_blocks))
+        if self.simulator.layer == 0:
+            self.steps = []
+        step = self.simulator.step(mask)
+        self.steps.append(step)
+        observation, reward = step.observation.cpu().numpy(), numpy_copy(step.reward)
+        is_last = step.outcome.is_last
+        dones = np.full(self.num_envs, is_last)
+        if not is_last:
+            return observation, reward, dones, [{} for _ in range(self.num_envs)]
+        infos = self._final_infos(observation)
+        return self._begin(), reward, dones, infos
+
+    def _final_infos(self, observation: np.ndarray) -> list[dict[str, Any]]:
+        """One dict for each row: what the ended episodes' last `info` says, and SB3's own keys."""
+        simulator, last = self.simulator, self.steps[-1]
+        info = step_info(last, simulator.max_blocks, simulator.network_version)
+        columns = {k: list(v) if v.ndim > 1 else v.tolist() for k, v in info.items()}
+        returns = torch.stack([step.reward for step in self.steps]).sum(dim=0).tolist()
+        length, seconds = len(self.steps), round(time.perf_counter() - self._built_at, 6)
+        columns["episode"] = [{"r": r, "l": length, "t": seconds} for r in returns]
+        columns["terminal_observation"] = list(observation)
+        return rows_of_columns(columns, {"TimeLimit.truncated": False})
+
+    def action_masks(self) -> np.ndarray:
+        """What MaskablePPO may choose: bool [num_envs, 2 * max(num_blocks)], two entries a bit.
+
+        Entry 2i allows skipping block i, entry 2i + 1 computing it; blocks beyond the present
+        layer's own may only be skipped.
+        """
+        return np.tile(action_masks(self.simulator), (self.num_envs, 1))
+
+    def update_network(self) -> dict[str, float]:
+        """Co-training: see `Simulator.update_network`; call it between rollouts."""
+        return self.simulator.update_network()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Gives an attribute of this view or its simulator, once for each row asked for."""
+        owner = self if hasattr(self, attr_name) else self.simulator
+        value = getattr(owner, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of this view.
+
+        Raises:
+            ValueError: if only some rows are meant; all rows share one state.
+        """
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(
+                f"expected set_attr for all {self.num_envs} rows, got indices {indices!r}; "
+                "the rows share one simulator: leave indices out"
+            )
+        setattr(self, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Calls a method once and answers for each row asked for; `action_masks` by rows.
+
+        Raises:
+            ValueError: for methods that would move single rows; they go in lockstep.
+            AttributeError: if there is no such method.
+        """
+        if method_name in LOCKSTEP_METHODS:
+            raise ValueError(
+                f"expected a method that leaves the rows where they are, got {method_name!r}; "
+                f"all rows go together: call {method_name}() of the environment"
+            )
+        by_row: dict[str, Callable[..., Any]] = {
+            "action_masks": self.action_masks,
+            "render": self.render_rows,
+        }
+        if method_name in by_row:
+            rows = by_row[method_name](*method_args, **method_kwargs)
+            return [rows[i] for i in self._get_indices(indices)]
+        result = self.get_attr(method_name, 0)[0](*method_args, **method_kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        """True for `Monitor`, whose `episode` entries this view gives itself; else False."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+    def render_rows(self) -> Sequence[Any]:
+        """Block map of each row: strings with "ansi", uint8 [height, width, 3] else."""
+        blocks = self.simulator.num_blocks
+        steps = self.steps if self.simulator.layer else []
+        masks = [step.outcome.mask.cpu().numpy() for step in steps]
+        rows = [[mask[i] for mask in masks] for i in range(self.num_envs)]
+        if self.render_mode == "ansi":
+            return [render_text(row, blocks, f"image {i}") for i, row in enumerate(rows)]
+        return [render_image(row, blocks) for row in rows]
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Block map of each row as uint8 [height, width, 3]; None without "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return [None] * self.num_envs
+        return self.render_rows()
+
+    def close(self) -> None:
+        """Ends the environment's life; steps are refused afterwards."""
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError("expected an open environment, got a closed one; make a new one")
+
+
+def rows_of_columns(
+    columns: dict[str, list[Any]], constants: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Turns columns of equal length into one dict for each row, with the constants in each.
+
+    >>> rows_of_columns({"a": [1, 2]}, {"b": 3})
+    [{'b': 3, 'a': 1}, {'b': 3, 'a': 2}]
+    """
+    # Copying a full-sized dict and filling it by columns takes half the time of dict(zip(...)).
+    template = constants | dict.fromkeys(columns)
+    rows = [template.copy() for _ in next(iter(columns.values()))]
+    for name, values in columns.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value
+    return rows
+
+
+def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndarray | None:
+    """Reads SB3's options: one dict for the batch, or a list with one image for each row.
+
+    Raises:
+        ValueError: if they do not choose one image for each group of rows.
+    """
+    # SB3 repeats a dict that is meant for all rows, by reference.
+    rows = 1 if all(option is options[0] for option in options) else len(options)
+    found = [image_indices(option) for option in options[:rows]]
+    chosen = [indices for indices in found if indices is not None]
+    if not chosen:
+        return None
+    indices = np.concatenate(chosen)
+    if rows > 1:
+        by_group = indices.reshape(-1, group_size) if len(indices) == rows else None
+        if by_group is None or (by_group != by_group[:, :1]).any():
+            raise ValueError(
+                f"expected one index for each of {rows} rows, the same for the {group_size} rows "
+                f"of a group, got {indices.tolist()}"
+            )
+        indices = by_group[:, 0]
+    if len(indices) * group_size != len(options):
+        raise ValueError(
+            f"expected {len(options) // group_size} indices, one for each image, got {len(indices)}"
+        )
+    return indices

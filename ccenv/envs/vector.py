@@ -1,0 +1,247 @@
+"""Gymnasium's vector view: numpy block masks of a batch -> observations, rewards, infos."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from ccenv.base.registry import check_names
+from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info, with_presence
+from ccenv.envs.rendering import render_image, render_text
+from ccenv.simulator.simulator import Simulator, Step, make_simulator
+
+AUTORESET_MODES = {mode.name: mode for mode in AutoresetMode}
+RENDER_MODES = ("ansi", "rgb_array")
+
+
+def make_spaces(simulator: Simulator) -> tuple[gym.spaces.Box, gym.spaces.MultiBinary]:
+    """Observation and action space of one image."""
+    # Activations may be of any size; finite bounds, because Gymnasium's checker minds infinity.
+    limit = float(np.finfo(np.float32).max)
+    observation = gym.spaces.Box(-limit, limit, (simulator.observe.obs_size,), np.float32)
+    return observation, gym.spaces.MultiBinary(simulator.max_blocks)
+
+
+def make_reward_space(simulator: Simulator) -> gym.spaces.Box | None:
+    """Bounds of one step's reward of several numbers, as MO-Gymnasium declares it; else None."""
+    description = simulator.reward.description
+    if description is None or not description.components:
+        return None
+    low, high = np.array(list(description.components.values()), dtype=np.float32).T
+    return gym.spaces.Box(low, high, dtype=np.float32)
+
+
+def paid(simulator: Simulator, step: Step) -> np.ndarray:
+    """Rewards of a step as numpy: float32 [batch], or [batch, terms] of several numbers."""
+    if simulator.reward.is_vector:
+        return numpy_copy(torch.stack(list(step.terms.values()), dim=1))
+    return numpy_copy(step.reward)
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    """Refuses a render mode that does not exist."""
+    if render_mode is not None:
+        check_names([render_mode], RENDER_MODES, "render_mode")
+    return render_mode
+
+
+def read_autoreset_mode(mode: Any) -> AutoresetMode:
+    """Gymnasium's enum from itself, its name or its value.
+
+    Raises:
+        ValueError: if there is no such mode.
+    """
+    if isinstance(mode, AutoresetMode):
+        return mode
+    known = AUTORESET_MODES | {found.value: found for found in AutoresetMode}
+    check_names([mode], known, "autoreset_mode")
+    return known[mode]
+
+
+def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
+    """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
+
+    Raises:
+        ValueError: if the mask names some rows only.
+    """
+    rest = dict(options or {})
+    mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
+    if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.all():
+        raise ValueError(
+            f"expected options['reset_mask'] to be True for all {num_envs} rows, which go through "
+            f"the layers together, got {mask!r}; leave it out"
+        )
+    return rest or None
+
+
+def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
+    """Reads `options={"indices": ...}`, which chooses the images of the next episode.
+
+    Raises:
+        ValueError: if there is another option, or the indices are not integers.
+    """
+    if not options:
+        return None
+    check_names(options, ["indices"], "reset option")
+    indices = np.asarray(options["indices"])
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise ValueError(
+            f"expected options['indices'] to be whole numbers [num_images], got {indices!r}"
+        )
+    return indices.astype(np.int64)
+
+
+class BlockSelectionVectorEnv(gym.vector.VectorEnv):
+    """A batch of images that walk through the gated layers side by side.
+
+    The specification of the MDP is in `BlockSelectionEnv`'s docstring; here every signal has one
+    row for each image, and all rows are always at the same layer, so all episodes end together.
+
+    Autoreset: with `SAME_STEP` (default) the step that ends the episodes returns the first
+    observation of the next ones; the ended episodes' last observations and infos are in
+    `info["final_obs"]` and `info["final_info"]`. `NEXT_STEP` spends one more call, whose action is
+    ignored, on the reset: a share of 1 / (num_layers + 1) of all calls. `DISABLED` waits for
+    `reset`. In all modes the other keys of `info` describe the step that was just executed, so
+    that `info["cost"]` is there on every step.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """Builds the environment.
+
+        Args:
+            num_envs: images in a batch; a multiple of `group_size`.
+            autoreset_mode: "SAME_STEP", "NEXT_STEP" or "DISABLED", or Gymnasium's enum.
+            render_mode: None, "ansi" or "rgb_array".
+            **settings: see `ccenv.simulator.simulator.Simulator`.
+
+        Raises:
+            ValueError: if a setting is unknown or impossible.
+            FileNotFoundError: if the data set is not there.
+        """
+        self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
+        self.render_mode = check_render_mode(render_mode)
+        self.simulator = make_simulator(num_envs, settings)
+        self.num_envs = num_envs
+        self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
+        self.single_observation_space, self.single_action_space = make_spaces(self.simulator)
+        self.reward_space = make_reward_space(self.simulator)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._shape = (num_envs, self.simulator.max_blocks)
+        self._masks: list[np.ndarray] = []
+        self._is_over = True
+        self._is_seeded = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode for every row.
+
+        Args:
+            seed: starts all random streams anew and, in co-training, restores the initial weights
+                and their optimiser. Without it they go on.
+            options: `{"indices": int [num_envs / group_size]}` chooses the images; Gymnasium's
+                `"reset_mask"` is accepted when it names all rows.
+
+        Returns:
+            Observations [num_envs, obs_size] float32 and an info dict.
+        """
+        self._check_open()
+        indices = image_indices(without_reset_mask(options, self.num_envs))
+        images = self.num_envs // self.simulator.group_size
+        if indices is not None and len(indices) != images:
+            raise ValueError(f"expected {images} indices, one for each image, got {len(indices)}")
+        if seed is not None or not self._is_seeded:
+            super().reset(seed=seed)
+            self.simulator.seed(int(self.np_random.integers(2**31)))
+            self._is_seeded = True
+        chosen = None if indices is None else torch.from_numpy(indices)
+        return self._begin(chosen), self._reset_info()
+
+    def _begin(self, indices: Any = None) -> np.ndarray:
+        observation = self.simulator.begin(indices)
+        self._masks, self._is_over = [], False
+        return observation.cpu().numpy()
+
+    def _reset_info(self) -> dict[str, Any]:
+        version = np.full(self.num_envs, self.simulator.network_version, dtype=np.int64)
+        return with_presence({"network_version": version}, np.ones(self.num_envs, dtype=bool))
+
+    def step(
+        self, actions: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Computes one gated layer of every image under its mask.
+
+        Args:
+            actions: [num_envs, max(num_blocks)] of 0 and 1 (bool, int or float).
+
+        Returns:
+            Observations float32 [num_envs, obs_size], rewards float32 [num_envs] (of a reward of
+            several numbers [num_envs, reward_space.shape[0]]), terminated and truncated bool
+            [num_envs], and infos.
+
+        Raises:
+            RuntimeError: before the first reset, after close, or after the end without autoreset.
+            TypeError, ValueError: if the actions are not masks.
+        """
+        self._check_open()
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        if self._is_over:
+            if not self._is_seeded or self.autoreset_mode != AutoresetMode.NEXT_STEP:
+                raise RuntimeError("expected a running episode, got none; call reset() first")
+            shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
+            reward = np.zeros(shape, dtype=np.float32)
+            return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
+        step = self.simulator.step(check_action(actions, self._shape))
+        self._is_over = step.outcome.is_last
+        version = self.simulator.network_version
+        info: dict[str, Any] = step_info(step, self.simulator.max_blocks, version)
+        self._masks.append(info["mask"])
+        everybody = np.ones(self.num_envs, dtype=bool)
+        observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
+        terminated = np.full(self.num_envs, self._is_over)
+        if self._is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
+            final = dict(info)
+            info |= {"final_obs": observation, "_final_obs": everybody.copy()}
+            info |= {"final_info": final, "_final_info": everybody.copy()}
+            observation = self._begin()
+        return observation, paid(self.simulator, step), terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray:
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
+        return np.tile(action_masks(self.simulator), (self.num_envs, 1))
+
+    def update_network(self) -> dict[str, float]:
+        """Co-training: see `Simulator.update_network`; call it between rollouts."""
+        return self.simulator.update_network()
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One block map for each row: strings with "ansi", uint8 [height, width, 3] else."""
+        if self.render_mode is None:
+            return None
+        blocks = self.simulator.num_blocks
+        rows = [[mask[i] for mask in self._masks] for i in range(self.num_envs)]
+        if self.render_mode == "ansi":
+            return tuple(render_text(r, blocks, f"image {i}") for i, r in enumerate(rows))
+        return tuple(render_image(row, blocks) for row in rows)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("expected an open environment, got a closed one; make a new one")

@@ -1,0 +1,1 @@
+"""One episode as pure functions: transitions, observations, codes of actions."""

@@ -1,0 +1,1 @@
+"""The environment in tensors: episodes, contexts, rollouts, evaluation, resuming."""

@@ -1,0 +1,338 @@
+"""Contexts: every episode has a price of compute or a budget of its own, which the agent sees.
+
+An agent that learns under many prices covers the whole front of error and cost; which point of it
+is wanted is said when the network is used. `context` is a setting of every view of the environment:
+
+    gym.make("BlockSelection-v0", context={"cost_weight": [0.05, 2.0]})
+    BlockSelectionVecEnv(256, context={"budget": [0.1, 0.5], "distribution": "uniform"})
+
+| name | what it does | what is seen of it |
+|---|---|---|
+| `cost_weight` | multiplies the term `cost` of the reward | place in its range, -1 to 1 |
+| `budget` | compute cost that the episode cannot exceed | what is left of it |
+
+Each name is seen in a column of its own before all others. The reward's own `cost_weight` stays at
+1. Where prices are drawn on a log scale, their place is one on a log scale too.
+
+A value is a number, or a pair (low, high) from which one is drawn for each image, the same for all
+rows of a group. A budget is kept by skipping blocks that the action chose: layers are served from
+the first to the last, the blocks of a layer by number, as long as the next one can be paid;
+`info["mask"]` says what was executed.
+"""
+
+import copy
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.masks import check_mask
+from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome
+from ccenv.mdp.observations import Observer
+from ccenv.networks.costs import dense_macs, dense_tail_macs, layer_macs
+from ccenv.networks.mlp import GatedNetwork
+from ccenv.rewards import StatefulReward, Surroundings
+from ccenv.simulator.rollout import Evaluation, Policy, evaluate, simulator_of
+from ccenv.simulator.simulator import Simulator, Step
+
+NAMES = ("cost_weight", "budget")
+DISTRIBUTIONS = ("log_uniform", "uniform")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where the values of one name come from."""
+
+    low: float
+    """lowest."""
+    high: float
+    """highest; equal to `low` where nothing is drawn."""
+    is_log: bool
+    """whether their logarithm is uniform, instead of the values themselves."""
+
+    def at(self, share: Tensor) -> Tensor:
+        """Values at shares in [0, 1] of the way from low to high, float32; exact at both ends."""
+        if self.low == self.high:
+            return torch.full_like(share, self.low)
+        if not self.is_log:
+            return torch.lerp(torch.tensor(self.low), torch.tensor(self.high), share)
+        low, high = math.log(self.low), math.log(self.high)
+        return torch.lerp(torch.tensor(low), torch.tensor(high), share).exp()
+
+    def place(self, values: Tensor) -> Tensor:
+        """Where values lie: -1 at low, 1 at high; 0 where there is one value only."""
+        if self.low == self.high:
+            return torch.zeros_like(values)
+        low, high = (math.log(v) if self.is_log else v for v in (self.low, self.high))
+        return 2 * ((values.log() if self.is_log else values) - low) / (high - low) - 1
+
+
+def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
+    """Reads the setting `context`: names -> ranges, in the order of `NAMES`.
+
+    Raises:
+        ValueError: if a name is unknown, there is none, or a number is out of range.
+    """
+    if not isinstance(context, Mapping):
+        raise ValueError(
+            f"expected context to be a dict, got {context!r}; see ccenv.simulator.context"
+        )
+    check_names(context, [*NAMES, "distribution"], "name in context")
+    distribution = context.get("distribution", "log_uniform")
+    check_names([distribution], DISTRIBUTIONS, "distribution")
+    found = {n: read_range(n, context[n], distribution) for n in NAMES if n in context}
+    if not found:
+        raise ValueError(f"expected {' or '.join(NAMES)} in context, got {dict(context)!r}")
+    return found
+
+
+def read_range(name: str, value: Any, distribution: str) -> Range:
+    """Reads one number or a pair.
+
+    Raises:
+        ValueError: if it is neither, or out of range.
+    """
+    pair = (
+        list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 2
+    )
+    is_real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair)
+    if len(pair) != 2 or not is_real or not all(map(math.isfinite, pair)) or pair[0] > pair[1]:
+        raise ValueError(f"expected {name} in context to be a number or (low, high), got {value!r}")
+    low, high = map(float, pair)
+    is_log = distribution == "log_uniform"
+    if name == "budget" and not 0 < low <= high <= 1:
+        raise ValueError(f"expected a budget in (0, 1] of the dense cost, got {value!r}")
+    if low < 0 or (is_log and low == 0 < high):
+        raise ValueError(
+            f"expected {name} in context above 0, got {value!r}; "
+            "with distribution='uniform' the lowest may be 0"
+        )
+    return Range(low, high, is_log)
+
+
+@dataclass(frozen=True)
+class ContextObserver(Observer):
+    """Looks at states, and at the values of their episodes first."""
+
+    base: Observer
+    """how the rest is looked at."""
+    ranges: Mapping[str, Range]
+    """in the order of `NAMES`."""
+    values: Mapping[str, Tensor]
+    """name -> float32 [batch]."""
+    dense_macs: int
+    """of the network."""
+
+    def __call__(self, state: EpisodeState) -> Tensor:
+        """Observation of each image: float32 [batch, obs_size], a fresh tensor."""
+        columns = []
+        for name, values in self.values.items():
+            left = values - state.macs / self.dense_macs
+            columns.append(left if name == "budget" else self.ranges[name].place(values))
+        return torch.cat([torch.stack(columns, dim=1), self.base(state)], dim=1)
+
+
+def observe_context(
+    base: Observer, ranges: Mapping[str, Range], values: Mapping[str, Tensor], dense_macs: int
+) -> ContextObserver:
+    """Puts a column for each name before an observer's."""
+    lengths = tuple(length + len(ranges) for length in base.lengths)
+    return ContextObserver(base.kind, lengths, base.block_sizes, base, ranges, values, dense_macs)
+
+
+def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget: Tensor) -> Tensor:
+    """Skips the blocks that a budget cannot pay: those of the highest numbers first.
+
+    Args:
+        network: that is computed.
+        state: of the episodes, before the layer.
+        mask: bool [batch, num_blocks[state.layer]]; what was chosen.
+        budget: float32 [batch]; compute cost of the whole episode.
+
+    Returns:
+        What is executed, bool [batch, num_blocks[state.layer]].
+    """
+    one, none = torch.zeros_like(mask), torch.zeros_like(mask)
+    one[:, 0] = True
+    fixed = layer_macs(network, state.layer, state.mask, none)
+    each = layer_macs(network, state.layer, state.mask, one) - fixed
+    is_last = state.layer == len(network.num_blocks) - 1
+    later = 0 if is_last else dense_tail_macs(network)
+    # Whole MACs, so that no rounding lets a block slip through.
+    limit = (budget.double() * dense_macs(network)).floor().long()
+    left = limit - state.macs - fixed - later
+    count = torch.where(each > 0, left.clamp(min=0) // each.clamp(min=1), mask.shape[1])
+    return mask & (mask.cumsum(dim=1) <= count[:, None])
+
+
+class PricedRule(StatefulReward):
+    """Another rule, whose term `cost` is multiplied by each episode's price."""
+
+    def __init__(self, inner: StatefulReward, prices: Tensor) -> None:
+        """Prices are float32 [batch]."""
+        self.inner, self.prices = inner, prices
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        """See `StatefulReward.prepare`."""
+        self.inner.prepare(surroundings)
+
+    def reset(self) -> None:
+        """See `StatefulReward.reset`."""
+        self.inner.reset()
+
+    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
+        """The terms of the other rule.
+
+        Raises:
+            ValueError: if it has no term `cost`.
+        """
+        terms = self.inner(outcome)
+        if not isinstance(terms, dict) or "cost" not in terms:
+            raise ValueError(
+                "expected a reward with a term 'cost' beside context cost_weight, got none; "
+                "use accuracy_minus_cost, nll_minus_cost or terminal_cost"
+            )
+        return terms | {"cost": self.prices * terms["cost"]}
+
+    def observe(self, outcome: StepOutcome) -> None:
+        """See `StatefulReward.observe`."""
+        self.inner.observe(outcome)
+
+    def numbers(self) -> dict[str, float]:
+        """See `StatefulReward.numbers`."""
+        return self.inner.numbers()
+
+
+class ContextSimulator(Simulator):
+    """A simulator whose episodes have prices or budgets of their own; see the module."""
+
+    def __init__(self, num_images: int = 1, *, context: Mapping[str, Any], **settings: Any) -> None:
+        """Builds it.
+
+        Args:
+            num_images: rows of the batch.
+            context: `cost_weight` and `budget`, each a number or (low, high); `distribution`,
+                "log_uniform" or "uniform".
+            **settings: see `Simulator`.
+
+        Raises:
+            ValueError: if a setting is unknown or impossible, or the reward's own `cost_weight` is
+                not 1 beside that of the context.
+        """
+        self.ranges = self._shown = read_context(context)
+        own_weight = dict(settings.get("reward_kwargs") or {}).get("cost_weight", 1)
+        if "cost_weight" in self.ranges and own_weight != 1:
+            raise ValueError(
+                "expected cost_weight in context or in reward_kwargs, got both; leave one out"
+            )
+        super().__init__(num_images, **settings)
+        self._check_budget()
+        self._base_observe, self._base_reward = self.observe, self.reward
+        self._bind({name: torch.full((self.num_images,), r.low) for name, r in self.ranges.items()})
+
+    def _check_budget(self) -> None:
+        least = dense_tail_macs(self.network) / self.dense_macs
+        if "budget" in self.ranges and self.ranges["budget"].low < least:
+            raise ValueError(
+                f"expected a budget of at least {least:.4f}, what the dense layers after the gated "
+                f"ones always cost, got {self.ranges['budget'].low}"
+            )
+
+    def seed(self, seed: int) -> None:
+        """See `Simulator.seed`; the stream of prices and budgets starts anew too."""
+        super().seed(seed)
+        self._context_stream = stream(seed, "context")
+        self._stream_before = self._context_stream.get_state()
+        self._bind(self._draw_context(self.num_images // self.group_size))
+
+    def begin(self, indices: Tensor | None = None) -> Tensor:
+        """See `Simulator.begin`; draws prices and budgets of the new episodes."""
+        if hasattr(self, "images_seed"):
+            self._stream_before = self._context_stream.get_state()
+            images = self.num_images // self.group_size if indices is None else len(indices)
+            self._bind(self._draw_context(images))
+        return super().begin(indices)
+
+    def step(self, mask: Tensor) -> Step:
+        """See `Simulator.step`; blocks that the budget cannot pay are skipped."""
+        is_running = self.state is not None and self.state.layer < self.num_layers
+        if "budget" in self.ranges and is_running:
+            check_mask(mask, len(self.indices), "mask")
+            mask = mask[:, : self.num_blocks[self.layer]].to(self.device)
+            assert self.state is not None
+            mask = affordable(self.network, self.state, mask, self.context["budget"])
+        return super().step(mask)
+
+    def _draw_context(self, images: int) -> dict[str, Tensor]:
+        drawn = {}
+        for name, found in self.ranges.items():
+            share = torch.rand(images, generator=self._context_stream)
+            drawn[name] = found.at(share).repeat_interleave(self.group_size)
+        return drawn
+
+    def _bind(self, values: Mapping[str, Tensor]) -> None:
+        self.context = {name: v.to(self.device) for name, v in values.items()}
+        self.observe = observe_context(
+            self._base_observe, self._shown, self.context, self.dense_macs
+        )
+        if "cost_weight" in values:
+            rule = PricedRule(self._base_reward.rule, self.context["cost_weight"])
+            self.reward = dataclasses.replace(self.reward, rule=rule)
+
+    def extra_state(self, begun: bool) -> Tensor:
+        """The stream of prices and budgets, before those of an episode that has begun."""
+        return self._stream_before if begun else self._context_stream.get_state()
+
+    def load_extra_state(self, state: Tensor) -> None:
+        """Puts the stream back; the next `begin` draws from it."""
+        self._context_stream.set_state(state)
+
+    def at(self, **values: float) -> "ContextSimulator":
+        """The same simulator with fixed prices or budgets, shown as they would be in its ranges.
+
+        Args:
+            **values: `cost_weight=0.5`, `budget=0.2`.
+
+        Raises:
+            ValueError: if a name is not in this simulator's context, or a value impossible.
+        """
+        check_names(values, self.ranges, "name of this environment's context")
+        other = copy.copy(self)
+        # As in on_split: a copy to judge with, which teaches neither network nor reward.
+        other.weights, other.pending, other.reward = "frozen", deque(), self.reward.held()
+        other.ranges = self.ranges | read_context(values)
+        other._check_budget()
+        other.seed(0)
+        return other
+
+
+def evaluate_context(
+    env: Any, policy: Policy, name: str, values: Sequence[float], **settings: Any
+) -> list[Evaluation]:
+    """Judges one policy at each of several prices or budgets.
+
+    Args:
+        env: any view of an environment with a context.
+        policy: learned under the context.
+        name: "cost_weight" or "budget".
+        values: at which it is judged.
+        **settings: of `ccenv.evaluate`.
+
+    Returns:
+        One verdict for each value.
+
+    Raises:
+        TypeError: if the environment has no context.
+        ValueError: if the name is not in its context.
+    """
+    simulator = simulator_of(env)
+    if not isinstance(simulator, ContextSimulator):
+        raise TypeError("expected an environment with a context, got none; give context={...}")
+    return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]

@@ -1,0 +1,111 @@
+"""A simulator that goes on: (a simulator between episodes) <-> a tree of numbers and tensors.
+
+Beside the tree stand the settings: a state is put back into a simulator that was built with the
+same ones and seeded with the same seed.
+"""
+
+import hashlib
+from collections import deque
+from typing import Any
+
+from ccenv.base.snapshot import restore, state_of
+from ccenv.rewards import StatefulReward
+from ccenv.simulator.simulator import Simulator
+
+
+def simulator_state(simulator: Simulator) -> dict[str, Any]:
+    """Data order, streams, weights, optimiser and the reward's memory.
+
+    Raises:
+        RuntimeError: if it was never seeded, or an episode is half done.
+        CannotStoreError: if the reward holds something whose state is not known.
+    """
+    if not hasattr(simulator, "images_seed"):
+        raise RuntimeError("expected a seeded simulator, got a fresh one; call seed(...) first")
+    if 0 < simulator.layer < simulator.num_layers:
+        raise RuntimeError(
+            f"expected a simulator between episodes, got one in layer {simulator.layer}; "
+            "finish the episode first"
+        )
+    begun = simulator.state is not None and simulator.layer == 0
+    rule = remembering_rule(simulator)
+    learned = (
+        {"network": state_of(simulator.network), "trainer": trainer_state(simulator)}
+        if simulator.weights == "cotrain"
+        else {"digest": weights_digest(simulator.network)}
+    )
+    return learned | {
+        "seed": simulator.images_seed,
+        "order_stream": simulator._order_stream.get_state(),
+        "order": simulator._order,
+        "indices": simulator.indices[:: simulator.group_size] if begun else None,
+        "extra": simulator.extra_state(begun) if hasattr(simulator, "extra_state") else None,
+        "network_version": simulator.network_version,
+        "pending": [[indices, list(masks)] for indices, masks in simulator.pending],
+        "reward": None if rule is None else state_of(dict(vars(rule)), "the reward"),
+    }
+
+
+def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
+    """Puts a state back, so that all that follows is as it would have been.
+
+    Raises:
+        ValueError: if the state is of a simulator with other settings, seed or frozen weights.
+    """
+    if simulator.images_seed != tree["seed"]:
+        raise ValueError(f"expected seed {simulator.images_seed}, got a state of {tree['seed']}")
+    if ("trainer" in tree) != (simulator.weights == "cotrain"):
+        raise ValueError(f"expected a state with weights={simulator.weights!r}, got another")
+    if "trainer" in tree:
+        restore(simulator.network, tree["network"], "the network")
+        restore_trainer(simulator, tree["trainer"])
+    elif weights_digest(simulator.network) != tree["digest"]:
+        raise ValueError("expected the same frozen weights as before, got others")
+    simulator._order_stream.set_state(tree["order_stream"])
+    simulator._order = tree["order"]
+    simulator.state, simulator._masks = None, []
+    if tree["extra"] is not None:
+        simulator.load_extra_state(tree["extra"])  # type: ignore[attr-defined]
+    if tree["indices"] is not None:
+        simulator.begin(tree["indices"].cpu())
+    simulator.network_version = tree["network_version"]
+    device = simulator.device
+    batches = [(i.to(device), [m.to(device) for m in masks]) for i, masks in tree["pending"]]
+    simulator.pending = deque(batches, maxlen=simulator.pending.maxlen)
+    rule = remembering_rule(simulator)
+    if rule is not None:
+        vars(rule).update(restore(dict(vars(rule)), tree["reward"], "the reward"))
+
+
+def remembering_rule(simulator: Simulator) -> StatefulReward | None:
+    """The reward's part that learns from steps, None of one that does not."""
+    rule = simulator.reward.rule
+    while hasattr(rule, "inner"):
+        rule = rule.inner
+    return None if type(rule).observe is StatefulReward.observe else rule
+
+
+def trainer_state(simulator: Simulator) -> dict[str, Any]:
+    """The optimiser of the network, its schedule and how far it is."""
+    trainer = simulator.trainer
+    return {
+        "optimizer": state_of(trainer.optimizer),
+        "schedule": state_of(trainer.schedule),
+        "num_updates": trainer.num_updates,
+    }
+
+
+def restore_trainer(simulator: Simulator, tree: dict[str, Any]) -> None:
+    """See `trainer_state`."""
+    trainer = simulator.trainer
+    restore(trainer.optimizer, tree["optimizer"], "the network's optimiser")
+    restore(trainer.schedule, tree["schedule"], "the schedule")
+    trainer.num_updates = tree["num_updates"]
+
+
+def weights_digest(network: Any) -> str:
+    """Hash of a network's weights."""
+    digest = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

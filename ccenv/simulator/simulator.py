@@ -1,0 +1,318 @@
+"""The environment in tensors: draws a batch of images and walks it through the layers.
+
+The three views (Gymnasium's scalar and vector environments, Stable-Baselines3's `VecEnv`) wrap
+this one class; agents that work with tensors use it directly.
+"""
+
+import copy
+import functools
+import inspect
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.masks import check_mask
+from ccenv.base.memory import check_fits
+from ccenv.base.registry import check_keywords, check_names, resolve
+from ccenv.base.seeding import stream, stream_seed
+from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
+from ccenv.mdp import dynamics
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome
+from ccenv.mdp.observations import OBSERVATIONS, Observer, make_observer
+from ccenv.networks.build import (
+    check_answers,
+    check_device,
+    check_indices,
+    check_rows,
+    make_network,
+)
+from ccenv.networks.costs import dense_macs
+from ccenv.networks.mlp import NETWORKS, Sizes, positive_ints
+from ccenv.networks.teacher import make_trainer
+from ccenv.networks.training import check_cotraining_settings, frozen_weights
+from ccenv.rewards import RewardFunction, Surroundings, make_reward
+from ccenv.sparse.cpu.packed_weights import keep_panels
+
+WEIGHTS = ("frozen", "cotrain")
+MAX_PENDING = 256
+CONTEXT = "ccenv.simulator.context:ContextSimulator"
+"""what a setting `context` asks for, imported on use."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step gives back."""
+
+    state: EpisodeState
+    """where the images are after the step."""
+    observe: Observer
+    """how to look at them."""
+    reward: Tensor
+    """[batch] float32; the sum of the terms."""
+    terms: dict[str, Tensor]
+    """name -> [batch] float32."""
+    outcome: StepOutcome
+    """what the mask did."""
+    numbers: dict[str, float]
+    """what the reward remembered when it paid, such as its price."""
+
+    @functools.cached_property
+    def observation(self) -> Tensor:
+        """[batch, obs_size] float32 of the state after the step; made when first asked for.
+
+        Nobody acts on what follows the last layer, and the copy costs as much as a small layer.
+        """
+        return self.observe(self.state)
+
+
+class Simulator:
+    """A batch of images, the network they walk through, and the streams that choose them."""
+
+    def __init__(
+        self,
+        num_images: int = 1,
+        *,
+        dataset: str | Callable[[str], Split] = "digits",
+        split: str = "train",
+        transforms: Sequence[str] | str = (),
+        network: Any = "mlp",
+        num_blocks: Sizes = (10, 10),
+        block_size: Sizes = 16,
+        head_units: Sizes = (),
+        activation: Any = "tanh",
+        weights: str = "frozen",
+        weights_kwargs: Mapping[str, Any] | None = None,
+        reward: str | RewardFunction = "accuracy_minus_cost",
+        reward_kwargs: Mapping[str, Any] | None = None,
+        observation: str = "layer_input",
+        group_size: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        """Loads the data, builds the network and, for frozen weights, learns or reads them.
+
+        Args:
+            num_images: rows of the batch; a multiple of `group_size`.
+            dataset: a name in `DATASETS`, an .npz file's name, `module:name`, or a function.
+            split: "train", "validation" or "test".
+            transforms: names of what images go through when they are drawn, in order, see
+                `ccenv.data.transforms`.
+            network: a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is.
+            num_blocks: blocks of each gated layer.
+            block_size: units of a block, one number or one for each gated layer.
+            head_units: widths of dense layers after the gated ones.
+            activation: "tanh", "relu" or a function that maps 0 to 0.
+            weights: "frozen" (learned once under random masks, cached) or "cotrain" (learned from
+                the masks that the agent chose, in `update_network`).
+            weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
+            reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
+            reward_kwargs: keyword arguments of the reward.
+            observation: "layer_input" or "summary".
+            group_size: neighbouring rows that hold the same image.
+            device: where images and network live: "cpu", "cuda" or "cuda:0".
+
+        Raises:
+            TypeError: if the network lacks a part of `ccenv.networks.mlp.GatedNetwork`.
+            ValueError: if a setting is unknown or impossible; no weights are learned then.
+            FileNotFoundError: if the data set is not there.
+        """
+        check_names([weights], WEIGHTS, "weights")
+        check_names([observation], OBSERVATIONS, "observation")
+        if weights_kwargs and weights != "cotrain":
+            raise ValueError("expected weights='cotrain' beside weights_kwargs, got 'frozen'")
+        check_cotraining_settings(dict(weights_kwargs or {}))
+        self.reward = make_reward(reward, reward_kwargs)
+        self.num_images, self.group_size = check_rows(num_images, group_size)
+        self.device = check_device(device)
+        self.dataset, self.split = dataset, split
+        self.transforms = transform_names(transforms)
+        self.data = self._load(split).to(self.device)
+        self.image_shape = self.data.image_shape
+        # Images, their activations, and an observation's bounds at least.
+        num_floats = 4 * self.num_images * math.prod(self.image_shape)
+        check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
+        self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
+        sizes = positive_ints(block_size, "block_size")
+        self._sizes = {
+            "num_blocks": positive_ints(num_blocks, "num_blocks"),
+            "block_size": sizes if isinstance(block_size, Sequence) else sizes[0],
+            "head_units": positive_ints(head_units, "head_units", allow_none=True),
+            "activation": activation,
+        }
+        self._builder = resolve(network, NETWORKS, "network")
+        self.network = self._build(0)
+        if weights == "frozen":
+            self._freeze()
+        self.network.to(self.device).eval()
+        if weights == "frozen":
+            keep_panels(self.network)
+        self.observe = make_observer(observation, self.network, self.image_shape)
+        self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
+        self.num_layers = len(self.num_blocks)
+        self.max_blocks = max(self.num_blocks)
+        self.dense_macs = dense_macs(self.network)
+        if weights == "frozen":
+            self._prepare_reward()
+        self.state: EpisodeState | None = None
+        self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
+        self.network_version = 0
+
+    def _load(self, split: str) -> Split:
+        return load_split(self.dataset, split, self.transforms)
+
+    def _build(self, seed: int) -> Any:
+        in_features, num_classes = math.prod(self.image_shape), self.data.num_classes
+        return make_network(self._builder, in_features, num_classes, seed, self._sizes)
+
+    def _freeze(self) -> None:
+        has_weights = isinstance(self._builder, torch.nn.Module) or getattr(
+            self.network, "has_own_weights", False
+        )
+        if not has_weights:
+            train = self._load("train")
+            check_alike(self.data, train, dataset_name(self.dataset))
+            frozen_weights(self.network, train)
+        self.network.requires_grad_(False)
+
+    def _prepare_reward(self) -> None:
+        train = functools.partial(self._load, "train")
+        self.reward.prepare(Surroundings(self.network, self.device, train))
+
+    def seed(self, seed: int) -> None:
+        """Starts all streams and the reward anew; in co-training also weights and optimiser."""
+        self.images_seed = seed
+        self._order_stream = stream(seed, "image order")
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._masks: list[Tensor] = []
+        self.pending.clear()
+        self.state = None
+        if self.weights == "cotrain":
+            weights_seed = stream_seed(seed, "initial weights")
+            fresh = self._build(weights_seed)
+            self.network.load_state_dict(fresh.state_dict())
+            self.trainer = make_trainer(self.network, self.data, self.weights_kwargs)
+            self.network_version = 0
+            self._prepare_reward()
+        self.reward.reset()
+
+    def begin(self, indices: Tensor | None = None) -> Tensor:
+        """Starts an episode for each row and returns the first observation [batch, obs_size].
+
+        Args:
+            indices: int64 [n], which images, each for `group_size` rows; None draws the next
+                `num_images / group_size` of a shuffled pass over the split.
+
+        Raises:
+            RuntimeError: if no seed was given yet.
+            ValueError: if an index is outside the split, or there is none.
+        """
+        if not hasattr(self, "images_seed"):
+            raise RuntimeError("expected seed(...) before the first begin(); call it once")
+        if indices is None:
+            indices = self._draw(self.num_images // self.group_size)
+        else:
+            check_indices(indices, len(self.data))
+        indices = indices.to(self.device)
+        self.indices = indices.repeat_interleave(self.group_size)
+        self._masks = []
+        images, labels = self.data.batch(indices)
+        self.state = dynamics.initial(images, labels, self.group_size)
+        return self.observe(self.state)
+
+    def on_split(self, split: str, num_images: int) -> "Simulator":
+        """A second simulator with the same network, as it is at any moment, on another split.
+
+        Its batches hold `num_images` different images and it never updates the network.
+        """
+        other = copy.copy(self)
+        other.split, other.data = split, self._load(split).to(self.device)
+        check_alike(self.data, other.data, dataset_name(self.dataset))
+        other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
+        other.pending, other.reward = deque(), self.reward.held()
+        other.seed(0)
+        return other
+
+    def _draw(self, count: int) -> Tensor:
+        passes = [self._order]
+        for _ in range(-(-(count - len(self._order)) // len(self.data))):
+            passes.append(torch.randperm(len(self.data), generator=self._order_stream))
+        order = torch.cat(passes) if len(passes) > 1 else self._order
+        drawn, rest = order[:count], order[count:]
+        # Copied now and then, so that a long order does not stay in memory behind a short one.
+        self._order = rest.clone() if 2 * rest.nbytes < rest.untyped_storage().nbytes() else rest
+        return drawn
+
+    @property
+    def layer(self) -> int:
+        """Number of the gated layer that is decided next; num_layers when the episode is over."""
+        return 0 if self.state is None else self.state.layer
+
+    def step(self, mask: Tensor) -> Step:
+        """Computes one layer under a mask.
+
+        Args:
+            mask: bool [batch, n], n at least the layer's number of blocks; bits beyond are ignored.
+
+        Raises:
+            RuntimeError: if no episode has begun or it is over.
+            TypeError: if the mask is not a bool tensor.
+            ValueError: if it has the wrong shape, or the network's answer or the reward is not
+                finite.
+        """
+        if self.state is None or self.state.layer >= self.num_layers:
+            raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
+        check_mask(mask, len(self.indices), "mask")
+        mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
+        with torch.no_grad():
+            self.state, outcome = dynamics.transition(self.network, self.state, mask)
+            check_answers(outcome.logits)
+            terms, numbers = self.reward(outcome), self.reward.rule.numbers()
+            total = functools.reduce(torch.add, terms.values())
+            self.reward.observe(outcome)
+        self._masks.append(mask)
+        if outcome.is_last and self.weights == "cotrain":
+            self.pending.append((self.indices, self._masks))
+        return Step(self.state, self.observe, total, terms, outcome, numbers)
+
+    def update_network(self) -> dict[str, float]:
+        """Co-training: one update for every batch finished since the last call, oldest first.
+
+        Call it between rollouts. With frozen weights it does nothing. At most the newest
+        `MAX_PENDING` batches are kept.
+
+        Returns:
+            {"network_loss": mean negative log-likelihood in nats}, or {} without any update.
+        """
+        losses = []
+        while self.weights == "cotrain" and self.pending:
+            indices, masks = self.pending.popleft()
+            if self.state is not None and indices is self.indices:
+                # The batch that has just been walked through lies there still.
+                images, labels = self.state.pictures, self.state.labels
+            else:
+                images, _ = self.data.batch(indices[:: self.group_size])
+                labels = self.data.labels.index_select(0, indices)
+            losses.append(self.trainer.update(images, labels, masks))
+            self.network_version += 1
+        return {"network_loss": sum(losses) / len(losses)} if losses else {}
+
+
+def setting_defaults() -> dict[str, Any]:
+    """Names and defaults of the settings that every view of the environment takes."""
+    parameters = list(inspect.signature(Simulator).parameters.values())
+    return {p.name: p.default for p in parameters if p.name != "num_images"}
+
+
+def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
+    """Builds a simulator from a view's keyword arguments.
+
+    Raises:
+        UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
+    """
+    check_keywords(settings, [*setting_defaults(), "context"], "environment setting")
+    given = {name: value for name, value in settings.items() if (name, value) != ("context", None)}
+    return resolve(CONTEXT if "context" in given else Simulator, {}, "")(num_images, **given)

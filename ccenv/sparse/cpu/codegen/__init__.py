@@ -1,0 +1,1 @@
+"""What writes the kernels' vector code: intrinsics, micro-kernels, compilation."""

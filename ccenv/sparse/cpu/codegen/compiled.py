@@ -1,0 +1,72 @@
+"""How kernels are compiled: options, a word to those who wait, a cache that notices changes."""
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from numba import njit
+from numba.core import event as events
+from tqdm import tqdm
+
+compiled = njit(cache=True, nogil=True, error_model="numpy")
+inlined = njit(inline="always", error_model="numpy")
+
+
+class Announcement(events.Listener):
+    """Says once, on the standard error stream, that kernels are compiled and not loaded.
+
+    The first call on a machine would otherwise be a minute without a word. Processes that work for
+    one program share a `may_say`, so that only the first of them says it.
+    """
+
+    def __init__(self) -> None:
+        self.said = False
+        self.may_say: Callable[[], bool] = lambda: True
+
+    def on_start(self, event: events.Event) -> None:
+        """Numba begins to compile a function that its cache does not hold."""
+        ours = event.data["dispatcher"].py_func.__module__.startswith("ccenv.")
+        if ours and not self.said:
+            self.said = True
+            told = "ccenv: compiling kernels (about a minute; once, then cached)"
+            if self.may_say():
+                tqdm.write(told, file=sys.stderr)
+
+    def on_end(self, event: events.Event) -> None:
+        """Nothing to say."""
+
+
+def forget_stale(folder: Path, *others: Path) -> None:
+    """Deletes compiled functions below a folder that were made from other sources than today's.
+
+    Numba compares a function with its own file only, so what calls or inlines a kernel of another
+    file would keep the old one. Where the folder cannot be written numba keeps its cache elsewhere.
+
+    Args:
+        folder: whose functions are looked at.
+        *others: folders whose functions those call.
+    """
+    sources = {root: sorted(root.rglob("*.py")) for root in (folder, *others)}
+    digest = hashlib.sha256()
+    for root, paths in sources.items():
+        for path in paths:
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    for place in sorted({path.parent for path in sources[folder]}):
+        cache = place / "__pycache__"
+        stamp = cache / "kernels.sha256"
+        with contextlib.suppress(OSError):
+            if stamp.exists() and stamp.read_text() == digest.hexdigest():
+                continue
+            for path in cache.glob("*.nb[ic]"):
+                path.unlink(missing_ok=True)
+            cache.mkdir(exist_ok=True)
+            stamp.write_text(digest.hexdigest())
+
+
+KERNELS = Path(__file__).parents[1]
+"""Folder of all kernels."""
+forget_stale(KERNELS)
+announcement = Announcement()
+events.register("numba:compile", announcement)

@@ -1,0 +1,87 @@
+"""Floats at addresses: copied, added, set to zero, activated, in vectors as wide as fit."""
+
+import numpy as np
+from numba import carray
+
+from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_add, make_copy, make_in_place
+from ccenv.sparse.cpu.codegen.vectors import relu_of, tanh_of
+
+NONE, TANH, RELU = 0, 1, 2
+tanh_16, tanh_8, tanh_1 = (make_in_place(tanh_of, width) for width in (16, 8, 1))
+relu_16, relu_8, relu_1 = (make_in_place(relu_of, width) for width in (16, 8, 1))
+add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
+copy_64, copy_16, copy_8, copy_4, copy_1 = (make_copy(width) for width in (64, 16, 8, 4, 1))
+
+
+@compiled
+def copy_floats(source: int, target: int, width: int) -> None:
+    """Copies `width` floats between two addresses."""
+    c = 0
+    while width - c >= 64:
+        copy_64(source + 4 * c, target + 4 * c)
+        c += 64
+    while width - c >= 16:
+        copy_16(source + 4 * c, target + 4 * c)
+        c += 16
+    if width - c >= 8:
+        copy_8(source + 4 * c, target + 4 * c)
+        c += 8
+    while width - c >= 4:
+        copy_4(source + 4 * c, target + 4 * c)
+        c += 4
+    while c < width:
+        copy_1(source + 4 * c, target + 4 * c)
+        c += 1
+
+
+@compiled
+def add_floats(source: int, target: int, width: int) -> None:
+    """Adds `width` floats at one address to those at another."""
+    c = 0
+    while width - c >= 16:
+        add_16(source + 4 * c, target + 4 * c)
+        c += 16
+    while width - c >= 4:
+        add_4(source + 4 * c, target + 4 * c)
+        c += 4
+    while c < width:
+        add_1(source + 4 * c, target + 4 * c)
+        c += 1
+
+
+@compiled
+def zero_columns(y: int, rows: int, width: int, first: int, last: int) -> None:
+    """Sets columns first to last of [rows, width] at an address to zero."""
+    if last - first == width:
+        carray(as_pointer(y), (rows * width,), np.float32)[:] = 0
+        return
+    for b in range(rows):
+        at = y + 4 * (b * width + first)
+        carray(as_pointer(at), (last - first,), np.float32)[:] = 0
+
+
+@compiled
+def activate(y: int, size: int, activation: int) -> None:
+    """Applies the activation in place to `size` floats at an address."""
+    c = 0
+    if activation == TANH:
+        while size - c >= 16:
+            tanh_16(y + 4 * c)
+            c += 16
+        if size - c >= 8:
+            tanh_8(y + 4 * c)
+            c += 8
+        while c < size:
+            tanh_1(y + 4 * c)
+            c += 1
+    elif activation == RELU:
+        while size - c >= 16:
+            relu_16(y + 4 * c)
+            c += 16
+        if size - c >= 8:
+            relu_8(y + 4 * c)
+            c += 8
+        while c < size:
+            relu_1(y + 4 * c)
+            c += 1

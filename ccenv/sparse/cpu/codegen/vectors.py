@@ -1,0 +1,182 @@
+"""Vector instructions for numba: small pieces of LLVM code that panels are made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from ccenv.sparse.cpu.codegen.registers import LANES
+
+F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+
+# So many independent sums keep a unit busy whose additions take four cycles, two at a time.
+BUSY = 8
+LN2_HIGH, LN2_LOW, LOG2_E = 0.693359375, -2.12194440e-4, 1.44269504
+# Where float32's tanh has reached 1.
+TANH_SATURATES = 9.02
+
+
+def pointer(builder: Any, address: Any, element: Any = F32) -> Any:
+    """int64 address -> typed pointer."""
+    return builder.inttoptr(address, element.as_pointer())
+
+
+def load(builder: Any, base: Any, offset: int, vec: Any) -> Any:
+    """Loads a vector from `offset` floats behind a pointer, aligned to a float only."""
+    at = builder.gep(base, [I64(offset)])
+    found = builder.load(builder.bitcast(at, vec.as_pointer()))
+    found.align = 4
+    return found
+
+
+def store(builder: Any, base: Any, offset: int, value: Any) -> None:
+    """Stores a vector `offset` floats behind a pointer."""
+    at = builder.gep(base, [I64(offset)])
+    done = builder.store(value, builder.bitcast(at, value.type.as_pointer()))
+    done.align = 4
+
+
+def splat(builder: Any, scalar: Any, vec: Any) -> Any:
+    """Repeats a scalar in all lanes."""
+    nothing = ir.Constant(vec, ir.Undefined)
+    one = builder.insert_element(nothing, scalar, I32(0))
+    lanes = ir.Constant(ir.VectorType(I32, vec.count), [0] * vec.count)
+    return builder.shuffle_vector(one, nothing, lanes)
+
+
+def lanes_repeated(builder: Any, vector: Any, times: int) -> Any:
+    """Each lane of a vector `times` times: a, a, b, b and so on."""
+    lanes = [lane for lane in range(vector.type.count) for _ in range(times)]
+    nothing = ir.Constant(vector.type, ir.Undefined)
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return builder.shuffle_vector(vector, nothing, mask)
+
+
+def joined(builder: Any, first: Any, second: Any) -> Any:
+    """The lanes of one vector and then those of the other."""
+    lanes = list(range(2 * first.type.count))
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return builder.shuffle_vector(first, second, mask)
+
+
+def halves(builder: Any, vector: Any) -> tuple[Any, Any]:
+    """The first half of the lanes and the second one."""
+    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
+    lanes = ir.VectorType(I32, half)
+    first, second = (
+        ir.Constant(lanes, [start + lane for lane in range(half)]) for start in (0, half)
+    )
+    return (
+        builder.shuffle_vector(vector, nothing, first),
+        builder.shuffle_vector(vector, nothing, second),
+    )
+
+
+def alternate(builder: Any, vector: Any) -> tuple[Any, Any]:
+    """The lanes 0, 2, 4 and so on, and the lanes 1, 3, 5."""
+    half, nothing = vector.type.count // 2, ir.Constant(vector.type, ir.Undefined)
+    lanes = ir.VectorType(I32, half)
+    first, second = (
+        ir.Constant(lanes, [2 * lane + start for lane in range(half)]) for start in (0, 1)
+    )
+    return (
+        builder.shuffle_vector(vector, nothing, first),
+        builder.shuffle_vector(vector, nothing, second),
+    )
+
+
+def function(builder: Any, name: str, vec: Any, arity: int) -> Any:
+    """LLVM's own function of vectors, such as a fused multiply-add."""
+    kind = ir.FunctionType(vec, [vec] * arity)
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{vec.count}f32")
+
+
+def counted_loop(
+    builder: Any, count: Any, carried: list[Any], body: Callable[[Any, list[Any]], list[Any]]
+) -> list[Any]:
+    """Emits a loop: body(index, values) -> values, `count` times; returns the values after it."""
+    before = builder.block
+    loop, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed(">", count, I64(0)), loop, after)
+    builder.position_at_end(loop)
+    index = builder.phi(I64)
+    index.add_incoming(I64(0), before)
+    values = [builder.phi(value.type) for value in carried]
+    new = body(index, values)
+    following, end = builder.add(index, I64(1)), builder.block
+    index.add_incoming(following, end)
+    for value, first, now in zip(values, carried, new, strict=True):
+        value.add_incoming(first, before)
+        value.add_incoming(now, end)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+    builder.position_at_end(after)
+    results = [builder.phi(value.type) for value in carried]
+    for result, first, now in zip(results, carried, new, strict=True):
+        result.add_incoming(first, before)
+        result.add_incoming(now, end)
+    return results
+
+
+def multiply_add(builder: Any, scales: list[Any], vectors: list[Any], sums: list[Any]) -> list[Any]:
+    """sums[r][v] += scales[r] * vectors[v], as a flat list of vectors."""
+    vec = vectors[0].type
+    fma = function(builder, "fma", vec, 3)
+    wide = [splat(builder, scale, vec) for scale in scales]
+    pairs = [(scale, vector) for scale in wide for vector in vectors]
+    return [builder.call(fma, [s, v, old]) for (s, v), old in zip(pairs, sums, strict=True)]
+
+
+def tiles(width: int) -> tuple[Any, range]:
+    """Vector type and the offsets of the vectors that cover a width of 1, 4, 8, 16, 32 or 64."""
+    lanes = min(width, LANES)
+    return ir.VectorType(F32, lanes), range(0, width, lanes)
+
+
+def add_up(builder: Any, sums: list[Any], count: int) -> list[Any]:
+    """Adds several sets of `count` partial sums into one, in pairs."""
+    sets = [sums[start : start + count] for start in range(0, len(sums), count)]
+    while len(sets) > 1:
+        left, right, rest = sets[0], sets[1], sets[2:]
+        both = [builder.fadd(a, b) for a, b in zip(left, right, strict=True)]
+        sets = [*rest, both]
+    return sets[0]
+
+
+def tanh_of(builder: Any, x: Any) -> Any:
+    """Hyperbolic tangent of a vector, precise to the last bits near 0 too: from exp(2|x|) - 1.
+
+    exp(r) - 1 by its Taylor series on |r| <= ln(2) / 2; NaN stays NaN.
+    """
+    vec = x.type
+
+    def constant(value: float) -> Any:
+        return ir.Constant(vec, [value] * vec.count)
+
+    def fma(a: Any, b: Any, c: Any) -> Any:
+        return builder.call(function(builder, "fma", vec, 3), [a, b, c])
+
+    size = builder.call(function(builder, "fabs", vec, 1), [x])
+    limit = constant(TANH_SATURATES)
+    size = builder.select(builder.fcmp_ordered(">", size, limit), limit, size)
+    twice = builder.fadd(size, size)
+    scaled = builder.fmul(twice, constant(LOG2_E))
+    power = builder.call(function(builder, "rint", vec, 1), [scaled])
+    rest = fma(power, constant(-LN2_HIGH), twice)
+    rest = fma(power, constant(-LN2_LOW), rest)
+    series = constant(1 / 5040)
+    for factorial in (720, 120, 24, 6, 2, 1):
+        series = fma(series, rest, constant(1 / factorial))
+    series = builder.fmul(series, rest)
+    ints = ir.VectorType(I32, vec.count)
+    exponent = builder.add(builder.fptosi(power, ints), ir.Constant(ints, [127] * vec.count))
+    two_to = builder.bitcast(builder.shl(exponent, ir.Constant(ints, [23] * vec.count)), vec)
+    grown = fma(two_to, series, builder.fsub(two_to, constant(1.0)))
+    value = builder.fdiv(grown, builder.fadd(grown, constant(2.0)))
+    return builder.call(function(builder, "copysign", vec, 2), [value, x])
+
+
+def relu_of(builder: Any, x: Any) -> Any:
+    """max(x, 0) of a vector; NaN stays NaN."""
+    zero = ir.Constant(x.type, [0.0] * x.type.count)
+    return builder.select(builder.fcmp_ordered("<", x, zero), zero, x)

@@ -1,0 +1,149 @@
+"""Gradients of the CPU kernels: addresses of a layer's tensors and masks -> its gradients in place.
+
+Several callers may share a layer. Each owns a range of input units: these rows of the weight's
+gradient, these columns of the input's. So every sum is made by one caller and in the order of rows,
+and the gradients are the same, bit for bit, however many share.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.floats import RELU, TANH, zero_columns
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
+from ccenv.sparse.cpu.gradient_tiles import outer_tile, transposed_row
+from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, rows_of_blocks
+
+
+@compiled
+def slope_rows(
+    rows: Any, n: int, y: int, grad_y: int, to: int, ld: int, width: int, activation: int
+) -> None:
+    """Lays grad_y times the activation's slope, told from its output, of the rows' block together.
+
+    `ld` is the distance in bytes from row to row of y and grad_y.
+    """
+    for r in range(n):
+        offset = np.int64(rows[r]) * ld
+        value = carray(as_pointer(y + offset), (width,), np.float32)
+        source = carray(as_pointer(grad_y + offset), (width,), np.float32)
+        z = carray(as_pointer(to + 4 * r * width), (width,), np.float32)
+        for c in range(width):
+            if activation == TANH:
+                z[c] = source[c] * (np.float32(1) - value[c] * value[c])
+            elif activation == RELU:
+                z[c] = source[c] if value[c] > 0 else np.float32(0)
+            else:
+                z[c] = source[c]
+
+
+@compiled
+def sum_rows(z: int, n: int, width: int, to: int) -> None:
+    """Adds n rows that lie together, in their order: to[:width] = sum over r of z[r, :width]."""
+    total = carray(as_pointer(to), (width,), np.float32)
+    total[:] = 0
+    for r in range(n):
+        part = carray(as_pointer(z + 4 * r * width), (width,), np.float32)
+        for c in range(width):
+            total[c] += part[c]
+
+
+@compiled
+def keep_entries(entries: Any, kept: Any, first: int, last: int) -> None:
+    """Drops the blocks outside first to last from the lists of `blocks_of_rows`."""
+    for b in range(len(kept)):
+        n = 0
+        for q in range(kept[b]):
+            entry = entries[b, q]
+            if first <= entry >> 32 < last:
+                entries[b, n] = entry
+                n += 1
+        kept[b] = n
+
+
+@compiled
+def input_gradients(
+    pairs: Any,
+    n: int,
+    z: int,
+    w: int,
+    ldw: int,
+    grad_x: int,
+    in_width: int,
+    num_k: int,
+    out_size: int,
+) -> None:
+    """grad_x[row, :num_k] += w[:num_k, :out_size] @ z[place] for the listed rows and places."""
+    for r in range(n):
+        to = grad_x + 4 * (pairs[r] & LOWER_HALF) * in_width
+        transposed_row(z + 4 * (pairs[r] >> 32) * out_size, w, ldw, to, num_k, out_size)
+
+
+@compiled
+def backward(
+    x: int,
+    w: int,
+    ldw: int,
+    in_mask: int,
+    out_mask: int,
+    y: int,
+    grad_y: int,
+    grad_x: int,
+    grad_w: int,
+    grad_b: int,
+    batch: int,
+    in_blocks: int,
+    in_size: int,
+    out_blocks: int,
+    out_size: int,
+    activation: int,
+    start: int,
+    stop: int,
+) -> None:
+    """Gradients of `forward` for input units start to stop; unwanted gradients have address 0.
+
+    grad_w, [in_features, out_features] without gaps, is written whole in these rows, grad_x in
+    these columns; grad_b is written whole by whoever owns the first unit.
+    """
+    in_width, out_width = in_blocks * in_size, out_blocks * out_size
+    first, last = start // in_size, -(-stop // in_size)
+    rows = np.empty((out_blocks, batch), np.int32)
+    counts = np.empty(out_blocks, np.int64)
+    rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
+    entries = np.empty((batch, in_blocks), np.int64)
+    kept = np.empty(batch, np.int64)
+    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
+    if last - first < in_blocks:
+        keep_entries(entries, kept, first, last)
+    most = counts.max()
+    pairs = np.empty((in_blocks, most), np.int64)
+    sizes = np.empty(in_blocks, np.int64)
+    # Gradients before the activation, of one output block after the other, from a line on.
+    block = np.empty(most * out_size + 16, np.float32)
+    z = (np.int64(block.ctypes.data) + 63) // 64 * 64
+    if grad_x != 0:
+        zero_columns(grad_x, batch, in_width, start, stop)
+    for j in range(out_blocks):
+        n, shift = counts[j], 4 * j * out_size
+        slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
+        bucket(rows[j], 0, n, entries, kept, pairs, sizes)
+        if grad_b != 0 and start == 0:
+            sum_rows(z, n, out_size, grad_b + shift)
+        for i in range(first, last):
+            k = max(start, i * in_size)
+            num_k = min(stop, (i + 1) * in_size) - k
+            if grad_w != 0:
+                to = grad_w + shift + 4 * k * out_width
+                outer_tile(
+                    pairs[i], sizes[i], x + 4 * k, in_width, z, out_size, to, out_width,
+                    num_k, out_size,
+                )  # fmt: skip
+            if grad_x != 0:
+                at = w + shift + 4 * k * ldw
+                input_gradients(
+                    pairs[i], sizes[i], z, at, ldw, grad_x + 4 * k, in_width, num_k, out_size
+                )
+    # Numba frees an array after its last use, and an address is none.
+    block[0] = 0

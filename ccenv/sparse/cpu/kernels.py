@@ -1,0 +1,244 @@
+"""CPU kernels in numba: addresses of tensors and masks -> block-sparse products in place.
+
+For each output block, either each row that keeps it is summed by itself over the input blocks that
+it keeps (`row_kernel`), or, where rows share weights, they are bucketed by the input blocks they
+keep, and each pair of blocks is multiplied for just these rows, a few of which share every weight
+they load. No pair is computed that a row does not keep, no weight of such a pair is read, and one
+loop owns each output: results do not depend on the run, and on other rows only by rounding.
+
+A layer without a mask on one side is a layer of one block there. Weights lie as [in_features,
+out_features], `ldw` floats from row to row; activations as [batch, features], contiguous.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
+from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
+from ccenv.sparse.cpu.row_kernel import multiply_row, multiply_rows
+from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
+
+# Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
+CHUNK_SUMS = 32768
+# From so many rows on, and so many output blocks a row, inputs are gathered first.
+GATHER_ROWS, GATHER_USES = 128, 3
+# Up to so many rows a pair of blocks, on average, each row goes by itself.
+ALONE = 2.7
+
+
+@compiled
+def start_row(to: int, bias: int, width: int) -> None:
+    """Sets a row of sums to the bias, or to zero where its address is 0."""
+    if bias == 0:
+        carray(as_pointer(to), (width,), np.float32)[:] = 0
+    else:
+        copy_floats(bias, to, width)
+
+
+@compiled
+def start_sums(sums: Any, n: int, bias: int, width: int) -> None:
+    """Sets n rows of sums to the bias, or to zero where its address is 0."""
+    if bias == 0:
+        sums[: n * width] = 0
+        return
+    base = np.int64(sums.ctypes.data)
+    for r in range(n):
+        copy_floats(bias, base + 4 * r * width, width)
+
+
+@compiled
+def finish_sums(
+    rows: Any, first: int, last: int, sums: Any, y: int, ldy: int, width: int, activation: int
+) -> None:
+    """Applies the activation to the sums of rows[first:last] and writes them where they belong."""
+    base = np.int64(sums.ctypes.data)
+    n = last - first
+    activate(base, n * width, activation)
+    for r in range(n):
+        copy_floats(base + 4 * r * width, y + np.int64(rows[first + r]) * ldy, width)
+
+
+@compiled
+def multiply_blocks(
+    inputs: Any,
+    x: int,
+    ldx: int,
+    in_size: int,
+    entries: Any,
+    kept: Any,
+    starts: Any,
+    w: int,
+    ldw: int,
+    panel: int,
+    bias: int,
+    rows: Any,
+    counts: Any,
+    y: int,
+    out_size: int,
+    activation: int,
+) -> None:
+    """The products of `forward`, one output block and one chunk of its rows after the other.
+
+    `inputs` is only held, so that the memory x points to lives on while it is read.
+    """
+    out_blocks, batch = rows.shape
+    in_blocks = len(starts)
+    num_chunks = max(1, (batch * out_size + CHUNK_SUMS // 2) // CHUNK_SUMS)
+    chunk = max(1, min(batch, 16), -(-batch // num_chunks))
+    pairs = np.empty((in_blocks, chunk), np.int64)
+    sizes = np.empty(in_blocks, np.int64)
+    tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
+    sums = np.empty(chunk * out_size, np.float32)
+    to, ld = np.int64(sums.ctypes.data), 4 * out_size
+    # Slices of numba's arrays are counted references: for a few rows of a block these take longer
+    # than its products.
+    at_rows, at_pairs = np.int64(rows.ctypes.data), np.int64(pairs.ctypes.data)
+    for j in range(out_blocks):
+        own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
+        column, own_bias = w + 4 * j * panel, 0 if bias == 0 else bias + j * ld
+        for first in range(0, counts[j], chunk):
+            last = min(first + chunk, counts[j])
+            start_sums(sums, last - first, own_bias, out_size)
+            bucket(own_rows, first, last, entries, kept, pairs, sizes)
+            for i in range(in_blocks):
+                if sizes[i] > 0:
+                    source = x + 4 * in_size * starts[i]
+                    own_pairs = carray(as_pointer(at_pairs + 8 * chunk * i), (chunk,), np.int64)
+                    times_block(
+                        own_pairs,
+                        sizes[i],
+                        source,
+                        ldx,
+                        column + 4 * i * in_size * ldw,
+                        ldw,
+                        to,
+                        ld,
+                        in_size,
+                        out_size,
+                        tile,
+                    )
+            at = y + j * ld
+            finish_sums(own_rows, first, last, sums, at, out_blocks * ld, out_size, activation)
+
+
+@compiled
+def multiply_in_place(
+    x: int,
+    in_size: int,
+    w: int,
+    ldw: int,
+    panel: int,
+    bias: int,
+    rows: Any,
+    counts: Any,
+    y: int,
+    out_size: int,
+    activation: int,
+) -> None:
+    """The same for an input without blocks and a tile of weights: sums lie where they belong.
+
+    Nothing is sorted, and sums are written twice only: that is most of what a small layer costs.
+    """
+    out_blocks, batch = rows.shape
+    pairs = np.empty(batch, np.int64)
+    at_rows, ld = np.int64(rows.ctypes.data), 4 * out_blocks * out_size
+    for j in range(out_blocks):
+        own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
+        n, column, to = counts[j], w + 4 * j * panel, y + 4 * j * out_size
+        own_bias = 0 if bias == 0 else bias + 4 * j * out_size
+        for r in range(n):
+            b = np.int64(own_rows[r])
+            pairs[r] = b << 32 | b
+            start_row(to + b * ld, own_bias, out_size)
+        times_tile(pairs, n, x, 4 * in_size, column, ldw, to, ld, in_size, out_size)
+        if out_blocks == 1 and n == batch:
+            activate(y, n * out_size, activation)
+        else:
+            for r in range(n):
+                activate(to + np.int64(own_rows[r]) * ld, out_size, activation)
+
+
+@compiled
+def forward(
+    x: int,
+    w: int,
+    ldw: int,
+    panel: int,
+    bias: int,
+    in_mask: int,
+    out_mask: int,
+    y: int,
+    in_blocks: int,
+    in_size: int,
+    out_blocks: int,
+    out_size: int,
+    activation: int,
+    clear: int,
+    start: int,
+    stop: int,
+    first: int,
+    last: int,
+) -> None:
+    """Writes activation(x w + bias) on kept blocks; elsewhere zero, or nothing if `clear` is 0.
+
+    For rows start to stop and output blocks first to last; a block's result does not depend on
+    which others are asked for. Masks and bias are 0 for none. `panel` is the distance in floats
+    from one output block's weights to the next one's.
+    """
+    batch = stop - start
+    x += 4 * start * in_blocks * in_size
+    y += 4 * start * out_blocks * out_size
+    in_mask = 0 if in_mask == 0 else in_mask + start * in_blocks
+    out_mask = 0 if out_mask == 0 else out_mask + start * out_blocks
+    if batch == 1:
+        multiply_row(
+            x,
+            w,
+            ldw,
+            panel,
+            bias,
+            in_mask,
+            out_mask,
+            y,
+            in_blocks,
+            in_size,
+            out_blocks,
+            out_size,
+            activation,
+            clear,
+            first,
+            last,
+        )
+        return
+    ldx = 4 * in_blocks * in_size
+    rows = np.empty((out_blocks, batch), np.int32)
+    counts = np.empty(out_blocks, np.int64)
+    rows_of_blocks(out_mask, batch, out_blocks, rows, counts)
+    if clear != 0 and out_mask != 0:
+        zero_columns(y, batch, out_blocks * out_size, first * out_size, last * out_size)
+    uses = counts.sum()
+    counts[:first] = 0
+    counts[last:] = 0
+    is_tile = out_size <= TILE_COLUMNS and in_size <= longest_tile(out_size)
+    if in_mask == 0 and is_tile and (out_blocks == 1 or out_size >= 8):
+        multiply_in_place(x, in_size, w, ldw, panel, bias, rows, counts, y, out_size, activation)
+        return
+    entries = np.empty((batch, in_blocks), np.int64)
+    kept = np.empty(batch, np.int64)
+    blocks_of_rows(in_mask, batch, in_blocks, entries, kept)
+    starts = np.arange(in_blocks)
+    inputs, base = np.empty(0, np.float32), x
+    # Each block of x is read once for each output block that its row keeps.
+    if in_mask != 0 and batch >= GATHER_ROWS and uses >= GATHER_USES * batch:
+        inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
+        base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
+    ins = (inputs, base, ldx, in_size, entries, kept, starts)
+    operands = (*ins, w, ldw, panel, bias, rows, counts, y, out_size, activation)
+    if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
+        multiply_rows(*operands)
+    else:
+        multiply_blocks(*operands)

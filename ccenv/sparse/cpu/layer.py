@@ -1,0 +1,267 @@
+"""Block-sparse layer on the CPU: float32 tensors -> the compiled kernels, with their gradients."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ccenv.sparse.cpu import gradients, kernels
+from ccenv.sparse.cpu import repeat_kernels as spread_kernels
+from ccenv.sparse.cpu.buffers import LARGE, new_result
+from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
+from ccenv.sparse.cpu.packed_weights import panels_of
+
+# Below these a second thread costs more than it saves.
+MIN_SHARED_ROWS, MIN_SHARED_MACS = 512, 1 << 26
+MIN_SHARED_KEPT_MACS = 1 << 22
+MIN_SHARED_UNITS, MIN_SHARED_GRADIENT_MACS = 64, 1 << 24
+# Floats of a line of the cache.
+LINE = 16
+ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
+
+
+def in_major(weight: Tensor) -> Tensor:
+    """The weight as [in_features, out_features] without gaps; a copy unless it lies so already."""
+    return weight.t().contiguous()
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor's numbers lie, 0 for None."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def sizes_of(width: int, mask: Tensor | None) -> tuple[int, int]:
+    """Number of blocks and units of a block; a side without a mask is one block."""
+    if mask is None:
+        return 1, width
+    blocks = mask.shape[1]
+    return blocks, width // blocks
+
+
+def run_forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: int,
+    *,
+    is_training: bool,
+) -> Tensor:
+    """Calls the forward kernel on contiguous operands; weight is [out_features, in_features].
+
+    A weight that is being trained is read where it lies: the next step would change a copy's worth.
+    """
+    (batch, in_width), out_width = x.shape, weight.shape[0]
+    y = new_result(batch, out_width)
+    out_blocks, out_size = sizes_of(out_width, out_mask)
+    panels = None if is_training else panels_of(weight, out_blocks)
+    if panels is None:
+        weights, row, panel = in_major(weight), out_width, out_size
+    else:
+        weights, row, panel = panels, out_size, in_width * out_size
+    in_blocks, in_size = sizes_of(in_width, in_mask)
+    work = partial(
+        kernels.forward,
+        x.data_ptr(),
+        weights.data_ptr(),
+        row,
+        panel,
+        address(bias),
+        address(in_mask),
+        address(out_mask),
+        y.data_ptr(),
+        in_blocks,
+        in_size,
+        out_blocks,
+        out_size,
+        activation,
+        1,
+    )
+    macs_of_row = in_width * out_width
+    if torch.get_num_threads() == 1:
+        work(0, batch, 0, out_blocks)
+    elif out_blocks == 1 or batch >= 2 * MIN_SHARED_ROWS:
+        share_rows(lambda start, stop: work(start, stop, 0, out_blocks), batch, macs_of_row)
+    else:
+        # Few rows are not cut: each thread would read all weights.
+        is_large = is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
+        share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
+    return y
+
+
+def is_worth_sharing(macs: int, in_mask: Tensor | None, out_mask: Tensor | None) -> bool:
+    """Whether the kept pairs of blocks, of a layer's `macs` in all, keep two threads busy."""
+    if macs < MIN_SHARED_MACS:
+        return False
+    masks = [mask for mask in (in_mask, out_mask) if mask is not None]
+    kept = math.prod(int(mask.count_nonzero()) / max(1, mask.numel()) for mask in masks)
+    return macs * kept >= MIN_SHARED_KEPT_MACS
+
+
+def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int) -> None:
+    """Calls work(first, last) on all rows, in as many parts at once as torch has threads.
+
+    Few or cheap rows stay with the caller: waking a thread takes as long as a small layer.
+    """
+    is_large = num_rows * macs_of_row >= MIN_SHARED_MACS
+    share(work, num_rows, MIN_SHARED_ROWS if is_large else num_rows)
+
+
+def share_units(work: Callable[[int, int], None], num_units: int, macs_of_unit: int) -> None:
+    """The same for a layer's input units, whose gradients come without those of their neighbours.
+
+    Cuts lie a whole number of lines of the cache apart: no two threads keep writing to one.
+    """
+    is_large = num_units * macs_of_unit >= MIN_SHARED_GRADIENT_MACS
+    share(work, num_units, MIN_SHARED_UNITS if is_large else num_units, LINE)
+
+
+def share(work: Callable[[int, int], None], total: int, smallest: int, unit: int = 1) -> None:
+    """Calls work(first, last) on parts of at least `smallest`, cut at multiples of `unit`.
+
+    The caller takes the first part, and every other one that no thread has begun by then: where
+    all cores are busy, nobody waits for a thread to wake.
+    """
+    parts = min(total // max(1, smallest), torch.get_num_threads())
+    if parts <= 1:
+        work(0, total)
+        return
+    cuts = [total * part // parts // unit * unit for part in range(parts)] + [total]
+    ranges = list(itertools.pairwise(cuts))
+    others = [(thread_pool().submit(work, *part), part) for part in ranges[1:]]
+    work(*ranges[0])
+    for other, part in others:
+        if other.cancel():
+            work(*part)
+        else:
+            other.result()
+
+
+@functools.cache
+def thread_pool() -> ThreadPoolExecutor:
+    """Threads that live as long as the process; the kernels let go of Python's lock."""
+    return ThreadPoolExecutor(thread_name_prefix="ccenv")
+
+
+class KernelLinear(torch.autograd.Function):
+    """The kernels with their gradients; the gradient of the weight lies as the kernels read it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+        activation: int,
+    ) -> Tensor:
+        """Runs the kernel and keeps what its gradients need."""
+        y = run_forward(x, weight, bias, in_mask, out_mask, activation, is_training=True)
+        ctx.save_for_backward(x, weight, in_mask, out_mask, y)
+        ctx.activation, ctx.has_bias = activation, bias is not None
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias, those that are wanted."""
+        x, weight, in_mask, out_mask, y = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        packed = in_major(weight)
+        grad_y = grad_y.contiguous()
+        grad_x = new_result(*x.shape) if need_x else None
+        grad_weight = new_result(*packed.shape) if need_weight else None
+        grad_bias = x.new_empty(weight.shape[0]) if need_bias and ctx.has_bias else None
+        work = partial(
+            gradients.backward,
+            x.data_ptr(),
+            packed.data_ptr(),
+            packed.shape[1],
+            address(in_mask),
+            address(out_mask),
+            y.data_ptr(),
+            grad_y.data_ptr(),
+            address(grad_x),
+            address(grad_weight),
+            address(grad_bias),
+            x.shape[0],
+            *sizes_of(x.shape[1], in_mask),
+            *sizes_of(weight.shape[0], out_mask),
+            ctx.activation,
+        )
+        share_units(work, x.shape[1], x.shape[0] * weight.shape[0])
+        transposed = None if grad_weight is None else grad_weight.t()
+        return grad_x, transposed, grad_bias, None, None, None
+
+
+def kernel_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    activation: str | None,
+    is_training: bool,
+) -> Tensor:
+    """Computes only the pairs of blocks that each row keeps; arguments as `block_sparse_linear`.
+
+    `is_training` says whether gradients are wanted. float32 only; fastest where `weight.t()` is
+    contiguous, as `GatedMLP` keeps its weights.
+    """
+    x = x.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    in_mask = None if in_mask is None else in_mask.contiguous()
+    out_mask = None if out_mask is None else out_mask.contiguous()
+    code = ACTIVATION_CODES[activation]
+    if not is_training:
+        return run_forward(x, weight, bias, in_mask, out_mask, code, is_training=False)
+    y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
+    return y
+
+
+class KernelSpread(torch.autograd.Function):
+    """The kernels of `spread_blocks` with their gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, shared: Tensor, mask: Tensor) -> Tensor:
+        """Copies what each mask keeps; the gradient needs the mask only."""
+        ctx.save_for_backward(mask)
+        ctx.images = len(shared)
+        y = new_result(len(mask), shared.shape[1])
+        return run_spread(spread_kernels.spread, shared, mask, y, len(shared))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Sums over the masks of an image, block by block."""
+        (mask,) = ctx.saved_tensors
+        total, grad = new_result(ctx.images, grad.shape[1]), grad.contiguous()
+        return run_spread(spread_kernels.gather, grad, mask, total, ctx.images), None
+
+
+def run_spread(kernel: Any, source: Tensor, mask: Tensor, target: Tensor, images: int) -> Tensor:
+    """Runs a kernel on all images, in parts where there are threads and much to write."""
+    group, blocks = len(mask) // images, mask.shape[1]
+    width = source.shape[1]
+
+    def work(first: int, last: int) -> None:
+        addresses = source.data_ptr(), mask.data_ptr(), target.data_ptr()
+        kernel(*addresses, group, blocks, width // blocks, first, last)
+
+    share(work, images, max(1, LARGE // (group * width)))
+    return target
+
+
+def kernel_spread(shared: Tensor, mask: Tensor) -> Tensor:
+    """See `ccenv.sparse.repeat.spread_blocks`; float32 on the CPU."""
+    y: Tensor = KernelSpread.apply(shared.contiguous(), mask.contiguous())
+    return y

@@ -1,0 +1,1 @@
+"""The GPU's routes: plans, lists and launches of the Triton kernels."""

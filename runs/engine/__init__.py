@@ -1,0 +1,1 @@
+"""Carries runs out: one, many at once, from a checkpoint, again."""

@@ -1,0 +1,133 @@
+"""Checkpoints: a run in the middle -> a file from which it goes on as if it had never stopped.
+
+The file `checkpoint/resume.safetensors` is there only while a run is unfinished: it is written
+under another name first, and removed when the result stands. The one before it is kept beside it,
+for the case that the last one is damaged.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from agents.base import Agent
+from ccenv.base.snapshot import CannotStoreError
+from ccenv.base.tree_file import load_tree, save_tree
+from ccenv.simulator.resume import restore_simulator, simulator_state
+from runs.plan.settings import Plan, code_digests
+from runs.store.folder import CHECKPOINT
+from runs.store.machine import versions
+
+RESUME = "resume.safetensors"
+PREVIOUS = "resume-before.safetensors"
+FORMAT = 3
+
+
+def checkpoint_path(folder: Path) -> Path:
+    """Where an unfinished run's checkpoint lies."""
+    return folder / CHECKPOINT / RESUME
+
+
+def same_program(plan: Plan) -> dict[str, Any]:
+    """What must not have changed since the checkpoint: code of agent and reward, libraries."""
+    return {
+        "format": FORMAT,
+        "agent": plan.agent,
+        "seed": plan.program.seed,
+        "settings": plan.key()[1],
+        "code": code_digests(plan),
+        "versions": versions(),
+    }
+
+
+def one_before(path: Path) -> Path:
+    """Where the checkpoint before the last one lies."""
+    return path.with_name(PREVIOUS)
+
+
+def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
+    """The last sound checkpoint of an interrupted run, or None; says why one cannot be used."""
+    last = checkpoint_path(folder)
+    damaged = False
+    for path in (last, one_before(last)):
+        try:
+            found = load_tree(path)
+            same = found["program"] == same_program(plan)
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            say(f"the checkpoint {path} is damaged: {error}")
+            damaged = True
+            continue
+        if same:
+            return dict(found)
+        say(f"code or libraries have changed since {path} was written, the run starts anew")
+        return None
+    if damaged:
+        say("no sound checkpoint is left, the run starts anew")
+    return None
+
+
+class Keeper:
+    """Writes a run's checkpoint now and then."""
+
+    def __init__(self, plan: Plan, folder: Path, agent: Agent, every: int) -> None:
+        """Prepares; `every` is the images between two checkpoints, 0 for none."""
+        self.plan, self.agent, self.every = plan, agent, every
+        self.path = checkpoint_path(folder)
+        self.kept_at = 0
+
+    def is_due(self, images_seen: int) -> bool:
+        """Whether it is time; never for a run that would end before the next checkpoint."""
+        return 0 < self.every <= images_seen - self.kept_at
+
+    def keep(self, images_seen: int, curves: dict[str, Any]) -> None:
+        """Writes the state of agent and simulator beside that of the curves.
+
+        An agent whose state is not known is told of once, and never kept.
+        """
+        try:
+            tree = {
+                "program": same_program(self.plan),
+                "images_seen": images_seen,
+                "curves": curves,
+                "agent": self.agent.state(),
+                "simulator": simulator_state(self.agent.simulator),
+            }
+            self.write(tree)
+        except (CannotStoreError, TypeError) as error:
+            say(f"{self.plan.agent} cannot be resumed, an interrupted run starts anew: {error}")
+            self.every = 0
+        except OSError as error:
+            say(f"no checkpoint after {images_seen:,} images, the run goes on: {error}")
+        self.kept_at = images_seen
+
+    def write(self, tree: dict[str, Any]) -> None:
+        """Writes a checkpoint, and keeps the one before it."""
+        self.path.parent.mkdir(exist_ok=True)
+        if self.path.exists():
+            self.path.replace(one_before(self.path))
+        save_tree(self.path, tree)
+
+    def resume(self, found: dict[str, Any]) -> None:
+        """Puts a checkpoint back into agent and simulator.
+
+        Raises:
+            ValueError: if it does not fit them.
+        """
+        self.agent.load_state(found["agent"])
+        restore_simulator(self.agent.simulator, found["simulator"])
+        self.agent.images_done = self.kept_at = found["images_seen"]
+        say(
+            f"goes on after {self.kept_at:,} of {self.plan.program.images:,} images: "
+            f"{self.path.parent.parent}"
+        )
+
+    def remove(self) -> None:
+        """Removes the checkpoints of a run whose result stands."""
+        for path in self.path.parent.glob("resume*"):
+            path.unlink(missing_ok=True)
+
+
+def say(text: str) -> None:
+    """Tells whoever watches the run; results go to stdout."""
+    print(f"runs: {text}", file=sys.stderr)

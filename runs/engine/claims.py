@@ -1,0 +1,228 @@
+"""What a result claims, held against what comes out here: (claimed, found) -> what does not stand.
+
+Also what cannot be recomputed: that stays its author's word, and is called so.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ccenv.base.registry import OWN_PACKAGES, is_below
+from ccenv.networks.costs import dense_macs
+from ccenv.simulator.rollout import Evaluation, by_class
+from runs.engine.at_prices import verdicts_of_context
+from runs.engine.replay import Rebuilt, ask, pays_again, test_images
+
+EXACT = 1e-6
+"""Relative: MACs, densities and costs are counts."""
+NLL = 1e-3
+"""Relative: kernels add in another order than the reference."""
+WRONG_IMAGES = 2
+"""For the same reason so many images may be answered otherwise."""
+OTHER_BITS = 1e-3
+"""Share of mask bits that another machine's rounding may flip."""
+RECIPE = 1e-3
+"""Relative. Initial weights changed by 1e-6 end pre-training 1e-5 apart (MNIST, 7,820 updates)."""
+RECOMPUTED, WORD = "recomputed", "the author's word"
+ALWAYS_WORD = ("last_tenth", "latency", "seconds", "total_seconds", "machine", "versions", "code")
+"""What no replay can tell."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What rounding explains."""
+
+    num_images: int
+    """that were judged."""
+    span: float = 0.0
+    """between the highest and the lowest return of an image."""
+    other_bits: float = 0.0
+    """share of the mask bits that may differ: none where stored masks are replayed."""
+
+    def of(self, name: str, found: float) -> float:
+        """Largest difference between a claim and what was found."""
+        images = (WRONG_IMAGES + 0.5) / self.num_images
+        if name == "error":
+            return images + self.other_bits
+        if name == "mean_return":
+            return NLL * max(1.0, abs(found)) + (images + self.other_bits) * self.span
+        return max(NLL if name == "nll" else EXACT, self.other_bits) * max(1.0, abs(found))
+
+
+def differences(
+    claimed: Mapping[str, Any], found: Mapping[str, Any], room: Room, where: str = ""
+) -> list[str]:
+    """Numbers that are claimed otherwise than they were found; all that was found must be there."""
+    return [
+        f"{where}{name}: claimed {claimed.get(name)}, found {value}"
+        for name, value in found.items()
+        if not agrees(name, claimed.get(name), value, room)
+    ]
+
+
+def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
+    """Whether a claim is within what rounding explains."""
+    if isinstance(found, list | tuple):
+        same_length = isinstance(claimed, list) and len(claimed) == len(found)
+        return same_length and all(
+            agrees(name, a, b, room) for a, b in zip(claimed, found, strict=True)
+        )
+    if isinstance(found, bool | str) or not isinstance(claimed, int | float):
+        return type(claimed) is type(found) and bool(claimed == found)
+    return not isinstance(claimed, bool) and abs(claimed - found) <= room.of(name, found)
+
+
+def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
+    """What does not stand of a result apart from its verdicts on test images.
+
+    Args:
+        result: as stored.
+        rebuilt: its network and agent.
+        span: see `Room`.
+    """
+    found = facts(rebuilt)
+    problems = [
+        f"{name}: claimed {result.get(name)}, found {value}"
+        for name, value in found.items()
+        if result.get(name) != value or type(result.get(name)) is not type(value)
+    ]
+    if rebuilt.from_recipe is not None and rebuilt.from_recipe > RECIPE:
+        problems.append(
+            f"frozen weights differ from those that their recipe gives here by "
+            f"{rebuilt.from_recipe:.2g} of their norm: they learned from something else"
+        )
+    problems += check_curve(result)
+    return problems + (check_asked(result, rebuilt, span) if can_ask(rebuilt) else [])
+
+
+def facts(rebuilt: Rebuilt) -> dict[str, Any]:
+    """Whole numbers and flags that network, agent and settings leave no choice about."""
+    agent, network = rebuilt.agent, rebuilt.network
+    found = {
+        "dense_macs": dense_macs(network),
+        "policy_macs": [int(macs) for macs in agent.policy_macs],
+        "learns": bool(agent.learns),
+        "uses_labels": bool(agent.uses_labels),
+        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
+        "network_parameters": sum(value.numel() for value in network.state_dict().values()),
+    }
+    return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})
+
+
+def counts_images(rebuilt: Rebuilt) -> bool:
+    """Whether the agent learns by a loop of this project's, which sees as many as it is asked."""
+    return is_below(type(rebuilt.agent).learn.__module__, OWN_PACKAGES)
+
+
+def images_seen(rebuilt: Rebuilt) -> int:
+    """Training images by the settings: whole rollouts until there are enough."""
+    plan = rebuilt.plan
+    if not rebuilt.agent.learns and plan.environment["weights"] == "frozen":
+        return 0
+    # Stable-Baselines3's may gather several batches before they learn.
+    num_layers = rebuilt.env.simulator.num_layers
+    batches = max(1, int(plan.agent_settings.get("n_steps", num_layers)) // num_layers)
+    rollout = plan.program.batch_size * batches
+    return -(-plan.program.images // rollout) * rollout
+
+
+def can_ask(rebuilt: Rebuilt) -> bool:
+    """Whether the policy as it was in the end can be asked again."""
+    return rebuilt.is_restored and not rebuilt.agent.uses_labels
+
+
+def check_curve(result: Mapping[str, Any]) -> list[str]:
+    """Whether the curve ends where the result says: its last point is the last validation."""
+    curve, (last, _) = result.get("curve"), validations(result)
+    if not isinstance(curve, list) or not all(isinstance(p, Mapping) for p in curve) or not curve:
+        return ["curve: expected a list of points, got something else"]
+    if curve[-1] != {"images_seen": result.get("images_seen"), **last}:
+        return ["curve: its last point is not the evaluation validation, sampled"]
+    return []
+
+
+def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Claimed verdicts on validation images, sampled and mode; empty where there is none."""
+    wanted = [("validation", mode) for mode in ("sampled", "mode")]
+    found = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
+    return [found.get(pair, {}) for pair in wanted]
+
+
+def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
+    """Whether the policy does on validation images, and at each price, what the result says."""
+    problems = []
+    for claimed, mode in zip(validations(result), ("sampled", "mode"), strict=True):
+        evaluation = ask(rebuilt, mode, "validation")
+        room = Room(evaluation.num_images, span, OTHER_BITS)
+        found = payable(evaluation.numbers(), rebuilt)
+        problems += differences(claimed, found, room, f"validation, {mode}: ")
+    found = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
+    claimed = result.get("context", {})
+    for name, verdicts in found.get("context", {}).items():
+        points = claimed.get(name) if isinstance(claimed, Mapping) else None
+        if not isinstance(points, list) or len(points) != len(verdicts):
+            problems.append(f"context: expected {len(verdicts)} verdicts at {name}")
+            continue
+        for point, verdict in zip(points, verdicts, strict=True):
+            room = Room(verdict["num_images"], span, OTHER_BITS)
+            problems += differences(point, payable(verdict, rebuilt), room, f"context, {name}: ")
+    return problems
+
+
+def payable(numbers: dict[str, Any], rebuilt: Rebuilt) -> dict[str, Any]:
+    """Numbers of an evaluation, without the return where the reward does not pay again."""
+    keeps = pays_again(rebuilt.plan)
+    return {name: value for name, value in numbers.items() if keeps or name != "mean_return"}
+
+
+def block_use(
+    rebuilt: Rebuilt, asked: Evaluation | None, masks: Sequence[Tensor]
+) -> list[list[list[int]]] | None:
+    """Per cent of each class's images that use a block: [layer][class][block].
+
+    Returns:
+        What the policy's keep probabilities give, or the masks of who has none; None where they
+        cannot be known.
+    """
+    if asked is None and not rebuilt.agent.uses_labels:
+        return None
+    test = test_images(rebuilt.plan)
+    values = asked.keep_probability if asked else [mask.float() for mask in masks]
+    found = [by_class(value.cpu(), test.labels, test.num_classes) for value in values]
+    return [(100 * use).round().int().tolist() for use in found]
+
+
+def check_block_use(claimed: Any, found: Any) -> list[str]:
+    """Whether block use is as claimed, to one per cent and what flipped bits explain."""
+    if agrees("", claimed, found, Room(1, other_bits=1.0 / 100)):
+        return []
+    return ["block_use: claimed otherwise than the policy does"]
+
+
+def basis(rebuilt: Rebuilt) -> dict[str, str]:
+    """For each number of a result whether it was recomputed, or is its author's word."""
+    names = ("num_images", "error", "nll", "density", "compute_cost", "policy_cost", "total_cost")
+    found = dict.fromkeys((*names, "macs", *facts(rebuilt)), RECOMPUTED)
+    told = {
+        "mean_return": pays_again(rebuilt.plan),
+        "block_use": can_ask(rebuilt) or rebuilt.agent.uses_labels,
+        "validation": can_ask(rebuilt),
+        "curve: last point": can_ask(rebuilt),
+        "network": rebuilt.from_recipe is not None,
+        "images_seen": counts_images(rebuilt),
+    }
+    if "context" in rebuilt.plan.environment:
+        told["context"] = can_ask(rebuilt)
+    found |= {name: RECOMPUTED if is_known else WORD for name, is_known in told.items()}
+    return found | dict.fromkeys(("curve: earlier points", *ALWAYS_WORD), WORD)
+
+
+def numbers_of(found: Any) -> dict[str, Any]:
+    """A record of numbers as JSON has them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(found).items()
+    }

@@ -1,0 +1,227 @@
+"""A sweep's runs: which are there, which are missing, and how long those will take."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runs.plan.settings import Plan, code_digests, make_plan, safe_name
+from runs.plan.sweep import Sweep
+from runs.stats.rows import make_rows
+from runs.store import folder as run_folder
+from runs.store import recorded
+from runs.store.identity import Key
+from runs.store.result_checks import check_result, edited
+
+NAMED = 8
+"""So many rows are named in a message."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    label: str
+    """row that it belongs to."""
+    agent: str
+    """a name in `agents.AGENTS` or `module:Class`."""
+    settings: dict[str, Any]
+    """as given."""
+    plan: Plan
+    """as resolved."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run and its result."""
+
+    job: Job
+    """which run."""
+    result: dict[str, Any]
+    """see `runs.engine.run.execute`."""
+    recorded: bool
+    """whether it was read from the recorded results instead of a run's folder."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A sweep as far as it has come."""
+
+    sweep: Sweep
+    """what was asked."""
+    finished: tuple[Finished, ...]
+    """runs with a result, in the sweep's order."""
+    missing: tuple[Job, ...]
+    """the others."""
+    masks: str
+    """"sampled" or "mode": the evaluation that the rows show."""
+
+    @functools.cached_property
+    def results(self) -> dict[str, list[dict[str, Any]]]:
+        """Label -> results by seed; labels in the sweep's order, those without any are empty."""
+        found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
+        for one in self.finished:
+            found[one.job.label].append(one.result)
+        return found
+
+    @functools.cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the table."""
+        return [asdict(row) for row in make_rows(self.results, self.masks)]
+
+
+def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
+    """Resolves every run of a sweep.
+
+    Raises:
+        ValueError: if a name or a setting is wrong, or two cells have one label.
+    """
+    labels = [cell.label for cell in sweep.cells]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(f"sweep {sweep.name!r}: expected different labels, got {twice[0]!r} twice")
+    jobs = []
+    for cell, given in sweep.runs():
+        settings = {"log_dir": log_dir} | given
+        try:
+            jobs.append(Job(cell.label, cell.agent, settings, make_plan(cell.agent, settings)))
+        except ValueError as error:
+            raise ValueError(f"sweep {sweep.name!r}, cell {cell.label!r}: {error}") from error
+    return jobs
+
+
+def source_of(sweep: Sweep, jobs: Sequence[Job], results_dir: str) -> recorded.Source:
+    """The sweep's file of recorded results."""
+    plans: dict[str, list[Plan]] = {}
+    for job in jobs:
+        plans.setdefault(job.label, []).append(job.plan)
+    return recorded.Source(Path(results_dir) / f"{safe_name(sweep.name)}.json", plans)
+
+
+def own_result(job: Job) -> dict[str, Any] | None:
+    """The result in a run's folder, None where there is none.
+
+    Raises:
+        ValueError: if it was edited by hand.
+    """
+    path = job.plan.folder() / run_folder.RESULT
+    if not path.exists():
+        return None
+    found = check_result(run_folder.check_json(path), str(path))
+    if found["seed"] != job.plan.program.seed:
+        raise edited(str(path), f"seed {job.plan.program.seed}", found["seed"])
+    return found
+
+
+def gather(
+    sweep: Sweep,
+    jobs: Sequence[Job],
+    known: Mapping[Key, dict[str, Any]],
+    masks: str = "sampled",
+) -> Comparison:
+    """Looks what is there: a run's own folder first, then what was recorded.
+
+    Args:
+        sweep: what was asked.
+        jobs: its runs.
+        known: recorded results.
+        masks: "sampled" or "mode".
+
+    Raises:
+        ValueError: if a result was edited by hand.
+    """
+    finished, missing = [], []
+    for job in jobs:
+        own = own_result(job)
+        found = known.get(job.plan.key()) if own is None else own
+        if found is None:
+            missing.append(job)
+        else:
+            finished.append(Finished(job, found, recorded=own is None))
+    return Comparison(sweep, tuple(finished), tuple(missing), masks)
+
+
+def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
+    """What is recorded of a sweep, and nothing else: the same on every machine.
+
+    Raises:
+        ValueError: if nothing is recorded, or the file was edited by hand.
+    """
+    # Runs of this checkout are looked for where there are none.
+    jobs = make_jobs(sweep, str(results_dir / "none"))
+    known = recorded.load(source_of(sweep, jobs, str(results_dir)), beside_runs=False)
+    if not known:
+        raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
+    return gather(sweep, jobs, known)
+
+
+def outdated(comparison: Comparison) -> list[Job]:
+    """Jobs whose results come from another version of the agent's, reward's or network's file."""
+    return [
+        one.job for one in comparison.finished if one.result["code"] != code_digests(one.job.plan)
+    ]
+
+
+def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, masks: str) -> None:
+    """Writes what README tables are made of and what another machine goes on from.
+
+    What the file holds already of the same runs stays, so that two machines may take turns.
+    """
+    with run_folder.claim(source.path, wait=True):
+        whole = gather(sweep, jobs, recorded.load_from_all(source), masks)
+        settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
+        head = {
+            "kind": "comparison",
+            "name": sweep.name,
+            "description": sweep.description,
+            "seeds": list(sweep.seeds),
+            "rows": [row | {"settings": settings[row["label"]]} for row in whole.rows],
+        }
+        results = {one.job.plan.key(): one.result for one in whole.finished}
+        recorded.save(source, head, results)
+
+
+def names_of(jobs: Sequence[Job]) -> str:
+    """Labels with their seeds, in few words."""
+    seeds: dict[str, list[str]] = {}
+    for job in jobs:
+        seeds.setdefault(job.label, []).append(str(job.plan.program.seed))
+    named = [f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()]
+    more = [f"and {len(named) - NAMED} more rows"] if len(named) > NAMED else []
+    return "; ".join([*named[:NAMED], *more])
+
+
+def origins(comparison: Comparison) -> list[str]:
+    """Which runs were not made here, and on what machine they were."""
+    machines: dict[str, list[Job]] = {}
+    for one in comparison.finished:
+        if one.recorded:
+            machines.setdefault(machine_name(one.result["machine"]), []).append(one.job)
+    return [
+        f"{len(found)} recorded results, made on {machine}: {names_of(found)}"
+        for machine, found in machines.items()
+    ]
+
+
+def machine_name(machine: Mapping[str, Any]) -> str:
+    """A machine in few words."""
+    name = f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores"
+    return f"{name}, vectors of {machine['lanes']} floats" if "lanes" in machine else name
+
+
+def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[float, int]:
+    """Time that runs need on one core, and for how many of them it was measured.
+
+    A run takes as long as the finished runs of its label did on average; where there are none, its
+    share of what the sweep says of itself.
+    """
+    sweep = comparison.sweep
+    share = sweep.minutes * 60 * 2 / (len(sweep.cells) * len(sweep.seeds))
+    times = {
+        label: sum(r["total_seconds"] for r in found) / len(found)
+        for label, found in comparison.results.items()
+        if found
+    }
+    measured = sum(job.label in times for job in jobs)
+    return sum(times.get(job.label, share) for job in jobs), measured

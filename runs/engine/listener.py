@@ -1,0 +1,123 @@
+"""Listener of a run: (images seen, scalars of an update) -> curves, validations, checkpoints."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+from agents.base import Agent
+from ccenv.simulator.rollout import (
+    Evaluation,
+    collect_rollout,
+    episode_curves,
+    evaluate,
+    simulator_of,
+)
+from runs.board.projector import write_points
+from runs.board.tracking import Tracker
+from runs.engine.checkpoint import Keeper
+from runs.engine.tail import Tail
+from runs.plan.settings import Plan
+
+
+class Listener:
+    """Told after each update: writes curves, judges on validation images now and then."""
+
+    def __init__(
+        self, plan: Plan, env: Any, agent: Agent, tracker: Tracker, bar: Any, keeper: Keeper
+    ) -> None:
+        """Prepares; `start` or `resume` comes next."""
+        self.plan, self.env, self.agent, self.tracker, self.bar = plan, env, agent, tracker, bar
+        self.keeper = keeper
+        self.every = int(plan.program.eval_every or 1)
+        self.judged_at = 0
+        self.last: Evaluation | None = None
+        self.seconds = 0.0
+        self.begun, self.seconds_before = time.perf_counter(), 0.0
+        self.curve: list[dict[str, Any]] = []
+        self.tail = Tail(plan.program.images)
+
+    def start(self, first: Evaluation) -> None:
+        """Writes the verdict on the untrained agent."""
+        self.last = first
+        self.curve = [{"images_seen": 0, **first.numbers()}]
+        self.tracker.evaluation(0, first)
+        self.begun = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` needs."""
+        return {
+            "tracker": self.tracker.state(),
+            "judged_at": self.judged_at,
+            "curve": self.curve,
+            "tail": self.tail.state(),
+            "seconds": self.learning_seconds,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Goes on with the curves of an interrupted run; its tracker has those already."""
+        self.judged_at, self.curve = state["judged_at"], state["curve"]
+        self.tail = Tail(self.plan.program.images, state["tail"])
+        self.seconds_before = state["seconds"]
+        self.begun = time.perf_counter()
+
+    @property
+    def learning_seconds(self) -> float:
+        """Time spent learning so far, validations and checkpoints left out."""
+        return self.seconds_before + time.perf_counter() - self.begun - self.seconds
+
+    def __call__(self, images_seen: int, scalars: dict[str, float]) -> None:
+        """Takes one update's scalars."""
+        self.tail.add(images_seen, scalars)
+        self.tracker.rollout(images_seen, scalars)
+        if self.bar is not None:
+            self.bar.update(images_seen - self.bar.n)
+        if images_seen - self.judged_at >= self.every:
+            self.judge(images_seen)
+        if self.keeper.is_due(images_seen):
+            self.keep(images_seen)
+
+    def judge(self, images_seen: int) -> None:
+        """Validates."""
+        started = time.perf_counter()
+        self.last = self.validation()
+        self.curve.append({"images_seen": images_seen, **self.last.numbers()})
+        self.tracker.evaluation(images_seen, self.last)
+        self.judged_at = images_seen
+        self.seconds += time.perf_counter() - started
+
+    def validation(self) -> Evaluation:
+        """Verdict on the agent as it is now; the same whenever it is asked for."""
+        seed = self.plan.program.seed
+        return evaluate(self.env, self.agent, split="validation", seed=seed)
+
+    def keep(self, images_seen: int) -> None:
+        """Writes a checkpoint."""
+        curves = self.state()
+        started = time.perf_counter()
+        self.keeper.keep(images_seen, curves)
+        self.seconds += time.perf_counter() - started
+
+    def finish(self, images_seen: int) -> Evaluation:
+        """Validates the agent as it is now; who made no update gets one `episode/*` point."""
+        if images_seen == 0:
+            simulator = self.agent.simulator
+            rollout = collect_rollout(simulator, self.agent, self.agent.generator)
+            self.tracker.rollout(0, episode_curves(rollout.means))
+        if images_seen == 0 or images_seen > self.judged_at:
+            self.judge(images_seen)
+        last = self.last or self.validation()
+        write_points(self.tracker.writer, simulator_of(self.env), last, images_seen)
+        return last
+
+
+@contextmanager
+def progress_bar(plan: Plan) -> Iterator[Any]:
+    """A bar on stderr that counts images, or None."""
+    if not plan.program.progress:
+        yield None
+        return
+    with tqdm(total=plan.program.images, desc=plan.agent, unit="image") as bar:
+        yield bar

@@ -1,0 +1,124 @@
+"""Many runs at once: (tasks, workers) -> results as they come; one failure loses no other run."""
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.synchronize import Semaphore
+from typing import Any
+
+from tqdm import tqdm
+
+from ccenv.sparse.cpu.codegen.compiled import announcement
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run, in words that travel between processes."""
+
+    label: str
+    """row of the table."""
+    agent: str
+    """a name in `agents.AGENTS` or `module:Class`."""
+    settings: dict[str, Any]
+    """see `runs.plan.settings`."""
+    reuse: bool = True
+    """take the result that is there, if another process was faster."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended."""
+
+    task: Task
+    """which one."""
+    error: str | None
+    """traceback, None where all went well."""
+
+
+def work(task: Task) -> Outcome:
+    """Carries one task out."""
+    from runs.engine.run import run
+    from runs.plan.settings import make_plan
+
+    try:
+        run(make_plan(task.agent, task.settings), reuse=task.reuse)
+    except Exception:
+        return Outcome(task, traceback.format_exc())
+    return Outcome(task, None)
+
+
+def run_all(
+    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome] = work
+) -> Generator[Outcome]:
+    """Runs tasks in processes of their own and yields outcomes as they come.
+
+    When a process dies (out of memory, a crash in a library) nobody knows whose fault it was: the
+    tasks that it took along are run once more, each in a process of its own.
+
+    Args:
+        tasks: what to do.
+        num_workers: processes at once.
+        function: does one task; found by its name in every process.
+    """
+    lost: list[Task] = []
+    for outcome in run_in_pool(tasks, num_workers, function):
+        if isinstance(outcome, Task):
+            lost.append(outcome)
+        else:
+            yield outcome
+    for task in lost:
+        for outcome in run_in_pool([task], 1, function):
+            if isinstance(outcome, Task):
+                outcome = Outcome(task, "its process died, twice")
+            yield outcome
+
+
+def run_in_pool(
+    tasks: Sequence[Task], num_workers: int, function: Callable[[Task], Outcome]
+) -> Generator[Outcome | Task]:
+    """Yields an outcome for each task, or the task itself where its process died."""
+    # Processes are spawned, not forked: forked ones would inherit torch's threads in any state.
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    # Whoever takes it first says that kernels are compiled; none where this process has said so.
+    ticket = context.Semaphore(0 if announcement.said else 1)
+    pool = ProcessPoolExecutor(num_workers, context, prepare_worker, (ticket,))
+    try:
+        futures = {pool.submit(function, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield futures[future]
+    except BaseException:
+        # On Ctrl-C whoever still runs is stopped; its folder holds no result.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
+    pool.shutdown()
+
+
+def prepare_worker(ticket: Semaphore) -> None:
+    """Leaves Ctrl-C to the parent, dies with it, and keeps to one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    announcement.may_say = functools.partial(ticket.acquire, block=False)
+    # A bar's own lock is shared between processes: one that is killed would leave it behind.
+    tqdm.set_lock(threading.RLock())
+    threading.Thread(target=die_with_parent, daemon=True).start()
+
+
+def die_with_parent() -> None:
+    """Waits for the parent's end, so that a killed program leaves no process behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,282 @@
+"""A stored run to what it really does: stored masks on stored weights -> error, MACs, densities.
+
+Nothing of the environment takes part in error, MACs and densities but the network's definition and
+the bill of MACs: masks are multiplied in by the reference products, not by the kernels that the
+result was made with. Returns are the reward's, on the environment.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.registry import resolve
+from ccenv.data import Split, load_split
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.build import make_network
+from ccenv.networks.costs import dense_macs, layer_macs
+from ccenv.networks.mlp import NETWORKS, forward, positive_ints
+from ccenv.rewards import REWARDS, StatefulReward
+from ccenv.simulator.rollout import Evaluation, evaluate
+from runs.plan.settings import Plan, make_plan
+from runs.store import folder as run_folder
+from runs.store.identity import GROUPS
+from runs.store.stored import check_alike, distance, stored_tensors
+from runs.store.trust import check_trusted
+
+BATCH = 1000
+"""Images at a time, as in `ccenv.evaluate`: a reward may look at its whole batch."""
+MOST_BYTES = 2**31
+"""A batch of images may take so many; the largest of the project's sweeps takes a tenth."""
+MOST_NUMBER = 2**16
+"""Whole numbers in an agent's settings are sizes and counts, and smaller than this."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stored masks do on stored weights, over all test images."""
+
+    num_images: int
+    """how many."""
+    error: float
+    """share of wrong answers."""
+    nll: float
+    """mean negative log-likelihood in nats."""
+    density: tuple[float, ...]
+    """share of blocks kept in each gated layer."""
+    compute_cost: float
+    """executed MACs over the dense network's."""
+    policy_cost: float
+    """the policy's own MACs over the dense network's."""
+    total_cost: float
+    """both."""
+    macs: float
+    """executed MACs of an image with the policy's own."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A run's network and agent, made anew from its settings and stored tensors."""
+
+    plan: Plan
+    """its settings."""
+    env: BlockSelectionVectorEnv
+    """with its reward, where that can pay here, and the stored weights."""
+    agent: Any
+    """with the stored parameters, where they can be put back."""
+    is_restored: bool
+    """whether they could: an agent that keeps what it learned elsewhere cannot be replayed."""
+    from_recipe: float | None
+    """how far the stored weights are from those that the recipe of frozen weights gives here, see
+    `runs.store.stored.distance`; None for a co-trained network."""
+    stored: dict[str, dict[str, Tensor]]
+    """tensors of the files `agent.safetensors` and `network.safetensors`."""
+
+    @property
+    def network(self) -> Any:
+        """With the stored weights."""
+        return self.env.simulator.network
+
+
+def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
+    """The plan behind a run's `config.json`; the only way from a file to what its names stand for.
+
+    Args:
+        config: as stored.
+        trusted: modules of the reader's own that it may name, see `runs.store.trust`.
+
+    Raises:
+        ValueError: if it names anything else that is not the project's, a setting is unknown here,
+            or the settings do not belong together.
+    """
+    kinds = {"agent": str, "environment": Mapping, "agent_settings": Mapping}
+    for name, kind in kinds.items():
+        if not isinstance(config.get(name), kind):
+            raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
+    check_trusted(config, trusted)
+    program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
+    # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
+    if program.get("cost_limit") is None:
+        program.pop("cost_limit", None)
+    flat = {**config["environment"], **config["agent_settings"], **program}
+    return make_plan(config["agent"], flat)
+
+
+def rebuild(plan: Plan, folder: Path) -> Rebuilt:
+    """Builds network and agent and puts the stored tensors in their places.
+
+    Frozen weights are read from this machine's cache, or learned anew, to hold the stored ones
+    against them.
+
+    Raises:
+        ValueError: if tensors are missing, damaged or of another network or agent.
+    """
+    names = (run_folder.AGENT, run_folder.NETWORK)
+    stored = {name: stored_tensors(folder, name) for name in names}
+    weights = stored[run_folder.NETWORK]
+    check_sizes(plan, weights)
+    # A teacher is not asked again, and seconds are not paid for: neither is needed for a replay.
+    spared: dict[str, Any] = {"weights_kwargs": {}}
+    if depends_on_machine(plan):
+        spared |= {"reward": "accuracy_minus_cost", "reward_kwargs": {}}
+    env = BlockSelectionVectorEnv(plan.num_envs, **(plan.environment | spared))
+    env.reset(seed=plan.program.seed)
+    network = env.simulator.network
+    check_alike(weights, network.state_dict(), "network")
+    is_frozen = plan.environment["weights"] == "frozen"
+    from_recipe = distance(weights, network.state_dict()) if is_frozen else None
+    network.load_state_dict(weights)
+    network.eval()
+    agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
+    restored = restore(agent, stored[run_folder.AGENT])
+    return Rebuilt(plan, env, agent, restored, from_recipe, stored)
+
+
+def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
+    """Refuses settings of another size than the stored weights before anything so large is built.
+
+    Raises:
+        ValueError: naming what is too large, or does not fit.
+    """
+    settings, data = plan.environment, test_images(plan)
+    features = math.prod(data.image_shape)
+    if plan.num_envs * features * 4 > MOST_BYTES:
+        raise ValueError(
+            f"expected a batch of at most {MOST_BYTES:,} bytes, got {plan.num_envs:,} rows"
+        )
+    for name, value in plan.agent_settings.items():
+        if isinstance(value, int) and value > MOST_NUMBER:
+            raise ValueError(f"expected {name} of at most {MOST_NUMBER:,}, got {value:,}")
+    if len(positive_ints(settings["num_blocks"], "num_blocks")) > len(weights):
+        raise ValueError(f"expected weights of every gated layer, got {len(weights)} tensors")
+    if settings["network"] in NETWORKS:
+        names = ("num_blocks", "block_size", "head_units", "activation")
+        builder = resolve(settings["network"], NETWORKS, "network")
+        sizes = {name: settings[name] for name in names}
+        # On this device tensors have shapes and no memory.
+        with torch.device("meta"):
+            network = make_network(builder, features, data.num_classes, 0, sizes)
+        check_alike(weights, network.state_dict(), "network")
+
+
+def test_images(plan: Plan) -> Split:
+    """Test images as the network sees them."""
+    return load_split(plan.environment["dataset"], "test", plan.environment["transforms"])
+
+
+def depends_on_machine(plan: Plan) -> bool:
+    """Whether another machine pays another reward for the same masks."""
+    reward = resolve(plan.environment["reward"], REWARDS, "reward")
+    description = getattr(reward, "description", None)
+    return description is not None and bool(description.depends_on_machine)
+
+
+def pays_again(plan: Plan) -> bool:
+    """Whether the reward gives the same return for the same masks here and now.
+
+    One that remembers what training was like, or was fitted to a teacher's weights, does not.
+    """
+    reward = resolve(plan.environment["reward"], REWARDS, "reward")
+    is_class = isinstance(reward, type) and issubclass(reward, StatefulReward)
+    remembers = is_class and reward.observe is not StatefulReward.observe
+    is_fitted = is_class and reward.prepare is not StatefulReward.prepare
+    has_teacher = bool(plan.environment["weights_kwargs"].get("warm_start"))
+    return not (remembers or depends_on_machine(plan) or (is_fitted and has_teacher))
+
+
+def restore(agent: Any, stored: Mapping[str, Tensor]) -> bool:
+    """Copies stored parameters into an agent and says whether it then has all it learned.
+
+    Raises:
+        ValueError: if the stored tensors are another agent's.
+    """
+    try:
+        check_alike(stored, agent.parameters(), "agent")
+        agent.load_parameters(stored)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"expected tensors of this agent, got others: {error}") from error
+    if any(not torch.equal(value.cpu(), stored[k]) for k, value in agent.parameters().items()):
+        raise ValueError("expected an agent that takes its stored tensors back, got other values")
+    return bool(stored) or not agent.learns
+
+
+@torch.no_grad()
+def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -> Facts:
+    """Classifies all test images under given masks.
+
+    Args:
+        rebuilt: network, agent (for the MACs of its policy) and the data set's name.
+        masks: for each gated layer bool [num_images, num_blocks].
+        batch_size: images at a time.
+
+    Raises:
+        ValueError: if there is not one mask for each test image.
+    """
+    network, test = rebuilt.network, test_images(rebuilt.plan)
+    count = len(test)
+    if [len(mask) for mask in masks] != [count] * len(masks):
+        raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
+    wrong, nll, macs = 0, 0.0, 0
+    for indices in torch.arange(count).split(batch_size):
+        images, labels = test.batch(indices)
+        chosen = [mask[indices] for mask in masks]
+        logits = forward(network, images, chosen, "reference")
+        wrong += int((logits.argmax(dim=1) != labels).sum())
+        nll += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        for index, mask in enumerate(chosen):
+            before = chosen[index - 1] if index else None
+            macs += int(layer_macs(network, index, before, mask).sum())
+    dense, policy = dense_macs(network), sum(rebuilt.agent.policy_macs)
+    return Facts(
+        num_images=count,
+        error=wrong / count,
+        nll=nll / count,
+        density=tuple(mask.double().mean().item() for mask in masks),
+        compute_cost=macs / count / dense,
+        policy_cost=policy / dense,
+        total_cost=(macs / count + policy) / dense,
+        macs=macs / count + policy,
+    )
+
+
+def returns(rebuilt: Rebuilt, masks: Sequence[Tensor]) -> Tensor:
+    """What the reward pays for given masks of all test images: [num_images], undiscounted."""
+    simulator = rebuilt.env.simulator.on_split("test", BATCH)
+    found = []
+    for indices in torch.arange(len(simulator.data)).split(BATCH):
+        simulator.begin(indices)
+        steps = [simulator.step(mask[indices]).reward for mask in masks]
+        found.append(torch.stack(steps).sum(dim=0).cpu())
+    return torch.cat(found)
+
+
+def ask(rebuilt: Rebuilt, mode: str, split: str = "test") -> Evaluation:
+    """Asks the policy for its masks again, with the run's seed."""
+    sample, seed = mode == "sampled", rebuilt.plan.program.seed
+    return evaluate(rebuilt.env, rebuilt.agent, split=split, sample=sample, seed=seed)
+
+
+@contextmanager
+def wrong_labels(dataset: str) -> Iterator[None]:
+    """For a while every test image has the next class as its label, wherever that is looked up.
+
+    The loaded tensor itself is changed: what a policy finds on the call stack, in the environment
+    or by loading the data set once more is the wrong label too.
+    """
+    test = load_split(dataset, "test")
+    test.labels.add_(1).remainder_(test.num_classes)
+    try:
+        yield
+    finally:
+        test.labels.sub_(1).remainder_(test.num_classes)
+
+
+def share_of_other_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Share of bits that differ between masks of the same images."""
+    others = sum(int((a.cpu() != b.cpu()).sum()) for a, b in zip(one, other, strict=True))
+    return others / sum(mask.numel() for mask in other)

@@ -1,0 +1,261 @@
+"""One run: a plan -> its folder with curves, checkpoint and result."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.base import Agent
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.latency import measure_latency
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.rollout import Evaluation, evaluate
+from runs.board.tracking import Tracker
+from runs.engine.at_prices import verdicts_of_context
+from runs.engine.checkpoint import Keeper, read_checkpoint, say
+from runs.engine.listener import Listener, progress_bar
+from runs.plan.settings import Plan, Program, code_digests
+from runs.store import folder as run_folder
+from runs.store.checksums import data_of
+from runs.store.machine import load_average, machine, versions
+
+
+class CannotStartError(ValueError):
+    """Settings that cannot be carried out; nothing was written."""
+
+
+class StoppedError(RuntimeError):
+    """A run that its settings brought to a stop; its folder holds no result."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; no result depends on it."""
+
+    checkpoint_every: int | None = None
+    """images between two checkpoints, 0 for none; None for one after each validation."""
+    resume: bool = True
+    """go on from the checkpoint of an interrupted run, if there is one."""
+    export: bool = False
+    """leave policy and network as one file, see `ccenv.deploy.export`."""
+
+
+def run(
+    plan: Plan, *, wait: bool = True, reuse: bool = False, options: Options | None = None
+) -> dict[str, Any]:
+    """Carries a plan out in its folder, which no other process uses meanwhile.
+
+    A run that was interrupted goes on from its last checkpoint, and ends as if it had never
+    stopped.
+
+    Args:
+        plan: what to do.
+        wait: wait where another process is at it, or refuse.
+        reuse: return the result that is there, if there is one.
+        options: how to do it.
+
+    Raises:
+        CannotStartError: before anything is written, if the plan cannot be carried out.
+    """
+    target = plan.folder()
+    try:
+        run_folder.check_writable(target)
+        run_folder.lock_path(target)
+    except (OSError, ValueError) as error:
+        raise CannotStartError(str(error)) from error
+    with run_folder.claim(target, wait), torch_settings(plan.program):
+        found = run_folder.read_result(target) if reuse else None
+        return found or execute(plan, target, options or Options())
+
+
+@contextmanager
+def torch_settings(program: Program) -> Iterator[None]:
+    """Sets torch's threads and global seed (agents of others may draw from it), for a while."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(program.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(program.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+    """Environment, agent and its verdict before training: who cannot act fails here.
+
+    Raises:
+        CannotStartError: if data or a library is missing, or a setting impossible.
+    """
+    seed = plan.program.seed
+    with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
+        env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        env.reset(seed=seed)
+        agent = plan.agent_class(env, seed=seed, **plan.agent_settings)
+        return env, agent, evaluate(env, agent, split="validation", seed=seed)
+
+
+@contextmanager
+def told_as(
+    kind: type[Exception],
+    plan: Plan,
+    messages: tuple[type[Exception], ...] = (),
+    agent: Agent | None = None,
+) -> Iterator[None]:
+    """Turns an error into one that is told in a line: settings were wrong, no code is.
+
+    In a run with code of the user's own, what is not a message may be a bug of theirs: it passes,
+    traceback and all. So do errors of the system, such as a full disk.
+
+    Args:
+        kind: what is raised instead.
+        plan: the run's.
+        messages: exceptions that say what was expected.
+        agent: whose parameters may have left the finite numbers.
+    """
+    try:
+        yield
+    except messages as error:
+        raise kind(in_a_line(error)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        if plan.has_own_code:
+            raise
+        told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}"
+        if agent is not None and not all(t.isfinite().all() for t in agent.parameters().values()):
+            told = f"expected finite parameters of {plan.agent}, got NaN or infinity in training"
+        raise kind(f"{told}; check the settings that were given") from error
+
+
+def in_a_line(error: Exception) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split())
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that is ready to learn, from its first image or from a checkpoint."""
+
+    env: BlockSelectionVectorEnv
+    """with the agent's settings."""
+    agent: Agent
+    """as it was at the checkpoint, if there is one."""
+    first: Evaluation
+    """verdict before training."""
+    keeper: Keeper
+    """writes checkpoints."""
+    curves: dict[str, Any] | None
+    """state of the curves at the checkpoint, None of a run that starts."""
+
+
+def start(plan: Plan, target: Path, options: Options) -> Started:
+    """Builds, and goes on from the checkpoint that is there, or clears the folder."""
+    every = options.checkpoint_every
+    every = int(plan.program.eval_every or 1) if every is None else every
+    unfinished = options.resume and run_folder.read_result(target) is None
+    found = read_checkpoint(plan, target) if unfinished else None
+    env, agent, first = build(plan)
+    keeper = Keeper(plan, target, agent, every)
+    if found is not None:
+        try:
+            keeper.resume(found)
+            return Started(env, agent, first, keeper, found["curves"])
+        except (ValueError, KeyError, RuntimeError) as error:
+            say(f"the checkpoint in {target} does not fit, the run starts anew: {error}")
+            keeper.remove()
+            torch.manual_seed(plan.program.seed)
+            return start(plan, target, options)
+    run_folder.start(target, plan.config())
+    return Started(env, agent, first, keeper, None)
+
+
+def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
+    """Builds, learns, judges and writes."""
+    begun = time.perf_counter()
+    started = start(plan, target, options)
+    env, agent, curves = started.env, started.agent, started.curves
+    with (
+        told_as(StoppedError, plan, agent=agent),
+        Tracker(target, plan.config(), curves and curves["tracker"]) as tracker,
+        progress_bar(plan) as bar,
+    ):
+        listener = Listener(plan, env, agent, tracker, bar, started.keeper)
+        if curves is None:
+            listener.start(started.first)
+        else:
+            listener.resume(curves)
+        images_seen = agent.learn(plan.program.images, listener)
+        seconds = listener.learning_seconds
+        last = listener.finish(images_seen)
+        test = evaluate(env, agent, seed=plan.program.seed)
+        tracker.finish(images_seen, test)
+    most_probable = evaluate(env, agent, sample=False)
+    chosen_by = evaluate(env, agent, split="validation", sample=False)
+    result = {
+        **describe(plan, env, agent),
+        "images_seen": images_seen,
+        "seconds": seconds,
+        "evaluations": [e.numbers() for e in (test, most_probable, last, chosen_by)],
+        "curve": listener.curve,
+        "last_tenth": listener.tail.numbers(),
+        **verdicts_of_context(env, agent, plan.program.seed),
+        "block_use": [(100 * use).round().int().tolist() for use in test.block_use],
+        "latency": latencies(env, agent),
+        "total_seconds": time.perf_counter() - begun + listener.seconds_before,
+    }
+    run_folder.save_checkpoint(target, agent, agent.simulator.network)
+    run_folder.save_masks(target, {e.mode: e.masks for e in (test, most_probable)})
+    if options.export:
+        export(plan, agent, target)
+    run_folder.write_json(target / run_folder.RESULT, result)
+    started.keeper.remove()
+    env.close()
+    return json.loads((target / run_folder.RESULT).read_text()) | {"folder": str(target)}
+
+
+def export(plan: Plan, agent: Agent, target: Path) -> None:
+    """Leaves policy and network as one file, or says why that cannot be."""
+    try:
+        classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)
+        classifier.save(target / run_folder.CHECKPOINT / "classifier.safetensors")
+    except ValueError as error:
+        say(f"no classifier exported: {error}")
+
+
+def describe(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
+    """What was run, by whom, on what."""
+    simulator = env.simulator
+    weights = simulator.network.state_dict().values()
+    return {
+        "agent": plan.agent,
+        "env": plan.program.env,
+        "reward": plan.environment["reward"],
+        "seed": plan.program.seed,
+        "settings": plan.config(),
+        "code": code_digests(plan),
+        "learns": bool(agent.learns),
+        "uses_labels": bool(agent.uses_labels),
+        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
+        "network_parameters": sum(value.numel() for value in weights),
+        "dense_macs": simulator.dense_macs,
+        "policy_macs": list(agent.policy_macs),
+        "data": data_of(plan.environment["dataset"]),
+        "versions": versions(),
+        "machine": machine(),
+        "load": load_average(),
+    }
+
+
+def latencies(env: Any, agent: Agent) -> list[dict[str, Any]]:
+    """Measured time of one image and of 256; none of agents that search on the true label."""
+    if agent.uses_labels:
+        return []
+    return [dataclasses.asdict(measure_latency(env, agent, size)) for size in (1, 256)]

@@ -1,0 +1,178 @@
+"""The dense front beside conditional rows: test error over total MACs and over measured time."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from runs.show.drawing import (
+    INK,
+    MARKERS,
+    Drawn,
+    file_part,
+    legend_below,
+    legend_height,
+    look,
+    new_figure,
+    plain_logarithms,
+)
+from runs.stats.contests import Contest, Point, undominated
+
+CHOICE = (
+    "Where rows of one agent cost the same, validation error chose (full colour); the others are "
+    "pale. Bars: Student's 95 % intervals over seeds. Line: dense networks that no cheaper one "
+    "beats on validation images; the others are pale. Where some rows see images of half their "
+    "size, empty markers are rows on whole images."
+)
+OTHERS = MARKERS.replace("s", "")
+"""Squares are dense networks."""
+WHOLE_IMAGES = "whole images"
+"""Said of rows in sweeps where others see images of half their size."""
+Place = Callable[[Point], float | None]
+"""Where a point stands on the x axis; None where that is not known."""
+
+
+def dense_figures(contests: Sequence[Contest], draw: str, note: str = "") -> list[Drawn]:
+    """Error over MACs, then over the time of a pass for each number of images.
+
+    Args:
+        contests: one for each data set.
+        draw: "sampled" or "mode"; in the files' names where it is the latter.
+        note: added to captions.
+    """
+    suffix = "" if draw == "sampled" else f"-{draw}"
+    figures = []
+    for contest in contests:
+        part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
+        title = "total MACs of an image, policy included"
+        name = f"equal-macs{part}{suffix}"
+        figures.append(dense_figure(contest, lambda point: point.macs, title, name, note))
+        timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
+        for images in timed:
+            many = "one image" if images == 1 else f"{images} images"
+            title = f"milliseconds of a pass of {many}, policy included"
+            name = f"equal-time-{images}{part}{suffix}"
+            figures.append(dense_figure(contest, time_of(images), title, name, note))
+    return figures
+
+
+def on_axis(place: Place) -> Place:
+    """Only places of rows that compute something: no MACs have no place on a logarithmic axis."""
+    return lambda point: place(point) if point.macs else None
+
+
+def time_of(images: int) -> Place:
+    """Places points by their measured time."""
+    return lambda point: point.time(images)
+
+
+def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
+    """One figure: the dense line, and a colour for each agent."""
+    place = on_axis(place)
+    placed = [point for point in contest.conditional if place(point) is not None]
+    agents = list(dict.fromkeys(point.agent for point in placed))
+    lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
+    shown = {point.label for points, _, _ in lines.values() for point in points}
+    both = has_both_sizes(contest)
+    groups = conditional_groups(placed, both)
+    names = [*lines, *groups]
+    figure = new_figure(2.9 + legend_height(names))
+    axes = figure.add_subplot()
+    handles = [
+        draw_points(axes, points, place, {"color": INK, "marker": "s", "ls": ls, "mfc": face})
+        for points, ls, face in lines.values()
+    ]
+    for own in groups.values():
+        style = style_of(agents.index(own[0].agent))
+        empty = {"mfc": "none"} if is_empty(own[0], both) else {}
+        handles.append(draw_points(axes, own, place, style | empty))
+    for index, agent in enumerate(agents):
+        others = [point for point in contest.others if point.agent == agent]
+        draw_pale(axes, others, place, style_of(index))
+    others = [p for p in contest.others if p.agent == "dense"]
+    beaten = [p for p in contest.dense if p.label not in shown]
+    draw_pale(axes, [*beaten, *others], place, {"color": INK})
+    axes.set(xlabel=title, ylabel="test error in %", xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_logarithms(axis)
+    legend_below(figure, handles, names)
+    caption = " ".join(part for part in (f"{contest.dataset}.", CHOICE, note) if part)
+    return Drawn(figure, name, caption, words(contest, place, title))
+
+
+def style_of(index: int) -> dict[str, Any]:
+    """Colour and marker of an agent."""
+    return {"color": look(index)["color"], "marker": OTHERS[index % len(OTHERS)], "ls": ""}
+
+
+def has_both_sizes(contest: Contest) -> bool:
+    """Whether some networks of a kind see whole images and others halves."""
+    return len({point.halves for point in (*contest.dense, *contest.conditional)}) > 1
+
+
+def is_empty(point: Point, both: bool) -> bool:
+    """Whether a marker is left empty: whole images where others see halves."""
+    return both and not point.halves
+
+
+def conditional_groups(points: Sequence[Point], both: bool) -> dict[str, list[Point]]:
+    """Name in the legend -> rows of one agent and size of images, halves first.
+
+    Args:
+        points: conditional rows.
+        both: see `has_both_sizes`.
+    """
+    groups: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: not point.halves):
+        note = f", {WHOLE_IMAGES}" if is_empty(point, both) else ""
+        groups.setdefault(f"{point.agent}{note}", []).append(point)
+    return groups
+
+
+def dense_lines(contest: Contest, place: Place) -> dict[str, tuple[Sequence[Point], str, str]]:
+    """Name -> dense networks, how their line is drawn and their markers filled."""
+    lines: dict[str, tuple[Sequence[Point], str, str]] = {}
+    if contest.dense:
+        lines["dense"] = (front(contest.dense, place), "-", INK)
+    if has_both_sizes(contest):
+        whole = [point for point in contest.dense if not point.halves]
+        lines[f"dense, {WHOLE_IMAGES}"] = (front(whole, place), ":", "none")
+    if contest.elsewhere:
+        name = "dense, of the equal-cost sweep"
+        lines[name] = (front(contest.elsewhere, place), "--", "none")
+    return lines
+
+
+def front(points: Sequence[Point], place: Place) -> list[Point]:
+    """Points whose place is known and that no cheaper one beats on validation images."""
+    places = {point.label: at for point in points if (at := place(point)) is not None}
+    known = [point for point in points if point.label in places]
+    return undominated(known, lambda point: places[point.label])
+
+
+def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) -> Any:
+    """Points with their intervals; returns the legend's entry."""
+    known = [(at, point) for point in points if (at := place(point)) is not None]
+    means = [100 * point.interval.mean for _, point in known]
+    halves = [100 * ((p.interval.high or p.interval.mean) - p.interval.mean) for _, p in known]
+    # In logarithms a bar cannot reach below zero.
+    ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
+    return axes.errorbar(
+        [at for at, _ in known], means, yerr=ends, capsize=2, markersize=4, lw=1, **style
+    )
+
+
+def draw_pale(axes: Any, points: Iterable[Point], place: Place, style: Any) -> None:
+    """Variants that validation did not choose."""
+    known = [(at, 100 * p.interval.mean) for p in points if (at := place(p)) is not None]
+    if known:
+        pale = {"alpha": 0.3, "markersize": 3, "marker": "s", "zorder": 1} | style | {"ls": ""}
+        axes.plot(*zip(*known, strict=True), **pale)
+
+
+def words(contest: Contest, place: Place, title: str) -> str:
+    """What is to be seen."""
+    parts = []
+    for point in (*contest.dense, *contest.elsewhere, *contest.conditional):
+        at = place(point)
+        if at is not None:
+            parts.append(f"{point.label} at {at:,.3g}: {100 * point.interval.mean:.2f} %")
+    return f"Test error over {title}. {'; '.join(parts)}"

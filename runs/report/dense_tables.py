@@ -1,0 +1,128 @@
+"""Dense and conditional networks at equal MACs or equal error: contests -> tables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from runs.show.tables import Table
+from runs.stats.contests import Contest, Point, groups_of_one_cost, undominated
+from runs.stats.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
+from runs.stats.intervals import mean_interval
+
+MACS_NOTE = (
+    "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
+    "MACs between the two nearest ones of the same seed; dense networks that a cheaper one beats "
+    "on validation images are left out, and beyond the dearest of the others it is that one. "
+    "Variants of one cost were chosen by validation error. "
+    "Difference: ours minus dense, paired by seed, with Student's 95 % interval. Better or worse: "
+    "the two 95 % intervals over seeds are apart."
+)
+ERROR_NOTE = (
+    "For each dense width (dropout chosen by validation error) the cheapest conditional row whose "
+    "validation error is no larger. Ratios: its total MACs and its measured time over the dense "
+    "network's. Times: medians of the rounds of runs.timing.front_times where that is recorded, "
+    "else the least over seeds of runs that were timed one by one, beside others. Test errors: "
+    "better or worse where the 95 % intervals are apart."
+)
+
+VARIANTS_NOTE = (
+    "Rows of one agent whose total MACs are the same, trained in several ways; the one with the "
+    "least validation error is chosen and stands in the other tables. A row that fewer seeds have "
+    "finished than another does not take part yet."
+)
+
+
+def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
+    """The tables for each data set.
+
+    Args:
+        contests: one for each data set.
+        draw: "sampled" or "mode"; in the files' names where it is the latter.
+        note: added below.
+    """
+    tables = []
+    for contest in contests:
+        part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
+        part += "" if draw == "sampled" else f"-{draw}"
+        tables += [make(contest, part, note) for make in TABLES]
+    return tables
+
+
+def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
+    """Conditional rows beside dense networks of their cost."""
+    columns = {"row": "left", "MACs": "right ,.0f", "test error %": "right .2%"}
+    columns |= {"dense of equal MACs %": "right .2%", "difference": "right .2%"}
+    columns |= {"against dense": "left"}
+    lines = [equal_macs_line(one) for one in at_equal_macs(contest)]
+    title = f"At equal total MACs, {contest.dataset}"
+    return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
+
+
+def equal_macs_line(pair: EqualMacs) -> list[Any]:
+    """One row of the table."""
+    point = pair.point
+    verdict = pair.verdict or "outside the widths"
+    return [point.label, point.macs, point.interval, pair.dense, pair.difference, verdict]
+
+
+def equal_error_table(contest: Contest, part: str, note: str) -> Table:
+    """Dense networks beside the cheapest conditional row that is as good."""
+    title = f"At equal error, {contest.dataset}"
+    columns, lines = equal_error_lines(contest, contest.compared)
+    return Table(f"at-equal-error{part}", title, columns, lines, f"{ERROR_NOTE} {note}".strip())
+
+
+def dense_front_table(contest: Contest, part: str, note: str) -> Table:
+    """The same for dense networks that no cheaper one beats on validation images."""
+    title = f"At the error of the dense front, {contest.dataset}"
+    columns, lines = equal_error_lines(contest, undominated(contest.compared))
+    notes = (
+        f"{ERROR_NOTE} Dense networks that a cheaper one beats on validation images are left out."
+    )
+    return Table(f"at-front-error{part}", title, columns, lines, f"{notes} {note}".strip())
+
+
+def equal_error_lines(
+    contest: Contest, among: Sequence[Point]
+) -> tuple[dict[str, str], list[list[Any]]]:
+    """Columns and rows of a table of these dense networks."""
+    columns = {"dense": "left", "MACs": "right ,.0f", "its error %": "right .2%"}
+    columns |= {"conditional": "left", "its MACs": "right ,.0f", "error %": "right .2%"}
+    columns |= {"test error": "left", "MACs ratio": "right .2f"}
+    columns |= {f"time ratio, {n}": "right .2f" for n in contest.batches}
+    found = at_equal_error(contest, among)
+    return columns, [equal_error_line(one, contest.batches) for one in found]
+
+
+def equal_error_line(pair: EqualError, batches: Sequence[int]) -> list[Any]:
+    """One row of the table."""
+    start = [pair.dense.label, pair.dense.macs, pair.dense.interval]
+    if pair.point is None:
+        return [*start, "none as good", *[None] * (4 + len(batches))]
+    ratios = [pair.macs_ratio, *(pair.time_ratio(images) for images in batches)]
+    return [*start, pair.point.label, pair.point.macs, pair.point.interval, pair.verdict, *ratios]
+
+
+def variants_table(contest: Contest, part: str, note: str) -> Table:
+    """What was tried at equal cost, best first."""
+    columns = {"row": "left", "MACs": "right ,.0f", "seeds": "right"}
+    columns |= {"validation error %": "right .2%", "test error %": "right .2%", "chosen": "left"}
+    chosen = {point.label for point in (*contest.dense, *contest.conditional)}
+    points = [*contest.dense, *contest.conditional, *contest.others]
+    lines = [
+        variant_line(point, point.label in chosen)
+        for group in groups_of_one_cost(points)
+        if len(group) > 1
+        for point in sorted(group, key=lambda point: point.validation_mean)
+    ]
+    title = f"Variants of one cost, {contest.dataset}"
+    return Table(f"variants{part}", title, columns, lines, f"{VARIANTS_NOTE} {note}".strip())
+
+
+def variant_line(point: Point, is_chosen: bool) -> list[Any]:
+    """One row of the table."""
+    validation = mean_interval(list(point.validation.values())) if point.validation else None
+    start = [point.label, point.macs, len(point.error)]
+    return [*start, validation, point.interval, "*" if is_chosen else None]
+
+
+TABLES = (equal_macs_table, equal_error_table, dense_front_table, variants_table)

@@ -1,0 +1,131 @@
+"""A sweep for TensorBoard: a comparison -> event files of means over seeds.
+
+Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
+`runs.board.layout` compare labels as they compare runs, and the run `_table` for all together.
+Recorded results are enough: no folder of a single run is read.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
+from runs.engine.jobs import Comparison
+from runs.plan.settings import safe_name
+from runs.show.tables import NOTES, by_dataset, table
+from runs.stats.intervals import Interval, mean_interval
+from runs.stats.rows import Result
+from runs.store import folder as run_folder
+
+SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
+WRITTEN = "written.json"
+"""Says of which results the event files are, so that they are not written again."""
+HIGHEST = {"error": 1.0, "density": 1.0}
+"""No interval reaches above these; all but that of the reward end at 0."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Means over the seeds of one label."""
+
+    images_seen: tuple[int, ...]
+    """where every seed was validated."""
+    measures: Mapping[str, tuple[Interval, ...]]
+    """name in `MEASURES` -> mean and interval there; those that every result holds."""
+
+
+def write_sweep(comparison: Comparison, log_dir: str) -> Path:
+    """Writes what is finished of a sweep, unless it is there already.
+
+    Args:
+        comparison: with at least one finished run.
+        log_dir: folder of the runs.
+
+    Returns:
+        The folder, for `tensorboard --logdir`.
+    """
+    target = Path(log_dir) / SWEEPS_FOLDER / safe_name(comparison.sweep.name)
+    groups = by_dataset(comparison.rows)
+    curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
+    content = {"curves": digest(curves), "table": table(comparison.rows)}
+    with run_folder.claim(target, wait=True):
+        if (target / WRITTEN).exists() and run_folder.check_json(target / WRITTEN) == content:
+            return target
+        shutil.rmtree(target, ignore_errors=True)
+        for dataset, rows in groups.items():
+            place = target if len(groups) == 1 else target / safe_name(dataset)
+            labels = [row["label"] for row in rows]
+            write_labels({label: curves[label] for label in labels}, place)
+            write_table(rows, place)
+        run_folder.write_json(target / WRITTEN, content)
+    return target
+
+
+def digest(curves: Mapping[str, Curve]) -> str:
+    """A hash of all numbers."""
+    whole = {label: (c.images_seen, repr(c.measures)) for label, c in curves.items()}
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def make_curve(results: Sequence[Result]) -> Curve:
+    """Averages the validations of all seeds, with Student's 95 % interval of the mean.
+
+    The bootstrap of `runs.stats.intervals` would be too narrow for the three seeds that most
+    sweeps have.
+    """
+    by_seed = [{point["images_seen"]: point for point in r.get("curve", [])} for r in results]
+    shared = sorted(set.intersection(*(set(points) for points in by_seed)))
+    blocks = [result["settings"]["environment"]["num_blocks"] for result in results]
+    values = [
+        [numbers(points[images], sizes) for points, sizes in zip(by_seed, blocks, strict=True)]
+        for images in shared
+    ]
+    names = [n for n in MEASURES if shared and all(n in each for v in values for each in v)]
+    measures = {
+        name: tuple(mean_interval([each[name] for each in at_once]) for at_once in values)
+        for name in names
+    }
+    return Curve(tuple(shared), measures)
+
+
+def numbers(point: Mapping[str, Any], num_blocks: Sequence[int]) -> dict[str, float]:
+    """What is averaged of one validation; recorded results do not keep the reward."""
+    found = {name: float(point[name]) for name in ("error", "total_cost")}
+    found["density"] = float(np.average(point["density"], weights=num_blocks))
+    return found | ({"reward": float(point["mean_return"])} if "mean_return" in point else {})
+
+
+def write_labels(curves: Mapping[str, Curve], place: Path) -> None:
+    """One run for each label; a rule that does not learn is drawn to the end as a level line."""
+    end = max((images for c in curves.values() for images in c.images_seen), default=0)
+    for label, curve in curves.items():
+        times = [*curve.images_seen, end] if curve.images_seen == (0,) else curve.images_seen
+        with SummaryWriter(str(place / safe_name(label))) as writer:
+            for name, intervals in curve.measures.items():
+                for index, images_seen in enumerate(times):
+                    interval = intervals[min(index, len(intervals) - 1)]
+                    write_interval(writer, name, interval, images_seen)
+
+
+def write_interval(writer: SummaryWriter, name: str, interval: Interval, images_seen: int) -> None:
+    """A mean and the ends of its interval; of a single seed the ends are the mean itself."""
+    lowest = -np.inf if name == "reward" else 0.0
+    ends = (interval.mean if end is None else end for end in (interval.low, interval.high))
+    low, high = np.clip(list(ends), lowest, HIGHEST.get(name, np.inf)).tolist()
+    writer.add_scalar(mean_tag(name), interval.mean, images_seen)
+    for tag, value in zip(interval_tags(name), (low, high), strict=True):
+        writer.add_scalar(tag, value, images_seen)
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
+    """A run for what shows all labels together: the table and the layout of charts."""
+    with SummaryWriter(str(place / TABLE)) as writer:
+        writer.add_custom_scalars(OF_A_SWEEP)
+        writer.add_text("table", f"{table(rows)}\n\n{NOTES}", 0)

@@ -1,0 +1,141 @@
+"""Reward shapings against each other: rows and fronts -> two tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runs.show.tables import Row, Table, by_dataset, interval
+from runs.stats.fronts import Front
+from runs.stats.habits import RULE, runs_fallen
+from runs.stats.intervals import Interval, mean_interval
+
+SUMMARY_NOTE = (
+    "Front area: mean over the agents that learned under every shaping of the table, then over "
+    "seeds, with Student's 95 % interval; see Fronts for what it is. Error and total cost (the "
+    "policy's own included): the smallest and the largest of all agents' means. Random: agents "
+    "with less error than random masks of the same compute cost, not told from them, with more, "
+    "or with no verdict, as in the overview."
+)
+VERDICTS = ("better", "no difference", "worse")
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """What agents reach under one reward on one data set."""
+
+    name: str
+    """the reward's."""
+    areas: Mapping[int, float]
+    """seed -> mean front area of the agents that learned under every shaping."""
+    rows: Sequence[Row]
+    """of all agents that learned under it."""
+
+    @property
+    def area(self) -> Interval:
+        """Over seeds; there is at least one."""
+        return mean_interval(list(self.areas.values()))
+
+    def ends(self, number: str) -> tuple[float, float]:
+        """Smallest and largest mean of a number of the rows."""
+        means = [row[number]["mean"] for row in self.rows]
+        return min(means), max(means)
+
+
+def learned(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of agents that learned, by shaping, in the table's order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["learns"]:
+            found.setdefault(row["shaping"], []).append(row)
+    return found
+
+
+def shared_agents(rows: Sequence[Row]) -> list[str]:
+    """Agents that learned under every shaping."""
+    groups = [{row["agent"] for row in found} for found in learned(rows).values()]
+    shared = set.intersection(*groups) if groups else set()
+    return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
+
+
+def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]:
+    """Shapings of one data set, the largest mean area first.
+
+    Those without a seed that all shared agents have finished come last.
+    """
+    agents = shared_agents(rows)
+    by_name = {(f.shaping, f.agent): f.by_seed for f in fronts if f.dataset == rows[0]["dataset"]}
+    shapings = []
+    for name, found in learned(rows).items():
+        areas = [by_name.get((name, agent), {}) for agent in agents]
+        seeds = set.intersection(*(set(one) for one in areas)) if areas else set()
+        means = {s: sum(one[s] for one in areas) / len(areas) for s in sorted(seeds)}
+        shapings.append(Shaping(name, means, found))
+    return sorted(shapings, key=lambda one: -one.area.mean if one.areas else 1.0)
+
+
+def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
+    """A line for each shaping, then rows agents and columns shapings; where there are several."""
+    tables = []
+    groups = by_dataset(rows)
+    for dataset, found in groups.items():
+        if len(learned(found)) < 2:
+            continue
+        ending = "" if len(groups) == 1 else f"-{dataset}"
+        tables.append(summary(found, fronts, f"shapings-summary{ending}", dataset))
+        tables.append(matrix(found, f"shapings{ending}", dataset))
+    return tables
+
+
+def summary(rows: Sequence[Row], fronts: Sequence[Front], file_name: str, dataset: str) -> Table:
+    """What each shaping gives, over all agents."""
+    columns = {"shaping": "left", "agents": "right", "front area": "right .3f"}
+    columns |= {"test error %": "right", "total cost": "right"}
+    columns |= {"random: less / same / more / none": "right", "collapsed runs": "left"}
+    lines = [summary_line(shaping) for shaping in make_shapings(rows, fronts)]
+    shared = ", ".join(shared_agents(rows)) or "none"
+    note = f"{SUMMARY_NOTE} Agents under every shaping: {shared}. Collapsed runs: {RULE}"
+    return Table(file_name, f"What each shaping gives, {dataset}", columns, lines, note)
+
+
+def summary_line(shaping: Shaping) -> list[Any]:
+    """One shaping."""
+    counts = [sum(row["verdict"] == verdict for row in shaping.rows) for verdict in VERDICTS]
+    counts.append(len(shaping.rows) - sum(counts))
+    num_runs = sum(len(row["seeds"]) for row in shaping.rows)
+    fallen = runs_fallen(shaping.rows)
+    return [
+        shaping.name,
+        len(shaping.rows),
+        shaping.area if shaping.areas else None,
+        "{:.2f} to {:.2f}".format(*(100 * end for end in shaping.ends("error"))),
+        "{:.3f} to {:.3f}".format(*shaping.ends("total_cost")),
+        " / ".join(map(str, counts)),
+        "\n".join(f"{word}: {number} of {num_runs}" for word, number in fallen.items()),
+    ]
+
+
+def matrix(rows: Sequence[Row], file_name: str, dataset: str) -> Table:
+    """Rows agents, columns shapings: error, cost, total cost."""
+    shapings = list(learned(rows))
+    agents = list(dict.fromkeys(row["agent"] for row in rows if row["learns"]))
+    lines = [[a, *(shaping_cell(rows, a, s) for s in shapings)] for a in agents]
+    note = (
+        "In each cell: test error in % (mean ± standard deviation over seeds), compute cost, total "
+        f"cost with the policy's own; below it, what the policy fell into. {RULE}"
+    )
+    columns = {"agent": "left"} | dict.fromkeys(shapings, "left")
+    return Table(file_name, f"Reward shapings side by side, {dataset}", columns, lines, note)
+
+
+def shaping_cell(rows: Sequence[Row], agent: str, shaping: str) -> str:
+    """What an agent reaches under a shaping; a line for each setting tried."""
+    found = [
+        row for row in rows if (row["agent"], row["shaping"]) == (agent, shaping) and row["learns"]
+    ]
+    lines = []
+    for row in found:
+        cost, total = row["compute_cost"]["mean"], row["total_cost"]["mean"]
+        text = f"{interval(row, 'error'):±.2%} · {cost:.3f} · {total:.3f}"
+        text = f"{row['label']}: {text}" if len(found) > 1 else text
+        lines += [text, row["habit"]] if row["habit"] else [text]
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""A comparison to the report's tables: overview, fronts, shapings, densities."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from runs.engine.jobs import Comparison
+from runs.report.limits import limit_tables
+from runs.report.run_tables import origin_table, settings_tables, speed_table
+from runs.report.shapings import shaping_tables
+from runs.show.tables import Row, Table, by_dataset, interval, main_tables, name_of
+from runs.stats.fronts import ALL, Front, against, leader, make_fronts, name_in
+from runs.stats.habits import RULE
+
+FRONT_NOTE = (
+    "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
+    "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
+    "by one point, who has more by all. Mean and Student's 95 % "
+    "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
+    "seeds that interval holds the truth only 3 times in 4). Paired: difference to the largest "
+    "mean over the seeds of both. P(more): how often a run has more area than one of the largest "
+    "mean, ties one half."
+)
+
+
+def overview(rows: Sequence[Row]) -> list[Table]:
+    """The few columns that a reader looks at first; one table for each data set."""
+    columns = {"agent": "left", "test error %": "right ±.2%", "MACs": "right ,.0f"}
+    columns |= {"total cost": "right .3f", "front": "left", "against random": "left"}
+    columns |= {"95 %": "right", "IQM": "right .2%"}
+    groups = by_dataset(rows)
+    return [
+        Table(
+            "overview" if len(groups) == 1 else f"overview-{name}",
+            f"Error and cost on {name}",
+            columns,
+            [overview_line(row) for row in found],
+            "Error: mean ± standard deviation over seeds and Student's 95 % interval; IQM with its "
+            "bootstrap interval. MACs and total cost include the policy's own. Front (*): nobody "
+            "has less error and fewer MACs. Against random: error beside random masks of the same "
+            "compute cost; better or worse only where 95 % intervals are apart.",
+        )
+        for name, found in groups.items()
+    ]
+
+
+def overview_line(row: Row) -> list[Any]:
+    """One line of the overview."""
+    error = interval(row, "error")
+    return [
+        name_of(row),
+        error,
+        row["macs"]["mean"],
+        row["total_cost"]["mean"],
+        "*" if row["on_front"] else None,
+        row["verdict"],
+        f"{error:.2%}".partition(" ")[2],
+        interval(row, "error_iqm"),
+    ]
+
+
+def front_tables(comparison: Comparison) -> list[Table]:
+    """Areas under fronts, one table for each data set and one for all."""
+    fronts = make_fronts(comparison.results, comparison.masks)
+    datasets = list(dict.fromkeys(front.dataset for front in fronts))
+    columns = {"agent": "left", "front area": "right .3f", "IQM": "right .3f"}
+    columns |= {"paired": "right .3f", "P(more)": "right .2f"}
+    columns |= {"cells": "right", "seeds": "right", "reward shaping": "left"}
+    tables = []
+    for name in datasets:
+        found = [front for front in fronts if front.dataset == name]
+        where = "all data sets together" if name == ALL else name
+        first = leader(found)
+        lines = [front_line(front, first, name_in(front, found)) for front in found]
+        file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
+        tables.append(Table(file_name, f"Front areas, {where}", columns, lines, FRONT_NOTE))
+    return tables
+
+
+def front_line(front: Front, first: Front | None, name: str) -> list[Any]:
+    """One front beside the leader's."""
+    difference, chance = (None, None) if first in (None, front) else against(front, first)
+    return [
+        name + (" (ceiling)" if front.uses_labels else ""),
+        front.mean,
+        front.iqm,
+        "largest" if front is first else difference,
+        chance,
+        len(front.labels),
+        len(front.by_seed),
+        front.shaping,
+    ]
+
+
+def density_table(rows: Sequence[Row]) -> Table:
+    """Share of blocks kept in each gated layer."""
+    layers = max(len(row["density"]) for row in rows)
+    columns = {"agent": "left"} | {f"layer {i}": "right .3f" for i in range(layers)}
+    lines = [
+        [name_of(row), *row["density"], *[None] * (layers - len(row["density"])), row["habit"]]
+        for row in rows
+    ]
+    note = f"Share of blocks kept on test images, mean over seeds. Habit: if any. {RULE}"
+    columns |= {"habit": "left"}
+    return Table("density", "Density of each layer", columns, lines, note, shaded=True)
+
+
+def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
+    """Every table of the report, by section."""
+    rows = comparison.rows
+    return {
+        "overview": [*overview(rows), *limit_tables(comparison.results)],
+        "columns": main_tables(rows),
+        "fronts": front_tables(comparison),
+        "shapings": shaping_tables(rows, make_fronts(comparison.results, comparison.masks)),
+        "density": [density_table(rows)],
+        "speed": [speed_table(comparison.results)],
+        "settings": settings_tables(comparison.finished),
+        "origin": [origin_table(comparison.finished)],
+    }

@@ -1,0 +1,1 @@
+"""Numbers over seeds: intervals, rows, fronts, contests with dense networks."""

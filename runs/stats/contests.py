@@ -1,0 +1,287 @@
+"""Does choosing blocks pay: results -> dense front, conditional rows, and who has less error.
+
+Where several rows cost the same (a width with and without dropout, a network trained in several
+ways), validation error chooses one of them; only that one's test error is compared.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runs.stats.intervals import Interval, mean_interval
+from runs.stats.rows import Result, dataset_of, evaluation, has_halves
+
+SAME = 0.005
+"""Rows of one agent whose MACs differ by a smaller share cost the same."""
+BySeed = Mapping[int, float]
+Times = Mapping[str, Mapping[int, BySeed]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of a sweep as a point over cost."""
+
+    label: str
+    """what the sweep calls it."""
+    agent: str
+    """its name; rows of one agent are variants of each other where they cost the same."""
+    macs: float
+    """of an image, the policy's own included; mean over seeds."""
+    error: BySeed
+    """seed -> test error."""
+    validation: BySeed
+    """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
+    milliseconds: Mapping[int, BySeed]
+    """images of a pass -> seed -> measured time, looking and choosing included."""
+    sizes: str = ""
+    """layers, blocks and what is kept of them: rows alike in it take the same time."""
+    halves: bool = False
+    """whether it sees images of half their size."""
+
+    @property
+    def interval(self) -> Interval:
+        """Test error over seeds."""
+        return mean_interval(list(self.error.values()))
+
+    @property
+    def validation_mean(self) -> float:
+        """Mean validation error; what is not known is never chosen."""
+        return float(np.mean(list(self.validation.values()))) if self.validation else math.inf
+
+    def time(self, images: int) -> float | None:
+        """Least time of a pass over seeds, None where it was not measured.
+
+        Runs are timed beside each other: what else the machine does only adds to a time.
+        """
+        found = self.milliseconds.get(images)
+        return min(found.values()) if found else None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Dense networks and conditional ones on one data set."""
+
+    dataset: str
+    """images that all are judged on."""
+    dense: tuple[Point, ...]
+    """the chosen one of each width, by MACs."""
+    conditional: tuple[Point, ...]
+    """the chosen one of each agent and cost, by MACs."""
+    others: tuple[Point, ...]
+    """variants that were not chosen."""
+    batches: tuple[int, ...]
+    """images of a pass for which times are known."""
+    elsewhere: tuple[Point, ...] = ()
+    """dense networks of another sweep on the same images, trained in another way."""
+
+    @property
+    def compared(self) -> tuple[Point, ...]:
+        """Dense networks that rows are compared with: the sweep's own, if they have two costs."""
+        return self.dense if len(self.dense) > 1 else self.elsewhere
+
+    def of_dense(self, macs: float) -> dict[int, float] | None:
+        """Test error of the dense front at so many MACs for each seed: see `front_error`."""
+        return front_error(self.compared, macs)
+
+
+def make_contests(
+    results: Mapping[str, Sequence[Result]],
+    draw: str = "sampled",
+    elsewhere: Mapping[str, Sequence[Point]] | None = None,
+    times: Times | None = None,
+) -> list[Contest]:
+    """One for each data set with dense networks of two costs or more and something beside them.
+
+    Args:
+        results: label -> one result a seed; ceilings are left out.
+        draw: "sampled" or "mode".
+        elsewhere: data set -> dense networks of another sweep.
+        times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
+    """
+    known = {name: tuple(chosen(points)) for name, points in (elsewhere or {}).items()}
+    found: dict[str, list[Point]] = {}
+    for label, runs in results.items():
+        if runs and not runs[0]["uses_labels"]:
+            point = in_turns(make_point(label, runs, draw), times)
+            found.setdefault(dataset_of(runs[0]), []).append(point)
+    contests = []
+    for dataset, points in found.items():
+        best = [with_times_of(point, points) for point in chosen(points)]
+        dense = tuple(point for point in best if point.agent == "dense")
+        rest = tuple(point for point in best if point.agent != "dense")
+        labels = {point.label for point in best}
+        others = tuple(point for point in points if point.label not in labels)
+        batches = sorted({size for point in points for size in point.milliseconds})
+        borrowed = known.get(dataset, ())
+        contest = Contest(dataset, dense, rest, others, tuple(batches), borrowed)
+        if len(contest.compared) > 1 and rest:
+            contests.append(contest)
+    return contests
+
+
+def in_turns(point: Point, times: Times | None) -> Point:
+    """A point with the times that were measured in turns, its runs' own where nothing was."""
+    if times is None:
+        return point
+    return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
+
+
+def make_point(label: str, runs: Sequence[Result], draw: str) -> Point:
+    """A row's runs as one point."""
+    verdicts = [evaluation(run, draw) for run in runs]
+    times: dict[int, dict[int, float]] = {}
+    validation: dict[str, dict[int, float]] = {}
+    for run in runs:
+        for pass_ in run["latency"]:
+            times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
+        for verdict in run["evaluations"]:
+            if verdict["split"] == "validation":
+                validation.setdefault(verdict["mode"], {})[run["seed"]] = verdict["error"]
+    errors = {run["seed"]: found["error"] for run, found in zip(runs, verdicts, strict=True)}
+    macs = float(np.mean([found["macs"] for found in verdicts]))
+    # Results of earlier versions know drawn masks' validation error only.
+    judged = validation.get(draw, {})
+    known = judged if len(judged) == len(runs) else validation.get("sampled", {})
+    sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
+    return Point(label, runs[0]["agent"], macs, errors, known, times, sizes, halves)
+
+
+def sizes_of(run: Result) -> str:
+    """What the time of a pass depends on, as text."""
+    settings = run["settings"]
+    parts = settings["environment"] | settings["agent_settings"]
+    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units")
+    names = (*layers, "observation", "num_kept", "hidden_units")
+    return json.dumps([run["agent"], *(parts.get(name) for name in names)])
+
+
+def with_times_of(point: Point, points: Sequence[Point]) -> Point:
+    """A point with the times of all its variants of the same sizes.
+
+    Trained in another way a network takes the same time, but one whose layers are a subclass's
+    (dropout) is not run in one compiled call, as it could be.
+    """
+    alike = [p for p in points if p.sizes == point.sizes and p.macs == point.macs and p.sizes]
+    times: dict[int, dict[int, float]] = {}
+    for one in alike or [point]:
+        for images, found in one.milliseconds.items():
+            best = times.setdefault(images, {})
+            for seed, milliseconds in found.items():
+                best[seed] = min(milliseconds, best.get(seed, math.inf))
+    return dataclasses.replace(point, milliseconds=times)
+
+
+def chosen(points: Sequence[Point]) -> list[Point]:
+    """The variant with the least validation error of each agent and cost, by MACs.
+
+    A variant that fewer seeds have finished than another does not take part yet.
+    """
+    best = []
+    for group in groups_of_one_cost(points):
+        best.append(best_on_validation(group))
+    return sorted(best, key=lambda point: point.macs)
+
+
+def best_on_validation(points: Sequence[Point]) -> Point:
+    """The least validation error of those that most seeds have finished."""
+    most = max(len(point.error) for point in points)
+    finished = [point for point in points if len(point.error) == most]
+    return min(finished, key=lambda point: point.validation_mean)
+
+
+def groups_of_one_cost(points: Sequence[Point]) -> list[list[Point]]:
+    """Rows of one agent that cost the same, whatever their training."""
+    groups: list[list[Point]] = []
+    for point in sorted(points, key=lambda point: (point.agent, point.macs)):
+        last = groups[-1][0] if groups else None
+        if last and last.agent == point.agent and point.macs <= last.macs * (1 + SAME):
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return groups
+
+
+def total_macs(point: Point) -> float:
+    """A point's total MACs."""
+    return point.macs
+
+
+def undominated(
+    points: Iterable[Point], place: Callable[[Point], float] = total_macs
+) -> list[Point]:
+    """The front: points with less validation error than all cheaper ones, by their cost.
+
+    A point that fewer seeds have finished drives out none of more seeds.
+
+    Args:
+        points: of one kind.
+        place: what a point costs.
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=place):
+        beaten = any(
+            other.validation_mean <= point.validation_mean < math.inf
+            and len(other.error) >= len(point.error)
+            for other in front
+        )
+        if not beaten:
+            front.append(point)
+    return front
+
+
+def test_error(point: Point) -> BySeed:
+    """A point's test error for each seed."""
+    return point.error
+
+
+def validation_error(point: Point) -> BySeed:
+    """A point's validation error for each seed."""
+    return point.validation
+
+
+def front_error(
+    points: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+) -> dict[int, float] | None:
+    """Error at so many MACs by the dense networks that no cheaper one beats: see `interpolated`.
+
+    Beyond the dearest of them, up to the dearest network that was run, it is theirs: who may spend
+    more has none that is better.
+
+    Args:
+        points: dense networks.
+        macs: of an image.
+        error: `test_error` or `validation_error`.
+    """
+    front = undominated(points)
+    if not front or macs > max(point.macs for point in points):
+        return None
+    return interpolated(front, min(macs, front[-1].macs), error)
+
+
+def interpolated(
+    dense: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+) -> dict[int, float] | None:
+    """Error of a dense network of given MACs for each seed, linear in their logarithm.
+
+    Args:
+        dense: dense networks by MACs.
+        macs: of an image.
+        error: `test_error` or `validation_error`.
+
+    Returns:
+        None outside the widths that were run; only seeds that both neighbours have.
+    """
+    if not dense or not dense[0].macs <= macs <= dense[-1].macs:
+        return None
+    upper = next(index for index, point in enumerate(dense) if point.macs >= macs)
+    if dense[upper].macs == macs:
+        return dict(error(dense[upper]))
+    below, above = dense[upper - 1], dense[upper]
+    share = math.log(macs / below.macs) / math.log(above.macs / below.macs)
+    low, high = error(below), error(above)
+    shared = sorted(set(low) & set(high))
+    return {seed: (1 - share) * low[seed] + share * high[seed] for seed in shared}

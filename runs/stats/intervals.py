@@ -1,0 +1,219 @@
+"""Statistics of few seeds: scores of runs -> a robust mean, intervals, who is better, how often.
+
+Aggregates follow Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical
+precipice" (arXiv 2108.13264). A *stratum* is a set of runs that are alike but for their seed, for
+example those on one data set: resampling stays within it.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from ccenv.base.seeding import stream_seed
+
+Strata = Sequence[Sequence[float]]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number over seeds, and what they leave open about it."""
+
+    mean: float
+    """the estimate."""
+    sd: float | None = None
+    """standard deviation over seeds; None for one seed, and where it is not asked for."""
+    low: float | None = None
+    """lower end of the 95 % interval; None where one run says nothing about spread."""
+    high: float | None = None
+    """upper end."""
+
+    def __format__(self, spec: str) -> str:
+        """The number with its interval; with "±" its standard deviation; with "%" in per cent.
+
+        >>> f"{Interval(0.05, 0.002, 0.04, 0.06):.2%}, {Interval(0.05, 0.002):±.1f}"
+        '5.00 [4.00, 6.00], 0.1 ± 0.0'
+        """
+        numbers = spec.removeprefix("±")
+        factor, form = (100 if spec.endswith("%") else 1), numbers[:-1] + "f"
+        mean = format(factor * self.mean, form)
+        if spec.startswith("±"):
+            return mean if self.sd is None else f"{mean} ± {format(factor * self.sd, form)}"
+        if self.low is None or self.high is None:
+            return mean
+        return f"{mean} [{format(factor * self.low, form)}, {format(factor * self.high, form)}]"
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean, standard deviation and Student's 95 % interval of the mean.
+
+    >>> round(mean_interval([1.0, 2.0, 3.0]).high, 2)
+    4.48
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean)
+    # Not scipy's interval of a t-test: it is NaN where all seeds are equal and 0.
+    sd = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / math.sqrt(len(values))
+    return Interval(mean, sd, mean - half, mean + half)
+
+
+iqm = functools.partial(stats.trim_mean, proportiontocut=0.25, axis=-1)
+"""Interquartile mean over the last axis: the mean without a quarter of the runs at each end."""
+
+
+def resample(strata: Strata, num_resamples: int, generator: np.random.Generator) -> Numbers:
+    """Draws with replacement within each stratum: -> [num_resamples, number of all runs]."""
+    drawn = []
+    for stratum in strata:
+        size = len(stratum)
+        chosen = generator.integers(size, size=(num_resamples, size))
+        drawn.append(np.asarray(stratum, dtype=np.float64)[chosen])
+    return np.concatenate(drawn, axis=1)
+
+
+def bounds(resampled: Numbers, strata: Iterable[Strata], level: float) -> tuple[Numbers, Numbers]:
+    """Ends of the percentile interval over the first axis, widened for few runs.
+
+    Plain percentiles are too narrow by the factor sqrt((n - 1) / n) and know no Student's t; the
+    quantiles are moved outwards for both (Hesterberg 2015, arXiv 1411.5279, "expanded percentile
+    intervals"). In simulations 95 % intervals of the IQM hold the truth 0.94 of the time with 5
+    runs, 0.95 to 0.97 with 10 and more, but only 0.75 with 3: no resample lies outside the runs.
+    """
+    sizes = [len(stratum) for group in strata for stratum in group]
+    freedom = sum(sizes) - len(sizes)
+    reach = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(sum(sizes) / freedom)
+    tail = stats.norm.cdf(-reach)
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def bootstrap(
+    strata: Strata,
+    statistic: Callable[[Numbers], Numbers] = iqm,
+    *,
+    level: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of runs with its stratified bootstrap interval.
+
+    Args:
+        strata: scores of the runs of each stratum.
+        statistic: [..., runs] -> [...].
+        level: share of repetitions whose interval should hold the truth.
+        num_resamples: how often to draw.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if a stratum is empty or `level` is outside (0, 1).
+    """
+    check_strata(strata, level)
+    value = float(statistic(np.concatenate([np.asarray(s, dtype=np.float64) for s in strata])))
+    if min(len(stratum) for stratum in strata) < 2:
+        return Interval(value)
+    generator = np.random.default_rng(stream_seed(seed, "bootstrap"))
+    low, high = bounds(statistic(resample(strata, num_resamples, generator)), [strata], level)
+    return Interval(value, None, float(low), float(high))
+
+
+def check_strata(strata: Strata, level: float = 0.95) -> None:
+    """Refuses what cannot be resampled."""
+    if not strata or any(not len(stratum) for stratum in strata):
+        raise ValueError("expected at least one run in every stratum, got an empty one")
+    if not 0 < level < 1:
+        raise ValueError(f"expected level in (0, 1), got {level}")
+
+
+def improvement(ours: ArrayLike, theirs: ArrayLike) -> Numbers:
+    """Share of pairs of runs in which ours scores more, ties one half: the Mann-Whitney U / (n m).
+
+    Args:
+        ours: [..., n] scores, more is better.
+        theirs: [..., m].
+
+    >>> float(improvement([1.0, 2.0], [0.0, 2.0]))
+    0.625
+    """
+    a = np.asarray(ours, dtype=np.float64)[..., :, None]
+    b = np.asarray(theirs, dtype=np.float64)[..., None, :]
+    share: Numbers = ((a > b) + 0.5 * (a == b)).mean(axis=(-2, -1))
+    return share
+
+
+def probability_of_improvement(
+    ours: Strata,
+    theirs: Strata,
+    *,
+    level: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """How likely a run of ours scores more than one of theirs, the mean over strata.
+
+    Raises:
+        ValueError: if the numbers of strata differ or one is empty.
+    """
+    check_strata([*ours, *theirs], level)
+    pairs = list(zip(ours, theirs, strict=True))
+    value = float(np.mean([improvement(a, b) for a, b in pairs]))
+    if min(len(stratum) for stratum in (*ours, *theirs)) < 2:
+        return Interval(value)
+    generator = np.random.default_rng(stream_seed(seed, "improvement"))
+    shares = [
+        improvement(
+            resample([a], num_resamples, generator), resample([b], num_resamples, generator)
+        )
+        for a, b in pairs
+    ]
+    low, high = bounds(np.mean(shares, axis=0), [ours, theirs], level)
+    return Interval(value, None, float(low), float(high))
+
+
+def paired_difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
+    """Mean of ours minus theirs over the seeds of both, with Student's 95 % interval.
+
+    Paired: what a seed makes hard (its weights, its images) is hard for both and cancels.
+
+    >>> paired_difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 0.5, 1: 1.5, 2: 2.5}).high
+    0.5
+    """
+    shared = sorted(set(ours) & set(theirs))
+    if not shared:
+        return None
+    return mean_interval([ours[seed] - theirs[seed] for seed in shared])
+
+
+def hypervolume(
+    points: Iterable[tuple[float, float]], reference: tuple[float, float] = (1.0, 1.0)
+) -> float:
+    """Area that points (cost, error), less being better, leave behind them up to a reference.
+
+    A point beyond the reference adds nothing. 1 would be no error at no cost.
+
+    >>> hypervolume([(0.5, 0.5)])
+    0.25
+    """
+    area, lowest = 0.0, reference[1]
+    for cost, error in sorted(points):
+        if cost < reference[0] and error < lowest:
+            area += (reference[0] - cost) * (lowest - error)
+            lowest = error
+    return area
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> Numbers:
+    """Share of runs that score more than each threshold: [..., runs], [t] -> [..., t].
+
+    >>> performance_profile([0.2, 0.6], [0.0, 0.5, 1.0]).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    above = np.asarray(scores)[..., None, :] > np.asarray(thresholds)[:, None]
+    share: Numbers = above.mean(axis=-1)
+    return share

@@ -1,0 +1,1 @@
+"""Results on disk that explain themselves, and what may be read of a stranger's."""

@@ -1,0 +1,125 @@
+"""What tells a run from all others: its agent, seed, and settings that differ from the defaults.
+
+A setting that a stored run does not name was at its default, so a new setting, at its default,
+changes no run's identity. Whoever changes the default of a setting changes what stored runs mean:
+write the old value into them first.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ccenv.simulator.simulator import setting_defaults
+from runs.store.program import Program, validations_every
+
+Key = tuple[str, str, int]
+"""Agent, its chosen settings as canonical JSON, seed."""
+AROUND = ("seed", "log_dir", "threads", "progress", "cost_limit")
+"""Settings of the program that no run is told by: the seed stands beside them, a cost limit is
+passed on to the reward or the agent, and on the others no result depends."""
+GROUPS = ("environment", "agent_settings")
+SHORT = 60
+"""Characters of a folder's name that say what was chosen."""
+
+
+class Run(Protocol):
+    """What a plan says of its run."""
+
+    def key(self) -> Key:
+        """What tells it from all others."""
+
+    def chosen(self) -> dict[str, Any]:
+        """Its settings that differ from the defaults."""
+
+    def config(self) -> dict[str, Any]:
+        """All of its settings, in their groups."""
+
+
+def environment_defaults() -> dict[str, Any]:
+    """Defaults of the environment's settings as a plan holds them."""
+    return setting_defaults() | {"weights_kwargs": {}, "reward_kwargs": {}}
+
+
+def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run that differ from the defaults, by name, as JSON holds them.
+
+    Args:
+        config: see `runs.plan.settings.Plan.config`.
+        agent_defaults: of the agent's own settings.
+    """
+    program = {k: v for k, v in config.items() if k not in (*AROUND, *GROUPS, "agent")}
+    if program.get("eval_every") == validations_every(program["images"]):
+        del program["eval_every"]
+    defaults = dataclasses.asdict(Program()), environment_defaults(), agent_defaults
+    groups = program, config["environment"], config["agent_settings"]
+    return {
+        name: canonical(value)
+        for group, usual in zip(groups, defaults, strict=True)
+        for name, value in group.items()
+        if name not in usual or not same(value, usual[name])
+    }
+
+
+def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Settings in their groups, defaults of program and environment filled in; `chosen` undone.
+
+    The agent's own settings are those that were chosen: its class is not asked.
+    """
+    program = dataclasses.asdict(Program(seed=seed))
+    environment = environment_defaults() | {"context": None}
+    own = {k: v for k, v in chosen.items() if k not in {*program, *environment} or k in AROUND}
+    program |= {k: v for k, v in chosen.items() if k in program and k not in own}
+    if program["eval_every"] is None:
+        program["eval_every"] = validations_every(program["images"])
+    environment |= {k: v for k, v in chosen.items() if k in environment}
+    if environment["context"] is None:
+        del environment["context"]
+    config = {"agent": agent, "agent_settings": own, "environment": environment, **program}
+    as_stored: dict[str, Any] = json.loads(json.dumps(config))
+    return as_stored
+
+
+def key_of(agent: str, chosen: Mapping[str, Any], seed: int) -> Key:
+    """What tells a run from all others.
+
+    >>> key_of("rloo", {"rate": 1.0, "kept": (2,)}, 0)
+    ('rloo', '{"kept": [2], "rate": 1}', 0)
+    """
+    return agent, json.dumps(canonical(chosen), sort_keys=True), seed
+
+
+def short_name(chosen: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """A folder's name: what was chosen beyond what is expected, cut short, and a hash of all of it.
+
+    >>> short_name({"images": 512, "dataset": "probe"}, {"dataset": "probe"})
+    'images=512-94940faa'
+    """
+    said = [
+        f"{name}={json.dumps(value, separators=(',', ':'))}".replace('"', "")
+        for name, value in sorted(chosen.items())
+        if name not in ("env", "reward") and not (name in expected and same(value, expected[name]))
+    ]
+    digest = hashlib.sha256(key_of("", chosen, 0)[1].encode()).hexdigest()[:8]
+    text = "".join(c if c.isalnum() or c in "-_.=," else "." for c in ",".join(said))
+    return f"{text[:SHORT].strip('.,') or 'defaults'}-{digest}"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one to JSON; what JSON cannot hold equals itself alone."""
+    try:
+        return json.dumps(canonical(one), sort_keys=True) == json.dumps(
+            canonical(other), sort_keys=True
+        )
+    except TypeError:
+        return one is other
+
+
+def canonical(value: Any) -> Any:
+    """A value as JSON holds it, whole floats as integers: 20 and 20.0 are one setting."""
+    if isinstance(value, Mapping):
+        return {str(name): canonical(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,224 @@
+"""Results that last: finished runs -> runs/results/<sweep>.json -> finished runs elsewhere.
+
+The file holds the table's rows, and one line for each run, a cell. A cell says itself what was run
+(agent, seed, the settings that differ from the defaults, name and checksum of its data set), and
+points into the file's lists of versions and machines:
+
+    import json, pathlib
+    for path in pathlib.Path("runs/results").glob("*.json"):
+        for cell in json.loads(path.read_text()).get("cells", []):
+            test = cell["evaluations"][0]
+            print(cell["agent"], cell["seed"], cell["settings"], test["error"])
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runs.store import folder as run_folder
+from runs.store.checksums import data_checksum
+from runs.store.identity import Key, Run, key_of, whole_config
+from runs.store.result_checks import check_result, edited
+
+FORMAT = 2
+"""Of the file; in the first one cells held a hash of all their settings."""
+SHARED = {"versions": "versions", "machine": "machines"}
+"""A result's part -> the list in the file that its number points into."""
+IN_CURVES = ("images_seen", "error", "nll", "mean_return", "compute_cost", "total_cost", "density")
+"""What is kept of a learning curve: for each name the values at all points."""
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where recorded results come from and go to."""
+
+    path: Path
+    """the JSON file of a sweep."""
+    plans: Mapping[str, Sequence[Run]]
+    """label -> plans, one for each seed."""
+
+    def by_key(self) -> dict[Key, Run]:
+        """All plans."""
+        return {plan.key(): plan for plans in self.plans.values() for plan in plans}
+
+
+def read_cells(path: Path) -> list[Result]:
+    """All results that a file holds, each with its settings in groups; none where there is no file.
+
+    Raises:
+        ValueError: if the file was edited by hand, or written by an older version.
+    """
+    content = run_folder.check_json(path) if path.exists() else {}
+    cells = content.get("cells", []) if isinstance(content, dict) else None
+    if not isinstance(cells, list):
+        raise ValueError(f"expected a comparison in {path}, got something else")
+    if cells and content.get("format") != FORMAT:
+        raise ValueError(
+            f"expected recorded runs of format {FORMAT} in {path}, got {content.get('format', 1)}; "
+            "record them again, or take the file from a later version"
+        )
+    return [read_cell(cell, content, f"cell {n} of {path}") for n, cell in enumerate(cells)]
+
+
+def by_key(results: Iterable[Result]) -> dict[Key, Result]:
+    """Results by what tells their runs apart."""
+    return {key_of(one["agent"], one["chosen"], one["seed"]): one for one in results}
+
+
+def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
+    """A result as its run wrote it, with the settings that differ from the defaults as `chosen`.
+
+    Raises:
+        ValueError: if something is missing or cannot be.
+    """
+    try:
+        shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
+        agent, chosen, seed = cell["agent"], cell["settings"], cell["seed"]
+        settings = whole_config(agent, chosen, seed)
+        curve = points_of(cell.get("curve", {}))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise edited(where, "agent, settings, seed, versions and machine", repr(error)) from error
+    return check_result(
+        cell | shared | {"settings": settings, "chosen": chosen, "curve": curve}, where
+    )
+
+
+def load(source: Source, *, beside_runs: bool = True) -> dict[Key, Result]:
+    """Recorded results of a sweep's plans.
+
+    Args:
+        source: the file, and the plans.
+        beside_runs: they will stand beside runs on the data that are here, so these must be the
+            same; False for what is made of recorded results alone.
+
+    Raises:
+        ValueError: if the file was edited by hand, or recorded on other data than those here.
+    """
+    plans = source.by_key()
+    asked = {key: result for key, result in by_key(read_cells(source.path)).items() if key in plans}
+    if beside_runs:
+        check_data(source.path, asked.values())
+    return {
+        key: result | {"settings": json.loads(json.dumps(plans[key].config()))}
+        for key, result in asked.items()
+    }
+
+
+def load_from_all(source: Source) -> dict[Key, Result]:
+    """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
+
+    Rows of two sweeps that agree in agent, settings and seed are one run.
+
+    Raises:
+        ValueError: as in `load`, for any of the files.
+    """
+    found: dict[Key, Result] = {}
+    for path in sorted(source.path.parent.glob("*.json")):
+        if path != source.path and is_comparison(path):
+            found |= load(Source(path, source.plans))
+    return found | load(source)
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a file of the results' folder holds recorded runs in today's form."""
+    content = run_folder.check_json(path)
+    return isinstance(content, dict) and "cells" in content and content.get("format") == FORMAT
+
+
+def unasked(source: Source) -> list[Result]:
+    """Recorded runs that none of the sweep's plans asks for; they stay in the file."""
+    plans = source.by_key()
+    return [result for key, result in by_key(read_cells(source.path)).items() if key not in plans]
+
+
+def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses results of other images; a data set that is not here cannot be compared.
+
+    Raises:
+        ValueError: naming the data set.
+    """
+    pairs = {pair for result in results for pair in result.get("data", {}).items()}
+    for dataset, recorded in sorted(pairs):
+        here = data_checksum(dataset)
+        if here not in (None, recorded):
+            raise ValueError(
+                f"expected the data set {dataset!r} with checksum {recorded}, as the results in "
+                f"{path} were recorded on, got {here}; use the same data, or --no-recorded with "
+                "another --results-dir"
+            )
+
+
+def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result]) -> None:
+    """Writes results of a sweep's plans; a reader sees all of the file or none.
+
+    Recorded runs that no plan asks for stay behind them.
+
+    Args:
+        source: the file, and the order of its lines.
+        head: name, description, rows and the like.
+        results: those that are finished.
+    """
+    shared: dict[str, list[Any]] = {name: [] for name in SHARED.values()}
+    cells = [
+        {**compact(results[plan.key()], shared), "label": label, "settings": plan.chosen()}
+        for label, plans in source.plans.items()
+        for plan in plans
+        if plan.key() in results
+    ]
+    cells += [
+        {**compact(result, shared), "settings": result["chosen"]} for result in unasked(source)
+    ]
+    seconds = round(sum(cell["total_seconds"] for cell in cells))
+    content = {**head, "format": FORMAT, **shared, "seconds": seconds}
+    run_folder.write_text(source.path, one_line_each(content, cells))
+
+
+def compact(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """A result without what can be looked up; adds to the shared lists what is new."""
+    first = {name: result.get(name) for name in ("label", "agent", "seed", "settings")}
+    left_out = ("folder", "curve", "chosen")
+    kept = first | {name: value for name, value in result.items() if name not in left_out}
+    points = result.get("curve", [])
+    kept["curve"] = {
+        name: [rounded(point[name]) for point in points]
+        for name in IN_CURVES
+        if all(name in point for point in points)
+    }
+    for part, name in SHARED.items():
+        if result[part] not in shared[name]:
+            shared[name].append(result[part])
+        kept[part] = shared[name].index(result[part])
+    return kept
+
+
+def points_of(curve: Any) -> list[dict[str, Any]]:
+    """A recorded learning curve, point by point.
+
+    >>> points_of({"images_seen": [0, 256], "error": [0.9, 0.5]})
+    [{'images_seen': 0, 'error': 0.9}, {'images_seen': 256, 'error': 0.5}]
+    """
+    if not isinstance(curve, Mapping):
+        return list(curve)
+    return [dict(zip(curve, values, strict=True)) for values in zip(*curve.values(), strict=True)]
+
+
+def rounded(value: Any) -> Any:
+    """A number of a curve as it can be seen in a plot."""
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
+    """JSON whose cells stand on one line each, so that versions of the file can be compared."""
+    head = json.dumps(run_folder.finite(content), indent=2, allow_nan=False)
+    lines = (
+        json.dumps(run_folder.finite(cell), allow_nan=False, separators=(",", ":"))
+        for cell in cells
+    )
+    body = ",\n    ".join(lines)
+    return f'{head[:-2]},\n  "cells": [\n    {body}\n  ]\n}}\n'

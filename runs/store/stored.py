@@ -1,0 +1,82 @@
+"""Files of a stored run, read as a stranger's: limited sizes, no link out of the folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from runs.store import folder as run_folder
+
+MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
+"""By the file's ending; larger ones are not read."""
+
+
+def stored_file(folder: Path, *names: str) -> Path:
+    """A file of a run's folder.
+
+    Raises:
+        ValueError: if there is none, a link leads out of the folder, or it is too large.
+    """
+    path = folder.joinpath(*names)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"expected {path} to lie in the run's folder, got a link out of it")
+    if not path.is_file():
+        raise ValueError(f"expected a file {path}, got none")
+    size, most = path.stat().st_size, MOST_BYTES[path.suffix]
+    if size > most:
+        raise ValueError(f"expected at most {most:,} bytes in {path}, got {size:,}")
+    return path
+
+
+def stored_object(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of a run.
+
+    Raises:
+        ValueError: if it is missing, damaged, or holds something else than an object.
+    """
+    found = run_folder.check_json(stored_file(folder, name))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
+    return found
+
+
+def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """Tensors of a checkpoint.
+
+    Raises:
+        ValueError: if the file is missing or damaged, or a number is not finite.
+    """
+    path = stored_file(folder, run_folder.CHECKPOINT, name)
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"expected tensors in {path}, got none ({error})") from error
+    bad = [n for n, t in found.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    if bad:
+        raise ValueError(f"expected finite numbers in {path}, got NaN or infinity in {bad}")
+    return found
+
+
+def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
+    """Refuses tensors of other names, shapes or types than those of what was built.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
+    names = sorted(kinds[0].keys() | kinds[1].keys())
+    other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]
+    if other:
+        expected, got = ({n: found.get(n) for n in other[:3]} for found in kinds)
+        raise ValueError(f"expected tensors of this {what}, {expected}, got {got}")
+
+
+def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """Largest relative difference of two networks' tensors, by their norms; 0 if they are equal."""
+    pairs = [(one[name].double().cpu(), tensor.double().cpu()) for name, tensor in other.items()]
+    found = [(a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp(min=1e-30) for a, b in pairs]
+    return max((float(value) for value in found), default=0.0)

@@ -1,0 +1,1 @@
+"""Studies: what was asked, with its sweeps and what its reports add."""

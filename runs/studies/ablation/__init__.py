@@ -1,0 +1,1 @@
+"""What carries the gain of rloo: one thing changed at a time."""

@@ -1,0 +1,154 @@
+"""What carries a gain: a sweep that changes one thing of its base a row -> table and figure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from runs.engine.jobs import Comparison
+from runs.plan.sweep import Cell
+from runs.show.drawing import COLORS, Drawn, legend_below, new_figure
+from runs.show.tables import Table
+from runs.stats.intervals import Interval, mean_interval, paired_difference
+from runs.stats.rows import MODES, Result, evaluation
+
+ABLATIONS = ("rloo-why",)
+"""Sweeps whose first row is the base of all others."""
+FACTORS = {
+    "group_size": "masks an image",
+    "diversity_weight": "bonus for diverse use of blocks",
+    "observation": "what the policy sees",
+    "block_size": "units of a block, as many kept",
+    "num_kept": "blocks kept",
+}
+"""Setting -> in words. A row that changes several is of the first of them."""
+NOTE = (
+    "Difference: the row's error minus the base's on test images, paired by seed, with Student's "
+    "95 % interval: it matters where the interval does not hold 0. MACs with the policy's own."
+)
+NAMES = {"sampled": "masks as drawn", "mode": "most probable masks"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row of an ablation under one kind of masks."""
+
+    label: str
+    """the sweep's."""
+    factor: str
+    """what is changed, in words; empty for the base."""
+    seeds: int
+    """how many have a result."""
+    error: Interval
+    """share of wrong answers on test images."""
+    macs: float
+    """of an image, with the policy's own, mean over seeds."""
+    difference: Interval | None
+    """error minus the base's, paired by seed; None for the base, or without a seed of both."""
+
+
+def ablation(comparison: Comparison) -> tuple[list[Table], list[Drawn]]:
+    """Table and figure of a sweep that changes one thing at a time; none of any other sweep."""
+    results = {label: found for label, found in comparison.results.items() if found}
+    base, *others = comparison.sweep.cells
+    if comparison.sweep.name not in ABLATIONS or base.label not in results or len(results) < 2:
+        return [], []
+    cells = [cell for cell in (base, *in_groups(base, others)) if cell.label in results]
+    changes = {draw: changes_of(cells, results, draw) for draw in MODES}
+    return [ablation_table(changes)], [ablation_figure(changes)]
+
+
+def in_groups(base: Cell, others: Sequence[Cell]) -> list[Cell]:
+    """Rows by what they change, in the order of `FACTORS`."""
+    order = ["", *FACTORS.values()]
+    return sorted(others, key=lambda cell: order.index(factor_of(base, cell)))
+
+
+def factor_of(base: Cell, cell: Cell) -> str:
+    """What a row changes, in words.
+
+    Raises:
+        ValueError: if it is nothing that has words here.
+    """
+    for name, words in FACTORS.items():
+        if cell.settings.get(name) != base.settings.get(name):
+            return words
+    raise ValueError(f"expected {cell.label!r} to change one of {', '.join(FACTORS)}, got none")
+
+
+def changes_of(
+    cells: Sequence[Cell], results: Mapping[str, Sequence[Result]], draw: str
+) -> list[Change]:
+    """Rows beside the first of them.
+
+    Args:
+        cells: the base first; all of them with results.
+        results: label -> one result a seed.
+        draw: "sampled" or "mode".
+    """
+    base = cells[0]
+    errors = {cell.label: errors_of(results[cell.label], draw) for cell in cells}
+    changes = []
+    for cell in cells:
+        own = errors[cell.label]
+        macs = [float(evaluation(found, draw)["macs"]) for found in results[cell.label]]
+        is_base = cell is base
+        changes.append(
+            Change(
+                cell.label,
+                "" if is_base else factor_of(base, cell),
+                len(own),
+                mean_interval(list(own.values())),
+                sum(macs) / len(macs),
+                None if is_base else paired_difference(own, errors[base.label]),
+            )
+        )
+    return changes
+
+
+def errors_of(found: Sequence[Result], draw: str) -> dict[int, float]:
+    """Seed -> share of wrong answers on test images."""
+    return {int(r["seed"]): float(evaluation(r, draw)["error"]) for r in found}
+
+
+def ablation_table(changes: Mapping[str, Sequence[Change]]) -> Table:
+    """All rows, under both kinds of masks."""
+    columns = {"changed": "left", "row": "left", "seeds": "right", "MACs": "right ,.0f"}
+    for name in NAMES.values():
+        columns |= {f"{name}: error %": "right .2%", f"{name}: difference": "right .2%"}
+    lines = []
+    for pair in zip(*(changes[draw] for draw in MODES), strict=True):
+        first = pair[0]
+        numbers = [number for change in pair for number in (change.error, change.difference)]
+        lines.append([first.factor or "base", first.label, first.seeds, first.macs, *numbers])
+    return Table("ablation", "One thing changed at a time", columns, lines, NOTE)
+
+
+def ablation_figure(changes: Mapping[str, Sequence[Change]]) -> Drawn:
+    """Errors with their intervals, a line a row, beside the base's interval as a band."""
+    rows = changes[MODES[0]]
+    places, at = [], 0.0
+    for before, row in zip((None, *rows), rows, strict=False):
+        # A gap where another thing is changed.
+        at += 1.6 if before is not None and before.factor != row.factor else 1
+        places.append(at)
+    figure = new_figure(0.9 + 0.17 * at)
+    axes = figure.add_subplot()
+    handles = []
+    for index, draw in enumerate(MODES):
+        found = changes[draw]
+        color = COLORS[index]
+        base = found[0].error
+        if base.low is not None and base.high is not None:
+            axes.axvspan(100 * base.low, 100 * base.high, color=color, alpha=0.12, lw=0)
+        means = [100 * one.error.mean for one in found]
+        halves = [100 * ((one.error.high or one.error.mean) - one.error.mean) for one in found]
+        shifted = [place + 0.24 * (index - 0.5) for place in places]
+        style = {"color": color, "marker": "os"[index], "markersize": 3.5, "lw": 1, "ls": ""}
+        handles.append(axes.errorbar(means, shifted, xerr=halves, capsize=1.5, **style))
+    # What the base is stands behind its colon.
+    axes.set_yticks(places, [row.label.partition(":")[0] for row in rows])
+    axes.set_ylim(places[-1] + 0.7, places[0] - 0.7)
+    axes.set_xlabel("test error in %")
+    legend_below(figure, handles, list(NAMES.values()))
+    said = "; ".join(f"{one.label}: {100 * one.error.mean:.2f} %" for one in changes["mode"])
+    caption = "Bars: Student's 95 % intervals over seeds; bands: the base's."
+    return Drawn(figure, "ablation", caption, f"Test errors, most probable masks: {said}")

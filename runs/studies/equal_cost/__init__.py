@@ -1,0 +1,1 @@
+"""Dense networks against conditional ones at equal total MACs."""

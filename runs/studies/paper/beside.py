@@ -1,0 +1,119 @@
+"""The paper beside ours: recorded results -> a table for each data set, whatever has been run."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runs.show.tables import interval, markdown
+from runs.stats.contests import Point, best_on_validation, chosen, make_point
+from runs.store import folder as run_folder
+from runs.store.recorded import read_cells
+from runs.studies.paper.numbers import PAPER_TABLES, PaperRow
+
+NOT_YET = "not run yet"
+COLUMNS = {
+    "network": "left",
+    "who": "left",
+    "seeds": "right",
+    "test error %": "right .2%",
+    "density": "right .2f",
+    "total MACs": "right ,.0f",
+    "total cost": "right .3f",
+    "speed-up 1 / 256": "right",
+    "random blocks %": "right .2%",
+}
+NOTE = (
+    "Error: mean over seeds with Student's 95 % interval; the paper's are single runs. Density: "
+    "mean share of blocks kept over layers. Total cost: MACs with the policy's own over those of "
+    "the same network with all blocks. Speed-up: time of that dense network in plain torch over "
+    "time with the policy, measured in turns in one process; the paper's: its product switched "
+    "off and on. Random blocks: error of random masks at the same compute cost. Improved: of the "
+    "rows of {improved} whose total MACs are no more than ours beside the paper's (the authors' "
+    "code) and that most seeds have finished, the one with the least validation error. {note}"
+)
+Row = Mapping[str, Any]
+
+
+def beside_table(dataset: str, results_dir: Path) -> str:
+    """Paper, ours faithful, ours improved, in Markdown; rows without a result say so.
+
+    Args:
+        dataset: a key of `runs.studies.paper.numbers.PAPER_TABLES`.
+        results_dir: folder of recorded results.
+    """
+    table = PAPER_TABLES[dataset]
+    faithful = rows_in(results_dir / f"{table.sweep}.json")
+    others = results_dir / f"{table.improved}.json"
+    lines = []
+    for row in table.rows:
+        lines += row_lines(row, faithful, others)
+    return f"{markdown(COLUMNS, lines)}\n\n{NOTE.format(improved=table.improved, note=table.note)}"
+
+
+def rows_in(path: Path) -> dict[str, Row]:
+    """Label -> row of a recorded comparison; none where nothing is recorded yet."""
+    if not path.exists():
+        return {}
+    return {row["label"]: row for row in run_folder.check_json(path)["rows"]}
+
+
+def row_lines(row: PaperRow, faithful: Mapping[str, Row], others: Path) -> list[list[Any]]:
+    """The paper's line, ours below it, and the improved one below those."""
+    lines = [paper_line(row)]
+    for how, label in row.ours.items():
+        lines.append(our_line(f"ours, {how}", faithful.get(label)))
+    if row.conditional:
+        first = faithful.get(next(iter(row.ours.values())))
+        lines.append(improved_line(first, others))
+    return lines
+
+
+def paper_line(row: PaperRow) -> list[Any]:
+    """What the paper prints."""
+    density = "" if row.density is None else f"{row.density:.2f}"
+    speedup = "" if row.speedup is None else f"{row.speedup:.1f}"
+    error = f"{100 * row.error:.1f}"
+    return [row.name, f"paper, {row.where}", "1", error, density, "", "", speedup, ""]
+
+
+def our_line(who: str, row: Row | None, why_none: str = NOT_YET) -> list[Any]:
+    """A row of ours, or why there is none."""
+    if row is None:
+        return ["", who, "0", why_none, *[""] * (len(COLUMNS) - 4)]
+    speedup = row["speedup"]
+    return [
+        "",
+        who,
+        len(row["seeds"]),
+        interval(row, "error"),
+        sum(row["density"]) / len(row["density"]),
+        row["macs"]["mean"],
+        row["total_cost"]["mean"],
+        " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256") if size in speedup),
+        interval(row, "dropout_error") if row["dropout_error"] else None,
+    ]
+
+
+def improved_line(first: Row | None, others: Path) -> list[Any]:
+    """The row of other trainings that may stand beside a faithful one."""
+    if first is None or not others.exists():
+        return our_line("ours, improved", None)
+    able = [point for point in learned_points(others) if point.macs <= first["macs"]["mean"]]
+    if not able:
+        return our_line("ours, improved", None, "none costs so little")
+    best = best_on_validation(able)
+    return our_line(f"ours, improved: {best.label}", rows_in(others)[best.label])
+
+
+def learned_points(path: Path) -> list[Point]:
+    """Rows of a recorded comparison in which a policy learns, chosen by validation."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for cell in read_cells(path):
+        if cell["learns"]:
+            runs.setdefault(cell["label"], []).append(cell)
+    return chosen([make_point(label, cells, "sampled") for label, cells in runs.items()])
+
+
+BESIDE = {f"beside-{name}": functools.partial(beside_table, name) for name in PAPER_TABLES}
+"""Name of a README's table -> how it is made of a folder of results."""

@@ -1,0 +1,261 @@
+"""The paper's figures with ours drawn over the digitised ones: a faithful sweep -> its figures.
+
+Fig. 5a, 5b and 3 of the paper, Figs. 5.7 and 5.16 of the author's thesis; see
+`runs.studies.paper.digitised`. Seconds are of other machines: they have an axis of their own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from runs.engine.jobs import Comparison
+from runs.show.drawing import (
+    COLORS,
+    INK,
+    THEIRS,
+    Drawn,
+    legend_below,
+    new_figure,
+    plain_logarithms,
+)
+from runs.stats.contests import (
+    Point,
+    Times,
+    front_error,
+    in_turns,
+    make_point,
+    validation_error,
+)
+from runs.stats.intervals import mean_interval
+from runs.stats.rows import Result
+from runs.studies.paper.digitised import Series, digitised, trend
+
+Results = Mapping[str, Sequence[Result]]
+Points = Mapping[str, Point]
+"""Label -> its runs as one point."""
+OURS, RANDOM = COLORS[:2]
+PALE: dict[str, Any] = {"ls": "", "marker": ".", "markersize": 3, "alpha": 0.35}
+BARS: dict[str, Any] = {"capsize": 2, "markersize": 4, "marker": "o", "ls": ""}
+DENSE: dict[str, Any] = {"color": INK, "marker": "s", "mfc": "none", "ls": "--", "markersize": 4}
+
+
+def paper_figures(
+    comparison: Comparison, dense: Sequence[Point], times: Times | None = None
+) -> list[Drawn]:
+    """Figures of a sweep of the paper, none of any other.
+
+    Args:
+        comparison: the sweep as far as it has come.
+        dense: dense networks of the equal-cost sweep on the same images, by MACs; may be empty.
+        times: measured in turns, in place of the runs' own.
+    """
+    draw = FIGURES.get(comparison.sweep.name)
+    results = {label: found for label, found in comparison.results.items() if found}
+    if draw is None:
+        return []
+    points = [make_point(label, found, "sampled") for label, found in results.items()]
+    return draw(results, {point.label: in_turns(point, times) for point in points}, dense)
+
+
+def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+    """Fig. 5a: validation error and time of a pass against lambda_s."""
+    figure = new_figure(4.6)
+    above, below = figure.subplots(2, sharex=True)
+    theirs = digitised("fig5a-error")["condnet"]
+    axes = [setting(found[0], "sparsity_weight") for found in results.values()]
+    points = list(by_label.values())
+    lines = [*draw_theirs(above, theirs), draw_ours(above, axes, points)]
+    names = ["paper, Fig. 5a", "its medians", "ours"]
+    if drawn := draw_dense(above, axes, points, dense):
+        lines.append(drawn)
+        names.append("dense networks of the same total MACs")
+    above.set(ylabel="validation error in %")
+    draw_theirs(below, digitised("fig5a-seconds")["condnet"], factor=1)
+    below.set(xlabel="lambda_s", ylabel="paper: seconds")
+    right = draw_times(below, axes, points)
+    right.set_ylabel("ours: ms of 256 images")
+    legend_below(figure, lines, names)
+    said = "; ".join(f"{p.label}: {100 * p.validation_mean:.1f} %" for p in points)
+    alt = f"Validation error and time over lambda_s, ours over the paper's points. {said}"
+    return [Drawn(figure, "fig5a", "Error and time against lambda_s, CIFAR-10.", alt)]
+
+
+def lambda_v_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+    """Fig. 5b: validation error by epoch for several lambda_v."""
+    figure = new_figure(3.9)
+    axes = figure.add_subplot()
+    lines, names, said = [], [], []
+    ends = {"lowest lambda_v": 0.25, "middle lambda_v": 0.55, "highest lambda_v": 1.0}
+    for name, points in digitised("fig5b").items():
+        style = {"color": THEIRS, "alpha": ends[name], "ls": "--", "lw": 1.2}
+        lines += axes.plot(*percent_points(points), **style)
+        names.append(f"paper, {name}")
+    for index, (label, found) in enumerate(results.items()):
+        epochs, errors = epoch_curve(found)
+        lines += axes.plot(epochs, errors, color=COLORS[index % len(COLORS)], lw=1.2)
+        names.append(label)
+        said.append(f"{label}: {errors[0]:.1f} to {errors[-1]:.1f} %")
+    if dense:
+        best = min(100 * point.validation_mean for point in dense)
+        lines.append(axes.axhline(best, color=INK, lw=0.8, ls=":"))
+        names.append("best dense network")
+    axes.set(xlabel="epoch", ylabel="validation error in %")
+    legend_below(figure, lines, names)
+    alt = f"Validation error by epoch, ours beside means of the paper's curves. {'; '.join(said)}"
+    return [Drawn(figure, "fig5b", "Error by epoch for several lambda_v, CIFAR-10.", alt)]
+
+
+def density_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+    """Thesis Fig. 5.7: validation error against realised density, learned and random masks."""
+    figure = new_figure(3.9)
+    axes = figure.add_subplot()
+    lines, names = [], []
+    for name, color in (("learned", OURS), ("random", RANDOM)):
+        points = digitised("fig5.7")[name]
+        lines.append(draw_theirs(axes, points, color=color)[1])
+        names.append(f"thesis, {name}")
+    for name, learns, color in (("learned", True, OURS), ("random", False, RANDOM)):
+        own = {k: v for k, v in results.items() if v[0]["learns"] == learns}
+        found = [by_label[label] for label in own]
+        places = [density_of(runs) for runs in own.values()]
+        lines.append(draw_ours(axes, places, found, color))
+        names.append(f"ours, {name}")
+        if learns and (drawn := draw_dense(axes, places, found, dense)):
+            lines.append(drawn)
+            names.append("dense of no more MACs")
+    axes.set(xlabel="share of blocks kept", ylabel="validation error in %", yscale="log")
+    axes.set_xlim(0, 0.13)
+    plain_logarithms(axes.yaxis)
+    legend_below(figure, lines, names)
+    alt = f"Validation error over density of {len(results)} rows over the thesis' points"
+    return [Drawn(figure, "fig5.7", "Learned and random masks by density, MNIST.", alt)]
+
+
+def front_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
+    """Fig. 3 and thesis Fig. 5.16: validation error against the time of a pass."""
+    points = list(by_label.values())
+    return [
+        front_figure(points, dense, digitised("fig3"), 256, "fig3"),
+        front_figure(points, dense, digitised("fig5.16"), 1, "fig5.16"),
+    ]
+
+
+def front_figure(
+    points: Sequence[Point], dense: Sequence[Point], theirs: Series, images: int, name: str
+) -> Drawn:
+    """Ours over milliseconds (below), the paper's over seconds (above)."""
+    figure = new_figure(3.9)
+    axes = figure.add_subplot()
+    top = axes.twiny()
+    lines, names = [], []
+    timed = [(at, point) for point in points if (at := point.time(images)) is not None]
+    for kind, color in (("condnet", OURS), ("NN", INK)):
+        lines += top.plot(*percent_points(theirs[kind]), **PALE | {"color": color})
+        names.append(f"paper, {kind}")
+        own = [(at, p.validation_mean) for at, p in timed if (p.agent == "dense") == (kind == "NN")]
+        ours = {"ls": "", "marker": "x", "markersize": 5, "color": color}
+        lines += axes.plot(*percent_points(own), **ours)
+        names.append(f"ours, {kind}")
+    chosen = [(at, point) for at, point in timed if point.agent != "dense"]
+    if drawn := draw_dense(axes, [at for at, _ in chosen], [p for _, p in chosen], dense):
+        lines.append(drawn)
+        names.append("dense networks of the condnets' total MACs")
+    many = "one image" if images == 1 else f"{images} images"
+    axes.set(xlabel=f"ours: milliseconds of {many}", ylabel="validation error in %", xscale="log")
+    top.set(xlabel="paper: seconds of a pass over the validation split", xscale="log")
+    top.grid(False)
+    for axis in (axes.xaxis, top.xaxis):
+        plain_logarithms(axis)
+    legend_below(figure, lines, names)
+    caption = f"Random search on SVHN, {many} a pass. Times are of different machines."
+    alt = f"Scatter of error over time, {len(points)} networks of ours over the paper's"
+    return Drawn(figure, name, caption, alt)
+
+
+FIGURES: dict[str, Callable[[Results, Points, Sequence[Point]], list[Drawn]]] = {
+    "paper-lambda-s": lambda_s_figures,
+    "paper-lambda-v": lambda_v_figures,
+    "paper-mnist-density": density_figures,
+    "paper-front": front_figures,
+}
+
+
+def draw_theirs(
+    axes: Any, points: list[tuple[float, float]], color: str = THEIRS, factor: float = 100
+) -> list[Any]:
+    """Digitised points and a line through medians of neighbours."""
+    xs, ys = percent_points(points, factor)
+    dots = axes.plot(xs, ys, **PALE | {"color": color})
+    line = axes.plot(*percent_points(trend(points), factor), color=color, lw=1.2, ls="--")
+    return [dots[0], line[0]]
+
+
+def draw_ours(
+    axes: Any, places: Sequence[float], points: Sequence[Point], color: str = OURS
+) -> Any:
+    """Validation errors with Student's 95 % intervals."""
+    found = [mean_interval(list(point.validation.values())) for point in points]
+    means = [100 * one.mean for one in found]
+    halves = [100 * ((one.high or one.mean) - one.mean) for one in found]
+    # In logarithms a bar cannot reach below zero.
+    ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
+    return axes.errorbar(places, means, yerr=ends, color=color, **BARS)
+
+
+def draw_dense(
+    axes: Any, places: Sequence[float], points: Sequence[Point], dense: Sequence[Point]
+) -> Any:
+    """Validation errors of dense networks with the MACs of each point; None where not known."""
+    pairs = []
+    for place, point in zip(places, points, strict=True):
+        errors = front_error(dense, point.macs, validation_error)
+        if errors:
+            pairs.append((place, 100 * float(np.mean(list(errors.values())))))
+    if not pairs:
+        return None
+    (line,) = axes.plot(*zip(*sorted(pairs), strict=True), **DENSE)
+    return line
+
+
+def draw_times(axes: Any, places: Sequence[float], points: Sequence[Point]) -> Any:
+    """Our times of a pass of 256 images on a right axis, which is returned."""
+    right = axes.twinx()
+    right.grid(False)
+    right.spines["right"].set_visible(True)
+    known = [(at, t) for at, p in zip(places, points, strict=True) if (t := p.time(256))]
+    right.plot([at for at, _ in known], [t for _, t in known], color=OURS, marker="o", ls="")
+    right.set_ylim(0, 1.1 * max((t for _, t in known), default=1.0))
+    return right
+
+
+def percent_points(
+    points: Sequence[tuple[float, float]], factor: float = 100
+) -> tuple[list[float], list[float]]:
+    """Points as two lists, shares as per cent."""
+    return [x for x, _ in points], [factor * y for _, y in points]
+
+
+def epoch_curve(found: Sequence[Result]) -> tuple[list[float], list[float]]:
+    """Epochs and mean validation errors in per cent, where all seeds have a point."""
+    per_epoch = 40_000
+    curves = [{p["images_seen"]: p["error"] for p in run["curve"]} for run in found]
+    images = sorted(set.intersection(*(set(curve) for curve in curves)))
+    means = [100 * float(np.mean([curve[n] for curve in curves])) for n in images]
+    return [n / per_epoch for n in images], means
+
+
+def setting(result: Result, name: str) -> float:
+    """A number among the agent's settings."""
+    return float(result["settings"]["agent_settings"][name])
+
+
+def density_of(runs: Sequence[Result]) -> float:
+    """Mean share of blocks kept on validation images, masks drawn."""
+    shares = [
+        verdict["density"]
+        for result in runs
+        for verdict in result["evaluations"]
+        if (verdict["split"], verdict["mode"]) == ("validation", "sampled")
+    ]
+    return float(np.mean(shares))

@@ -1,0 +1,1 @@
+"""Measured speed: kernels, environments, training, recorded networks."""
