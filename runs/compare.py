@@ -19,23 +19,24 @@ from runs.engine.jobs import (
 )
 from runs.engine.pool import Outcome
 from runs.engine.run_jobs import in_words, run_todo, say
+from runs.engine.study import Study, study_of
 from runs.plan.settings import safe_name
+from runs.plan.sweep import Sweep
 from runs.programs import program
 from runs.report.over_seeds import write_sweep
 from runs.report.publish import PAGE, publish
 from runs.stats.rows import MODES
 from runs.store import recorded
 from runs.store.machine import num_cores
-from runs.sweeps import SWEEPS, Sweep
+from runs.studies import STUDIES
 
 STOPPED = "stopped; the same command goes on with what is missing"
 
 
 def compare(options: argparse.Namespace) -> int:
     """Runs, collects, shows; returns the exit status."""
-    sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
-    if not isinstance(sweep, Sweep):
-        raise ValueError(f"expected {options.sweep!r} to be a runs.sweeps.Sweep, got {sweep!r}")
+    study = study_of(resolve(options.sweep, STUDIES, "sweep"), options.sweep)
+    sweep = study.sweep
     if options.miniature:
         sweep = miniature_of(sweep, options.record)
     jobs = make_jobs(sweep, options.log_dir)
@@ -56,7 +57,7 @@ def compare(options: argparse.Namespace) -> int:
         found = gather(sweep, jobs, known, options.masks)
     if found.finished:
         keep()
-    show(found, options)
+    show(found, study, options)
     for failure in failures:
         say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
     if failures:
@@ -78,14 +79,14 @@ def miniature_of(sweep: Sweep, record: bool) -> Sweep:
     return sweep.miniature()
 
 
-def show(found: Comparison, options: argparse.Namespace) -> None:
+def show(found: Comparison, study: Study, options: argparse.Namespace) -> None:
     """Prints the table, and writes the report's folder."""
     report = Path(options.report_dir) / safe_name(found.sweep.name)
     if found.missing:
         say(f"{len(found.missing)} runs have no result yet: {names_of(found.missing)}")
     if not found.finished:
         return
-    text = publish(found, report, Path(options.results_dir))
+    text = publish(found, report, Path(options.results_dir), study.sections)
     print(json.dumps(found.rows, indent=2) if options.json else text)
     for line in origins(found):
         say(line)
@@ -105,11 +106,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m runs.compare",
         description="Runs what is missing of a sweep, then shows the table.",
-        epilog="\n".join(["sweeps, with their time on two cores:", *map(about, SWEEPS.values())]),
+        epilog="\n".join(["sweeps, with their time on two cores:", *map(about, STUDIES.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "sweep", nargs="?", default="quickstart", help=f"{', '.join(SWEEPS)}, or module:name"
+        "sweep", nargs="?", default="quickstart", help=f"{', '.join(STUDIES)}, or module:name"
     )
     parser.add_argument("--jobs", type=positive, default=num_cores(), help="runs at once")
     parser.add_argument("--masks", choices=MODES, default="sampled", help="which evaluation")
@@ -133,8 +134,9 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def about(sweep: Sweep) -> str:
+def about(study: Study) -> str:
     """A line of the list of sweeps."""
+    sweep = study.sweep
     return f"  {sweep.name} ({in_words(60 * sweep.minutes)}): {sweep.description}"
 
 

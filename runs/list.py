@@ -39,7 +39,9 @@ def reward_line(reward: Any) -> Line:
         "deterministic": said and said.deterministic,
         "depends on machine": said and said.depends_on_machine,
         "keeps optimum": said and said.keeps_optimum,
-        "remembers": isinstance(reward, type) and reward.observe is not StatefulReward.observe,
+        "remembers": isinstance(reward, type)
+        and issubclass(reward, StatefulReward)
+        and reward.observe is not StatefulReward.observe,
         "numbers": len(said.components) or 1 if said else 1,
         "reward_kwargs": arguments,
         "about": first_line(reward),

@@ -6,8 +6,15 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-Main = Callable[[Sequence[str] | None], int]
+
+class Main(Protocol):
+    """A program: words of the command line (those of this process if none) -> an exit status."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        """Runs it."""
+
 
 REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit statuses: a wrong input or a full disk; Ctrl-C; an output that nobody reads any more."""

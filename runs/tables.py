@@ -22,22 +22,14 @@ from typing import Any
 
 from ccenv.base.registry import check_names, resolve
 from runs.engine.jobs import recorded_comparison
+from runs.engine.study import Study, study_of
 from runs.programs import program
-from runs.report.dense_tables import dense_tables
-from runs.report.publish import (
-    DRAWS,
-    against_dense,
-    beside_the_paper,
-    borrowed,
-    contests_of,
-    times_in,
-)
+from runs.report.publish import made
 from runs.report.tables import all_tables
 from runs.show import tables as report
 from runs.show.drawing import Drawn, drawn_in_style
-from runs.studies.ablation.section import ablation
+from runs.studies import STUDIES
 from runs.studies.paper.beside import BESIDE
-from runs.sweeps import SWEEPS, Sweep
 from runs.timing import (
     front_times,
     kernel_routes,
@@ -99,14 +91,11 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     Raises:
         ValueError: if there is no such sweep or result.
     """
-    sweep: Sweep = resolve(sweep_name, SWEEPS, "sweep")
-    comparison = recorded_comparison(sweep, results_dir)
-    tables = [*itertools.chain.from_iterable(all_tables(comparison).values())]
-    tables += ablation(comparison)[0]
-    contests = contests_of(comparison, {}, times_in(results_dir, sweep_name))
-    for draw, contest in contests.items():
-        tables += dense_tables(contest, draw, DRAWS[draw])
-    return {table.name: table for table in tables}
+    study = study_of(resolve(sweep_name, STUDIES, "sweep"), sweep_name)
+    comparison = recorded_comparison(study.sweep, results_dir)
+    parts = made(comparison, results_dir, study.sections)
+    groups = [*all_tables(comparison).values(), *(part.tables for part in parts.values())]
+    return {table.name: table for table in itertools.chain.from_iterable(groups)}
 
 
 def links(text: str) -> list[Link]:
@@ -135,12 +124,12 @@ def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
     speeds = {k: c for k, c in contents.items() if c.get("kind") in SPEED_FIGURES}
     drawn: dict[Link, Drawn] = {}
     for result, names in by_result.items():
-        check_names([result], [*SWEEPS, *speeds], "sweep or recorded speed")
+        check_names([result], [*STUDIES, *speeds], "sweep or recorded speed")
         with drawn_in_style():
             figures = (
                 [SPEED_FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
                 if result in speeds
-                else sweep_figures(SWEEPS[result], results_dir)
+                else sweep_figures(STUDIES[result], results_dir)
             )
         by_name = {figure.name: figure for figure in figures}
         check_names(names, by_name, f"figure of {result}")
@@ -148,13 +137,11 @@ def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
     return drawn
 
 
-def sweep_figures(sweep: Sweep, results_dir: Path) -> list[Drawn]:
-    """What compares a sweep with dense networks, with the paper and with its base."""
-    comparison = recorded_comparison(sweep, results_dir)
-    elsewhere, times = borrowed(comparison, results_dir), times_in(results_dir, sweep.name)
-    contests = contests_of(comparison, elsewhere, times)
-    paper = beside_the_paper(comparison, elsewhere, times)
-    return [*against_dense(contests)[1], *paper[1], *ablation(comparison)[1]]
+def sweep_figures(study: Study, results_dir: Path) -> list[Drawn]:
+    """What a study's report adds to that of any sweep: the paper, a base, dense networks."""
+    comparison = recorded_comparison(study.sweep, results_dir)
+    parts = made(comparison, results_dir, study.sections)
+    return [figure for part in parts.values() for figure in part.figures]
 
 
 def draw_figures(text: str, results_dir: Path) -> None:

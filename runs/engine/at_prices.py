@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from agents.base import Agent
-from ccenv.simulator.context import Range
+from ccenv.simulator.context import ContextSimulator, Range
 from ccenv.simulator.rollout import evaluate
 
 NUM_VALUES = 5
@@ -20,19 +20,19 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
     Returns:
         {"context": {name: [{"value": price or budget, **numbers of the evaluation}, ...]}}, or {}.
     """
-    ranges: dict[str, Range] = getattr(agent.simulator, "ranges", {})
-    if not ranges:
+    simulator = agent.simulator
+    if not isinstance(simulator, ContextSimulator):
         return {}
     return {
         "context": {
             name: [
                 {
                     "value": value,
-                    **evaluate(agent.simulator.at(**{name: value}), agent, seed=seed).numbers(),
+                    **evaluate(simulator.at(**{name: value}), agent, seed=seed).numbers(),
                 }
                 for value in grid(found)
             ]
-            for name, found in ranges.items()
+            for name, found in simulator.ranges.items()
         }
     }
 

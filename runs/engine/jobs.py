@@ -57,6 +57,11 @@ class Comparison:
     masks: str
     """"sampled" or "mode": the evaluation that the rows show."""
 
+    @property
+    def name(self) -> str:
+        """Of the sweep."""
+        return self.sweep.name
+
     @functools.cached_property
     def results(self) -> dict[str, list[dict[str, Any]]]:
         """Label -> results by seed; labels in the sweep's order, those without any are empty."""

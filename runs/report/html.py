@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from runs.engine.jobs import Comparison, names_of, origins
+from runs.engine.study import Part, Section
 from runs.show.drawing import Drawn
 from runs.show.tables import Table
 
@@ -23,6 +24,7 @@ def page(
     findings: Sequence[str],
     tables: Mapping[str, Sequence[Table]],
     figures: Mapping[str, Sequence[Drawn]],
+    parts: Mapping[Section, Part],
 ) -> str:
     """Fills the template.
 
@@ -31,6 +33,7 @@ def page(
         findings: sentences for the top of the page.
         tables: by section, see `runs.report.tables.all_tables`.
         figures: by section, see `runs.report.figures.all_figures`.
+        parts: of the study, and dense networks.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -50,6 +53,7 @@ def page(
         findings=findings,
         tables=tables,
         figures=figures,
+        parts=parts,
     )
 
 

@@ -9,7 +9,7 @@ from runs.stats.contests import Point, make_point
 from runs.store.recorded import read_cells
 
 
-def dense_elsewhere(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
+def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
     """Data set -> dense rows of its equal-cost sweep, as far as that has come.
 
     Args:
@@ -21,7 +21,7 @@ def dense_elsewhere(datasets: Iterable[str], results_dir: Path, own: str) -> dic
         ValueError: if a file was edited by hand.
     """
     found = {}
-    for dataset in datasets:
+    for dataset in dict.fromkeys(datasets):
         name = f"equal-cost-{dataset.partition('+')[0]}"
         path = results_dir / f"{name}.json"
         if name != own and path.exists():

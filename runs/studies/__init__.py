@@ -1,1 +1,45 @@
-"""Studies: what was asked, with its sweeps and what its reports add."""
+"""Studies: name -> one question, the sweep that answers it, and what its report adds.
+
+A sweep's cells are agents with settings, those of `python -m runs.train`; the sweep's own apply
+beneath them. A study of yours is a `Study`, or a bare `Sweep`, in a module of yours: `python -m
+runs.compare my_module:MY_STUDY`.
+"""
+
+from runs.engine.study import Study
+from runs.studies.ablation.section import ABLATION
+from runs.studies.ablation.sweep import RLOO_WHY
+from runs.studies.cost_limits import COST_LIMITS
+from runs.studies.digits_settings import DIGITS_SETTINGS
+from runs.studies.equal_cost.colour import EQUAL_COST_CIFAR10, EQUAL_COST_MIXED, EQUAL_COST_SVHN
+from runs.studies.equal_cost.mnist import (
+    EQUAL_COST_MNIST,
+    EQUAL_COST_MNIST_LONGER,
+    EQUAL_COST_MNIST_SHIFTED,
+)
+from runs.studies.low_density import LOW_DENSITY_MNIST
+from runs.studies.paper.searches import (
+    PAPER_FRONT,
+    PAPER_LAMBDA_S,
+    PAPER_LAMBDA_V,
+    PAPER_MNIST_DENSITY,
+)
+from runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG_5B
+from runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
+from runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
+from runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
+
+STUDIES: dict[str, Study] = {
+    study.sweep.name: study
+    for study in (
+        *(Study(QUICKSTART), Study(DIGITS_SETTINGS), Study(SMOKE), Study(MNIST_RLOO)),
+        Study(MNIST_CONDNET, (FIG_1,)),
+        *(Study(PAPER_MNIST, (FIG_1,)), Study(PAPER_MNIST_DENSITY, (FIG_5_7,))),
+        *(Study(LOW_DENSITY_MNIST), Study(PAPER_CIFAR10), Study(PAPER_SVHN)),
+        *(Study(PAPER_LAMBDA_S, (FIG_5A,)), Study(PAPER_LAMBDA_V, (FIG_5B,))),
+        Study(PAPER_FRONT, (FIG_3,)),
+        *(Study(EQUAL_COST_MNIST), Study(EQUAL_COST_CIFAR10)),
+        *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
+        *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
+        *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
+    )
+}

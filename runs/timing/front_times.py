@@ -21,6 +21,7 @@ from ccenv.base.clock import time_calls
 from ccenv.base.registry import resolve
 from runs.programs import program
 from runs.show.tables import markdown
+from runs.stats.recorded_times import times_path
 from runs.stats.rows import MODES
 from runs.store import folder as run_folder
 from runs.store.machine import machine, versions
@@ -101,35 +102,6 @@ def warm_seconds_in_turns(
             call()
             times[name].append(time_calls(call, counts[name]))
     return times
-
-
-def times_path(results_dir: Path, sweep: str) -> Path:
-    """Where a sweep's times are recorded."""
-    return results_dir / f"{sweep}-times.json"
-
-
-def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float]]] | None:
-    """Label -> images of a pass -> median milliseconds by seed; None where nothing is recorded.
-
-    Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
-    the machine did then slowed all of them.
-
-    Args:
-        path: see `times_path`.
-        draw: "sampled" or "mode".
-
-    Raises:
-        ValueError: if the file was edited by hand.
-    """
-    if not path.exists():
-        return None
-    found: dict[str, dict[int, dict[int, float]]] = {}
-    for row in run_folder.check_json(path)["rows"]:
-        if row["masks"] == draw:
-            middle = statistics.median(row["milliseconds"])
-            by_seed = found.setdefault(row["label"], {}).setdefault(int(row["batch_size"]), {})
-            by_seed[int(row.get("seed", 0))] = middle
-    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

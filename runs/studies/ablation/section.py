@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runs.engine.jobs import Comparison
+from runs.engine.study import Part, Section
 from runs.plan.sweep import Cell
 from runs.show.drawing import COLORS, Drawn, legend_below, new_figure
 from runs.show.tables import Table
 from runs.stats.intervals import Interval, mean_interval, paired_difference
 from runs.stats.rows import MODES, Result, evaluation
 
-ABLATIONS = ("rloo-why",)
-"""Sweeps whose first row is the base of all others."""
 FACTORS = {
     "group_size": "masks an image",
     "diversity_weight": "bonus for diverse use of blocks",
@@ -45,15 +45,18 @@ class Change:
     """error minus the base's, paired by seed; None for the base, or without a seed of both."""
 
 
-def ablation(comparison: Comparison) -> tuple[list[Table], list[Drawn]]:
-    """Table and figure of a sweep that changes one thing at a time; none of any other sweep."""
+def ablation(comparison: Comparison, results_dir: Path) -> Part:
+    """Table and figure of a sweep that changes one thing of its first row at a time."""
     results = {label: found for label, found in comparison.results.items() if found}
     base, *others = comparison.sweep.cells
-    if comparison.sweep.name not in ABLATIONS or base.label not in results or len(results) < 2:
-        return [], []
+    if base.label not in results or len(results) < 2:
+        return Part()
     cells = [cell for cell in (base, *in_groups(base, others)) if cell.label in results]
-    changes = {draw: changes_of(cells, results, draw) for draw in MODES}
-    return [ablation_table(changes)], [ablation_figure(changes)]
+    changes = {masks: changes_of(cells, results, masks) for masks in MODES}
+    return Part([ablation_table(changes)], [ablation_figure(changes)])
+
+
+ABLATION = Section("ablation", "One thing changed at a time", ablation)
 
 
 def in_groups(base: Cell, others: Sequence[Cell]) -> list[Cell]:

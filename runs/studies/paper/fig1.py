@@ -10,20 +10,14 @@ from runs.show.drawing import COLORS, INK, Drawn, new_figure
 from runs.show.tables import Table
 from runs.stats.rows import Result
 
-SWEEPS = ("paper-mnist", "mnist-condnet")
-"""Those with the network of the figure: one gated layer of 16 blocks of 16."""
 Use = NDArray[np.float64]
 
 
-def fig1_of(
-    sweep: str, results: Mapping[str, Sequence[Result]]
-) -> tuple[str, dict[int, Use]] | None:
+def fig1_of(results: Mapping[str, Sequence[Result]]) -> tuple[str, dict[int, Use]] | None:
     """Label and seed -> block use [classes, blocks] of the first condnet; None where there is none.
 
     Blocks of different seeds mean different things: they are never averaged.
     """
-    if sweep not in SWEEPS:
-        return None
     for label, found in results.items():
         if found and found[0]["agent"] == "condnet":
             uses = {r["seed"]: np.asarray(r["block_use"][0]) / 100 for r in found if use_known(r)}

@@ -4,12 +4,11 @@ Fig. 5a, 5b and 3 of the paper, Figs. 5.7 and 5.16 of the author's thesis; see
 `runs.studies.paper.digitised`. Seconds are of other machines: they have an axis of their own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from runs.engine.jobs import Comparison
 from runs.show.drawing import (
     COLORS,
     INK,
@@ -21,10 +20,7 @@ from runs.show.drawing import (
 )
 from runs.stats.contests import (
     Point,
-    Times,
     front_error,
-    in_turns,
-    make_point,
     validation_error,
 )
 from runs.stats.intervals import mean_interval
@@ -38,24 +34,6 @@ OURS, RANDOM = COLORS[:2]
 PALE: dict[str, Any] = {"ls": "", "marker": ".", "markersize": 3, "alpha": 0.35}
 BARS: dict[str, Any] = {"capsize": 2, "markersize": 4, "marker": "o", "ls": ""}
 DENSE: dict[str, Any] = {"color": INK, "marker": "s", "mfc": "none", "ls": "--", "markersize": 4}
-
-
-def paper_figures(
-    comparison: Comparison, dense: Sequence[Point], times: Times | None = None
-) -> list[Drawn]:
-    """Figures of a sweep of the paper, none of any other.
-
-    Args:
-        comparison: the sweep as far as it has come.
-        dense: dense networks of the equal-cost sweep on the same images, by MACs; may be empty.
-        times: measured in turns, in place of the runs' own.
-    """
-    draw = FIGURES.get(comparison.sweep.name)
-    results = {label: found for label, found in comparison.results.items() if found}
-    if draw is None:
-        return []
-    points = [make_point(label, found, "sampled") for label, found in results.items()]
-    return draw(results, {point.label: in_turns(point, times) for point in points}, dense)
 
 
 def lambda_s_figures(results: Results, by_label: Points, dense: Sequence[Point]) -> list[Drawn]:
@@ -171,14 +149,6 @@ def front_figure(
     caption = f"Random search on SVHN, {many} a pass. Times are of different machines."
     alt = f"Scatter of error over time, {len(points)} networks of ours over the paper's"
     return Drawn(figure, name, caption, alt)
-
-
-FIGURES: dict[str, Callable[[Results, Points, Sequence[Point]], list[Drawn]]] = {
-    "paper-lambda-s": lambda_s_figures,
-    "paper-lambda-v": lambda_v_figures,
-    "paper-mnist-density": density_figures,
-    "paper-front": front_figures,
-}
 
 
 def draw_theirs(

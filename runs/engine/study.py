@@ -1,0 +1,56 @@
+"""What a study is: a sweep, and the parts of its report that no other sweep has."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runs.engine.jobs import Comparison
+from runs.plan.sweep import Sweep
+from runs.show.drawing import Drawn
+from runs.show.tables import Table
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a section shows of a comparison; empty where there is nothing to say yet."""
+
+    tables: Sequence[Table] = ()
+    """in their order."""
+    figures: Sequence[Drawn] = ()
+    """in their order, drawn in the report's style."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a study's report."""
+
+    name: str
+    """its place on the page: letters, digits and hyphens."""
+    title: str
+    """its heading."""
+    make: Callable[[Comparison, Path], Part]
+    """(the sweep as far as it has come, folder of recorded results) -> what is shown."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question: the runs that answer it, and what its report adds to that of any sweep."""
+
+    sweep: Sweep
+    """what is run."""
+    sections: tuple[Section, ...] = ()
+    """behind the table of errors and costs, in this order."""
+
+
+def study_of(found: Any, name: str) -> Study:
+    """A study as it is; a bare sweep is one without sections of its own.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(found, Sweep):
+        return Study(found)
+    if not isinstance(found, Study):
+        raise ValueError(f"expected {name!r} to be a Sweep or a Study, got {found!r}")
+    return found

@@ -1,0 +1,48 @@
+"""Dense against conditional networks: the section of every report whose sweep has both."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from runs.engine.jobs import Comparison
+from runs.engine.study import Part, Section
+from runs.report.dense_figures import dense_figures
+from runs.report.dense_tables import dense_tables
+from runs.show.drawing import Drawn
+from runs.show.tables import Table
+from runs.stats.contests import Contest, Point, Times, make_contests
+from runs.stats.recorded_dense import borrowed
+from runs.stats.recorded_times import times_in
+from runs.stats.rows import MODES
+
+DRAWS = {
+    "sampled": "Masks as drawn.",
+    "mode": "Most probable masks; validation errors are theirs too where they are known.",
+}
+
+
+def against_dense(comparison: Comparison, results_dir: Path) -> Part:
+    """Tables and figures under each kind of masks."""
+    elsewhere = borrowed((row["dataset"] for row in comparison.rows), results_dir, comparison.name)
+    contests = contests_of(comparison, elsewhere, times_in(results_dir, comparison.name))
+    tables: list[Table] = []
+    figures: list[Drawn] = []
+    for draw, under_draw in contests.items():
+        tables += dense_tables(under_draw, draw, DRAWS[draw])
+        figures += dense_figures(under_draw, draw, DRAWS[draw])
+    return Part(tables, figures)
+
+
+def contests_of(
+    comparison: Comparison,
+    elsewhere: Mapping[str, Sequence[Point]],
+    times: Mapping[str, Times | None],
+) -> dict[str, list[Contest]]:
+    """Masks -> dense against conditional networks; most probable too where some are learned."""
+    learned = any(row["learns"] for row in comparison.rows)
+    shown: Iterable[str] = (comparison.masks,)
+    if learned and comparison.masks == "sampled":
+        shown = MODES
+    return {draw: make_contests(comparison.results, draw, elsewhere, times[draw]) for draw in shown}
+
+
+AGAINST_DENSE = Section("dense", "Against dense networks", against_dense)
