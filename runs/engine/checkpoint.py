@@ -104,9 +104,11 @@ class Keeper:
     def write(self, tree: dict[str, Any]) -> None:
         """Writes a checkpoint, and keeps the one before it."""
         self.path.parent.mkdir(exist_ok=True)
+        fresh = self.path.with_name("resume-fresh.safetensors")
+        save_tree(fresh, tree)
         if self.path.exists():
             self.path.replace(one_before(self.path))
-        save_tree(self.path, tree)
+        fresh.replace(self.path)
 
     def resume(self, found: dict[str, Any]) -> None:
         """Puts a checkpoint back into agent and simulator.
