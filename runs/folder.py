@@ -59,7 +59,12 @@ def claim(folder: Path, wait: bool) -> Iterator[None]:
     # The lock lives in the cache: a run's folder holds nothing but the run.
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
     path = user_cache() / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"expected a cache folder that can be written in, got {error}; set CCENV_CACHE to one"
+        ) from error
     try:
         with FileLock(path, timeout=-1 if wait else 0):
             yield
