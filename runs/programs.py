@@ -4,9 +4,13 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
+
+from safetensors import SafetensorError
 
 
 class Main(Protocol):
@@ -39,13 +43,14 @@ def program(
         @functools.wraps(main)
         def framed(arguments: Sequence[str] | None = None) -> int:
             try:
-                return flushed(main, arguments)
+                with quiet_threads():
+                    return flushed(main, arguments)
             except BrokenPipeError:
                 forget_output()
                 return BROKEN_PIPE
             except KeyboardInterrupt:
                 return tell(stopped, INTERRUPTED)
-            except OSError as error:
+            except (OSError, SafetensorError) as error:
                 return tell(f"{name}: {of_the_system(error)}", REFUSED)
             except refused as error:
                 return tell(f"{name}: {error}", REFUSED)
@@ -72,14 +77,34 @@ def forget_output() -> None:
         os.close(nowhere)
 
 
-def of_the_system(error: OSError) -> str:
+@contextlib.contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Leaves a full disk to the main thread: TensorBoard's writer dies of it and tells it there."""
+    usual = threading.excepthook
+
+    def hook(stopped: threading.ExceptHookArgs) -> None:
+        if getattr(stopped.exc_value, "errno", None) not in FULL:
+            usual(stopped)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = usual
+
+
+def of_the_system(error: Exception) -> str:
     """What the system refused, and what to do about it."""
-    if error.errno in FULL:
+    number = getattr(error, "errno", None)
+    # Safetensors says it in words only: "... (os error 28)".
+    if said := re.search(r"\(os error (\d+)\)", str(error)):
+        number = int(said[1])
+    if number in FULL:
         return (
             f"expected room to write, got a full disk ({error}); free some and give the same "
             "command again, or name another folder (of the output, or CCENV_CACHE)"
         )
-    if error.errno in CLOSED:
+    if number in CLOSED:
         return (
             f"expected to be allowed to read and write, got {error}; "
             "name another folder (of the output, or CCENV_CACHE)"

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from ccenv.data.probe import PROBE_SETTINGS
 from runs import programs, train
@@ -52,6 +54,31 @@ def test_an_error_of_the_disk_says_what_to_do(number, hint, capsys):
     assert hint in said
     assert "file" in said
     assert said.count("\n") == 1
+
+
+def test_a_full_disk_is_told_once_whoever_writes(capsys):
+    def write():
+        raise OSError(errno.ENOSPC, "full")
+
+    @programs.program("runs.toy")
+    def main(arguments=None):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert "got a full disk" in said
+    assert said.count("\n") == 1
+
+
+def test_a_cache_that_cannot_be_written_in_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
+    assert train.main(["dense", "images=64", f"log_dir={tmp_path / 'logs'}"]) == 2
+    assert "set CCENV_CACHE to one" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
 
 
 def test_ctrl_c_is_one_line_and_130(capsys):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from agents.base import Agent
 from ccenv.deploy.export import SkippingClassifier
@@ -124,7 +125,7 @@ def told_as(
         yield
     except messages as error:
         raise kind(in_a_line(error)) from error
-    except OSError:
+    except (OSError, SafetensorError):
         raise
     except Exception as error:
         if plan.has_own_code:
