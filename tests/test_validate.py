@@ -1,5 +1,6 @@
 """Laws of `runs.validate`: what was edited by hand does not stand."""
 
+import copy
 import functools
 import json
 import shutil
@@ -16,7 +17,7 @@ from ccenv.data.bundled import probe
 from ccenv.probe import PROBE_SETTINGS
 from runs import folder as run_folder
 from runs import run, train, validate
-from runs.replay import ask, pays_again, plan_of, rebuild, replay
+from runs.replay import ask, pays_again, plan_of, rebuild, replay, wrong_labels
 from runs.rows import evaluation
 from runs.settings import make_plan
 from runs.trust import check_trusted
@@ -461,6 +462,20 @@ def test_a_policy_that_finds_the_label_does_not_stand(agent, logs, rows):
         assert any("the policy looks at the labels" in text for text in row["problems"])
     labels = load_split("probe", "test").labels
     assert torch.equal(labels, probe("test").labels)
+
+
+def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monkeypatch):
+    place = one_run(logs)
+    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    own = copy.deepcopy(load_split("probe", "test"))
+    monkeypatch.setattr(sys.modules["ccenv.simulator"], "load_split", lambda *given: own)
+    with wrong_labels(rebuilt):
+        assert torch.equal(own.labels, (probe("test").labels + 1) % 3)
+    fresh = lambda *given: copy.deepcopy(own)  # noqa: E731
+    monkeypatch.setattr(sys.modules["ccenv.simulator"], "load_split", fresh)
+    with pytest.raises(RuntimeError, match="expected wrong labels"), wrong_labels(rebuilt):
+        pass
+    assert torch.equal(load_split("probe", "test").labels, probe("test").labels)
 
 
 def test_one_training_under_several_seeds_does_not_stand(mine, rows):
