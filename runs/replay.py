@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.builders import make_network
 from ccenv.costs import dense_macs, layer_macs
 from ccenv.data import Split, load_split
 from ccenv.networks import NETWORKS, forward, positive_ints
@@ -155,9 +154,9 @@ def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
         names = ("num_blocks", "block_size", "head_units", "activation")
         builder = resolve(settings["network"], NETWORKS, "network")
         sizes = {name: settings[name] for name in names}
-        # On this device tensors have shapes and no memory.
+        # On this device tensors have shapes and neither memory nor values to be checked.
         with torch.device("meta"):
-            network = make_network(builder, features, data.num_classes, 0, sizes)
+            network = builder(in_features=features, num_classes=data.num_classes, **sizes)
         check_alike(weights, network.state_dict(), "network")
 
 
