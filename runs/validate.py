@@ -232,7 +232,7 @@ def ask_again(rebuilt: Rebuilt, mode: str, masks: Sequence[Tensor]) -> tuple[str
     if rebuilt.agent.uses_labels:
         return "not replayed: a ceiling", [], None
     asked, problems = ask(rebuilt, mode), []
-    with wrong_labels(rebuilt.plan.environment["dataset"]):
+    with wrong_labels(rebuilt):
         blind = ask(rebuilt, mode)
     if changed := share_of_other_bits(blind.masks, asked.masks):
         problems.append(

@@ -1,5 +1,6 @@
 """Laws of `runs.validate`: what was edited by hand does not stand."""
 
+import copy
 import functools
 import json
 import shutil
@@ -16,7 +17,7 @@ from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.networks import training as weights
 from runs import train, validate
 from runs.engine import run
-from runs.engine.replay import ask, pays_again, plan_of, rebuild, replay
+from runs.engine.replay import ask, pays_again, plan_of, rebuild, replay, wrong_labels
 from runs.plan.settings import make_plan
 from runs.stats.rows import evaluation
 from runs.store import folder as run_folder
@@ -469,6 +470,20 @@ def test_a_policy_that_finds_the_label_does_not_stand(agent, logs, rows):
     assert torch.equal(labels, probe("test").labels)
 
 
+def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monkeypatch):
+    place = one_run(logs)
+    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    own = copy.deepcopy(load_split("probe", "test"))
+    monkeypatch.setattr(sys.modules["ccenv.simulator"], "load_split", lambda *given: own)
+    with wrong_labels(rebuilt):
+        assert torch.equal(own.labels, (probe("test").labels + 1) % 3)
+    fresh = lambda *given: copy.deepcopy(own)  # noqa: E731
+    monkeypatch.setattr(sys.modules["ccenv.simulator"], "load_split", fresh)
+    with pytest.raises(RuntimeError, match="expected wrong labels"), wrong_labels(rebuilt):
+        pass
+    assert torch.equal(load_split("probe", "test").labels, probe("test").labels)
+
+
 def test_one_training_under_several_seeds_does_not_stand(mine, rows):
     first, second = one_run(mine, seed=0), one_run(mine, seed=1)
     for name in ("agent", "network"):
@@ -629,7 +644,7 @@ DAMAGED = [
     (float_masks, "uint8"),
     (scalar_masks, "uint8"),
     (masks_of_more_images, "(256, 1)"),
-    (huge_network, "expected tensors of this network"),
+    (huge_network, "memory"),
     (many_layers, "expected weights of every gated layer"),
     (huge_batch, "expected a batch of at most"),
     (huge_policy, "expected hidden_units of at most"),

@@ -6,7 +6,7 @@ result was made with. Returns are the reward's, on the environment.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,11 @@ from torch import Tensor
 from ccenv.base.registry import resolve
 from ccenv.data import Split, load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.build import make_network
 from ccenv.networks.costs import dense_macs, layer_macs
 from ccenv.networks.mlp import NETWORKS, forward, positive_ints
 from ccenv.rewards import REWARDS, StatefulReward
 from ccenv.simulator.rollout import Evaluation, evaluate
+from ccenv.simulator.simulator import Simulator
 from runs.plan.settings import Plan, make_plan
 from runs.store import folder as run_folder
 from runs.store.identity import GROUPS
@@ -158,9 +158,9 @@ def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
         names = ("num_blocks", "block_size", "head_units", "activation")
         builder = resolve(settings["network"], NETWORKS, "network")
         sizes = {name: settings[name] for name in names}
-        # On this device tensors have shapes and no memory.
+        # On this device tensors have shapes and neither memory nor values to be checked.
         with torch.device("meta"):
-            network = make_network(builder, features, data.num_classes, 0, sizes)
+            network = builder(in_features=features, num_classes=data.num_classes, **sizes)
         check_alike(weights, network.state_dict(), "network")
 
 
@@ -262,18 +262,38 @@ def ask(rebuilt: Rebuilt, mode: str, split: str = "test") -> Evaluation:
 
 
 @contextmanager
-def wrong_labels(dataset: str) -> Iterator[None]:
+def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
     """For a while every test image has the next class as its label, wherever that is looked up.
 
-    The loaded tensor itself is changed: what a policy finds on the call stack, in the environment
-    or by loading the data set once more is the wrong label too.
+    The loaded tensors themselves are changed: what a policy finds on the call stack, in the
+    environment or by loading the data set once more is the wrong label too.
+
+    Raises:
+        RuntimeError: if the environment shows its policy other tensors than these.
     """
-    test = load_split(dataset, "test")
-    test.labels.add_(1).remainder_(test.num_classes)
+    simulator = rebuilt.env.simulator
+    stored, seen = load_split(rebuilt.plan.environment["dataset"], "test"), test_split(simulator)
+    num_classes, first = seen.num_classes, int(seen.labels[0])
+    # Labels of a data set and of what was made of it may be one tensor, which is moved on once.
+    found = {labels.data_ptr(): labels for labels in (stored.labels, seen.labels)}
+    shift(found.values(), 1, num_classes)
     try:
+        if int(test_split(simulator).labels[0]) == first:
+            raise RuntimeError("expected wrong labels in the environment, got the true ones")
         yield
     finally:
-        test.labels.sub_(1).remainder_(test.num_classes)
+        shift(found.values(), -1, num_classes)
+
+
+def test_split(simulator: Simulator) -> Split:
+    """Test images and labels as a policy of this simulator is judged on."""
+    return simulator.on_split("test", 1).data
+
+
+def shift(tensors: Iterable[Tensor], by: int, num_classes: int) -> None:
+    """Moves labels on to another class, in place."""
+    for labels in tensors:
+        labels.add_(by).remainder_(num_classes)
 
 
 def share_of_other_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
