@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from agents.independent import IndependentPolicy
+from ccenv.agents.independent import IndependentPolicy
 from ccenv.simulator.rollout import Rollout
 
 

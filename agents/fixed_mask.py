@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent, OnRollout, ignore
-from agents.search import search_masks
+from ccenv.agents.base import Agent, OnRollout, ignore
+from ccenv.agents.search import search_masks
 from ccenv.base.masks import full_mask
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import Chooser

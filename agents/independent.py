@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from agents.base import Agent, LayerScores
-from agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
 from ccenv.deploy.fused.classifier import Chooser
 
 

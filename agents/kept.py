@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from agents.base import LayerScores
-from agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks
+from ccenv.agents.base import LayerScores
+from ccenv.agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks
 
 
 def check_kept(
@@ -39,7 +39,7 @@ def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
     """Sets the last biases so that coins keep such shares of a layer's blocks before any learning.
 
     Args:
-        scores: what `agents.masks.keep_probability` makes probabilities of.
+        scores: what `ccenv.agents.masks.keep_probability` makes probabilities of.
         shares: one for each gated layer.
     """
     for stack, share in zip(scores.layers, shares, strict=True):

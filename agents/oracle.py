@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent
-from agents.search import search_masks
+from ccenv.agents.base import Agent
+from ccenv.agents.search import search_masks
 from ccenv.base.seeding import stream
 from ccenv.simulator.simulator import Simulator
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.deploy.fused.classifier import Chooser
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from agents.independent import IndependentPolicy
+from ccenv.agents.independent import IndependentPolicy
 from ccenv.simulator.rollout import Rollout
 
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.independent import IndependentPolicy
+from ccenv.agents.independent import IndependentPolicy
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import level_of, price_of, relative_excess
 from ccenv.simulator.rollout import Rollout

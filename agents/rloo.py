@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent, LayerScores
-from agents.kept import AlwaysOn, check_kept, start_at
-from agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks, keep_probability
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.kept import AlwaysOn, check_kept, start_at
+from ccenv.agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks, keep_probability
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout, walk

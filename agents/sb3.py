@@ -13,10 +13,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
-from agents.base import Agent, OnRollout, ignore
-from agents.masks import IndependentBlocks
-from agents.sb3_actor import actor_choosers, actor_macs
-from agents.sb3_settings import complete_settings, falling_rate
+from ccenv.agents.base import Agent, OnRollout, ignore
+from ccenv.agents.masks import IndependentBlocks
+from ccenv.agents.sb3_actor import actor_choosers, actor_macs
+from ccenv.agents.sb3_settings import complete_settings, falling_rate
 from ccenv.base.seeding import stream_seed
 from ccenv.base.snapshot import restore, state_of
 from ccenv.deploy.fused.classifier import Chooser

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.gates import descend, gated_logits
-from agents.independent import IndependentPolicy
-from agents.kept import start_at
+from ccenv.agents.gates import descend, gated_logits
+from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.kept import start_at
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout

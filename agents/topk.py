@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Agent, LayerScores
-from agents.gates import descend, gated_logits
-from agents.kept import check_kept
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.gates import descend, gated_logits
+from ccenv.agents.kept import check_kept
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser

@@ -1,4 +1,4 @@
-"""Measured speed: python -m runs.benchmark [environment|kernels|block-sizes|training|routes].
+"""Measured speed: ccenv benchmark [environment|kernels|block-sizes|training|routes].
 
 `environment`: the views of the environment beside the bare network; an image is one episode of two
 steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
@@ -23,12 +23,11 @@ from typing import Any
 
 import torch
 
-from ccenv.sparse.cpu.codegen.registers import LANES
-from runs.programs import program
-from runs.show.drawing import drawn_in_style
-from runs.store import folder as run_folder
-from runs.store.machine import load_average, machine, tuned, versions
-from runs.timing import (
+from ccenv.runs.programs import program
+from ccenv.runs.show.drawing import drawn_in_style
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.machine import load_average, machine, tuned, versions
+from ccenv.runs.timing import (
     gpu_speed,
     kernel_routes,
     kernel_speed,
@@ -37,7 +36,8 @@ from runs.timing import (
     speed,
     training_speed,
 )
-from runs.timing.speed_figures import SPEED_FIGURES
+from ccenv.runs.timing.speed_figures import SPEED_FIGURES
+from ccenv.sparse.cpu.codegen.registers import LANES
 
 SIZES = (256, 1024, 4096)
 SINGLE_SIZES = (256,)
@@ -52,7 +52,7 @@ class Benchmark:
     """What can be measured."""
 
     kind: str
-    """of table, see `runs.tables`."""
+    """of table, see `ccenv.runs.tables`."""
     name: str
     """of the result; vectors, threads, allocator settings that are not the usual are added."""
     rows: Callable[[argparse.Namespace], Iterable[Any]]
@@ -183,7 +183,7 @@ def one_line_each(result: dict[str, Any]) -> str:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m runs.benchmark",
+        prog="ccenv benchmark",
         description="Speed as ratios measured in one process, in turns.",
     )
     parser.add_argument(
@@ -222,7 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program("runs.benchmark", ())
+@program("ccenv benchmark", ())
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     parser = make_parser()

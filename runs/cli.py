@@ -5,17 +5,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ccenv.base.registry import check_names
-from runs.programs import program
-from runs.store.machine import versions
+from ccenv.runs.programs import program
+from ccenv.runs.store.machine import versions
 
 COMMANDS = {
-    "train": ("runs.train", "train one agent, judge it on test images"),
-    "compare": ("runs.compare", "run what is missing of a sweep, then show the table"),
-    "list": ("runs.list", "agents, rewards, environments, data sets, networks and sweeps by name"),
-    "validate": ("runs.validate", "recompute the figures of finished runs"),
-    "benchmark": ("runs.benchmark", "measure speeds on this machine"),
+    "train": ("ccenv.runs.train", "train one agent, judge it on test images"),
+    "compare": ("ccenv.runs.compare", "run what is missing of a sweep, then show the table"),
+    "list": (
+        "ccenv.runs.list",
+        "agents, rewards, environments, data sets, networks and sweeps by name",
+    ),
+    "validate": ("ccenv.runs.validate", "recompute the figures of finished runs"),
+    "benchmark": ("ccenv.runs.benchmark", "measure speeds on this machine"),
     "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
-    "tables": ("runs.tables", "rewrite the marked tables of a text from recorded results"),
+    "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
 }
 """Command -> its module, imported on use, and what it does."""
 HELP = "\n".join(

@@ -1,4 +1,4 @@
-"""A sweep: run what is missing, then show table and report: python -m runs.compare [SWEEP]."""
+"""A sweep: run what is missing, then show table and report: ccenv compare [SWEEP]."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.base.registry import resolve
-from runs.engine.jobs import (
+from ccenv.runs.engine.jobs import (
     Comparison,
     gather,
     make_jobs,
@@ -17,18 +17,18 @@ from runs.engine.jobs import (
     record,
     source_of,
 )
-from runs.engine.pool import Outcome
-from runs.engine.run_jobs import in_words, run_todo, say
-from runs.engine.study import Study, study_of
-from runs.plan.settings import safe_name
-from runs.plan.sweep import Sweep
-from runs.programs import program
-from runs.report.over_seeds import write_sweep
-from runs.report.publish import PAGE, publish
-from runs.stats.rows import MODES
-from runs.store import recorded
-from runs.store.machine import num_cores
-from runs.studies import STUDIES
+from ccenv.runs.engine.pool import Outcome
+from ccenv.runs.engine.run_jobs import in_words, run_todo, say
+from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.plan.settings import safe_name
+from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.programs import program
+from ccenv.runs.report.over_seeds import write_sweep
+from ccenv.runs.report.publish import PAGE, publish
+from ccenv.runs.stats.rows import MODES
+from ccenv.runs.store import recorded
+from ccenv.runs.store.machine import num_cores
+from ccenv.runs.studies import STUDIES
 
 STOPPED = "stopped; the same command goes on with what is missing"
 
@@ -104,7 +104,7 @@ def show(found: Comparison, study: Study, options: argparse.Namespace) -> None:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m runs.compare",
+        prog="ccenv compare",
         description="Runs what is missing of a sweep, then shows the table.",
         epilog="\n".join(["sweeps, with their time on two cores:", *map(about, STUDIES.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -147,7 +147,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-@program("runs.compare", (ValueError, TypeError), STOPPED)
+@program("ccenv compare", (ValueError, TypeError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares agents; see --help."""
     return compare(make_parser().parse_args(arguments))

@@ -1,4 +1,4 @@
-"""What can be chosen: python -m runs.list [KIND [NAME ...]] -> tables of names and meanings."""
+"""What can be chosen: ccenv list [KIND [NAME ...]] -> tables of names and meanings."""
 
 import argparse
 import functools
@@ -9,18 +9,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agents import AGENTS
 from ccenv import PRESETS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import DATASETS, load_split
 from ccenv.networks.mlp import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
+from ccenv.runs.board.tracking import compact
+from ccenv.runs.plan.settings import agent_parameters, is_plain
+from ccenv.runs.programs import program
+from ccenv.runs.show.tables import markdown
+from ccenv.runs.sweeps import SWEEPS
 from ccenv.simulator.simulator import setting_defaults
-from runs.board.tracking import compact
-from runs.plan.settings import agent_parameters, is_plain
-from runs.programs import program
-from runs.show.tables import markdown
-from runs.sweeps import SWEEPS
 
 Line = dict[str, Any]
 
@@ -173,10 +173,10 @@ def as_table(lines: Mapping[str, Line]) -> str:
     return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
 
 
-@program("runs.list")
+@program("ccenv list")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Shows what can be chosen; see --help."""
-    parser = argparse.ArgumentParser(prog="python -m runs.list", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,4 +1,4 @@
-"""Tables and figures of a README from recorded results: python -m runs.tables FILE... [--check].
+"""Tables and figures of a README from recorded results: ccenv tables FILE... [--check].
 
 Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json, or one
 of several results: `beside-mnist` and the like put the paper's numbers beside ours. `SWEEP/TABLE`
@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, resolve
-from runs.engine.jobs import recorded_comparison
-from runs.engine.study import Study, study_of
-from runs.programs import program
-from runs.report.publish import made
-from runs.report.tables import all_tables
-from runs.show import tables as report
-from runs.show.drawing import Drawn, drawn_in_style
-from runs.studies import STUDIES
-from runs.studies.paper.beside import BESIDE
-from runs.timing import (
+from ccenv.runs.engine.jobs import recorded_comparison
+from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.programs import program
+from ccenv.runs.report.publish import made
+from ccenv.runs.report.tables import all_tables
+from ccenv.runs.show import tables as report
+from ccenv.runs.show.drawing import Drawn, drawn_in_style
+from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.paper.beside import BESIDE
+from ccenv.runs.timing import (
     front_times,
     kernel_routes,
     kernel_timing,
@@ -38,7 +38,7 @@ from runs.timing import (
     speed,
     training_speed,
 )
-from runs.timing.speed_figures import SPEED_FIGURES
+from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"
@@ -152,10 +152,10 @@ def draw_figures(text: str, results_dir: Path) -> None:
         (results_dir / FOLDER / f"{result}--{name}.png").write_bytes(figure.png)
 
 
-@program("runs.tables")
+@program("ccenv tables")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the tables of files, or checks them; see --help."""
-    parser = argparse.ArgumentParser(prog="python -m runs.tables", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv tables", description=main.__doc__)
     parser.add_argument(
         "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     changed = [file for file in before if before[file] != after[file]]
     for file in changed:
         if options.check:
-            print(f"{file}: tables differ; run python -m runs.tables {file}")
+            print(f"{file}: tables differ; run ccenv tables {file}")
         else:
             file.write_text(after[file])
     return int(options.check and bool(changed))

@@ -1,4 +1,4 @@
-"""One agent, one environment, one seed -> one folder: python -m runs.train AGENT key=value ..."""
+"""One agent, one environment, one seed -> one folder: ccenv train AGENT key=value ..."""
 
 import argparse
 import dataclasses
@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agents import AGENTS
+from ccenv.agents import AGENTS
+from ccenv.runs.board.tracking import compact
+from ccenv.runs.engine.at_prices import context_lines
+from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
+from ccenv.runs.plan.explained import explained, explained_of_class
+from ccenv.runs.plan.settings import Plan, Program, agent_parameters, find_agent, make_plan
+from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.programs import program
 from ccenv.simulator.simulator import Simulator, setting_defaults
-from runs.board.tracking import compact
-from runs.engine.at_prices import context_lines
-from runs.engine.run import CannotStartError, Options, StoppedError, run
-from runs.plan.explained import explained, explained_of_class
-from runs.plan.settings import Plan, Program, agent_parameters, find_agent, make_plan
-from runs.plan.values import parse_pairs
-from runs.programs import program
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -29,8 +29,8 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
     """Trains and judges an agent; the same as the command line.
 
     Args:
-        agent: a name in `agents.AGENTS` or `module:Class`.
-        **settings: see `runs.plan.settings`.
+        agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
+        **settings: see `ccenv.runs.plan.settings`.
 
     Returns:
         What `result.json` holds.
@@ -59,7 +59,7 @@ def summary(result: dict[str, Any]) -> str:
 def make_parser(agent: str | None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
     parser = argparse.ArgumentParser(
-        prog="python -m runs.train",
+        prog="ccenv train",
         description="Trains one agent and judges it on test images.",
         epilog="\n".join(settings_help(agent)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -119,7 +119,7 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-@program("runs.train", (CannotStartError, StoppedError), STOPPED)
+@program("ccenv train", (CannotStartError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help."""
     options, plan = read(list(sys.argv[1:] if arguments is None else arguments))

@@ -1,11 +1,11 @@
-"""Stored runs, checked row by row: python -m runs.validate FOLDER.
+"""Stored runs, checked row by row: ccenv validate FOLDER.
 
 A row is one evaluation of one run. It stands if the result says what stored masks do on stored
 weights, if settings, seed and folder agree with each other, if frozen weights are what their recipe
 gives, and if the stored policy, asked again with that seed, chooses the stored masks, whatever the
 labels. What cannot be recomputed (times, machines, the curve before its end) is the author's word.
 
-Nothing is imported or called because a file names it: see `runs.store.trust`.
+Nothing is imported or called because a file names it: see `ccenv.runs.store.trust`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from runs.engine.claims import (
+from ccenv.runs.engine.claims import (
     OTHER_BITS,
     RECOMPUTED,
     WORD,
@@ -35,7 +35,7 @@ from runs.engine.claims import (
     differences,
     numbers_of,
 )
-from runs.engine.replay import (
+from ccenv.runs.engine.replay import (
     Rebuilt,
     ask,
     pays_again,
@@ -47,13 +47,13 @@ from runs.engine.replay import (
     test_images,
     wrong_labels,
 )
-from runs.plan.settings import Plan, safe_name
-from runs.programs import program
-from runs.show.tables import markdown
-from runs.stats.rows import MODES, evaluation
-from runs.store import folder as run_folder
-from runs.store.result_checks import check_result
-from runs.store.stored import stored_file, stored_object
+from ccenv.runs.plan.settings import Plan, safe_name
+from ccenv.runs.programs import program
+from ccenv.runs.show.tables import markdown
+from ccenv.runs.stats.rows import MODES, evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.result_checks import check_result
+from ccenv.runs.store.stored import stored_file, stored_object
 
 NAMED = 5
 """Last parts of a folder's path that tell a run: environment, agent, reward, settings, seed."""
@@ -310,10 +310,10 @@ def cells(verdict: Verdict) -> list[str]:
     return [name, verdict.masks, *numbers, verdict.policy, *by_basis, answer]
 
 
-@program("runs.validate")
+@program("ccenv validate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replays stored masks on stored weights and recomputes every figure; see --help."""
-    parser = argparse.ArgumentParser(prog="python -m runs.validate", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv validate", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(

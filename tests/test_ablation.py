@@ -3,10 +3,10 @@
 import pytest
 from test_against_dense import whole_result
 
-from runs.engine.jobs import Comparison, Finished, make_jobs
-from runs.report.publish import publish
-from runs.studies.ablation.section import ABLATIONS, FACTORS, ablation, factor_of, in_groups
-from runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.report.publish import publish
+from ccenv.runs.studies.ablation.section import ABLATIONS, FACTORS, ablation, factor_of, in_groups
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 WHY = SWEEPS["rloo-why"]
 WORSE = 0.02

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.engine.jobs import Comparison, Finished, make_jobs
-from runs.report.dense_figures import dense_figures
-from runs.report.dense_tables import dense_tables
-from runs.report.publish import publish
-from runs.stats.contests import (
+from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.report.dense_figures import dense_figures
+from ccenv.runs.report.dense_tables import dense_tables
+from ccenv.runs.report.publish import publish
+from ccenv.runs.stats.contests import (
     Point,
     chosen,
     front_error,
@@ -19,10 +19,10 @@ from runs.stats.contests import (
     make_contests,
     undominated,
 )
-from runs.stats.equal import at_equal_error, at_equal_macs
-from runs.studies.paper.digitised import digitised, trend
-from runs.studies.paper.figures import density_of
-from runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.stats.equal import at_equal_error, at_equal_macs
+from ccenv.runs.studies.paper.digitised import digitised, trend
+from ccenv.runs.studies.paper.figures import density_of
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 SEEDS = (0, 1, 2)
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import AGENTS
-from agents.base import LayerScores
-from agents.condnet import regularizers
-from agents.rloo import leave_one_out
+from ccenv.agents import AGENTS
+from ccenv.agents.base import LayerScores
+from ccenv.agents.condnet import regularizers
+from ccenv.agents.rloo import leave_one_out
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream

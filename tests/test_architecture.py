@@ -1,6 +1,7 @@
 """The layout: what may import what, what stays light, and that everything public is explained."""
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -10,121 +11,80 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# The order in which to read the package. A file imports only files above it, so that nothing has
-# to be understood together; entries of tables in the form "module:name" are not imports.
-READING_ORDER = [
-    "registry",
-    "seeding",
-    "memory",
-    "checked_file",
-    "tree_file",
-    "snapshot",
-    "blocks",
-    "sparse.reference",
-    "sparse.grouped",
-    "sparse.operands",
-    "sparse.compiled",
-    "sparse.registers",
-    "sparse.vectors",
-    "sparse.bits",
-    "sparse.panels",
-    "sparse.floats",
-    "sparse.listed",
-    "sparse.tiles",
-    "sparse.lists",
-    "sparse.cost_model",
-    "sparse.row_kernel",
-    "sparse.kernels",
-    "sparse.gradient_panels",
-    "sparse.gradient_tiles",
-    "sparse.gradients",
-    "sparse.panel_cache",
-    "sparse.buffers",
-    "sparse.spread_kernels",
-    "sparse.cpu",
-    "sparse.spread",
-    "sparse.pooling",
-    "sparse.program",
-    "sparse.gpu_plan",
-    "sparse.gpu_roofline",
-    "sparse.gpu_launch",
-    "sparse.triton_lists",
-    "sparse.triton_tiles",
-    "sparse.triton_dense",
-    "sparse.triton_vectors",
-    "sparse.triton_gradients",
-    "sparse.gpu_lists",
-    "sparse.gpu_products",
-    "sparse.gpu_gradients",
-    "sparse.gpu_layer",
-    "sparse.gpu_dense",
-    "sparse.gpu",
-    "sparse.gpu_routes",
-    "sparse.routes",
-    "sparse.linear",
-    "networks",
-    "dropout_mlp",
-    "builders",
-    "probe",
-    "data.moved_copies",
-    "data.transforms",
-    "data.fitted",
-    "data.split",
-    "data.unpacked",
-    "data.npz",
-    "data.bundled",
-    "data.real",
-    "data.mixed",
-    "data",
-    "data.__main__",
-    "weight_cache",
-    "weights",
-    "distillation",
-    "costs",
-    "dynamics",
-    "observations",
-    "fused_writer",
-    "choosers",
-    "fused_program",
-    "fused",
-    "timing",
-    "rewards.description",
-    "rewards.answers",
-    "rewards.plain",
-    "rewards.stateful",
-    "rewards.lagrangian",
-    "rewards.target_density",
-    "rewards.potential",
-    "rewards.time_table",
-    "rewards.latency",
-    "rewards.bind",
-    "rewards",
-    "simulator",
-    "resume",
-    "infos",
-    "rendering",
-    "vector_env",
-    "env",
-    "action_codes",
-    "views",
-    "sb3_policy",
-    "rollout",
-    "context",
-    "latency",
-    "checks",
-    "sb3",
-    "sb3_views",
-    "export_draw",
-    "export_images",
-    "export_content",
-    "export",
-    "",
-]
-# Packages that hold nothing but their first line.
-EMPTY = ["sparse"]
+# What a folder holds, from the ground up: a file or folder imports only what stands before it in
+# its folder's line, so that nothing has to be understood together. Entries of tables in the form
+# "module:name" are no imports.
+FLOORS = {
+    "ccenv": "base sparse data networks mdp rewards simulator envs deploy agents sb3",
+    "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
+    "ccenv.sparse": "reference grouped operands cpu cost_model repeat gpu routes linear",
+    "ccenv.sparse.cpu": (
+        "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
+        "buffers repeat_kernels layer"
+    ),
+    "ccenv.sparse.cpu.codegen": (
+        "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
+    ),
+    "ccenv.sparse.gpu": (
+        "plan roofline launch kernels lists products gradients layer dense door routes"
+    ),
+    "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
+    "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
+    "ccenv.networks": "mlp frozen_cache build costs dropout probe training teacher",
+    "ccenv.mdp": "action_codes dynamics observations",
+    "ccenv.rewards": (
+        "description answers plain stateful bind lagrangian target_density potential time_table "
+        "latency"
+    ),
+    "ccenv.simulator": "simulator resume sb3_policy rollout context",
+    "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
+    "ccenv.deploy": "fused latency export_draw export_images export_content export",
+    "ccenv.deploy.fused": "pooling program writer choosers network classifier",
+    "ccenv.agents": (
+        "base masks independent kept gates search sb3_settings sb3_actor reference_policies "
+        "fixed_mask magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
+        "straight_through topk sb3"
+    ),
+    "ccenv.runs": (
+        "programs store plan stats show board engine studies sweeps report timing train compare "
+        "list validate benchmark tables cli"
+    ),
+    "ccenv.runs.store": (
+        "machine folder checksums program identity result_checks recorded stored trust"
+    ),
+    "ccenv.runs.plan": "values explained sweep settings",
+    "ccenv.runs.stats": (
+        "intervals habits rows fronts contests equal recorded_dense recorded_times"
+    ),
+    "ccenv.runs.show": "tables drawing",
+    "ccenv.runs.board": "layout hparams projector tracking",
+    "ccenv.runs.engine": (
+        "tail checkpoint listener at_prices run jobs pool run_jobs replay claims study"
+    ),
+    "ccenv.runs.studies": (
+        "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits"
+    ),
+    "ccenv.runs.studies.paper": (
+        "numbers digitised faithful tables searches beside fig1 figures sections"
+    ),
+    "ccenv.runs.studies.equal_cost": "rows ways mnist colour",
+    "ccenv.runs.studies.ablation": "sweep section",
+    "ccenv.runs.sweeps": "",
+    "ccenv.runs.report": (
+        "run_tables limits shapings tables curve_figures figures findings dense_tables "
+        "dense_figures dense_section html publish over_seeds"
+    ),
+    "ccenv.runs.timing": (
+        "turns kernel_masks kernel_timing kernel_layers kernel_networks kernel_routes "
+        "kernel_speed route_costs gpu_speed speed training_speed passes front_times speed_figures"
+    ),
+}
+# The package's own file is its roof, but for those of the topmost packages: programs stand on them.
+ROOF, PROGRAM = "__init__", "__main__"
 
-PACKAGES = ("ccenv", "agents", "runs")
-FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+FOLDERS = {"ccenv": "ccenv", "agents": "ccenv.agents", "runs": "ccenv.runs"}
+"""Folder of a checkout -> its import name."""
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 HEAVY = [
     *("stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"),
     *("jinja2", "scipy", "pandas", "numba", "llvmlite", "filelock", "PIL"),
@@ -132,12 +92,15 @@ HEAVY = [
 
 
 def module_name(path):
-    """ccenv/data/npz.py -> ccenv.data.npz; ccenv/data/__init__.py -> ccenv.data."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    """ccenv/data/npz.py -> ccenv.data.npz; agents/__init__.py -> ccenv.agents."""
+    folder, *parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[-1] == ROOF:
+        parts = parts[:-1]
+    return ".".join([FOLDERS[folder], *parts])
 
 
 MODULES = {module_name(path): path for path in FILES}
+PACKAGES = {name for name, path in MODULES.items() if path.stem == ROOF}
 
 
 def imported_modules(path):
@@ -152,39 +115,79 @@ def imported_modules(path):
             known = inner & set(MODULES)
             # Names of a package itself beside modules of it count as an import of the package.
             found |= known if known == inner else known | {node.module}
-    return {name for name in found if name.split(".")[0] in PACKAGES}
+    names = {name.split(".")[0] for name in found} & set(FOLDERS)
+    assert names <= {"ccenv"}, f"{path.name} imports a folder of the checkout: {names}"
+    return {name for name in found if name.split(".")[0] == "ccenv"}
 
 
 def in_package(package):
-    return [name for name in MODULES if name.split(".")[0] == package]
+    return [name for name in MODULES if name == package or name.startswith(f"{package}.")]
 
 
-def test_the_reading_order_lists_every_file_of_the_package_once():
-    listed = [f"ccenv.{name}".rstrip(".") for name in [*READING_ORDER, *EMPTY]]
-    assert sorted(listed) == sorted(in_package("ccenv"))
+def part_of(package, module):
+    """The file or folder of a package in which a module lies; the roof for the package itself."""
+    return ROOF if module == package else module.removeprefix(f"{package}.").split(".")[0]
 
 
-@pytest.mark.parametrize("name", READING_ORDER)
-def test_a_file_imports_only_files_above_it(name):
-    above = {f"ccenv.{other}" for other in READING_ORDER[: READING_ORDER.index(name)]}
-    full = f"ccenv.{name}".rstrip(".")
-    assert imported_modules(MODULES[full]) - above == set()
-
-
-@pytest.mark.parametrize("name", in_package("agents"))
-def test_an_agent_imports_the_environment_and_what_agents_share_but_no_other_agent(name):
-    shared = {
-        *("agents.base", "agents.masks", "agents.sb3_settings", "agents.search"),
-        *("agents.kept", "agents.gates", "agents.independent", "agents.sb3_actor"),
+def inner_imports(package):
+    """(who imports, what) for everything below a package, as its files and folders."""
+    pairs = {
+        (part_of(package, name), part_of(package, other))
+        for name in in_package(package)
+        for other in imported_modules(MODULES[name])
+        if other == package or other.startswith(f"{package}.")
     }
-    assert {m for m in imported_modules(MODULES[name]) if not m.startswith("ccenv")} <= shared
+    return {(one, other) for one, other in pairs if one != other}
 
 
-@pytest.mark.parametrize("name", EMPTY)
-def test_a_package_that_is_only_a_folder_holds_only_its_first_line(name):
-    tree = ast.parse(MODULES[f"ccenv.{name}"].read_text())
-    assert len(tree.body) == 1
-    assert ast.get_docstring(tree)
+def test_every_folder_has_its_line_and_every_file_a_place_in_it():
+    assert set(FLOORS) == PACKAGES
+    for package, line in FLOORS.items():
+        parts = {part_of(package, name) for name in in_package(package)} - {ROOF, PROGRAM}
+        if package == "ccenv":
+            parts -= {"runs"}
+        assert sorted(line.split()) == sorted(parts), package
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_files_and_folders_import_only_what_stands_below_them(package):
+    floors = [*FLOORS[package].split(), ROOF, PROGRAM]
+    if package == "ccenv":
+        # Its names are what agents are told and what runs stand on.
+        floors.append("runs")
+    up = [
+        (one, other)
+        for one, other in sorted(inner_imports(package))
+        if floors.index(other) > floors.index(one)
+    ]
+    assert up == []
+
+
+def test_no_file_imports_itself_by_a_longer_way():
+    graph = {name: imported_modules(MODULES[name]) & set(MODULES) for name in MODULES}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+SHARED = {
+    f"ccenv.agents.{name}"
+    for name in (
+        *("base", "masks", "independent", "kept", "gates", "search"),
+        *("sb3_settings", "sb3_actor"),
+    )
+}
+"""What agents share."""
+
+
+@pytest.mark.parametrize("name", in_package("ccenv.agents"))
+def test_an_agent_imports_the_environment_and_what_agents_share_but_no_other_agent(name):
+    others = {m for m in imported_modules(MODULES[name]) if m.startswith("ccenv.agents")}
+    assert others <= SHARED
+
+
+def test_the_environment_knows_no_agent_and_no_program():
+    above = ("ccenv.agents", "ccenv.runs")
+    for name in set(MODULES) - {m for top in above for m in in_package(top)}:
+        assert not [m for m in imported_modules(MODULES[name]) if m.startswith(above)], name
 
 
 def test_importing_the_package_stays_light():
@@ -225,7 +228,7 @@ def test_every_file_and_everything_public_in_it_has_a_docstring(name):
     assert not [node.name for node in public_definitions(tree) if not ast.get_docstring(node)]
 
 
-@pytest.mark.parametrize("name", in_package("ccenv") + in_package("agents"))
+@pytest.mark.parametrize("name", sorted(set(in_package("ccenv")) - set(in_package("ccenv.runs"))))
 def test_only_programs_print_and_nothing_draws_from_streams_that_all_share(name):
     calls = [
         ast.unparse(node.func)

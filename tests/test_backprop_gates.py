@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_agents import make_agent, share_of_optimal_masks
 
-from agents.gates import gated_logits
-from agents.kept import AlwaysOn
-from agents.masks import IndependentBlocks, OrderedBlocks
-from agents.rloo import leave_one_out, normalised
-from agents.straight_through import straight_through
-from agents.topk import load_balance, softmax_gates
+from ccenv.agents.gates import gated_logits
+from ccenv.agents.kept import AlwaysOn
+from ccenv.agents.masks import IndependentBlocks, OrderedBlocks
+from ccenv.agents.rloo import leave_one_out, normalised
+from ccenv.agents.straight_through import straight_through
+from ccenv.agents.topk import load_balance, softmax_gates
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP

@@ -1,4 +1,4 @@
-"""Laws of `runs.benchmark`: every view walks the same images, and ratios are read right."""
+"""Laws of `ccenv.runs.benchmark`: every view walks the same images, and ratios are read right."""
 
 import json
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.runs import benchmark
+from ccenv.runs.timing import speed
 from ccenv.sparse.cpu.codegen import registers
-from runs import benchmark
-from runs.timing import speed
 
 
 def test_the_environment_gives_the_bare_networks_answers():

@@ -12,12 +12,12 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import train
-from runs.board.layout import MEASURES, interval_tags, mean_tag
-from runs.engine import jobs, run
-from runs.plan.sweep import Cell, Sweep
-from runs.report import over_seeds
-from runs.stats.intervals import mean_interval
+from ccenv.runs import train
+from ccenv.runs.board.layout import MEASURES, interval_tags, mean_tag
+from ccenv.runs.engine import jobs, run
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.report import over_seeds
+from ccenv.runs.stats.intervals import mean_interval
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("board")

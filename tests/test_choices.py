@@ -5,9 +5,9 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
-from agents.sb3 import A2CAgent
-from runs.studies.digits_settings import DIGITS_SETTINGS
-from runs.studies.quickstart import CONDNET_ON_DIGITS
+from ccenv.agents.sb3 import A2CAgent
+from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
+from ccenv.runs.studies.quickstart import CONDNET_ON_DIGITS
 
 RECORDED = Path(__file__).parent.parent / "runs/results/digits-settings.json"
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from runs import cli
+from ccenv.runs import cli
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)

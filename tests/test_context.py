@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import ccenv
-from agents.actor_critic import ActorCritic
-from agents.reinforce import Reinforce
+from ccenv.agents.actor_critic import ActorCritic
+from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import restore, state_of
 from ccenv.data.probe import PROBE_SETTINGS

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs import train
+from ccenv.runs.engine.at_prices import NUM_VALUES, grid
+from ccenv.runs.engine.replay import plan_of
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.validate import validate
 from ccenv.simulator.context import read_context
-from runs import train
-from runs.engine.at_prices import NUM_VALUES, grid
-from runs.engine.replay import plan_of
-from runs.plan.settings import make_plan
-from runs.plan.values import parse_pairs
-from runs.validate import validate
 
 SHORT = {**PROBE_SETTINGS, "images": 2048, "batch_size": 128}
 
 
 @pytest.fixture(autouse=True)
 def _no_clock(monkeypatch):
-    monkeypatch.setattr("runs.engine.run.latencies", lambda env, agent: [])
+    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
 
 
 def run(tmp_path, capsys, *pairs, agent="reinforce", images=2048):

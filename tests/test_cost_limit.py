@@ -5,15 +5,15 @@ import json
 import pytest
 import torch
 
-from agents import AGENTS
 from ccenv import BlockSelectionVectorEnv
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import REWARDS
+from ccenv.runs import train
+from ccenv.runs.plan.settings import make_plan, takes_limit
+from ccenv.runs.plan.values import parse_pairs
 from ccenv.simulator.rollout import evaluate
-from runs import train
-from runs.plan.settings import make_plan, takes_limit
-from runs.plan.values import parse_pairs
 
 TAKERS = ["budget_hinge", "lagrangian", "pid_lagrangian"]
 
@@ -143,7 +143,7 @@ def test_the_mean_cost_ends_at_the_limit_on_digits(name, reward, arguments, limi
 
 
 def test_a_run_under_a_limit_says_so_in_its_result(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("runs.engine.run.latencies", lambda env, agent: [])
+    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
     pairs = [f"{k}={v}" for k, v in PROBE_SETTINGS.items()]
     pairs += ["images=256", "batch_size=64", f"log_dir={tmp_path}", "cost_limit=0.5"]
     assert train.main(["reinforce_lagrangian", *pairs, "--json"]) == 0

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import compare, train
-from runs.engine.tail import Tail
-from runs.report.limits import kept_limits, limit_tables
-from runs.studies import cost_limits
-from runs.sweeps import SWEEPS
+from ccenv.runs import compare, train
+from ccenv.runs.engine.tail import Tail
+from ccenv.runs.report.limits import kept_limits, limit_tables
+from ccenv.runs.studies import cost_limits
+from ccenv.runs.sweeps import SWEEPS
 
 SWEEP = SWEEPS["cost-limits"]
 
@@ -55,7 +55,7 @@ def test_who_makes_no_update_has_no_end_of_training():
 def test_a_result_tells_what_training_cost_at_last_and_its_price(
     agent, settings, price, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("runs.engine.run.latencies", lambda env, agent: [])
+    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
     short = {**PROBE_SETTINGS, "images": 1024, "batch_size": 64, "log_dir": str(tmp_path)}
     found = train.train(agent, **short, **settings)["last_tenth"]
     assert 0 < found["compute_cost"] < 1

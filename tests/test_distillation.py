@@ -14,8 +14,8 @@ from ccenv.networks.build import build_network
 from ccenv.networks.mlp import GatedMLP, dense_forward
 from ccenv.networks.teacher import DistillingTrainer, copy_weights, dense_teacher, make_trainer
 from ccenv.networks.training import CoTrainer, Pretraining, Teaching
+from ccenv.runs.plan.settings import make_plan
 from ccenv.simulator.simulator import Simulator
-from runs.plan.settings import make_plan
 
 QUICK = functools.partial(Pretraining, num_epochs=1, min_updates=150)
 COTRAIN = {"dataset": "digits", "num_blocks": (4,), "block_size": 4, "weights": "cotrain"}

@@ -10,8 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from agents import AGENTS
-from agents.sb3 import A2CAgent
+from ccenv.agents import AGENTS
+from ccenv.agents.sb3 import A2CAgent
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.base.tree_file import load_tree, save_tree
@@ -19,12 +19,12 @@ from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.mlp import GatedMLP
+from ccenv.runs import train
+from ccenv.runs.engine import run
+from ccenv.runs.store import folder
 from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.rollout import evaluate, walk
 from ccenv.simulator.simulator import Simulator
-from runs import train
-from runs.engine import run
-from runs.store import folder
 
 UNEVEN = {
     "dataset": "synthetic",
@@ -216,8 +216,13 @@ def test_a_file_holds_no_pickle(tmp_path):
         ("agent", "class", "subprocess:Popen", "not imported"),
         ("agent", "class", "sentinel_of_a_file:Agent", "not imported"),
         ("agent", "class", "agents_of_mine:Agent", "not imported"),
-        ("agent", "class", "agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
-        ("agent", "class", "agents.reinforce:torch", "to be defined in agents.reinforce"),
+        ("agent", "class", "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
+        (
+            "agent",
+            "class",
+            "ccenv.agents.reinforce:torch",
+            "to be defined in ccenv.agents.reinforce",
+        ),
         ("agent", "class", "ccenv.simulator.rollout:evaluate", "expected an agent's class"),
         ("network", "builder", "os:system", "not imported"),
         ("network", "builder", "sentinel_of_a_file:net", "not imported"),
@@ -266,8 +271,8 @@ def test_images_that_do_not_fit_are_refused_with_what_was_expected():
 STRANGE = '''
 import torch
 
-from agents.base import Agent
-from agents.masks import IndependentBlocks, keep_probability
+from ccenv.agents.base import Agent
+from ccenv.agents.masks import IndependentBlocks, keep_probability
 from ccenv.networks.mlp import GatedMLP
 
 

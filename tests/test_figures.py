@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import tables
+from ccenv.runs import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "runs" / "results"

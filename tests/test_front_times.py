@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data import load_split
-from runs import compare, tables
-from runs.stats.contests import make_contests
-from runs.sweeps import Cell, Sweep
-from runs.timing import front_times, passes
+from ccenv.runs import compare, tables
+from ccenv.runs.stats.contests import make_contests
+from ccenv.runs.sweeps import Cell, Sweep
+from ccenv.runs.timing import front_times, passes
 
 SMALL = {"dataset": "synthetic", "weights": "cotrain", "reward": "negative_nll"}
 CELLS = (

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from agents import AGENTS
-from agents.base import Agent
+from ccenv.agents import AGENTS
+from ccenv.agents.base import Agent
 from ccenv.base.masks import as_mask, mask_of_indices, random_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream

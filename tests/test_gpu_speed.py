@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from runs import benchmark, tables
-from runs.timing import gpu_speed
+from ccenv.runs import benchmark, tables
+from ccenv.runs.timing import gpu_speed
 
 TINY = gpu_speed.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
 

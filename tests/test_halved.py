@@ -2,18 +2,18 @@
 
 import pytest
 
-from runs.plan.settings import make_plan
-from runs.plan.sweep import dense
-from runs.report.dense_figures import (
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.sweep import dense
+from ccenv.runs.report.dense_figures import (
     conditional_groups,
     dense_figures,
     dense_lines,
     has_both_sizes,
 )
-from runs.stats.contests import make_contests, total_macs
-from runs.stats.rows import dataset_of, dropout_curves, has_halves
-from runs.sweeps import SWEEPS
-from runs.timing.passes import by_size
+from ccenv.runs.stats.contests import make_contests, total_macs
+from ccenv.runs.stats.rows import dataset_of, dropout_curves, has_halves
+from ccenv.runs.sweeps import SWEEPS
+from ccenv.runs.timing.passes import by_size
 
 
 def result(agent, transforms, macs, error, blocks=(4,)):

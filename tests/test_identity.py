@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import AGENTS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from runs.engine.jobs import make_jobs, source_of
-from runs.engine.replay import plan_of
-from runs.plan import settings
-from runs.plan.settings import agent_parameters, is_plain, make_plan
-from runs.store import identity, recorded
-from runs.store.identity import chosen_settings, key_of, same, short_name, whole_config
-from runs.store.program import Program
-from runs.sweeps import SWEEPS
+from ccenv.runs.engine.jobs import make_jobs, source_of
+from ccenv.runs.engine.replay import plan_of
+from ccenv.runs.plan import settings
+from ccenv.runs.plan.settings import agent_parameters, is_plain, make_plan
+from ccenv.runs.store import identity, recorded
+from ccenv.runs.store.identity import chosen_settings, key_of, same, short_name, whole_config
+from ccenv.runs.store.program import Program
+from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "runs/results"
@@ -82,7 +82,7 @@ def test_a_recorded_cell_can_be_run_again_from_its_own_line(name):
 
 
 def test_a_script_without_this_package_reads_every_recorded_cell():
-    """The one in `runs.store.recorded`, in a Python that finds no package of ours."""
+    """The one in `ccenv.runs.store.recorded`, in a Python that finds no package of ours."""
     text = recorded.__doc__.split(":\n\n", maxsplit=1)[1]
     done = subprocess.run(
         [sys.executable, "-I", "-c", textwrap.dedent(text)],

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
-from runs import benchmark, tables
-from runs.timing import kernel_routes, kernel_speed, kernel_timing
-from runs.timing.kernel_layers import layer_case
-from runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
-from runs.timing.kernel_networks import cifar_case, dense_macs, executed_macs, mnist_case
-from runs.timing.kernel_timing import Case, measure, width_of_macs
-from runs.timing.speed_figures import block_size, curves, density_figure, mean_speedup
-from runs.timing.turns import seconds_in_turns
+from ccenv.runs import benchmark, tables
+from ccenv.runs.timing import kernel_routes, kernel_speed, kernel_timing
+from ccenv.runs.timing.kernel_layers import layer_case
+from ccenv.runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
+from ccenv.runs.timing.kernel_networks import cifar_case, dense_macs, executed_macs, mnist_case
+from ccenv.runs.timing.kernel_timing import Case, measure, width_of_macs
+from ccenv.runs.timing.speed_figures import block_size, curves, density_figure, mean_speedup
+from ccenv.runs.timing.turns import seconds_in_turns
 
 SHARED = sorted(set(KINDS) - {"independent"})
 BUILDERS = {

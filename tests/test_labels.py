@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from agents import AGENTS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS

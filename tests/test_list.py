@@ -1,11 +1,11 @@
-"""Laws of `runs.list`: every name of every table is shown, and a wrong one answers the nearest."""
+"""Laws of `ccenv list`: every name of every table is shown, a wrong one answers the nearest."""
 
 import json
 
 import pytest
 
 from ccenv.rewards import REWARDS
-from runs import list as listing
+from ccenv.runs import list as listing
 
 
 @pytest.fixture(scope="module")

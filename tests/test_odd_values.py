@@ -1,4 +1,4 @@
-"""Law of `runs.train`: whatever a setting is given, it runs or says in one line why not."""
+"""Law of `ccenv.runs.train`: whatever a setting is given, it runs or says in one line why not."""
 
 import dataclasses
 import io
@@ -9,16 +9,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agents.sb3_settings import divide
+from ccenv.agents.sb3_settings import divide
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import make_reward
+from ccenv.runs import train
+from ccenv.runs.engine import run
+from ccenv.runs.plan.explained import explained, explained_of_class
+from ccenv.runs.plan.settings import Program, agent_parameters, find_agent
+from ccenv.runs.plan.values import parse_value
+from ccenv.runs.store import machine
 from ccenv.simulator.simulator import setting_defaults
-from runs import train
-from runs.engine import run
-from runs.plan.explained import explained, explained_of_class
-from runs.plan.settings import Program, agent_parameters, find_agent
-from runs.plan.values import parse_value
-from runs.store import machine
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False}
 AGENTS = ["reinforce", "rloo", "condnet", "actor_critic", "fixed_mask", "sb3_ppo"]
@@ -47,7 +47,7 @@ NAMES = [
     ":",
     "x:",
     "nowhere:x",
-    "agents.base:x",
+    "ccenv.agents.base:x",
 ]
 DICTS = ["{'cost_weight':1e308}", "{'learning_rate':'a'}", "{'net_arch':[0]}", "{'optimizer':[1]}"]
 ODD = [*NOTHING, *NUMBERS, *NESTED, *NO_VALUES, *WORDS, *NAMES, *DICTS]
@@ -77,7 +77,7 @@ def check_told_in_a_line(words):
         status = train.main(words)
     assert status in (0, 2)
     lines = said.getvalue().splitlines()
-    told = [line for line in lines if line.startswith("runs.train: ")]
+    told = [line for line in lines if line.startswith("ccenv.runs.train: ")]
     assert len(told) == (status == 2)
     assert "Traceback" not in said.getvalue()
     assert bool(out.getvalue()) == (status == 0)
@@ -118,9 +118,9 @@ def test_any_text_makes_a_plan_or_is_refused_in_one_line(pair, value, logs):
 @pytest.mark.parametrize(
     ("agent", "changed", "hint"),
     [
-        ("math:pi", {}, "to be a subclass of agents.base.Agent, got 3.14"),
-        ("agents.base:Agent", {}, "to define act or distribution"),
-        ("agents.sb3:SB3Agent", {}, "must define algorithm()"),
+        ("math:pi", {}, "to be a subclass of ccenv.agents.base.Agent, got 3.14"),
+        ("ccenv.agents.base:Agent", {}, "to define act or distribution"),
+        ("ccenv.agents.sb3:SB3Agent", {}, "must define algorithm()"),
         ("reinforce", {"batch_size": "{[]:1}"}, "expected batch_size to be int, got '{[]:1}'"),
         ("reinforce", {"batch_size": "-" * 9000 + "1"}, "(9,003 characters)"),
         ("reinforce", {"seed": 10**20 - 1}, "got one of 67 bits"),
@@ -183,7 +183,7 @@ class Fires:
 
 def test_a_bug_in_the_users_own_code_shows_its_traceback(tmp_path, monkeypatch, logs):
     text = """
-from agents.reinforce import Reinforce
+from ccenv.agents.reinforce import Reinforce
 
 class Buggy(Reinforce):
     def update(self, rollout):

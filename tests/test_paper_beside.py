@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runs import tables
-from runs.studies.paper.beside import NOT_YET, beside_table
-from runs.studies.paper.numbers import PAPER_TABLES
-from runs.sweeps import SWEEPS
+from ccenv.runs import tables
+from ccenv.runs.studies.paper.beside import NOT_YET, beside_table
+from ccenv.runs.studies.paper.numbers import PAPER_TABLES
+from ccenv.runs.sweeps import SWEEPS
 
 NAMES = sorted(PAPER_TABLES)
 RECORDED = json.loads((Path(__file__).parents[1] / "runs/results/mnist-rloo.json").read_text())

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from runs import compare
-from runs.engine.jobs import make_jobs
-from runs.plan import sweep as cells
-from runs.plan.settings import make_plan
-from runs.stats.rows import dataset_of
-from runs.studies.equal_cost import rows as equal_cost
-from runs.sweeps import SWEEPS, Cell, Sweep, dense
+from ccenv.runs import compare
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.plan import sweep as cells
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.stats.rows import dataset_of
+from ccenv.runs.studies.equal_cost import rows as equal_cost
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep, dense
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]

@@ -13,16 +13,16 @@ import pytest
 from safetensors import SafetensorError
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import programs, train
-from runs.engine import run
-from runs.store import folder
+from ccenv.runs import programs, train
+from ccenv.runs.engine import run
+from ccenv.runs.store import folder
 
 ROOT = Path(__file__).parents[1]
 FRAMED = ["train", "compare", "list", "validate", "benchmark", "tables", "figures", "cli"]
 
 
 def framed(error, **frame):
-    @programs.program("runs.toy", **frame)
+    @programs.program("ccenv.runs.toy", **frame)
     def main(arguments=None):
         raise error
 
@@ -31,7 +31,7 @@ def framed(error, **frame):
 
 def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
     assert framed(ValueError("expected 1, got 2"))([]) == 2
-    assert capsys.readouterr().err == "runs.toy: expected 1, got 2\n"
+    assert capsys.readouterr().err == "ccenv.runs.toy: expected 1, got 2\n"
     with pytest.raises(KeyError):
         framed(KeyError("a bug"))([])
     with pytest.raises(ValueError, match="a bug"):
@@ -60,7 +60,7 @@ def test_a_full_disk_is_told_once_whoever_writes(capsys):
     def write():
         raise OSError(errno.ENOSPC, "full")
 
-    @programs.program("runs.toy")
+    @programs.program("ccenv.runs.toy")
     def main(arguments=None):
         thread = threading.Thread(target=write)
         thread.start()
@@ -103,7 +103,7 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 @pytest.mark.parametrize("words", [["--json"], ["--help"]])
 def test_a_reader_that_leaves_early_breaks_no_pipe_loudly(words):
-    command = [sys.executable, "-m", "runs.list", *words]
+    command = [sys.executable, "-m", "ccenv.runs.list", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         process.stdout.close()
@@ -117,7 +117,7 @@ def test_a_reader_that_leaves_early_breaks_no_pipe_loudly(words):
 def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
     given = {**PROBE_SETTINGS, "images": 10**9, "batch_size": 64, "log_dir": str(tmp_path)}
     pairs = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
-    command = [sys.executable, "-m", "runs.train", "reinforce", *pairs, "--json"]
+    command = [sys.executable, "-m", "ccenv.runs.train", "reinforce", *pairs, "--json"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
         while process.poll() is None and not list(tmp_path.rglob("events.out.tfevents.*")):
             time.sleep(0.1)

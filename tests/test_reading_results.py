@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import compare, tables, train
-from runs import list as listing
-from runs.engine import jobs, run
-from runs.plan.sweep import Cell, Sweep
-from runs.report.tables import all_tables
+from ccenv.runs import compare, tables, train
+from ccenv.runs import list as listing
+from ccenv.runs.engine import jobs, run
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.report.tables import all_tables
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("reading")

@@ -23,13 +23,13 @@ COMMANDS = [
     for block in code_blocks("bash", text)
     for line in block.splitlines()
 ]
-TRAININGS = [c for c in COMMANDS if c.startswith("python -m runs.train")]
+TRAININGS = [c for c in COMMANDS if c.startswith("ccenv train")]
 SNIPPETS = [b for b in code_blocks("python") if not b.startswith("# my_module.py")]
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
-    *("pip install", "tensorboard", "python -m runs.compare", "python -m runs.benchmark"),
-    *("python -m runs.validate", "python -m runs.tables"),
+    *("pip install", "tensorboard", "ccenv compare", "ccenv benchmark"),
+    *("ccenv validate", "ccenv tables"),
 )
 
 
@@ -71,7 +71,7 @@ def test_the_readmes_trainings_run(command, run_like_a_user, tmp_path):
 
 def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
     for command in COMMANDS:
-        assert command.startswith(("python -m runs.train", *BY_HAND)), command
+        assert command.startswith(("ccenv train", *BY_HAND)), command
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
     ["train", "compare", "benchmark", "tables", "validate", "list"],
 )
 def test_every_program_explains_itself(program, run_like_a_user):
-    assert "usage" in run_like_a_user("-m", f"runs.{program}", "--help")
+    assert "usage" in run_like_a_user("-m", f"ccenv.runs.{program}", "--help")
 
 
 LINKS = [

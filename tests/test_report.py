@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runs.engine.jobs import Comparison, Finished, make_jobs
-from runs.report import findings as findings_file
-from runs.report import shapings
-from runs.report.publish import publish
-from runs.report.tables import all_tables
-from runs.show.drawing import INK
-from runs.stats import fronts, habits
-from runs.store import recorded
-from runs.sweeps import Cell, Sweep
+from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.report import findings as findings_file
+from ccenv.runs.report import shapings
+from ccenv.runs.report.publish import publish
+from ccenv.runs.report.tables import all_tables
+from ccenv.runs.show.drawing import INK
+from ccenv.runs.stats import fronts, habits
+from ccenv.runs.store import recorded
+from ccenv.runs.sweeps import Cell, Sweep
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("report")
@@ -30,7 +30,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 TOYS = '''
-from agents.reinforce import Reinforce
+from ccenv.agents.reinforce import Reinforce
 
 
 class Mine(Reinforce):

@@ -14,15 +14,15 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from agents import AGENTS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import train
-from runs.board import tracking
-from runs.engine import checkpoint, listener, run
-from runs.plan.settings import make_plan
+from ccenv.runs import train
+from ccenv.runs.board import tracking
+from ccenv.runs.engine import checkpoint, listener, run
+from ccenv.runs.plan.settings import make_plan
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES
@@ -187,7 +187,7 @@ def test_a_process_that_is_killed_leaves_what_another_one_goes_on_from(tmp_path)
     whole, stopped = plans(tmp_path, "reinforce", settings)
     expected = carry_out(whole)
     pairs = [f"{k}={str(v).replace(' ', '')}" for k, v in settings.items()]
-    command = [sys.executable, "-m", "runs.train", "reinforce", *pairs]
+    command = [sys.executable, "-m", "ccenv.runs.train", "reinforce", *pairs]
     command += [f"log_dir={tmp_path / 'b'}", f"--checkpoint-every={BATCH}"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     path = checkpoint.checkpoint_path(stopped.folder())
@@ -305,7 +305,7 @@ def test_a_cache_that_cannot_be_written_in_is_refused_before_a_run_starts(
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
     assert train.main(["reinforce", "dataset=probe", f"log_dir={tmp_path / 'logs'}"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("runs.train: expected a cache folder that can be written in, got ")
+    assert said.startswith("ccenv.runs.train: expected a cache folder that can be written in, got ")
     assert "CCENV_CACHE" in said
     assert not (tmp_path / "logs").exists()
 
@@ -315,8 +315,8 @@ from typing import ClassVar
 
 import torch
 
-from agents.base import Agent
-from agents.masks import IndependentBlocks, keep_probability
+from ccenv.agents.base import Agent
+from ccenv.agents.masks import IndependentBlocks, keep_probability
 
 
 class Table(Agent):

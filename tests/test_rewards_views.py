@@ -9,7 +9,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import ccenv
-from agents import AGENTS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv

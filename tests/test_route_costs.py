@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ccenv.runs.timing import kernel_routes, route_costs
 from ccenv.sparse import cost_model
 from ccenv.sparse.cpu.codegen import registers
-from runs.timing import kernel_routes, route_costs
 
 RESULTS = Path(__file__).parent.parent / "runs/results"
 

@@ -1,4 +1,4 @@
-"""Laws of `runs.train`: what a run leaves, what a failed start leaves, what is never a result."""
+"""Laws of `ccenv train`: what a run leaves, what a failed start leaves, what is no result."""
 
 import doctest
 import importlib
@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import train
-from runs.engine import run
-from runs.plan.settings import Program, make_plan
-from runs.plan.values import parse_pairs
-from runs.store import folder
+from ccenv.runs import train
+from ccenv.runs.engine import run
+from ccenv.runs.plan.settings import Program, make_plan
+from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.store import folder
 
 PROBE = PROBE_SETTINGS | {
     "images": 256,
@@ -28,7 +28,7 @@ from typing import ClassVar
 
 import torch
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
 from ccenv import GatedMLP
 
 
@@ -221,7 +221,7 @@ def test_a_failed_start_says_why_once_and_leaves_nothing(command, hint, logs, ca
     said = capsys.readouterr()
     assert status == 2
     assert hint in said.err
-    assert said.err.count("runs.train:") == 1
+    assert said.err.count("ccenv.runs.train:") == 1
     assert said.out == ""
     assert not logs.exists()
 
@@ -317,5 +317,5 @@ def test_help_knows_every_agent_and_every_setting(capsys):
     "path", sorted(folder.Path(folder.__file__).parent.glob("*.py")), ids=lambda path: path.stem
 )
 def test_examples_in_docstrings_hold(path):
-    module = importlib.import_module(f"runs.{path.stem}")
+    module = importlib.import_module(f"ccenv.runs.{path.stem}")
     assert doctest.testmod(module).failed == 0

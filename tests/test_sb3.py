@@ -11,7 +11,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
+from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from ccenv.base.seeding import stream
 from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
 import ccenv
-from agents.sb3 import A2CAgent, PPOAgent
+from ccenv.agents.sb3 import A2CAgent, PPOAgent
 from ccenv.envs.action_views import ActionView
 from ccenv.envs.sb3_views import ActionViewVecEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from agents import AGENTS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS, make_reward
-from runs import compare
-from runs.studies import shapings
-from runs.sweeps import SWEEPS
+from ccenv.runs import compare
+from ccenv.runs.studies import shapings
+from ccenv.runs.sweeps import SWEEPS
 
 NAMES = ["shapings", "shapings-mnist"]
 CHOSEN = [shapings.ON_DIGITS, shapings.ON_MNIST]

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from runs.stats import intervals as statistics
-from runs.stats.intervals import (
+from ccenv.runs.stats import intervals as statistics
+from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
     hypervolume,

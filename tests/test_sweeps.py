@@ -1,4 +1,4 @@
-"""Laws of `runs.compare`: what is there is not run again, nothing is ranked by reward."""
+"""Laws of `ccenv.runs.compare`: what is there is not run again, nothing is ranked by reward."""
 
 import dataclasses
 import importlib
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from runs import compare, programs, tables
-from runs.engine import run_jobs
-from runs.engine.jobs import (
+from ccenv.runs import compare, programs, tables
+from ccenv.runs.engine import run_jobs
+from ccenv.runs.engine.jobs import (
     Comparison,
     Finished,
     gather,
@@ -23,12 +23,12 @@ from runs.engine.jobs import (
     remaining_seconds,
     source_of,
 )
-from runs.engine.pool import Task, run_all, work
-from runs.show import tables as report
-from runs.stats.intervals import Interval, mean_interval
-from runs.stats.rows import error_at, judge, make_rows
-from runs.store import recorded
-from runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.engine.pool import Task, run_all, work
+from ccenv.runs.show import tables as report
+from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.rows import error_at, judge, make_rows
+from ccenv.runs.store import recorded
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("sweeps")
@@ -42,7 +42,7 @@ from types import SimpleNamespace
 from tqdm import tqdm
 
 from ccenv.sparse.cpu.codegen.compiled import announcement
-from runs.engine.pool import Outcome, Task, run_all
+from ccenv.runs.engine.pool import Outcome, Task, run_all
 
 
 def compiles(task):
@@ -62,9 +62,9 @@ if __name__ == "__main__":
 MODULE = '''
 from pathlib import Path
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
-from runs.sweeps import Cell, Sweep, dropout_rates, plain
+from ccenv.runs.sweeps import Cell, Sweep, dropout_rates, plain
 
 HERE = Path(__file__).parent
 PROBE = {
@@ -120,8 +120,8 @@ TYPO = Sweep("typo", "A typo.", (Cell("a", "reinforce", {"learning_rat": 1}),), 
 TASKS = """
 import os
 
-from runs.engine.jobs import make_jobs
-from runs.engine.pool import Outcome
+from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.pool import Outcome
 
 
 def crash_or_not(task):
@@ -156,7 +156,7 @@ def options(place):
 @pytest.fixture(scope="module")
 def two_at_once(place):
     """Two compares of one sweep, started together."""
-    command = [sys.executable, "-m", "runs.compare", "toy_sweep:TOY", *options(place)]
+    command = [sys.executable, "-m", "ccenv.runs.compare", "toy_sweep:TOY", *options(place)]
     started = [
         subprocess.Popen(
             [*command, "--jobs", "1"],
@@ -273,7 +273,7 @@ def test_recording_again_from_recorded_cells_changes_nothing(elsewhere, monkeypa
 def test_recording_where_the_images_are_absent_keeps_their_checksum(elsewhere, monkeypatch):
     forbid_runs(monkeypatch)
     monkeypatch.setattr(recorded, "data_checksum", lambda dataset: None)
-    monkeypatch.setattr("runs.store.checksums.data_checksum", lambda dataset: None)
+    monkeypatch.setattr("ccenv.runs.store.checksums.data_checksum", lambda dataset: None)
     path = elsewhere / "results" / "toy.json"
     before = path.read_bytes()
     assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0
@@ -524,7 +524,7 @@ def test_workers_leave_no_semaphore_behind_and_say_once_that_kernels_are_compile
         ("quikstart", "did you mean 'quickstart'?"),
         ("toy_sweep:TOYS", "did you mean 'TOY'?"),
         ("toy_sweep:TYPO", "did you mean 'learning_rate'?"),
-        ("toy_sweep:Diary", "to be a runs.sweeps.Sweep"),
+        ("toy_sweep:Diary", "to be a ccenv.runs.sweeps.Sweep"),
     ],
 )
 def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(

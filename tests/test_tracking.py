@@ -21,12 +21,12 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from runs import train
-from runs.board import projector
-from runs.board.hparams import METRICS, compact
-from runs.board.layout import OF_A_RUN
-from runs.board.tracking import CELL, Tracker
-from runs.engine import listener, run
+from ccenv.runs import train
+from ccenv.runs.board import projector
+from ccenv.runs.board.hparams import METRICS, compact
+from ccenv.runs.board.layout import OF_A_RUN
+from ccenv.runs.board.tracking import CELL, Tracker
+from ccenv.runs.engine import listener, run
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("tracking")

@@ -8,9 +8,9 @@ import torch
 from ccenv.data import load_split
 from ccenv.networks.build import build_network
 from ccenv.networks.mlp import GatedMLP, forward
-from runs import benchmark
-from runs.timing import training_speed
-from runs.timing.training_speed import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training
+from ccenv.runs import benchmark
+from ccenv.runs.timing import training_speed
+from ccenv.runs.timing.training_speed import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training
 
 SMALL = Training(
     name="condnet on digits",

@@ -17,9 +17,9 @@ from ccenv.data.transforms import TRANSFORMS, Halve, make_transform
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.mlp import GatedMLP
 from ccenv.networks.training import Pretraining, fingerprint
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.values import parse_pairs
 from ccenv.simulator.simulator import Simulator
-from runs.plan.settings import make_plan
-from runs.plan.values import parse_pairs
 
 HEIGHT, WIDTH, COUNT = 5, 7, 6
 EVERY = ("copies=3", "shift=2", "mirror", "hole=2", "halve", "standardise")

@@ -1,4 +1,4 @@
-"""Laws of `runs.validate`: what was edited by hand does not stand."""
+"""Laws of `ccenv.runs.validate`: what was edited by hand does not stand."""
 
 import copy
 import functools
@@ -15,13 +15,13 @@ from ccenv.data import load_split
 from ccenv.data.bundled import probe
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.networks import training as weights
-from runs import train, validate
-from runs.engine import run
-from runs.engine.replay import ask, pays_again, plan_of, rebuild, replay, wrong_labels
-from runs.plan.settings import make_plan
-from runs.stats.rows import evaluation
-from runs.store import folder as run_folder
-from runs.store.trust import check_trusted
+from ccenv.runs import train, validate
+from ccenv.runs.engine import run
+from ccenv.runs.engine.replay import ask, pays_again, plan_of, rebuild, replay, wrong_labels
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.stats.rows import evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.trust import check_trusted
 
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("validate")
@@ -35,7 +35,7 @@ from shutil import rmtree
 
 import torch
 
-from agents.reinforce import Reinforce
+from ccenv.agents.reinforce import Reinforce
 from ccenv.data import load_split
 
 
@@ -291,7 +291,7 @@ def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers(
     for dataset in (
         "../mine",
         "/etc/passwd",
-        "runs.train:main",
+        "ccenv.runs.train:main",
         "ccenv.networks.training:pretrain",
     ):
         with pytest.raises(ValueError, match="dataset"):

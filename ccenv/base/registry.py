@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ def import_object(path: str, kind: str) -> Any:
     Raises:
         ValueError: if there is no such module, or it has no such attribute.
     """
-    module_name, _, attribute = path.partition(":")
+    module_name, _, attribute = today(path).partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
         raise ValueError(f"expected {kind} as module:name, got {path!r}")
     try:
@@ -82,8 +83,38 @@ def import_object(path: str, kind: str) -> Any:
     return getattr(module, attribute)
 
 
-OWN_PACKAGES = ("ccenv", "agents", "runs")
+OWN_PACKAGES = ("ccenv",)
 """What belongs to this project."""
+FOLDERS = ("agents.", "runs.")
+"""Folders of a checkout that are installed below `ccenv`."""
+MOVED = {
+    "ccenv.probe": "ccenv.networks.probe",
+    "runs.sweeps.unit_dropout": "ccenv.networks.dropout",
+}
+"""Modules that files of earlier versions name."""
+
+
+def today(path: str) -> str:
+    """`module:attribute` with the module's name of today, for files that earlier versions wrote.
+
+    >>> today("agents.rloo:Rloo"), today("agents.of_mine:Agent")
+    ('ccenv.agents.rloo:Rloo', 'agents.of_mine:Agent')
+    """
+    module, colon, attribute = path.partition(":")
+    if module in MOVED:
+        return f"{MOVED[module]}{colon}{attribute}"
+    inside = f"ccenv.{module}"
+    # Other people may own a package of these names.
+    is_ours = module.startswith(FOLDERS) and has_module(inside)
+    return f"{inside}{colon}{attribute}" if is_ours else path
+
+
+def has_module(name: str) -> bool:
+    """Whether there is a module of this name; packages above it are imported, it is not."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
@@ -97,6 +128,7 @@ def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
     Raises:
         ValueError: if the module is not trusted, or what it calls by that name is another's.
     """
+    path = today(path)
     module = path.partition(":")[0]
     if not is_below(module, trusted):
         raise ValueError(

@@ -27,7 +27,7 @@ FORMAT = "ccenv classifier 2"
 OLD_FORMAT = "ccenv classifier 1"
 """Files from before transforms; their images are `ccenv.deploy.export_images.older_images`."""
 NEEDED = ("act", "parameters", "load_parameters")
-"""methods of an agent that can be exported; `agents.base.Agent` has them."""
+"""methods of an agent that can be exported; `ccenv.agents.base.Agent` has them."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     missing = [name for name in NEEDED if not hasattr(agent, name)]
     if missing:
-        raise cannot(agent, f"it has no {', '.join(missing)}; subclass agents.base.Agent")
+        raise cannot(agent, f"it has no {', '.join(missing)}; subclass ccenv.agents.base.Agent")
     if getattr(agent, "uses_labels", False):
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator

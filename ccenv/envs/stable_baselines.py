@@ -30,7 +30,7 @@ class BlockSelectionVecEnv(VecEnv):
     filling thousands of dicts costs more than the network.
 
     With Stable-Baselines3 use `n_steps` a multiple of the number of layers, `gamma=1` and
-    `stats_window_size` of at least `num_envs`; `agents.sb3` does.
+    `stats_window_size` of at least `num_envs`; `ccenv.agents.sb3` does.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """How long a layer takes: (shape, masks) -> seconds with the kernels, and by one dense product.
 
-Linear in what is counted, fitted by `python -m runs.benchmark routes --record` to times of some
+Linear in what is counted, fitted by `ccenv benchmark routes --record` to times of some
 four thousand layers on one machine of each kind (`runs/results/route-costs.json`,
 `route-costs-8-lanes.json`). Only the order of two times is used, and only by `backend="auto"`:
 elsewhere it may be wrong near the border, never the result.

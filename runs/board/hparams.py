@@ -12,7 +12,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, str | float]:
     """The columns of HPARAMS, the same for every agent: TensorBoard loses those that vary.
 
     Args:
-        config: see `runs.plan.settings.Plan.config`.
+        config: see `ccenv.runs.plan.settings.Plan.config`.
     """
     environment = config["environment"]
     words = ("dataset", "network", "weights", "reward", "observation")

@@ -41,7 +41,7 @@ OF_A_SWEEP: Charts = {
         title: band(name) for name, title in reversed(MEASURES.items())
     }
 }
-"""Charts of `runs.report.over_seeds`."""
+"""Charts of `ccenv.runs.report.over_seeds`."""
 OF_A_RUN: Charts = {
     "Single runs": {
         "error: training, validation, test": lines("(episode|eval|test)/error"),

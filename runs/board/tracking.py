@@ -9,7 +9,7 @@
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
 | `block_use/layer_<l>` | image: mean keep probability, classes down, blocks across, 1 is white |
 | `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
-| Custom Scalars, projector | see `runs.board.layout` and `runs.board.projector` |
+| Custom Scalars, projector | see `ccenv.runs.board.layout` and `ccenv.runs.board.projector` |
 """
 
 import time
@@ -22,10 +22,10 @@ import numpy as np
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from ccenv.runs.board import projector
+from ccenv.runs.board.hparams import METRICS, compact, hyperparameters
+from ccenv.runs.board.layout import OF_A_RUN
 from ccenv.simulator.rollout import Evaluation
-from runs.board import projector
-from runs.board.hparams import METRICS, compact, hyperparameters
-from runs.board.layout import OF_A_RUN
 
 NUM_POINTS = 400
 CELL = 8
@@ -56,7 +56,7 @@ class Tracker:
 
         Args:
             folder: the run's.
-            config: its settings, see `runs.plan.settings.Plan.config`.
+            config: its settings, see `ccenv.runs.plan.settings.Plan.config`.
             state: what `state` gave at the checkpoint; later points are cut off, so that no point
                 is there twice.
         """

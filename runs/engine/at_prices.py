@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
 from ccenv.simulator.context import ContextSimulator, Range
 from ccenv.simulator.rollout import evaluate
 
@@ -50,7 +50,7 @@ def grid(found: Range) -> list[float]:
 
 
 def context_lines(result: dict[str, Any]) -> list[str]:
-    """What `runs.train` prints of it: a line for each value."""
+    """What `ccenv.runs.train` prints of it: a line for each value."""
     return [
         f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
         f"compute cost {at['compute_cost']:.4f}"

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.base.tree_file import load_tree, save_tree
+from ccenv.runs.plan.settings import Plan, code_digests
+from ccenv.runs.store.folder import CHECKPOINT
+from ccenv.runs.store.machine import versions
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from runs.plan.settings import Plan, code_digests
-from runs.store.folder import CHECKPOINT
-from runs.store.machine import versions
 
 RESUME = "resume.safetensors"
 PREVIOUS = "resume-before.safetensors"

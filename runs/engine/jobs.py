@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runs.plan.settings import Plan, code_digests, make_plan, safe_name
-from runs.plan.sweep import Sweep
-from runs.stats.rows import make_rows
-from runs.store import folder as run_folder
-from runs.store import recorded
-from runs.store.identity import Key
-from runs.store.result_checks import check_result, edited
+from ccenv.runs.plan.settings import Plan, code_digests, make_plan, safe_name
+from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import recorded
+from ccenv.runs.store.identity import Key
+from ccenv.runs.store.result_checks import check_result, edited
 
 NAMED = 8
 """So many rows are named in a message."""
@@ -25,7 +25,7 @@ class Job:
     label: str
     """row that it belongs to."""
     agent: str
-    """a name in `agents.AGENTS` or `module:Class`."""
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
     settings: dict[str, Any]
     """as given."""
     plan: Plan
@@ -39,7 +39,7 @@ class Finished:
     job: Job
     """which run."""
     result: dict[str, Any]
-    """see `runs.engine.run.execute`."""
+    """see `ccenv.runs.engine.run.execute`."""
     recorded: bool
     """whether it was read from the recorded results instead of a run's folder."""
 

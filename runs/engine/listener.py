@@ -7,7 +7,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
+from ccenv.runs.board.projector import write_points
+from ccenv.runs.board.tracking import Tracker
+from ccenv.runs.engine.checkpoint import Keeper
+from ccenv.runs.engine.tail import Tail
+from ccenv.runs.plan.settings import Plan
 from ccenv.simulator.rollout import (
     Evaluation,
     collect_rollout,
@@ -15,11 +20,6 @@ from ccenv.simulator.rollout import (
     evaluate,
     simulator_of,
 )
-from runs.board.projector import write_points
-from runs.board.tracking import Tracker
-from runs.engine.checkpoint import Keeper
-from runs.engine.tail import Tail
-from runs.plan.settings import Plan
 
 
 class Listener:

@@ -25,9 +25,9 @@ class Task:
     label: str
     """row of the table."""
     agent: str
-    """a name in `agents.AGENTS` or `module:Class`."""
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
     settings: dict[str, Any]
-    """see `runs.plan.settings`."""
+    """see `ccenv.runs.plan.settings`."""
     reuse: bool = True
     """take the result that is there, if another process was faster."""
 
@@ -44,8 +44,8 @@ class Outcome:
 
 def work(task: Task) -> Outcome:
     """Carries one task out."""
-    from runs.engine.run import run
-    from runs.plan.settings import make_plan
+    from ccenv.runs.engine.run import run
+    from ccenv.runs.plan.settings import make_plan
 
     try:
         run(make_plan(task.agent, task.settings), reuse=task.reuse)

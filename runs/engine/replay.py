@@ -21,13 +21,13 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.costs import dense_macs, layer_macs
 from ccenv.networks.mlp import NETWORKS, forward, positive_ints
 from ccenv.rewards import REWARDS, StatefulReward
+from ccenv.runs.plan.settings import Plan, make_plan
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.identity import GROUPS
+from ccenv.runs.store.stored import check_alike, distance, stored_tensors
+from ccenv.runs.store.trust import check_trusted
 from ccenv.simulator.rollout import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
-from runs.plan.settings import Plan, make_plan
-from runs.store import folder as run_folder
-from runs.store.identity import GROUPS
-from runs.store.stored import check_alike, distance, stored_tensors
-from runs.store.trust import check_trusted
 
 BATCH = 1000
 """Images at a time, as in `ccenv.evaluate`: a reward may look at its whole batch."""
@@ -73,7 +73,7 @@ class Rebuilt:
     """whether they could: an agent that keeps what it learned elsewhere cannot be replayed."""
     from_recipe: float | None
     """how far the stored weights are from those that the recipe of frozen weights gives here, see
-    `runs.store.stored.distance`; None for a co-trained network."""
+    `ccenv.runs.store.stored.distance`; None for a co-trained network."""
     stored: dict[str, dict[str, Tensor]]
     """tensors of the files `agent.safetensors` and `network.safetensors`."""
 
@@ -88,7 +88,7 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
 
     Args:
         config: as stored.
-        trusted: modules of the reader's own that it may name, see `runs.store.trust`.
+        trusted: modules of the reader's own that it may name, see `ccenv.runs.store.trust`.
 
     Raises:
         ValueError: if it names anything else that is not the project's, a setting is unknown here,

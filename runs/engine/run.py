@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from agents.base import Agent
+from ccenv.agents.base import Agent
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.latency import measure_latency
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.runs.board.tracking import Tracker
+from ccenv.runs.engine.at_prices import verdicts_of_context
+from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, say
+from ccenv.runs.engine.listener import Listener, progress_bar
+from ccenv.runs.plan.settings import Plan, Program, code_digests
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.checksums import data_of
+from ccenv.runs.store.machine import load_average, machine, versions
 from ccenv.simulator.rollout import Evaluation, evaluate
-from runs.board.tracking import Tracker
-from runs.engine.at_prices import verdicts_of_context
-from runs.engine.checkpoint import Keeper, read_checkpoint, say
-from runs.engine.listener import Listener, progress_bar
-from runs.plan.settings import Plan, Program, code_digests
-from runs.store import folder as run_folder
-from runs.store.checksums import data_of
-from runs.store.machine import load_average, machine, versions
 
 
 class CannotStartError(ValueError):

@@ -8,9 +8,9 @@ from contextlib import closing
 
 from tqdm import tqdm
 
-from runs.engine.jobs import Comparison, Job, remaining_seconds
-from runs.engine.pool import Outcome, Task, run_all
-from runs.store import folder as run_folder
+from ccenv.runs.engine.jobs import Comparison, Job, remaining_seconds
+from ccenv.runs.engine.pool import Outcome, Task, run_all
+from ccenv.runs.store import folder as run_folder
 
 BAR = "{n_fmt} of {total_fmt} runs |{bar}| {elapsed}{postfix}"
 """Without the bar's own forecast: it takes the first run of many workers for the pace of all."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs.engine.jobs import Comparison
-from runs.plan.sweep import Sweep
-from runs.show.drawing import Drawn
-from runs.show.tables import Table
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.show.drawing import Drawn
+from ccenv.runs.show.tables import Table
 
 
 @dataclass(frozen=True)

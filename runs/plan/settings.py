@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import AGENTS
-from agents.base import Agent
 from ccenv import PRESETS
+from ccenv.agents import AGENTS
+from ccenv.agents.base import Agent
 from ccenv.base.registry import check_names, import_object, resolve
 from ccenv.data import transform_names
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
+from ccenv.runs.plan.values import annotations_of, check_sizes, coerce, shown
+from ccenv.runs.store.identity import Key, chosen_settings, environment_defaults, key_of, short_name
+from ccenv.runs.store.machine import most_threads
+from ccenv.runs.store.program import Program, validations_every
 from ccenv.simulator.context import read_context
 from ccenv.simulator.simulator import Simulator, setting_defaults
-from runs.plan.values import annotations_of, check_sizes, coerce, shown
-from runs.store.identity import Key, chosen_settings, environment_defaults, key_of, short_name
-from runs.store.machine import most_threads
-from runs.store.program import Program, validations_every
 
 CONTEXT = "context"
 """A setting of the environment that only runs have which use it; see `ccenv.simulator.context`."""
@@ -36,7 +36,7 @@ class Plan:
     """One agent, one environment, one seed: all that a run depends on."""
 
     agent: str
-    """a name in `agents.AGENTS` or `module:Class`."""
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
     agent_class: Any
     """what the name stands for."""
     agent_settings: dict[str, Any]
@@ -72,7 +72,7 @@ class Plan:
         }
 
     def chosen(self) -> dict[str, Any]:
-        """Settings that differ from the defaults, by name; see `runs.store.identity`."""
+        """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""
         return chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
 
     def key(self) -> Key:
@@ -100,7 +100,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     """Resolves names and checks settings; builds nothing and writes nothing.
 
     Args:
-        agent: a name in `agents.AGENTS` or `module:Class`.
+        agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
         settings: program, environment and agent settings by name.
 
     Raises:
@@ -134,12 +134,13 @@ def find_agent(agent: str) -> type[Agent]:
     """The class that a name stands for.
 
     Raises:
-        ValueError: if the name is unknown, or no subclass of `agents.base.Agent` that can act.
+        ValueError: if the name is unknown, or no subclass of `Agent` that can act.
     """
     found = resolve(agent, AGENTS, "agent")
     if not (isinstance(found, type) and issubclass(found, Agent)):
         raise ValueError(
-            f"expected agent {agent!r} to be a subclass of agents.base.Agent, got {shown(found)}"
+            f"expected agent {agent!r} to be a subclass of ccenv.agents.base.Agent, "
+            f"got {shown(found)}"
         )
     if found.act is Agent.act and found.distribution is Agent.distribution:
         raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")

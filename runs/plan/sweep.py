@@ -22,9 +22,9 @@ class Cell:
     label: str
     """what the row is called; different in every cell of a sweep."""
     agent: str
-    """a name in `agents.AGENTS` or `module:Class`."""
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """settings by name, as in `runs.train`."""
+    """settings by name, as in `ccenv.runs.train`."""
 
 
 @dataclass(frozen=True)

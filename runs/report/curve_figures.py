@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from runs.show.drawing import (
+from ccenv.runs.show.drawing import (
     Drawn,
     file_part,
     legend_below,
@@ -14,7 +14,7 @@ from runs.show.drawing import (
     new_figure,
     plain_number,
 )
-from runs.show.tables import Row, name_of
+from ccenv.runs.show.tables import Row, name_of
 
 MEASURES = {"error": "error in %", "total_cost": "total cost"}
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from runs.show.drawing import (
+from ccenv.runs.show.drawing import (
     INK,
     MARKERS,
     Drawn,
@@ -14,7 +14,7 @@ from runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from runs.stats.contests import Contest, Point, undominated
+from ccenv.runs.stats.contests import Contest, Point, undominated
 
 CHOICE = (
     "Where rows of one agent cost the same, validation error chose (full colour); the others are "

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from runs.engine.jobs import Comparison
-from runs.engine.study import Part, Section
-from runs.report.dense_figures import dense_figures
-from runs.report.dense_tables import dense_tables
-from runs.show.drawing import Drawn
-from runs.show.tables import Table
-from runs.stats.contests import Contest, Point, Times, make_contests
-from runs.stats.recorded_dense import borrowed
-from runs.stats.recorded_times import times_in
-from runs.stats.rows import MODES
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.report.dense_figures import dense_figures
+from ccenv.runs.report.dense_tables import dense_tables
+from ccenv.runs.show.drawing import Drawn
+from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.contests import Contest, Point, Times, make_contests
+from ccenv.runs.stats.recorded_dense import borrowed
+from ccenv.runs.stats.recorded_times import times_in
+from ccenv.runs.stats.rows import MODES
 
 DRAWS = {
     "sampled": "Masks as drawn.",

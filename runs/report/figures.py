@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from runs.engine.jobs import Comparison
-from runs.report.curve_figures import curve_figures
-from runs.show.drawing import (
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.report.curve_figures import curve_figures
+from ccenv.runs.show.drawing import (
     INK,
     Drawn,
     drawn_in_style,
@@ -19,9 +19,9 @@ from runs.show.drawing import (
     plain_logarithms,
     stacked_axes,
 )
-from runs.show.tables import Row, by_dataset, name_of
-from runs.stats.fronts import ALL, Front, make_fronts, name_in
-from runs.stats.intervals import performance_profile
+from ccenv.runs.show.tables import Row, by_dataset, name_of
+from ccenv.runs.stats.fronts import ALL, Front, make_fronts, name_in
+from ccenv.runs.stats.intervals import performance_profile
 
 WIDE = 8
 """Errors whose largest is so many times the smallest are drawn in logarithms."""

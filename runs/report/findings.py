@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from runs.engine.jobs import Comparison
-from runs.report.limits import kept_limits
-from runs.show.tables import Row, by_dataset
-from runs.stats.fronts import ALL, Front, make_fronts, winner
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.report.limits import kept_limits
+from ccenv.runs.show.tables import Row, by_dataset
+from ccenv.runs.stats.fronts import ALL, Front, make_fronts, winner
 
 VERDICTS = {
     "better": "less error (intervals apart)",

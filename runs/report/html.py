@@ -11,10 +11,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from runs.engine.jobs import Comparison, names_of, origins
-from runs.engine.study import Part, Section
-from runs.show.drawing import Drawn
-from runs.show.tables import Table
+from ccenv.runs.engine.jobs import Comparison, names_of, origins
+from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.show.drawing import Drawn
+from ccenv.runs.show.tables import Table
 
 TEMPLATE = "page.html.jinja"
 
@@ -31,8 +31,8 @@ def page(
     Args:
         comparison: what is shown.
         findings: sentences for the top of the page.
-        tables: by section, see `runs.report.tables.all_tables`.
-        figures: by section, see `runs.report.figures.all_figures`.
+        tables: by section, see `ccenv.runs.report.tables.all_tables`.
+        figures: by section, see `ccenv.runs.report.figures.all_figures`.
         parts: of the study, and dense networks.
     """
     environment = Environment(

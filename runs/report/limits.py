@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runs.show.tables import Table
-from runs.stats.rows import Result
+from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.rows import Result
 
 WITHIN = 0.02
 """Of the limit: so near counts as met."""

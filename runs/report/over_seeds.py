@@ -1,7 +1,7 @@
 """A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
 Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
-`runs.board.layout` compare labels as they compare runs, and the run `_table` for all together.
+`ccenv.runs.board.layout` compare labels as they compare runs, and the run `_table` for all of them.
 Recorded results are enough: no folder of a single run is read.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
-from runs.engine.jobs import Comparison
-from runs.plan.settings import safe_name
-from runs.show.tables import NOTES, by_dataset, table
-from runs.stats.intervals import Interval, mean_interval
-from runs.stats.rows import Result
-from runs.store import folder as run_folder
+from ccenv.runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.plan.settings import safe_name
+from ccenv.runs.show.tables import NOTES, by_dataset, table
+from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.rows import Result
+from ccenv.runs.store import folder as run_folder
 
 SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
 WRITTEN = "written.json"
@@ -77,7 +77,7 @@ def digest(curves: Mapping[str, Curve]) -> str:
 def make_curve(results: Sequence[Result]) -> Curve:
     """Averages the validations of all seeds, with Student's 95 % interval of the mean.
 
-    The bootstrap of `runs.stats.intervals` would be too narrow for the three seeds that most
+    The bootstrap of `ccenv.runs.stats.intervals` would be too narrow for the three seeds that most
     sweeps have.
     """
     by_seed = [{point["images_seen"]: point for point in r.get("curve", [])} for r in results]

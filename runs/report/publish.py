@@ -4,15 +4,15 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from runs.engine.jobs import Comparison
-from runs.engine.study import Part, Section
-from runs.report.dense_section import AGAINST_DENSE
-from runs.report.figures import all_figures
-from runs.report.findings import findings
-from runs.report.html import page
-from runs.report.tables import all_tables
-from runs.show.drawing import drawn_in_style
-from runs.show.tables import NOTES, rows_csv, table
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.report.dense_section import AGAINST_DENSE
+from ccenv.runs.report.figures import all_figures
+from ccenv.runs.report.findings import findings
+from ccenv.runs.report.html import page
+from ccenv.runs.report.tables import all_tables
+from ccenv.runs.show.drawing import drawn_in_style
+from ccenv.runs.show.tables import NOTES, rows_csv, table
 
 PAGE = "index.html"
 RESULTS = Path("runs/results")

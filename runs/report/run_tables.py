@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runs.engine.jobs import Finished, machine_name
-from runs.show.tables import Table
-from runs.stats.intervals import Interval
+from ccenv.runs.engine.jobs import Finished, machine_name
+from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.intervals import Interval
 
 
 def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:

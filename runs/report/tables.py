@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from runs.engine.jobs import Comparison
-from runs.report.limits import limit_tables
-from runs.report.run_tables import origin_table, settings_tables, speed_table
-from runs.report.shapings import shaping_tables
-from runs.show.tables import Row, Table, by_dataset, interval, main_tables, name_of
-from runs.stats.fronts import ALL, Front, against, leader, make_fronts, name_in
-from runs.stats.habits import RULE
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.report.limits import limit_tables
+from ccenv.runs.report.run_tables import origin_table, settings_tables, speed_table
+from ccenv.runs.report.shapings import shaping_tables
+from ccenv.runs.show.tables import Row, Table, by_dataset, interval, main_tables, name_of
+from ccenv.runs.stats.fronts import ALL, Front, against, leader, make_fronts, name_in
+from ccenv.runs.stats.habits import RULE
 
 FRONT_NOTE = (
     "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runs.stats.intervals import Interval
+from ccenv.runs.stats.intervals import Interval
 
 COLUMNS = {
     "agent": "left",

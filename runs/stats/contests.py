@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runs.stats.intervals import Interval, mean_interval
-from runs.stats.rows import Result, dataset_of, evaluation, has_halves
+from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.rows import Result, dataset_of, evaluation, has_halves
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""

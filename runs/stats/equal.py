@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runs.stats.contests import Contest, Point
-from runs.stats.intervals import Interval, mean_interval, paired_difference
-from runs.stats.rows import judge
+from ccenv.runs.stats.contests import Contest, Point
+from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
+from ccenv.runs.stats.rows import judge
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ network among the results on that data set: 1 would be no error at no cost.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from runs.stats.intervals import (
+from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
     hypervolume,
@@ -17,7 +17,7 @@ from runs.stats.intervals import (
     paired_difference,
     probability_of_improvement,
 )
-from runs.stats.rows import Result, dataset_of, evaluation
+from ccenv.runs.stats.rows import Result, dataset_of, evaluation
 
 ALL = "all"
 """Stands for every data set together."""

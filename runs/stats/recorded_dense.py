@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from runs.stats.contests import Point, make_point
-from runs.store.recorded import read_cells
+from ccenv.runs.stats.contests import Point, make_point
+from ccenv.runs.store.recorded import read_cells
 
 
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
     """Data set -> dense rows of its equal-cost sweep, as far as that has come.
 
     Args:
-        datasets: names of `runs.stats.rows.dataset_of`; transforms are left out of a sweep's name.
+        datasets: names by `rows.dataset_of`; transforms are left out of a sweep's name.
         results_dir: folder of recorded results.
         own: name of the sweep that is reported, whose dense rows are no other's.
 

@@ -3,9 +3,9 @@
 import statistics
 from pathlib import Path
 
-from runs.stats.contests import Times
-from runs.stats.rows import MODES
-from runs.store import folder as run_folder
+from ccenv.runs.stats.contests import Times
+from ccenv.runs.stats.rows import MODES
+from ccenv.runs.store import folder as run_folder
 
 
 def times_path(results_dir: Path, sweep: str) -> Path:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from runs.stats.habits import habit
-from runs.stats.intervals import Interval, bootstrap, mean_interval
+from ccenv.runs.stats.habits import habit
+from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
@@ -63,7 +63,7 @@ class Row:
     verdict: str
     """this row against block_dropout at equal compute cost."""
     habit: str
-    """what a learned policy fell into, where it ignores the image; see `runs.stats.habits`."""
+    """what a learned policy fell into, where it ignores the image; see `habits`."""
 
 
 def evaluation(result: Result, masks: str) -> Mapping[str, Any]:

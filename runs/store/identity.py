@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ccenv.runs.store.program import Program, validations_every
 from ccenv.simulator.simulator import setting_defaults
-from runs.store.program import Program, validations_every
 
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""
@@ -46,7 +46,7 @@ def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]
     """Settings of a run that differ from the defaults, by name, as JSON holds them.
 
     Args:
-        config: see `runs.plan.settings.Plan.config`.
+        config: see `ccenv.runs.plan.settings.Plan.config`.
         agent_defaults: of the agent's own settings.
     """
     program = {k: v for k, v in config.items() if k not in (*AROUND, *GROUPS, "agent")}

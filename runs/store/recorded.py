@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs.store import folder as run_folder
-from runs.store.checksums import data_checksum
-from runs.store.identity import Key, Run, key_of, whole_config
-from runs.store.result_checks import check_result, edited
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.checksums import data_checksum
+from ccenv.runs.store.identity import Key, Run, key_of, whole_config
+from ccenv.runs.store.result_checks import check_result, edited
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""

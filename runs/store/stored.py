@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from runs.store import folder as run_folder
+from ccenv.runs.store import folder as run_folder
 
 MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
 """By the file's ending; larger ones are not read."""

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from agents import AGENTS
 from ccenv import PRESETS
+from ccenv.agents import AGENTS
 from ccenv.base.registry import import_trusted, nearest
 from ccenv.data import DATASETS
 from ccenv.networks.mlp import NETWORKS

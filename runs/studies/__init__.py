@@ -1,32 +1,36 @@
 """Studies: name -> one question, the sweep that answers it, and what its report adds.
 
-A sweep's cells are agents with settings, those of `python -m runs.train`; the sweep's own apply
+A sweep's cells are agents with settings, those of `ccenv train`; the sweep's own apply
 beneath them. A study of yours is a `Study`, or a bare `Sweep`, in a module of yours: `python -m
 runs.compare my_module:MY_STUDY`.
 """
 
-from runs.engine.study import Study
-from runs.studies.ablation.section import ABLATION
-from runs.studies.ablation.sweep import RLOO_WHY
-from runs.studies.cost_limits import COST_LIMITS
-from runs.studies.digits_settings import DIGITS_SETTINGS
-from runs.studies.equal_cost.colour import EQUAL_COST_CIFAR10, EQUAL_COST_MIXED, EQUAL_COST_SVHN
-from runs.studies.equal_cost.mnist import (
+from ccenv.runs.engine.study import Study
+from ccenv.runs.studies.ablation.section import ABLATION
+from ccenv.runs.studies.ablation.sweep import RLOO_WHY
+from ccenv.runs.studies.cost_limits import COST_LIMITS
+from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
+from ccenv.runs.studies.equal_cost.colour import (
+    EQUAL_COST_CIFAR10,
+    EQUAL_COST_MIXED,
+    EQUAL_COST_SVHN,
+)
+from ccenv.runs.studies.equal_cost.mnist import (
     EQUAL_COST_MNIST,
     EQUAL_COST_MNIST_LONGER,
     EQUAL_COST_MNIST_SHIFTED,
 )
-from runs.studies.low_density import LOW_DENSITY_MNIST
-from runs.studies.paper.searches import (
+from ccenv.runs.studies.low_density import LOW_DENSITY_MNIST
+from ccenv.runs.studies.paper.searches import (
     PAPER_FRONT,
     PAPER_LAMBDA_S,
     PAPER_LAMBDA_V,
     PAPER_MNIST_DENSITY,
 )
-from runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG_5B
-from runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
-from runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
-from runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
+from ccenv.runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG_5B
+from ccenv.runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
+from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
+from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
 
 STUDIES: dict[str, Study] = {
     study.sweep.name: study

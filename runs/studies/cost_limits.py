@@ -9,7 +9,7 @@ lags or swings by two or three per cent, whatever its rate.
 from collections.abc import Mapping
 from typing import Any
 
-from runs.plan.sweep import Cell, Sweep
+from ccenv.runs.plan.sweep import Cell, Sweep
 
 LIMITS = (0.1, 0.2, 0.4)
 START = 0.5

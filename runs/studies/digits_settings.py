@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from runs.plan.sweep import Cell, Sweep
+from ccenv.runs.plan.sweep import Cell, Sweep
 
 DIGITS_SETTINGS = Sweep(
     name="digits-settings",

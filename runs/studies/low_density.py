@@ -4,9 +4,9 @@ The author's thesis (Fig. 5.7) has a median of 2.2 % and a best run of 1.7 % at 
 7 %; the paper's policy and training stand in `paper-mnist-density`, here are others.
 """
 
-from runs.plan.sweep import Cell, Sweep, dense
-from runs.studies.equal_cost.rows import SHIFTED, Sizes, gated, training
-from runs.studies.paper.tables import MNIST
+from ccenv.runs.plan.sweep import Cell, Sweep, dense
+from ccenv.runs.studies.equal_cost.rows import SHIFTED, Sizes, gated, training
+from ccenv.runs.studies.paper.tables import MNIST
 
 SIZES: Sizes = (64, 16, 4)
 """Blocks, units of a block, blocks kept: density 0.0625, 64 units an image."""

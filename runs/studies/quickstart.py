@@ -1,7 +1,7 @@
 """Sweeps of minutes, and those whose figures the README's first tables show."""
 
 from ccenv.data.probe import PROBE_SETTINGS
-from runs.plan.sweep import Cell, Sweep, dropout_rates, plain
+from ccenv.runs.plan.sweep import Cell, Sweep, dropout_rates, plain
 
 MNIST_IMAGES = 50_000
 CONDNET_ON_DIGITS = {

@@ -20,7 +20,7 @@ one seed that the sweeps do not use (100) and 50,000 images.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runs.plan.sweep import Cell, Sweep, dropout_rates, plain
+from ccenv.runs.plan.sweep import Cell, Sweep, dropout_rates, plain
 
 Arguments = Mapping[str, float]
 

@@ -19,14 +19,14 @@ import torch
 
 from ccenv.base.clock import time_calls
 from ccenv.base.registry import resolve
-from runs.programs import program
-from runs.show.tables import markdown
-from runs.stats.recorded_times import times_path
-from runs.stats.rows import MODES
-from runs.store import folder as run_folder
-from runs.store.machine import machine, versions
-from runs.sweeps import SWEEPS, Sweep
-from runs.timing.passes import Timed, as_trained, by_size, make_pass
+from ccenv.runs.programs import program
+from ccenv.runs.show.tables import markdown
+from ccenv.runs.stats.recorded_times import times_path
+from ccenv.runs.stats.rows import MODES
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.machine import machine, versions
+from ccenv.runs.sweeps import SWEEPS, Sweep
+from ccenv.runs.timing.passes import Timed, as_trained, by_size, make_pass
 
 Name = tuple[str, int, str]
 """Label, seed and masks."""
@@ -121,13 +121,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(columns, lines)
 
 
-@program("runs.timing.front_times")
+@program("ccenv.runs.timing.front_times")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Times a sweep's networks and records the result; see --help."""
     parser = argparse.ArgumentParser(
         prog="python -m runs.timing.front_times", description=main.__doc__
     )
-    parser.add_argument("sweep", help="a name in runs.sweeps.SWEEPS, or module:name")
+    parser.add_argument("sweep", help="a name in ccenv.runs.sweeps.SWEEPS, or module:name")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 128, 1024])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--seconds", type=float, default=0.01, help="length of one timing")

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
+from ccenv.runs.timing.kernel_layers import kept_pairs
+from ccenv.runs.timing.kernel_masks import draw_pool, mean_densities
+from ccenv.runs.timing.kernel_timing import Case, Timing, measure, width_of_macs
+from ccenv.runs.timing.turns import Pass
 from ccenv.sparse.gpu.door import why_not
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import reference_linear
 from ccenv.sparse.routes import choose_route
-from runs.timing.kernel_layers import kept_pairs
-from runs.timing.kernel_masks import draw_pool, mean_densities
-from runs.timing.kernel_timing import Case, Timing, measure, width_of_macs
-from runs.timing.turns import Pass
 
 PASSES = 32
 """of a burst, each with its own masks."""

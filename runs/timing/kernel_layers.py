@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import linear_at, linear_stack
+from ccenv.runs.timing.kernel_masks import draw_pool, mean_densities
+from ccenv.runs.timing.kernel_timing import Case, width_of_macs
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
-from runs.timing.kernel_masks import draw_pool, mean_densities
-from runs.timing.kernel_timing import Case, width_of_macs
 
 
 def make_layer(in_features: int, out_features: int) -> nn.Linear:
@@ -56,7 +56,7 @@ def layer_case(
         num_blocks: blocks on each side.
         density: share of blocks kept on each side.
         batch: rows.
-        masks: a name in `runs.timing.kernel_masks.KINDS`.
+        masks: a name in `ccenv.runs.timing.kernel_masks.KINDS`.
         backend: how the sparse pass is computed; see `block_sparse_linear`.
     """
     layer = make_layer(width, width)

@@ -19,11 +19,11 @@ from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.networks.build import build_network
 from ccenv.networks.costs import kept_units, layer_macs
 from ccenv.networks.mlp import GatedMLP, forward, gated_widths
+from ccenv.runs.timing.kernel_layers import plain_layers
+from ccenv.runs.timing.kernel_masks import POOL, draw_pool, mean_densities
+from ccenv.runs.timing.kernel_timing import Case, width_of_macs
+from ccenv.runs.timing.turns import Pass
 from ccenv.sparse.cpu.packed_weights import keep_panels
-from runs.timing.kernel_layers import plain_layers
-from runs.timing.kernel_masks import POOL, draw_pool, mean_densities
-from runs.timing.kernel_timing import Case, width_of_macs
-from runs.timing.turns import Pass
 
 CIFAR_NAME = "CIFAR-10 network 3072, 10 x 64, 10 x 64, 10"
 Look = Callable[[Tensor, int], object]
@@ -142,7 +142,7 @@ def cifar_case(
         training: forward and backward instead of forward alone.
         policies: whether looking at the layers' inputs is part of a pass.
         one_call: the whole network in one compiled call, instead of layer by layer.
-        masks: a name in `runs.timing.kernel_masks.KINDS`.
+        masks: a name in `ccenv.runs.timing.kernel_masks.KINDS`.
     """
     generator = stream(0, "kernel operands")
     images = torch.rand(batch, 3072, generator=generator)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.timing.kernel_layers import kept_pairs, make_layer, plain_layers
+from ccenv.runs.timing.kernel_masks import POOL, draw_pool, mean_densities
+from ccenv.runs.timing.turns import Pass, seconds_in_turns
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
-from runs.show.tables import formatted
-from runs.timing.kernel_layers import kept_pairs, make_layer, plain_layers
-from runs.timing.kernel_masks import POOL, draw_pool, mean_densities
-from runs.timing.turns import Pass, seconds_in_turns
 
 BATCHES = (1, 4, 16, 32, 64, 128, 512, 1024, 4096)
 SHAPES = ((256, 256), (640, 640), (1024, 1024), (3072, 640))

@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from runs.timing.kernel_layers import layer_case
-from runs.timing.kernel_masks import KINDS
-from runs.timing.kernel_networks import cifar_case, mnist_case
-from runs.timing.kernel_timing import Case, Timing, measure
+from ccenv.runs.timing.kernel_layers import layer_case
+from ccenv.runs.timing.kernel_masks import KINDS
+from ccenv.runs.timing.kernel_networks import cifar_case, mnist_case
+from ccenv.runs.timing.kernel_timing import Case, Timing, measure
 
 LAYER_BATCHES = (1, 32, 1024)
 LAYER_DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9)

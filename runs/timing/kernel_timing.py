@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runs.show.tables import formatted
-from runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 
 NOTES = """\
 Speed-up: time of torch's dense layers over time in the same round, median [quartiles]; call

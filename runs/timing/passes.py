@@ -18,11 +18,11 @@ from ccenv.data import load_split, preprocessing
 from ccenv.data.fitted import through
 from ccenv.data.transforms import as_floats
 from ccenv.deploy.fused.classifier import fuse_policy
+from ccenv.runs.engine.jobs import make_jobs, own_result
+from ccenv.runs.engine.replay import rebuild
+from ccenv.runs.plan.settings import Plan, make_plan
+from ccenv.runs.plan.sweep import Sweep
 from ccenv.simulator.simulator import Simulator
-from runs.engine.jobs import make_jobs, own_result
-from runs.engine.replay import rebuild
-from runs.plan.settings import Plan, make_plan
-from runs.plan.sweep import Sweep
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""

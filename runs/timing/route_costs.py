@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold
 
+from ccenv.runs.show.tables import formatted
 from ccenv.sparse.cost_model import DenseCosts, KernelCosts
-from runs.show.tables import formatted
 
 Row = Mapping[str, Any]
 PARTS = {"forward": False, "training": True}
@@ -133,10 +133,10 @@ def rounded(price: float) -> float:
 
 
 def fit(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The result that is recorded of a measured grid; see `runs.benchmark`.
+    """The result that is recorded of a measured grid; see `ccenv.runs.benchmark`.
 
     Args:
-        found: rows of `runs.timing.kernel_routes.RouteTimes` as dictionaries, machine and versions.
+        found: rows of `kernel_routes.RouteTimes` as dictionaries, machine and versions.
     """
     rows = [
         {"part": name} | fit_part([row for row in found["rows"] if row["training"] is training])

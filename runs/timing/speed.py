@@ -16,10 +16,10 @@ from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.mlp import GatedMLP
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.packed_weights import keep_panels
-from runs.show.tables import formatted
-from runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
 VIEWS = ("simulator", "vector_env", "sb3_vec_env", "dummy_vec_env", "sync_vector_env")

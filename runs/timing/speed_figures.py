@@ -1,12 +1,12 @@
 """Recorded timings of kernels -> speed-up over density and by block size, over the thesis' own.
 
-E. Bengio, MSc thesis, McGill 2016, Figs. 5.2, 5.3 and 5.15; see `runs.studies.paper.digitised`.
+E. Bengio, MSc thesis, McGill 2016, Figs. 5.2, 5.3 and 5.15; see `studies.paper.digitised`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from runs.show.drawing import (
+from ccenv.runs.show.drawing import (
     COLORS,
     INK,
     THEIRS,
@@ -16,7 +16,7 @@ from runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from runs.studies.paper.digitised import digitised
+from ccenv.runs.studies.paper.digitised import digitised
 
 Row = Mapping[str, Any]
 

@@ -1,9 +1,9 @@
 """Speed of whole trainings: with the kernels, by dense products times masks, and of dense networks.
 
-What is timed is the loop that `runs.train` runs (`agents.base.Agent.learn`): images, observations,
-the policy's draws, the network's passes and rewards, the agent's update, then the network's own
-forward, backward and optimiser. The route is the network's: the kernels, dense products times
-masks, or the dense network's own.
+What is timed is the loop of a training run (`Agent.learn`): images, observations, the policy's
+draws, the network's passes and rewards, the agent's update, then the network's own forward,
+backward and optimiser. The route is the network's: the kernels, dense products times masks, or the
+dense network's own.
 """
 
 import itertools
@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.base import Agent, LayerScores
 from ccenv import PRESETS
+from ccenv.agents.base import Agent, LayerScores
 from ccenv.data import Split, load_split
 from ccenv.networks.mlp import GatedMLP
+from ccenv.runs.engine.run import build
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO
+from ccenv.runs.timing.speed import noise
+from ccenv.runs.timing.turns import quartiles_of_ratio, seconds_in_turns
 from ccenv.simulator.rollout import collect_rollout
-from runs.engine.run import build
-from runs.plan.settings import make_plan
-from runs.show.tables import formatted
-from runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO
-from runs.timing.speed import noise
-from runs.timing.turns import quartiles_of_ratio, seconds_in_turns
 
 KERNELS, MASKED, DENSE = "kernels", "masked dense", "dense"
 NOTES = """\
@@ -76,9 +76,9 @@ class Training:
     name: str
     """what is trained."""
     agent: str
-    """a name in `agents.AGENTS`."""
+    """a name in `ccenv.agents.AGENTS`."""
     settings: Mapping[str, Any]
-    """of `runs.train`, for the agent and for the dense network."""
+    """of `ccenv.runs.train`, for the agent and for the dense network."""
     gated: Mapping[str, Any]
     """the agent's own."""
     dense: Mapping[str, Any]
@@ -155,7 +155,7 @@ def keep_from_the_start(agent: Any, density: float) -> None:
     would be that of a policy that nobody wants.
     """
     scores: LayerScores = agent.scores
-    # The authors' code bounds probabilities: see agents.masks.keep_probability.
+    # The authors' code bounds probabilities: see ccenv.agents.masks.keep_probability.
     bias = torch.tensor((density - 0.01) / 0.98).logit()
     with torch.no_grad():
         for linear in scores.modules():

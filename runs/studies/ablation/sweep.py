@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from runs.plan.sweep import Cell, Sweep
-from runs.studies.equal_cost.rows import Sizes, gated, training
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.studies.equal_cost.rows import Sizes, gated, training
 
 BASE: Sizes = (32, 8, 2)
 """32 blocks of 8 units of which 2 are kept; 8 masks an image, bonus 0.1, pooled image."""

@@ -1,15 +1,15 @@
 """The equal-cost sweeps on 32 x 32 colour images with more rows behind their first ones.
 
-Rows of `runs.studies.equal_cost.rows` stay as they are.
+Rows of `ccenv.runs.studies.equal_cost.rows` stay as they are.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from runs.plan.sweep import Cell, Sweep, dense
-from runs.studies.equal_cost import rows as equal_cost
-from runs.studies.equal_cost.rows import Sizes, gated
-from runs.studies.equal_cost.ways import DECAYED, Ways, extended, halved, in_ways, taught
+from ccenv.runs.plan.sweep import Cell, Sweep, dense
+from ccenv.runs.studies.equal_cost import rows as equal_cost
+from ccenv.runs.studies.equal_cost.rows import Sizes, gated
+from ccenv.runs.studies.equal_cost.ways import DECAYED, Ways, extended, halved, in_ways, taught
 
 COLOUR_TEACHER = (256, 256)
 DECAYS: Ways = {"weight decay 0.1": DECAYED}

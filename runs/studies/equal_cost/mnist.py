@@ -1,17 +1,25 @@
 """The equal-cost sweep on MNIST with more rows, longer, and on shifted images.
 
-Rows of `runs.studies.equal_cost.rows` stay as they are; dense networks have a second layer too,
-larger rates and more weight decay, as conditional ones have.
+Rows of `rows` stay as they are; dense networks have a second layer too, larger rates and more
+weight decay, as conditional ones have.
 """
 
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from runs.plan.sweep import Cell, Sweep, dense
-from runs.studies.equal_cost import rows as equal_cost
-from runs.studies.equal_cost.rows import SHIFTED, Sizes, gated, training
-from runs.studies.equal_cost.ways import DECAYED, DROPPED, Ways, extended, halved, in_ways, taught
+from ccenv.runs.plan.sweep import Cell, Sweep, dense
+from ccenv.runs.studies.equal_cost import rows as equal_cost
+from ccenv.runs.studies.equal_cost.rows import SHIFTED, Sizes, gated, training
+from ccenv.runs.studies.equal_cost.ways import (
+    DECAYED,
+    DROPPED,
+    Ways,
+    extended,
+    halved,
+    in_ways,
+    taught,
+)
 
 
 def many_masks(masks: int, sizes: Sizes, hidden: int = 0, **settings: Any) -> Cell:

@@ -7,7 +7,7 @@ networks also come with dropout, to be chosen by validation error.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runs.plan.sweep import Cell, Sweep, dense
+from ccenv.runs.plan.sweep import Cell, Sweep, dense
 
 WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 256, 640)
 FIFTH = "mlp-dropout-0.2"

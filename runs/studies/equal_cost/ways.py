@@ -1,15 +1,15 @@
 """Ways to train a row: (rows, settings by name) -> more rows, for both kinds of networks alike.
 
 Whatever is tried on conditional networks is tried on dense ones too; validation error chooses (see
-`runs.stats.contests`).
+`ccenv.runs.stats.contests`).
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from runs.plan.sweep import Cell, Sweep
-from runs.studies.equal_cost.rows import FIFTH
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.studies.equal_cost.rows import FIFTH
 
 Ways = Mapping[str, Mapping[str, Any]]
 """Note on a row -> its settings; `weights_kwargs` are laid over those of the sweep."""

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runs.show.tables import interval, markdown
-from runs.stats.contests import Point, best_on_validation, chosen, make_point
-from runs.store import folder as run_folder
-from runs.store.recorded import read_cells
-from runs.studies.paper.numbers import PAPER_TABLES, PaperRow
+from ccenv.runs.show.tables import interval, markdown
+from ccenv.runs.stats.contests import Point, best_on_validation, chosen, make_point
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.recorded import read_cells
+from ccenv.runs.studies.paper.numbers import PAPER_TABLES, PaperRow
 
 NOT_YET = "not run yet"
 COLUMNS = {
@@ -39,7 +39,7 @@ def beside_table(dataset: str, results_dir: Path) -> str:
     """Paper, ours faithful, ours improved, in Markdown; rows without a result say so.
 
     Args:
-        dataset: a key of `runs.studies.paper.numbers.PAPER_TABLES`.
+        dataset: a key of `ccenv.runs.studies.paper.numbers.PAPER_TABLES`.
         results_dir: folder of recorded results.
     """
     table = PAPER_TABLES[dataset]

@@ -6,7 +6,7 @@ L2 weight w is a weight decay of 2 w / 128 (see `ccenv.networks.training.CoTrain
 
 from typing import Any
 
-from runs.plan.sweep import Cell
+from ccenv.runs.plan.sweep import Cell
 
 BATCH = 128
 HALF = "mlp-dropout-0.5"

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runs.show.drawing import COLORS, INK, Drawn, new_figure
-from runs.show.tables import Table
-from runs.stats.rows import Result
+from ccenv.runs.show.drawing import COLORS, INK, Drawn, new_figure
+from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.rows import Result
 
 Use = NDArray[np.float64]
 

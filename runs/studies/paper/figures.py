@@ -1,7 +1,7 @@
 """The paper's figures with ours drawn over the digitised ones: a faithful sweep -> its figures.
 
 Fig. 5a, 5b and 3 of the paper, Figs. 5.7 and 5.16 of the author's thesis; see
-`runs.studies.paper.digitised`. Seconds are of other machines: they have an axis of their own.
+`ccenv.runs.studies.paper.digitised`. Seconds are of other machines: they have an axis of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from runs.show.drawing import (
+from ccenv.runs.show.drawing import (
     COLORS,
     INK,
     THEIRS,
@@ -18,14 +18,14 @@ from runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from runs.stats.contests import (
+from ccenv.runs.stats.contests import (
     Point,
     front_error,
     validation_error,
 )
-from runs.stats.intervals import mean_interval
-from runs.stats.rows import Result
-from runs.studies.paper.digitised import Series, digitised, trend
+from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.stats.rows import Result
+from ccenv.runs.studies.paper.digitised import Series, digitised, trend
 
 Results = Mapping[str, Sequence[Result]]
 Points = Mapping[str, Point]

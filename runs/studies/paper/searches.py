@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ccenv.base.seeding import stream
-from runs.plan.sweep import Cell, Sweep
-from runs.studies.paper.faithful import authors_training, authors_weights, condnet
-from runs.studies.paper.tables import CIFAR10, CIFAR10_POLICY, CIFAR10_TRAINING, MNIST, SVHN
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.studies.paper.faithful import authors_training, authors_weights, condnet
+from ccenv.runs.studies.paper.tables import CIFAR10, CIFAR10_POLICY, CIFAR10_TRAINING, MNIST, SVHN
 
 DENSITIES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.12)
 NUM_CONDNETS, NUM_NETWORKS = 24, 12

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from runs.engine.jobs import Comparison
-from runs.engine.study import Part, Section
-from runs.show.drawing import Drawn
-from runs.stats.contests import Point, chosen, in_turns, make_point
-from runs.stats.recorded_dense import borrowed
-from runs.stats.recorded_times import times_in
-from runs.studies.paper.fig1 import fig1_figure, fig1_of, fig1_table
-from runs.studies.paper.figures import (
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.show.drawing import Drawn
+from ccenv.runs.stats.contests import Point, chosen, in_turns, make_point
+from ccenv.runs.stats.recorded_dense import borrowed
+from ccenv.runs.stats.recorded_times import times_in
+from ccenv.runs.studies.paper.fig1 import fig1_figure, fig1_of, fig1_table
+from ccenv.runs.studies.paper.figures import (
     Points,
     Results,
     density_figures,

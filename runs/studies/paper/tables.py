@@ -5,8 +5,8 @@ rows of a table are trained alike and judged after the last epoch: on CIFAR-10 t
 draws in Fig. 5b, on SVHN, whose part has far fewer images, four times as many.
 """
 
-from runs.plan.sweep import Cell, Sweep, dense, dropout_rates
-from runs.studies.paper.faithful import authors_training, authors_weights, condnet, networks
+from ccenv.runs.plan.sweep import Cell, Sweep, dense, dropout_rates
+from ccenv.runs.studies.paper.faithful import authors_training, authors_weights, condnet, networks
 
 MNIST, CIFAR10, SVHN = 50_000, 40_000, 11_520
 """Training images; of SVHN those of the part that a sweep's time is told for."""

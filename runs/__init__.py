@@ -1,0 +1,1 @@
+"""Experiments: programs, what carries runs out, studies, reports; installed as `ccenv.runs`."""
