@@ -91,6 +91,7 @@ def sweep_line(sweep: Any) -> Line:
     return {
         "cells": [cell.label for cell in sweep.cells],
         "seeds": len(sweep.seeds),
+        "runs": len(sweep.runs()),
         "minutes": sweep.minutes,
         "about": sweep.description,
     }

@@ -222,7 +222,7 @@ def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[floa
     share of what the sweep says of itself.
     """
     sweep = comparison.sweep
-    share = sweep.minutes * 60 * 2 / (len(sweep.cells) * len(sweep.seeds))
+    share = sweep.minutes * 60 * 2 / len(sweep.runs())
     times = {
         label: sum(r["total_seconds"] for r in found) / len(found)
         for label, found in comparison.results.items()

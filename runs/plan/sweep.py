@@ -1,9 +1,11 @@
 """What a sweep is made of: labels, agents and settings -> runs, and the same runs in miniature."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from ccenv.base.registry import check_names
 
 MINIATURE: Mapping[str, Any] = {
     "dataset": "synthetic",
@@ -24,7 +26,9 @@ class Cell:
     agent: str
     """a name in `ccenv.agents.AGENTS` or `module:Class`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """settings by name, as in `ccenv.runs.train`."""
+    """settings by name, as in `ccenv train`."""
+    seeds: tuple[int, ...] | None = None
+    """one run each; None: those of the sweep."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Sweep:
         return [
             (cell, {**self.settings, **cell.settings, "seed": seed})
             for cell in self.cells
-            for seed in self.seeds
+            for seed in (self.seeds if cell.seeds is None else cell.seeds)
         ]
 
     def miniature(self) -> "Sweep":
@@ -61,13 +65,37 @@ class Sweep:
         """
         small = {**MINIATURE, **self.mini}
         cells = tuple(
-            dataclasses.replace(cell, settings={**cell.settings, **small}) for cell in self.cells
+            dataclasses.replace(cell, settings={**cell.settings, **small}, seeds=None)
+            for cell in self.cells
         )
         first = {kind(cell): cell for cell in reversed(cells)}
         cells = tuple(cell for cell in cells if cell in first.values())
         return dataclasses.replace(
             self, name=f"{self.name}-miniature", cells=cells, seeds=self.seeds[:1], minutes=1.0
         )
+
+
+def with_seeds(sweep: Sweep, fewer: Mapping[int, Iterable[str]], minutes: float) -> Sweep:
+    """A sweep of which some rows have fewer seeds than the others; those of none are left out.
+
+    Args:
+        sweep: all rows with all seeds.
+        fewer: number of seeds -> labels of the rows that have so many.
+        minutes: of the runs that are left, on two cores.
+
+    Raises:
+        ValueError: if a label is none of the sweep's.
+    """
+    counts = {label: count for count, labels in fewer.items() for label in labels}
+    check_names(counts, [cell.label for cell in sweep.cells], f"row of {sweep.name}")
+    cells = tuple(
+        dataclasses.replace(cell, seeds=sweep.seeds[: counts[cell.label]])
+        if cell.label in counts
+        else cell
+        for cell in sweep.cells
+    )
+    kept = tuple(cell for cell in cells if cell.seeds != ())
+    return dataclasses.replace(sweep, cells=kept, minutes=minutes)
 
 
 def kind(cell: Cell) -> str:

@@ -6,8 +6,9 @@ Rows of `ccenv.runs.studies.equal_cost.rows` stay as they are.
 from collections.abc import Callable
 from functools import partial
 
-from ccenv.runs.plan.sweep import Cell, Sweep, dense
+from ccenv.runs.plan.sweep import Cell, Sweep, dense, with_seeds
 from ccenv.runs.studies.equal_cost import rows as equal_cost
+from ccenv.runs.studies.equal_cost import seeds
 from ccenv.runs.studies.equal_cost.rows import Sizes, gated
 from ccenv.runs.studies.equal_cost.ways import DECAYED, Ways, extended, halved, in_ways, taught
 
@@ -60,6 +61,10 @@ def half_size(sweep: Sweep, head: Callable[[Sizes], Cell]) -> tuple[Cell, ...]:
     )
 
 
-EQUAL_COST_CIFAR10 = with_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, 140, (32, 15, 4))
-EQUAL_COST_SVHN = with_rows(equal_cost.EQUAL_COST_SVHN, 0.1, 85)
-EQUAL_COST_MIXED = with_rows(equal_cost.EQUAL_COST_MIXED, 0.1, 160)
+EQUAL_COST_CIFAR10 = with_seeds(
+    with_rows(equal_cost.EQUAL_COST_CIFAR10, 0.3, 140, (32, 15, 4)), seeds.CIFAR10, minutes=139
+)
+EQUAL_COST_SVHN = with_seeds(with_rows(equal_cost.EQUAL_COST_SVHN, 0.1, 85), seeds.SVHN, minutes=64)
+EQUAL_COST_MIXED = with_seeds(
+    with_rows(equal_cost.EQUAL_COST_MIXED, 0.1, 160), seeds.MIXED, minutes=163
+)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep, dense
+from ccenv.runs.plan.sweep import Cell, Sweep, dense, with_seeds
 from ccenv.runs.studies.equal_cost import rows as equal_cost
+from ccenv.runs.studies.equal_cost import seeds
 from ccenv.runs.studies.equal_cost.rows import SHIFTED, Sizes, gated, training
 from ccenv.runs.studies.equal_cost.ways import (
     DECAYED,
@@ -105,42 +106,46 @@ HALF_CONDITIONAL = (
     sixteen_masks((32, 15, 4), head=MNIST_HEAD),
 )
 
-EQUAL_COST_MNIST = extended(
-    equal_cost.EQUAL_COST_MNIST,
-    (
-        *mnist_ways(dense(48), {"weight decay 0.1": DECAYED}),
-        *mnist_ways(dense(48, 64), TAUGHT),
-        *mnist_ways(
-            [gated("rloo", MNIST_BASE)],
-            {
-                "weight decay 0.1": DECAYED,
-                "dropout 0.2": DROPPED,
-                **TAUGHT,
-                "warm start": WARM,
-                "warm start, distilled": taught(MNIST_TEACHER, warm_start=True),
-            },
+EQUAL_COST_MNIST = with_seeds(
+    extended(
+        equal_cost.EQUAL_COST_MNIST,
+        (
+            *mnist_ways(dense(48), {"weight decay 0.1": DECAYED}),
+            *mnist_ways(dense(48, 64), TAUGHT),
+            *mnist_ways(
+                [gated("rloo", MNIST_BASE)],
+                {
+                    "weight decay 0.1": DECAYED,
+                    "dropout 0.2": DROPPED,
+                    **TAUGHT,
+                    "warm start": WARM,
+                    "warm start, distilled": taught(MNIST_TEACHER, warm_start=True),
+                },
+            ),
+            *(gated("rloo", sizes) for sizes in MNIST_THIRDS),
+            *mnist_ways((gated("rloo", sizes) for sizes in MNIST_THIRDS[2:]), TAUGHT),
+            sixteen_masks(*TWO_OF_32),
+            *(sixteen_masks(*sizes) for sizes in MNIST_HIDDEN),
+            *mnist_ways(dense(8, 16, *MNIST_WIDTHS), FASTER),
+            *mnist_ways((sixteen_masks(*sizes) for sizes in MNIST_FASTER), FASTER),
+            *mnist_ways((sixteen_masks(*sizes) for sizes in (ONE_OF_48, TWO_OF_32)), DIVERSE),
+            *mnist_ways(
+                (sixteen_masks(*s) for s in (ONE_OF_48, TWO_OF_96, TWO_OF_32, THREE_OF_32)),
+                DIVERSE_FASTER,
+            ),
+            *mnist_ways(WITH_HEAD, FASTER),
+            *mnist_ways((*dense(*MNIST_WIDTHS), *WITH_HEAD), decays(0.1)),
+            *mnist_ways(
+                (many_masks(32, *sizes) for sizes in (ONE_OF_48, TWO_OF_32, THREE_OF_32)),
+                decays(0.1, bonus=0.3),
+            ),
+            *halved(mnist_ways(HALF_DENSE, decays(0.1))),
+            *halved(mnist_ways(HALF_CONDITIONAL, decays(0.1, bonus=0.3))),
         ),
-        *(gated("rloo", sizes) for sizes in MNIST_THIRDS),
-        *mnist_ways((gated("rloo", sizes) for sizes in MNIST_THIRDS[2:]), TAUGHT),
-        sixteen_masks(*TWO_OF_32),
-        *(sixteen_masks(*sizes) for sizes in MNIST_HIDDEN),
-        *mnist_ways(dense(8, 16, *MNIST_WIDTHS), FASTER),
-        *mnist_ways((sixteen_masks(*sizes) for sizes in MNIST_FASTER), FASTER),
-        *mnist_ways((sixteen_masks(*sizes) for sizes in (ONE_OF_48, TWO_OF_32)), DIVERSE),
-        *mnist_ways(
-            (sixteen_masks(*s) for s in (ONE_OF_48, TWO_OF_96, TWO_OF_32, THREE_OF_32)),
-            DIVERSE_FASTER,
-        ),
-        *mnist_ways(WITH_HEAD, FASTER),
-        *mnist_ways((*dense(*MNIST_WIDTHS), *WITH_HEAD), decays(0.1)),
-        *mnist_ways(
-            (many_masks(32, *sizes) for sizes in (ONE_OF_48, TWO_OF_32, THREE_OF_32)),
-            decays(0.1, bonus=0.3),
-        ),
-        *halved(mnist_ways(HALF_DENSE, decays(0.1))),
-        *halved(mnist_ways(HALF_CONDITIONAL, decays(0.1, bonus=0.3))),
+        minutes=360,
     ),
-    minutes=360,
+    seeds.MNIST,
+    minutes=290,
 )
 
 LONGER = Sweep(
@@ -154,14 +159,18 @@ LONGER = Sweep(
     minutes=20,
     seeds=(0, 1, 2, 3, 4),
 )
-EQUAL_COST_MNIST_LONGER = extended(
-    LONGER,
-    (
-        *in_ways(dense(48), LONGER, decays(0.1, 0.2)),
-        *in_ways([sixteen_masks(*TWO_OF_32)], LONGER, decays(0.1, 0.2, bonus=0.3)),
-        *in_ways([many_masks(32, *TWO_OF_32)], LONGER, decays(0.1, bonus=0.3)),
+EQUAL_COST_MNIST_LONGER = with_seeds(
+    extended(
+        LONGER,
+        (
+            *in_ways(dense(48), LONGER, decays(0.1, 0.2)),
+            *in_ways([sixteen_masks(*TWO_OF_32)], LONGER, decays(0.1, 0.2, bonus=0.3)),
+            *in_ways([many_masks(32, *TWO_OF_32)], LONGER, decays(0.1, bonus=0.3)),
+        ),
+        minutes=75,
     ),
-    minutes=75,
+    seeds.MNIST_LONGER,
+    minutes=21,
 )
 
 EQUAL_COST_MNIST_SHIFTED = Sweep(
@@ -175,6 +184,6 @@ EQUAL_COST_MNIST_SHIFTED = Sweep(
         *dense(24, 48),
         *(sixteen_masks(*sizes, diversity_weight=0.3) for sizes in (ONE_OF_48, TWO_OF_32)),
     ),
-    minutes=40,
-    seeds=(0, 1, 2, 3, 4),
+    minutes=5,
+    seeds=(0,),
 )

@@ -1,17 +1,15 @@
 """Dense networks against conditional ones at equal total MACs, everything else alike.
 
-AdamW, cosine schedule, as many epochs and the same images for all rows of a sweep. Wide dense
-networks also come with dropout, to be chosen by validation error.
+AdamW, cosine schedule, as many epochs and the same images for all rows of a sweep.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ccenv.runs.plan.sweep import Cell, Sweep, dense
 
 WIDTHS = (8, 16, 24, 32, 48, 64, 96, 128, 256, 640)
 FIFTH = "mlp-dropout-0.2"
-HALF = "mlp-dropout-0.5"
 SHIFTED = ("copies=7", "shift=2", "standardise")
 """More to train on, drawn once, so that a batch is the same whoever looks at it; standardised
 because on pixels as they are, all of them positive, small networks hardly learn SVHN."""
@@ -44,17 +42,6 @@ def training(images: int, learning_rate: float, **environment: Any) -> dict[str,
         "images": images,
         **environment,
     }
-
-
-def dense_front(num_layers: int) -> tuple[Cell, ...]:
-    """Dense networks of all widths, and the widest three with dropout of a fifth and a half too."""
-    plain = dense(*WIDTHS, num_layers=num_layers)
-    dropped = [
-        Cell(f"{cell.label}, dropout {share}", cell.agent, {**cell.settings, "network": network})
-        for cell in plain[-3:]
-        for share, network in ((0.2, FIFTH), (0.5, HALF))
-    ]
-    return (*plain, *dropped)
 
 
 def gated(agent: str, sizes: Sizes, head: int = 0, note: str = "", **settings: Any) -> Cell:
@@ -92,12 +79,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 """Other policies and trainings of rloo; all of them are tried on MNIST."""
 
 
-def other_ways(
-    sizes: Sizes, head: int = 0, names: Iterable[str] = VARIANTS, **settings: Any
-) -> tuple[Cell, ...]:
+def other_ways(sizes: Sizes, head: int = 0, **settings: Any) -> tuple[Cell, ...]:
     """The same network by other policies and trainings: what policy gradient gains or loses."""
     return (
-        *(gated("rloo", sizes, head, name, **{**settings, **VARIANTS[name]}) for name in names),
+        *(gated("rloo", sizes, head, name, **{**settings, **VARIANTS[name]}) for name in VARIANTS),
         *(gated(agent, sizes, head) for agent in ("topk", "straight_through", "block_dropout")),
     )
 
@@ -120,7 +105,7 @@ EQUAL_COST_MNIST = Sweep(
     ),
     settings=training(20 * 50_000, 2e-3, env="BlockSelectionMNIST-v0"),
     cells=(
-        *dense_front(1),
+        *dense(*WIDTHS[:-1]),
         *(gated("rloo", sizes) for sizes in MNIST_SIZES),
         two_layers((32, 8, 2), (16, 4, 4)),
         *other_ways((32, 8, 2)),
@@ -130,10 +115,8 @@ EQUAL_COST_MNIST = Sweep(
 )
 
 
-def colour_cells() -> tuple[Cell, ...]:
-    """Rows of the sweeps on 32 x 32 colour images; their policies cost 192 MACs a block."""
-    return (*dense_front(2), *other_ways((32, 8, 4), 64, names=()))
-
+COLOUR_CELLS = dense(*WIDTHS, num_layers=2)
+"""Rows of the sweeps on 32 x 32 colour images; their policies cost 192 MACs a block."""
 
 EQUAL_COST_CIFAR10 = Sweep(
     name="equal-cost-cifar10",
@@ -142,7 +125,7 @@ EQUAL_COST_CIFAR10 = Sweep(
         "8 to 640 units beside conditional ones of equal total MACs, the policy's own included."
     ),
     settings=training(40 * 40_000, 1e-3, dataset="cifar10", transforms=MIRRORED),
-    cells=colour_cells(),
+    cells=COLOUR_CELLS,
     minutes=95,
 )
 
@@ -153,7 +136,7 @@ EQUAL_COST_SVHN = Sweep(
         "of 8 to 640 units beside conditional ones of equal total MACs, the policy's own included."
     ),
     settings=training(60 * 11_520, 1e-3, dataset="svhn", transforms=SHIFTED),
-    cells=colour_cells(),
+    cells=COLOUR_CELLS,
     minutes=70,
     seeds=(0, 1, 2, 3, 4),
 )
@@ -166,7 +149,7 @@ EQUAL_COST_MIXED = Sweep(
         "equal total MACs, the policy's own included."
     ),
     settings=training(40 * 34_560, 1e-3, dataset="mixed", transforms=SHIFTED),
-    cells=colour_cells(),
+    cells=COLOUR_CELLS,
     minutes=140,
     seeds=(0, 1, 2, 3, 4),
 )

@@ -7,7 +7,7 @@ import pytest
 
 from ccenv.runs import tables
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "runs" / "results"
 LINK = "![Fronts](runs/results/figures/equal-cost-mnist--{}.png)\n"
 

@@ -13,7 +13,7 @@ from ccenv.runs.timing import kernel_routes, route_costs
 from ccenv.sparse import cost_model
 from ccenv.sparse.cpu.codegen import registers
 
-RESULTS = Path(__file__).parent.parent / "runs/results"
+RESULTS = Path(__file__).parents[3] / "runs/results"
 
 
 KINDS = {"route-costs-8-lanes": cost_model.EIGHT, "route-costs": cost_model.SIXTEEN}

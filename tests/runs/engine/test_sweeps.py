@@ -33,7 +33,7 @@ from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 # One worker makes what these tests share, once.
 pytestmark = pytest.mark.xdist_group("sweeps")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 TOLD = """
 import time

@@ -17,7 +17,7 @@ from ccenv.runs import programs, train
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 FRAMED = ["train", "compare", "list", "validate", "benchmark", "tables", "figures", "cli"]
 
 

@@ -12,7 +12,7 @@ from ccenv.runs.studies.paper.numbers import PAPER_TABLES
 from ccenv.runs.sweeps import SWEEPS
 
 NAMES = sorted(PAPER_TABLES)
-RECORDED = json.loads((Path(__file__).parents[1] / "runs/results/mnist-rloo.json").read_text())
+RECORDED = json.loads((Path(__file__).parents[3] / "runs/results/mnist-rloo.json").read_text())
 assert RECORDED["cells"][0]["agent"] == "rloo"
 
 

@@ -9,7 +9,7 @@ from ccenv.agents.sb3 import A2CAgent
 from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
 from ccenv.runs.studies.quickstart import CONDNET_ON_DIGITS
 
-RECORDED = Path(__file__).parent.parent / "runs/results/digits-settings.json"
+RECORDED = Path(__file__).parents[3] / "runs/results/digits-settings.json"
 
 
 def rewards_on_validation():

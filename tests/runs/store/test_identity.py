@@ -23,7 +23,7 @@ from ccenv.runs.store.identity import chosen_settings, key_of, same, short_name,
 from ccenv.runs.store.program import Program
 from ccenv.runs.sweeps import SWEEPS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs/results"
 DEFAULTS = Path(__file__).parent / "recorded_defaults.json"
 COMPARISONS = sorted(p.stem for p in RESULTS.glob("*.json") if recorded.is_comparison(p))
@@ -45,6 +45,12 @@ def test_a_sweep_finds_every_run_that_is_recorded_of_it(name):
     keys = recorded.by_key(cells_of(name))
     assert found_by(name) == (len(keys), 0)
     assert keys
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_a_recorded_sweep_is_whole(name):
+    asked = {make_plan(cell.agent, given).key() for cell, given in SWEEPS[name].runs()}
+    assert asked == recorded.by_key(cells_of(name)).keys()
 
 
 def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
