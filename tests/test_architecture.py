@@ -67,7 +67,7 @@ FLOORS = {
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),
-    "ccenv.runs.studies.equal_cost": "rows ways mnist colour",
+    "ccenv.runs.studies.equal_cost": "seeds rows ways mnist colour",
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.sweeps": "",
     "ccenv.runs.report": (

@@ -64,7 +64,14 @@ def test_the_readmes_code_runs(snippet, run_like_a_user):
 def test_the_readmes_trainings_run(command, run_like_a_user, tmp_path):
     if "MNIST" in command and not has_mnist():
         pytest.skip("CCENV_DATA holds no MNIST")
-    arguments = [*command.split()[1:], "images=512", "batch_size=128", f"log_dir={tmp_path}/logs"]
+    arguments = [
+        "-m",
+        "ccenv.runs.cli",
+        *command.split()[1:],
+        "images=512",
+        "batch_size=128",
+        f"log_dir={tmp_path}/logs",
+    ]
     run_like_a_user(*arguments)
     assert len(list(tmp_path.rglob("result.json"))) == 1
 
@@ -84,7 +91,7 @@ def test_every_program_explains_itself(program, run_like_a_user):
 
 LINKS = [
     (file, link)
-    for file in (ROOT / "README.md", ROOT / "runs" / "results" / "README.md")
+    for file in (ROOT / "README.md", *(ROOT / "runs").glob("*/*.md"))
     for link in re.findall(r"\]\(([^)#]+)\)", file.read_text())
     if "://" not in link
 ]

@@ -19,13 +19,15 @@ import torch
 
 from ccenv.base.clock import time_calls
 from ccenv.base.registry import resolve
+from ccenv.runs.engine.study import study_of
+from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.recorded_times import times_path
 from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.sweeps import SWEEPS, Sweep
+from ccenv.runs.studies import STUDIES
 from ccenv.runs.timing.passes import Timed, as_trained, by_size, make_pass
 
 Name = tuple[str, int, str]
@@ -127,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m runs.timing.front_times", description=main.__doc__
     )
-    parser.add_argument("sweep", help="a name in ccenv.runs.sweeps.SWEEPS, or module:name")
+    parser.add_argument("sweep", help="a name of `ccenv list sweeps`, or module:name")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 128, 1024])
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--seconds", type=float, default=0.01, help="length of one timing")
@@ -137,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    sweep: Sweep = resolve(options.sweep, SWEEPS, "sweep")
+    sweep = study_of(resolve(options.sweep, STUDIES, "sweep"), options.sweep).sweep
     found = by_size(sweep)
     if options.log_dir is not None:
         found += trained_in(options.log_dir, sweep)

@@ -110,7 +110,7 @@ EQUAL_COST_MNIST = with_seeds(
     extended(
         equal_cost.EQUAL_COST_MNIST,
         (
-            *mnist_ways(dense(48), {"weight decay 0.1": DECAYED}),
+            *mnist_ways(dense(48), {"weight decay 0.1": DECAYED, "dropout 0.2": DROPPED}),
             *mnist_ways(dense(48, 64), TAUGHT),
             *mnist_ways(
                 [gated("rloo", MNIST_BASE)],

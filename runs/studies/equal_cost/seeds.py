@@ -10,8 +10,9 @@ Seeds = Mapping[int, Sequence[str]]
 """Number of seeds -> labels of the rows that have so many."""
 
 MNIST: Seeds = {
-    0: ("dense 48, weight decay 0.1",),
     1: (
+        "dense 48, weight decay 0.1",
+        "dense 48, dropout 0.2",
         "rloo 32 x 8, 2 kept and 16 x 4, 4 kept",
         "rloo 32 x 8, 2 kept, price 1",
         "rloo 32 x 8, 2 kept, price 3",
@@ -89,11 +90,8 @@ CIFAR10: Seeds = {
 }
 SVHN: Seeds = {
     0: (
-        "dense 32, 32, weight decay 0.1",
         "dense 32, 32, distilled",
-        "dense 48, 48, weight decay 0.1",
         "dense 48, 48, distilled",
-        "dense 64, 64, weight decay 0.1",
         "dense 64, 64, distilled",
         "rloo 32 x 7, 3 kept, then 128, distilled",
         "rloo 32 x 7, 4 kept, then 128, distilled",
@@ -109,6 +107,9 @@ SVHN: Seeds = {
         "rloo 32 x 15, 4 kept, then 128, weight decay 0.1, policy of 16 hidden units, half size",
     ),
     3: (
+        "dense 32, 32, weight decay 0.1",
+        "dense 48, 48, weight decay 0.1",
+        "dense 64, 64, weight decay 0.1",
         "dense 16, then 128",
         "dense 24, then 128",
         "dense 32, then 128",
@@ -118,10 +119,7 @@ SVHN: Seeds = {
 }
 MIXED: Seeds = {
     0: (
-        "dense 32, 32, weight decay 0.1",
         "dense 32, 32, distilled",
-        "dense 48, 48, weight decay 0.1",
-        "dense 64, 64, weight decay 0.1",
         "rloo 32 x 8, 8 kept, then 64, weight decay 0.1",
     ),
     1: (
@@ -135,6 +133,9 @@ MIXED: Seeds = {
         "dense 96, then 128, distilled, half size",
     ),
     3: (
+        "dense 32, 32, weight decay 0.1",
+        "dense 48, 48, weight decay 0.1",
+        "dense 64, 64, weight decay 0.1",
         "dense 16, 16",
         "dense 24, 24",
         "dense 32, 32",

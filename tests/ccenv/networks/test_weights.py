@@ -144,7 +144,8 @@ def test_two_processes_that_ask_at_once_learn_once(cache):
 
 SLOW_WRITER = """
 import time
-from ccenv import checked_file, weights
+from ccenv.base import checked_file
+from ccenv.networks import training as weights
 from ccenv.data import load_split
 from ccenv.networks.build import build_network
 from ccenv.networks.mlp import GatedMLP

@@ -42,7 +42,7 @@ LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
 WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *LEARNERS]
 
 
-class StoppedError(Exception):
+class StoppedError(BaseException):
     """What stops a run in a test."""
 
 
@@ -305,7 +305,7 @@ def test_a_cache_that_cannot_be_written_in_is_refused_before_a_run_starts(
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
     assert train.main(["reinforce", "dataset=probe", f"log_dir={tmp_path / 'logs'}"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("ccenv.runs.train: expected a cache folder that can be written in, got ")
+    assert said.startswith("ccenv train: expected a cache folder that can be written in, got ")
     assert "CCENV_CACHE" in said
     assert not (tmp_path / "logs").exists()
 

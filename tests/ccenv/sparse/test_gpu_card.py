@@ -1,4 +1,4 @@
-"""Laws of the Triton kernels on a card: python -m pytest -m gpu -n 0 tests/ccenv/sparse/test_gpu_card.py."""
+"""Laws of the Triton kernels on a card: pytest -m gpu -n 0, with the path of this file."""
 
 import importlib.util
 from dataclasses import replace

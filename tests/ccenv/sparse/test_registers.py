@@ -30,17 +30,18 @@ def test_vectors_of_16_floats_are_for_machines_that_have_them(features, expected
 
 @pytest.mark.slow
 def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_path):
-    tests = Path(__file__).parent
-    for name in ("ccenv", "agents"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(tests.parent / name, tmp_path / name, ignore=ignored)
+    here, root = Path(__file__).parent, Path(__file__).parents[3]
+    ignored = shutil.ignore_patterns("__pycache__", "results", "logs", "reports")
+    # Links to the folders beside it become folders.
+    shutil.copytree(root / "ccenv", tmp_path / "ccenv", ignore=ignored)
+    shutil.copy(root / "tests" / "conftest.py", tmp_path / "conftest.py")
     file = tmp_path / "ccenv/sparse/cpu/codegen/registers.py"
     text = file.read_text()
     other = text.replace("\nWIDE = has_avx512(", "\nWIDE = not has_avx512(")
     assert other != text
     file.write_text(other)
-    for name in ("conftest.py", *LAWS):
-        shutil.copy(tests / name, tmp_path / name)
+    for name in LAWS:
+        shutil.copy(here / name, tmp_path / name)
     checked = (
         "import ccenv.sparse.cpu.codegen.registers as r, sys; "
         f"sys.exit(r.WIDE is {registers.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"

@@ -77,7 +77,7 @@ def check_told_in_a_line(words):
         status = train.main(words)
     assert status in (0, 2)
     lines = said.getvalue().splitlines()
-    told = [line for line in lines if line.startswith("ccenv.runs.train: ")]
+    told = [line for line in lines if line.startswith("ccenv train: ")]
     assert len(told) == (status == 2)
     assert "Traceback" not in said.getvalue()
     assert bool(out.getvalue()) == (status == 0)

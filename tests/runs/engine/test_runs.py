@@ -1,7 +1,5 @@
 """Laws of `ccenv train`: what a run leaves, what a failed start leaves, what is no result."""
 
-import doctest
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -221,7 +219,7 @@ def test_a_failed_start_says_why_once_and_leaves_nothing(command, hint, logs, ca
     said = capsys.readouterr()
     assert status == 2
     assert hint in said.err
-    assert said.err.count("ccenv.runs.train:") == 1
+    assert said.err.count("ccenv train:") == 1
     assert said.out == ""
     assert not logs.exists()
 
@@ -311,11 +309,3 @@ def test_help_knows_every_agent_and_every_setting(capsys):
     shown = capsys.readouterr().out
     for name in ("rloo", "sb3_ppo", "images=", "group_size=", "entropy_weight="):
         assert name in shown
-
-
-@pytest.mark.parametrize(
-    "path", sorted(folder.Path(folder.__file__).parent.glob("*.py")), ids=lambda path: path.stem
-)
-def test_examples_in_docstrings_hold(path):
-    module = importlib.import_module(f"ccenv.runs.{path.stem}")
-    assert doctest.testmod(module).failed == 0

@@ -524,7 +524,7 @@ def test_workers_leave_no_semaphore_behind_and_say_once_that_kernels_are_compile
         ("quikstart", "did you mean 'quickstart'?"),
         ("toy_sweep:TOYS", "did you mean 'TOY'?"),
         ("toy_sweep:TYPO", "did you mean 'learning_rate'?"),
-        ("toy_sweep:Diary", "to be a ccenv.runs.sweeps.Sweep"),
+        ("toy_sweep:Diary", "to be a Sweep or a Study"),
     ],
 )
 def test_a_wrong_sweep_gets_the_nearest_right_name_and_leaves_nothing(
@@ -542,7 +542,7 @@ def test_every_sweep_resolves_and_no_two_cells_are_the_same_run(name):
     assert sweep.name == name
     jobs = make_jobs(sweep, "unused")
     folders = {job.plan.folder() for job in jobs}
-    assert len(folders) == len(jobs) == len(sweep.cells) * len(sweep.seeds)
+    assert len(folders) == len(jobs) == len(sweep.runs())
 
 
 def test_the_quickstart_compares_at_least_nine_agents_on_three_seeds():

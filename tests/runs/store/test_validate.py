@@ -374,7 +374,7 @@ def test_the_program_explains_itself(capsys):
     with pytest.raises(SystemExit) as stopped:
         validate.main(["--help"])
     assert stopped.value.code == 0
-    assert "usage: python -m runs." in capsys.readouterr().out
+    assert "usage: ccenv " in capsys.readouterr().out
 
 
 def change_mean_return(result):
@@ -474,11 +474,11 @@ def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monk
     place = one_run(logs)
     rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
     own = copy.deepcopy(load_split("probe", "test"))
-    monkeypatch.setattr(sys.modules["ccenv.simulator"], "load_split", lambda *given: own)
+    monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", lambda *given: own)
     with wrong_labels(rebuilt):
         assert torch.equal(own.labels, (probe("test").labels + 1) % 3)
     fresh = lambda *given: copy.deepcopy(own)  # noqa: E731
-    monkeypatch.setattr(sys.modules["ccenv.simulator"], "load_split", fresh)
+    monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", fresh)
     with pytest.raises(RuntimeError, match="expected wrong labels"), wrong_labels(rebuilt):
         pass
     assert torch.equal(load_split("probe", "test").labels, probe("test").labels)

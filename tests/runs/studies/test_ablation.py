@@ -1,20 +1,27 @@
 """Laws of an ablation: each row changes one thing, and is held against the base seed by seed."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 from test_against_dense import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.engine.study import Part
 from ccenv.runs.report.publish import publish
-from ccenv.runs.studies.ablation.section import ABLATIONS, FACTORS, ablation, factor_of, in_groups
+from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.ablation.section import ABLATION, FACTORS, ablation, factor_of, in_groups
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 WHY = SWEEPS["rloo-why"]
+NOWHERE = Path("no results")
 WORSE = 0.02
 """What every change costs in these made-up results, whatever the seed."""
 
 
-def compared(cells, name="rloo-why", seeds=(0, 1, 2)):
-    sweep = Sweep(name, "d", tuple(cells), 1.0, WHY.settings, seeds)
+def compared(cells, seeds=(0, 1, 2)):
+    rows = tuple(dataclasses.replace(cell, seeds=None) for cell in cells)
+    sweep = Sweep("rloo-why", "d", rows, 1.0, WHY.settings, seeds)
     finished = []
     for job in make_jobs(sweep, "unused"):
         found = whole_result(job)
@@ -25,9 +32,8 @@ def compared(cells, name="rloo-why", seeds=(0, 1, 2)):
     return Comparison(sweep, tuple(finished), (), "sampled")
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_every_row_changes_one_thing(name):
-    base, *others = SWEEPS[name].cells
+def test_every_row_changes_one_thing():
+    base, *others = WHY.cells
     sizes = {"num_blocks", "block_size", "num_kept"}
     for cell in others:
         names = {*base.settings, *cell.settings}
@@ -45,7 +51,8 @@ def test_what_nobody_can_name_is_refused():
 
 
 def test_differences_are_paired_by_seed():
-    (table,), (figure,) = ablation(compared(WHY.cells))
+    part = ablation(compared(WHY.cells), NOWHERE)
+    (table,), (figure,) = part.tables, part.figures
     columns = list(table.columns)
     lines = [dict(zip(columns, line, strict=True)) for line in table.texts]
     assert lines[0]["row"] == WHY.cells[0].label
@@ -59,7 +66,7 @@ def test_differences_are_paired_by_seed():
 
 def test_a_report_has_the_ablation_as_far_as_it_has_come(tmp_path):
     cells = WHY.cells[:3]
-    publish(compared(cells, seeds=(0,)), tmp_path, tmp_path / "none")
+    publish(compared(cells, seeds=(0,)), tmp_path, tmp_path / "none", [ABLATION])
     assert (tmp_path / "ablation.png").stat().st_size > 1000
     assert "2.00" in (tmp_path / "ablation.csv").read_text()
     assert "One thing changed" in (tmp_path / "index.html").read_text()
@@ -70,8 +77,9 @@ def test_nothing_to_compare_is_no_ablation(cells):
     whole = compared(WHY.cells)
     kept = {cell.label for cell in cells}
     finished = tuple(one for one in whole.finished if one.job.label in kept)
-    assert ablation(Comparison(whole.sweep, finished, (), "sampled")) == ([], [])
+    assert ablation(Comparison(whole.sweep, finished, (), "sampled"), NOWHERE) == Part()
 
 
-def test_no_other_sweep_is_one():
-    assert ablation(compared(WHY.cells[:3], name="mine")) == ([], [])
+def test_no_other_study_has_one():
+    has = [name for name, study in STUDIES.items() if ABLATION in study.sections]
+    assert has == ["rloo-why"]

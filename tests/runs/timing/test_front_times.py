@@ -10,7 +10,10 @@ from safetensors.torch import load_file
 
 from ccenv.data import load_split
 from ccenv.runs import compare, tables
+from ccenv.runs.engine.study import Study
 from ccenv.runs.stats.contests import make_contests
+from ccenv.runs.stats.recorded_times import recorded_times, times_path
+from ccenv.runs.studies import STUDIES
 from ccenv.runs.sweeps import Cell, Sweep
 from ccenv.runs.timing import front_times, passes
 
@@ -37,15 +40,15 @@ def test_rows_of_one_size_are_one_and_those_that_training_changes_are_none():
 
 
 def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(front_times.SWEEPS, "times", SWEEP)
+    monkeypatch.setitem(STUDIES, "times", Study(SWEEP))
     assert len(load_split("synthetic", "test")) < 2000, "more images than the test split has"
     given = ["times", "--batches", "1", "2000", "--rounds", "2", "--seconds", "0.0001"]
     assert front_times.main([*given, "--results-dir", str(tmp_path)]) == 0
-    path = front_times.times_path(tmp_path, "times")
+    path = times_path(tmp_path, "times")
     recorded = json.loads(path.read_text())
     assert (recorded["kind"], recorded["images"]) == ("front-times", "as stored")
     for masks in ("sampled", "mode"):
-        found = front_times.recorded_times(path, masks)
+        found = recorded_times(path, masks)
         assert set(found) == {cell.label for cell in CELLS[:5]}
         for batches in found.values():
             assert set(batches) == {1, 2000}
@@ -60,14 +63,14 @@ def test_every_row_has_a_time_of_every_round_under_either_masks(tmp_path, capsys
 def test_rows_that_training_changes_are_timed_as_they_were_trained(tmp_path, monkeypatch):
     short = {**SMALL, "images": 128, "batch_size": 64, "eval_every": 128}
     sweep = Sweep("times", "d", CELLS[6:], 1.0, short, (0, 1))
-    monkeypatch.setitem(front_times.SWEEPS, "times", sweep)
+    monkeypatch.setitem(STUDIES, "times", Study(sweep))
     where = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     assert compare.main(["times", "--jobs", "1", *where]) == 0
     given = ["times", "--batches", "3", "--rounds", "2", "--seconds", "0.0001"]
     results = ["--results-dir", str(tmp_path)]
     assert front_times.main([*given, "--log-dir", str(tmp_path / "log"), *results]) == 0
     for masks in ("sampled", "mode"):
-        found = front_times.recorded_times(front_times.times_path(tmp_path, "times"), masks)
+        found = recorded_times(times_path(tmp_path, "times"), masks)
         assert set(found) == {"condnet"}
         assert set(found["condnet"][3]) == {0, 1}
     for one in passes.as_trained(sweep, tmp_path / "log"):
@@ -77,7 +80,8 @@ def test_rows_that_training_changes_are_timed_as_they_were_trained(tmp_path, mon
 
 
 def test_a_sweep_of_which_nothing_can_be_timed_says_what_to_give(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(front_times.SWEEPS, "times", dataclasses.replace(SWEEP, cells=CELLS[6:]))
+    none = dataclasses.replace(SWEEP, cells=CELLS[6:])
+    monkeypatch.setitem(STUDIES, "times", Study(none))
     assert front_times.main(["times", "--results-dir", str(tmp_path)]) == 2
     assert "give the --log-dir of finished runs" in capsys.readouterr().err
     given = ["times", "--log-dir", str(tmp_path / "none"), "--results-dir", str(tmp_path)]
@@ -87,7 +91,7 @@ def test_a_sweep_of_which_nothing_can_be_timed_says_what_to_give(tmp_path, monke
 
 
 def test_what_was_not_timed_is_none_and_a_wrong_name_leaves_nothing(tmp_path, capsys):
-    assert front_times.recorded_times(tmp_path / "none.json", "mode") is None
+    assert recorded_times(tmp_path / "none.json", "mode") is None
     assert front_times.main(["equal-cost-mnits", "--results-dir", str(tmp_path)]) == 2
     assert "equal-cost-mnist" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
