@@ -10,7 +10,7 @@ import pytest
 
 from ccenv.sparse.cpu.codegen import registers
 
-LAWS = ["test_kernels.py", "test_sparse.py", "test_fused.py"]
+LAWS = ["sparse/test_kernels.py", "sparse/test_sparse.py", "deploy/test_fused.py"]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_vectors_of_16_floats_are_for_machines_that_have_them(features, expected
 
 @pytest.mark.slow
 def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_path):
-    here, root = Path(__file__).parent, Path(__file__).parents[3]
+    root = Path(__file__).parents[3]
     ignored = shutil.ignore_patterns("__pycache__", "results", "logs", "reports")
     # Links to the folders beside it become folders.
     shutil.copytree(root / "ccenv", tmp_path / "ccenv", ignore=ignored)
@@ -40,14 +40,13 @@ def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_
     other = text.replace("\nWIDE = has_avx512(", "\nWIDE = not has_avx512(")
     assert other != text
     file.write_text(other)
-    for name in LAWS:
-        shutil.copy(here / name, tmp_path / name)
+    names = [shutil.copy(root / "tests" / "ccenv" / law, tmp_path).name for law in LAWS]
     checked = (
         "import ccenv.sparse.cpu.codegen.registers as r, sys; "
         f"sys.exit(r.WIDE is {registers.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
-    for command in (["-c", checked], ["-m", "pytest", "-q", "-p", "no:cacheprovider", *LAWS]):
+    for command in (["-c", checked], ["-m", "pytest", "-q", "-p", "no:cacheprovider", *names]):
         done = subprocess.run(
             [sys.executable, *command],
             cwd=tmp_path,
