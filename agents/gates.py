@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.mlp import GatedNetwork
+from ccenv.networks.mlp import GatedNetwork, walk
 
 
 def gated_logits(
@@ -30,14 +30,16 @@ def gated_logits(
     Returns:
         Logits [batch, num_classes].
     """
-    x, in_mask = images.flatten(1), None
+
+    def scaled(index: int, hidden: Tensor) -> Tensor:
+        gate = gates[index]
+        return (hidden.unflatten(1, (gate.shape[1], -1)) * gate.unsqueeze(2)).flatten(1)
+
+    def choose(index: int, _: Tensor) -> Tensor | None:
+        return None if masks is None else masks[index]
+
     backend = "reference" if masks is None else "auto"
-    for index, gate in enumerate(gates):
-        out_mask = None if masks is None else masks[index]
-        hidden = network.gated_layer(index, x, in_mask, out_mask, backend)
-        x = (hidden.unflatten(1, (gate.shape[1], -1)) * gate.unsqueeze(2)).flatten(1)
-        in_mask = out_mask
-    return network.head(x, in_mask, backend)
+    return walk(network, images.flatten(1), choose, backend, after=scaled)
 
 
 def descend(optimizer: torch.optim.Optimizer, policy: nn.Module, loss: Tensor) -> None:

@@ -32,9 +32,9 @@ from ccenv.deploy.export_content import (
 from ccenv.deploy.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
 from ccenv.deploy.export_images import Preparation, older_images
 from ccenv.deploy.fused.classifier import FusedClassifier, fuse_policy
-from ccenv.mdp.dynamics import initial
+from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
-from ccenv.networks.costs import dense_macs, layer_macs
+from ccenv.networks.costs import dense_macs
 from ccenv.simulator.context import Range, affordable, observe_context
 from ccenv.simulator.rollout import Policy
 from ccenv.sparse.cpu.packed_weights import keep_panels
@@ -274,13 +274,9 @@ def look_and_compute(
     for layer, num_blocks in enumerate(surface.num_blocks):
         surface.state = state
         mask = as_mask(policy.act(surface.observe(state), layer, generator), num_blocks)
-        macs = state.macs
         if budget is not None:
             mask = affordable(network, state, mask, budget)
-            macs = macs + layer_macs(network, layer, state.mask, mask)
-        hidden = network.gated_layer(layer, state.hidden, state.mask, mask, "auto")
-        state = dataclasses.replace(
-            state, layer=layer + 1, activations=hidden, mask=mask, macs=macs
-        )
+        state, outcome = transition(network, state, mask)
         masks.append(mask)
-    return network.head(state.hidden, state.mask, "auto"), masks
+    assert outcome.logits is not None
+    return outcome.logits, masks

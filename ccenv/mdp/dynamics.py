@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ccenv.base.masks import check_mask
 from ccenv.networks.costs import dense_macs, layer_macs
-from ccenv.networks.mlp import GatedNetwork, first_layer
+from ccenv.networks.mlp import GatedNetwork, pass_gate
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,8 @@ def transition(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"
         )
-    if state.mask is None:
-        hidden = first_layer(network, state.pictures.flatten(1), mask, backend)
-    else:
-        hidden = network.gated_layer(state.layer, state.hidden, state.mask, mask, backend)
+    x = state.pictures.flatten(1) if state.mask is None else state.hidden
+    hidden = pass_gate(network, state.layer, x, state.mask, mask, backend)
     step_macs = layer_macs(network, state.layer, state.mask, mask)
     after = replace(
         state, layer=state.layer + 1, activations=hidden, mask=mask, macs=state.macs + step_macs

@@ -1,7 +1,7 @@
 """Networks: sizes -> a classifier whose hidden layers are split in blocks that masks choose."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -169,10 +169,61 @@ def forward(
             f"expected one mask for each gated layer with {list(network.num_blocks)} blocks, "
             f"got {len(masks)} with {shapes}"
         )
-    x = first_layer(network, images.flatten(1), masks[0], backend)
-    for index, (in_mask, mask) in enumerate(itertools.pairwise(masks), start=1):
-        x = network.gated_layer(index, x, in_mask, mask, backend)
-    return network.head(x, masks[-1], backend)
+    return walk(network, images.flatten(1), lambda gate, _: masks[gate], backend)
+
+
+def walk(
+    network: GatedNetwork,
+    x: Tensor,
+    choose: Callable[[int, Tensor], Tensor | None],
+    backend: str = "auto",
+    after: Callable[[int, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Walks through all gates to the logits: the one loop over a network's layers.
+
+    Args:
+        network: the classifier.
+        x: [n, in_features] float32.
+        choose: (gate, what its layer reads) -> bool [batch, num_blocks[gate]]; None computes all.
+        backend: see `block_sparse_linear`.
+        after: (gate, its activations [batch, width]) -> what is read behind it, in their place.
+
+    Returns:
+        Logits [batch, num_classes].
+    """
+    before = None
+    for gate in range(len(network.num_blocks)):
+        mask = choose(gate, x)
+        x = pass_gate(network, gate, x, before, mask, backend)
+        x = x if after is None else after(gate, x)
+        before = mask
+    return network.head(x, before, backend)
+
+
+def pass_gate(
+    network: GatedNetwork,
+    gate: int,
+    x: Tensor,
+    before: Tensor | None,
+    mask: Tensor | None,
+    backend: str = "auto",
+) -> Tensor:
+    """Computes the kept blocks of one gated layer; masks of one image share the first layer.
+
+    Args:
+        network: the classifier.
+        gate: number of the layer.
+        x: what it reads, float32 [batch, in_features]; of the first layer see `first_layer`.
+        before: the previous layer's mask; None for the first, or where all of it was computed.
+        mask: bool [batch, num_blocks[gate]]; None computes all.
+        backend: see `block_sparse_linear`.
+
+    Returns:
+        [batch, width], exactly zero where skipped.
+    """
+    if gate == 0 and mask is not None:
+        return first_layer(network, x, mask, backend)
+    return network.gated_layer(gate, x, before, mask, backend)
 
 
 def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "auto") -> Tensor:
@@ -208,10 +259,7 @@ def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "
 
 def dense_forward(network: GatedNetwork, images: Tensor, backend: str = "reference") -> Tensor:
     """Logits [batch, num_classes] with every block kept and no mask looked at: plain products."""
-    x = images.flatten(1)
-    for index in range(len(network.num_blocks)):
-        x = network.gated_layer(index, x, None, None, backend)
-    return network.head(x, None, backend)
+    return walk(network, images.flatten(1), lambda *_: None, backend)
 
 
 def gated_widths(network: GatedNetwork) -> list[int]:
