@@ -1,6 +1,7 @@
 """The console script: ccenv COMMAND ... -> the program of that name."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -50,8 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(", ".join(f"{name} {found}" for name, found in versions().items()))
         return 0
     check_names([command], COMMANDS, "command")
+    find_modules_here()
     run: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[command][0]).main
     return run(rest)
+
+
+def find_modules_here() -> None:
+    """Lets names as `my_module:MyAgent` lead to files of the working folder.
+
+    Last, so that no file of that folder stands in place of a library.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 if __name__ == "__main__":

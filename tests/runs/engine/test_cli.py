@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 
 import pytest
 
@@ -42,3 +43,17 @@ def test_the_version_is_told(capsys):
 def test_a_wrong_command_answers_with_the_nearest(capsys):
     assert cli.main(["comapre"]) == 2
     assert "did you mean 'compare'?" in capsys.readouterr().err
+
+
+def test_modules_of_the_working_folder_are_found_behind_all_libraries(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "mine_of_here.py").write_text(
+        "def my_reward(outcome):\n    '''Pays nothing.'''\n    return 0 * outcome.layer_cost\n"
+    )
+    (tmp_path / "torch.py").write_text("raise SystemExit('in place of a library')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place])
+    assert cli.main(["list", "rewards", "mine_of_here:my_reward"]) == 0
+    assert "Pays nothing." in capsys.readouterr().out
+    assert sys.path[-1] == str(tmp_path)
