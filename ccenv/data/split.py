@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ccenv.data.fitted import Fitted, all_through, through
+from ccenv.data.fitted import PART, Fitted, all_through, through
 from ccenv.data.transforms import Halve, as_floats
 
 SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
 """Images by which transforms are judged."""
+KEPT_BYTES = 2**29
+"""Moved copies that take no more memory than this are made once instead of at each draw."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,35 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
     tables = [table for one in rest if one.is_random for table in one.tensors]
     num_rows = len(tables[0]) if tables else len(images)
     labels = split.labels.repeat(num_rows // len(images))
+    images, rest = moved_once(images, rest, num_rows)
     return Split(images, labels, split.num_classes, tuple(rest))
+
+
+def moved_once(
+    images: Tensor, transforms: list[Fitted], num_rows: int
+) -> tuple[Tensor, list[Fitted]]:
+    """Images after the leading transforms that leave bytes bytes, where all rows of them are small.
+
+    Drawing a batch of small images takes less time than moving and halving it.
+
+    Returns:
+        Images, one a row where they were moved, and the transforms that are left.
+    """
+    first, bytes_to = images[:1], 0
+    for number, transform in enumerate(transforms, start=1):
+        first = transform(first, torch.zeros(1, dtype=torch.int64))
+        if first.dtype != torch.uint8:
+            break
+        bytes_to = number
+    leading = transforms[:bytes_to]
+    one = through(leading, images[:1], torch.zeros(1, dtype=torch.int64))
+    if not any(t.is_random for t in leading) or one.nbytes * num_rows > KEPT_BYTES:
+        return images, transforms
+    parts = [
+        through(leading, images.index_select(0, rows % len(images)), rows)
+        for rows in torch.arange(num_rows).split(PART)
+    ]
+    return torch.cat(parts), transforms[bytes_to:]
 
 
 def check_transformed(split: Split, name: str) -> Split:

@@ -13,6 +13,7 @@ from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.fitted import PART, all_through, fit, fixed
 from ccenv.data.moved_copies import Hole, Mirror, Shift
 from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.split import transformed
 from ccenv.data.transforms import TRANSFORMS, Halve, make_transform
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.mlp import GatedMLP
@@ -247,9 +248,11 @@ def test_holes_are_black_before_standardising_and_the_mean_of_a_channel_after_it
     assert (before[gone] < 0).all()
 
 
-def test_nothing_is_stored_copied_and_halves_are_made_once_where_nothing_moves():
+def test_nothing_large_is_stored_copied_and_halves_are_made_once_where_nothing_moves(monkeypatch):
     base = load_split(stored_bytes, "train")
-    assert load_split(stored_bytes, "train", EVERY).images is base.images
+    with monkeypatch.context() as patch:
+        patch.setattr("ccenv.data.split.KEPT_BYTES", 0)
+        assert transformed(base, fitted_to(EVERY[1:])).images is base.images
     assert load_split(stored_bytes, "train", "standardise").images is base.images
     halves = load_split(stored_bytes, "train", "halve,halve,standardise")
     assert halves.images.shape == (20, 3, 1, 2)
@@ -431,3 +434,21 @@ def test_what_images_go_through_unmoved_is_the_same_for_every_split():
     train = load_split(stored_bytes, "train", names)
     ours = fixed(train.transforms)[-1].tensors
     assert all(map(torch.equal, ours, standardise.tensors))
+
+
+@given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]))
+def test_copies_made_once_are_those_that_are_made_when_drawn(names):
+    whole = torch.arange(80)
+    kept = transformed(load_split(stored_bytes, "train"), fitted_to(names))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ccenv.data.split.KEPT_BYTES", 0)
+        drawn = transformed(load_split(stored_bytes, "train"), fitted_to(names))
+    assert len(drawn.images) == 20
+    as_bytes = set(names[: names.index("standardise")])
+    assert len(kept.images) == (80 if as_bytes - {"halve"} else 20)
+    for one, other in zip(kept.batch(whole), drawn.batch(whole), strict=True):
+        assert torch.equal(one, other)
+
+
+def fitted_to(names):
+    return fit(["copies=3", *names], lambda: load_split(stored_bytes, "train").images, "x")
