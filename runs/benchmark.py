@@ -4,7 +4,7 @@
 steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
 dense ones of as many MACs; on a GPU with `--device cuda`. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
-compute a layer over a grid, one line a case, for fitting what chooses between them.
+compute a layer over a grid, and what is fitted to it to choose between them.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -16,8 +16,9 @@ the environment keeps it. The machine's card names what was set.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,13 @@ from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
-from ccenv.runs.timing import (
-    gpu_speed,
-    kernel_routes,
-    kernel_speed,
-    kernel_timing,
-    route_costs,
-    speed,
-    training_speed,
-)
+from ccenv.runs.timing import environment, gpu, kernels, layers, networks, routes, training
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 from ccenv.sparse.cpu.codegen.registers import LANES
 
-SIZES = (256, 1024, 4096)
-SINGLE_SIZES = (256,)
-"""batches of single environments: each image costs a Python call a step."""
-ROUNDS = 11
 USUAL_LANES = 16
 """floats of a vector; results of machines with others have names of their own."""
+Rows = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -55,93 +45,58 @@ class Benchmark:
     """of table, see `ccenv.runs.tables`."""
     name: str
     """of the result; vectors, threads, allocator settings that are not the usual are added."""
-    rows: Callable[[argparse.Namespace], Iterable[Any]]
-    """makes the rows, dataclasses, one after the other."""
-    table: Callable[[Sequence[Any]], str]
+    measured: Callable[..., Iterable[dict[str, Any]]]
+    """(quick=, rounds=) -> rows, one after the other."""
+    table: Callable[[Rows], str]
     """shows them."""
     notes: str = ""
     """below the table."""
-    misses: Callable[[Sequence[Any]], list[str]] | None = None
+    misses: Callable[[Rows], list[str]] | None = None
     """says which targets were not met."""
-    message_every: int = 1
-    """rows between two messages."""
+    rounds: int = 11
+    """of each case, unless asked for otherwise."""
+    kept: Callable[[Rows], Rows] = list
+    """what is shown and recorded of the rows."""
 
 
-def rounds(options: argparse.Namespace, quick: int = 3) -> int:
-    """Rounds of each case."""
-    return quick if options.quick else options.repeats or ROUNDS
-
-
-def environment_rows(options: argparse.Namespace) -> Iterable[Any]:
-    """The environment's views."""
-    for size in SIZES[:1] if options.quick else SIZES:
-        episodes = speed.make_episodes(size, options.density, single=size in SINGLE_SIZES)
-        seconds = 0.02 if options.quick else 0.25
-        yield from speed.measure(episodes, size, rounds(options), seconds)
-
-
-def training_rows(options: argparse.Namespace) -> Iterable[Any]:
-    """Whole training loops."""
-    for training in training_speed.all_trainings(quick=options.quick):
-        seconds = 0.02 if options.quick else 0.3
-        yield from training_speed.time_training(training, rounds(options, quick=2), seconds)
-
-
-def route_rows(options: argparse.Namespace) -> Iterable[Any]:
-    """The ways to compute a layer over a grid."""
-    points = kernel_routes.quick_grid() if options.quick else kernel_routes.grid()
-    repeats = options.repeats or kernel_routes.ROUNDS
-    return (kernel_routes.time_routes(point, repeats) for point in points)
-
-
-KERNEL_TABLE = (kernel_timing.table, kernel_timing.NOTES)
 BENCHMARKS = {
     "environment": Benchmark(
-        *("speed", "environment-speed", environment_rows, speed.table, speed.NOTES, speed.misses)
+        *("speed", "environment-speed", environment.measured),
+        *(environment.table, environment.NOTES, environment.misses),
     ),
     "kernels": Benchmark(
-        "kernels",
-        "kernel-speed",
-        lambda options: kernel_speed.all_timings(quick=options.quick, repeats=rounds(options)),
-        *KERNEL_TABLE,
+        *("kernels", "kernel-speed", networks.measured, kernels.table, kernels.NOTES)
     ),
     "block-sizes": Benchmark(
-        "block-sizes",
-        "block-sizes",
-        lambda options: kernel_speed.block_size_timings(
-            quick=options.quick, repeats=rounds(options)
-        ),
-        *KERNEL_TABLE,
+        *("block-sizes", "block-sizes", layers.measured, kernels.table, kernels.NOTES)
     ),
     "training": Benchmark(
-        *("training", "training-speed", training_rows, training_speed.table, training_speed.NOTES)
+        *("training", "training-speed", training.measured, training.table, training.NOTES)
     ),
-    # The times themselves are in the JSON.
+    # Of thousands of rows only what is fitted to them is worth keeping; --json prints all.
     "routes": Benchmark(
-        *("routes", "kernel-routes", route_rows, kernel_routes.table), message_every=100
+        *("route-costs", "route-costs", routes.measured, routes.table),
+        rounds=routes.ROUNDS,
+        kept=routes.fit,
     ),
 }
 """What can be measured on a processor, by name."""
 ON_A_CARD = Benchmark(
-    "kernels",
-    "gpu-speed",
-    lambda options: gpu_speed.gpu_cases(
-        rounds(options), gpu_speed.QUICK if options.quick else gpu_speed.CASES
-    ),
-    *KERNEL_TABLE,
-    gpu_speed.misses,
+    *("gpu-kernels", "gpu-speed", gpu.measured, kernels.table, kernels.NOTES, gpu.misses)
 )
 
 
 def measure(benchmark: Benchmark, options: argparse.Namespace) -> dict[str, Any]:
     """Measures row by row and says on which machine."""
     torch.set_num_threads(options.threads)
-    load, rows = load_average(), []
-    for row in benchmark.rows(options):
-        rows.append(asdict(row))
-        if len(rows) % benchmark.message_every == 0:
-            shown = [str(value) for value in rows[-1].values() if isinstance(value, str | int)]
+    load, rows, told = load_average(), [], 0.0
+    rounds = options.repeats or (3 if options.quick else benchmark.rounds)
+    for row in benchmark.measured(quick=options.quick, rounds=rounds):
+        rows.append(row)
+        if time.monotonic() - told > 1:
+            shown = [str(value) for value in row.values() if isinstance(value, str | int)]
             print(f"measured {len(rows)}: {', '.join(shown)}", file=sys.stderr, flush=True)
+            told = time.monotonic()
     on_card = options.device == "cuda"
     name = benchmark.name
     name += f"-{LANES}-lanes" if LANES != USUAL_LANES and not on_card else ""
@@ -152,9 +107,8 @@ def measure(benchmark: Benchmark, options: argparse.Namespace) -> dict[str, Any]
         "kind": benchmark.kind,
         "name": name,
         "rows": rows,
-        "machine": place | (gpu_speed.card() if on_card else {}),
+        "machine": place | (gpu.card() if on_card else {}),
         "versions": versions(),
-        **({"density": options.density} if benchmark.kind == "speed" else {}),
         **({"misses": benchmark.misses(rows)} if benchmark.misses else {}),
     }
 
@@ -173,20 +127,14 @@ def show(benchmark: Benchmark, result: dict[str, Any], report_dir: Path) -> str:
     return "\n".join([*parts, str(result["machine"])])
 
 
-def one_line_each(result: dict[str, Any]) -> str:
-    """A result as JSON with a line for each row."""
-    head = {name: value for name, value in result.items() if name != "rows"}
-    rows = ",\n".join(json.dumps(run_folder.finite(row)) for row in result["rows"])
-    return f'{json.dumps(run_folder.finite(head))[:-1]}, "rows": [\n{rows}\n]}}'
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ccenv benchmark",
         description="Speed as ratios measured in one process, in turns.",
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "what",
         nargs="?",
         choices=tuple(BENCHMARKS),
@@ -195,30 +143,19 @@ def make_parser() -> argparse.ArgumentParser:
         "dense ones; one layer in blocks of several sizes; training loops with the kernels and "
         "without; all routes over a grid",
     )
-    parser.add_argument("--quick", action="store_true", help="a few small cases, seconds only")
-    parser.add_argument(
-        "--json",
-        nargs="?",
-        const="-",
-        metavar="FILE",
-        help="print JSON only, a line a row, or write it to FILE; give it last",
-    )
-    parser.add_argument(
+    add("--quick", action="store_true", help="a few small cases, seconds only")
+    add("--json", action="store_true", help="print JSON only")
+    add(
         "--device",
         choices=("cpu", "cuda"),
         default="cpu",
         help="where layers are measured; cuda is for kernels alone",
     )
-    parser.add_argument("--threads", type=int, default=1, help="torch's threads")
-    parser.add_argument(
-        "--density", type=float, default=0.5, help="share of blocks kept; 0.5 as a space's sample()"
-    )
-    parser.add_argument(
-        "--repeats", type=int, help=f"rounds; {ROUNDS}, for routes {kernel_routes.ROUNDS}"
-    )
-    parser.add_argument("--record", action="store_true", help="write the result to --results-dir")
-    parser.add_argument("--results-dir", default="runs/results", help="folder of --record")
-    parser.add_argument("--report-dir", default="runs/reports", help="folder of the plot")
+    add("--threads", type=int, default=1, help="torch's threads")
+    add("--repeats", type=int, help="rounds of each case, at least 2")
+    add("--record", action="store_true", help="write the result to --results-dir")
+    add("--results-dir", default="runs/results", help="folder of --record")
+    add("--report-dir", default="runs/reports", help="folder of the plot")
     return parser
 
 
@@ -233,21 +170,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.device == "cuda":
         if options.what != "kernels":
             parser.error(f"expected kernels with --device cuda, got {options.what}")
-        benchmark, reason = ON_A_CARD, gpu_speed.why_not_measured()
+        benchmark, reason = ON_A_CARD, gpu.why_not_measured()
         if reason is not None:
             print(f"nothing was measured: {reason}", file=sys.stderr)
             return 1
     result = measure(benchmark, options)
+    kept = {**result, "rows": benchmark.kept(result["rows"])}
     if options.record:
-        # Of thousands of rows only what is fitted to them is worth keeping.
-        kept = route_costs.fit(result) if result["kind"] == "routes" else result
         run_folder.write_json(Path(options.results_dir) / f"{kept['name']}.json", kept)
-    if options.json == "-":
-        print(one_line_each(result))
-        return 0
-    if options.json:
-        Path(options.json).write_text(one_line_each(result) + "\n")
-    print(show(benchmark, result, Path(options.report_dir)))
+    print(
+        json.dumps(run_folder.finite(result))
+        if options.json
+        else show(benchmark, kept, Path(options.report_dir))
+    )
     return 0
 
 

@@ -30,14 +30,7 @@ from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.beside import BESIDE
-from ccenv.runs.timing import (
-    front_times,
-    kernel_routes,
-    kernel_timing,
-    route_costs,
-    speed,
-    training_speed,
-)
+from ccenv.runs.timing import environment, front_times, kernels, routes, training
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -47,12 +40,12 @@ Link = tuple[str, str]
 """Result and figure."""
 TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
-    "speed": speed.table,
-    "kernels": kernel_timing.table,
-    "block-sizes": kernel_timing.table,
-    "routes": kernel_routes.table,
-    "route-costs": route_costs.table,
-    "training": training_speed.table,
+    "speed": environment.table,
+    "kernels": kernels.table,
+    "block-sizes": kernels.table,
+    "gpu-kernels": kernels.table,
+    "route-costs": routes.table,
+    "training": training.table,
     "front-times": front_times.table,
 }
 

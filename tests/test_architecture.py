@@ -75,8 +75,8 @@ FLOORS = {
         "dense_figures dense_section html publish over_seeds"
     ),
     "ccenv.runs.timing": (
-        "turns kernel_masks kernel_timing kernel_layers kernel_networks kernel_routes "
-        "kernel_speed route_costs gpu_speed speed training_speed passes front_times speed_figures"
+        "masks kernels layers networks routes gpu environment training passes front_times "
+        "speed_figures"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

@@ -1,9 +1,14 @@
-"""Clock: a function -> mean seconds of a call, over as many calls as the clock needs."""
+"""Clock: functions -> mean seconds of a call, over as many calls as the clock needs, in turns."""
 
+import statistics
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def wait_for(device: torch.device) -> None:
@@ -13,10 +18,13 @@ def wait_for(device: torch.device) -> None:
 
 
 def calls_for(function: Callable[[], object], seconds: float = 0.01) -> int:
-    """How many calls fill the given time, after a warm-up of three."""
-    for _ in range(3):
-        function()
-    return max(1, round(seconds / time_calls(function, 3)))
+    """How many calls fill the given time, by the least of a few after a first one.
+
+    The least, for what else the machine does would leave a fast function with too few calls.
+    """
+    function()
+    least = min(time_calls(function, 1) for _ in range(3))
+    return max(1, round(seconds / least))
 
 
 def time_calls(function: Callable[[], object], calls: int) -> float:
@@ -25,3 +33,45 @@ def time_calls(function: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         function()
     return (time.perf_counter() - start) / calls
+
+
+def seconds_in_turns(
+    functions: Mapping[Name, Callable[[], object]], rounds: int, seconds: float = 0.01
+) -> dict[Name, list[float]]:
+    """Times every function once a round; each round begins with another one.
+
+    A ratio compares timings of the same round: a machine that is busy for a while slows all. Each
+    function is called once before its turn, so that what others have pushed out of the cache is
+    back.
+
+    Args:
+        functions: what is timed, by name.
+        rounds: how often.
+        seconds: length of one timing; faster functions are called several times, and the mean
+            counts.
+
+    Returns:
+        For each name the seconds of a call, one number a round.
+    """
+    counts = {name: calls_for(function, seconds) for name, function in functions.items()}
+    times: dict[Name, list[float]] = {name: [] for name in functions}
+    order = deque(functions)
+    for _ in range(rounds):
+        for name in order:
+            functions[name]()
+            times[name].append(time_calls(functions[name], counts[name]))
+        order.rotate(-1)
+    return times
+
+
+def quartiles_of_ratio(
+    numerator: Sequence[float], denominator: Sequence[float]
+) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile of the rounds' ratios; at least two rounds.
+
+    >>> quartiles_of_ratio([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    (2.0, 2.0, 2.0)
+    """
+    ratios = [a / b for a, b in zip(numerator, denominator, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return low, middle, high

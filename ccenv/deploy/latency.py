@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.clock import calls_for, time_calls, wait_for
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import fuse_policy, why_not_fused
@@ -78,16 +78,15 @@ def measure_latency(
     indices = torch.arange(batch_size) % len(simulator.data)
     images, labels = simulator.data.batch(indices)
     with torch.no_grad():
-        pairs = time_in_turns(dense, sparse, repeats)
-    ratios = sorted(a / b for a, b in pairs)
-    quartiles = statistics.quantiles(ratios, n=4)
+        times = seconds_in_turns({"dense": dense, "sparse": sparse}, repeats)
+    low, middle, high = quartiles_of_ratio(times["dense"], times["sparse"])
     return Latency(
         batch_size=batch_size,
-        milliseconds=1e3 * statistics.median(b for _, b in pairs),
-        dense_milliseconds=1e3 * statistics.median(a for a, _ in pairs),
-        speedup=statistics.median(ratios),
-        speedup_low=quartiles[0],
-        speedup_high=quartiles[2],
+        milliseconds=1e3 * statistics.median(times["sparse"]),
+        dense_milliseconds=1e3 * statistics.median(times["dense"]),
+        speedup=middle,
+        speedup_low=low,
+        speedup_high=high,
         num_threads=torch.get_num_threads(),
     )
 
@@ -107,11 +106,3 @@ def plain_pass(network: Any) -> Callable[[Tensor], Tensor]:
         return torch.nn.functional.linear(x, *numbers[-1])
 
     return run
-
-
-def time_in_turns(
-    first: Callable[[], object], second: Callable[[], object], repeats: int
-) -> list[tuple[float, float]]:
-    """Seconds of one call of each, alternating so that both see the same noise."""
-    counts = [calls_for(function) for function in (first, second)]
-    return [(time_calls(first, counts[0]), time_calls(second, counts[1])) for _ in range(repeats)]

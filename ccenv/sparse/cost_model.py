@@ -61,6 +61,19 @@ class KernelCosts:
     any_pair: float
     """of a pair of blocks, whether a row keeps it or not."""
 
+    def seconds(self, layer: Layer, pairs: float) -> float:
+        """Of a layer of which rows keep that many pairs of blocks together."""
+        fixed = (
+            self.call
+            + self.list * layer.batch * (layer.in_blocks + layer.out_blocks)
+            + self.output * layer.batch * layer.out_blocks * layer.out_size
+            + self.weight * layer.weights
+            + self.any_pair * layer.in_blocks * layer.out_blocks
+        )
+        products = self.mac * layer.out_size + self.single * (layer.out_size % 4)
+        of_pair = self.pair + self.total * layer.out_size + layer.in_size * (self.step + products)
+        return fixed + pairs * of_pair
+
 
 @dataclass(frozen=True)
 class DenseCosts:
@@ -74,6 +87,16 @@ class DenseCosts:
     """of a product."""
     weight: float
     """of a weight, which is read once at least."""
+
+    def seconds(self, layer: Layer) -> float:
+        """Of a layer, whatever its rows keep."""
+        units = layer.in_blocks * layer.in_size + layer.out_blocks * layer.out_size
+        return (
+            self.call
+            + self.unit * layer.batch * units
+            + self.mac * layer.batch * layer.weights
+            + self.weight * layer.weights
+        )
 
 
 class Costs(NamedTuple):
@@ -182,28 +205,13 @@ def costs() -> Costs:
 def dense_seconds(layer: Layer, *, is_training: bool) -> float:
     """Expected time of a dense product times masks."""
     _, cost = costs().training if is_training else costs().forward
-    units = layer.in_blocks * layer.in_size + layer.out_blocks * layer.out_size
-    return (
-        cost.call
-        + cost.unit * layer.batch * units
-        + cost.mac * layer.batch * layer.weights
-        + cost.weight * layer.weights
-    )
+    return cost.seconds(layer)
 
 
 def kernel_seconds(layer: Layer, pairs: float, *, is_training: bool) -> float:
     """Expected time of the kernels, where rows keep that many pairs of blocks together."""
     cost, _ = costs().training if is_training else costs().forward
-    fixed = (
-        cost.call
-        + cost.list * layer.batch * (layer.in_blocks + layer.out_blocks)
-        + cost.output * layer.batch * layer.out_blocks * layer.out_size
-        + cost.weight * layer.weights
-        + cost.any_pair * layer.in_blocks * layer.out_blocks
-    )
-    products = cost.mac * layer.out_size + cost.single * (layer.out_size % 4)
-    of_pair = cost.pair + cost.total * layer.out_size + layer.in_size * (cost.step + products)
-    return fixed + pairs * of_pair
+    return cost.seconds(layer, pairs)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,13 +11,13 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ccenv.base.clock import time_calls
+from ccenv.base.clock import seconds_in_turns
 from ccenv.base.registry import resolve
 from ccenv.runs.engine.study import study_of
 from ccenv.runs.plan.sweep import Sweep
@@ -29,9 +29,6 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.timing.passes import Timed, as_trained, by_size, make_pass
-
-Name = tuple[str, int, str]
-"""Label, seed and masks."""
 
 
 def time_front(
@@ -51,19 +48,17 @@ def time_front(
     rows: list[dict[str, Any]] = []
     for images in batches:
         passes = {
-            name_of(one, draw): call
-            for one in found
+            (number, draw): call
+            for number, one in enumerate(found)
             for draw in MODES
             if (call := make_pass(one, images, draw)) is not None
         }
-        times = warm_seconds_in_turns(passes, rounds, seconds)
-        for one in found:
-            for draw in MODES:
-                own = [float(f"{1e3 * t:.4g}") for t in times.get(name_of(one, draw), [])]
-                head: dict[str, Any] = {"masks": draw, "batch_size": images, "milliseconds": own}
-                if one.folder is not None:
-                    head["seed"] = one.plan.program.seed
-                rows += [{"label": label, **head} for label in one.labels if own]
+        for (number, draw), times in seconds_in_turns(passes, rounds, seconds).items():
+            own = [float(f"{1e3 * t:.4g}") for t in times]
+            head: dict[str, Any] = {"masks": draw, "batch_size": images, "milliseconds": own}
+            if found[number].folder is not None:
+                head["seed"] = found[number].plan.program.seed
+            rows += [{"label": label, **head} for label in found[number].labels]
     return rows
 
 
@@ -80,30 +75,6 @@ def trained_in(log_dir: Path, sweep: Sweep) -> list[Timed]:
             "got none; give the --log-dir in which they were made"
         )
     return found
-
-
-def name_of(timed: Timed, draw: str) -> Name:
-    """What tells a pass from all others."""
-    return timed.labels[0], timed.plan.program.seed, draw
-
-
-def warm_seconds_in_turns(
-    passes: Mapping[Name, Callable[[], Any]], rounds: int, seconds: float
-) -> dict[Name, list[float]]:
-    """Seconds of a call of each function, round by round; each is called once before its turn.
-
-    How often it is called in a turn follows from the least of a few calls, so that what else the
-    machine does leaves no function with a single call, whose weights others have pushed out of
-    the cache.
-    """
-    least = {name: min(time_calls(call, 1) for _ in range(5)) for name, call in passes.items()}
-    counts = {name: max(1, round(seconds / found)) for name, found in least.items()}
-    times: dict[Name, list[float]] = {name: [] for name in passes}
-    for _ in range(rounds):
-        for name, call in passes.items():
-            call()
-            times[name].append(time_calls(call, counts[name]))
-    return times
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 import torch
 
+from ccenv.base.clock import seconds_in_turns
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs import benchmark
-from ccenv.runs.timing import speed
+from ccenv.runs.timing import environment
 from ccenv.sparse.cpu.codegen import registers
+
+VIEWS = [
+    *("network", "dense_network", "simulator", "vector_env", "sb3_vec_env"),
+    *("dummy_vec_env", "sync_vector_env"),
+]
 
 
 def test_the_environment_gives_the_bare_networks_answers():
-    network, masks = speed.make_network(), speed.draw_masks(32, density=0.25)
-    images, labels = speed.noise("train").batch(torch.arange(32))
-    env = BlockSelectionVectorEnv(32, dataset=speed.noise, network=network)
+    network, masks = environment.make_network(), environment.draw_masks(32)
+    images, labels = environment.noise("train").batch(torch.arange(32))
+    env = BlockSelectionVectorEnv(32, dataset=environment.noise, network=network)
     env.reset(seed=0, options={"indices": np.arange(32)})
     for mask in masks:
         *_, info = env.step(mask.numpy())
@@ -26,34 +32,32 @@ def test_the_environment_gives_the_bare_networks_answers():
 
 
 def test_a_ratio_compares_neighbouring_timings():
-    found = speed.speed(
-        "x", num_images=10, times=[2.0, 4.0, 20.0], bare=[1.0, 2.0, 10.0], dense=[2.0] * 3
-    )
-    assert found.ratio == found.ratio_low == found.ratio_high == 0.5
-    assert found.dense_ratio == 0.5
-    assert found.images_per_second == 2.5
-    assert found.steps_per_second == 5.0
+    times = {"network": [1.0, 2.0, 10.0], "dense_network": [2.0] * 3, "x": [2.0, 4.0, 20.0]}
+    *_, found = environment.speeds(10, times)
+    assert found["ratio"] == found["ratio_low"] == found["ratio_high"] == 0.5
+    assert found["dense_ratio"] == 0.5
+    assert found["images_per_second"] == 2.5
+    assert found["steps_per_second"] == 5.0
+
+
+def test_functions_take_turns_each_warm_and_each_round_begins_with_another_one():
+    calls = []
+    passes = {name: lambda name=name: calls.append(name) for name in "abc"}
+    found = seconds_in_turns(passes, rounds=4, seconds=0.0)
+    assert {name: len(times) for name, times in found.items()} == {"a": 4, "b": 4, "c": 4}
+    assert "".join(calls[-24:]) == "aabbccbbccaaccaabbaabbcc"
 
 
 def test_a_missed_target_is_named():
-    rows = [
-        {"view": view, "num_images": 256, "ratio": ratio, "images_per_second": rate}
-        for view, ratio, rate in (
-            ("vector_env", 0.95, 1000.0),
-            ("sb3_vec_env", 0.5, 900.0),
-            ("dummy_vec_env", 0.01, 99.0),
-        )
-    ]
-    missed = speed.misses(rows)
-    assert [line.split(",")[0] for line in missed] == ["sb3_vec_env", "sb3_vec_env"]
-    assert "target 0.7" in missed[0]
-    assert "9.1 times DummyVecEnv" in missed[1]
+    views = (("vector_env", 0.95), ("sb3_vec_env", 0.5), ("dummy_vec_env", 0.01))
+    rows = [{"view": view, "num_images": 256, "ratio": ratio} for view, ratio in views]
+    (missed,) = environment.misses(rows)
+    assert missed == "sb3_vec_env, 256 images: 0.50 of the bare network's rate, target 0.7"
 
 
 @pytest.fixture
 def _small(monkeypatch):
-    monkeypatch.setattr(benchmark, "SIZES", (16,))
-    monkeypatch.setattr(benchmark, "SINGLE_SIZES", (16,))
+    monkeypatch.setattr(environment, "SIZES", (16,))
 
 
 @pytest.mark.usefixtures("_small")
@@ -61,7 +65,7 @@ def test_a_quick_benchmark_measures_every_view_and_says_on_what(tmp_path, capsys
     arguments = ["--quick", "--json", "--record", "--results-dir", str(tmp_path)]
     assert benchmark.main(arguments) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert [row["view"] for row in shown["rows"]] == ["network", "dense_network", *speed.VIEWS]
+    assert [row["view"] for row in shown["rows"]] == VIEWS
     assert all(row["images_per_second"] > 0 for row in shown["rows"])
     assert {"cpu", "cores", "threads", "load_average"} <= set(shown["machine"])
     # Machines with other vectors than most leave theirs under a name of its own.

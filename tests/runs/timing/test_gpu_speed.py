@@ -8,20 +8,19 @@ import pytest
 import torch
 
 from ccenv.runs import benchmark, tables
-from ccenv.runs.timing import gpu_speed
+from ccenv.runs.timing import gpu
 
-TINY = gpu_speed.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
+TINY = gpu.GpuLayer(16, 0.5, is_training=False, is_captured=False, width=64, num_blocks=4)
 
 
 def test_every_target_has_its_cases_eager_and_captured():
-    assert len(set(gpu_speed.CASES)) == len(gpu_speed.CASES)
-    for *wanted_of, _ in gpu_speed.TARGETS:
-        for wanted in itertools.product(*wanted_of, (False, True)):
-            assert gpu_speed.GpuLayer(*wanted) in gpu_speed.CASES
+    assert len(set(gpu.CASES)) == len(gpu.CASES)
+    for asked, is_captured in itertools.product(gpu.TARGETS, (False, True)):
+        assert gpu.GpuLayer(*asked, is_captured) in gpu.CASES
 
 
 def measured(speedup, **settings):
-    layer = gpu_speed.GpuLayer(**{"is_training": False, "is_captured": False} | settings)
+    layer = gpu.GpuLayer(**{"is_training": False, "is_captured": False} | settings)
     asked = asdict(layer)
     return {"case": layer.name, "batch": layer.batch, "asked": asked, "speedup": speedup}
 
@@ -35,7 +34,7 @@ def test_a_missed_target_is_named_and_what_has_no_target_is_not():
         measured(0.5, batch=8192, density=1 / 8, dtype="float32"),
         measured(0.5, batch=64, density=1 / 8),
     ]
-    missed = gpu_speed.misses(rows)
+    missed = gpu.misses(rows)
     assert len(missed) == 2
     assert "batch 8,192, density 0.0625: 7.00 times as fast as dense, target 10" in missed[0]
     assert "forward and backward, batch 256" in missed[1]
@@ -44,30 +43,23 @@ def test_a_missed_target_is_named_and_what_has_no_target_is_not():
 @pytest.mark.parametrize("is_training", [False, True])
 def test_executed_macs_are_those_of_the_pairs_that_are_kept(is_training):
     layer = replace(TINY, density=1.0, is_training=is_training)
-    case = gpu_speed.layer_case(layer, device="cpu", kernel=gpu_speed.masked_linear)
-    assert case.macs == case.dense_macs == case.equal_macs
-    assert case.dense_macs == gpu_speed.PASSES * 16 * 64 * 64 * (3 if is_training else 1)
+    case = gpu.layer_case(layer, device="cpu")
+    assert case.macs == case.dense_macs
+    assert case.dense_macs == gpu.PASSES * 16 * 64 * 64 * (3 if is_training else 1)
     assert case.densities == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("is_training", [False, True])
 def test_a_case_is_timed_and_its_milliseconds_are_those_of_a_pass(is_training, monkeypatch):
     layer = replace(TINY, is_training=is_training)
-    case = gpu_speed.layer_case(layer, device="cpu")
-    whole = gpu_speed.measure(case, repeats=2)
-    monkeypatch.setattr(gpu_speed, "measure", lambda case, repeats: whole)
-    timing = gpu_speed.measure_layer(layer, repeats=2, device="cpu")
-    assert timing.route == "grouped"
-    assert timing.asked == asdict(layer)
-    assert timing.milliseconds * gpu_speed.PASSES == pytest.approx(whole.milliseconds)
-    assert timing.limit == pytest.approx(1 / (case.densities[0] * case.densities[1]), rel=0.2)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
-def test_without_a_card_the_reason_is_given():
-    assert gpu_speed.why_not_measured() == "there is no CUDA device"
-    with pytest.raises(RuntimeError, match="no CUDA device"):
-        next(gpu_speed.gpu_cases(repeats=2))
+    case = gpu.layer_case(layer, device="cpu")
+    whole = gpu.measure(case, rounds=2)
+    monkeypatch.setattr(gpu, "measure", lambda case, rounds: whole)
+    timing = gpu.measure_layer(layer, rounds=2, device="cpu")
+    assert timing["route"] == "grouped"
+    assert timing["asked"] == asdict(layer)
+    assert timing["milliseconds"] * gpu.PASSES == pytest.approx(whole["milliseconds"])
+    assert timing["limit"] == pytest.approx(1 / (case.densities[0] * case.densities[1]), rel=0.2)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
@@ -86,11 +78,11 @@ def test_only_kernels_are_measured_on_a_card(capsys):
 
 def test_the_benchmark_records_rows_machine_and_missed_targets(tmp_path, capsys, monkeypatch):
     # The processor plays the card: what is recorded has the same shape.
-    on_card = gpu_speed.measure_layer
-    monkeypatch.setattr(gpu_speed, "why_not_measured", lambda: None)
-    monkeypatch.setattr(gpu_speed, "card", lambda: {"card": "none", "driver": "none"})
-    monkeypatch.setattr(gpu_speed, "measure_layer", lambda *args: on_card(*args, device="cpu"))
-    monkeypatch.setattr(gpu_speed, "QUICK", (TINY, replace(TINY, is_training=True)))
+    on_card = gpu.measure_layer
+    monkeypatch.setattr(gpu, "why_not_measured", lambda: None)
+    monkeypatch.setattr(gpu, "card", lambda: {"card": "none", "driver": "none"})
+    monkeypatch.setattr(gpu, "measure_layer", lambda *args: on_card(*args, device="cpu"))
+    monkeypatch.setattr(gpu, "QUICK", (TINY, replace(TINY, is_training=True)))
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert benchmark.main(["kernels", "--device", "cuda", "--quick", "--record", *folders]) == 0
     found = json.loads((tmp_path / "gpu-speed.json").read_text())
@@ -109,5 +101,5 @@ def test_the_benchmark_records_rows_machine_and_missed_targets(tmp_path, capsys,
 @pytest.mark.parametrize("is_captured", [False, True])
 def test_a_case_runs_on_a_card(is_training, is_captured):
     layer = replace(TINY, batch=64, is_training=is_training, is_captured=is_captured)
-    assert gpu_speed.measure_layer(layer, repeats=2).milliseconds > 0
-    assert gpu_speed.card()["card"]
+    assert gpu.measure_layer(layer, repeats=2).milliseconds > 0
+    assert gpu.card()["card"]

@@ -10,25 +10,31 @@ from hypothesis import strategies as st
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs import benchmark, tables
-from ccenv.runs.timing import kernel_routes, kernel_speed, kernel_timing
-from ccenv.runs.timing.kernel_layers import layer_case
-from ccenv.runs.timing.kernel_masks import KINDS, draw_pool, keep_probabilities, mean_densities
-from ccenv.runs.timing.kernel_networks import cifar_case, dense_macs, executed_macs, mnist_case
-from ccenv.runs.timing.kernel_timing import Case, measure, width_of_macs
+from ccenv.runs.timing import kernels, layers, networks
+from ccenv.runs.timing.kernels import measure, width_of_macs
+from ccenv.runs.timing.layers import layer_case
+from ccenv.runs.timing.masks import KINDS, draw_pool, keep_probabilities, mean_densities
+from ccenv.runs.timing.networks import (
+    GIVEN,
+    STEPPED,
+    TRAINED,
+    cifar_case,
+    dense_macs,
+    executed_macs,
+    mnist_case,
+)
 from ccenv.runs.timing.speed_figures import block_size, curves, density_figure, mean_speedup
-from ccenv.runs.timing.turns import seconds_in_turns
 
-SHARED = sorted(set(KINDS) - {"independent"})
 BUILDERS = {
     "layer": lambda: layer_case(1024, 32, 0.1, 16),
     "dense layer": lambda: layer_case(256, 8, 1.0, 16),
-    "layer by class": lambda: layer_case(1024, 32, 0.05, 32, masks="by class"),
-    "network": lambda: cifar_case(1 / 16, 16, one_call=False),
-    "unbalanced network": lambda: cifar_case(0.18, 16, masks="unbalanced", one_call=False),
-    "network, masks given": lambda: cifar_case(0.18, 1, policies=False),
+    "layer by class": lambda: layer_case(1024, 32, 0.05, 32, "by class"),
+    "unbalanced layer": lambda: layer_case(1024, 32, 0.05, 32, "unbalanced"),
+    "network": lambda: cifar_case(1 / 16, 16, STEPPED),
+    "network, masks given": lambda: cifar_case(0.18, 1, GIVEN),
     "mnist": lambda: mnist_case(8, 256),
 }
-TRAINED = {"training step": lambda: cifar_case(1 / 16, 16, training=True)}
+STEP = {"training step": lambda: cifar_case(1 / 16, 16, TRAINED)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -49,7 +55,7 @@ def test_realised_densities_are_near_those_asked_for(kind):
     assert found == pytest.approx((0.3, 0.3), abs=0.02)
 
 
-@pytest.mark.parametrize("density", kernel_speed.SHARED_DENSITIES)
+@pytest.mark.parametrize("density", layers.SHARED_DENSITIES)
 def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
     found = keep_probabilities(KINDS["by class"], 32, density, stream(0, "test"))
     likely = max(1, int(density * 32))
@@ -58,7 +64,7 @@ def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
     assert len({tuple(sorted(row)) for row in blocks.tolist()}) > 1
 
 
-@pytest.mark.parametrize("density", kernel_speed.SHARED_DENSITIES)
+@pytest.mark.parametrize("density", layers.SHARED_DENSITIES)
 def test_unbalanced_blocks_are_kept_by_most_rows_or_by_few(density):
     pool = draw_pool(512, (32,), density, "unbalanced")
     use = torch.cat([masks[0] for masks in pool]).float().mean(dim=0)
@@ -117,9 +123,9 @@ def test_no_other_width_has_macs_nearer_to_those_asked_for(macs, inputs):
     assert all(nearest <= abs(macs_of(n) - macs) for n in (max(1, found - 1), found + 1))
 
 
-@pytest.mark.parametrize("name", [*BUILDERS, *TRAINED])
+@pytest.mark.parametrize("name", [*BUILDERS, *STEP])
 def test_the_equal_macs_baseline_has_about_the_executed_macs(name):
-    case = (BUILDERS | TRAINED)[name]()
+    case = (BUILDERS | STEP)[name]()
     assert case.equal_macs == pytest.approx(case.macs, rel=0.06)
     assert case.equal_macs <= case.dense_macs
 
@@ -133,21 +139,20 @@ def test_the_masked_dense_baseline_computes_what_the_kernels_compute(name):
 
 
 def test_the_limit_is_dense_macs_over_executed_ones():
-    found = measure(layer_case(64, 4, 1.0, batch=4), repeats=3)
-    assert found.limit == 1.0
-    assert found.equal_macs == 1.0
-    assert found.densities == (1.0, 1.0)
+    found = measure(layer_case(64, 4, 1.0, batch=4), rounds=3)
+    assert found["limit"] == found["equal_macs"] == 1.0
+    assert found["densities"] == (1.0, 1.0)
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_the_papers_network_is_timed_with_its_policies(training):
-    found = measure(cifar_case(0.5, batch=2, training=training), repeats=3)
-    assert found.milliseconds > 0
-    assert 1 < found.limit < 10
-    looking, given = (
-        cifar_case(0.5, batch=2, training=training, policies=policies, one_call=False)
-        for policies in (True, False)
-    )
+@pytest.mark.parametrize("way", ["", TRAINED])
+def test_the_papers_network_is_timed_with_its_policies(way):
+    found = measure(cifar_case(0.5, 2, way), rounds=3)
+    assert found["milliseconds"] > 0
+    assert 1 < found["limit"] < 10
+
+
+def test_the_papers_policies_are_billed():
+    looking, given = (cifar_case(0.5, 2, way) for way in (STEPPED, GIVEN))
     assert looking.macs - given.macs == 2 * 10 * (3072 + 640)
 
 
@@ -161,26 +166,23 @@ def test_the_mnist_network_is_limited_by_the_macs_of_the_trial():
     assert case.dense_macs / case.macs == pytest.approx(203_264 / 14_272)
 
 
-def test_functions_take_turns_and_each_round_begins_with_another_one():
-    calls = []
-    passes = {name: lambda name=name: calls.append(name) for name in "abc"}
-    found = seconds_in_turns(passes, repeats=4, seconds=0.0)
-    assert {name: len(times) for name, times in found.items()} == {"a": 4, "b": 4, "c": 4}
-    assert "".join(calls[-12:]) == "abcbcacababc"
-
-
-def test_all_cases_are_there():
-    recipes = [*kernel_speed.layer_recipes(), *kernel_speed.network_recipes()]
-    assert all(isinstance(recipe(), Case) for recipe in recipes if recipe.args[-1] == 1)
-    kinds = [recipe.keywords.get("masks", "independent") for recipe in recipes]
-    assert {kind: kinds.count(kind) for kind in SHARED} == dict.fromkeys(SHARED, 6)
+def test_all_cases_are_there(monkeypatch):
+    for name in ("layer_case", "cifar_case", "mnist_case"):
+        monkeypatch.setattr(networks, name, lambda *given, name=name: (name, *given))
+    cases = list(networks.all_cases(quick=False))
+    kinds = [given[-1] for name, *given in cases if name == "layer_case"]
+    assert {k: kinds.count(k) for k in KINDS} == {"independent": 24, "by class": 6, "unbalanced": 6}
+    ways = [given[-1] for name, *given in cases if name == "cifar_case"]
+    assert {way: ways.count(way) for way in ways} == {"": 5, GIVEN: 1, STEPPED: 3, TRAINED: 1}
+    assert [name for name, *_ in cases].count("mnist_case") == 4
+    assert len(set(cases)) == len(cases)
 
 
 def test_a_quick_benchmark_of_the_kernels_is_shown_drawn_and_recorded(tmp_path, capsys):
     folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
     assert benchmark.main(["kernels", "--quick", "--record", *folders]) == 0
     shown = capsys.readouterr().out
-    assert all((name in shown) == (name != "route") for name in kernel_timing.COLUMNS)
+    assert all((name in shown) == (name != "route") for name in kernels.COLUMNS)
     (recorded,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernel-speed*.json"))
     assert {row["masks"] for row in recorded["rows"]} == set(KINDS)
     for row in recorded["rows"]:
@@ -223,49 +225,6 @@ def test_results_recorded_before_the_baselines_keep_their_table():
     row = {"case": "x", "batch": 1, "density": 0.5, "limit": 4.0, "milliseconds": 1.0}
     row |= {"speedup": 2.0, "speedup_low": 1.0, "speedup_high": 3.0}
     row |= {"dense_gflops": 10.0, "gflops": 5.0}
-    header = kernel_timing.table([row]).splitlines()[0]
+    header = kernels.table([row]).splitlines()[0]
     assert "ceiling" not in header
     assert "speed-up" in header
-
-
-def test_the_grid_of_routes_covers_every_batch_shape_size_density_and_side():
-    points = list(kernel_routes.grid())
-    assert len(set(points)) == len(points)
-    assert {p.batch for p in points} == set(kernel_routes.BATCHES)
-    shapes = {(p.in_features, p.out_features) for p in points}
-    assert shapes == set(kernel_routes.SHAPES)
-    small = [p for p in points if p.batch == 1]
-    for name, values in (
-        ("block_size", kernel_routes.BLOCK_SIZES),
-        ("asked_density", kernel_routes.DENSITIES),
-        ("sides", kernel_routes.SIDES),
-    ):
-        assert {getattr(p, name) for p in small} == set(values)
-    assert {p.training for p in points} == {False, True}
-
-
-@pytest.mark.parametrize("sides", kernel_routes.SIDES)
-@pytest.mark.parametrize("training", [False, True])
-def test_a_routes_line_says_what_was_kept(sides, training):
-    point = kernel_routes.Point(8, 64, 32, 8, 1.0, sides, training)
-    found = kernel_routes.time_routes(point, repeats=2)
-    assert found.macs == 8 * 64 * 32
-    assert found.pairs == 8 * found.in_blocks * found.out_blocks
-    assert found.in_blocks == (1 if sides == "out" else 8)
-    assert found.out_blocks == (1 if sides == "in" else 4)
-    assert min(found.kernel_seconds, found.masked_dense_seconds, found.dense_seconds) > 0
-    half = kernel_routes.time_routes(
-        kernel_routes.Point(8, 64, 32, 8, 0.5, sides, training), repeats=2
-    )
-    assert (half.in_density < 1, half.out_density < 1) == (sides != "out", sides != "in")
-    assert 0 < half.macs < found.macs
-
-
-def test_routes_are_written_one_line_a_case(tmp_path, capsys):
-    path = tmp_path / "routes.json"
-    assert benchmark.main(["routes", "--quick", "--json", str(path)]) == 0
-    assert "kernels faster" in capsys.readouterr().out
-    points = list(kernel_routes.quick_grid())
-    found = json.loads(path.read_text())
-    assert [row["sides"] for row in found["rows"]] == [point.sides for point in points]
-    assert len(path.read_text().splitlines()) == len(points) + 2

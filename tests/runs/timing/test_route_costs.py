@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.runs.timing import kernel_routes, route_costs
+from ccenv.runs import benchmark
+from ccenv.runs.timing import routes
 from ccenv.sparse import cost_model
 from ccenv.sparse.cpu.codegen import registers
 
@@ -63,38 +64,58 @@ PRICES = st.floats(0.1, 10.0)
 def test_the_fit_finds_prices_that_explain_the_times(kernel_prices, dense_prices):
     rows = list(shapes(300))
     for row in rows:
-        row["kernel_seconds"] = float(np.dot(route_costs.kernel_counts(row), kernel_prices))
-        row["masked_dense_seconds"] = float(np.dot(route_costs.dense_counts(row), dense_prices))
+        kernel, dense = (found[0] for found in routes.counts([row]))
+        row["kernel_seconds"] = float(np.dot(kernel, kernel_prices))
+        row["masked_dense_seconds"] = float(np.dot(dense, dense_prices))
         row["dense_seconds"] = row["masked_dense_seconds"]
-    found = route_costs.fit({"name": "kernel-routes", "rows": rows, "machine": {}, "versions": {}})
-    assert [part["part"] for part in found["rows"]] == ["forward", "training"]
-    for part in found["rows"]:
+    found = routes.fit(rows)
+    assert [part["part"] for part in found] == ["forward", "training"]
+    for part in found:
         assert np.allclose(list(part["kernels"].values()), kernel_prices, rtol=1e-3)
         assert np.allclose(list(part["dense"].values()), dense_prices, rtol=1e-3)
         assert part["wrong"] == 0.0
         assert part["mean_regret"] == pytest.approx(1.0)
 
 
-def test_the_model_counts_what_the_fit_counts():
-    for row in shapes(20):
-        layer = cost_model.Layer(
-            row["batch"],
-            row["in_blocks"],
-            row["in_features"] // row["in_blocks"],
-            row["out_blocks"],
-            row["out_features"] // row["out_blocks"],
-        )
-        for training, pair in enumerate(cost_model.costs()):
-            kernels, dense = (list(asdict(costs).values()) for costs in pair)
-            expected = cost_model.kernel_seconds(layer, row["pairs"], is_training=bool(training))
-            assert expected == pytest.approx(np.dot(route_costs.kernel_counts(row), kernels))
-            expected = cost_model.dense_seconds(layer, is_training=bool(training))
-            assert expected == pytest.approx(np.dot(route_costs.dense_counts(row), dense))
+def test_the_grid_of_routes_covers_every_batch_shape_size_density_and_side():
+    points = list(routes.grid())
+    assert len(set(points)) == len(points)
+    assert {p.batch for p in points} == set(routes.BATCHES)
+    shapes = {(p.in_features, p.out_features) for p in points}
+    assert shapes == set(routes.SHAPES)
+    small = [p for p in points if p.batch == 1]
+    for name, values in (
+        ("block_size", routes.BLOCK_SIZES),
+        ("asked_density", routes.DENSITIES),
+        ("sides", routes.SIDES),
+    ):
+        assert {getattr(p, name) for p in small} == set(values)
+    assert {p.training for p in points} == {False, True}
 
 
-def test_a_quick_grid_can_be_fitted():
-    rows = [vars(kernel_routes.time_routes(point, 2)) for point in kernel_routes.quick_grid()]
-    found = route_costs.fit({"name": "kernel-routes", "rows": rows, "machine": {}, "versions": {}})
-    assert found["name"] == "route-costs"
-    assert [part["cases"] for part in found["rows"]] == [3, 3]
-    assert route_costs.table(found["rows"]).count("\n") == 3
+@pytest.mark.parametrize("sides", routes.SIDES)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_routes_line_says_what_was_kept(sides, training):
+    point = routes.Point(8, 64, 32, 8, 1.0, sides, training)
+    found = routes.time_routes(point, rounds=2)
+    assert found["macs"] == 8 * 64 * 32
+    assert found["pairs"] == 8 * found["in_blocks"] * found["out_blocks"]
+    assert found["in_blocks"] == (1 if sides == "out" else 8)
+    assert found["out_blocks"] == (1 if sides == "in" else 4)
+    assert min(found[f"{way}_seconds"] for way in ("kernel", "masked_dense", "dense")) > 0
+    half = routes.time_routes(routes.Point(8, 64, 32, 8, 0.5, sides, training), rounds=2)
+    assert (half["in_density"] < 1, half["out_density"] < 1) == (sides != "out", sides != "in")
+    assert 0 < half["macs"] < found["macs"]
+
+
+def test_what_is_fitted_to_a_grid_is_recorded_and_its_times_are_printed(tmp_path, capsys):
+    given = ["routes", "--quick", "--record", "--results-dir", str(tmp_path)]
+    assert benchmark.main([*given, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    points = list(routes.quick_grid())
+    assert [row["sides"] for row in printed["rows"]] == [point.sides for point in points]
+    (written,) = tmp_path.glob("route-costs*.json")
+    recorded = json.loads(written.read_text())
+    assert recorded["kind"] == "route-costs"
+    assert [part["cases"] for part in recorded["rows"]] == [3, 3]
+    assert routes.table(recorded["rows"]).count("\n") == 3

@@ -2,15 +2,13 @@
 
 import json
 
-import pytest
 import torch
 
-from ccenv.data import load_split
 from ccenv.networks.build import build_network
 from ccenv.networks.mlp import GatedMLP, forward
 from ccenv.runs import benchmark
-from ccenv.runs.timing import training_speed
-from ccenv.runs.timing.training_speed import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training
+from ccenv.runs.timing import training
+from ccenv.runs.timing.training import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training
 
 SMALL = Training(
     name="condnet on digits",
@@ -49,7 +47,7 @@ def test_the_masked_dense_network_gives_the_kernels_answers():
 
 
 def test_agents_of_all_routes_train_on_the_same_images_and_only_the_network_differs():
-    agents = training_speed.make_agents(SMALL)
+    agents = training.make_agents(SMALL)
     assert list(agents) == [KERNELS, MASKED, DENSE]
     networks = [agent.simulator.network for agent in agents.values()]
     assert [type(n) for n in networks] == [GatedMLP, MaskedDenseMLP, GatedMLP]
@@ -63,7 +61,7 @@ def test_agents_of_all_routes_train_on_the_same_images_and_only_the_network_diff
 
 
 def test_the_policy_starts_at_the_density_it_is_to_have():
-    agent = training_speed.make_agents(SMALL)[KERNELS]
+    agent = training.make_agents(SMALL)[KERNELS]
     observation = agent.simulator.begin()
     for layer, blocks in enumerate((10, 8)):
         found = agent.keep_probability(observation, layer)
@@ -71,27 +69,19 @@ def test_the_policy_starts_at_the_density_it_is_to_have():
 
 
 def test_rows_compare_each_route_with_the_others_of_the_same_rounds():
-    rows = training_speed.time_training(SMALL, repeats=3, seconds=0.0)
-    by_route = {row.route: row for row in rows}
-    assert by_route[MASKED].speedup == by_route[MASKED].speedup_low == 1.0
-    assert by_route[DENSE].dense_speedup == 1.0
-    assert by_route[DENSE].density == 1.0
-    assert {row.num_images for row in rows} == {row.num_rows for row in rows} == {16}
-    assert all(row.rollout_milliseconds > 0 and row.network_milliseconds > 0 for row in rows)
-
-
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_where_data_are_absent_noise_of_their_shape_takes_their_place(name, tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    env = {"mnist": "BlockSelectionMNIST-v0", "cifar10": "BlockSelectionCIFAR10-v0"}[name]
-    dataset = training_speed.with_data({"env": env})["dataset"]
-    shape = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}[name]
-    assert load_split(dataset, "train").image_shape == shape
-    assert ":" in dataset
+    rows = training.time_training(SMALL, rounds=3, seconds=0.0)
+    by_route = {row["route"]: row for row in rows}
+    assert by_route[MASKED]["speedup"] == by_route[MASKED]["speedup_low"] == 1.0
+    assert by_route[DENSE]["dense_speedup"] == 1.0
+    assert by_route[DENSE]["density"] == 1.0
+    assert {row["num_images"] for row in rows} == {row["num_rows"] for row in rows} == {16}
+    for row in rows:
+        assert row["rollout_milliseconds"] > 0
+        assert row["network_milliseconds"] > 0
 
 
 def test_a_quick_benchmark_of_training_is_shown_and_recorded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training_speed, "all_trainings", lambda quick: [SMALL])
+    monkeypatch.setattr(training, "all_trainings", lambda quick: [SMALL])
     arguments = ["training", "--quick", "--record", "--results-dir", str(tmp_path)]
     assert benchmark.main(arguments) == 0
     shown = capsys.readouterr().out
@@ -102,7 +92,7 @@ def test_a_quick_benchmark_of_training_is_shown_and_recorded(tmp_path, monkeypat
 
 
 def test_the_trainings_are_the_recorded_sweeps_and_the_papers_network():
-    mnist, *cifar = training_speed.all_trainings(quick=False)
+    mnist, *cifar = training.all_trainings(quick=False)
     assert mnist.gated == {"num_blocks": (32,), "block_size": 8, "num_kept": 2}
     assert mnist.settings["batch_size"] == 128
-    assert [training.start_density for training in cifar] == [1 / 16, 0.18]
+    assert [one.start_density for one in cifar] == [1 / 16, 0.18]

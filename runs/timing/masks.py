@@ -49,23 +49,14 @@ def keep_probabilities(
         density: share of blocks kept, in (0, 1].
         generator: source of randomness.
     """
-    likely = min(num_blocks, max(1, int(kind.likely_share * density * num_blocks)))
-    weights = torch.full((kind.num_classes, num_blocks), kind.rest, dtype=torch.float64)
+    kept = density * num_blocks
+    likely = min(num_blocks, max(1, int(kind.likely_share * kept)))
+    others = num_blocks - likely
+    # What likely blocks cannot take, because none is kept oftener than always, the others do.
+    high = min(1.0, kept / (likely + kind.rest * others))
+    low = (kept - likely * high) / max(1, others)
     order = torch.rand(kind.num_classes, num_blocks, generator=generator).argsort(dim=1)
-    weights.scatter_(1, order[:, :likely], 1.0)
-    return (scale_to_mean(weights[0], density) * weights).clamp(max=1.0).float()
-
-
-def scale_to_mean(weights: Tensor, mean: float) -> float:
-    """The factor at which positive weights, cut off at 1, have the given mean: by bisection."""
-    low, high = 0.0, 1.0 / float(weights.min())
-    for _ in range(60):
-        middle = (low + high) / 2
-        if float((middle * weights).clamp(max=1.0).mean()) < mean:
-            low = middle
-        else:
-            high = middle
-    return high
+    return torch.full(order.shape, low).scatter_(1, order[:, :likely], high)
 
 
 def draw_pool(

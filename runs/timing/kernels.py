@@ -1,4 +1,9 @@
-"""One case of the kernels' benchmark: sparse, dense and baseline passes -> timings in turns."""
+"""One case of the kernels' benchmarks: sparse and dense passes -> a row of timings in turns.
+
+Every pass takes other masks, from a pool drawn beforehand, so that neither caches nor branch
+predictors learn them; building lists from the masks is part of a pass. Policies, where a case has
+them, are part of it too.
+"""
 
 import bisect
 import statistics
@@ -6,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.runs.show.tables import formatted
-from ccenv.runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
 
+Pass = Callable[[], object]
+Row = dict[str, Any]
 NOTES = """\
 Speed-up: time of torch's dense layers over time in the same round, median [quartiles]; call
 overhead, lists from masks and policies included; other masks in every pass. Over masked dense: the
@@ -31,7 +38,7 @@ COLUMNS = {
     "dense GFLOP/s": ("dense_gflops", ">{dense_gflops:.0f}"),
     "GFLOP/s": ("gflops", ">{gflops:.0f}"),
 }
-"""Heading -> what rows must have for it to be shown (older results lack some), and its cells."""
+"""Heading -> what rows must have for it to be shown (not all do), and its cells."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,6 @@ class Case:
 
     name: str
     """what is multiplied."""
-    masks: str
-    """kind of masks."""
     batch: int
     """rows of a pass."""
     densities: tuple[float, ...]
@@ -50,89 +55,46 @@ class Case:
     """executed MACs of a sparse pass, the policy's included, of all rows."""
     dense_macs: float
     """MACs of a dense pass, of all rows."""
-    equal_macs: float
-    """MACs of the small dense pass, of all rows."""
     sparse: Pass
     """only kept blocks."""
     dense: Pass
     """all blocks, by torch's own layers."""
-    masked_dense: Pass
+    masked_dense: Pass | None = None
     """all blocks, thrown away where skipped."""
-    equal_dense: Pass
+    equal_dense: Pass | None = None
     """a dense layer or network so narrow that it has the sparse pass's MACs."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One case: how much faster the kept blocks alone are."""
-
-    case: str
-    """what was multiplied."""
-    masks: str
+    equal_macs: float = 0.0
+    """MACs of that, of all rows."""
+    masks: str = "independent"
     """kind of masks."""
-    batch: int
-    """rows of a pass."""
-    density: float
-    """share of blocks kept, realised, mean over masks."""
-    densities: tuple[float, ...]
-    """the same on both sides of a layer, or of each gated layer."""
-    speedup: float
-    """dense time over time, median over rounds."""
-    speedup_low: float
-    """lower quartile."""
-    speedup_high: float
-    """upper quartile."""
-    masked_dense_speedup: float
-    """time of dense products times masks over time, median over rounds."""
-    ceiling: float
-    """dense time over that of the dense layer or network with as many MACs, median over rounds."""
-    limit: float
-    """dense MACs over executed MACs, the policy's included."""
-    equal_macs: float
-    """MACs of the small dense layer or network over executed ones; as near 1 as widths allow."""
-    milliseconds: float
-    """median time of a pass."""
-    dense_gflops: float
-    """floating-point operations of the dense pass a second, in billions."""
-    gflops: float
-    """of the sparse pass, by executed MACs."""
 
 
-def measure(case: Case, repeats: int) -> Timing:
-    """Times a case's passes in turns.
-
-    Args:
-        case: what to time.
-        repeats: rounds, at least two.
-    """
-    times = seconds_in_turns(
-        {
-            "dense": case.dense,
-            "masked_dense": case.masked_dense,
-            "equal_dense": case.equal_dense,
-            "sparse": case.sparse,
-        },
-        repeats,
-    )
-    low, speedup, high = quartiles_of_ratio(times["dense"], times["sparse"])
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    return Timing(
-        case=case.name,
-        masks=case.masks,
-        batch=case.batch,
-        density=statistics.mean(case.densities),
-        densities=case.densities,
-        speedup=speedup,
-        speedup_low=low,
-        speedup_high=high,
-        masked_dense_speedup=quartiles_of_ratio(times["masked_dense"], times["sparse"])[1],
-        ceiling=quartiles_of_ratio(times["dense"], times["equal_dense"])[1],
-        limit=case.dense_macs / max(case.macs, 1.0),
-        equal_macs=case.equal_macs / max(case.macs, 1.0),
-        milliseconds=1e3 * medians["sparse"],
-        dense_gflops=2e-9 * case.dense_macs / medians["dense"],
-        gflops=2e-9 * case.macs / medians["sparse"],
-    )
+def measure(case: Case, rounds: int) -> Row:
+    """Times a case's passes in turns, at least two rounds; `NOTES` tells what the row says."""
+    names = ("dense", "masked_dense", "equal_dense", "sparse")
+    passes = {name: found for name in names if (found := getattr(case, name)) is not None}
+    times = seconds_in_turns(passes, rounds)
+    dense, sparse = (statistics.median(times[name]) for name in ("dense", "sparse"))
+    low, middle, high = quartiles_of_ratio(times["dense"], times["sparse"])
+    row: Row = {
+        "case": case.name,
+        "masks": case.masks,
+        "batch": case.batch,
+        "density": statistics.mean(case.densities),
+        "densities": case.densities,
+    }
+    row |= {"speedup": middle, "speedup_low": low, "speedup_high": high}
+    if case.masked_dense is not None:
+        ratios = quartiles_of_ratio(times["masked_dense"], times["sparse"])
+        row["masked_dense_speedup"] = ratios[1]
+    if case.equal_dense is not None:
+        row["ceiling"] = quartiles_of_ratio(times["dense"], times["equal_dense"])[1]
+    row["limit"] = case.dense_macs / max(case.macs, 1.0)
+    if case.equal_dense is not None:
+        row["equal_macs"] = case.equal_macs / max(case.macs, 1.0)
+    row["milliseconds"] = 1e3 * sparse
+    row["dense_gflops"] = 2e-9 * case.dense_macs / dense
+    return row | {"gflops": 2e-9 * case.macs / sparse}
 
 
 def width_of_macs(macs: float, macs_of: Callable[[int], float], widest: int = 1 << 16) -> int:

@@ -2,8 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,27 +10,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs.show.tables import formatted
-from ccenv.runs.timing.turns import Pass, quartiles_of_ratio, seconds_in_turns
+from ccenv.runs.timing.kernels import Pass, Row
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
-VIEWS = ("simulator", "vector_env", "sb3_vec_env", "dummy_vec_env", "sync_vector_env")
+SIZES = (256, 1024, 4096)
+"""images of a batch; single environments only of the first: each image costs a call a step."""
+DENSITY = 0.5
+"""share of blocks kept, as a space's sample() does."""
 TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
 """Least rate over the bare network's."""
-OVER_DUMMY = 10
-"""Least rate of both over DummyVecEnv's."""
 NOTES = """\
-784-256-256-10, 16 blocks a layer; rates in images per second, medians; ratios to the bare network
-(the kernels, without an environment) in the same round: median [quartiles]; and to the same network
-by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv) hold one
-image each."""
+784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians; ratios to
+the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
+the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
+hold one image each."""
 COLUMNS = {
     "view": "<{view}",
     "images": ">{num_images:,}",
@@ -40,28 +41,6 @@ COLUMNS = {
     "of the bare network": "<{ratio:.2f} [{ratio_low:.2f}, {ratio_high:.2f}]",
     "of the dense loop": ">{dense_ratio:.2f}",
 }
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How fast one view walks batches of images through the network."""
-
-    view: str
-    """"network", "dense_network" or one of `VIEWS`."""
-    num_images: int
-    """images of a batch."""
-    images_per_second: float
-    """median."""
-    steps_per_second: float
-    """median; one step is one image in one gated layer."""
-    ratio: float
-    """rate over the bare network's, median over rounds."""
-    ratio_low: float
-    """lower quartile."""
-    ratio_high: float
-    """upper quartile."""
-    dense_ratio: float
-    """rate over that of the same network by dense products times masks, median over rounds."""
 
 
 def noise(split: str, shape: tuple[int, ...] = (1, 28, 28), count: int = 10_000) -> Split:
@@ -80,23 +59,22 @@ def make_network() -> GatedMLP:
     return network
 
 
-def draw_masks(num_images: int, density: float) -> list[Tensor]:
-    """Masks of all layers, each block kept with probability `density`."""
+def draw_masks(num_images: int) -> list[Tensor]:
+    """Masks of all layers."""
     generator = stream(0, "benchmark masks")
     return [
-        torch.rand(num_images, NUM_BLOCKS, generator=generator) < density for _ in range(NUM_LAYERS)
+        torch.rand(num_images, NUM_BLOCKS, generator=generator) < DENSITY for _ in range(NUM_LAYERS)
     ]
 
 
-def make_episodes(num_images: int, density: float, single: bool) -> dict[str, Pass]:
+def make_episodes(num_images: int, *, single: bool) -> dict[str, Pass]:
     """For each view a function that walks one batch from the images to the logits.
 
     Args:
         num_images: images of a batch.
-        density: share of blocks kept.
         single: whether to build batches of single environments too.
     """
-    network, masks = make_network(), draw_masks(num_images, density)
+    network, masks = make_network(), draw_masks(num_images)
     settings: dict[str, Any] = {"dataset": noise, "network": network}
     bits = [mask.numpy().astype(np.int8) for mask in masks]
     episodes = {
@@ -171,57 +149,40 @@ def single_episodes(
     }
 
 
-def measure(
-    episodes: dict[str, Pass], num_images: int, repeats: int, seconds: float
-) -> list[Speed]:
-    """Times all views in turns.
-
-    Args:
-        episodes: view -> function that walks one batch; ratios refer to "network" and
-            "dense_network".
-        num_images: images of a batch.
-        repeats: rounds, at least two.
-        seconds: length of one timing.
-    """
-    times = seconds_in_turns(episodes, repeats, seconds)
-    bare = times["network"], times["dense_network"]
-    return [speed(view, num_images, times[view], *bare) for view in episodes]
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """All views of batches of several sizes; quick: of the smallest, in a tenth of the time."""
+    for size in SIZES[:1] if quick else SIZES:
+        episodes = make_episodes(size, single=size == SIZES[0])
+        yield from speeds(size, seconds_in_turns(episodes, rounds, 0.02 if quick else 0.25))
 
 
-def speed(
-    view: str,
-    num_images: int,
-    times: Sequence[float],
-    bare: Sequence[float],
-    dense: Sequence[float],
-) -> Speed:
-    """Medians and quartiles of one view's timings."""
-    rate = num_images / statistics.median(times)
-    low, middle, high = quartiles_of_ratio(bare, times)
-    dense_ratio = quartiles_of_ratio(dense, times)[1]
-    return Speed(view, num_images, rate, NUM_LAYERS * rate, middle, low, high, dense_ratio)
+def speeds(num_images: int, times: Mapping[str, Sequence[float]]) -> Iterator[Row]:
+    """Medians and quartiles of each view; a step is one image in one gated layer."""
+    for view, own in times.items():
+        rate = num_images / statistics.median(own)
+        low, middle, high = quartiles_of_ratio(times["network"], own)
+        yield {
+            "view": view,
+            "num_images": num_images,
+            "images_per_second": rate,
+            "steps_per_second": NUM_LAYERS * rate,
+            "ratio": middle,
+            "ratio_low": low,
+            "ratio_high": high,
+            "dense_ratio": quartiles_of_ratio(times["dense_network"], own)[1],
+        }
 
 
-def misses(rows: Sequence[dict[str, Any]]) -> list[str]:
+def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Targets that were not met, in words."""
-    by_key = {(row["view"], row["num_images"]): row for row in rows}
-    missed = [
-        f"{view}, {size} images: {row['ratio']:.2f} of the bare network's rate, "
-        f"target {TARGETS[view]}"
-        for (view, size), row in by_key.items()
-        if view in TARGETS and row["ratio"] < TARGETS[view]
+    return [
+        f"{row['view']}, {row['num_images']} images: {row['ratio']:.2f} of the bare network's "
+        f"rate, target {TARGETS[row['view']]}"
+        for row in rows
+        if row["ratio"] < TARGETS.get(row["view"], 0.0)
     ]
-    singles = [size for view, size in by_key if view == "dummy_vec_env"]
-    for view, size in itertools.product(TARGETS, singles):
-        rates = [by_key[v, size]["images_per_second"] for v in (view, "dummy_vec_env")]
-        times = rates[0] / rates[1]
-        if times < OVER_DUMMY:
-            missed.append(
-                f"{view}, {size} images: {times:.1f} times DummyVecEnv, target {OVER_DUMMY}"
-            )
-    return missed
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Speeds in Markdown."""
     return formatted(COLUMNS, rows)

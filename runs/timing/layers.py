@@ -2,17 +2,23 @@
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import linear_at, linear_stack
-from ccenv.runs.timing.kernel_masks import draw_pool, mean_densities
-from ccenv.runs.timing.kernel_timing import Case, width_of_macs
+from ccenv.runs.timing.kernels import Case, Row, measure, width_of_macs
+from ccenv.runs.timing.masks import KINDS, draw_pool, mean_densities
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
+
+BATCHES, DENSITIES = (1, 32, 1024), (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9)
+SHARED_BATCHES, SHARED_DENSITIES = (32, 1024), (0.05, 0.1, 0.3)
+"""of masks that are not independent."""
+BLOCK_SIZES, SIZES_DENSITIES = (4, 8, 16, 32, 64, 128), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+"""Sizes of the author's thesis, Fig. 5.3; its densities are not told."""
 
 
 def make_layer(in_features: int, out_features: int) -> nn.Linear:
@@ -22,11 +28,6 @@ def make_layer(in_features: int, out_features: int) -> nn.Linear:
     weight = torch.randn(out_features, in_features, generator=generator)
     layer.weight.copy_(weight / in_features**0.5)
     return layer
-
-
-def kept_pairs(in_mask: Tensor, out_mask: Tensor) -> int:
-    """Pairs of an input and an output block that are multiplied, of all rows together."""
-    return int((in_mask.sum(dim=1) * out_mask.sum(dim=1)).sum())
 
 
 def plain_layers(sizes: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
@@ -40,14 +41,15 @@ def plain_layers(sizes: Sequence[int], activation: nn.Module | None = None) -> n
     return nn.Sequential(*parts)
 
 
+def kept_pairs(pool: Sequence[tuple[Tensor, Tensor] | Sequence[Tensor]]) -> float:
+    """Pairs of an input and an output block that a pass multiplies, of all rows; mean of a pool."""
+    return statistics.mean(
+        int((in_mask.sum(dim=1) * out_mask.sum(dim=1)).sum()) for in_mask, out_mask in pool
+    )
+
+
 def layer_case(
-    width: int,
-    num_blocks: int,
-    density: float,
-    batch: int,
-    *,
-    masks: str = "independent",
-    backend: str = "auto",
+    width: int, num_blocks: int, density: float, batch: int, masks: str = "independent"
 ) -> Case:
     """A square layer with masks on both sides, forward, frozen as an environment keeps it.
 
@@ -56,20 +58,19 @@ def layer_case(
         num_blocks: blocks on each side.
         density: share of blocks kept on each side.
         batch: rows.
-        masks: a name in `ccenv.runs.timing.kernel_masks.KINDS`.
-        backend: how the sparse pass is computed; see `block_sparse_linear`.
+        masks: a name in `ccenv.runs.timing.masks.KINDS`.
     """
     layer = make_layer(width, width)
     keep_panels(layer)
     pool, size = draw_pool(batch, (num_blocks, num_blocks), density, masks), width // num_blocks
-    macs = statistics.mean(kept_pairs(*pair) for pair in pool) * size * size
+    macs = kept_pairs(pool) * size * size
     units = width_of_macs(macs, lambda n: batch * n * n)
     x, small_x = (torch.randn(batch, n, generator=stream(0, "inputs")) for n in (width, units))
     dense, small = (plain_layers((n, n)).requires_grad_(False) for n in (width, units))
     turns = itertools.cycle(pool)
 
-    def sparse(route: str) -> Tensor:
-        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=route)
+    def sparse(backend: str) -> Tensor:
+        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
 
     return Case(
         name=f"{width} to {width}, {num_blocks} blocks of {size}",
@@ -78,9 +79,25 @@ def layer_case(
         densities=mean_densities(pool),
         macs=macs,
         dense_macs=batch * width * width,
-        equal_macs=batch * units * units,
-        sparse=lambda: sparse(backend),
+        sparse=lambda: sparse("auto"),
         dense=lambda: dense(x),
         masked_dense=lambda: sparse("reference"),
         equal_dense=lambda: small(small_x),
+        equal_macs=batch * units * units,
     )
+
+
+def layer_sizes() -> Iterator[tuple[int, int, float, int, str]]:
+    """Arguments of cases: 1,024 units at all densities, then masks as a policy learns them."""
+    for batch, density in itertools.product(BATCHES, DENSITIES):
+        yield 1024, 32, density, batch, "independent"
+    for kind, batch, density in itertools.product(KINDS, SHARED_BATCHES, SHARED_DENSITIES):
+        if kind != "independent":
+            yield 1024, 32, density, batch, kind
+
+
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """A layer of 1,024 units and 32 rows, in blocks of several sizes; quick: a smaller one."""
+    width, sizes = (256, (16, 32)) if quick else (1024, BLOCK_SIZES)
+    for size, density in itertools.product(sizes, SIZES_DENSITIES):
+        yield measure(layer_case(width, width // size, density, 32), rounds)

@@ -7,31 +7,27 @@ that Python takes. Weights stay in the card's cache between passes where they fi
 
 import itertools
 import shutil
-import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ccenv.base.seeding import stream
-from ccenv.runs.timing.kernel_layers import kept_pairs
-from ccenv.runs.timing.kernel_masks import draw_pool, mean_densities
-from ccenv.runs.timing.kernel_timing import Case, Timing, measure, width_of_macs
-from ccenv.runs.timing.turns import Pass
+from ccenv.runs.timing.kernels import Case, Pass, Row, measure
+from ccenv.runs.timing.layers import kept_pairs
+from ccenv.runs.timing.masks import draw_pool, mean_densities
 from ccenv.sparse.gpu.door import why_not
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.reference import reference_linear
 from ccenv.sparse.routes import choose_route
 
 PASSES = 32
 """of a burst, each with its own masks."""
-# Tensor cores multiply in steps of eight numbers.
-STEP = 8
 Linear = Callable[..., Tensor]
 """x, weight, bias and the masks of both sides -> y."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -68,87 +64,57 @@ class GpuLayer:
         return ", ".join([*parts, "kernels forced"] if self.backend == "gpu" else parts)
 
 
-TARGETS = (
-    ((8192,), (1 / 8,), (False,), 6.0),
-    ((8192,), (1 / 16,), (False,), 10.0),
-    ((8192,), (1 / 8,), (True,), 4.0),
-    ((128, 256, 512), (1 / 8, 1 / 16), (False, True), 0.95),
-)
-"""Batches, densities, whether with gradients, and the least speed-up over the dense product there.
+EITHER = (False, True)
+VALLEY, LOW = (128, 256, 512), (1 / 8, 1 / 16)
+TARGETS = {
+    **dict.fromkeys(itertools.product(VALLEY, LOW, EITHER), 0.95),
+    (8192, 1 / 8, False): 6.0,
+    (8192, 1 / 16, False): 10.0,
+    (8192, 1 / 8, True): 4.0,
+}
+"""Batch, density and whether with gradients -> the least speed-up over the dense product there.
 
 For bfloat16 as `backend="auto"` computes it, eager and captured."""
-VALLEY = (128, 256, 512)
 CASES = (
-    *(
-        GpuLayer(batch, density, is_training, is_captured)
-        for is_training, density, batch, is_captured in itertools.product(
-            (False, True), (1 / 8, 1 / 16), (*VALLEY, 8192), (False, True)
-        )
-    ),
+    *itertools.starmap(GpuLayer, itertools.product((*VALLEY, 8192), LOW, EITHER, EITHER)),
     # Where a dense product is chosen, what the kernels would have taken; the choice is calculated.
     *(
-        GpuLayer(batch, 1 / 16, is_training, is_captured, backend="gpu")
-        for is_training, batch, is_captured in itertools.product(
-            (False, True), VALLEY, (False, True)
-        )
+        GpuLayer(*asked, backend="gpu")
+        for asked in itertools.product(VALLEY, LOW[1:], EITHER, EITHER)
     ),
     # Without tensor cores what is skipped is expected to matter most.
-    *(
-        GpuLayer(8192, density, is_training, False, dtype="float32")
-        for is_training, density in itertools.product((False, True), (1 / 8, 1 / 16))
-    ),
+    *(GpuLayer(8192, *asked, False, dtype="float32") for asked in itertools.product(LOW, EITHER)),
 )
 QUICK = tuple(
-    GpuLayer(64, 1 / 4, is_training, is_captured, width=256, num_blocks=4)
-    for is_training, is_captured in itertools.product((False, True), (False, True))
+    GpuLayer(64, 1 / 4, *asked, width=256, num_blocks=4)
+    for asked in itertools.product(EITHER, EITHER)
 )
 
 
-@dataclass(frozen=True)
-class GpuTiming(Timing):
-    """One case on a card, with what was asked for."""
-
-    route: str
-    """how the sparse pass was computed, a name in `ccenv.sparse.routes.ROUTES`."""
-    asked: dict[str, Any]
-    """the case's settings, by the fields of `GpuLayer`."""
-
-
-def dense_linear(x: Tensor, weight: Tensor, bias: Tensor, *masks: Tensor) -> Tensor:
-    """All blocks, whatever the masks."""
-    return torch.nn.functional.linear(x, weight, bias)
-
-
-masked_linear: Linear = partial(reference_linear, activation=None)
-"""A dense product times the masks."""
-
-
-def make_burst(
-    layer: GpuLayer, width: int, linear: Linear, pool: list[list[Tensor]], *, in_major: bool
-) -> Pass:
+def make_burst(layer: GpuLayer, pool: list[list[Tensor]], linear: Linear | None = None) -> Pass:
     """A function that passes once with the masks of each entry of the pool, and then waits.
 
     Args:
         layer: the case.
-        width: units on each side.
-        linear: how a layer is computed.
         pool: masks of both sides, on the device that computes.
-        in_major: whether the weights lie as a network of the package keeps them.
+        linear: how kept blocks are computed; None for all blocks, by torch's own layer.
     """
     device, generator = pool[0][0].device, stream(0, "gpu operands")
+    width = layer.width
     shapes = (layer.batch, width), (width, width), (width,), (layer.batch, width)
     x, weight, bias, grad_y = (
         torch.randn(shape, generator=generator).to(device, DTYPES[layer.dtype]) for shape in shapes
     )
     weight = weight / width**0.5
-    if in_major:
+    if linear is not None:
+        # As a network of the package keeps them.
         weight = weight.t().contiguous().t()
     leaves = [t.requires_grad_(layer.is_training) for t in (x, weight, bias)]
 
     def burst() -> object:
         last: object = None
         for masks in pool:
-            y = linear(*leaves, *masks)
+            y = functional.linear(*leaves) if linear is None else linear(*leaves, *masks)
             last = torch.autograd.grad(y, leaves, grad_y) if layer.is_training else y
         return last
 
@@ -176,38 +142,20 @@ def captured(burst: Pass) -> Pass:
     return graph.replay
 
 
-def layer_case(layer: GpuLayer, device: str = "cuda", kernel: Linear | None = None) -> Case:
-    """The passes to time, a burst each; MACs are those of a burst.
-
-    Args:
-        layer: the case.
-        device: where.
-        kernel: how the sparse pass is computed; None as the layer's backend does it.
-    """
+def layer_case(layer: GpuLayer, device: str = "cuda") -> Case:
+    """The passes to time, a burst each; MACs are those of a burst."""
     drawn = draw_pool(layer.batch, (layer.num_blocks,) * 2, layer.density, passes=PASSES)
     pool = [[mask.to(device) for mask in masks] for masks in drawn]
     # Gradients of inputs and weights take as many MACs each as the layer itself.
     factor = PASSES * (3 if layer.is_training else 1)
-    size = layer.width // layer.num_blocks
-    macs = statistics.mean(kept_pairs(*pair) for pair in drawn) * size * size
-    units = width_of_macs(macs, lambda n: layer.batch * n * n)
-    units = max(STEP, round(units / STEP) * STEP)
-
-    def burst(linear: Linear, width: int = layer.width, *, in_major: bool = False) -> Pass:
-        return make_burst(layer, width, linear, pool, in_major=in_major)
-
     return Case(
         name=layer.name,
-        masks="independent",
         batch=layer.batch,
         densities=mean_densities(drawn),
-        macs=factor * macs,
+        macs=factor * kept_pairs(drawn) * (layer.width // layer.num_blocks) ** 2,
         dense_macs=factor * layer.batch * layer.width**2,
-        equal_macs=factor * layer.batch * units**2,
-        sparse=burst(kernel or partial(block_sparse_linear, backend=layer.backend), in_major=True),
-        dense=burst(dense_linear),
-        masked_dense=burst(masked_linear),
-        equal_dense=burst(dense_linear, units),
+        sparse=make_burst(layer, pool, partial(block_sparse_linear, backend=layer.backend)),
+        dense=make_burst(layer, pool),
     )
 
 
@@ -220,14 +168,11 @@ def route_of(layer: GpuLayer, device: str) -> str:
     return choose_route(x, weight, mask, mask, layer.backend, is_training=layer.is_training)
 
 
-def measure_layer(layer: GpuLayer, repeats: int, device: str = "cuda") -> GpuTiming:
-    """Times bursts in turns; the milliseconds are those of one pass."""
-    timing = measure(layer_case(layer, device), repeats)
-    return GpuTiming(
-        **asdict(replace(timing, milliseconds=timing.milliseconds / PASSES)),
-        route=route_of(layer, device),
-        asked=asdict(layer),
-    )
+def measure_layer(layer: GpuLayer, rounds: int, device: str = "cuda") -> Row:
+    """Times bursts in turns: a row with the milliseconds of one pass, route and settings."""
+    row = measure(layer_case(layer, device), rounds)
+    own = {"route": route_of(layer, device), "asked": asdict(layer)}
+    return row | {"milliseconds": row["milliseconds"] / PASSES} | own
 
 
 def why_not_measured() -> str | None:
@@ -237,21 +182,9 @@ def why_not_measured() -> str | None:
     return why_not(torch.zeros(1, dtype=torch.bfloat16, device="cuda"))
 
 
-def gpu_cases(repeats: int, layers: Sequence[GpuLayer] = CASES) -> Iterator[GpuTiming]:
-    """Times every case in turn; operands are made when a case is reached.
-
-    Args:
-        repeats: rounds of each case, at least two.
-        layers: the cases.
-
-    Raises:
-        RuntimeError: where the kernels cannot run; ask `why_not_measured` before.
-    """
-    reason = why_not_measured()
-    if reason is not None:
-        raise RuntimeError(f"expected a card to measure on, but {reason}; leave these cases out")
-    for layer in layers:
-        yield measure_layer(layer, repeats)
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """Every case in turn; ask `why_not_measured` before."""
+    return (measure_layer(layer, rounds) for layer in (QUICK if quick else CASES))
 
 
 def card() -> dict[str, str]:
@@ -266,19 +199,16 @@ def card() -> dict[str, str]:
 
 
 def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Targets that were not met, in words.
-
-    Args:
-        rows: measured cases, `GpuTiming` as a mapping.
-    """
+    """Targets that were not met, in words."""
     usual = {"dtype": "bfloat16", "backend": "auto", "width": 4096, "num_blocks": 64}
-    return [
-        f"{row['case']}, batch {row['batch']:,}, density {row['asked']['density']:g}: "
-        f"{row['speedup']:.2f} times as fast as dense, target {least:g}"
-        for row, (batches, densities, passes, least) in itertools.product(rows, TARGETS)
-        if usual.items() <= row["asked"].items()
-        and row["batch"] in batches
-        and row["asked"]["density"] in densities
-        and row["asked"]["is_training"] in passes
-        and row["speedup"] < least
-    ]
+    missed = []
+    for row in rows:
+        asked = row["asked"]
+        key = asked["batch"], asked["density"], asked["is_training"]
+        least = TARGETS.get(key, 0.0) if usual.items() <= asked.items() else 0.0
+        if row["speedup"] < least:
+            missed.append(
+                f"{row['case']}, batch {row['batch']:,}, density {asked['density']:g}: "
+                f"{row['speedup']:.2f} times as fast as dense, target {least:g}"
+            )
+    return missed

@@ -17,16 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv import PRESETS
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.data import Split, load_split
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs.engine.run import build
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO
-from ccenv.runs.timing.speed import noise
-from ccenv.runs.timing.turns import quartiles_of_ratio, seconds_in_turns
+from ccenv.runs.timing.kernels import Row
 from ccenv.simulator.rollout import collect_rollout
 
 KERNELS, MASKED, DENSE = "kernels", "masked dense", "dense"
@@ -87,59 +85,13 @@ class Training:
     """share of blocks that the policy keeps from its first update on; None leaves it as it is."""
 
 
-def noise_like_mnist(split: str) -> Split:
-    """Noise in MNIST's shape."""
-    return noise(split, (1, 28, 28), 4000)
-
-
-def noise_like_cifar10(split: str) -> Split:
-    """Noise in CIFAR-10's shape."""
-    return noise(split, (3, 32, 32), 4000)
-
-
-def mnist_training() -> Training:
-    """The recorded `mnist-rloo` sweep's rloo, beside the dense network of the same width."""
-    (rloo,) = (cell for cell in MNIST_RLOO.cells if cell.label == "rloo")
-    return Training(
-        name="rloo, MNIST 784, 32 x 8 with 2 kept, 10; 8 masks an image",
-        agent="rloo",
-        settings=MNIST_RLOO.settings,
-        gated=rloo.settings,
-        dense={"num_blocks": (1,), "block_size": 256},
-    )
-
-
-def cifar_training(density: float) -> Training:
-    """The paper's policy on its CIFAR-10 network, at the density that it is to have."""
-    return Training(
-        name="condnet, CIFAR-10 3072, 10 x 64, 10 x 64, 10",
-        agent="condnet",
-        settings={**MNIST_CONDNET.settings, "env": "BlockSelectionCIFAR10-v0"},
-        gated={"target_density": density},
-        dense={"num_blocks": (1, 1), "block_size": 640},
-        start_density=density,
-    )
-
-
-def with_data(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose images are there: noise of the same shape where the data set is absent."""
-    dataset = str(PRESETS[settings["env"]].get("dataset", "digits"))
-    try:
-        load_split(dataset, "train")
-    except FileNotFoundError:
-        return {**settings, "dataset": f"{__name__}:noise_like_{dataset}"}
-    return {**settings, "dataset": dataset}
-
-
 def make_agents(training: Training) -> dict[str, Agent]:
     """An agent in an environment of its own for each route."""
-    gated, dense = (
-        with_data({**training.settings, **own}) for own in (training.gated, training.dense)
-    )
+    gated = {**training.settings, **training.gated}
     plans = {
         KERNELS: make_plan(training.agent, gated),
         MASKED: make_plan(training.agent, {**gated, "network": f"{__name__}:MaskedDenseMLP"}),
-        DENSE: make_plan("dense", dense),
+        DENSE: make_plan("dense", {**training.settings, **training.dense}),
     }
     agents = {route: build(plan)[1] for route, plan in plans.items()}
     if training.start_density is not None:
@@ -165,86 +117,72 @@ def keep_from_the_start(agent: Any, density: float) -> None:
 
 
 def all_trainings(*, quick: bool) -> Iterator[Training]:
-    """Every training in turn."""
-    yield mnist_training()
-    if not quick:
-        yield from (cifar_training(density) for density in (1 / 16, 0.18))
+    """The recorded `mnist-rloo` sweep's rloo; the paper's policy at densities that it is to have.
+
+    Each beside the dense network of the same widths.
+    """
+    (rloo,) = (cell for cell in MNIST_RLOO.cells if cell.label == "rloo")
+    yield Training(
+        name="rloo, MNIST 784, 32 x 8 with 2 kept, 10; 8 masks an image",
+        agent="rloo",
+        settings=MNIST_RLOO.settings,
+        gated=rloo.settings,
+        dense={"num_blocks": (1,), "block_size": 256},
+    )
+    for density in () if quick else (1 / 16, 0.18):
+        yield Training(
+            name="condnet, CIFAR-10 3072, 10 x 64, 10 x 64, 10",
+            agent="condnet",
+            settings={**MNIST_CONDNET.settings, "env": "BlockSelectionCIFAR10-v0"},
+            gated={"target_density": density},
+            dense={"num_blocks": (1, 1), "block_size": 640},
+            start_density=density,
+        )
 
 
-@dataclass(frozen=True)
-class TrainingSpeed:
-    """One way to train, beside the others in the same rounds."""
-
-    training: str
-    """what is trained."""
-    route: str
-    """"kernels", "masked dense" or "dense"."""
-    dataset: str
-    """a name, or the function that made noise of the same shape where the data are absent."""
-    num_images: int
-    """different images of an update."""
-    num_rows: int
-    """rows of an update: images times masks of each."""
-    density: float
-    """share of blocks kept, realised, mean over gated layers."""
-    images_per_second: float
-    """median."""
-    speedup: float
-    """time of the loop by masked dense products over time, median over rounds."""
-    speedup_low: float
-    """lower quartile."""
-    speedup_high: float
-    """upper quartile."""
-    dense_speedup: float
-    """time of the dense network's loop over time, median over rounds."""
-    rollout_milliseconds: float
-    """of an update, in the environment: images, observations, policy, network, rewards; median."""
-    agent_milliseconds: float
-    """of an update, in the agent's own update; median."""
-    network_milliseconds: float
-    """of an update, in the network's forward, backward and optimiser; median."""
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """All routes of every training in turns."""
+    for training in all_trainings(quick=quick):
+        yield from time_training(training, rounds, seconds=0.02 if quick else 0.3)
 
 
-def time_training(training: Training, repeats: int, seconds: float) -> list[TrainingSpeed]:
+def time_training(training: Training, rounds: int, seconds: float) -> list[Row]:
     """Times all routes of a training in turns.
 
     Args:
         training: what to train.
-        repeats: rounds, at least two.
+        rounds: at least two.
         seconds: length of one timing.
     """
     agents = make_agents(training)
     # One image asked for is one batch: a whole batch is always finished.
     loops = {route: partial(agent.learn, 1) for route, agent in agents.items()}
-    times = seconds_in_turns(loops, repeats, seconds)
-    return [speed(training.name, route, agent, times) for route, agent in agents.items()]
+    times = seconds_in_turns(loops, rounds, seconds)
+    return [
+        {"training": training.name, "route": route, **speed(agent, times, route)}
+        for route, agent in agents.items()
+    ]
 
 
-def speed(
-    name: str, route: str, agent: Agent, times: Mapping[str, Sequence[float]]
-) -> TrainingSpeed:
-    """One route's row."""
+def speed(agent: Agent, times: Mapping[str, Sequence[float]], route: str) -> Row:
+    """One route's rates beside the others of the same rounds; `NOTES` tells what they say."""
     simulator = agent.simulator
     low, middle, high = quartiles_of_ratio(times[MASKED], times[route])
     stages, density = stage_seconds(agent)
     images = simulator.num_images // simulator.group_size
-    rollout, update, network = (1e3 * second for second in stages)
-    return TrainingSpeed(
-        training=name,
-        route=route,
-        dataset=str(simulator.dataset),
-        num_images=images,
-        num_rows=simulator.num_images,
-        density=density,
-        images_per_second=images / statistics.median(times[route]),
-        speedup=middle,
-        speedup_low=low,
-        speedup_high=high,
-        dense_speedup=quartiles_of_ratio(times[DENSE], times[route])[1],
-        rollout_milliseconds=rollout,
-        agent_milliseconds=update,
-        network_milliseconds=network,
-    )
+    row = {
+        "dataset": str(simulator.dataset),
+        "num_images": images,
+        "num_rows": simulator.num_images,
+        "density": density,
+        "images_per_second": images / statistics.median(times[route]),
+        "speedup": middle,
+        "speedup_low": low,
+        "speedup_high": high,
+        "dense_speedup": quartiles_of_ratio(times[DENSE], times[route])[1],
+    }
+    names = ("rollout", "agent", "network")
+    return row | {f"{k}_milliseconds": 1e3 * v for k, v in zip(names, stages, strict=True)}
 
 
 def stage_seconds(agent: Agent, updates: int = 10) -> tuple[list[float], float]:
@@ -267,12 +205,9 @@ def stage_seconds(agent: Agent, updates: int = 10) -> tuple[list[float], float]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Training speeds in Markdown; trainings on noise are marked."""
-    return formatted(COLUMNS, [shown(row) for row in rows])
-
-
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with what the table says beside it."""
-    noise = " (noise)" if ":" in row["dataset"] else ""
-    per_second = row["images_per_second"] * row["num_rows"] / row["num_images"]
-    return {**row, "training": row["training"] + noise, "rows_per_second": per_second}
+    """Training speeds in Markdown."""
+    per_image = ((row, row["num_rows"] / row["num_images"]) for row in rows)
+    return formatted(
+        COLUMNS,
+        [{**row, "rows_per_second": row["images_per_second"] * n} for row, n in per_image],
+    )

@@ -1,0 +1,258 @@
+"""Times of the ways to compute a layer, over a grid -> prices of a cost model that chooses.
+
+For every case the kernels, dense products times masks and torch's plain dense product, in turns,
+forward; for a part of the grid also forward with backward, where weights may change and the kernels
+keep no copies of them.
+"""
+
+import functools
+import itertools
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from sklearn.model_selection import GroupKFold
+from torch import Tensor, nn
+
+from ccenv.base.clock import seconds_in_turns
+from ccenv.base.seeding import stream
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.timing.kernels import Pass, Row
+from ccenv.runs.timing.layers import kept_pairs, make_layer, plain_layers
+from ccenv.runs.timing.masks import POOL, draw_pool, mean_densities
+from ccenv.sparse.cost_model import DenseCosts, KernelCosts, Layer
+from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.linear import block_sparse_linear
+
+BATCHES = (1, 4, 16, 32, 64, 128, 512, 1024, 4096)
+SHAPES = ((256, 256), (640, 640), (1024, 1024), (3072, 640))
+BLOCK_SIZES = (1, 4, 8, 16, 32, 64)
+DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+SIDES = ("in", "out", "both")
+TRAINED_BATCHES, TRAINED_SIZES = (32, 128, 1024), (1, 16, 64)
+COARSE_SIZES, COARSE_DENSITIES = (16, 64), (0.02, 0.1, 0.4, 1.0)
+SLOW_BATCH = 4096
+"""from here on only the coarse block sizes and densities: a pass takes up to 0.3 seconds."""
+MOST_PAIRS = 2e7
+"""of blocks in a pass; more, of blocks of one unit, take seconds."""
+ROUNDS, SECONDS = 3, 0.001
+BORDER = 0.5
+"""a case counts a third (1 / e) where one route takes exp(BORDER) times as long as the other."""
+FOLDS = 5
+LAYER = ("batch", "in_features", "out_features", "in_blocks", "out_blocks")
+"""rows that are equal in these are one layer at several densities."""
+SLOWER = 1.05
+"""a choice counts as wrong if the other route would have been faster by more than this factor."""
+Pair = tuple[np.ndarray, np.ndarray]
+"""of the kernels, of dense products times masks."""
+COLUMNS = {
+    "passes": "<{part}",
+    "cases": ">{cases:,}",
+    "kernels chosen %": ">{chosen_percent:.0f}",
+    "wrong choice %": ">{wrong_percent:.1f}",
+    "time over the best": ">{mean_regret:.3f}",
+    "with kernels always": ">{mean_regret_of_always_kernels:.3f}",
+    "slower than unmasked dense %": ">{slower_percent:.0f}",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where in the grid."""
+
+    batch: int
+    """rows."""
+    in_features: int
+    """width of the input."""
+    out_features: int
+    """width of the output."""
+    block_size: int
+    """units of a block, on both sides."""
+    asked_density: float
+    """keep probability of every block on each masked side."""
+    sides: str
+    """which sides have masks: "in", "out" or "both"."""
+    training: bool
+    """forward and backward instead of forward alone."""
+
+
+def grid() -> Iterator[Point]:
+    """The whole grid; batches run slowest, so that operands of one size follow each other."""
+    for batch, (n, m), size, density, sides in itertools.product(
+        BATCHES, SHAPES, BLOCK_SIZES, DENSITIES, SIDES
+    ):
+        kept = [
+            density * width / size if sides in (side, "both") else 1.0
+            for side, width in (("in", n), ("out", m))
+        ]
+        if batch * kept[0] * kept[1] > MOST_PAIRS:
+            continue
+        coarse = size in COARSE_SIZES and density in COARSE_DENSITIES
+        if batch < SLOW_BATCH or coarse:
+            yield Point(batch, n, m, size, density, sides, training=False)
+        if sides != "in" and batch in TRAINED_BATCHES and size in TRAINED_SIZES:
+            yield Point(batch, n, m, size, density, sides, training=True)
+
+
+def quick_grid() -> Iterator[Point]:
+    """One point for each combination of sides and passes."""
+    for sides, training in itertools.product(SIDES, (False, True)):
+        yield Point(16, 64, 32, 8, 0.3, sides, training)
+
+
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """Every point of the grid in turn."""
+    return (time_routes(point, rounds) for point in (quick_grid() if quick else grid()))
+
+
+def time_routes(point: Point, rounds: int) -> Row:
+    """Times the three routes in turns; medians.
+
+    Returns:
+        The point, blocks and realised densities of both sides (an unmasked side is one block that
+        is kept), kept pairs of blocks and MACs of the forward product of all rows, and seconds.
+    """
+    pool = side_masks(point)
+    in_blocks, out_blocks = (1 if mask is None else mask.shape[1] for mask in pool[0])
+    full = torch.ones(point.batch, 1, dtype=torch.bool)
+    filled = [[full if mask is None else mask for mask in masks] for masks in pool]
+    in_density, out_density = mean_densities(filled)
+    pairs = kept_pairs(filled)
+    times = seconds_in_turns(route_passes(point, pool), rounds, SECONDS)
+    return {
+        **vars(point),
+        "in_blocks": in_blocks,
+        "out_blocks": out_blocks,
+        "in_density": in_density,
+        "out_density": out_density,
+        "pairs": pairs,
+        "macs": pairs * point.in_features / in_blocks * point.out_features / out_blocks,
+        **{f"{route}_seconds": statistics.median(found) for route, found in times.items()},
+    }
+
+
+def side_masks(point: Point) -> list[list[Tensor | None]]:
+    """Input and output masks of several passes, None on a side without."""
+    blocks = [width // point.block_size for width in (point.in_features, point.out_features)]
+    masked = [point.sides in (side, "both") for side in ("in", "out")]
+    passes = max(4, min(POOL, 1024 // point.batch))
+    pool = draw_pool(point.batch, blocks, point.asked_density, passes=passes)
+    return [[m if has else None for m, has in zip(masks, masked, strict=True)] for masks in pool]
+
+
+def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[str, Pass]:
+    """A pass of the kernels, of a dense product times masks and of torch's own layer."""
+    layer = make_layer(point.in_features, point.out_features).requires_grad_(point.training)
+    plain = plain_layers((point.in_features, point.out_features)).requires_grad_(point.training)
+    if not point.training:
+        keep_panels(layer)
+    x = torch.randn(point.batch, point.in_features, generator=stream(0, "inputs"))
+    x.requires_grad_(point.training)
+    slopes, turns = torch.ones(point.batch, point.out_features), itertools.cycle(pool)
+
+    def gated(backend: str) -> Tensor:
+        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
+
+    def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
+        if not point.training:
+            return product
+        return lambda: torch.autograd.grad(product(), [x, *model.parameters()], slopes)
+
+    return {
+        "kernel": as_pass(functools.partial(gated, "cpu"), layer),
+        "masked_dense": as_pass(functools.partial(gated, "reference"), layer),
+        "dense": as_pass(functools.partial(plain, x), plain),
+    }
+
+
+def counts(rows: Sequence[Row]) -> Pair:
+    """What `KernelCosts` and `DenseCosts` have prices for, in their order: [rows, prices] each."""
+    kernel_units = [KernelCosts(*unit) for unit in np.eye(len(fields(KernelCosts)))]
+    dense_units = [DenseCosts(*unit) for unit in np.eye(len(fields(DenseCosts)))]
+    kernel, dense = [], []
+    for row in rows:
+        sides = [
+            (row[f"{s}_blocks"], row[f"{s}_features"] // row[f"{s}_blocks"]) for s in ("in", "out")
+        ]
+        layer = Layer(row["batch"], *sides[0], *sides[1])
+        kernel.append([unit.seconds(layer, row["pairs"]) for unit in kernel_units])
+        dense.append([unit.seconds(layer) for unit in dense_units])
+    return np.array(kernel), np.array(dense)
+
+
+def fitted(counted: Pair, seconds: Pair) -> Pair:
+    """Prices of both routes: weighted least squares of relative errors, no price below zero."""
+    # Only the order of the two times is asked for, so cases near the border count most.
+    weights = np.exp(-np.abs(np.log(seconds[0] / seconds[1])) / BORDER)
+    kernel, dense = (
+        nnls(found * (weights / times)[:, None], weights)[0]
+        for found, times in zip(counted, seconds, strict=True)
+    )
+    return kernel, dense
+
+
+def chosen_unseen(layers: Sequence[int], counted: Pair, seconds: Pair) -> np.ndarray:
+    """Whether the kernels are chosen for each row, by prices fitted to other layers.
+
+    Args:
+        layers: number of each row's layer; its rows, one a density, are left out together.
+        counted: see `counts`.
+        seconds: of both routes.
+    """
+    chosen = np.zeros(len(layers), dtype=bool)
+    folds = GroupKFold(n_splits=min(FOLDS, len(set(layers))))
+    for seen, unseen in folds.split(layers, groups=layers):
+        prices = fitted(*((a[seen], b[seen]) for a, b in (counted, seconds)))
+        kernel, dense = (c[unseen] @ p for c, p in zip(counted, prices, strict=True))
+        chosen[unseen] = kernel <= dense
+    return chosen
+
+
+def fit_part(rows: Sequence[Row]) -> Row:
+    """Prices of both routes, and what choosing costs by prices fitted to other layers."""
+    kernel, dense, plain = (
+        np.array([row[f"{route}_seconds"] for row in rows])
+        for route in ("kernel", "masked_dense", "dense")
+    )
+    counted = counts(rows)
+    kernel_prices, dense_prices = fitted(counted, (kernel, dense))
+    names = [tuple(row[name] for name in LAYER) for row in rows]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    unseen = chosen_unseen([numbers[name] for name in names], counted, (kernel, dense))
+    chosen, best = np.where(unseen, kernel, dense), np.minimum(kernel, dense)
+    return {
+        "kernels": asdict(KernelCosts(*map(rounded, kernel_prices))),
+        "dense": asdict(DenseCosts(*map(rounded, dense_prices))),
+        "cases": len(rows),
+        "kernels_chosen": float(unseen.mean()),
+        "wrong": float((chosen / best > SLOWER).mean()),
+        "mean_regret": float((chosen / best).mean()),
+        "mean_regret_of_always_kernels": float((kernel / best).mean()),
+        "slower_than_dense_without_masks": float((chosen / plain > SLOWER).mean()),
+    }
+
+
+def rounded(price: float) -> float:
+    """To six digits, as the model's file has them."""
+    return float(f"{price:.5e}")
+
+
+def fit(rows: Sequence[Row]) -> list[Row]:
+    """What is recorded of a measured grid: prices, and how well they choose, of either passes."""
+    parts = {"forward": False, "training": True}
+    return [
+        {"part": name} | fit_part([row for row in rows if row["training"] is training])
+        for name, training in parts.items()
+    ]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How well the cost model chooses, in Markdown."""
+    shares = {"chosen": "kernels_chosen", "wrong": "wrong"}
+    shares |= {"slower": "slower_than_dense_without_masks"}
+    percents = [{f"{k}_percent": 100 * row[v] for k, v in shares.items()} for row in rows]
+    return formatted(COLUMNS, [{**row, **more} for row, more in zip(rows, percents, strict=True)])
