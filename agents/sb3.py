@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
-from ccenv.agents.masks import IndependentBlocks
+from ccenv.agents.distributions import IndependentBlocks
 from ccenv.agents.sb3_actor import actor_choosers, actor_macs
 from ccenv.agents.sb3_settings import complete_settings, falling_rate
 from ccenv.base.seeding import stream_seed

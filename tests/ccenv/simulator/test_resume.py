@@ -316,7 +316,7 @@ from typing import ClassVar
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.agents.masks import IndependentBlocks, keep_probability
+from ccenv.agents.distributions import IndependentBlocks, keep_probability
 
 
 class Table(Agent):
