@@ -88,7 +88,7 @@ class Evaluation:
 
     split: str
     """which images."""
-    mode: str
+    draw: str
     """"sampled" or "mode" (the most probable masks; for independent blocks: thresholded at 1/2)."""
     num_images: int
     """how many."""
@@ -119,11 +119,12 @@ class Evaluation:
         return self.compute_cost + self.policy_cost
 
     def numbers(self) -> dict[str, Any]:
-        """All but the tensors, ready for JSON."""
-        whole = ("split", "mode", "num_images", "error", "nll", "mean_return")
+        """All but the tensors, ready for JSON; `draw` is called "mode" there."""
+        whole = ("num_images", "error", "nll", "mean_return")
         costs = ("compute_cost", "policy_cost", "total_cost", "macs")
-        found = {name: getattr(self, name) for name in (*whole, *costs)}
-        return found | {"density": list(self.density)}
+        numbers = {name: getattr(self, name) for name in (*whole, *costs)}
+        judged = {"split": self.split, "mode": self.draw}
+        return judged | numbers | {"density": list(self.density)}
 
 
 def walk(
@@ -280,7 +281,7 @@ def evaluate(
     policy_macs = sum(policy.policy_macs)
     return Evaluation(
         split=split,
-        mode="sampled" if sample else "mode",
+        draw="sampled" if sample else "mode",
         num_images=len(classes),
         error=1 - means["correct"],
         nll=means["nll"],

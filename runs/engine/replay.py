@@ -255,9 +255,9 @@ def returns(rebuilt: Rebuilt, masks: Sequence[Tensor]) -> Tensor:
     return torch.cat(found)
 
 
-def ask(rebuilt: Rebuilt, mode: str, split: str = "test") -> Evaluation:
+def ask(rebuilt: Rebuilt, draw: str, split: str = "test") -> Evaluation:
     """Asks the policy for its masks again, with the run's seed."""
-    sample, seed = mode == "sampled", rebuilt.plan.program.seed
+    sample, seed = draw == "sampled", rebuilt.plan.program.seed
     return evaluate(rebuilt.env, rebuilt.agent, split=split, sample=sample, seed=seed)
 
 

@@ -213,7 +213,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
-    run_folder.save_masks(target, {e.mode: e.masks for e in (test, most_probable)})
+    run_folder.save_masks(target, {e.draw: e.masks for e in (test, most_probable)})
     if options.export:
         export(plan, agent, target)
     run_folder.write_json(target / run_folder.RESULT, result)

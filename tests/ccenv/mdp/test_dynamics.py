@@ -395,7 +395,7 @@ def test_an_evaluation_equals_a_loop_by_hand_over_each_image_once(network, sampl
         dense = 64 * 20 + 20 * 18 + 18 * 7 + 7 * 10
         rewards.append((~errors[-1]).float() - 0.5 * macs[-1] / dense)
     assert verdict.num_images == 500
-    assert verdict.mode == ("sampled" if sample else "mode")
+    assert verdict.draw == verdict.numbers()["mode"] == ("sampled" if sample else "mode")
     assert verdict.error == pytest.approx(torch.cat(errors).float().mean().item())
     assert verdict.nll == pytest.approx(torch.cat(nll).mean().item(), rel=1e-5)
     assert verdict.mean_return == pytest.approx(torch.cat(rewards).mean().item(), abs=1e-5)

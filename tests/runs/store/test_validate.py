@@ -189,7 +189,7 @@ def test_a_result_edited_by_hand_falls_in_its_row_and_no_other(change, rows, pro
     assert len(verdicts) == 6
     fallen = [v for v in verdicts if not v["valid"]]
     expected = ["sampled", "mode"] if rows == "both" else [rows]
-    assert [(v["folder"], v["masks"]) for v in fallen] == [(str(place), mode) for mode in expected]
+    assert [(v["folder"], v["draw"]) for v in fallen] == [(str(place), mode) for mode in expected]
     assert all(any(problem in text for text in v["problems"]) for v in fallen)
 
 
