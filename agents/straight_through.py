@@ -88,7 +88,7 @@ class StraightThrough(IndependentPolicy):
             probability = self.distribution(rollout.observations[layer], layer).probability
             soft_masks.append(straight_through(mask, probability))
             excess = excess + (soft_masks[-1].mean() - self.targets[layer]).square()
-        logits = soft_masked_logits(self.simulator.network, state.images, soft_masks)
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
         descend(self.optimizer, self.scores, loss + self.density_weight * excess)
         return {"loss": loss.item(), "excess": excess.item()}

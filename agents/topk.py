@@ -121,7 +121,7 @@ class TopK(Agent):
             soft_masks.append(weighted_masks(scores, mask, self.softmax))
             masks.append(mask)
             balance = balance + load_balance(scores, mask)
-        logits = soft_masked_logits(self.simulator.network, state.images, soft_masks, masks)
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks, masks)
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
         descend(self.optimizer, self.scores, loss + self.balance_weight * balance)
         return {"loss": loss.item(), "balance": balance.item()}

@@ -15,7 +15,7 @@ from ccenv.networks.mlp import GatedNetwork, first_layer
 class EpisodeState:
     """A batch of images on their way through the gated layers, all at the same layer."""
 
-    pictures: Tensor
+    images: Tensor
     """[batch / group_size, channels, height, width] float32; each image once."""
     labels: Tensor
     """[batch] int64."""
@@ -31,16 +31,16 @@ class EpisodeState:
     """neighbouring rows that hold the same image."""
 
     @functools.cached_property
-    def images(self) -> Tensor:
+    def images_by_row(self) -> Tensor:
         """[batch, channels, height, width] float32; copied for each row of a group when asked."""
         if self.group_size == 1:
-            return self.pictures
-        return self.pictures.repeat_interleave(self.group_size, 0)
+            return self.images
+        return self.images.repeat_interleave(self.group_size, 0)
 
     @property
     def hidden(self) -> Tensor:
         """[batch, width] float32; input of the layer that is decided next."""
-        return self.images.flatten(1) if self.activations is None else self.activations
+        return self.images_by_row.flatten(1) if self.activations is None else self.activations
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def transition(
             f"got {list(mask.shape)}"
         )
     if state.mask is None:
-        hidden = first_layer(network, state.pictures.flatten(1), mask, backend)
+        hidden = first_layer(network, state.images.flatten(1), mask, backend)
     else:
         hidden = network.gated_layer(state.layer, state.hidden, state.mask, mask, backend)
     step_macs = layer_macs(network, state.layer, state.mask, mask)

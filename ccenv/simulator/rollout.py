@@ -274,7 +274,7 @@ def evaluate(
         labels.append(last.labels)
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
-            keep[layer].append(keep_probability(policy, observations[layer], layer, step))
+            keep[layer].append(keep_probability_of(policy, observations[layer], layer, step))
     means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
     probabilities = tuple(torch.cat(values) for values in keep)
     classes = torch.cat(labels)
@@ -296,7 +296,7 @@ def evaluate(
     )
 
 
-def keep_probability(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
+def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
     """The policy's keep probabilities [batch, num_blocks], or its masks where it has none."""
     if hasattr(policy, "keep_probability"):
         with torch.no_grad():
