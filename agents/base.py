@@ -59,7 +59,7 @@ class Agent:
         self.progress = 0.0
 
     def distribution(self, observation: Tensor, layer: int) -> Any:
-        """What masks are drawn from: [batch, obs_size] -> an object of `ccenv.agents.masks`."""
+        """What masks are drawn from: [batch, obs_size] -> see `ccenv.agents.distributions`."""
         raise TypeError(f"{type(self).__name__} must define distribution(...) or act(...)")
 
     def act(

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.distributions import IndependentBlocks
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.masks import IndependentBlocks
 from ccenv.base.registry import check_names
 from ccenv.simulator.rollout import Rollout
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.masks import MIN_PROBABILITY, IndependentBlocks, keep_probability
+from ccenv.agents.distributions import MIN_PROBABILITY, IndependentBlocks, keep_probability
 from ccenv.deploy.fused.classifier import Chooser
 
 

@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.kept import AlwaysOn, check_kept, start_at
-from ccenv.agents.masks import MIN_PROBABILITY, IndependentBlocks, OrderedBlocks, keep_probability
+from ccenv.agents.distributions import (
+    MIN_PROBABILITY,
+    AlwaysOn,
+    IndependentBlocks,
+    OrderedBlocks,
+    check_kept,
+    keep_probability,
+    start_at,
+)
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout, walk

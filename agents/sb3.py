@@ -14,8 +14,8 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
-from ccenv.agents.masks import IndependentBlocks
-from ccenv.agents.sb3_actor import actor_choosers, actor_macs
+from ccenv.agents.distributions import IndependentBlocks
+from ccenv.agents.sb3_actor import actor_choosers, mlp_actor_macs
 from ccenv.agents.sb3_settings import complete_settings, falling_rate
 from ccenv.base.seeding import stream_seed
 from ccenv.base.snapshot import restore, state_of
@@ -74,7 +74,7 @@ class SB3Agent(Agent):
             self.model = algorithm("MlpPolicy", self.vec_env, device="cpu", **arguments)
         self.model.set_logger(Logger(None, []))
         self.policy = self.model.policy
-        self.policy_macs = [actor_macs(self.policy)] * num_layers
+        self.policy_macs = [mlp_actor_macs(self.policy)] * num_layers
 
     @classmethod
     def algorithm(cls) -> Any:

@@ -12,7 +12,7 @@ from ccenv.mdp.observations import Observer
 ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu"}
 
 
-def actor_macs(policy: Any) -> int:
+def mlp_actor_macs(policy: Any) -> int:
     """MACs of one look of an `MlpPolicy`'s actor, counted from its linear layers."""
     parts = (policy.features_extractor, policy.mlp_extractor.policy_net, policy.action_net)
     linears = [m for part in parts for m in part.modules() if isinstance(m, nn.Linear)]

@@ -1,7 +1,7 @@
-"""Straight-through gates: hard masks forward, the sigmoid's gradient backward.
+"""Straight-through estimator: hard masks forward, the sigmoid's gradient backward.
 
 Bengio, Leonard, Courville 2013, "Estimating or Propagating Gradients Through Stochastic Neurons for
-Conditional Computation", arXiv 1308.3432. The gate that policy gradients are to be compared with.
+Conditional Computation", arXiv 1308.3432. Policy gradients are compared with it.
 Compute is held down by a wanted density, as in Veit and Belongie 2018, arXiv 1711.11503: a price on
 every block would outweigh what kept blocks seem to be worth once the network is sure of itself.
 """
@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.gates import descend, gated_logits
+from ccenv.agents.distributions import start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.kept import start_at
+from ccenv.agents.soft_masks import descend, soft_masked_logits
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout
@@ -25,8 +25,8 @@ DRAWS = ("bernoulli", "threshold")
 class StraightThrough(IndependentPolicy):
     """Learns from the network's loss at a wanted density, whatever the environment's reward.
 
-    An update computes skipped blocks too, as their gates learn from what they would have added:
-    training costs as much as the dense network's, and only use is cheaper.
+    An update computes skipped blocks too, because their probabilities learn from what they
+    would have added: training costs as much as the dense network's, and only use is cheaper.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
@@ -83,25 +83,25 @@ class StraightThrough(IndependentPolicy):
         """One step down the loss under the rollout's masks."""
         state = self.simulator.state
         assert state is not None
-        gates, excess = [], torch.zeros(())
+        soft_masks, excess = [], torch.zeros(())
         for layer, mask in enumerate(rollout.actions):
             probability = self.distribution(rollout.observations[layer], layer).probability
-            gates.append(straight_through(mask, probability))
-            excess = excess + (gates[-1].mean() - self.targets[layer]).square()
-        logits = gated_logits(self.simulator.network, state.images, gates)
+            soft_masks.append(straight_through(mask, probability))
+            excess = excess + (soft_masks[-1].mean() - self.targets[layer]).square()
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
         descend(self.optimizer, self.scores, loss + self.density_weight * excess)
         return {"loss": loss.item(), "excess": excess.item()}
 
 
 def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
-    """Gates of masks: bool and float [batch, n] -> float [batch, n], the mask's own values.
+    """Soft masks: bool and float [batch, n] -> float [batch, n], the mask's own values.
 
     Their gradient is the probability's.
 
     >>> p = torch.tensor([[0.3, 0.9]], requires_grad=True)
-    >>> gate = straight_through(torch.tensor([[True, False]]), p)
-    >>> gate.tolist(), torch.autograd.grad(gate.sum(), p)[0].tolist()
+    >>> soft_mask = straight_through(torch.tensor([[True, False]]), p)
+    >>> soft_mask.tolist(), torch.autograd.grad(soft_mask.sum(), p)[0].tolist()
     ([[1.0, 0.0]], [[1.0, 1.0]])
     """
     return mask.float() + (probability - probability.detach())

@@ -1,6 +1,6 @@
-"""Top k gates: the k blocks of highest score, learned through their softmax weights.
+"""Top-k routing: the k blocks of highest score, learned through their softmax weights.
 
-The gate of mixtures of experts: Shazeer et al. 2017, arXiv 1701.06538 (noisy top k, softmax over
+The router of mixtures of experts: Shazeer et al. 2017, arXiv 1701.06538 (noisy top k, softmax over
 the kept ones); Fedus, Zoph, Shazeer 2022, arXiv 2101.03961 (softmax over all, load balance). There
 a kept expert is scaled by its weight. Masks of the environment are binary, so here the weight is
 divided by its own value: a kept block counts in full, and only the gradient is the weight's.
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.gates import descend, gated_logits
-from ccenv.agents.kept import check_kept
+from ccenv.agents.distributions import check_kept
+from ccenv.agents.soft_masks import descend, soft_masked_logits
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
@@ -114,21 +114,21 @@ class TopK(Agent):
         state = self.simulator.state
         assert state is not None
         balance = torch.zeros(())
-        gates, masks = [], []
+        soft_masks, masks = [], []
         for layer, kept in enumerate(rollout.actions):
             mask = as_mask(kept, self.num_blocks[layer])
             scores = self.scores(rollout.observations[layer], layer)
-            gates.append(softmax_gates(scores, mask, self.softmax))
+            soft_masks.append(weighted_masks(scores, mask, self.softmax))
             masks.append(mask)
             balance = balance + load_balance(scores, mask)
-        logits = gated_logits(self.simulator.network, state.images, gates, masks)
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks, masks)
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
         descend(self.optimizer, self.scores, loss + self.balance_weight * balance)
         return {"loss": loss.item(), "balance": balance.item()}
 
 
-def softmax_gates(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
-    """Gates of kept blocks: their softmax weights over their own values, so 1; else 0.
+def weighted_masks(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
+    """Soft masks: of kept blocks their softmax weights over their own values, so 1; else 0.
 
     Args:
         scores: [batch, num_blocks] float32.

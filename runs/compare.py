@@ -44,17 +44,17 @@ def compare(options: argparse.Namespace) -> int:
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
     known = recorded.load_from_all(source) if options.record or not options.no_recorded else {}
     known = {} if options.no_recorded else known
-    found = gather(sweep, jobs, known, options.masks)
+    found = gather(sweep, jobs, known, options.draw)
     todo = [*found.missing, *(outdated(found) if options.rerun else [])]
     failures: list[Outcome] = []
 
     def keep() -> None:
         if options.record:
-            record(sweep, jobs, source, options.masks)
+            record(sweep, jobs, source, options.draw)
 
     if todo and not options.no_run:
         failures = run_todo(found, todo, options.jobs, not options.rerun, keep)
-        found = gather(sweep, jobs, known, options.masks)
+        found = gather(sweep, jobs, known, options.draw)
     if found.finished:
         keep()
     show(found, study, options)
@@ -113,7 +113,12 @@ def make_parser() -> argparse.ArgumentParser:
         "sweep", nargs="?", default="quickstart", help=f"{', '.join(STUDIES)}, or module:name"
     )
     parser.add_argument("--jobs", type=positive, default=num_cores(), help="runs at once")
-    parser.add_argument("--masks", choices=MODES, default="sampled", help="which evaluation")
+    parser.add_argument(
+        *("--draw", "--masks"),
+        choices=MODES,
+        default="sampled",
+        help="which evaluation: masks drawn, or the most probable ones",
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(
         "--record", action="store_true", help="write runs/results/<sweep>.json, run by run"

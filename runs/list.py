@@ -41,7 +41,7 @@ def reward_line(reward: Any) -> Line:
         "keeps optimum": said and said.keeps_optimum,
         "remembers": isinstance(reward, type)
         and issubclass(reward, StatefulReward)
-        and reward.observe is not StatefulReward.observe,
+        and reward.update is not StatefulReward.update,
         "numbers": len(said.components) or 1 if said else 1,
         "reward_kwargs": arguments,
         "about": first_line(reward),

@@ -49,11 +49,11 @@ def program(
                 forget_output()
                 return BROKEN_PIPE
             except KeyboardInterrupt:
-                return tell(stopped, INTERRUPTED)
+                return end_with(stopped, INTERRUPTED)
             except (OSError, SafetensorError) as error:
-                return tell(f"{name}: {of_the_system(error)}", REFUSED)
+                return end_with(f"{name}: {of_the_system(error)}", REFUSED)
             except refused as error:
-                return tell(f"{name}: {error}", REFUSED)
+                return end_with(f"{name}: {error}", REFUSED)
 
         return framed
 
@@ -112,7 +112,7 @@ def of_the_system(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def tell(text: str, status: int) -> int:
+def end_with(text: str, status: int) -> int:
     """Says on the standard error stream why a program ends; returns its exit status."""
     # It may lead into the same closed pipe.
     with contextlib.suppress(OSError):

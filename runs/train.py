@@ -43,11 +43,11 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
 
 def summary(result: dict[str, Any]) -> str:
     """A result in three lines, and one more for each price or budget of a context."""
-    test, mode = result["evaluations"][:2]
+    test, likeliest = result["evaluations"][:2]
     density = " ".join(f"{d:.2f}" for d in test["density"])
     lines = [
         f"{result['agent']}: test error {100 * test['error']:.2f} % (masks sampled), "
-        f"{100 * mode['error']:.2f} % (most probable masks)",
+        f"{100 * likeliest['error']:.2f} % (most probable masks)",
         f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
         f"density {density}",
         *context_lines(result),

@@ -70,7 +70,7 @@ class Verdict:
 
     folder: str
     """of the run."""
-    masks: str
+    draw: str
     """"sampled" or "mode"; "" where the run cannot be read at all."""
     claimed: dict[str, Any]
     """what the result says of the numbers that were found."""
@@ -131,7 +131,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     plan = plan_of(config, trusted)
     problems = check_identity(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
-    rows = [judge(folder, result, rebuilt, mode) for mode in MODES]
+    rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
     problems += check_run(result, rebuilt, span)
     return [
@@ -201,28 +201,28 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return inner | {k: v for k, v in config.items() if not isinstance(v, Mapping)}
 
 
-def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, mode: str) -> Verdict:
+def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Verdict:
     """Replays one evaluation and compares; `found` also holds the span of the returns."""
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_images = len(test_images(rebuilt.plan))
-    masks = run_folder.load_masks(folder, mode, rebuilt.network.num_blocks, num_images)
+    masks = run_folder.load_masks(folder, draw, rebuilt.network.num_blocks, num_images)
     found = numbers_of(replay(rebuilt, masks))
     span = 0.0
     if pays_again(rebuilt.plan):
         paid = returns(rebuilt, masks).double()
         span = float(paid.max() - paid.min())
         found["mean_return"] = float(paid.mean())
-    claims = evaluation(result, mode)
+    claims = evaluation(result, draw)
     claimed = {name: claims.get(name) for name in found}
     problems = differences(claimed, found, Room(num_images, span))
-    policy, others, asked = ask_again(rebuilt, mode, masks)
+    policy, others, asked = ask_again(rebuilt, draw, masks)
     problems += others
-    if mode == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
-    return Verdict(str(folder), mode, claimed, found | {"span": span}, policy, tuple(problems))
+    return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
 
 
-def ask_again(rebuilt: Rebuilt, mode: str, masks: Sequence[Tensor]) -> tuple[str, list[str], Any]:
+def ask_again(rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor]) -> tuple[str, list[str], Any]:
     """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
     Returns:
@@ -231,9 +231,9 @@ def ask_again(rebuilt: Rebuilt, mode: str, masks: Sequence[Tensor]) -> tuple[str
     """
     if rebuilt.agent.uses_labels:
         return "not replayed: a ceiling", [], None
-    asked, problems = ask(rebuilt, mode), []
+    asked, problems = ask(rebuilt, draw), []
     with wrong_labels(rebuilt):
-        blind = ask(rebuilt, mode)
+        blind = ask(rebuilt, draw)
     if changed := share_of_other_bits(blind.masks, asked.masks):
         problems.append(
             f"the policy looks at the labels: with wrong ones it chooses {100 * changed:.2g} % "
@@ -307,7 +307,7 @@ def cells(verdict: Verdict) -> list[str]:
     ]
     answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
     name = "/".join(Path(verdict.folder).parts[-NAMED:])
-    return [name, verdict.masks, *numbers, verdict.policy, *by_basis, answer]
+    return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
 
 
 @program("ccenv validate")

@@ -41,9 +41,9 @@ FLOORS = {
     "ccenv.deploy": "fused latency export_draw export_images export_content export",
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
-        "base masks independent kept gates search sb3_settings sb3_actor reference_policies "
-        "fixed_mask magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "straight_through topk sb3"
+        "base distributions independent soft_masks search sb3_settings sb3_actor "
+        "reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
+        "reinforce_lagrangian rloo straight_through topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
@@ -171,7 +171,7 @@ def test_no_file_imports_itself_by_a_longer_way():
 SHARED = {
     f"ccenv.agents.{name}"
     for name in (
-        *("base", "masks", "independent", "kept", "gates", "search"),
+        *("base", "distributions", "independent", "soft_masks", "search"),
         *("sb3_settings", "sb3_actor"),
     )
 }

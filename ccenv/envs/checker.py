@@ -192,7 +192,7 @@ def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
     require(
         isinstance(result.info["final_info"], dict),
         f"{result.call}: expected info['final_info'] to be a dict of arrays, "
-        f"got {describe(result.info['final_info'])}",
+        f"got {value_in_words(result.info['final_info'])}",
     )
 
 
@@ -249,7 +249,7 @@ def checked_reset(env: VectorEnv, call: str, **arguments: Any) -> Result:
     returned = env.reset(**arguments)
     require(
         isinstance(returned, tuple) and len(returned) == 2,
-        f"{call}: expected (observations, info), got {describe(returned)}",
+        f"{call}: expected (observations, info), got {value_in_words(returned)}",
     )
     result = Result(call, *returned)
     check_member(result.observation, env.observation_space, f"{call}: observations")
@@ -263,7 +263,7 @@ def checked_step(env: VectorEnv, call: str, action: Any) -> Result:
     require(
         isinstance(returned, tuple) and len(returned) == 5,
         f"{call}: expected (observations, rewards, terminations, truncations, info), "
-        f"got {describe(returned)}",
+        f"got {value_in_words(returned)}",
     )
     observation, reward, terminated, truncated, info = returned
     check_member(observation, env.observation_space, f"{call}: observations")
@@ -282,7 +282,7 @@ def check_column(column: Any, count: int, kind: type, name: str) -> None:
         and column.shape == (count,)
         and np.issubdtype(column.dtype, kind),
         f"{name}: expected an array of shape [{count}] and dtype {kind.__name__}, "
-        f"got {describe(column)}",
+        f"got {value_in_words(column)}",
     )
 
 
@@ -293,7 +293,7 @@ def check_member(value: Any, space: gym.Space, name: str) -> None:
         if own.shape and own.dtype is not None and own.dtype != object:
             require(
                 isinstance(part, np.ndarray | np.generic) and part.dtype == own.dtype,
-                f"{name}: expected an array of dtype {own.dtype}, got {describe(part)}; "
+                f"{name}: expected an array of dtype {own.dtype}, got {value_in_words(part)}; "
                 f"convert with .astype({own.dtype})",
             )
             require(
@@ -302,7 +302,7 @@ def check_member(value: Any, space: gym.Space, name: str) -> None:
             )
     require(
         space.contains(value),
-        f"{name}: expected a member of {space}, got {describe(value)} outside of it "
+        f"{name}: expected a member of {space}, got {value_in_words(value)} outside of it "
         "(a value beyond the bounds, NaN, or another structure)",
     )
 
@@ -321,7 +321,7 @@ def parts(value: Any, space: gym.Space) -> Iterator[tuple[Any, gym.Space]]:
 
 def check_info(info: Any, count: int, name: str) -> None:
     """Every key has a boolean twin that says which rows have it, and one entry for each row."""
-    require(isinstance(info, dict), f"{name}: expected a dict, got {describe(info)}")
+    require(isinstance(info, dict), f"{name}: expected a dict, got {value_in_words(info)}")
     for key, value in info.items():
         if key.startswith("_"):
             require(key[1:] in info, f"{name}: expected {key[1:]!r} beside {key!r}, got none")
@@ -355,7 +355,7 @@ def check_rows(value: Any, count: int, name: str) -> None:
     """One entry for each row: an array [count, ...]."""
     require(
         isinstance(value, np.ndarray) and value.ndim >= 1 and len(value) == count,
-        f"{name}: expected an array with {count} rows, got {describe(value)}",
+        f"{name}: expected an array with {count} rows, got {value_in_words(value)}",
     )
 
 
@@ -404,7 +404,7 @@ def row_of(value: Any, row: int) -> Any:
     return value[row]
 
 
-def describe(value: Any) -> str:
+def value_in_words(value: Any) -> str:
     """Type, and shape and dtype where there are any."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {list(value.shape)} and dtype {value.dtype}"

@@ -15,7 +15,7 @@ from ccenv.networks.mlp import GatedNetwork, pass_gate
 class EpisodeState:
     """A batch of images on their way through the gated layers, all at the same layer."""
 
-    pictures: Tensor
+    images: Tensor
     """[batch / group_size, channels, height, width] float32; each image once."""
     labels: Tensor
     """[batch] int64."""
@@ -31,16 +31,16 @@ class EpisodeState:
     """neighbouring rows that hold the same image."""
 
     @functools.cached_property
-    def images(self) -> Tensor:
+    def images_by_row(self) -> Tensor:
         """[batch, channels, height, width] float32; copied for each row of a group when asked."""
         if self.group_size == 1:
-            return self.pictures
-        return self.pictures.repeat_interleave(self.group_size, 0)
+            return self.images
+        return self.images.repeat_interleave(self.group_size, 0)
 
     @property
     def hidden(self) -> Tensor:
         """[batch, width] float32; input of the layer that is decided next."""
-        return self.images.flatten(1) if self.activations is None else self.activations
+        return self.images_by_row.flatten(1) if self.activations is None else self.activations
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def transition(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"
         )
-    x = state.pictures.flatten(1) if state.mask is None else state.hidden
+    x = state.images.flatten(1) if state.mask is None else state.hidden
     hidden = pass_gate(network, state.layer, x, state.mask, mask, backend)
     step_macs = layer_macs(network, state.layer, state.mask, mask)
     after = replace(

@@ -49,7 +49,7 @@ class Observer:
         shape, filled = (len(state.labels), self.obs_size), self.lengths[state.layer]
         # Memory is what this costs: a row that is mostly looks is not zeroed first.
         mostly = 2 * filled > self.obs_size
-        like = state.pictures
+        like = state.images
         observation = like.new_empty(shape) if mostly else like.new_zeros(shape)
         start = 0
         for look in looks:
@@ -63,7 +63,7 @@ class Observer:
 
     def _summary(self, state: EpisodeState) -> list[Tensor]:
         group = state.group_size
-        pooled = pool(state.pictures).flatten(1)
+        pooled = pool(state.images).flatten(1)
         if group > 1:
             pooled = pooled.repeat_interleave(group, 0)
         if state.mask is None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
-from ccenv.sparse.repeat import spread_blocks
+from ccenv.sparse.repeat import repeat_for_masks
 
 Sizes = int | Sequence[int]
 """One size for all layers, or one for each."""
@@ -254,7 +254,7 @@ def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "
         return network.gated_layer(0, x.repeat_interleave(group, 0), None, mask, backend)
     some_keep = mask.unflatten(0, (len(x), group)).any(dim=1)
     shared = network.gated_layer(0, x, None, some_keep, backend)
-    return spread_blocks(shared, mask)
+    return repeat_for_masks(shared, mask)
 
 
 def dense_forward(network: GatedNetwork, images: Tensor, backend: str = "reference") -> Tensor:

@@ -23,7 +23,7 @@ from ccenv.rewards.bind import (
 )
 from ccenv.rewards.description import RewardDescription, describe
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian
-from ccenv.rewards.latency import Latency
+from ccenv.rewards.latency import LatencyReward
 from ccenv.rewards.potential import Potential
 from ccenv.rewards.stateful import StatefulReward, Surroundings
 from ccenv.rewards.target_density import TargetDensity
@@ -40,7 +40,7 @@ REWARDS: dict[str, Any] = {
     "potential": Potential,
     "lagrangian": Lagrangian,
     "pid_lagrangian": PidLagrangian,
-    "latency": Latency,
+    "latency": LatencyReward,
     "vector": plain.vector,
 }
 

@@ -85,10 +85,10 @@ class Reward:
         if not self.is_held:
             self.rule.reset()
 
-    def observe(self, outcome: StepOutcome) -> None:
-        """See `StatefulReward.observe`; held copies leave the memory alone."""
+    def update(self, outcome: StepOutcome) -> None:
+        """See `StatefulReward.update`; held copies leave the memory alone."""
         if not self.is_held:
-            self.rule.observe(outcome)
+            self.rule.update(outcome)
 
     def held(self) -> "Reward":
         """The same reward, as it is at any moment, for evaluation and search."""

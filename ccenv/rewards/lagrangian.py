@@ -107,7 +107,7 @@ class PricedReward(StatefulReward):
         worth = OBJECTIVES[self.objective](outcome)
         return {self.objective: worth, "cost": -self.price * outcome.layer_cost}
 
-    def observe(self, outcome: StepOutcome) -> None:
+    def update(self, outcome: StepOutcome) -> None:
         """Counts finished episodes and moves the price when there are enough."""
         if not outcome.is_last:
             return

@@ -20,7 +20,7 @@ from ccenv.rewards.time_table import TimeTable, time_table
     deterministic=False,
     depends_on_machine=True,
 )
-class Latency(StatefulReward):
+class LatencyReward(StatefulReward):
     """Pays one for a right answer and charges each layer its time on this machine.
 
     The time comes from a table measured once on this machine and kept in the cache folder, so that

@@ -1,10 +1,10 @@
-"""Rewards with a memory: what they are told, and when what they remember may change.
+"""Rewards with a memory: which methods are called when, and when the memory may change.
 
-The life of one: built from its arguments; `prepare` once the network stands (in co-training after
-every seeded reset, on the restored weights); `reset` at every seeded reset; then, for each step,
-called, which changes nothing, and `observe`, which is where it learns. Copies of the environment
-for evaluation and search read the memory and never change it. What the memory holds changes only
-between episodes: all steps of an episode are paid by the same rule.
+The order of calls: the constructor with the reward's arguments; `prepare` once the network is built
+(in co-training after every seeded reset, with the restored weights); `reset` at every seeded reset;
+then, for each step, `__call__`, which changes nothing, and `update`, which changes the memory.
+Copies of the environment for evaluation and search read the memory and never change it. The memory
+changes only between episodes: all steps of an episode are paid by the same rule.
 """
 
 from collections.abc import Callable
@@ -37,14 +37,17 @@ class StatefulReward:
         """Measures or fits what the reward needs of the network."""
 
     def reset(self) -> None:
-        """Forgets all that `observe` has learned."""
+        """Forgets all that `update` has learned."""
 
     def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
         """Terms of one step, each float32 [batch]; changes nothing."""
         raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
 
-    def observe(self, outcome: StepOutcome) -> None:
-        """Is told of every step of the environment after it was paid."""
+    def update(self, outcome: StepOutcome) -> None:
+        """Learns from a step; called after every step of the environment has been paid.
+
+        Its earlier name was `observe`: a method of that name is not called any more.
+        """
 
     def numbers(self) -> dict[str, float]:
         """What it remembers, to plot and to show in `info`."""

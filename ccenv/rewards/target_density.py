@@ -78,7 +78,7 @@ class TargetDensity(StatefulReward):
             "images": -self.sparsity_weight * images,
         }
 
-    def observe(self, outcome: StepOutcome) -> None:
+    def update(self, outcome: StepOutcome) -> None:
         """Counts the blocks of finished episodes and moves the use when there are enough."""
         if outcome.layer == 0:
             self._episode = []

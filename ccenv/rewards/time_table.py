@@ -75,7 +75,8 @@ def time_table(network: GatedNetwork, batch_size: int, device: torch.device) -> 
         batch_size: images of a pass; times are shares, so they hold for one image too.
         device: where the network lives.
     """
-    path = user_cache() / "latency" / f"{fingerprint(network, batch_size, device)}.safetensors"
+    name = times_fingerprint(network, batch_size, device)
+    path = user_cache() / "latency" / f"{name}.safetensors"
     with held(path):
         layers = read_times(path)
         if layers is None:
@@ -101,7 +102,7 @@ def read_times(path: Path) -> list[dict[str, Any]] | None:
     return layers
 
 
-def fingerprint(network: GatedNetwork, batch_size: int, device: torch.device) -> str:
+def times_fingerprint(network: GatedNetwork, batch_size: int, device: torch.device) -> str:
     """Hash of all that measured times depend on: machine, threads, library, kernels, sizes."""
     machine = (platform.node(), platform.machine(), torch.__version__, torch.get_num_threads())
     sizes = (list(network.num_blocks), list(network.block_sizes), list(network.head_sizes))

@@ -201,9 +201,9 @@ class PricedRule(StatefulReward):
             )
         return terms | {"cost": self.prices * terms["cost"]}
 
-    def observe(self, outcome: StepOutcome) -> None:
-        """See `StatefulReward.observe`."""
-        self.inner.observe(outcome)
+    def update(self, outcome: StepOutcome) -> None:
+        """See `StatefulReward.update`."""
+        self.inner.update(outcome)
 
     def numbers(self) -> dict[str, float]:
         """See `StatefulReward.numbers`."""

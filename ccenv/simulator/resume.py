@@ -82,7 +82,7 @@ def remembering_rule(simulator: Simulator) -> StatefulReward | None:
     rule = simulator.reward.rule
     while hasattr(rule, "inner"):
         rule = rule.inner
-    return None if type(rule).observe is StatefulReward.observe else rule
+    return None if type(rule).update is StatefulReward.update else rule
 
 
 def trainer_state(simulator: Simulator) -> dict[str, Any]:

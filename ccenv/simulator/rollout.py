@@ -88,7 +88,7 @@ class Evaluation:
 
     split: str
     """which images."""
-    mode: str
+    draw: str
     """"sampled" or "mode" (the most probable masks; for independent blocks: thresholded at 1/2)."""
     num_images: int
     """how many."""
@@ -119,11 +119,12 @@ class Evaluation:
         return self.compute_cost + self.policy_cost
 
     def numbers(self) -> dict[str, Any]:
-        """All but the tensors, ready for JSON."""
-        whole = ("split", "mode", "num_images", "error", "nll", "mean_return")
+        """All but the tensors, ready for JSON; `draw` is called "mode" there."""
+        whole = ("num_images", "error", "nll", "mean_return")
         costs = ("compute_cost", "policy_cost", "total_cost", "macs")
-        found = {name: getattr(self, name) for name in (*whole, *costs)}
-        return found | {"density": list(self.density)}
+        numbers = {name: getattr(self, name) for name in (*whole, *costs)}
+        judged = {"split": self.split, "mode": self.draw}
+        return judged | numbers | {"density": list(self.density)}
 
 
 def walk(
@@ -273,14 +274,14 @@ def evaluate(
         labels.append(last.labels)
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
-            keep[layer].append(keep_probability(policy, observations[layer], layer, step))
+            keep[layer].append(keep_probability_of(policy, observations[layer], layer, step))
     means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
     probabilities = tuple(torch.cat(values) for values in keep)
     classes = torch.cat(labels)
     policy_macs = sum(policy.policy_macs)
     return Evaluation(
         split=split,
-        mode="sampled" if sample else "mode",
+        draw="sampled" if sample else "mode",
         num_images=len(classes),
         error=1 - means["correct"],
         nll=means["nll"],
@@ -295,7 +296,7 @@ def evaluate(
     )
 
 
-def keep_probability(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
+def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
     """The policy's keep probabilities [batch, num_blocks], or its masks where it has none."""
     if hasattr(policy, "keep_probability"):
         with torch.no_grad():

@@ -272,7 +272,7 @@ class Simulator:
             check_answers(outcome.logits)
             terms, numbers = self.reward(outcome), self.reward.rule.numbers()
             total = functools.reduce(torch.add, terms.values())
-            self.reward.observe(outcome)
+            self.reward.update(outcome)
         self._masks.append(mask)
         if outcome.is_last and self.weights == "cotrain":
             self.pending.append((self.indices, self._masks))
@@ -292,7 +292,7 @@ class Simulator:
             indices, masks = self.pending.popleft()
             if self.state is not None and indices is self.indices:
                 # The batch that has just been walked through lies there still.
-                images, labels = self.state.pictures, self.state.labels
+                images, labels = self.state.images, self.state.labels
             else:
                 images, _ = self.data.batch(indices[:: self.group_size])
                 labels = self.data.labels.index_select(0, indices)

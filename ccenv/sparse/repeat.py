@@ -9,7 +9,7 @@ from torch import Tensor
 from ccenv.sparse.reference import zero_where_skipped
 
 
-def spread_blocks(shared: Tensor, mask: Tensor) -> Tensor:
+def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
     """Gives every mask of an image the blocks that it keeps of the image's activations.
 
     Differentiable in the activations. What a mask skips never reaches its row, nor that row's
@@ -36,13 +36,13 @@ def spread_blocks(shared: Tensor, mask: Tensor) -> Tensor:
         )
     on_cpu = shared.device.type == mask.device.type == "cpu"
     if shared.dtype == torch.float32 and on_cpu and len(shared) and len(mask):
-        return compiled_spread()(shared, mask)
+        return compiled_repeat()(shared, mask)
     return zero_where_skipped(shared.repeat_interleave(len(mask) // max(1, len(shared)), 0), mask)
 
 
 @functools.cache
-def compiled_spread() -> Callable[[Tensor, Tensor], Tensor]:
+def compiled_repeat() -> Callable[[Tensor, Tensor], Tensor]:
     """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.layer import kernel_spread
+    from ccenv.sparse.cpu.layer import kernel_repeat
 
-    return kernel_spread
+    return kernel_repeat

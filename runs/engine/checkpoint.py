@@ -55,15 +55,15 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError) as error:
-            say(f"the checkpoint {path} is damaged: {error}")
+            warn(f"the checkpoint {path} is damaged: {error}")
             damaged = True
             continue
         if same:
             return dict(found)
-        say(f"code or libraries have changed since {path} was written, the run starts anew")
+        warn(f"code or libraries have changed since {path} was written, the run starts anew")
         return None
     if damaged:
-        say("no sound checkpoint is left, the run starts anew")
+        warn("no sound checkpoint is left, the run starts anew")
     return None
 
 
@@ -95,10 +95,10 @@ class Keeper:
             }
             self.write(tree)
         except (CannotStoreError, TypeError) as error:
-            say(f"{self.plan.agent} cannot be resumed, an interrupted run starts anew: {error}")
+            warn(f"{self.plan.agent} cannot be resumed, an interrupted run starts anew: {error}")
             self.every = 0
         except OSError as error:
-            say(f"no checkpoint after {images_seen:,} images, the run goes on: {error}")
+            warn(f"no checkpoint after {images_seen:,} images, the run goes on: {error}")
         self.kept_at = images_seen
 
     def write(self, tree: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Keeper:
         self.agent.load_state(found["agent"])
         restore_simulator(self.agent.simulator, found["simulator"])
         self.agent.images_done = self.kept_at = found["images_seen"]
-        say(
+        warn(
             f"goes on after {self.kept_at:,} of {self.plan.program.images:,} images: "
             f"{self.path.parent.parent}"
         )
@@ -130,6 +130,6 @@ class Keeper:
             path.unlink(missing_ok=True)
 
 
-def say(text: str) -> None:
+def warn(text: str) -> None:
     """Tells whoever watches the run; results go to stdout."""
     print(f"runs: {text}", file=sys.stderr)

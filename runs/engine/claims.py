@@ -146,7 +146,7 @@ def check_curve(result: Mapping[str, Any]) -> list[str]:
 
 def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Claimed verdicts on validation images, sampled and mode; empty where there is none."""
-    wanted = [("validation", mode) for mode in ("sampled", "mode")]
+    wanted = [("validation", draw) for draw in ("sampled", "mode")]
     found = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
     return [found.get(pair, {}) for pair in wanted]
 
@@ -154,11 +154,11 @@ def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
     """Whether the policy does on validation images, and at each price, what the result says."""
     problems = []
-    for claimed, mode in zip(validations(result), ("sampled", "mode"), strict=True):
-        evaluation = ask(rebuilt, mode, "validation")
+    for claimed, draw in zip(validations(result), ("sampled", "mode"), strict=True):
+        evaluation = ask(rebuilt, draw, "validation")
         room = Room(evaluation.num_images, span, OTHER_BITS)
         found = payable(evaluation.numbers(), rebuilt)
-        problems += differences(claimed, found, room, f"validation, {mode}: ")
+        problems += differences(claimed, found, room, f"validation, {draw}: ")
     found = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
     claimed = result.get("context", {})
     for name, verdicts in found.get("context", {}).items():

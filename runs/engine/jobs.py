@@ -54,7 +54,7 @@ class Comparison:
     """runs with a result, in the sweep's order."""
     missing: tuple[Job, ...]
     """the others."""
-    masks: str
+    draw: str
     """"sampled" or "mode": the evaluation that the rows show."""
 
     @property
@@ -73,7 +73,7 @@ class Comparison:
     @functools.cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table."""
-        return [asdict(row) for row in make_rows(self.results, self.masks)]
+        return [asdict(row) for row in make_rows(self.results, self.draw)]
 
 
 def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
@@ -123,7 +123,7 @@ def gather(
     sweep: Sweep,
     jobs: Sequence[Job],
     known: Mapping[Key, dict[str, Any]],
-    masks: str = "sampled",
+    draw: str = "sampled",
 ) -> Comparison:
     """Looks what is there: a run's own folder first, then what was recorded.
 
@@ -131,7 +131,7 @@ def gather(
         sweep: what was asked.
         jobs: its runs.
         known: recorded results.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode" (the most probable masks).
 
     Raises:
         ValueError: if a result was edited by hand.
@@ -144,7 +144,7 @@ def gather(
             missing.append(job)
         else:
             finished.append(Finished(job, found, recorded=own is None))
-    return Comparison(sweep, tuple(finished), tuple(missing), masks)
+    return Comparison(sweep, tuple(finished), tuple(missing), draw)
 
 
 def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
@@ -168,13 +168,13 @@ def outdated(comparison: Comparison) -> list[Job]:
     ]
 
 
-def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, masks: str) -> None:
+def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str) -> None:
     """Writes what README tables are made of and what another machine goes on from.
 
     What the file holds already of the same runs stays, so that two machines may take turns.
     """
     with run_folder.claim(source.path, wait=True):
-        whole = gather(sweep, jobs, recorded.load_from_all(source), masks)
+        whole = gather(sweep, jobs, recorded.load_from_all(source), draw)
         settings = {cell.label: {**sweep.settings, **cell.settings} for cell in sweep.cells}
         head = {
             "kind": "comparison",

@@ -183,7 +183,7 @@ def pays_again(plan: Plan) -> bool:
     """
     reward = resolve(plan.environment["reward"], REWARDS, "reward")
     is_class = isinstance(reward, type) and issubclass(reward, StatefulReward)
-    remembers = is_class and reward.observe is not StatefulReward.observe
+    remembers = is_class and reward.update is not StatefulReward.update
     is_fitted = is_class and reward.prepare is not StatefulReward.prepare
     has_teacher = bool(plan.environment["weights_kwargs"].get("warm_start"))
     return not (remembers or depends_on_machine(plan) or (is_fitted and has_teacher))
@@ -255,9 +255,9 @@ def returns(rebuilt: Rebuilt, masks: Sequence[Tensor]) -> Tensor:
     return torch.cat(found)
 
 
-def ask(rebuilt: Rebuilt, mode: str, split: str = "test") -> Evaluation:
+def ask(rebuilt: Rebuilt, draw: str, split: str = "test") -> Evaluation:
     """Asks the policy for its masks again, with the run's seed."""
-    sample, seed = mode == "sampled", rebuilt.plan.program.seed
+    sample, seed = draw == "sampled", rebuilt.plan.program.seed
     return evaluate(rebuilt.env, rebuilt.agent, split=split, sample=sample, seed=seed)
 
 

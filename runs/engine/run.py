@@ -18,7 +18,7 @@ from ccenv.deploy.latency import measure_latency
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.board.tracking import Tracker
 from ccenv.runs.engine.at_prices import verdicts_of_context
-from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, say
+from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.plan.settings import Plan, Program, code_digests
 from ccenv.runs.store import folder as run_folder
@@ -170,7 +170,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
             keeper.resume(found)
             return Started(env, agent, first, keeper, found["curves"])
         except (ValueError, KeyError, RuntimeError) as error:
-            say(f"the checkpoint in {target} does not fit, the run starts anew: {error}")
+            warn(f"the checkpoint in {target} does not fit, the run starts anew: {error}")
             keeper.remove()
             torch.manual_seed(plan.program.seed)
             return start(plan, target, options)
@@ -201,7 +201,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     most_probable = evaluate(env, agent, sample=False)
     chosen_by = evaluate(env, agent, split="validation", sample=False)
     result = {
-        **describe(plan, env, agent),
+        **description_of(plan, env, agent),
         "images_seen": images_seen,
         "seconds": seconds,
         "evaluations": [e.numbers() for e in (test, most_probable, last, chosen_by)],
@@ -213,7 +213,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
-    run_folder.save_masks(target, {e.mode: e.masks for e in (test, most_probable)})
+    run_folder.save_masks(target, {e.draw: e.masks for e in (test, most_probable)})
     if options.export:
         export(plan, agent, target)
     run_folder.write_json(target / run_folder.RESULT, result)
@@ -228,10 +228,10 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
         classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)
         classifier.save(target / run_folder.CHECKPOINT / "classifier.safetensors")
     except ValueError as error:
-        say(f"no classifier exported: {error}")
+        warn(f"no classifier exported: {error}")
 
 
-def describe(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
+def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
     """What was run, by whom, on what."""
     simulator = env.simulator
     weights = simulator.network.state_dict().values()

@@ -95,7 +95,7 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     for candidate in candidates:
         if fits(candidate, hint):
             return candidate
-    raise ValueError(f"expected {name} to be {describe(hint)}, got {shown(value)}")
+    raise ValueError(f"expected {name} to be {hint_in_words(hint)}, got {shown(value)}")
 
 
 def check_sizes(name: str, value: Any) -> None:
@@ -147,14 +147,14 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if isinstance(hint, type) else True
 
 
-def describe(hint: Any) -> str:
+def hint_in_words(hint: Any) -> str:
     """A hint as a person reads it.
 
-    >>> describe(int | Sequence[int])
+    >>> hint_in_words(int | Sequence[int])
     'int or Sequence[int]'
     """
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(describe(option) for option in get_args(hint))
+        return " or ".join(hint_in_words(option) for option in get_args(hint))
     if hint is type(None):
         return "none"
     if isinstance(hint, type) and not get_args(hint):

@@ -39,8 +39,8 @@ def contests_of(
 ) -> dict[str, list[Contest]]:
     """Masks -> dense against conditional networks; most probable too where some are learned."""
     learned = any(row["learns"] for row in comparison.rows)
-    shown: Iterable[str] = (comparison.masks,)
-    if learned and comparison.masks == "sampled":
+    shown: Iterable[str] = (comparison.draw,)
+    if learned and comparison.draw == "sampled":
         shown = MODES
     return {draw: make_contests(comparison.results, draw, elsewhere, times[draw]) for draw in shown}
 

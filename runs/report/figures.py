@@ -38,7 +38,7 @@ def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:
                 front_figure(found, file_name("front", name, rows), name)
                 for name, found in by_dataset(rows).items()
             ],
-            "profile": profile_figures(make_fronts(comparison.results, comparison.masks)),
+            "profile": profile_figures(make_fronts(comparison.results, comparison.draw)),
             "curves": curve_figures(comparison.results, rows),
             "blocks": block_figures(comparison.results, rows),
         }

@@ -17,7 +17,7 @@ VERDICTS = {
 
 def findings(comparison: Comparison) -> list[str]:
     """Sentences, each one supported by the tables."""
-    fronts = make_fronts(comparison.results, comparison.masks)
+    fronts = make_fronts(comparison.results, comparison.draw)
     sentences = []
     for dataset in dict.fromkeys(front.dataset for front in fronts):
         where = "All data sets together" if dataset == ALL else f"Front area on {dataset}"

@@ -60,7 +60,7 @@ def overview_line(row: Row) -> list[Any]:
 
 def front_tables(comparison: Comparison) -> list[Table]:
     """Areas under fronts, one table for each data set and one for all."""
-    fronts = make_fronts(comparison.results, comparison.masks)
+    fronts = make_fronts(comparison.results, comparison.draw)
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
     columns = {"agent": "left", "front area": "right .3f", "IQM": "right .3f"}
     columns |= {"paired": "right .3f", "P(more)": "right .2f"}
@@ -111,7 +111,7 @@ def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
         "overview": [*overview(rows), *limit_tables(comparison.results)],
         "columns": main_tables(rows),
         "fronts": front_tables(comparison),
-        "shapings": shaping_tables(rows, make_fronts(comparison.results, comparison.masks)),
+        "shapings": shaping_tables(rows, make_fronts(comparison.results, comparison.draw)),
         "density": [density_table(rows)],
         "speed": [speed_table(comparison.results)],
         "settings": settings_tables(comparison.finished),

@@ -33,7 +33,7 @@ class Row:
     seeds: tuple[int, ...]
     """those with a result."""
     masks: str
-    """"sampled" or "mode" (the most probable masks)."""
+    """how masks were chosen, "sampled" or "mode" (the most probable); a key of recorded files."""
     learns: bool
     """False for rules."""
     uses_labels: bool
@@ -66,24 +66,24 @@ class Row:
     """what a learned policy fell into, where it ignores the image; see `habits`."""
 
 
-def evaluation(result: Result, masks: str) -> Mapping[str, Any]:
-    """A result's verdict on test images."""
+def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
+    """A result's verdict on test images, masks "sampled" or "mode"."""
     found: Mapping[str, Any] = next(
-        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == masks
+        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == draw
     )
     return found
 
 
-def make_rows(results: Mapping[str, Sequence[Result]], masks: str = "sampled") -> list[Row]:
+def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") -> list[Row]:
     """Summarises the results of each label.
 
     Args:
         results: label -> one result a seed; labels without any are left out.
-        masks: "sampled" or "mode".
+        draw: "sampled" or "mode" (the most probable masks).
     """
     present = {label: found for label, found in results.items() if found}
     datasets = {dataset_of(found[0]) for found in present.values()}
-    rows = {row.label: row for name in datasets for row in _rows_of(present, name, masks)}
+    rows = {row.label: row for name in datasets for row in _rows_of(present, name, draw)}
     return [rows[label] for label in present]
 
 
@@ -111,19 +111,19 @@ def has_halves(result: Result) -> bool:
     return HALVE in transforms_of(result)
 
 
-def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, masks: str) -> list[Row]:
+def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -> list[Row]:
     present = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
-    points = {label: _point(found, masks) for label, found in present.items()}
+    points = {label: _point(found, draw) for label, found in present.items()}
     contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
     front = {k for k in contenders if not dominated(points[k], contenders.values())}
     return [
-        _row(label, found, masks, label in front, dropout_curves(present, masks, found[0]))
+        _row(label, found, draw, label in front, dropout_curves(present, draw, found[0]))
         for label, found in present.items()
     ]
 
 
-def _point(results: Sequence[Result], masks: str) -> tuple[float, float]:
-    verdicts = [evaluation(r, masks) for r in results]
+def _point(results: Sequence[Result], draw: str) -> tuple[float, float]:
+    verdicts = [evaluation(r, draw) for r in results]
     means = [float(np.mean([v[name] for v in verdicts])) for name in ("macs", "error")]
     return means[0], means[1]
 
@@ -138,20 +138,20 @@ def dominated(point: tuple[float, float], others: Any) -> bool:
 
 
 def dropout_curves(
-    results: Mapping[str, Sequence[Result]], masks: str, like: Result
+    results: Mapping[str, Sequence[Result]], draw: str, like: Result
 ) -> dict[int, list[tuple[float, float]]]:
     """For each seed block_dropout's (compute cost, error), up to the dense network's.
 
     Args:
         results: label -> one result a seed.
-        masks: see `make_rows`.
+        draw: see `make_rows`.
         like: whose network they must have: random blocks of another are no floor.
     """
     curves: dict[int, list[tuple[float, float]]] = {}
     for found in results.values():
         for result in found:
             if result["agent"] in ("block_dropout", "dense") and same_network(result, like):
-                verdict = evaluation(result, masks)
+                verdict = evaluation(result, draw)
                 point = (verdict["compute_cost"], verdict["error"])
                 curves.setdefault(result["seed"], []).append(point)
     return {seed: sorted(points) for seed, points in curves.items()}
@@ -190,11 +190,11 @@ def error_at(curve: Sequence[tuple[float, float]], cost: float) -> float | None:
 def _row(
     label: str,
     results: Sequence[Result],
-    masks: str,
+    draw: str,
     on_front: bool,
     curves: Mapping[int, Sequence[tuple[float, float]]],
 ) -> Row:
-    verdicts = [evaluation(r, masks) for r in results]
+    verdicts = [evaluation(r, draw) for r in results]
     modes = [evaluation(r, "mode") for r in results]
     error = mean_interval([v["error"] for v in verdicts])
     density = tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist())
@@ -207,7 +207,7 @@ def _row(
         dataset=dataset_of(results[0]),
         shaping=results[0]["reward"],
         seeds=tuple(r["seed"] for r in results),
-        masks=masks,
+        masks=draw,
         learns=results[0]["learns"],
         uses_labels=results[0]["uses_labels"],
         error=error,

@@ -158,21 +158,21 @@ def save_masks(folder: Path, masks: Mapping[str, Sequence[Tensor]]) -> None:
     from safetensors.numpy import save_file
 
     packed = {
-        f"{mode}/{layer}": np.packbits(mask.cpu().numpy(), axis=1)
-        for mode, layers in masks.items()
+        f"{draw}/{layer}": np.packbits(mask.cpu().numpy(), axis=1)
+        for draw, layers in masks.items()
         for layer, mask in enumerate(layers)
     }
     save_file(packed, folder / CHECKPOINT / MASKS)
 
 
 def load_masks(
-    folder: Path, mode: str, num_blocks: Sequence[int], num_images: int | None = None
+    folder: Path, draw: str, num_blocks: Sequence[int], num_images: int | None = None
 ) -> list[Tensor]:
     """Reads what `save_masks` wrote: for each gated layer bool [num_images, num_blocks].
 
     Args:
         folder: the run's.
-        mode: "sampled" or "mode".
+        draw: "sampled" or "mode".
         num_blocks: of each gated layer.
         num_images: how many there must be; None takes as many as there are.
 
@@ -185,9 +185,9 @@ def load_masks(
     path = folder / CHECKPOINT / MASKS
     try:
         packed = load_file(path)
-        layers = [packed[f"{mode}/{layer}"] for layer in range(len(num_blocks))]
+        layers = [packed[f"{draw}/{layer}"] for layer in range(len(num_blocks))]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"expected the {mode} masks in {path}, got none ({error!r})") from error
+        raise ValueError(f"expected the {draw} masks in {path}, got none ({error!r})") from error
     rows = len(layers[0]) if num_images is None and layers[0].ndim else num_images
     expected = [("uint8", (rows, -(-n // 8))) for n in num_blocks]
     # Looked at before they are unpacked, which takes eight times the memory.

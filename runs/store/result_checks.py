@@ -52,19 +52,19 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
     environment = result["settings"].get("environment")
     if not isinstance(environment, dict) or not isinstance(environment.get("dataset"), str):
         raise edited(where, "settings.environment with a dataset", environment)
-    for split, mode in JUDGED:
-        check_evaluation(result["evaluations"], split, mode, where)
+    for split, draw in JUDGED:
+        check_evaluation(result["evaluations"], split, draw, where)
     return result
 
 
-def check_evaluation(evaluations: list[Any], split: str, mode: str, where: str) -> None:
-    """Refuses evaluations without one of a split and mode, or with numbers that cannot be."""
+def check_evaluation(evaluations: list[Any], split: str, draw: str, where: str) -> None:
+    """Refuses evaluations without one of a split and draw, or with numbers that cannot be."""
     found = [
         e
         for e in evaluations
-        if isinstance(e, Mapping) and (e.get("split"), e.get("mode")) == (split, mode)
+        if isinstance(e, Mapping) and (e.get("split"), e.get("mode")) == (split, draw)
     ]
-    name = f"the evaluation {split}, {mode}"
+    name = f"the evaluation {split}, {draw}"
     if len(found) != 1:
         raise edited(where, f"{name} once", f"{len(found)} of them")
     for number, (low, high) in RANGES.items():

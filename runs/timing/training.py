@@ -107,7 +107,7 @@ def keep_from_the_start(agent: Any, density: float) -> None:
     would be that of a policy that nobody wants.
     """
     scores: LayerScores = agent.scores
-    # The authors' code bounds probabilities: see ccenv.agents.masks.keep_probability.
+    # The authors' code bounds probabilities: see ccenv.agents.distributions.keep_probability.
     bias = torch.tensor((density - 0.01) / 0.98).logit()
     with torch.no_grad():
         for linear in scores.modules():

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ccenv.sparse.cpu import gradients, kernels
-from ccenv.sparse.cpu import repeat_kernels as spread_kernels
+from ccenv.sparse.cpu import gradients, kernels, repeat_kernels
 from ccenv.sparse.cpu.buffers import LARGE, new_result
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 from ccenv.sparse.cpu.packed_weights import panels_of
@@ -228,8 +227,8 @@ def kernel_linear(
     return y
 
 
-class KernelSpread(torch.autograd.Function):
-    """The kernels of `spread_blocks` with their gradient."""
+class KernelRepeat(torch.autograd.Function):
+    """The kernels of `repeat_for_masks` with their gradient."""
 
     @staticmethod
     def forward(ctx: Any, shared: Tensor, mask: Tensor) -> Tensor:
@@ -237,7 +236,7 @@ class KernelSpread(torch.autograd.Function):
         ctx.save_for_backward(mask)
         ctx.images = len(shared)
         y = new_result(len(mask), shared.shape[1])
-        return run_spread(spread_kernels.spread, shared, mask, y, len(shared))
+        return run_repeat(repeat_kernels.repeat, shared, mask, y, len(shared))
 
     @staticmethod
     @once_differentiable
@@ -245,10 +244,10 @@ class KernelSpread(torch.autograd.Function):
         """Sums over the masks of an image, block by block."""
         (mask,) = ctx.saved_tensors
         total, grad = new_result(ctx.images, grad.shape[1]), grad.contiguous()
-        return run_spread(spread_kernels.gather, grad, mask, total, ctx.images), None
+        return run_repeat(repeat_kernels.gather, grad, mask, total, ctx.images), None
 
 
-def run_spread(kernel: Any, source: Tensor, mask: Tensor, target: Tensor, images: int) -> Tensor:
+def run_repeat(kernel: Any, source: Tensor, mask: Tensor, target: Tensor, images: int) -> Tensor:
     """Runs a kernel on all images, in parts where there are threads and much to write."""
     group, blocks = len(mask) // images, mask.shape[1]
     width = source.shape[1]
@@ -261,7 +260,7 @@ def run_spread(kernel: Any, source: Tensor, mask: Tensor, target: Tensor, images
     return target
 
 
-def kernel_spread(shared: Tensor, mask: Tensor) -> Tensor:
-    """See `ccenv.sparse.repeat.spread_blocks`; float32 on the CPU."""
-    y: Tensor = KernelSpread.apply(shared.contiguous(), mask.contiguous())
+def kernel_repeat(shared: Tensor, mask: Tensor) -> Tensor:
+    """See `ccenv.sparse.repeat.repeat_for_masks`; float32 on the CPU."""
+    y: Tensor = KernelRepeat.apply(shared.contiguous(), mask.contiguous())
     return y

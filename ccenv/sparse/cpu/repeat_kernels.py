@@ -12,7 +12,7 @@ from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 
 
 @compiled
-def spread(
+def repeat(
     shared: int, mask: int, y: int, group: int, blocks: int, size: int, first: int, last: int
 ) -> None:
     """Writes the rows of images first to last: kept blocks of the image's row, zero elsewhere."""

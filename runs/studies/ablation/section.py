@@ -52,7 +52,7 @@ def ablation(comparison: Comparison, results_dir: Path) -> Part:
     if base.label not in results or len(results) < 2:
         return Part()
     cells = [cell for cell in (base, *in_groups(base, others)) if cell.label in results]
-    changes = {masks: changes_of(cells, results, masks) for masks in MODES}
+    changes = {draw: changes_of(cells, results, draw) for draw in MODES}
     return Part([ablation_table(changes)], [ablation_figure(changes)])
 
 

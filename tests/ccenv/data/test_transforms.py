@@ -404,7 +404,7 @@ def test_an_environment_learns_from_moved_images_and_draws_each_row_once_a_pass(
     seen.append(simulator.indices)
     assert sorted(torch.cat(seen).tolist()) == list(range(80))
     images, _ = simulator.data.batch(simulator.indices)
-    assert torch.equal(simulator.state.images.view_as(images), images)
+    assert torch.equal(simulator.state.images_by_row.view_as(images), images)
 
 
 def test_a_simulator_looks_at_its_other_splits_through_the_same_transforms():

@@ -272,7 +272,7 @@ STRANGE = '''
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.agents.masks import IndependentBlocks, keep_probability
+from ccenv.agents.distributions import IndependentBlocks, keep_probability
 from ccenv.networks.mlp import GatedMLP
 
 

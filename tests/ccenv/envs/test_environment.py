@@ -66,7 +66,9 @@ def test_keeping_every_block_answers_as_the_dense_network_and_costs_exactly_one(
     simulator = env.simulator
     masks = [torch.ones(8, n, dtype=torch.bool) for n in simulator.num_blocks]
     with torch.no_grad():
-        logits = forward(simulator.network, simulator.state.images, masks, backend="reference")
+        logits = forward(
+            simulator.network, simulator.state.images_by_row, masks, backend="reference"
+        )
     nll = torch.nn.functional.cross_entropy(logits, simulator.state.labels, reduction="none")
     assert (info["compute_cost"] == 1).all()
     assert (info["macs"] == simulator.dense_macs).all()

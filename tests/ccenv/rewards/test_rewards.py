@@ -43,7 +43,7 @@ def episode(simulator, seed=0, share=0.5):
 def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
     batch = len(labels)
     state = EpisodeState(
-        pictures=torch.zeros(batch, 1, 2, 2),
+        images=torch.zeros(batch, 1, 2, 2),
         labels=torch.tensor(labels),
         layer=1,
         activations=torch.zeros(batch, 4),

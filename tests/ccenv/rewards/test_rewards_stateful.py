@@ -132,8 +132,8 @@ def test_a_pid_controller_with_the_integral_alone_is_dual_ascent(costs, limit):
         limit, proportional_gain=0, integral_gain=0.3, derivative_gain=0, update_every=1
     )
     for cost in costs:
-        plain.observe(finished(cost))
-        integral.observe(finished(cost))
+        plain.update(finished(cost))
+        integral.update(finished(cost))
         assert integral.price == pytest.approx(plain.price, rel=1e-9, abs=1e-12)
         assert plain.price >= 0
 
@@ -150,8 +150,8 @@ def test_a_quadratic_term_adds_to_the_price_what_is_in_excess_and_nothing_at_the
     stiff = Lagrangian(limit, update_every=1, quadratic_weight=weight, smoothing=0.5)
     mean = 0.0
     for cost in [*costs, *[limit] * 30]:
-        plain.observe(finished(cost))
-        stiff.observe(finished(cost))
+        plain.update(finished(cost))
+        stiff.update(finished(cost))
         mean = (mean + min(1.0, cost / limit - 1)) / 2
         # Costs are float32.
         assert stiff.price == pytest.approx(max(0.0, plain.price + weight * mean), abs=1e-4)
@@ -169,7 +169,7 @@ def test_the_price_meets_the_limit_where_a_price_lowers_the_cost(kind, limit, ha
         # A policy that follows the price slowly: to the whole cost at no price, half of it at
         # the price `half`.
         cost += 0.02 * (half / (half + rule.price) - cost)
-        rule.observe(finished(cost))
+        rule.update(finished(cost))
     assert cost == pytest.approx(limit, rel=0.02)
 
 
@@ -179,7 +179,7 @@ def test_the_price_meets_the_limit_where_a_price_lowers_the_cost(kind, limit, ha
 def test_a_limit_above_the_unconstrained_cost_drives_the_price_to_zero(kind, limit, share, initial):
     rule = kind(limit, initial_price=initial, update_every=1)
     for _ in range(3000):
-        rule.observe(finished(share * limit))
+        rule.update(finished(share * limit))
     assert rule.price == 0
 
 
@@ -293,7 +293,7 @@ def test_a_class_of_ones_own_remembers_too(network):
         def __call__(self, outcome):
             return torch.full_like(outcome.layer_cost, 1 / (1 + self.seen))
 
-        def observe(self, outcome):
+        def update(self, outcome):
             self.seen += outcome.is_last
 
         def numbers(self):

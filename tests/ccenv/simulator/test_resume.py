@@ -176,7 +176,7 @@ def test_a_run_whose_last_checkpoint_is_its_end_is_judged_again_alike(tmp_path, 
     whole, stopped = plans(tmp_path, "reinforce", PROBE | {"images": 8 * BATCH})
     expected = carry_out(whole)
     with monkeypatch.context() as patch:
-        patch.setattr(run, "describe", lambda *_: (_ for _ in ()).throw(StoppedError))
+        patch.setattr(run, "description_of", lambda *_: (_ for _ in ()).throw(StoppedError))
         with pytest.raises(StoppedError):
             carry_out(stopped)
     assert_same_end(carry_out(stopped), expected)
@@ -316,7 +316,7 @@ from typing import ClassVar
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.agents.masks import IndependentBlocks, keep_probability
+from ccenv.agents.distributions import IndependentBlocks, keep_probability
 
 
 class Table(Agent):

@@ -13,7 +13,7 @@ import pytest
 from safetensors import SafetensorError
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import programs, train
+from ccenv.runs import compare, programs, train
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder
 
@@ -140,3 +140,8 @@ def test_every_program_has_the_frame(name):
     source = (ROOT / "runs" / f"{name}.py").read_text()
     assert "\n@program(" in source
     assert "except KeyboardInterrupt" not in source
+
+
+@pytest.mark.parametrize("option", ["--draw", "--masks"])
+def test_an_evaluation_is_chosen_by_its_draw_and_by_the_option_s_older_name(option):
+    assert compare.make_parser().parse_args(["quickstart", option, "mode"]).draw == "mode"

@@ -64,7 +64,7 @@ class Looking(Peeking):
 
     def act(self, observation, layer, generator=None):
         test = load_split("probe", "test")
-        images = self.watched.state.images.flatten(1)
+        images = self.watched.state.images_by_row.flatten(1)
         found = torch.cdist(images, test.images.flatten(1)).argmin(dim=1)
         return test.labels[found][:, None] % 4
 
@@ -189,7 +189,7 @@ def test_a_result_edited_by_hand_falls_in_its_row_and_no_other(change, rows, pro
     assert len(verdicts) == 6
     fallen = [v for v in verdicts if not v["valid"]]
     expected = ["sampled", "mode"] if rows == "both" else [rows]
-    assert [(v["folder"], v["masks"]) for v in fallen] == [(str(place), mode) for mode in expected]
+    assert [(v["folder"], v["draw"]) for v in fallen] == [(str(place), mode) for mode in expected]
     assert all(any(problem in text for text in v["problems"]) for v in fallen)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
 from ccenv.sparse.reference import zero_where_skipped
-from ccenv.sparse.repeat import spread_blocks
+from ccenv.sparse.repeat import repeat_for_masks
 
 
 def drawn(images, group, blocks, size, share, seed, dtype=torch.float32):
@@ -41,12 +41,12 @@ def test_every_mask_gets_what_it_keeps(images, group, blocks, size, share, seed,
     def repeated(x):
         return zero_where_skipped(x.repeat_interleave(group, 0), mask)
 
-    y, own = with_gradient(lambda x: spread_blocks(x, mask), shared, grad)
+    y, own = with_gradient(lambda x: repeat_for_masks(x, mask), shared, grad)
     expected, their = with_gradient(repeated, shared, grad)
     assert torch.equal(y, expected)
     torch.testing.assert_close(own, their)
     with torch.no_grad():
-        assert torch.equal(spread_blocks(shared, mask), expected)
+        assert torch.equal(repeat_for_masks(shared, mask), expected)
 
 
 def test_what_no_mask_keeps_may_be_anything_on_both_ways():
@@ -54,7 +54,7 @@ def test_what_no_mask_keeps_may_be_anything_on_both_ways():
     nobody = ~mask.unflatten(0, (4, 3)).any(dim=1).repeat_interleave(2, dim=1)
     assert nobody.any()
     y, own = with_gradient(
-        lambda x: spread_blocks(x, mask),
+        lambda x: repeat_for_masks(x, mask),
         shared.masked_fill(nobody, torch.nan),
         grad.masked_fill(~mask.repeat_interleave(2, dim=1), torch.nan),
     )
@@ -67,7 +67,7 @@ def test_memory_in_any_order_is_read_rightly(turned):
     shared, mask, grad = drawn(3, 2, 4, 5, 0.5, 1)
     if turned:
         shared, mask, grad = (part.t().contiguous().t() for part in (shared, mask, grad))
-    y, own = with_gradient(lambda x: spread_blocks(x, mask), shared, grad)
+    y, own = with_gradient(lambda x: repeat_for_masks(x, mask), shared, grad)
     expected = zero_where_skipped(shared.repeat_interleave(2, 0), mask)
     kept = zero_where_skipped(grad.contiguous(), mask)
     assert torch.equal(y, expected)
@@ -76,11 +76,11 @@ def test_memory_in_any_order_is_read_rightly(turned):
 
 def test_threads_share_the_rows_and_change_nothing():
     shared, mask, grad = drawn(300, 4, 32, 16, 0.3, 2)
-    once = with_gradient(lambda x: spread_blocks(x, mask), shared, grad)
+    once = with_gradient(lambda x: repeat_for_masks(x, mask), shared, grad)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        again = with_gradient(lambda x: spread_blocks(x, mask), shared, grad)
+        again = with_gradient(lambda x: repeat_for_masks(x, mask), shared, grad)
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
@@ -96,8 +96,8 @@ def test_threads_share_the_rows_and_change_nothing():
 )
 def test_what_does_not_fit_is_refused(mask, error, message):
     with pytest.raises(error, match=message):
-        spread_blocks(torch.zeros(2, 6), mask)
+        repeat_for_masks(torch.zeros(2, 6), mask)
 
 
 def test_no_images_have_no_rows():
-    assert spread_blocks(torch.zeros(0, 6), torch.ones(0, 3, dtype=torch.bool)).shape == (0, 6)
+    assert repeat_for_masks(torch.zeros(0, 6), torch.ones(0, 3, dtype=torch.bool)).shape == (0, 6)

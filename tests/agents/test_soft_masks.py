@@ -1,4 +1,4 @@
-"""Laws of gates trained by back-propagation, of rloo's options, and of blocks always kept."""
+"""Laws of masks trained by back-propagation, of rloo's options, and of blocks always kept."""
 
 import math
 
@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_agents import make_agent, share_of_optimal_masks
 
-from ccenv.agents.gates import gated_logits
-from ccenv.agents.kept import AlwaysOn
-from ccenv.agents.masks import IndependentBlocks, OrderedBlocks
+from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.rloo import leave_one_out, normalised
+from ccenv.agents.soft_masks import soft_masked_logits
 from ccenv.agents.straight_through import straight_through
-from ccenv.agents.topk import load_balance, softmax_gates
+from ccenv.agents.topk import load_balance, weighted_masks
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
@@ -49,14 +48,14 @@ def solved(case, seed):
 
 
 @pytest.mark.parametrize("case", SOLVERS)
-def test_gates_and_options_solve_the_probe(case):
+def test_soft_masks_and_options_solve_the_probe(case):
     assert solved(case, seed=0) >= 0.95
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("case", SOLVERS)
-def test_gates_and_options_solve_the_probe_with_other_seeds(case, seed):
+def test_soft_masks_and_options_solve_the_probe_with_other_seeds(case, seed):
     assert solved(case, seed) >= 0.95
 
 
@@ -72,48 +71,48 @@ def small_batch(seed):
 
 
 @given(seed=st.integers(0, 100))
-def test_logits_under_gates_are_those_under_their_masks(seed):
+def test_logits_under_soft_masks_are_those_under_their_masks(seed):
     network, (images, masks) = small_network(), small_batch(seed)
     expected = network(images, masks, backend="reference")
-    gates = [mask.float() for mask in masks]
-    torch.testing.assert_close(gated_logits(network, images, gates), expected)
-    torch.testing.assert_close(gated_logits(network, images, gates, masks), expected)
+    soft_masks = [mask.float() for mask in masks]
+    torch.testing.assert_close(soft_masked_logits(network, images, soft_masks), expected)
+    torch.testing.assert_close(soft_masked_logits(network, images, soft_masks, masks), expected)
 
 
-def test_a_gates_gradient_is_the_slope_of_the_loss_in_it_also_where_it_is_shut():
+def test_a_soft_masks_gradient_is_the_slope_of_the_loss_in_it_also_where_it_is_zero():
     network, (images, masks) = small_network().double(), small_batch(1)
-    gates = [mask.double().requires_grad_() for mask in masks]
+    soft_masks = [mask.double().requires_grad_() for mask in masks]
 
     def total(first, second):
-        return gated_logits(network, images.double(), [first, second]).square().sum()
+        return soft_masked_logits(network, images.double(), [first, second]).square().sum()
 
     assert not all(mask.all() for mask in masks)
-    assert torch.autograd.gradcheck(total, gates)
+    assert torch.autograd.gradcheck(total, soft_masks)
 
 
 @given(
     scores=st.lists(st.floats(-3, 3), min_size=5, max_size=5),
     kept=st.sets(st.integers(0, 4), min_size=1, max_size=4),
 )
-def test_the_gate_of_a_mask_is_the_mask_whatever_its_gradient(scores, kept):
+def test_the_soft_mask_of_a_mask_is_the_mask_whatever_its_gradient(scores, kept):
     mask = torch.tensor([[block in kept for block in range(5)]])
     row = torch.tensor([scores])
-    for gate in (
+    for soft_mask in (
         straight_through(mask, row.sigmoid()),
-        softmax_gates(row, mask, "all"),
-        softmax_gates(row, mask, "kept"),
+        weighted_masks(row, mask, "all"),
+        weighted_masks(row, mask, "kept"),
     ):
-        assert torch.equal(gate, mask.float())
+        assert torch.equal(soft_mask, mask.float())
 
 
-def test_the_gradient_of_a_softmax_gate_is_its_weights_over_its_weight():
+def test_the_gradient_of_a_weighted_mask_is_its_weights_over_its_weight():
     scores = torch.tensor([[0.3, -0.2, 1.0]], requires_grad=True)
     mask = torch.tensor([[True, False, True]])
     weights = scores.softmax(dim=1)
     (expected,) = torch.autograd.grad(weights[0, 0] / weights[0, 0].item(), scores)
-    gate = softmax_gates(scores, mask, "all")[0, 0]
-    torch.testing.assert_close(torch.autograd.grad(gate, scores)[0], expected)
-    alone = softmax_gates(scores, torch.tensor([[True, False, False]]), "kept").sum()
+    soft_mask = weighted_masks(scores, mask, "all")[0, 0]
+    torch.testing.assert_close(torch.autograd.grad(soft_mask, scores)[0], expected)
+    alone = weighted_masks(scores, torch.tensor([[True, False, False]]), "kept").sum()
     assert torch.autograd.grad(alone, scores)[0].abs().max() < 1e-7
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.masks import IndependentBlocks, OrderedBlocks, keep_probability
+from ccenv.agents.distributions import IndependentBlocks, OrderedBlocks, keep_probability
 from ccenv.base.masks import mask_of_indices
 
 scores_of_four = st.lists(st.floats(-4, 4), min_size=4, max_size=4)

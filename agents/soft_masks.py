@@ -1,7 +1,7 @@
-"""Back-propagation through masks: (network, images, gates) -> logits with a gradient.
+"""Back-propagation through masks: (network, images, soft masks) -> logits with a gradient.
 
-A gate is 1 where a block is kept and 0 where it is skipped, so that logits are those of the
-environment; what its gradient is, the agent decides.
+A soft mask is float: 1 where a block is kept and 0 where it is skipped, so that logits are those of
+the environment. The agent decides what its gradient is.
 """
 
 from collections.abc import Sequence
@@ -12,28 +12,28 @@ from torch import Tensor, nn
 from ccenv.networks.mlp import GatedNetwork, walk
 
 
-def gated_logits(
+def soft_masked_logits(
     network: GatedNetwork,
     images: Tensor,
-    gates: Sequence[Tensor],
+    soft_masks: Sequence[Tensor],
     masks: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Walks a network whose blocks are multiplied with their gates.
+    """Walks a network whose blocks are multiplied with soft masks.
 
     Args:
         network: the classifier.
         images: [batch, ...] float32.
-        gates: float [batch, num_blocks[l]] for each gated layer.
+        soft_masks: float [batch, num_blocks[l]] for each gated layer.
         masks: bool [batch, num_blocks[l]] for each; None computes skipped blocks too, so that a
-            gate at 0 has a gradient.
+            soft mask has a gradient where it is 0.
 
     Returns:
         Logits [batch, num_classes].
     """
 
     def scaled(index: int, hidden: Tensor) -> Tensor:
-        gate = gates[index]
-        return (hidden.unflatten(1, (gate.shape[1], -1)) * gate.unsqueeze(2)).flatten(1)
+        blocks = hidden.unflatten(1, (soft_masks[index].shape[1], -1))
+        return (blocks * soft_masks[index].unsqueeze(2)).flatten(1)
 
     def choose(index: int, _: Tensor) -> Tensor | None:
         return None if masks is None else masks[index]

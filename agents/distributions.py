@@ -1,0 +1,184 @@
+"""Distributions over masks: scores of blocks -> samples, log-probabilities, the most probable mask.
+
+Two kinds: an independent coin for each block, and k of n blocks drawn without replacement. Blocks
+that are always kept can be added to both.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.agents.base import LayerScores
+
+MIN_PROBABILITY = 0.01
+
+
+def keep_probability(scores: Tensor) -> Tensor:
+    """Scores -> keep probabilities in (0.01, 0.99), elementwise.
+
+    Bounded away from 0 and 1, as in the authors' code: a sampled mask then always has a finite
+    log-probability, and no block can die or saturate for good.
+    """
+    return MIN_PROBABILITY + (1 - 2 * MIN_PROBABILITY) * scores.sigmoid()
+
+
+def score_of(probability: float) -> float:
+    """The score whose keep probability this is; those out of its reach are brought near.
+
+    >>> round(score_of(0.5), 6)
+    0.0
+    """
+    within = min(max(probability, 2 * MIN_PROBABILITY), 1 - 2 * MIN_PROBABILITY)
+    odds = (within - MIN_PROBABILITY) / (1 - MIN_PROBABILITY - within)
+    return math.log(odds)
+
+
+def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
+    """Sets the last biases so that coins keep such shares of a layer's blocks before any learning.
+
+    Args:
+        scores: what `keep_probability` makes probabilities of.
+        shares: one for each gated layer.
+    """
+    for stack, share in zip(scores.layers, shares, strict=True):
+        assert isinstance(stack, nn.Sequential)
+        linear = stack[-1]
+        assert isinstance(linear, nn.Linear)
+        nn.init.constant_(linear.bias, score_of(share))
+
+
+def check_kept(
+    num_kept: int | Sequence[int], num_blocks: Sequence[int], always_on: int = 0
+) -> list[int]:
+    """One k for each gated layer.
+
+    Raises:
+        ValueError: if one is not in 1..num_blocks, or leaves nothing to draw beside `always_on`.
+    """
+    kept = [num_kept] * len(num_blocks) if isinstance(num_kept, int) else list(num_kept)
+    fits = len(kept) == len(num_blocks) and all(
+        1 <= k <= n for k, n in zip(kept, num_blocks, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"expected num_kept in 1..num_blocks for num_blocks={list(num_blocks)}, got {kept}"
+        )
+    if not 0 <= always_on < min(kept):
+        raise ValueError(
+            f"expected always_on of at least 0 and below num_kept={kept}, got {always_on}: one "
+            "block at least must be left to choose"
+        )
+    return kept
+
+
+@dataclass(frozen=True)
+class IndependentBlocks:
+    """Every block is kept or not by a coin of its own (Bengio et al. 2015, section 3.1)."""
+
+    probability: Tensor
+    """[batch, num_blocks] float32 in (0, 1)."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draws masks: bool [batch, num_blocks]."""
+        draw = torch.rand(self.probability.shape, generator=generator)
+        return draw.to(self.probability.device) < self.probability
+
+    def mode(self) -> Tensor:
+        """The most probable masks, that is thresholded at one half: bool [batch, num_blocks]."""
+        return self.probability > 0.5
+
+    def log_prob(self, mask: Tensor) -> Tensor:
+        """Log-probability of masks, a sum of logs: bool [batch, num_blocks] -> [batch]."""
+        chosen = torch.where(mask, self.probability, 1 - self.probability)
+        return chosen.log().sum(dim=1)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats: [batch]."""
+        p = self.probability
+        return -(p * p.log() + (1 - p) * (1 - p).log()).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class OrderedBlocks:
+    """k of n blocks, drawn one after the other without replacement (Plackett-Luce).
+
+    Sampling by Gumbel top-k: Kool, van Hoof, Welling 2019, "Stochastic Beams and Where to Find
+    Them", arXiv 1903.06059.
+    """
+
+    scores: Tensor
+    """[batch, num_blocks] float32; logits of the first draw."""
+    num_kept: int
+    """k, at most num_blocks."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draws the kept blocks in order: int64 [batch, k]."""
+        uniform = torch.rand(self.scores.shape, generator=generator).to(self.scores.device)
+        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+        return (self.scores + gumbel).topk(self.num_kept, dim=1).indices
+
+    def mode(self) -> Tensor:
+        """The k blocks of highest score: int64 [batch, k]."""
+        return self.scores.topk(self.num_kept, dim=1).indices
+
+    def log_prob(self, order: Tensor) -> Tensor:
+        """Log-probability of drawing these blocks in this order: int64 [batch, k] -> [batch].
+
+        The sum over draws of the chosen block's score minus the log-sum-exp of those still there.
+        """
+        scores = self.scores
+        total = scores.new_zeros(len(scores))
+        for draw in range(order.shape[1]):
+            block = order[:, draw : draw + 1]
+            total = total + scores.gather(1, block).squeeze(1) - scores.logsumexp(dim=1)
+            scores = scores.scatter(1, block, -torch.inf)
+        return total
+
+    def first_draw(self) -> Tensor:
+        """Probability of each block to be drawn first: [batch, num_blocks], rows sum to 1."""
+        return self.scores.softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class AlwaysOn:
+    """Keeps the first blocks for every image; the others are drawn."""
+
+    rest: IndependentBlocks | OrderedBlocks
+    """what the other blocks are drawn from."""
+    num_always: int
+    """how many are always kept."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draws the others and adds the shared ones: as `rest` does, over all blocks."""
+        return self._with_shared(self.rest.sample(generator))
+
+    def mode(self) -> Tensor:
+        """The most probable others with the shared ones."""
+        return self._with_shared(self.rest.mode())
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-probability of the drawn part of an action: [batch]."""
+        drawn = action[:, self.num_always :]
+        return self.rest.log_prob(drawn if drawn.dtype == torch.bool else drawn - self.num_always)
+
+    @property
+    def probability(self) -> Tensor:
+        """Keep probabilities [batch, num_blocks], where the others have some.
+
+        Raises:
+            AttributeError: if they have none.
+        """
+        if not isinstance(self.rest, IndependentBlocks):
+            raise AttributeError("ordered draws have no keep probability")
+        drawn = self.rest.probability
+        return torch.cat([drawn.new_ones(len(drawn), self.num_always), drawn], dim=1)
+
+    def _with_shared(self, drawn: Tensor) -> Tensor:
+        if drawn.dtype == torch.bool:
+            shared = drawn.new_ones(len(drawn), self.num_always)
+            return torch.cat([shared, drawn], dim=1)
+        first = torch.arange(self.num_always, device=drawn.device).expand(len(drawn), -1)
+        return torch.cat([first, drawn + self.num_always], dim=1)
