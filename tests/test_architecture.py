@@ -59,7 +59,8 @@ FLOORS = {
     "ccenv.runs.show": "tables drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "tail checkpoint listener at_prices run jobs pool run_jobs replay claims study"
+        "tail checkpoint listener at_prices run jobs pool run_jobs replay claims same_run verdicts "
+        "study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits"

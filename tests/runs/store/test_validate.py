@@ -689,6 +689,17 @@ def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
     assert status == 0
 
 
+def test_a_run_on_other_images_does_not_stand(mine, rows):
+    place = one_run(mine)
+    path = place / "result.json"
+    content = json.loads(path.read_text())
+    assert list(content["data"]) == ["probe"]
+    path.write_text(json.dumps(content | {"data": {"probe": "0" * 24}}))
+    found, status = rows(place)
+    assert status == 1
+    assert all("other images" in row["problems"][0] for row in found)
+
+
 def test_a_setting_that_no_such_run_has_is_a_contradiction(mine, rows):
     place = one_run(mine)
     rewrite(place, name_it("agent_settings.learning_rate", 0.5))

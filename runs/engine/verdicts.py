@@ -1,0 +1,221 @@
+"""A stored run to verdicts: its folder -> one row for each evaluation, and what does not stand.
+
+A row stands if the result says what stored masks do on stored weights, if settings, seed, data and
+folder agree with each other, if frozen weights are what their recipe gives, and if the stored
+policy, asked again with that seed, chooses the stored masks, whatever the labels. What cannot be
+recomputed (times, machines, the curve before its end) is the author's word.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.runs.engine.claims import (
+    OTHER_BITS,
+    Room,
+    basis,
+    block_use,
+    check_block_use,
+    check_run,
+    differences,
+    numbers_of,
+)
+from ccenv.runs.engine.replay import (
+    Rebuilt,
+    ask,
+    pays_again,
+    plan_of,
+    rebuild,
+    replay,
+    returns,
+    share_of_other_bits,
+    test_images,
+    wrong_labels,
+)
+from ccenv.runs.engine.same_run import check_identity
+from ccenv.runs.stats.rows import MODES, evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.result_checks import check_result
+from ccenv.runs.store.stored import stored_file, stored_object
+
+MOST_TEXT = 400
+"""Characters of a problem that are shown: it may quote a file."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A row's answer."""
+
+    folder: str
+    """of the run."""
+    draw: str
+    """"sampled" or "mode"; "" where the run cannot be read at all."""
+    claimed: dict[str, Any]
+    """what the result says of the numbers that were found."""
+    found: dict[str, Any]
+    """what came out."""
+    policy: str
+    """"replayed", or why the stored policy was not asked again."""
+    problems: tuple[str, ...]
+    """what does not stand; empty for a valid row."""
+    basis: dict[str, str] = dataclasses.field(default_factory=dict)
+    """for each number of the result "recomputed" or "the author's word"."""
+    seed: int | None = None
+    """of the run."""
+    learned: tuple[str, ...] = ()
+    """hashes of what training made: the agent's tensors, a co-trained network's."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the row stands."""
+        return not self.problems
+
+
+def run_folders(root: Path) -> list[Path]:
+    """Folders of runs at or below a folder.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
+    if not found:
+        raise ValueError(f"expected {root} to hold runs ({run_folder.RESULT}), got none")
+    return found
+
+
+def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
+    """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so.
+
+    Args:
+        folder: the run's.
+        trusted: modules of the reader's own that it may name.
+    """
+    try:
+        return judge_run(folder, trusted)
+    except Exception as error:
+        # Files that somebody else wrote can bring about anything: it is their row that says so.
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return [Verdict(str(folder), "", {}, {}, "not replayed", (short(f"{kind}{error}"),))]
+
+
+def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
+    """Rebuilds a run, and judges it and both of its evaluations.
+
+    Raises:
+        Exception: whatever comes of reading files that somebody else wrote.
+    """
+    result = check_result(stored_object(folder, run_folder.RESULT), "result.json")
+    config = stored_object(folder, run_folder.CONFIG)
+    plan = plan_of(config, trusted)
+    problems = check_identity(folder, result, config, plan)
+    rebuilt = rebuild(plan, folder)
+    rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
+    span = max(row.found.pop("span", 0.0) for row in rows)
+    problems += check_run(result, rebuilt, span)
+    return [
+        dataclasses.replace(
+            row,
+            problems=tuple(map(short, (*problems, *row.problems))),
+            basis=basis(rebuilt),
+            seed=plan.program.seed,
+            learned=learned(rebuilt),
+        )
+        for row in rows
+    ]
+
+
+def short(text: str) -> str:
+    """A problem on one line of limited length, without characters that command a terminal."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    line = re.sub(r" +", " ", line)
+    return line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..."
+
+
+def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Verdict:
+    """Replays one evaluation and compares; `found` also holds the span of the returns."""
+    stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
+    num_images = len(test_images(rebuilt.plan))
+    masks = run_folder.load_masks(folder, draw, rebuilt.network.num_blocks, num_images)
+    found = numbers_of(replay(rebuilt, masks))
+    span = 0.0
+    if pays_again(rebuilt.plan):
+        paid = returns(rebuilt, masks).double()
+        span = float(paid.max() - paid.min())
+        found["mean_return"] = float(paid.mean())
+    claims = evaluation(result, draw)
+    claimed = {name: claims.get(name) for name in found}
+    problems = differences(claimed, found, Room(num_images, span))
+    policy, others, asked = ask_again(rebuilt, draw, masks)
+    problems += others
+    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+        problems += check_block_use(result.get("block_use"), use)
+    return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
+
+
+def ask_again(rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor]) -> tuple[str, list[str], Any]:
+    """Asks the stored policy for its masks, with the true labels and with wrong ones.
+
+    Returns:
+        What was asked, what does not stand, and the policy's evaluation or None where it is not
+        the policy of the run that was asked.
+    """
+    if rebuilt.agent.uses_labels:
+        return "not replayed: a ceiling", [], None
+    asked, problems = ask(rebuilt, draw), []
+    with wrong_labels(rebuilt):
+        blind = ask(rebuilt, draw)
+    if changed := share_of_other_bits(blind.masks, asked.masks):
+        problems.append(
+            f"the policy looks at the labels: with wrong ones it chooses {100 * changed:.2g} % "
+            "other bits"
+        )
+    if not rebuilt.is_restored:
+        return "not replayed: parameters() does not hold all it learned", problems, None
+    share = share_of_other_bits(asked.masks, masks)
+    if share > OTHER_BITS:
+        problems.append(f"the stored policy with this seed chooses {100 * share:.1f} % other bits")
+    return "replayed", problems, asked
+
+
+def learned(rebuilt: Rebuilt) -> tuple[str, ...]:
+    """Hashes of what training made of this seed: no two seeds end with the same numbers."""
+    made = []
+    if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT]:
+        made.append(run_folder.AGENT)
+    if rebuilt.plan.environment["weights"] == "cotrain":
+        made.append(run_folder.NETWORK)
+    return tuple(f"{name} {digest(rebuilt.stored[name])}" for name in made)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of tensors and their names."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        flat_bytes = tensors[name].contiguous().reshape(-1).view(torch.uint8)
+        found.update(f"{name} {list(tensors[name].shape)} ".encode() + flat_bytes.numpy().tobytes())
+    return found.hexdigest()[:24]
+
+
+def refuse_copies(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Adds to rows of different seeds that what they learned is the same to the bit."""
+    seeds: dict[str, set[int | None]] = {}
+    for verdict in verdicts:
+        for made in verdict.learned:
+            seeds.setdefault(made, set()).add(verdict.seed)
+    checked = []
+    for verdict in verdicts:
+        copies = [made for made in verdict.learned if len(seeds[made]) > 1]
+        told = tuple(
+            f"one training under several seeds: {made.split()[0]} is the same to the bit in seeds "
+            f"{sorted(str(seed) for seed in seeds[made])}"
+            for made in copies
+        )
+        checked.append(dataclasses.replace(verdict, problems=verdict.problems + told))
+    return checked
