@@ -1,6 +1,6 @@
 """Stored runs, checked row by row: ccenv validate FOLDER.
 
-A row is one evaluation of one run. It stands if the result says what stored masks do on stored
+A row is one evaluation of one run. It is valid if the result equals what stored masks do on stored
 weights, if settings, seed and folder agree with each other, if frozen weights are what their recipe
 gives, and if the stored policy, asked again with that seed, chooses the stored masks, whatever the
 labels. What cannot be recomputed (times, machines, the curve before its end) is the author's word.
@@ -56,7 +56,7 @@ from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.stored import stored_file, stored_object
 
 NAMED = 5
-"""Last parts of a folder's path that tell a run: environment, agent, reward, settings, seed."""
+"""Last parts of a folder's path that identify a run: environment, agent, reward, settings, seed."""
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
 COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
@@ -79,7 +79,7 @@ class Verdict:
     policy: str
     """"replayed", or why the stored policy was not asked again."""
     problems: tuple[str, ...]
-    """what does not stand; empty for a valid row."""
+    """what is wrong; empty for a valid row."""
     basis: dict[str, str] = dataclasses.field(default_factory=dict)
     """for each number of the result "recomputed" or "the author's word"."""
     seed: int | None = None
@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the row stands."""
+        """Whether the row is valid."""
         return not self.problems
 
 
@@ -183,7 +183,7 @@ def check_identity(
 
 
 def settings_part_is_right(plan: Plan, name: str) -> bool:
-    """Whether the part of a folder's path that tells the settings is one that the run may have.
+    """Whether a folder's path names the settings as the run would.
 
     A hash that was made before a setting was added cannot be made again: any is taken, because the
     settings themselves are in the folder and were checked.
@@ -226,8 +226,8 @@ def ask_again(rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor]) -> tuple[str
     """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
     Returns:
-        What was asked, what does not stand, and the policy's evaluation or None where it is not
-        the policy of the run that was asked.
+        How the policy was asked, what is wrong, and its evaluation; None if the stored tensors
+        are not the run's whole policy.
     """
     if rebuilt.agent.uses_labels:
         return "not replayed: a ceiling", [], None
@@ -290,7 +290,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def cells(verdict: Verdict) -> list[str]:
-    """One line: what was found, what is taken on trust, and what does not stand."""
+    """One line: numbers found, numbers taken from the author, and problems."""
     found = verdict.found
     numbers = [""] * 5
     if found:
