@@ -16,11 +16,11 @@ from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
 
 OnRollout = Callable[[int, dict[str, float]], None]
-"""Told after each update: images seen, scalars to plot (`episode/*`, `reward/*`, `agent/*`)."""
+"""Called after each update: images seen, scalars to plot (`episode/*`, `reward/*`, `agent/*`)."""
 
 
 def ignore(images_seen: int, scalars: dict[str, float]) -> None:
-    """Listens to nothing."""
+    """Ignores the update."""
 
 
 class Agent:
@@ -31,7 +31,7 @@ class Agent:
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {}
-    """settings of the environment that the agent wants unless the user says otherwise."""
+    """the agent's defaults for settings of the environment."""
     learns: ClassVar[bool] = True
     """False for rules that training would not change."""
     uses_labels: ClassVar[bool] = False

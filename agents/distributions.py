@@ -26,7 +26,7 @@ def keep_probability(scores: Tensor) -> Tensor:
 
 
 def score_of(probability: float) -> float:
-    """The score whose keep probability this is; those out of its reach are brought near.
+    """Inverse of `keep_probability`; probabilities outside of its range are clamped.
 
     >>> round(score_of(0.5), 6)
     0.0

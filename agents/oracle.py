@@ -12,9 +12,9 @@ from ccenv.simulator.simulator import Simulator
 
 
 class Oracle(Agent):
-    """Knows the label: a ceiling for what looking at the image could ever give.
+    """Uses the label: an upper bound for policies that see only the image.
 
-    The search is greedy and may miss the best mask, so the true ceiling lies higher still.
+    The search is greedy and may miss the best mask, so the true bound is higher.
     """
 
     learns: ClassVar[bool] = False

@@ -57,7 +57,7 @@ class BlockDropout(Agent):
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Tosses a coin for each block; without a generator all or nothing, as is likelier."""
+        """Draws each block independently; the most probable mask keeps all blocks or none."""
         shape = (len(observation), self.num_blocks[layer])
         if generator is None:
             mask = torch.full(shape, self.rate > 0.5)

@@ -205,7 +205,7 @@ def check_shares(dense: float, anneal: float, draw: str) -> tuple[float, float]:
     """Shares of the training.
 
     Raises:
-        ValueError: if they are no shares, or draws are independent, whose number nobody sets.
+        ValueError: if they are not in [0, 1], or given with independent draws.
     """
     if min(dense, anneal) < 0 or dense + anneal > 1:
         raise ValueError(

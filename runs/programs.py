@@ -1,4 +1,4 @@
-"""The frame of every program: its `main` -> an exit status; what stops it is told in one line."""
+"""The frame of every program: its `main` -> an exit status; errors are reported in one line."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ class Main(Protocol):
 
 
 REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-"""Exit statuses: a wrong input or a full disk; Ctrl-C; an output that nobody reads any more."""
+"""Exit statuses: a wrong input or a full disk; Ctrl-C; a closed output pipe."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -79,7 +79,7 @@ def forget_output() -> None:
 
 @contextlib.contextmanager
 def quiet_threads() -> Iterator[None]:
-    """Leaves a full disk to the main thread: TensorBoard's writer dies of it and tells it there."""
+    """Hides a full disk in TensorBoard's writer thread: the main thread reports it."""
     usual = threading.excepthook
 
     def hook(stopped: threading.ExceptHookArgs) -> None:
@@ -113,7 +113,7 @@ def of_the_system(error: Exception) -> str:
 
 
 def end_with(text: str, status: int) -> int:
-    """Says on the standard error stream why a program ends; returns its exit status."""
+    """Prints on stderr why a program ends; returns its exit status."""
     # It may lead into the same closed pipe.
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)

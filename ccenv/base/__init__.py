@@ -1,1 +1,1 @@
-"""What everything stands on: names, random streams, masks, checked files, memory, a clock."""
+"""What all other folders import: names, random streams, masks, checked files, memory, a clock."""

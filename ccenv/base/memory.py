@@ -1,4 +1,4 @@
-"""What fits in memory: a number of floats -> nothing, or an error before they are taken."""
+"""Memory check: a number of floats -> nothing, or an error before they are allocated."""
 
 import os
 

@@ -8,10 +8,10 @@ from typing import Any
 
 
 class UnexpectedKeywordError(ValueError, TypeError):
-    """A keyword argument that nobody takes.
+    """A keyword argument that is unknown.
 
-    A `ValueError` that names the nearest right one; and the `TypeError` of Python's own calls, by
-    whose text libraries such as TorchRL tell which keywords they may give.
+    A `ValueError` that names the nearest right one; and a `TypeError` with the text of Python's own
+    calls, from which libraries such as TorchRL learn which keywords are accepted.
     """
 
 

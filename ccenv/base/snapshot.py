@@ -81,7 +81,7 @@ def restore(value: Any, tree: Any, name: str = "value") -> Any:
 
 
 def restore_object(value: Any, state: Any, name: str) -> Any:
-    """Restores what has a state of its own kind."""
+    """Restores an object that has its own kind of state, such as a generator or an optimiser."""
     if isinstance(value, STATEFUL):
         value.load_state_dict(state)
     elif isinstance(value, torch.Generator):

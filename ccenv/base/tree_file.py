@@ -76,7 +76,7 @@ def encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def encode_tensor(tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Keeps a tensor under a number, and beside it how it lies in memory."""
+    """Stores a tensor under a number, together with its memory layout."""
     # An optimiser's moments lie as their weights do, which the kernels want transposed: a run that
     # goes on must not walk through memory in another order than the one that stopped.
     name = str(len(tensors))

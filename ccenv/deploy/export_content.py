@@ -1,7 +1,7 @@
-"""What an exported classifier is made of: (agent, its settings) <-> names, numbers and tensors.
+"""Content of an exported classifier: (agent, its settings) <-> names, numbers and tensors.
 
-Agents and networks are told by `module:name` and settings and built anew; a name in a file is only
-followed if it leads to an agent's class or to a builder of networks.
+Agents and networks are stored as `module:name` with settings, and rebuilt from these; a name in a
+file is only imported if it leads to an agent's class or to a builder of networks.
 """
 
 import inspect
@@ -32,7 +32,7 @@ NEEDED = ("act", "parameters", "load_parameters")
 
 @dataclass
 class Surface:
-    """What an agent may look at of an environment that has no images of its own."""
+    """The parts of an environment that an agent may read, for a classifier without a data set."""
 
     network: Any
     """the classifier."""
@@ -48,7 +48,7 @@ class Surface:
     """where the images are, for policies that look at the episode."""
 
     def __post_init__(self) -> None:
-        """Fills in what agents ask for and what is always the same here."""
+        """Sets the attributes that agents read and that follow from the network."""
         self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
         self.num_layers, self.max_blocks = len(self.num_blocks), max(self.num_blocks)
         self.dense_macs = dense_macs(self.network)

@@ -131,7 +131,7 @@ def play(
 
 
 def check_nothing_shared(before: Result, after: Result) -> None:
-    """A result is not a view of the one before: whoever keeps it must not see it change."""
+    """A result is not a view of the one before, so a caller's stored result never changes."""
     require(
         before.info is not after.info,
         f"expected a fresh info dict, but {after.call} returned that of {before.call} again",

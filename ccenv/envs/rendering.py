@@ -21,7 +21,7 @@ def block_rows(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> list[s
 
 
 def render_text(masks: Sequence[np.ndarray], num_blocks: Sequence[int], status: str) -> str:
-    """Block map as text, with a line that says how the episode stands."""
+    """Block map as text, with a line for the state of the episode."""
     rows = block_rows(masks, num_blocks)
     return "\n".join([*(f"layer {i}  {row}" for i, row in enumerate(rows)), status])
 

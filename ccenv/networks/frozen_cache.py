@@ -13,10 +13,10 @@ from ccenv.data import user_cache
 
 
 def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> None:
-    """Reads a network's weights from the cache; learns them first where they are not there.
+    """Reads a network's weights from the cache; learns and stores them first if they are missing.
 
-    A file that is damaged or of another network is made anew, and one line on the standard error
-    stream says so; another says where the cache cannot be written in.
+    A file that is damaged or of another network is replaced, with a warning on the standard error
+    stream; a cache that cannot be written to gives a warning too.
 
     Args:
         network: changed in place.
@@ -41,7 +41,7 @@ def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> No
 
 
 def take_weights(network: nn.Module, path: Path) -> bool:
-    """Gives a network the weights of a file; whether it could, and a word where it could not.
+    """Loads a network's weights from a file; returns whether it could, and warns if it could not.
 
     Files that were written before there were checksums are adopted where they fit and are finite:
     recorded results were made with these very numbers, which another number of threads would not
@@ -117,5 +117,5 @@ def held(path: Path) -> Iterator[None]:
 
 
 def tell(text: str) -> None:
-    """Says something to whoever waits: on the standard error stream, beside bars of progress."""
+    """Writes a message to the standard error stream without breaking progress bars."""
     tqdm.write(f"ccenv: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What an answer is worth: StepOutcome -> one number per image, 0 before the last layer."""
+"""Scores of answers: StepOutcome -> one number per image, 0 before the last layer."""
 
 import torch
 from torch import Tensor

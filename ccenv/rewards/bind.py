@@ -46,7 +46,7 @@ class Reward:
     rule: StatefulReward
     """what is paid, and what it remembers."""
     description: RewardDescription | None
-    """what a table says of it; None of those of a user's who says nothing."""
+    """the reward's metadata; None for a user's reward without any."""
     is_held: bool = False
     """True of copies that read the memory and never change it."""
 
@@ -208,7 +208,7 @@ def checked_terms(result: Any, outcome: StepOutcome, name: str) -> dict[str, Ten
 
 
 def check_finite(terms: Mapping[str, Tensor], where: str) -> None:
-    """Refuses NaN and infinity; one sum tells, so that a fast environment stays fast."""
+    """Refuses NaN and infinity; checks the sum only, because this runs at every step."""
     if math.isfinite(sum(term.sum() for term in terms.values())):
         return
     names = [name for name, term in terms.items() if not bool(term.isfinite().all())]

@@ -1,10 +1,10 @@
 """A price found for a cost limit: mean compute cost of finished episodes -> price of compute.
 
 Both rewards charge compute at a price of their own, which moves after every `update_every`
-finished episodes, never within one. A batch counts as so many episodes as it has rows, and moves
-the price at most once. What moves is the price's level, `log(1 + price / price_scale)`: a price
-that fits a limit of 0.1 may be a hundred times one that fits 0.4, and one rate suits both. Up to
-the scale a price moves in equal steps, far above it by equal factors; it is never below 0.
+finished episodes, never within one. Each row of a batch counts as one episode, and a batch moves
+the price at most once. What is updated is the price's level, `log(1 + price / price_scale)`: a
+price that fits a limit of 0.1 may be a hundred times one that fits 0.4, and one rate suits both. Up
+to the scale a price moves in equal steps, far above it by equal factors; it is never below 0.
 """
 
 import math
@@ -194,8 +194,8 @@ class PidLagrangian(PricedReward):
 
     Stooke, Achiam, Abbeel 2020, arXiv 2007.03964, algorithm 2. The integral part is the price of
     `lagrangian`; the other two, which see a running mean of the excess and its rise, act in
-    proportion to that price instead of beside it. A gain that is high for a policy which answers
-    within a few updates makes the price swing; lower it then.
+    proportion to that price instead of beside it. If the policy reacts to the price
+    within a few updates, a high gain makes the price oscillate; lower it then.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ changes only between episodes: all steps of an episode are paid by the same rule
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,19 @@ class Surroundings:
 class StatefulReward:
     """A reward that remembers; subclasses override what they need."""
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Refuses the earlier name of `update`, which nothing calls.
+
+        Raises:
+            TypeError: if a subclass defines `observe`.
+        """
+        super().__init_subclass__(**settings)
+        if "observe" in vars(cls):
+            raise TypeError(
+                f"expected {cls.__name__} to learn in update(outcome), got a method observe; "
+                "rename it"
+            )
+
     def prepare(self, surroundings: Surroundings) -> None:
         """Measures or fits what the reward needs of the network."""
 
@@ -44,10 +58,7 @@ class StatefulReward:
         raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
 
     def update(self, outcome: StepOutcome) -> None:
-        """Learns from a step; called after every step of the environment has been paid.
-
-        Its earlier name was `observe`: a method of that name is not called any more.
-        """
+        """Learns from a step; called after every step of the environment has been paid."""
 
     def numbers(self) -> dict[str, float]:
         """What it remembers, to plot and to show in `info`."""

@@ -63,9 +63,9 @@ class Step:
 
     @functools.cached_property
     def observation(self) -> Tensor:
-        """[batch, obs_size] float32 of the state after the step; made when first asked for.
+        """[batch, obs_size] float32 of the state after the step; computed on first use.
 
-        Nobody acts on what follows the last layer, and the copy costs as much as a small layer.
+        After the last layer it is usually not needed, and the copy costs as much as a small layer.
         """
         return self.observe(self.state)
 

@@ -27,7 +27,7 @@ class Group:
 
 
 def rows_of_blocks(mask: Tensor) -> list[tuple[int, Tensor]]:
-    """Lists, for each block that somebody keeps, who does: [(block, rows int64)]."""
+    """Lists each block that is kept in some row, with those rows: [(block, rows int64)]."""
     _, rows = mask.t().nonzero(as_tuple=True)
     counts = mask.sum(dim=0).tolist()
     return [(j, r) for j, r in enumerate(rows.split(counts)) if len(r)]

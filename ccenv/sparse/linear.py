@@ -1,4 +1,4 @@
-"""The one door to block-sparse layers: (x, weight, bias, masks) -> act(x W + b) on kept blocks."""
+"""Entry point of block-sparse layers: (x, weight, bias, masks) -> act(x W + b) on kept blocks."""
 
 import functools
 from collections.abc import Callable

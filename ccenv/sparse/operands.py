@@ -15,10 +15,10 @@ def plainly_fit(
     in_mask: Tensor | None,
     out_mask: Tensor | None,
 ) -> bool:
-    """Whether the operands are float32 on the CPU and fit: the usual case, told in microseconds.
+    """Whether the operands are float32 on the CPU and fit: the usual case, decided in microseconds.
 
-    For one row the checks take longer than the layer. False only means that `check_operands` has
-    to look.
+    For one row the checks take longer than the layer. False only means that `check_operands` must
+    be called.
     """
     try:
         rows, features = x.shape

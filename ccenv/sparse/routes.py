@@ -86,7 +86,7 @@ def layer_of(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor
 
 
 def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
-    """Pairs of blocks that the rows keep together; -1 if a block is kept by nobody."""
+    """Number of (input block, output block) pairs over rows; -1 if some block is kept in no row."""
     # Named, so that copies of masks with gaps live until they are counted.
     first = None if in_mask is None else in_mask.contiguous()
     second = None if out_mask is None else out_mask.contiguous()

@@ -1,8 +1,8 @@
-"""Checkpoints: a run in the middle -> a file from which it goes on as if it had never stopped.
+"""Checkpoints: an unfinished run -> a file from which it resumes with the same result.
 
 The file `checkpoint/resume.safetensors` is there only while a run is unfinished: it is written
-under another name first, and removed when the result stands. The one before it is kept beside it,
-for the case that the last one is damaged.
+under another name first, and removed when the result is written. The previous one is kept too, in
+case the last one is damaged.
 """
 
 import sys
@@ -81,9 +81,9 @@ class Keeper:
         return 0 < self.every <= images_seen - self.kept_at
 
     def keep(self, images_seen: int, curves: dict[str, Any]) -> None:
-        """Writes the state of agent and simulator beside that of the curves.
+        """Writes the states of agent, simulator and curves.
 
-        An agent whose state is not known is told of once, and never kept.
+        An agent whose state cannot be stored is reported once; its run has no checkpoints.
         """
         try:
             tree = {
@@ -125,11 +125,11 @@ class Keeper:
         )
 
     def remove(self) -> None:
-        """Removes the checkpoints of a run whose result stands."""
+        """Removes the checkpoints of a run whose result is written."""
         for path in self.path.parent.glob("resume*"):
             path.unlink(missing_ok=True)
 
 
 def warn(text: str) -> None:
-    """Tells whoever watches the run; results go to stdout."""
+    """Prints a message on stderr; results go to stdout."""
     print(f"runs: {text}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""What a result claims, held against what comes out here: (claimed, found) -> what does not stand.
+"""Claims of a result compared with a replay: (claimed, found) -> the differences.
 
-Also what cannot be recomputed: that stays its author's word, and is called so.
+Numbers that cannot be recomputed are marked as the author's word.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ EXACT = 1e-6
 NLL = 1e-3
 """Relative: kernels add in another order than the reference."""
 WRONG_IMAGES = 2
-"""For the same reason so many images may be answered otherwise."""
+"""For the same reason this many images may be classified differently."""
 OTHER_BITS = 1e-3
 """Share of mask bits that another machine's rounding may flip."""
 RECIPE = 1e-3
 """Relative. Initial weights changed by 1e-6 end pre-training 1e-5 apart (MNIST, 7,820 updates)."""
 RECOMPUTED, WORD = "recomputed", "the author's word"
 ALWAYS_WORD = ("last_tenth", "latency", "seconds", "total_seconds", "machine", "versions", "code")
-"""What no replay can tell."""
+"""Entries of a result that cannot be recomputed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
 
 
 def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
-    """What does not stand of a result apart from its verdicts on test images.
+    """Differences between a result and its replay, apart from its evaluations on test images.
 
     Args:
         result: as stored.
@@ -184,8 +184,8 @@ def block_use(
     """Per cent of each class's images that use a block: [layer][class][block].
 
     Returns:
-        What the policy's keep probabilities give, or the masks of who has none; None where they
-        cannot be known.
+        From the policy's keep probabilities, or its masks if it has none; None if the policy was
+        not replayed.
     """
     if asked is None and not rebuilt.agent.uses_labels:
         return None

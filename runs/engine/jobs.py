@@ -15,7 +15,7 @@ from ccenv.runs.store.identity import Key
 from ccenv.runs.store.result_checks import check_result, edited
 
 NAMED = 8
-"""So many rows are named in a message."""
+"""Most rows named in a message."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sweep as far as it has come."""
+    """A sweep's finished and missing runs."""
 
     sweep: Sweep
     """what was asked."""
@@ -171,7 +171,7 @@ def outdated(comparison: Comparison) -> list[Job]:
 def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str) -> None:
     """Writes what README tables are made of and what another machine goes on from.
 
-    What the file holds already of the same runs stays, so that two machines may take turns.
+    Runs of the sweep that the file already holds are kept, so that several machines can share one.
     """
     with run_folder.claim(source.path, wait=True):
         whole = gather(sweep, jobs, recorded.load_from_all(source), draw)
@@ -188,7 +188,7 @@ def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str
 
 
 def names_of(jobs: Sequence[Job]) -> str:
-    """Labels with their seeds, in few words."""
+    """A short list of labels with their seeds."""
     seeds: dict[str, list[str]] = {}
     for job in jobs:
         seeds.setdefault(job.label, []).append(str(job.plan.program.seed))
@@ -210,7 +210,7 @@ def origins(comparison: Comparison) -> list[str]:
 
 
 def machine_name(machine: Mapping[str, Any]) -> str:
-    """A machine in few words."""
+    """A machine's short description."""
     name = f"{machine.get('cpu', 'an unknown processor')}, {machine.get('cores', '?')} cores"
     return f"{name}, vectors of {machine['lanes']} floats" if "lanes" in machine else name
 
@@ -219,7 +219,7 @@ def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[floa
     """Time that runs need on one core, and for how many of them it was measured.
 
     A run takes as long as the finished runs of its label did on average; where there are none, its
-    share of what the sweep says of itself.
+    share of the sweep's own estimate.
     """
     sweep = comparison.sweep
     share = sweep.minutes * 60 * 2 / len(sweep.runs())

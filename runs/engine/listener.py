@@ -23,7 +23,7 @@ from ccenv.simulator.rollout import (
 
 
 class Listener:
-    """Told after each update: writes curves, judges on validation images now and then."""
+    """Called after each update: writes curves, and evaluates on validation images at intervals."""
 
     def __init__(
         self, plan: Plan, env: Any, agent: Agent, tracker: Tracker, bar: Any, keeper: Keeper
@@ -101,7 +101,7 @@ class Listener:
         self.seconds += time.perf_counter() - started
 
     def finish(self, images_seen: int) -> Evaluation:
-        """Validates the agent as it is now; who made no update gets one `episode/*` point."""
+        """Evaluates the agent at the end; one without updates gets one `episode/*` point."""
         if images_seen == 0:
             simulator = self.agent.simulator
             rollout = collect_rollout(simulator, self.agent, self.agent.generator)

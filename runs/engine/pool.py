@@ -59,8 +59,8 @@ def run_all(
 ) -> Generator[Outcome]:
     """Runs tasks in processes of their own and yields outcomes as they come.
 
-    When a process dies (out of memory, a crash in a library) nobody knows whose fault it was: the
-    tasks that it took along are run once more, each in a process of its own.
+    When a process dies (out of memory, a crash in a library) the task at fault is unknown: all
+    tasks that were lost with it are run once more, each in its own process.
 
     Args:
         tasks: what to do.

@@ -32,7 +32,7 @@ from ccenv.simulator.simulator import Simulator
 BATCH = 1000
 """Images at a time, as in `ccenv.evaluate`: a reward may look at its whole batch."""
 MOST_BYTES = 2**31
-"""A batch of images may take so many; the largest of the project's sweeps takes a tenth."""
+"""Most bytes of a batch of images; the largest in the project's sweeps has a tenth."""
 MOST_NUMBER = 2**16
 """Whole numbers in an agent's settings are sizes and counts, and smaller than this."""
 
@@ -61,7 +61,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A run's network and agent, made anew from its settings and stored tensors."""
+    """A run's network and agent, rebuilt from its settings and stored tensors."""
 
     plan: Plan
     """its settings."""

@@ -89,7 +89,7 @@ def torch_settings(program: Program) -> Iterator[None]:
 
 
 def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
-    """Environment, agent and its verdict before training: who cannot act fails here.
+    """Environment, agent and its evaluation before training: an agent that cannot act fails here.
 
     Raises:
         CannotStartError: if data or a library is missing, or a setting impossible.
@@ -110,10 +110,10 @@ def told_as(
     messages: tuple[type[Exception], ...] = (),
     agent: Agent | None = None,
 ) -> Iterator[None]:
-    """Turns an error into one that is told in a line: settings were wrong, no code is.
+    """Turns an error of wrong settings into one that is reported in one line, without a traceback.
 
-    In a run with code of the user's own, what is not a message may be a bug of theirs: it passes,
-    traceback and all. So do errors of the system, such as a full disk.
+    In a run with the user's own code other exceptions may be bugs of that code: they pass
+    unchanged, with their traceback. So do errors of the system, such as a full disk.
 
     Args:
         kind: what is raised instead.

@@ -11,10 +11,10 @@ PRICES = ("reward/price", "agent/multiplier")
 
 
 class Tail:
-    """Adds up the last tenth of a run; a run that goes on from a checkpoint takes `state` along."""
+    """Averages the last tenth of a run; `state` lets a resumed run continue the averages."""
 
     def __init__(self, num_images: int, state: Mapping[str, Any] | None = None) -> None:
-        """Starts with nothing seen, or where another has stopped.
+        """Starts empty, or from a stored state.
 
         Args:
             num_images: of the whole run.
@@ -36,14 +36,14 @@ class Tail:
         self._price = next((scalars[n] for n in PRICES if n in scalars), self._price)
 
     def state(self) -> dict[str, Any]:
-        """What goes on needs."""
+        """What a resumed run needs."""
         counts = {"before": self._before, "images": self._images}
         return counts | {"cost": self._cost, "price": self._price}
 
     def numbers(self) -> dict[str, float | None]:
         """For a result: mean compute cost of the last tenth, and the last price.
 
-        Each is None where there was none: who makes no update has no end of training.
+        Each is None if there was none, for example in a run without updates.
         """
         mean = self._cost / self._images if self._images else None
         return {"compute_cost": mean, "price": self._price}

@@ -76,7 +76,7 @@ class Plan:
         return chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
 
     def key(self) -> Key:
-        """What tells the run from all others."""
+        """The run's identity."""
         return key_of(self.agent, self.chosen(), self.program.seed)
 
     def folder(self) -> Path:
@@ -298,7 +298,7 @@ def checked(
 
 
 def check_plain(config: dict[str, Any]) -> None:
-    """Refuses what JSON cannot hold: a run is told by names and numbers, so that it can be redone.
+    """Refuses what JSON cannot hold: a run is names and numbers, so that it can be repeated.
 
     Raises:
         ValueError: if a setting is an object.

@@ -12,7 +12,7 @@ WORDS = {"true": True, "false": False, "none": None}
 LARGEST_INTEGER = 2**63 - 1
 """What torch and numpy can hold."""
 SHOWN = 80
-"""A value is told by so many characters."""
+"""Most characters of a value in a message."""
 
 
 def parse_value(text: str) -> Any:

@@ -24,9 +24,9 @@ from ccenv.runs.stats.fronts import ALL, Front, make_fronts, name_in
 from ccenv.runs.stats.intervals import performance_profile
 
 WIDE = 8
-"""Errors whose largest is so many times the smallest are drawn in logarithms."""
+"""Errors are drawn on a logarithmic axis if the largest is this many times the smallest."""
 FEW = 16
-"""Up to so many rows have a look of their own; more share looks by agent and shaping."""
+"""Up to this many rows have their own colour and marker; more share them by agent and shaping."""
 
 
 def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:

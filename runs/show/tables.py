@@ -74,7 +74,7 @@ class Table:
 def table(rows: Sequence[Row]) -> str:
     """Rows (as dicts) in Markdown, padded so that it reads well as text too.
 
-    Rows of several data sets stand in a table each: their errors and MACs are not comparable.
+    Each data set has its own table: errors and MACs of different ones are not comparable.
     """
     groups = by_dataset(rows)
     if len(groups) < 2:

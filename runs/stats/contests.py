@@ -1,4 +1,4 @@
-"""Does choosing blocks pay: results -> dense front, conditional rows, and who has less error.
+"""Conditional against dense networks: results -> dense front, conditional rows, the lower error.
 
 Where several rows cost the same (a width with and without dropout, a network trained in several
 ways), validation error chooses one of them; only that one's test error is compared.
@@ -55,7 +55,7 @@ class Point:
     def time(self, images: int) -> float | None:
         """Least time of a pass over seeds, None where it was not measured.
 
-        Runs are timed beside each other: what else the machine does only adds to a time.
+        Runs are timed side by side: other work on the machine can only lengthen a time.
         """
         found = self.milliseconds.get(images)
         return min(found.values()) if found else None
@@ -248,8 +248,8 @@ def front_error(
 ) -> dict[int, float] | None:
     """Error at so many MACs by the dense networks that no cheaper one beats: see `interpolated`.
 
-    Beyond the dearest of them, up to the dearest network that was run, it is theirs: who may spend
-    more has none that is better.
+    Between the most expensive of them and the most expensive network that was run, the error of the
+    former is used: no network in that range is better.
 
     Args:
         points: dense networks.

@@ -62,7 +62,7 @@ class EqualError:
 def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> list[EqualError]:
     """For each dense width the cheapest conditional row with no more validation error.
 
-    A row of one seed says nothing about chance: it does not stand beside several seeds.
+    A row of one seed has no interval: it is not compared with rows of several seeds.
 
     Args:
         contest: dense and conditional rows.

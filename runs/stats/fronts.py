@@ -1,4 +1,4 @@
-"""Who has the better front: results of a sweep -> one area under it for each agent and shaping.
+"""Fronts compared by area: results of a sweep -> one area for each agent and shaping.
 
 A front is all that an agent reaches under one reward shaping, whatever the price it was given: the
 cells of a sweep that share both. Its area is the hypervolume of (cost, error) against (1, 1),
@@ -20,9 +20,9 @@ from ccenv.runs.stats.intervals import (
 from ccenv.runs.stats.rows import Result, dataset_of, evaluation
 
 ALL = "all"
-"""Stands for every data set together."""
+"""Name for all data sets together."""
 NAMED = 6
-"""So many of those who come close are named."""
+"""Most close competitors named in a sentence."""
 Results = Mapping[str, Sequence[Result]]
 
 
@@ -150,9 +150,9 @@ def leader(fronts: Sequence[Front]) -> Front | None:
 
 
 def winner(fronts: Sequence[Front]) -> str:
-    """Says who wins on one data set, or why nobody does.
+    """Names the best front on one data set, or says why there is none.
 
-    A winner's 95 % interval (Student's t over seeds) lies above that of everybody else.
+    A winner's 95 % interval (Student's t over seeds) lies above all others.
     """
     first = leader(fronts)
     if first is None:

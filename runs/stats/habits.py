@@ -1,7 +1,7 @@
-"""What a policy fell into, in words: (densities, block use by class) -> "always on", "uniform", ...
+"""Degenerate policies named: (densities, block use by class) -> "always on", "uniform", ...
 
-A reward shaping can be met without looking at the image at all; a table of errors and costs does
-not show that, these words do.
+A policy can satisfy a reward shaping without using the image at all; a table of errors and costs
+does not show that, these words do.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ NEARLY = 0.02
 SLACK = 0.02
 """Standard deviation of block use between classes, or blocks, that is no difference."""
 HABITS = ("always on", "always off", "uniform", "same for all classes")
-"""What a policy can fall into."""
+"""Kinds of degenerate policies."""
 RULE = (
     f"Always on: at least {1 - NEARLY:.0%} of the blocks of every layer are kept; always off: at "
     f"most {NEARLY:.0%}. Same for all classes: in every layer the use of a block has a standard "
@@ -22,11 +22,11 @@ RULE = (
     "would give; uniform: between blocks too. "
     "Each seed is judged by itself; where not all fell into it, their number is said."
 )
-"""How that is told."""
+"""The rule, for the report."""
 
 
 def habit(results: Sequence[Mapping[str, Any]], densities: Sequence[Sequence[float]]) -> str:
-    """What the policies of one label fell into: "" or words of `HABITS`.
+    """Degenerate behaviour of one label's policies: "" or words of `HABITS`.
 
     Args:
         results: one for each seed; their `block_use` is in per cent, [layer][class][block].
@@ -44,7 +44,7 @@ def habit(results: Sequence[Mapping[str, Any]], densities: Sequence[Sequence[flo
 
 
 def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
-    """What one policy fell into, "" if nothing.
+    """Degenerate behaviour of one policy, "" if there is none.
 
     Args:
         result: its run's.

@@ -1,6 +1,6 @@
 """Results of runs to rows of a table: means and intervals over seeds, the front, the verdicts.
 
-Rows of different data sets stand in one list but are never held against each other.
+Rows of different data sets are in one list but are never compared with each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class Row:
     verdict: str
     """this row against block_dropout at equal compute cost."""
     habit: str
-    """what a learned policy fell into, where it ignores the image; see `habits`."""
+    """how a learned policy ignores the image, if it does; see `habits`."""
 
 
 def evaluation(result: Result, draw: str) -> Mapping[str, Any]:

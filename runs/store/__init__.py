@@ -1,1 +1,1 @@
-"""Results on disk that explain themselves, and what may be read of a stranger's."""
+"""Results on disk that explain themselves, and safe reading of other people's."""

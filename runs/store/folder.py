@@ -66,11 +66,11 @@ def lock_path(folder: Path) -> Path:
 
 @contextmanager
 def claim(folder: Path, wait: bool) -> Iterator[None]:
-    """Holds a run's folder against other processes of this user; gone when the process dies.
+    """Locks a run's folder against other processes of this user; freed when the process dies.
 
     Args:
         folder: the run's.
-        wait: wait for whoever holds it, or refuse.
+        wait: wait until it is free, or raise an error.
 
     Raises:
         BlockingIOError: if another process holds it and `wait` is False.

@@ -1,8 +1,8 @@
-"""What tells a run from all others: its agent, seed, and settings that differ from the defaults.
+"""A run's identity: its agent, seed, and settings that differ from the defaults.
 
 A setting that a stored run does not name was at its default, so a new setting, at its default,
-changes no run's identity. Whoever changes the default of a setting changes what stored runs mean:
-write the old value into them first.
+changes no run's identity. Changing the default of a setting changes what stored runs mean: write
+the old value into them first.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from ccenv.simulator.simulator import setting_defaults
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""
 AROUND = ("seed", "log_dir", "threads", "progress", "cost_limit")
-"""Settings of the program that no run is told by: the seed stands beside them, a cost limit is
-passed on to the reward or the agent, and on the others no result depends."""
+"""Settings of the program that are not part of the identity: the seed is stored beside them, a cost
+limit is passed on to the reward or the agent, and the others do not change results."""
 GROUPS = ("environment", "agent_settings")
 SHORT = 60
 """Characters of a folder's name that say what was chosen."""
@@ -28,7 +28,7 @@ class Run(Protocol):
     """What a plan says of its run."""
 
     def key(self) -> Key:
-        """What tells it from all others."""
+        """Its identity."""
 
     def chosen(self) -> dict[str, Any]:
         """Its settings that differ from the defaults."""
@@ -82,7 +82,7 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
 
 
 def key_of(agent: str, chosen: Mapping[str, Any], seed: int) -> Key:
-    """What tells a run from all others.
+    """A run's identity.
 
     >>> key_of("rloo", {"rate": 1.0, "kept": (2,)}, 0)
     ('rloo', '{"kept": [2], "rate": 1}', 0)

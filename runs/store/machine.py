@@ -45,7 +45,7 @@ def num_cores() -> int:
 
 
 def most_threads() -> int:
-    """So many threads are a setting and not a slip: torch crashes where the system runs out.
+    """Most threads that a setting may ask for: torch crashes when the system has no more.
 
     At least 64, so that settings of a larger machine's results can be read on a small one.
     """
@@ -53,7 +53,7 @@ def most_threads() -> int:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

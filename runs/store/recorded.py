@@ -65,7 +65,7 @@ def read_cells(path: Path) -> list[Result]:
 
 
 def by_key(results: Iterable[Result]) -> dict[Key, Result]:
-    """Results by what tells their runs apart."""
+    """Results by the identity of their runs."""
     return {key_of(one["agent"], one["chosen"], one["seed"]): one for one in results}
 
 
@@ -130,7 +130,7 @@ def is_comparison(path: Path) -> bool:
 
 
 def unasked(source: Source) -> list[Result]:
-    """Recorded runs that none of the sweep's plans asks for; they stay in the file."""
+    """Recorded runs that are in none of the sweep's plans; they are kept in the file."""
     plans = source.by_key()
     return [result for key, result in by_key(read_cells(source.path)).items() if key not in plans]
 
@@ -155,7 +155,7 @@ def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
 def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result]) -> None:
     """Writes results of a sweep's plans; a reader sees all of the file or none.
 
-    Recorded runs that no plan asks for stay behind them.
+    Recorded runs that are in no plan are written after them.
 
     Args:
         source: the file, and the order of its lines.

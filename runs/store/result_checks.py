@@ -81,7 +81,7 @@ def between(value: Any, low: float, high: float) -> bool:
 
 
 def edited(where: str, expected: str, got: Any) -> ValueError:
-    """What to say to who edited a result."""
+    """The error for a result that was edited or damaged."""
     return ValueError(
         f"{where}: expected {expected}, got {got!r}; the file was edited or damaged: put it back "
         "as it was, or delete it and run again"

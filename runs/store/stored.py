@@ -1,4 +1,4 @@
-"""Files of a stored run, read as a stranger's: limited sizes, no link out of the folder."""
+"""Files of a stored run, read as untrusted input: limited sizes, no links out of the folder."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,7 @@
 """What a stored run may name: its settings -> nothing, or an error before any of it is imported.
 
-A folder of somebody else's is data. Of the names in it only those of the project's own tables are
-followed; a module of the reader's own is followed where the reader says so (`--trust my_module`).
+A folder from another person is data. Of the names in it only those of the project's own tables are
+imported, and the reader's own modules if the reader allows it (`--trust my_module`).
 """
 
 import re

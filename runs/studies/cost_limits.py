@@ -1,7 +1,7 @@
-"""Cost limits: who ends at a mean compute cost that was asked for, and at what price.
+"""Cost limits: which methods end at the wanted mean compute cost, and at what price.
 
 The report's table "Cost limits" holds mean training costs against limits. A limit of 1 is above
-what anybody spends: there the price, which starts at 0.5, has to fall to 0. `lagrangian` comes
+the cost of any policy: there the price, which starts at 0.5, has to fall to 0. `lagrangian` comes
 plain and with its quadratic term: where a limit of 0.4 asks for a price of 0.01, plain dual ascent
 lags or swings by two or three per cent, whatever its rate.
 """

@@ -11,7 +11,7 @@ from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
 LANES = 16
 QUARTER = 4
-"""Blocks are filled up to a multiple of so many units: others take up to twice as long."""
+"""Blocks are padded to a multiple of this many units: others take up to twice as long."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ def padded(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
 
 
 def filled_size(size: int) -> int:
-    """Units that a block of `size` lies in when it is filled up."""
+    """Units of a block of `size` after padding."""
     return size + -size % QUARTER
 
 

@@ -1,7 +1,7 @@
-"""Memory of large results, used again: (rows, columns) -> a tensor whose memory comes back.
+"""Reused memory of large results: (rows, columns) -> a tensor whose memory returns to a pool.
 
-Fresh memory is paid for page by page when it is first written, which for a sparse layer costs as
-much as its products. The memory of a tensor that nobody holds any more is kept for the next one.
+The system maps fresh memory page by page when it is first written, which for a sparse layer costs
+as much as its products. The memory of a tensor without references is kept for the next one.
 """
 
 import functools
@@ -19,7 +19,7 @@ MAX_KEPT_BYTES = 1 << 28
 
 
 class BufferPool:
-    """Buffers that nobody uses, by size; beyond a number of bytes the oldest are let go."""
+    """Unused buffers, by size; beyond a number of bytes the oldest are freed."""
 
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
         """Starts empty.
@@ -42,7 +42,7 @@ class BufferPool:
         return np.empty(size, np.float32)
 
     def give(self, buffer: np.ndarray) -> None:
-        """Takes a buffer back that nobody uses any more."""
+        """Returns an unused buffer to the pool."""
         with self._lock:
             self._kept[id(buffer)] = buffer
             self.kept_bytes += buffer.nbytes

@@ -21,7 +21,7 @@ from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, rows_of_blocks
 def slope_rows(
     rows: Any, n: int, y: int, grad_y: int, to: int, ld: int, width: int, activation: int
 ) -> None:
-    """Lays grad_y times the activation's slope, told from its output, of the rows' block together.
+    """Packs the rows' block of grad_y times the activation's slope, which follows from its output.
 
     `ld` is the distance in bytes from row to row of y and grad_y.
     """
@@ -105,7 +105,7 @@ def backward(
     """Gradients of `forward` for input units start to stop; unwanted gradients have address 0.
 
     grad_w, [in_features, out_features] without gaps, is written whole in these rows, grad_x in
-    these columns; grad_b is written whole by whoever owns the first unit.
+    these columns; grad_b is written by the call with start = 0.
     """
     in_width, out_width = in_blocks * in_size, out_blocks * out_size
     first, last = start // in_size, -(-stop // in_size)

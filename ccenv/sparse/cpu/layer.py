@@ -56,7 +56,7 @@ def run_forward(
 ) -> Tensor:
     """Calls the forward kernel on contiguous operands; weight is [out_features, in_features].
 
-    A weight that is being trained is read where it lies: the next step would change a copy's worth.
+    A weight that is being trained is read in place: every step would make a copy out of date.
     """
     (batch, in_width), out_width = x.shape, weight.shape[0]
     y = new_result(batch, out_width)
@@ -108,7 +108,7 @@ def is_worth_sharing(macs: int, in_mask: Tensor | None, out_mask: Tensor | None)
 def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int) -> None:
     """Calls work(first, last) on all rows, in as many parts at once as torch has threads.
 
-    Few or cheap rows stay with the caller: waking a thread takes as long as a small layer.
+    Few or cheap rows are computed by the caller: waking a thread takes as long as a small layer.
     """
     is_large = num_rows * macs_of_row >= MIN_SHARED_MACS
     share(work, num_rows, MIN_SHARED_ROWS if is_large else num_rows)
@@ -117,7 +117,7 @@ def share_rows(work: Callable[[int, int], None], num_rows: int, macs_of_row: int
 def share_units(work: Callable[[int, int], None], num_units: int, macs_of_unit: int) -> None:
     """The same for a layer's input units, whose gradients come without those of their neighbours.
 
-    Cuts lie a whole number of lines of the cache apart: no two threads keep writing to one.
+    Parts are whole cache lines: no two threads write to the same one.
     """
     is_large = num_units * macs_of_unit >= MIN_SHARED_GRADIENT_MACS
     share(work, num_units, MIN_SHARED_UNITS if is_large else num_units, LINE)
@@ -126,8 +126,8 @@ def share_units(work: Callable[[int, int], None], num_units: int, macs_of_unit: 
 def share(work: Callable[[int, int], None], total: int, smallest: int, unit: int = 1) -> None:
     """Calls work(first, last) on parts of at least `smallest`, cut at multiples of `unit`.
 
-    The caller takes the first part, and every other one that no thread has begun by then: where
-    all cores are busy, nobody waits for a thread to wake.
+    The caller computes the first part, then every part that no thread has started: if all cores are
+    busy, it never waits for a thread to start.
     """
     parts = min(total // max(1, smallest), torch.get_num_threads())
     if parts <= 1:

@@ -1,4 +1,4 @@
-"""Who keeps what: addresses of block masks -> lists of rows and blocks; inputs laid together.
+"""Index lists of kept blocks: addresses of block masks -> lists of rows and blocks; packed inputs.
 
 Two numbers that are read together are kept together, in the halves of one int64.
 """
@@ -40,9 +40,9 @@ def bits_of(mask: int, count: int) -> Any:
 
 @compiled
 def rows_of_blocks(mask: int, batch: int, num_blocks: int, rows: Any, counts: Any) -> None:
-    """Lists who keeps each block: rows int32 [num_blocks, batch], counts int64 [num_blocks].
+    """Lists the rows of each block: rows int32 [num_blocks, batch], counts int64 [num_blocks].
 
-    `mask` is the address of bool [batch, num_blocks], or 0 where everybody keeps the one block.
+    `mask` is the address of bool [batch, num_blocks], or 0 if all rows keep the one block.
     """
     counts[:] = 0
     if mask == 0:
@@ -107,10 +107,10 @@ def bucket(
 def gather_inputs(
     x: int, batch: int, in_size: int, ldx: int, entries: Any, counts: Any, starts: Any
 ) -> Any:
-    """Copies the kept blocks of x together, block by block; entries then say where they lie.
+    """Copies the kept blocks of x side by side, block by block; entries then hold their addresses.
 
-    Rows whose distance is a power of two fall on the same few lines of the cache, and so do their
-    blocks; side by side they do not, and the processor sees the next one coming.
+    Rows at a distance of a power of two share a few cache lines, and so do their blocks; side by
+    side they do not, and the processor prefetches the next one.
     """
     starts[:] = 0
     for b in range(batch):
@@ -151,8 +151,8 @@ def mark_kept(mask: int, row: int, num_blocks: int, used: Any) -> int:
 def count_pairs(in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int) -> int:
     """Counts pairs of an input and an output block that a row keeps, over all rows.
 
-    Arguments are the addresses of bool [batch, blocks], or 0 where one block is kept by all.
-    Returns -1 if a block is kept by nobody.
+    Arguments are the addresses of bool [batch, blocks], or 0 if all rows keep the one block.
+    Returns -1 if some block is kept in no row.
     """
     used_in = np.zeros(-(-in_blocks // 64), np.uint64)
     used_out = np.zeros(-(-out_blocks // 64), np.uint64)

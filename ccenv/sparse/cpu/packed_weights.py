@@ -1,9 +1,9 @@
 """Copies of frozen weights as the kernels read them fastest: one output block after the other.
 
 A layer whose blocks are 32 units wide reads 128 bytes here and 128 bytes a page further on; side
-by side, the processor fetches ahead. Copies are only kept of weights that somebody has promised
-not to change (`keep_panels`): a change through `weight.data` shows in no counter of torch's, and
-a copy would then give the old answer.
+by side, the processor fetches ahead. Only weights that the caller has declared constant
+(`keep_panels`) are copied: a change through `weight.data` is not counted by torch, and the copy
+would then be out of date.
 """
 
 import weakref
@@ -53,8 +53,8 @@ def panels_of(weight: Tensor, out_blocks: int) -> Tensor | None:
     """The weight [out_features, in_features] as [out_blocks, in_features, out_size].
 
     Returns:
-        A contiguous copy, or None for a weight that nobody promised to leave alone, or that lies
-        as one block anyway.
+        A contiguous copy, or None for a weight that was not declared constant or that is one
+        block anyway.
     """
     entry = _entries.get(id(weight))
     if entry is None or entry.weight() is not weight or out_blocks == 1:

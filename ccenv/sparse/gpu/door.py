@@ -1,4 +1,4 @@
-"""The GPU's door: (x, weight, bias, masks) -> the Triton kernels, which are loaded on use."""
+"""GPU entry point: (x, weight, bias, masks) -> the Triton kernels, which are loaded on use."""
 
 import functools
 import importlib.util

@@ -1,4 +1,4 @@
-"""Who keeps what, listed on the GPU: (block masks) -> lists of rows, of blocks and of pairs."""
+"""Index lists of kept blocks on the GPU: (block masks) -> lists of rows, blocks and pairs."""
 
 import math
 from dataclasses import dataclass

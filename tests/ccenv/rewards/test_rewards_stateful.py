@@ -306,3 +306,8 @@ def test_a_class_of_ones_own_remembers_too(network):
         assert [step.reward[0].item() for step in steps] == [1.0, 1.0, 0.5, 0.5]
         assert [step.numbers["seen"] for step in steps] == [0, 0, 1, 1]
     assert make_reward(Novelty).name == "Novelty"
+
+
+def test_the_earlier_name_of_update_is_refused():
+    with pytest.raises(TypeError, match="learn in update"):
+        type("Mine", (StatefulReward,), {"observe": lambda self, outcome: None})

@@ -1,4 +1,4 @@
-"""How kernels are compiled: options, a word to those who wait, a cache that notices changes."""
+"""Compilation of kernels: options, a message, a cache that detects changed sources."""
 
 import contextlib
 import hashlib
