@@ -1,4 +1,4 @@
-"""Describes a data set, and downloads it first where asked: python -m ccenv.data NAME."""
+"""Describes a data set, and downloads it first where asked: ccenv data NAME."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ccenv.data.real import download
 
 def main(given: Sequence[str] | None = None) -> int:
     """Prints the size of each split, or says what is wrong and exits with 1."""
-    parser = argparse.ArgumentParser(prog="python -m ccenv.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__)
     parser.add_argument("name", help=f"one of {', '.join(DATASETS)}, or the name of an .npz file")
     parser.add_argument(
         "--download", action="store_true", help="fetch it through torchvision (svhn: 2 GB)"
