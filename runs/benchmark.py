@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from ccenv.runs.engine.run import CannotStartError
 from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.store import folder as run_folder
@@ -159,7 +160,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program("ccenv benchmark", ())
+@program("ccenv benchmark", (CannotStartError,))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     parser = make_parser()

@@ -15,6 +15,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.build import build_network
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.timing.kernels import Pass, Row
@@ -43,18 +44,17 @@ COLUMNS = {
 }
 
 
-def noise(split: str, shape: tuple[int, ...] = (1, 28, 28), count: int = 10_000) -> Split:
+def noise(split: str) -> Split:
     """Random images, stored as MNIST's are, and random labels of ten classes."""
     generator = stream(0, f"noise {split}")
-    images = torch.randint(256, (count, *shape), generator=generator, dtype=torch.uint8)
-    return Split(images, torch.randint(10, (count,), generator=generator), 10)
+    images = torch.randint(256, (10_000, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    return Split(images, torch.randint(10, (10_000,), generator=generator), 10)
 
 
 def make_network() -> GatedMLP:
     """The network that is measured, with its initial weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = GatedMLP(784, (NUM_BLOCKS,) * NUM_LAYERS, 16).requires_grad_(False)
+    sizes = {"in_features": 784, "num_blocks": (NUM_BLOCKS,) * NUM_LAYERS, "block_size": 16}
+    network = build_network(GatedMLP, 0, **sizes).requires_grad_(False)
     keep_panels(network)
     return network
 
@@ -74,19 +74,29 @@ def make_episodes(num_images: int, *, single: bool) -> dict[str, Pass]:
         num_images: images of a batch.
         single: whether to build batches of single environments too.
     """
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+
     network, masks = make_network(), draw_masks(num_images)
     settings: dict[str, Any] = {"dataset": noise, "network": network}
-    bits = [mask.numpy().astype(np.int8) for mask in masks]
-    episodes = {
+    makers: list[Callable[[], gym.Env[Any, Any]]] = [lambda: BlockSelectionEnv(**settings)]
+    makers *= num_images
+    views: dict[str, Any] = {
+        "vector_env": BlockSelectionVectorEnv(num_images, **settings),
+        "sb3_vec_env": BlockSelectionVecEnv(num_images, **settings),
+    }
+    if single:
+        views["dummy_vec_env"] = DummyVecEnv(makers)
+        same_step = AutoresetMode.SAME_STEP
+        views["sync_vector_env"] = SyncVectorEnv(makers, autoreset_mode=same_step)
+    return {
         "network": network_episode(network, masks, "auto"),
         "dense_network": network_episode(network, masks, "reference"),
         "simulator": simulator_episode(Simulator(num_images, **settings), masks),
-        "vector_env": env_episode(BlockSelectionVectorEnv(num_images, **settings), bits),
-        "sb3_vec_env": sb3_episode(num_images, settings, bits),
+        **{name: env_episode(view, masks) for name, view in views.items()},
     }
-    if single:
-        episodes |= single_episodes(num_images, settings, bits)
-    return episodes
 
 
 def network_episode(network: GatedMLP, masks: Sequence[Tensor], backend: str) -> Pass:
@@ -113,40 +123,15 @@ def simulator_episode(simulator: Simulator, masks: Sequence[Tensor]) -> Pass:
     return episode
 
 
-def env_episode(env: Any, bits: Sequence[np.ndarray]) -> Pass:
-    """Any of Gymnasium's vector environments, resetting on the last step."""
-    env.reset(seed=0)
+def env_episode(env: Any, masks: Sequence[Tensor]) -> Pass:
+    """A vector environment of Gymnasium or Stable-Baselines3, resetting on the last step."""
+    bits = [mask.numpy().astype(np.int8) for mask in masks]
+    if isinstance(env, gym.vector.VectorEnv):
+        env.reset(seed=0)
+    else:
+        env.seed(0)
+        env.reset()
     return lambda: [env.step(mask) for mask in bits]
-
-
-def sb3_episode(num_images: int, settings: dict[str, Any], bits: Sequence[np.ndarray]) -> Pass:
-    """Stable-Baselines3's view of the batch."""
-    from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-
-    env = BlockSelectionVecEnv(num_images, **settings)
-    env.seed(0)
-    env.reset()
-    return lambda: [env.step(mask) for mask in bits]
-
-
-def single_episodes(
-    num_images: int, settings: dict[str, Any], bits: Sequence[np.ndarray]
-) -> dict[str, Pass]:
-    """Batches of scalar environments, as Stable-Baselines3 and Gymnasium make them."""
-    from gymnasium.vector import AutoresetMode, SyncVectorEnv
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    makers: list[Callable[[], gym.Env[Any, Any]]] = [lambda: BlockSelectionEnv(**settings)]
-    makers *= num_images
-    dummy = DummyVecEnv(makers)
-    dummy.seed(0)
-    dummy.reset()
-    return {
-        "dummy_vec_env": lambda: [dummy.step(mask) for mask in bits],
-        "sync_vector_env": env_episode(
-            SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP), bits
-        ),
-    }
 
 
 def measured(*, quick: bool, rounds: int) -> Iterator[Row]:

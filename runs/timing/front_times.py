@@ -20,7 +20,6 @@ import torch
 from ccenv.base.clock import seconds_in_turns
 from ccenv.base.registry import resolve
 from ccenv.runs.engine.study import study_of
-from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.recorded_times import times_path
@@ -62,21 +61,6 @@ def time_front(
     return rows
 
 
-def trained_in(log_dir: Path, sweep: Sweep) -> list[Timed]:
-    """Finished runs of a sweep's rows that training changes; at least one.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    found = as_trained(sweep, log_dir)
-    if not found:
-        raise ValueError(
-            f"expected finished runs of rows of {sweep.name} that training changes in {log_dir}, "
-            "got none; give the --log-dir in which they were made"
-        )
-    return found
-
-
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Medians of the rounds in Markdown, of seeds the least: a line for each row and its masks."""
     batches = list(dict.fromkeys(int(row["batch_size"]) for row in rows))
@@ -113,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep = study_of(resolve(options.sweep, STUDIES, "sweep"), options.sweep).sweep
     found = by_size(sweep)
     if options.log_dir is not None:
-        found += trained_in(options.log_dir, sweep)
+        found += as_trained(sweep, options.log_dir)
     if not found:
         raise ValueError(
             f"expected rows of {sweep.name} that can be timed, got none; training changes all "

@@ -74,27 +74,28 @@ def measure(case: Case, rounds: int) -> Row:
     names = ("dense", "masked_dense", "equal_dense", "sparse")
     passes = {name: found for name in names if (found := getattr(case, name)) is not None}
     times = seconds_in_turns(passes, rounds)
-    dense, sparse = (statistics.median(times[name]) for name in ("dense", "sparse"))
     low, middle, high = quartiles_of_ratio(times["dense"], times["sparse"])
-    row: Row = {
+    row = {
         "case": case.name,
         "masks": case.masks,
         "batch": case.batch,
         "density": statistics.mean(case.densities),
         "densities": case.densities,
+        "speedup": middle,
+        "speedup_low": low,
+        "speedup_high": high,
+        "limit": case.dense_macs / max(case.macs, 1.0),
+        "milliseconds": 1e3 * statistics.median(times["sparse"]),
+        "dense_gflops": 2e-9 * case.dense_macs / statistics.median(times["dense"]),
+        "gflops": 2e-9 * case.macs / statistics.median(times["sparse"]),
     }
-    row |= {"speedup": middle, "speedup_low": low, "speedup_high": high}
-    if case.masked_dense is not None:
+    if "masked_dense" in times:
         ratios = quartiles_of_ratio(times["masked_dense"], times["sparse"])
         row["masked_dense_speedup"] = ratios[1]
-    if case.equal_dense is not None:
+    if "equal_dense" in times:
         row["ceiling"] = quartiles_of_ratio(times["dense"], times["equal_dense"])[1]
-    row["limit"] = case.dense_macs / max(case.macs, 1.0)
-    if case.equal_dense is not None:
         row["equal_macs"] = case.equal_macs / max(case.macs, 1.0)
-    row["milliseconds"] = 1e3 * sparse
-    row["dense_gflops"] = 2e-9 * case.dense_macs / dense
-    return row | {"gflops": 2e-9 * case.macs / sparse}
+    return row
 
 
 def width_of_macs(macs: float, macs_of: Callable[[int], float], widest: int = 1 << 16) -> int:

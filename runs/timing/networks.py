@@ -57,14 +57,18 @@ def executed_macs(
 
 
 def fused_pass(
-    network: GatedMLP, images: Tensor, policies: Sequence[Tensor], density: float
+    network: GatedMLP,
+    images: Tensor,
+    policies: Sequence[Tensor],
+    density: float,
+    generator: torch.Generator,
 ) -> tuple[Pass, list[list[Tensor]]]:
     """One compiled call that draws its own masks, and the masks that it draws for a pool's length.
 
     Biases set the policies to the density; their weights, which cost the same whatever they are,
     hardly move it.
     """
-    bias, generator = math.log(density / (1 - density)), stream(0, "policy draws")
+    bias = math.log(density / (1 - density))
     choosers = [Chooser([(w, torch.full((len(w),), bias))], "drawn") for w in policies]
     fused = FusedClassifier(network, choosers)
     pool = [fused(images, generator=generator)[1] for _ in range(POOL)]
@@ -76,6 +80,7 @@ def walk(
     images: Tensor,
     turns: Iterator[Sequence[Tensor]],
     policies: Sequence[Tensor],
+    generator: torch.Generator,
     backend: str,
 ) -> Tensor:
     """Logits under the next masks of a pool, layer by layer.
@@ -87,7 +92,7 @@ def walk(
     for layer, mask in enumerate(next(turns)):
         if policies:
             scores = torch.nn.functional.linear(x.detach(), policies[layer])
-            torch.rand(scores.shape).lt(scores.sigmoid())
+            torch.rand(scores.shape, generator=generator).lt(scores.sigmoid())
         x = network.gated_layer(layer, x, before, mask, backend)
         before = mask
     return network.head(x, before, backend)
@@ -124,7 +129,7 @@ def cifar_case(density: float, batch: int, way: str = "") -> Case:
     turns = itertools.cycle(pool)
 
     def gated(backend: str) -> Pass:
-        logits = functools.partial(walk, network, images, turns, policies, backend)
+        logits = functools.partial(walk, network, images, turns, policies, generator, backend)
         return as_pass(network, logits, labels)
 
     def plain(sizes: Sequence[int]) -> Pass:
@@ -138,7 +143,7 @@ def cifar_case(density: float, batch: int, way: str = "") -> Case:
         fused = FusedClassifier(network)
         sparse = lambda: fused(images, next(turns))[0]  # noqa: E731
     elif not way:
-        sparse, pool = fused_pass(network, images, policies, density)
+        sparse, pool = fused_pass(network, images, policies, density, generator)
     macs = executed_macs(network, pool, training=training) + batch * 10 * sum(widths)
     units = width_of_macs(macs / batch, lambda n: dense_macs((3072, n, n, 10), training=training))
     narrow = (3072, units, units, 10)

@@ -69,13 +69,19 @@ def by_size(sweep: Sweep) -> list[Timed]:
 
 
 def as_trained(sweep: Sweep, log_dir: Path) -> list[Timed]:
-    """Finished runs of rows that training changes."""
+    """Finished runs of rows that training changes.
+
+    Raises:
+        ValueError: if there is none.
+    """
     jobs = [job for job in make_jobs(sweep, str(log_dir)) if not is_set(job.plan)]
-    return [
-        Timed([job.label], job.plan, job.plan.folder())
-        for job in jobs
-        if own_result(job) is not None
-    ]
+    finished = [job for job in jobs if own_result(job) is not None]
+    if not finished:
+        raise ValueError(
+            f"expected finished runs of rows of {sweep.name} that training changes in {log_dir}, "
+            "got none; give the --log-dir in which they were made"
+        )
+    return [Timed([job.label], job.plan, job.plan.folder()) for job in finished]
 
 
 def make_agent(plan: Plan, folder: Path | None) -> Any:

@@ -100,8 +100,7 @@ def grid() -> Iterator[Point]:
 
 def quick_grid() -> Iterator[Point]:
     """One point for each combination of sides and passes."""
-    for sides, training in itertools.product(SIDES, (False, True)):
-        yield Point(16, 64, 32, 8, 0.3, sides, training)
+    return (Point(16, 64, 32, 8, 0.3, *asked) for asked in itertools.product(SIDES, (False, True)))
 
 
 def measured(*, quick: bool, rounds: int) -> Iterator[Row]:

@@ -197,11 +197,9 @@ def stage_seconds(agent: Agent, updates: int = 10) -> tuple[list[float], float]:
         agent.simulator.update_network()
         marks.append(time.perf_counter())
         rows.append([b - a for a, b in itertools.pairwise(marks)])
-        kept = [v for k, v in rollout.means.items() if k.startswith("density_")]
-        densities.append(statistics.mean(kept))
-    return [statistics.median(stage) for stage in zip(*rows, strict=True)], statistics.mean(
-        densities
-    )
+        densities += [v for k, v in rollout.means.items() if k.startswith("density_")]
+    medians = [statistics.median(stage) for stage in zip(*rows, strict=True)]
+    return medians, statistics.mean(densities)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -96,3 +96,10 @@ def test_the_trainings_are_the_recorded_sweeps_and_the_papers_network():
     assert mnist.gated == {"num_blocks": (32,), "block_size": 8, "num_kept": 2}
     assert mnist.settings["batch_size"] == 128
     assert [one.start_density for one in cifar] == [1 / 16, 0.18]
+
+
+def test_where_data_are_absent_one_line_says_how_to_get_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    assert benchmark.main(["training", "--quick"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "python -m ccenv.data mnist --download" in said
