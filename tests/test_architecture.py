@@ -50,7 +50,7 @@ FLOORS = {
         "list validate benchmark tables cli"
     ),
     "ccenv.runs.store": (
-        "machine folder checksums program identity result_checks recorded stored trust"
+        "machine checksums program identity result_checks seal folder recorded stored trust"
     ),
     "ccenv.runs.plan": "values explained sweep settings",
     "ccenv.runs.stats": (

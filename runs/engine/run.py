@@ -216,7 +216,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     run_folder.save_masks(target, {e.draw: e.masks for e in (test, most_probable)})
     if options.export:
         export(plan, agent, target)
-    run_folder.write_json(target / run_folder.RESULT, result)
+    run_folder.write_result(target, result)
     started.keeper.remove()
     env.close()
     return json.loads((target / run_folder.RESULT).read_text()) | {"folder": str(target)}

@@ -43,6 +43,7 @@ from ccenv.runs.engine.same_run import check_identity
 from ccenv.runs.stats.rows import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result
+from ccenv.runs.store.seal import check_seal
 from ccenv.runs.store.stored import stored_file, stored_object
 
 MOST_TEXT = 400
@@ -111,7 +112,8 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     Raises:
         Exception: whatever comes of reading files that somebody else wrote.
     """
-    result = check_result(stored_object(folder, run_folder.RESULT), "result.json")
+    stored = stored_object(folder, run_folder.RESULT)
+    result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
     config = stored_object(folder, run_folder.CONFIG)
     plan = plan_of(config, trusted)
     problems = check_identity(folder, result, config, plan)

@@ -19,7 +19,9 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.data import user_cache
+from ccenv.runs.store.seal import check_seal, sealed
 
 CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"
 AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safetensors"
@@ -114,12 +116,23 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Writes the result of a finished run, with its checksum."""
+    write_json(folder / RESULT, sealed(finite(result)))
+
+
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a finished run, None of any other."""
+    """The result of a finished run, None of any other.
+
+    Raises:
+        ValueError: if it is not as it was written.
+    """
+    path = folder / RESULT
     try:
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+        result: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+    check_seal(result, str(path))
     return result
 
 
@@ -139,13 +152,11 @@ def check_json(path: Path) -> Any:
 
 
 def save_checkpoint(folder: Path, agent: Any, network: Any) -> None:
-    """Writes the agent's parameters and the network's weights as safetensors."""
-    from safetensors.torch import save_file
-
+    """Writes the agent's parameters and the network's weights, each with its checksum."""
     (folder / CHECKPOINT).mkdir(exist_ok=True)
     for name, tensors in ((AGENT, agent.parameters()), (NETWORK, network.state_dict())):
         plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
-        save_file(plain, folder / CHECKPOINT / name)
+        write_checked(folder / CHECKPOINT / name, plain, {})
 
 
 def save_masks(folder: Path, masks: Mapping[str, Sequence[Tensor]]) -> None:
@@ -155,14 +166,12 @@ def save_masks(folder: Path, masks: Mapping[str, Sequence[Tensor]]) -> None:
         folder: the run's.
         masks: "sampled" or "mode" -> for each gated layer bool [num_images, num_blocks].
     """
-    from safetensors.numpy import save_file
-
     packed = {
-        f"{draw}/{layer}": np.packbits(mask.cpu().numpy(), axis=1)
+        f"{draw}/{layer}": torch.from_numpy(np.packbits(mask.cpu().numpy(), axis=1))
         for draw, layers in masks.items()
         for layer, mask in enumerate(layers)
     }
-    save_file(packed, folder / CHECKPOINT / MASKS)
+    write_checked(folder / CHECKPOINT / MASKS, packed, {})
 
 
 def load_masks(
@@ -179,14 +188,11 @@ def load_masks(
     Raises:
         ValueError: if the file is missing, damaged, or of another network or data set.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path = folder / CHECKPOINT / MASKS
     try:
-        packed = load_file(path)
-        layers = [packed[f"{draw}/{layer}"] for layer in range(len(num_blocks))]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        packed, _, _ = read_checked(path)
+        layers = [packed[f"{draw}/{layer}"].numpy() for layer in range(len(num_blocks))]
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise ValueError(f"expected the {draw} masks in {path}, got none ({error!r})") from error
     rows = len(layers[0]) if num_images is None and layers[0].ndim else num_images
     expected = [("uint8", (rows, -(-n // 8))) for n in num_blocks]

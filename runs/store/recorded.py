@@ -1,8 +1,8 @@
 """Results that last: finished runs -> runs/results/<sweep>.json -> finished runs elsewhere.
 
 The file holds the table's rows, and one line for each run, a cell. A cell says itself what was run
-(agent, seed, the settings that differ from the defaults, name and checksum of its data set), and
-points into the file's lists of versions and machines:
+(agent, seed, the settings that differ from the defaults, name and checksum of its data set), has a
+checksum of its own, and points into the file's lists of versions and machines:
 
     import json, pathlib
     for path in pathlib.Path("runs/results").glob("*.json"):
@@ -21,6 +21,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_checksum
 from ccenv.runs.store.identity import Key, Run, key_of, whole_config
 from ccenv.runs.store.result_checks import check_result, edited
+from ccenv.runs.store.seal import SEAL, check_seal, sealed
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""
@@ -75,6 +76,7 @@ def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
     Raises:
         ValueError: if something is missing or cannot be.
     """
+    check_seal(cell, where)
     try:
         shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
         agent, chosen, seed = cell["agent"], cell["settings"], cell["seed"]
@@ -180,7 +182,7 @@ def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result])
 def compact(result: Mapping[str, Any], shared: Mapping[str, list[Any]]) -> dict[str, Any]:
     """A result without what can be looked up; adds to the shared lists what is new."""
     first = {name: result.get(name) for name in ("label", "agent", "seed", "settings")}
-    left_out = ("folder", "curve", "chosen")
+    left_out = ("folder", "curve", "chosen", SEAL)
     kept = first | {name: value for name, value in result.items() if name not in left_out}
     points = result.get("curve", [])
     kept["curve"] = {
@@ -217,7 +219,7 @@ def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]
     """JSON whose cells stand on one line each, so that versions of the file can be compared."""
     head = json.dumps(run_folder.finite(content), indent=2, allow_nan=False)
     lines = (
-        json.dumps(run_folder.finite(cell), allow_nan=False, separators=(",", ":"))
+        json.dumps(sealed(run_folder.finite(cell)), allow_nan=False, separators=(",", ":"))
         for cell in cells
     )
     body = ",\n    ".join(lines)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from ccenv.base.checked_file import read_checked
 from ccenv.runs.store import folder as run_folder
 
 MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
@@ -52,8 +51,8 @@ def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     """
     path = stored_file(folder, run_folder.CHECKPOINT, name)
     try:
-        found: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
+        found, _, _ = read_checked(path)
+    except OSError as error:
         raise ValueError(f"expected tensors in {path}, got none ({error})") from error
     bad = [n for n, t in found.items() if t.is_floating_point() and not bool(t.isfinite().all())]
     if bad:

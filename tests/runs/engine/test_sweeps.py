@@ -28,6 +28,7 @@ from ccenv.runs.show import tables as report
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.rows import error_at, judge, make_rows
 from ccenv.runs.store import recorded
+from ccenv.runs.store.seal import sealed
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 # One worker makes what these tests share, once.
@@ -284,6 +285,7 @@ def edit_recording(folder, change):
     path = folder / "results" / "toy.json"
     content = json.loads(path.read_text())
     change(content)
+    content["cells"] = [sealed(cell) for cell in content["cells"]]
     path.write_text(json.dumps(content))
 
 
@@ -384,8 +386,12 @@ def test_a_result_edited_by_hand_is_refused_by_name(place, two_at_once, tmp_path
     kept = path.read_text()
     arguments = ["toy_sweep:TOY", "--no-recorded", *options(tmp_path)]
     for old, new, hint in [
-        ('"learns":', '"lerns":', "expected learns to be of type bool, got None"),
-        ('"seed": 0,\n  "settings"', '"seed": 7,\n  "settings"', "expected seed 0, got 7"),
+        ('"learns":', '"lerns":', "expected content with the checksum"),
+        (
+            '"seed": 0,\n  "settings"',
+            '"seed": 7,\n  "settings"',
+            "expected content with the checksum",
+        ),
         ("{", "", "expected JSON in"),
     ]:
         assert old in kept

@@ -21,6 +21,7 @@ from ccenv.runs.plan.settings import agent_parameters, is_plain, make_plan
 from ccenv.runs.store import identity, recorded
 from ccenv.runs.store.identity import chosen_settings, key_of, same, short_name, whole_config
 from ccenv.runs.store.program import Program
+from ccenv.runs.store.seal import SEAL, check_seal
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]
@@ -164,3 +165,18 @@ def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):
     recorded.save(source, {"kind": "comparison"}, known)
     again = recorded.by_key(recorded.read_cells(place))
     assert again.keys() == recorded.by_key(cells_of("mnist-rloo")).keys()
+
+
+def test_every_recorded_cell_is_as_it_was_written():
+    for name in COMPARISONS:
+        for cell in json.loads((RESULTS / f"{name}.json").read_text())["cells"]:
+            assert SEAL in check_seal(cell, name)
+
+
+def test_an_altered_number_of_a_recorded_cell_is_noticed(tmp_path):
+    text = (RESULTS / "mnist-rloo.json").read_text()
+    error = json.loads(text)["cells"][0]["evaluations"][0]["error"]
+    path = tmp_path / "mnist-rloo.json"
+    path.write_text(text.replace(f'"error":{error!r}', f'"error":{error / 2!r}', 1))
+    with pytest.raises(ValueError, match="content with the checksum"):
+        recorded.read_cells(path)

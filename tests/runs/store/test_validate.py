@@ -21,6 +21,7 @@ from ccenv.runs.engine.replay import ask, pays_again, plan_of, rebuild, replay, 
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.rows import evaluation
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.trust import check_trusted
 
 # One worker makes what these tests share, once.
@@ -105,8 +106,10 @@ def one_run(logs, agent="reinforce", seed=1):
 
 
 def edit(path, change):
+    """Changes a file as a forger would, who makes its checksum anew."""
     content = json.loads(path.read_text())
     change(content)
+    content = sealed(content) if SEAL in content else content
     path.write_text(json.dumps(content, indent=2))
 
 
@@ -195,9 +198,9 @@ def test_a_result_edited_by_hand_falls_in_its_row_and_no_other(change, rows, pro
 
 def test_a_seed_changed_everywhere_is_not_the_seed_of_the_masks(mine, capsys):
     place = one_run(mine, "block_dropout")
-    for name in ("result.json", "config.json"):
-        text = (place / name).read_text()
-        (place / name).write_text(text.replace('"seed": 1', '"seed": 4'))
+    edit(place / "config.json", lambda config: config.update(seed=4))
+    edit(place / "result.json", lambda found: found.update(seed=4))
+    edit(place / "result.json", lambda found: found["settings"].update(seed=4))
     place.rename(place.with_name("seed-4"))
     assert validate.main([str(mine / "BlockSelection-v0" / "block_dropout")]) == 1
     assert "the stored policy with this seed chooses" in capsys.readouterr().out
@@ -689,12 +692,27 @@ def test_a_setting_that_was_added_since_the_run_is_no_contradiction(mine, rows):
     assert status == 0
 
 
+@pytest.mark.parametrize("name", ["result.json", "agent", "network", "masks"])
+def test_a_file_that_is_not_as_it_was_written_is_noticed(name, mine, rows):
+    place = one_run(mine)
+    if name == "result.json":
+        path = place / name
+        path.write_text(path.read_text().replace('"images_seen": ', '"images_seen": 1'))
+    else:
+        path = place / "checkpoint" / f"{name}.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    found, status = rows(place)
+    assert status == 1
+    assert any(word in found[0]["problems"][0] for word in ("checksum", "DamagedFile", "SHA"))
+
+
 def test_a_run_on_other_images_does_not_stand(mine, rows):
     place = one_run(mine)
     path = place / "result.json"
-    content = json.loads(path.read_text())
-    assert list(content["data"]) == ["probe"]
-    path.write_text(json.dumps(content | {"data": {"probe": "0" * 24}}))
+    assert list(json.loads(path.read_text())["data"]) == ["probe"]
+    edit(path, lambda result: result.update(data={"probe": "0" * 24}))
     found, status = rows(place)
     assert status == 1
     assert all("other images" in row["problems"][0] for row in found)

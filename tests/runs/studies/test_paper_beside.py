@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.runs import tables
+from ccenv.runs.store.seal import sealed
 from ccenv.runs.studies.paper.beside import NOT_YET, beside_table
 from ccenv.runs.studies.paper.numbers import PAPER_TABLES
 from ccenv.runs.sweeps import SWEEPS
@@ -41,7 +42,7 @@ def cell(label, validation, macs, seed=0):
 
 
 def record(folder, name, rows, cells=()):
-    content = {**RECORDED, "rows": rows, "cells": list(cells)}
+    content = {**RECORDED, "rows": rows, "cells": [sealed(cell) for cell in cells]}
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
