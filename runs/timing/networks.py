@@ -18,7 +18,7 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.networks.build import build_network
 from ccenv.networks.costs import kept_units, layer_macs
-from ccenv.networks.mlp import GatedMLP, forward
+from ccenv.networks.mlp import GatedMLP, forward, walk
 from ccenv.runs.timing.kernels import Case, Pass, Row, measure, width_of_macs
 from ccenv.runs.timing.layers import layer_case, layer_sizes, plain_layers
 from ccenv.runs.timing.masks import KINDS, POOL, draw_pool, mean_densities
@@ -75,7 +75,7 @@ def fused_pass(
     return lambda: fused(images, generator=generator)[0], pool
 
 
-def walk(
+def next_logits(
     network: GatedMLP,
     images: Tensor,
     turns: Iterator[Sequence[Tensor]],
@@ -88,14 +88,15 @@ def walk(
     Choosing masks costs what it does (product, sigmoid and draw), without policies nothing; the
     masks that are taken are the pool's.
     """
-    x, before = images, None
-    for layer, mask in enumerate(next(turns)):
+    masks = next(turns)
+
+    def choose(gate: int, x: Tensor) -> Tensor:
         if policies:
-            scores = torch.nn.functional.linear(x.detach(), policies[layer])
+            scores = torch.nn.functional.linear(x.detach(), policies[gate])
             torch.rand(scores.shape, generator=generator).lt(scores.sigmoid())
-        x = network.gated_layer(layer, x, before, mask, backend)
-        before = mask
-    return network.head(x, before, backend)
+        return masks[gate]
+
+    return walk(network, images, choose, backend)
 
 
 def as_pass(model: nn.Module, logits_of: Callable[[], Tensor], labels: Tensor | None) -> Pass:
@@ -129,7 +130,9 @@ def cifar_case(density: float, batch: int, way: str = "") -> Case:
     turns = itertools.cycle(pool)
 
     def gated(backend: str) -> Pass:
-        logits = functools.partial(walk, network, images, turns, policies, generator, backend)
+        logits = functools.partial(
+            next_logits, network, images, turns, policies, generator, backend
+        )
         return as_pass(network, logits, labels)
 
     def plain(sizes: Sequence[int]) -> Pass:
