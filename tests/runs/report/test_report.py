@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
+from ccenv.runs.engine.study import Part, Section, Study, study_of
 from ccenv.runs.report import findings as findings_file
 from ccenv.runs.report import shapings
 from ccenv.runs.report.publish import publish
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.show.drawing import INK
+from ccenv.runs.show.drawing import INK, Drawn, new_figure
+from ccenv.runs.show.tables import Table
 from ccenv.runs.stats import fronts, habits
 from ccenv.runs.store import recorded
 from ccenv.runs.sweeps import Cell, Sweep
@@ -416,6 +418,30 @@ def test_chance_between_classes_is_no_look_at_the_image():
     use = 100 * generator.binomial(50, 0.3, size=(1, 10, 10)) / 50
     result = {"block_use": use.tolist(), "evaluations": [{"split": "test", "num_images": 500}]}
     assert habits.habit([result], [[0.3]]) == "uniform"
+
+
+def test_a_study_of_a_stranger_has_its_own_tables_and_figures_on_the_page(tmp_path):
+    def mine(comparison, results_dir):
+        table = Table("mine", "Labels", {"row": "left"}, [[label] for label in comparison.results])
+        figure = new_figure(1.0)
+        figure.add_subplot().plot([1, 2])
+        return Part([table], [Drawn(figure, "mine", "Drawn by a stranger.", "a line")])
+
+    section = Section("mine", "What a stranger adds", mine)
+    publish(comparison_of(), tmp_path, tmp_path / "none", [section])
+    page = (tmp_path / "index.html").read_text()
+    assert '<a href="#mine">What a stranger adds</a>' in page
+    assert "Drawn by a stranger." in page
+    assert (tmp_path / "mine.csv").read_text().startswith("row")
+    assert (tmp_path / "mine.png").stat().st_size > 500
+
+
+def test_what_is_neither_a_sweep_nor_a_study_is_refused():
+    with pytest.raises(ValueError, match="expected 'x:y' to be a Sweep or a Study, got 3"):
+        study_of(3, "x:y")
+    sweep = Sweep("s", "d", (), 1.0)
+    assert study_of(sweep, "x:y") == Study(sweep)
+    assert study_of(Study(sweep), "x:y").sweep is sweep
 
 
 def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
