@@ -6,7 +6,7 @@ from ccenv.envs.checker import check_vector_env
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.mlp import GatedMLP
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import explain_backend
 

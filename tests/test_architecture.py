@@ -36,7 +36,7 @@ FLOORS = {
         "description answers plain stateful bind lagrangian target_density potential time_table "
         "latency"
     ),
-    "ccenv.simulator": "simulator resume sb3_policy rollout context",
+    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
     "ccenv.deploy": "fused latency export_draw export_images export_content export",
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",

@@ -36,7 +36,7 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
 from ccenv.networks.costs import dense_macs
 from ccenv.simulator.context import Range, affordable, observe_context
-from ccenv.simulator.rollout import Policy
+from ccenv.simulator.policy import Policy
 from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NUM_CHECK_IMAGES = 64

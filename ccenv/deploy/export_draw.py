@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 
 DRAWS = ("mode", "sampled")
 """ways of choosing masks: the most probable ones, or drawn."""

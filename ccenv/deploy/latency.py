@@ -15,7 +15,8 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import fuse_policy, why_not_fused
 from ccenv.mdp import dynamics
 from ccenv.networks.mlp import ACTIVATIONS, dense_forward
-from ccenv.simulator.rollout import Policy, simulator_of
+from ccenv.simulator.policy import Policy
+from ccenv.simulator.rollout import simulator_of
 
 
 @dataclass(frozen=True)

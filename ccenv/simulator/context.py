@@ -39,7 +39,9 @@ from ccenv.mdp.observations import Observer
 from ccenv.networks.costs import dense_macs, dense_tail_macs, layer_macs
 from ccenv.networks.mlp import GatedNetwork
 from ccenv.rewards import StatefulReward, Surroundings
-from ccenv.simulator.rollout import Evaluation, Policy, evaluate, simulator_of
+from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.policy import Policy
+from ccenv.simulator.rollout import simulator_of
 from ccenv.simulator.simulator import Simulator, Step
 
 NAMES = ("cost_weight", "budget")

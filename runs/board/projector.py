@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from ccenv.simulator.rollout import Evaluation
+from ccenv.simulator.evaluate import Evaluation
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 300

@@ -25,7 +25,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from ccenv.runs.board import projector
 from ccenv.runs.board.hparams import METRICS, compact, hyperparameters
 from ccenv.runs.board.layout import OF_A_RUN
-from ccenv.simulator.rollout import Evaluation
+from ccenv.simulator.evaluate import Evaluation
 
 NUM_POINTS = 400
 CELL = 8

@@ -6,7 +6,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.simulator.context import ContextSimulator, Range
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 
 NUM_VALUES = 5
 """Both ends of a range and three between them."""

@@ -14,7 +14,7 @@ from ccenv.base.registry import OWN_PACKAGES, is_below
 from ccenv.networks.costs import dense_macs
 from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.replay import Rebuilt, ask, pays_again, test_images
-from ccenv.simulator.rollout import Evaluation, by_class
+from ccenv.simulator.evaluate import Evaluation, by_class
 
 EXACT = 1e-6
 """Relative: MACs, densities and costs are counts."""

@@ -13,13 +13,8 @@ from ccenv.runs.board.tracking import Tracker
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.tail import Tail
 from ccenv.runs.plan.settings import Plan
-from ccenv.simulator.rollout import (
-    Evaluation,
-    collect_rollout,
-    episode_curves,
-    evaluate,
-    simulator_of,
-)
+from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.rollout import collect_rollout, episode_curves, simulator_of
 
 
 class Listener:

@@ -26,7 +26,7 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import GROUPS
 from ccenv.runs.store.stored import check_alike, distance, stored_tensors
 from ccenv.runs.store.trust import check_trusted
-from ccenv.simulator.rollout import Evaluation, evaluate
+from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 
 BATCH = 1000

@@ -24,7 +24,7 @@ from ccenv.runs.plan.settings import Plan, Program, code_digests
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.machine import load_average, machine, versions
-from ccenv.simulator.rollout import Evaluation, evaluate
+from ccenv.simulator.evaluate import Evaluation, evaluate
 
 
 class CannotStartError(ValueError):

@@ -14,7 +14,8 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.simulator.rollout import collect_rollout, evaluate, walk
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import collect_rollout, walk
 
 PROBE = PROBE_SETTINGS | {
     "reward_kwargs": {"cost_weight": 0.5},

@@ -16,7 +16,8 @@ from ccenv.agents.topk import load_balance, weighted_masks
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
-from ccenv.simulator.rollout import collect_rollout, evaluate, walk
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import collect_rollout, walk
 
 # Agent, settings, images: each has solved the probe after so many.
 SOLVERS = {

@@ -23,7 +23,8 @@ from ccenv.runs import train
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder
 from ccenv.simulator.context import ContextSimulator
-from ccenv.simulator.rollout import evaluate, walk
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
 
 UNEVEN = {
@@ -223,7 +224,7 @@ def test_a_file_holds_no_pickle(tmp_path):
             "ccenv.agents.reinforce:torch",
             "to be defined in ccenv.agents.reinforce",
         ),
-        ("agent", "class", "ccenv.simulator.rollout:evaluate", "expected an agent's class"),
+        ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
         ("network", "builder", "os:system", "not imported"),
         ("network", "builder", "sentinel_of_a_file:net", "not imported"),
         (

@@ -16,7 +16,8 @@ from ccenv.base.seeding import stream
 from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves, evaluate, walk
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves, walk
 from ccenv.simulator.simulator import Simulator
 
 PROBE = PROBE_SETTINGS

@@ -18,7 +18,8 @@ from ccenv.mdp.observations import OBSERVATIONS, make_observer, pool
 from ccenv.networks.build import build_network
 from ccenv.networks.mlp import NETWORKS, GatedMLP
 from ccenv.rewards import REWARDS
-from ccenv.simulator.rollout import collect_rollout, evaluate, walk
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator, make_simulator, setting_defaults
 
 PROBE = PROBE_SETTINGS

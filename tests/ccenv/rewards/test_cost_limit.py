@@ -13,7 +13,7 @@ from ccenv.rewards import REWARDS
 from ccenv.runs import train
 from ccenv.runs.plan.settings import make_plan, takes_limit
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 
 TAKERS = ["budget_hinge", "lagrangian", "pid_lagrangian"]
 

@@ -15,7 +15,7 @@ from ccenv.rewards import StatefulReward, make_reward
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
 from ccenv.rewards.potential import fit_probe
 from ccenv.rewards.time_table import TimeTable, grid, time_table
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 
 SIZES = {"num_blocks": (4, 3), "block_size": 4}

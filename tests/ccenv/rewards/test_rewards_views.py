@@ -14,7 +14,7 @@ from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.rewards import REWARDS
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 
 PROBE = dict(PROBE_SETTINGS)

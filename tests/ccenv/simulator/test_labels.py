@@ -9,7 +9,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 
 SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}

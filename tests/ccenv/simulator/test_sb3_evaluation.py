@@ -16,7 +16,7 @@ from ccenv.agents.sb3 import A2CAgent, PPOAgent
 from ccenv.envs.action_views import ActionView
 from ccenv.envs.sb3_views import ActionViewVecEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.simulator.rollout import evaluate
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 
 UNEVEN = {
