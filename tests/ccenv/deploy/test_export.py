@@ -250,6 +250,18 @@ def test_of_what_a_file_names_only_this_projects_agents_and_networks_are_importe
         SkippingClassifier.load(path)
 
 
+def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_path):
+    agent, path = make_agent("reinforce"), tmp_path / "file"
+    SkippingClassifier.from_agent(agent).save(path)
+    content = load_tree(path)
+    assert content["agent"]["class"] == "ccenv.agents.reinforce:Reinforce"
+    content["agent"]["class"] = "agents.reinforce:Reinforce"
+    content["network"]["builder"] = "ccenv.networks:GatedMLP"
+    save_tree(path, content)
+    images, logits, _ = in_environment(agent, None)
+    assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         SkippingClassifier.load(tmp_path / "none")
