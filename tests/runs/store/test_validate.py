@@ -480,7 +480,10 @@ def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monk
     monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", lambda *given: own)
     with wrong_labels(rebuilt):
         assert torch.equal(own.labels, (probe("test").labels + 1) % 3)
-    fresh = lambda *given: copy.deepcopy(own)  # noqa: E731
+
+    def fresh(*given):
+        return copy.deepcopy(own)
+
     monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", fresh)
     with pytest.raises(RuntimeError, match="expected wrong labels"), wrong_labels(rebuilt):
         pass
