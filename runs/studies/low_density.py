@@ -29,7 +29,7 @@ ONCE = (
     "rloo 64 x 16, 4 kept, policy sees every pixel",
     "rloo 64 x 16, 4 kept, shifted images",
 )
-"""Rows of one seed: none was the best."""
+"""Rows of one seed: how far the runs had come; the first of them is on the front."""
 
 LOW_DENSITY_MNIST = with_seeds(
     Sweep(
