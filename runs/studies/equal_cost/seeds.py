@@ -1,8 +1,8 @@
 """Rows of the equal-cost sweeps that were run with fewer seeds than the others, or with none.
 
 Which rows have fewer is how far the runs had come, not a choice by their results: some rows of one
-seed are on a front or stand beside dense networks of equal MACs. The tables say of each row how many
-seeds it has; none of those at the error of the dense front has one seed alone.
+seed are on a front or stand beside dense networks of equal MACs. The tables say of each row how
+many seeds it has; none of those at the error of the dense front has one seed alone.
 """
 
 from collections.abc import Mapping, Sequence
