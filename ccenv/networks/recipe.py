@@ -1,0 +1,131 @@
+"""Recipes of shipped weights: (recipe) -> a network trained so that its gates may be skipped.
+
+Stochastic depth: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). What is
+skipped is not rescaled here: a policy's masks are not either.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.seeding import stream
+from ccenv.data import load_split
+from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
+
+OnUpdate = Callable[[int, int, float], None]
+"""Called with (updates done, updates in all, loss in nats)."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network's weights are learned."""
+
+    network: str
+    """name in `NETWORKS`."""
+    dataset: str
+    """name in `DATASETS`; the training split is learned from."""
+    network_kwargs: dict[str, Any] = field(default_factory=dict)
+    """of its builder."""
+    transforms: tuple[str, ...] = ()
+    """of the training images, see `ccenv.data.transforms`."""
+    num_epochs: int = 30
+    """passes over as many images as the training split has without copies."""
+    batch_size: int = 128
+    """images of an update."""
+    learning_rate: float = 0.1
+    """the highest, of SGD with Nesterov momentum; reached by a warm-up, it falls along a cosine."""
+    momentum: float = 0.9
+    """of SGD."""
+    weight_decay: float = 5e-4
+    """of SGD, on weights and norms alike."""
+    warm_up: float = 0.1
+    """share of the updates."""
+    label_smoothing: float = 0.0
+    """share of the target that all classes have alike."""
+    share_whole: float = 0.5
+    """share of the batches in which everything is kept."""
+    most_skipped: float = 0.7
+    """highest probability of skipping, of the last gate; earlier gates' grow linearly with depth."""
+    bfloat16: bool = True
+    """whether products are computed in bfloat16, by `torch.autocast`."""
+    seed: int = 0
+    """of the initial weights, the order of the images and the masks."""
+
+
+def drawn_masks(
+    blocks: tuple[int, ...], rows: int, most: float, generator: torch.Generator
+) -> list[Tensor]:
+    """Random masks: each row has a severity in [0, 1], and deeper gates are skipped more often."""
+    severity = torch.rand(rows, 1, generator=generator)
+    return [
+        torch.rand(rows, n, generator=generator) >= most * severity * (gate + 1) / len(blocks)
+        for gate, n in enumerate(blocks)
+    ]
+
+
+def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
+    """Trains a network with initial weights in place; its norms learn too, and are then frozen.
+
+    Args:
+        network: a `GatedNetwork`.
+        recipe: how.
+        on_update: told after each update.
+    """
+    split = load_split(recipe.dataset, "train", recipe.transforms)
+    generator = stream(recipe.seed, "recipe")
+    num_updates = recipe.num_epochs * len(split.images) // recipe.batch_size
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.momentum > 0,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.learning_rate,
+        total_steps=num_updates,
+        pct_start=recipe.warm_up,
+        cycle_momentum=False,
+    )
+    blocks, order = num_blocks_of(network), torch.empty(0, dtype=torch.int64)
+    network.norms_learn = True
+    network.train()
+    for update in range(num_updates):
+        if len(order) < recipe.batch_size:
+            order = torch.randperm(len(split), generator=generator)
+        chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        images, labels = split.batch(chosen)
+        is_whole = float(torch.rand((), generator=generator)) < recipe.share_whole
+        masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
+        with products(recipe):
+            logits = dense_forward(network, images) if is_whole else forward(network, images, masks)
+            loss = nn.functional.cross_entropy(
+                logits.float(), labels, label_smoothing=recipe.label_smoothing
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        on_update(update + 1, num_updates, float(loss.detach()))
+    network.norms_learn = False
+    network.eval()
+
+
+def products(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
+    """Where products are computed in bfloat16, if the recipe wants it."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16)
+
+
+@torch.no_grad()
+def error_of(network: Any, dataset: str, split: str = "test", batch_size: int = 500) -> float:
+    """Share of wrong answers with everything kept."""
+    data, wrong = load_split(dataset, split), 0
+    for indices in torch.arange(len(data)).split(batch_size):
+        images, labels = data.batch(indices)
+        wrong += int((dense_forward(network, images).argmax(dim=1) != labels).sum())
+    return wrong / len(data)

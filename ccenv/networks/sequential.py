@@ -1,0 +1,332 @@
+"""Networks as a sequence: (stem, stages that have gates or always run, head) -> a gated network."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
+from ccenv.networks.stage import Stage, counted, pooled
+
+NORMS = (nn.modules.batchnorm._BatchNorm,)
+"""Modules that average over a batch while they learn."""
+
+
+class Exit(nn.Module):
+    """An early answer: keeping its one block means going on, skipping it means stopping here.
+
+    Its head runs for every input that gets there, so that the policy sees what it would answer.
+    """
+
+    def __init__(self, head: nn.Module, loss_weight: float = 0.3) -> None:
+        """Takes the head.
+
+        Args:
+            head: features [rows, ...] -> logits [rows, num_classes].
+            loss_weight: of its loss where exits are trained together.
+        """
+        super().__init__()
+        self.head, self.loss_weight = head, loss_weight
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Inputs on their way through a `GatedSequential`."""
+
+    x: Tensor
+    """[running, ...] features of the rows that have not stopped."""
+    num_rows: int
+    """all rows, stopped ones included."""
+    before: Tensor | None = None
+    """bool [running, blocks]; which blocks of x are not zero, None for all."""
+    rows: Tensor | None = None
+    """int64 [running], which rows these are; None: none has stopped."""
+    early: Tensor | None = None
+    """[running, num_classes], what the exit that is decided next would answer."""
+    answers: Tensor | None = None
+    """[num_rows, num_classes] of the rows that have stopped, else 0; with weights, their part."""
+    share: Tensor | None = None
+    """[running, 1] weight of what is still to be answered; None: 1."""
+
+    def of_running(self, values: Tensor) -> Tensor:
+        """The running rows of a tensor [num_rows, ...]."""
+        return values if self.rows is None else values.index_select(0, self.rows)
+
+    def of_all(self, values: Tensor) -> Tensor:
+        """Puts values [running, ...] in their rows, zero where stopped: [num_rows, ...]."""
+        if self.rows is None:
+            return values
+        return values.new_zeros(self.num_rows, *values.shape[1:]).index_copy(0, self.rows, values)
+
+    def repeated(self, group: int) -> "Flow":
+        """Each row for so many neighbours."""
+        if group == 1:
+            return self
+        wide = {
+            name: value.repeat_interleave(group, 0)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return dataclasses.replace(self, num_rows=self.num_rows * group, **wide)
+
+
+class GatedSequential(nn.Module):
+    """A classifier made of a stem, parts one after the other, and a head.
+
+    Parts are stages (a gate each), exits (a gate each), and other modules, which always run. What
+    always runs is billed with the gate before it, the stem and what follows it with the first gate,
+    the head with the last one.
+    """
+
+    has_own_weights = False
+    """True where the builder has set the weights itself, so that none are learned beforehand."""
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        parts: Mapping[str, nn.Module] | Sequence[nn.Module],
+        head: nn.Module,
+        example: Tensor,
+    ) -> None:
+        """Measures shapes and costs on an example.
+
+        Args:
+            stem: inputs [rows, ...] -> features; `nn.Identity()` for none.
+            parts: name -> `Stage`, `Exit` or a module that always runs; a list is numbered.
+            head: features -> logits [rows, num_classes].
+            example: one input [1, ...]; only its shape and dtype matter.
+
+        Raises:
+            TypeError: if a part is no module.
+            ValueError: if there is no gate, a part cannot run on what comes before it, or an exit's
+                answers are not the head's size.
+        """
+        super().__init__()
+        if not isinstance(parts, Mapping):
+            parts = {str(number): part for number, part in enumerate(parts)}
+        for name, part in {"stem": stem, **parts, "head": head}.items():
+            if not isinstance(part, nn.Module):
+                raise TypeError(f"expected {name} to be a torch.nn.Module, got {part!r}")
+        self.stem, self.head = stem, head
+        self.parts = nn.ModuleList(parts.values())
+        self.part_names = tuple(parts)
+        self.norms_learn = False
+        self._places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
+        if not self._places:
+            raise ValueError("expected at least one stage or exit among the parts, got none")
+        was_training = self.training
+        self.eval()
+        self._measure(example)
+        self.train(was_training)
+
+    def _measure(self, example: Tensor) -> None:
+        """Runs one example through everything and writes down sizes and costs."""
+        with torch.no_grad():
+            macs, x = counted(self.stem, example)
+            self.start_macs, fixed = macs, [0] * len(self._places)
+            gates: list[Gate] = []
+            for name, part in zip(self.part_names, self.parts, strict=True):
+                early: Tensor | None = None
+                try:
+                    if isinstance(part, Stage):
+                        look, spent, y = part.look(x), 0, part.measure(x)
+                    elif isinstance(part, Exit):
+                        (spent, early), y = counted(part.head, x), x
+                        look = exit_look(early, x)
+                    else:
+                        spent, y = counted(part, x)
+                except (RuntimeError, ValueError, TypeError) as error:
+                    raise ValueError(
+                        f"expected part {name!r} to run on features {list(x.shape)}, got "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
+                # An exit answers before its gate decides, so its head belongs to the gate before.
+                if gates:
+                    fixed[len(gates) - 1] += spent
+                else:
+                    self.start_macs += spent
+                if isinstance(part, Stage | Exit):
+                    skipped = part.skipped if isinstance(part, Stage) else "stop"
+                    blocks = part.num_blocks if isinstance(part, Stage) else 1
+                    gates.append(Gate(name, blocks, look.shape[1], skipped))
+                x = y
+            macs, logits = counted(self.head, x)
+            fixed[-1] += macs
+        self.fixed_macs, self.gates = tuple(fixed), tuple(gates)
+        self.num_classes = logits.shape[1]
+        for name, part in zip(self.part_names, self.parts, strict=True):
+            if isinstance(part, Exit) and (wide := exit_size(part)) not in (None, self.num_classes):
+                raise ValueError(
+                    f"expected exit {name!r} to answer for {self.num_classes} classes, got {wide}"
+                )
+        own = sum(part.full_macs for part in self.parts if isinstance(part, Stage))
+        self.dense_macs = self.start_macs + own + sum(fixed)
+
+    @property
+    def num_blocks(self) -> tuple[int, ...]:
+        """Blocks of each gate."""
+        return num_blocks_of(self)
+
+    def part(self, gate: int) -> nn.Module:
+        """The stage or exit of a gate."""
+        return self.parts[self._places[gate]]
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """Weights that belong to a gate's blocks."""
+        return list(self.part(gate).parameters())
+
+    def train(self, mode: bool = True) -> "GatedSequential":
+        """Norms that average over the batch stay as they are, unless `norms_learn` is set.
+
+        Masks change which rows they see: statistics of sampled gates would spoil them.
+        """
+        super().train(mode)
+        if not self.norms_learn:
+            for module in self.modules():
+                if isinstance(module, NORMS):
+                    module.eval()
+        return self
+
+    def start(self, inputs: Tensor) -> Flow:
+        """See `GatedNetwork.start`."""
+        x = self.stem(inputs)
+        return self._ahead(Flow(x, len(x)), 0)
+
+    def _ahead(self, flow: Flow, place: int) -> Flow:
+        """Runs what always runs, up to the next gate; an exit's head too, to be looked at."""
+        while place < len(self.parts) and not isinstance(self.parts[place], Stage | Exit):
+            flow = dataclasses.replace(flow, x=self.parts[place](flow.x), before=None)
+            place += 1
+        part = self.parts[place] if place < len(self.parts) else None
+        early = part.head(flow.x) if isinstance(part, Exit) else None
+        return dataclasses.replace(flow, early=early)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Flow,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Flow:
+        """See `GatedNetwork.step`."""
+        given = mask if mask is not None else weights
+        if given is not None:
+            hidden = hidden.repeated(rows_each(hidden.num_rows, len(given)))
+        part, place = self.part(gate), self._places[gate]
+        mask = None if mask is None else hidden.of_running(mask)
+        weights = None if weights is None else hidden.of_running(weights)
+        if isinstance(part, Exit):
+            return self._ahead(leave(hidden, mask, weights), place + 1)
+        assert isinstance(part, Stage)
+        x = part(hidden.x, mask, hidden.before, weights, backend)
+        marked = mask if part.marks_output else None
+        return self._ahead(dataclasses.replace(hidden, x=x, before=marked), place + 1)
+
+    def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        found: Tensor = self.head(hidden.x)
+        if hidden.share is not None:
+            found = found * hidden.share
+        found = hidden.of_all(found)
+        return found if hidden.answers is None else found + hidden.answers
+
+    def look(self, gate: int, hidden: Flow) -> Tensor:
+        """See `GatedNetwork.look`; zero of rows that have stopped."""
+        part = self.part(gate)
+        if isinstance(part, Exit):
+            assert hidden.early is not None
+            return hidden.of_all(exit_look(hidden.early, hidden.x))
+        assert isinstance(part, Stage)
+        return hidden.of_all(part.look(hidden.x))
+
+    def macs(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`."""
+        if hidden.num_rows != len(mask):
+            hidden = hidden.repeated(rows_each(hidden.num_rows, len(mask)))
+        part, kept = self.part(gate), hidden.of_running(mask)
+        fixed = self.fixed_macs[gate]
+        if isinstance(part, Exit):
+            spent = kept[:, 0] * fixed
+        else:
+            assert isinstance(part, Stage)
+            spent = part.macs(kept, hidden.before) + fixed
+        if gate == 0:
+            spent = spent + self.start_macs
+        return hidden.of_all(spent)
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: nothing behind an exit."""
+        least = self.start_macs if gate == 0 else 0
+        for number in range(gate, len(self.gates)):
+            part = self.part(number)
+            if isinstance(part, Exit):
+                break
+            assert isinstance(part, Stage)
+            least += part.least_macs() + self.fixed_macs[number]
+        return least
+
+    def executed(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: nothing of rows that have stopped."""
+        return mask if hidden.rows is None else hidden.of_all(hidden.of_running(mask))
+
+    def block_norms(self, gate: int, hidden: Flow) -> Tensor:
+        """See `GatedNetwork`; of an exit whether the row has gone on."""
+        part = self.part(gate)
+        if isinstance(part, Stage):
+            return hidden.of_all(part.block_norms(hidden.x))
+        return hidden.of_all(torch.ones(len(hidden.x), 1, device=hidden.x.device))
+
+    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
+        """Classifies inputs under one mask for each gate; see `ccenv.networks.protocol.forward`."""
+        from ccenv.networks.protocol import forward
+
+        return forward(self, inputs, masks, backend)
+
+
+def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
+    """What an exit does: rows whose block is skipped answer and stop, the others go on.
+
+    Weights w share the answer: 1 - w is this exit's part of the rows that go on.
+    """
+    early = flow.early
+    assert early is not None
+    share = torch.ones(len(early), 1, device=early.device) if flow.share is None else flow.share
+    goes = torch.ones(len(early), dtype=torch.bool) if mask is None else mask[:, 0]
+    goes = goes.to(early.device)
+    part = torch.where(goes[:, None], torch.zeros_like(share), share)
+    if weights is not None:
+        weights = weights.to(early.dtype)
+        part = torch.where(goes[:, None], share * (1 - weights), share)
+        share = share * weights
+    answers = flow.of_all(part * early)
+    answers = answers if flow.answers is None else flow.answers + answers
+    kept_share = None if weights is None and flow.share is None else share
+    if bool(goes.all()):
+        nothing = mask is None and weights is None
+        return dataclasses.replace(
+            flow, answers=flow.answers if nothing else answers, share=kept_share, early=None
+        )
+    going = goes.nonzero().squeeze(1)
+    rows = going if flow.rows is None else flow.rows.index_select(0, going)
+    return Flow(
+        x=flow.x.index_select(0, going),
+        num_rows=flow.num_rows,
+        before=None if flow.before is None else flow.before.index_select(0, going),
+        rows=rows,
+        answers=answers,
+        share=None if kept_share is None else kept_share.index_select(0, going),
+    )
+
+
+def exit_look(early: Tensor, x: Tensor) -> Tensor:
+    """How sure an exit is, and pooled features: [rows, num_classes + ...]."""
+    return torch.cat([early.log_softmax(dim=1), pooled(x)], dim=1)
+
+
+def exit_size(part: Exit) -> int | None:
+    """Classes that an exit's last linear layer answers for; None where it has none."""
+    linears = [m for m in part.head.modules() if isinstance(m, nn.Linear)]
+    return linears[-1].out_features if linears else None
