@@ -99,7 +99,7 @@ class Agent:
             The number of images seen; 0 where nothing in agent or network would change.
         """
         images_seen, self.images_done = self.images_done, 0
-        if not self.learns and self.simulator.weights == "frozen":
+        if not self.learns and self.simulator.weights != "cotrain":
             return images_seen
         while images_seen < num_images:
             self.progress = images_seen / num_images

@@ -57,7 +57,8 @@ class FixedMask(Agent):
         """Finds the masks on validation images."""
         count = min(self.num_search_images, len(self.simulator.on_split("validation", 1).data))
         found = self.simulator.on_split("validation", count)
-        state = initial(*found.data.batch(torch.arange(count)))
+        with torch.no_grad():
+            state = initial(self.simulator.network, *found.data.batch(torch.arange(count)))
         generator = stream(self.seed, "mask search")
         masks = search_masks(found, state, generator, shared=True, **self.effort)
         self.masks = [mask[:1].cpu() for mask in masks]

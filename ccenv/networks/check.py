@@ -93,7 +93,7 @@ def check_norms(network: nn.Module) -> None:
         if isinstance(module, NORMS) and (module.training or module.running_mean is None):
             raise ValueError(
                 f"expected batch norm {name!r} to use its running statistics, got one that "
-                "averages over the batch: rows would depend on their neighbours' masks; call eval() first"
+                "averages over the batch: rows would depend on their neighbours; call eval() first"
             )
 
 

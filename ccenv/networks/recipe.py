@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
+from ccenv.networks.sequential import learning_norms
 
 OnUpdate = Callable[[int, int, float], None]
 """Called with (updates done, updates in all, loss in nats)."""
@@ -93,26 +94,27 @@ def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
         cycle_momentum=False,
     )
     blocks, order = num_blocks_of(network), torch.empty(0, dtype=torch.int64)
-    network.norms_learn = True
-    network.train()
-    for update in range(num_updates):
-        if len(order) < recipe.batch_size:
-            order = torch.randperm(len(split), generator=generator)
-        chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
-        images, labels = split.batch(chosen)
-        is_whole = float(torch.rand((), generator=generator)) < recipe.share_whole
-        masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
-        with products(recipe):
-            logits = dense_forward(network, images) if is_whole else forward(network, images, masks)
-            loss = nn.functional.cross_entropy(
-                logits.float(), labels, label_smoothing=recipe.label_smoothing
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        on_update(update + 1, num_updates, float(loss.detach()))
-    network.norms_learn = False
+    with learning_norms(network):
+        network.train()
+        for update in range(num_updates):
+            if len(order) < recipe.batch_size:
+                order = torch.randperm(len(split), generator=generator)
+            chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
+            images, labels = split.batch(chosen)
+            is_whole = float(torch.rand((), generator=generator)) < recipe.share_whole
+            masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
+            with products(recipe):
+                logits = (
+                    dense_forward(network, images) if is_whole else forward(network, images, masks)
+                )
+                loss = nn.functional.cross_entropy(
+                    logits.float(), labels, label_smoothing=recipe.label_smoothing
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            on_update(update + 1, num_updates, float(loss.detach()))
     network.eval()
 
 

@@ -1,8 +1,10 @@
 """Networks as a sequence: (stem, stages that have gates or always run, head) -> a gated network."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -289,6 +291,19 @@ class GatedSequential(nn.Module):
         from ccenv.networks.protocol import forward
 
         return forward(self, inputs, masks, backend)
+
+
+@contextlib.contextmanager
+def learning_norms(network: Any) -> Iterator[None]:
+    """For a while norms that average over a batch may learn, where a network has such."""
+    has_norms = hasattr(network, "norms_learn")
+    if has_norms:
+        network.norms_learn = True
+    try:
+        yield
+    finally:
+        if has_norms:
+            network.norms_learn = False
 
 
 def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:

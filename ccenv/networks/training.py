@@ -22,6 +22,7 @@ from ccenv.data import Split
 from ccenv.networks.frozen_cache import learned_once
 from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.protocol import forward, num_blocks_of
+from ccenv.networks.sequential import learning_norms
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -66,7 +67,9 @@ def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
     the recipe with the code that follows it.
     """
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
-    code = [*type(network).__mro__, CoTrainer, pretrain]
+    kinds = {type(module): None for module in network.modules() if module is not network}
+    parts = {base: None for kind in kinds for base in kind.__mro__}
+    code = [*type(network).__mro__, *parts, CoTrainer, pretrain]
     for text in (*map(source, code), plain_attributes(network), repr(network)):
         digest.update(text.encode())
     for name, value in network.state_dict().items():
@@ -112,15 +115,17 @@ def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
         schedule_updates=num_updates,
     )
     title = f"ccenv: pre-training a network on {len(split):,} images (once, then cached)"
-    for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
-        if update % per_epoch == 0:
-            order = torch.randperm(len(split), generator=generator)
-        start = update % per_epoch * recipe.batch_size
-        images, labels = split.batch(order[start : start + recipe.batch_size])
-        densities = torch.rand(len(labels), 1, generator=generator)
-        masks = [random_mask(len(labels), n, densities, generator) for n in num_blocks_of(network)]
-        # At densities around one half, gathering the images of each block costs more than it saves.
-        trainer.update(images, labels, masks, backend="reference")
+    blocks = num_blocks_of(network)
+    with learning_norms(network):
+        for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
+            if update % per_epoch == 0:
+                order = torch.randperm(len(split), generator=generator)
+            start = update % per_epoch * recipe.batch_size
+            images, labels = split.batch(order[start : start + recipe.batch_size])
+            densities = torch.rand(len(labels), 1, generator=generator)
+            masks = [random_mask(len(labels), n, densities, generator) for n in blocks]
+            # At densities around one half, gathering each block's images costs more than it saves.
+            trainer.update(images, labels, masks, backend="reference")
 
 
 class CoTrainer:
@@ -220,6 +225,8 @@ class Teaching:
     """the teacher's logits are divided by it: above 1 its answers are softer."""
     warm_start: bool = False
     """start from the teacher's weights, whose layers must then be as wide as the network's."""
+    start: str = "fresh"
+    """"shipped": from the weights that come with the package; "fresh": from random ones."""
 
     def __post_init__(self) -> None:
         """Checks.
@@ -236,6 +243,7 @@ class Teaching:
                 "expected distill_weight in [0, 1] and teacher_temperature above 0, "
                 f"got {self.distill_weight} and {self.teacher_temperature}"
             )
+        check_names([self.start], ("fresh", "shipped"), "start of the weights")
         if not units and (self.distill_weight or self.warm_start):
             raise ValueError("expected teacher_units beside distill_weight or warm_start, got none")
 

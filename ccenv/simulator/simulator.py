@@ -35,12 +35,13 @@ from ccenv.networks.build import (
 )
 from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.protocol import num_blocks_of
+from ccenv.networks.shipped import load_shipped, shipped_name
 from ccenv.networks.table import NETWORKS
 from ccenv.networks.teacher import make_trainer
 from ccenv.networks.training import check_cotraining_settings, frozen_weights
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 
-WEIGHTS = ("frozen", "cotrain")
+WEIGHTS = ("frozen", "shipped", "cotrain")
 MAX_PENDING = 256
 CONTEXT = "ccenv.simulator.context:ContextSimulator"
 """what a setting `context` asks for, imported on use."""
@@ -110,8 +111,9 @@ class Simulator:
             block_size: units of a block, one number or one for each gated layer.
             head_units: widths of dense layers after the gated ones.
             activation: "tanh", "relu" or a function that maps 0 to 0.
-            weights: "frozen" (learned once under random masks, cached) or "cotrain" (learned from
-                the masks that the agent chose, in `update_network`).
+            weights: "frozen" (learned once under random masks, cached), "shipped" (they come with
+                the package, see `ccenv.networks.shipped`), or "cotrain" (learned from the masks
+                that the agent chose, in `update_network`).
             weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
             reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
             reward_kwargs: keyword arguments of the reward.
@@ -129,7 +131,7 @@ class Simulator:
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
         if weights_kwargs and weights != "cotrain":
-            raise ValueError("expected weights='cotrain' beside weights_kwargs, got 'frozen'")
+            raise ValueError(f"expected weights='cotrain' beside weights_kwargs, got {weights!r}")
         check_cotraining_settings(dict(weights_kwargs or {}))
         self.reward = make_reward(reward, reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, group_size)
@@ -150,14 +152,17 @@ class Simulator:
             "activation": activation,
         }
         self._builder = resolve(network, NETWORKS, "network")
+        self._network_name = network if isinstance(network, str) else ""
         self._own_sizes = dict(network_kwargs or {})
         defaults = inspect.signature(Simulator).parameters
         refuse_mlp_sizes(self._builder, self._sizes, {n: defaults[n].default for n in MLP_SIZES})
         self.network = self._build(0)
         if weights == "frozen":
             self._freeze()
+        elif weights == "shipped":
+            self._take_shipped()
         self.network.to(self.device).eval()
-        if weights == "frozen" and hasattr(self.network, "pack"):
+        if weights != "cotrain" and hasattr(self.network, "pack"):
             self.network.pack()
         dtype = self.data.batch(torch.zeros(1, dtype=torch.int64, device=self.device))[0].dtype
         self.observe = make_observer(observation, self.network, self.image_shape, dtype)
@@ -165,7 +170,7 @@ class Simulator:
         self.num_layers = len(self.num_blocks)
         self.max_blocks = max(self.num_blocks)
         self.dense_macs: int = self.network.dense_macs
-        if weights == "frozen":
+        if weights != "cotrain":
             self._prepare_reward()
         self.state: EpisodeState | None = None
         self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
@@ -189,6 +194,11 @@ class Simulator:
             frozen_weights(self.network, train)
         self.network.requires_grad_(False)
 
+    def _take_shipped(self) -> None:
+        dataset = dataset_name(self.dataset)
+        load_shipped(self.network, shipped_name(self._network_name, self._own_sizes, dataset))
+        self.network.requires_grad_(self.weights == "cotrain")
+
     def _prepare_reward(self) -> None:
         train = functools.partial(self._load, "train")
         self.reward.prepare(Surroundings(self.network, self.device, train))
@@ -205,6 +215,8 @@ class Simulator:
             weights_seed = stream_seed(seed, "initial weights")
             fresh = self._build(weights_seed)
             self.network.load_state_dict(fresh.state_dict())
+            if self.weights_kwargs.get("start") == "shipped":
+                self._take_shipped()
             self.trainer = make_trainer(self.network, self.data, self.weights_kwargs)
             self.network_version = 0
             self._prepare_reward()

@@ -119,7 +119,7 @@ def counts_images(rebuilt: Rebuilt) -> bool:
 def images_seen(rebuilt: Rebuilt) -> int:
     """Training images by the settings: whole rollouts until there are enough."""
     plan = rebuilt.plan
-    if not rebuilt.agent.learns and plan.environment["weights"] == "frozen":
+    if not rebuilt.agent.learns and plan.environment["weights"] != "cotrain":
         return 0
     # Stable-Baselines3's may gather several batches before they learn.
     num_layers = rebuilt.env.simulator.num_layers

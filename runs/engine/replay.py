@@ -129,7 +129,7 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     env.reset(seed=plan.program.seed)
     network = env.simulator.network
     check_alike(weights, network.state_dict(), "network")
-    is_frozen = plan.environment["weights"] == "frozen"
+    is_frozen = plan.environment["weights"] != "cotrain"
     from_recipe = distance(weights, network.state_dict()) if is_frozen else None
     network.load_state_dict(weights)
     network.eval()

@@ -52,7 +52,7 @@ class FusedClassifier:
         choosers: Sequence[Chooser] | None = None,
         *,
         observation: str = "layer_input",
-        image_shape: tuple[int, int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         """Writes the program.
 
@@ -181,7 +181,7 @@ def fuse_policy(
     network: Any,
     policy: Any,
     observe: Observer,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     *,
     drawn: bool,
 ) -> FusedClassifier | None:

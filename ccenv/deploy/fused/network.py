@@ -24,7 +24,7 @@ def write_network(
     network: GatedMLP,
     choosers: Sequence[Chooser] | None,
     observation: str,
-    image_shape: tuple[int, int, int] | None,
+    image_shape: tuple[int, ...] | None,
 ) -> None:
     """Adds a whole network; arguments as those of `FusedClassifier`."""
     widths = [network.in_features, *gated_widths(network)]
@@ -126,7 +126,7 @@ def write_summary(
     writer: Writer,
     hidden: Hidden,
     index: int,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     network: GatedMLP,
 ) -> tuple[int, int]:
     """Adds the cheap look of a gated layer; returns its place and its number of floats."""

@@ -324,7 +324,7 @@ def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, g
     images, labels = env.simulator.data.batch(torch.arange(200))
     look = env.simulator.observe
     fused = fuse_policy(env.simulator.network, agent, look, images.shape[1:], drawn=drawn)
-    state = initial(network, images, labels)
+    state = initial(env.simulator.network, images, labels)
     draws = [stream(0, "masks") if drawn else None for _ in range(2)]
     logits, masks = fused(images, generator=draws[0])
     for layer, blocks in enumerate(env.simulator.num_blocks):

@@ -599,8 +599,8 @@ def test_every_name_in_the_tables_runs_an_episode(name, observation, reward):
 def test_every_setting_of_the_design_has_a_default():
     assert set(setting_defaults()) == {
         "dataset", "split", "transforms", "network", "network_kwargs", "num_blocks", "block_size",
-        "head_units", "activation", "weights", "weights_kwargs", "reward", "reward_kwargs", "observation",
-        "group_size", "device",
+        "head_units", "activation", "weights", "weights_kwargs", "reward", "reward_kwargs",
+        "observation", "group_size", "device",
     }  # fmt: skip
 
 

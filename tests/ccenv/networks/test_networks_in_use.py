@@ -1,4 +1,4 @@
-"""Every network of the table in the environment: episodes, agents, views, export, resume, budgets."""
+"""Every network of the table in the environment: episodes, agents, views, export, resume."""
 
 import copy
 
