@@ -29,8 +29,14 @@ FLOORS = {
         "plan roofline launch kernels lists products gradients layer dense door routes"
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
-    "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
-    "ccenv.networks": "mlp frozen_cache build costs dropout probe training teacher",
+    "ccenv.data": (
+        "moved_copies transforms rows fitted split probe bundled unpacked npz real mixed map_style "
+        "given folder text"
+    ),
+    "ccenv.networks": (
+        "protocol stage sequential mlp embedding residual summed transformer table check recipe "
+        "frozen_cache build costs dropout probe training teacher"
+    ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "

@@ -1,7 +1,8 @@
-"""One part of a data set as tensors, and the folders where data sets and caches lie."""
+"""One part of a data set: inputs and labels, and the folders where data sets and caches lie."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ccenv.data.fitted import PART, Fitted, all_through, through
+from ccenv.data.rows import Rows, check_finite
 from ccenv.data.transforms import Halve, as_floats
 
 SPLITS = ("train", "validation", "test")
@@ -16,16 +18,20 @@ NUM_SHOWN = 16
 """Images by which transforms are judged."""
 KEPT_BYTES = 2**29
 """Moved copies that take no more memory than this are made once instead of at each draw."""
+INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)
+LABEL_TYPES = (torch.int64, torch.int16)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one part of a data set, kept as stored and converted when drawn."""
+    """Inputs and labels of one part of a data set, kept as stored and converted when drawn."""
 
-    images: Tensor
-    """[n, channels, height, width], uint8 in 0..255 or float32."""
+    images: Tensor | Rows
+    """[n, ...]: images [n, channels, height, width] or other features, uint8 in 0..255 or float32;
+    or windows of symbols int64 [n, length]; `Rows` where they are read when they are drawn."""
     labels: Tensor
-    """[rows] int64 in 0..num_classes-1; row i shows image i modulo n."""
+    """[rows] int64 (int16 where there are many) in 0..num_classes-1; row i shows image i
+    modulo n."""
     num_classes: int
     """number of classes of the whole data set."""
     transforms: tuple[Fitted, ...] = ()
@@ -36,36 +42,50 @@ class Split:
         return len(self.labels)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what is drawn."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one input as it is drawn, (channels, height, width) of images."""
+        if not self.transforms:
+            return tuple(self.images.shape[1:])
         first = torch.zeros(1, dtype=torch.int64, device=self.images.device)
-        channels, height, width = through(self.transforms, self.images[:1], first).shape[1:]
-        return channels, height, width
+        return tuple(through(self.transforms, self.images[:1], first).shape[1:])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws images as float32 [batch, channels, height, width] and labels int64 [batch].
+        """Draws inputs [batch, ...] and labels int64 [batch].
+
+        Bytes become float32 as shares of 255; float32 and symbols (int64) stay as they are.
 
         Args:
             indices: int64 [batch], which rows.
+
+        Raises:
+            ValueError: if inputs that are read when they are drawn are no such inputs.
         """
         # index_select copies whole rows, many times faster than an index in brackets.
         images = self.images.index_select(0, indices % len(self.images))
         images = as_floats(through(self.transforms, images, indices))
-        return images, self.labels.index_select(0, indices)
+        return images, self.labels.index_select(0, indices).long()
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
         transforms = tuple(transform.to(device) for transform in self.transforms)
         return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
 
-    def tensors(self) -> list[Tensor]:
-        """All that a batch depends on; of transforms also what they make of the first images."""
-        parts = [self.images, self.labels]
+    def tensors(self) -> Iterator[Tensor]:
+        """All that a batch depends on; of transforms also what they make of the first images.
+
+        Inputs that are read when they are drawn come part by part, and only once.
+        """
+        if isinstance(self.images, Rows):
+            yield from self.images.parts()
+        else:
+            yield self.images
+        yield self.labels
         for transform in self.transforms:
-            parts += [torch.tensor([*transform.name.encode()], dtype=torch.uint8)]
-            parts += transform.tensors
-        few = torch.arange(min(NUM_SHOWN, len(self)), device=self.images.device)
-        return [*parts, self.batch(few)[0]] if self.transforms else parts
+            yield torch.tensor([*transform.name.encode()], dtype=torch.uint8)
+            yield from transform.tensors
+        if self.transforms:
+            few = torch.arange(min(NUM_SHOWN, len(self)), device=self.images.device)
+            yield self.batch(few)[0]
 
 
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
@@ -76,14 +96,15 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
         transforms: fitted to its data set; those of chance to its images.
     """
     images, rest = split.images, list(transforms)
-    while rest and isinstance(rest[0].function, Halve):
+    while rest and isinstance(rest[0].function, Halve) and isinstance(images, Tensor):
         # Once for all draws: halves take a quarter of the memory, floats would take four times.
         images = all_through(rest[:1], images)
         del rest[0]
     tables = [table for one in rest if one.is_random for table in one.tensors]
     num_rows = len(tables[0]) if tables else len(images)
     labels = split.labels.repeat(num_rows // len(images))
-    images, rest = moved_once(images, rest, num_rows)
+    if isinstance(images, Tensor):
+        images, rest = moved_once(images, rest, num_rows)
     return Split(images, labels, split.num_classes, tuple(rest))
 
 
@@ -155,25 +176,20 @@ def check_split(split: Split, name: str) -> Split:
             f"dataset {name!r}: expected a ccenv.data.Split, got {type(split).__name__}; return "
             "Split(images, labels, num_classes)"
         )
-    images, labels = split.images, split.labels
     if getattr(split, "transforms", ()):
         raise ValueError(
             f"dataset {name!r}: expected images as they are stored, got some with transforms; "
             "name those in the setting transforms"
         )
-    if images.ndim != 4 or labels.shape != images.shape[:1] or not images.numel():
+    check_form(split, name)
+    images, labels = split.images, split.labels
+    # Of inputs that are read when they are drawn the first are looked at, and each as it is drawn.
+    seen = images if isinstance(images, Tensor) else images[:NUM_SHOWN]
+    check_finite(seen, name)
+    if seen.dtype == torch.int64 and int(seen.min()) < 0:
         raise ValueError(
-            f"dataset {name!r}: expected images [n, channels, height, width] and labels [n], n > 0,"
-            f" got {list(images.shape)} and {list(labels.shape)}"
-        )
-    if images.dtype not in (torch.uint8, torch.float32) or labels.dtype != torch.int64:
-        raise ValueError(
-            f"dataset {name!r}: expected images uint8 or float32 and labels int64, "
-            f"got {images.dtype} and {labels.dtype}"
-        )
-    if images.is_floating_point() and not bool(images.isfinite().all()):
-        raise ValueError(
-            f"dataset {name!r}: expected finite pixels, got NaN or infinity; clean the images"
+            f"dataset {name!r}: expected symbols of at least 0, got {int(seen.min())}; "
+            "renumber them"
         )
     if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
         raise ValueError(
@@ -181,6 +197,26 @@ def check_split(split: Split, name: str) -> Split:
             f"got {int(labels.min())}..{int(labels.max())}"
         )
     return split
+
+
+def check_form(split: Split, name: str) -> None:
+    """Refuses shapes and types that are no inputs with a label each.
+
+    Raises:
+        ValueError: naming the data set.
+    """
+    images, labels = split.images, split.labels
+    sizes = tuple(images.shape)
+    if len(sizes) < 2 or tuple(labels.shape) != sizes[:1] or not math.prod(sizes):
+        raise ValueError(
+            f"dataset {name!r}: expected images [n, channels, height, width] (or other inputs "
+            f"[n, ...]) and labels [n], n > 0, got {list(sizes)} and {list(labels.shape)}"
+        )
+    if images.dtype not in INPUT_TYPES or labels.dtype not in LABEL_TYPES:
+        raise ValueError(
+            f"dataset {name!r}: expected images uint8 or float32 (symbols: int64) and labels "
+            f"int64, got {images.dtype} and {labels.dtype}"
+        )
 
 
 def check_alike(first: Split, second: Split, name: str) -> None:

@@ -4,7 +4,6 @@ An embedding is looked up and costs no product. `bytes` predicts the next symbol
 before it: of what was tried, the task where choosing blocks pays most.
 """
 
-import math
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +85,8 @@ class TokenMLP(nn.Module):
         self.dense_macs = sum(a * b for a, b in itertools.pairwise(stack))
         looks = [self.look_size, *widths[:-1]]
         self.gates = tuple(
-            Gate(f"layers.{i}", n, look) for i, (n, look) in enumerate(zip(blocks, looks, strict=True))
+            Gate(f"layers.{i}", n, look)
+            for i, (n, look) in enumerate(zip(blocks, looks, strict=True))
         )
 
     @property
@@ -138,9 +138,7 @@ class TokenMLP(nn.Module):
     def logits(self, hidden: Units, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
         head = linear_at(self.layers, len(self.gates))
-        return block_sparse_linear(
-            hidden.x, head.weight, head.bias, hidden.before, backend=backend
-        )
+        return block_sparse_linear(hidden.x, head.weight, head.bias, hidden.before, backend=backend)
 
     def look(self, gate: int, hidden: Units) -> Tensor:
         """The last symbols' embeddings before the first gate, then what its layer reads."""
@@ -171,7 +169,7 @@ class TokenMLP(nn.Module):
         return blocks.square().mean(dim=2).sqrt()
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies windows under one mask for each gate; see `ccenv.networks.protocol.forward`."""
+        """Classifies windows under a mask for each gate; see `ccenv.networks.protocol.forward`."""
         return forward(self, inputs, masks, backend)
 
 
