@@ -30,8 +30,8 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split probe bundled unpacked npz real mixed map_style "
-        "given folder text"
+        "moved_copies transforms rows fitted split checked probe bundled unpacked npz real mixed "
+        "map_style given folder text"
     ),
     "ccenv.networks": (
         "protocol stage sequential mlp embedding residual summed transformer table check recipe "

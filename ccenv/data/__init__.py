@@ -37,21 +37,13 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
+from ccenv.data.checked import check_alike, check_split, check_transformed
 from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.given import Given, Same, check_given, given_split
 from ccenv.data.npz import npz_split
 from ccenv.data.rows import Rows
-from ccenv.data.split import (
-    SPLITS,
-    Split,
-    check_alike,
-    check_split,
-    check_transformed,
-    data_root,
-    transformed,
-    user_cache,
-)
+from ccenv.data.split import SPLITS, Split, data_root, transformed, user_cache
 from ccenv.data.text import is_text, text_split
 from ccenv.data.transforms import TRANSFORMS, transform_names
 

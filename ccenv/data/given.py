@@ -95,7 +95,7 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
     """
     key = Same(dataset, data_root())
     if not is_cut(dataset, split) and is_split(found := found_of(key, split)):
-        return found  # type: ignore[no-any-return]
+        return found
     parts = cut_parts(key, split, name)
     num_classes = parts.num_classes
     if num_classes is None:
