@@ -29,10 +29,13 @@ FLOORS = {
         "plan roofline launch kernels lists products gradients layer dense door routes"
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
-    "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
+    "ccenv.data": (
+        "moved_copies transforms rows fitted split checked probe bundled unpacked npz real mixed "
+        "map_style given folder text"
+    ),
     "ccenv.networks": (
-        "protocol costs mlp stage sequential check frozen_cache build dropout probe residual table "
-        "recipe training teacher"
+        "protocol costs mlp stage sequential check frozen_cache build dropout probe residual "
+        "summed transformer embedding table recipe training teacher"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (

@@ -16,7 +16,14 @@ or `<name>.npz` with plain arrays `x_train, y_train, x_test, y_test`: x is [n, h
 | mixed | equal shares of the same part of mnist, cifar10 and svhn; 30 classes | | |
 | synthetic | 2,000 | 500 | 500 |
 | probe | 1,024 | 256 | 256 |
+| python_text | 26,520,813 | 1,767,359 | 1,498,652 (24 symbols; label: the next) |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
+| folder of images | see `ccenv.data.folder` | | |
+| folder of texts | see `ccenv.data.text` | | |
+
+A data set can be an object too, in Python: a mapping {"train": ..., "validation": ..., "test": ...}
+or a function of a split's name, of data sets of torch, arrays or `Split`s; see `ccenv.data.given`.
+What is larger than memory is read when it is drawn: see `ccenv.data.rows`.
 
 What images go through before anybody sees them is named too, see `ccenv.data.transforms`; their
 halves and copies are no data sets of their own.
@@ -25,23 +32,19 @@ halves and copies are no data sets of their own.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
+from ccenv.data.checked import check_alike, check_split, check_transformed
 from ccenv.data.fitted import Fitted, fit, fixed
+from ccenv.data.folder import folder_split, has_folders
+from ccenv.data.given import Given, Same, check_given, given_split
 from ccenv.data.npz import npz_split
-from ccenv.data.split import (
-    SPLITS,
-    Split,
-    check_alike,
-    check_split,
-    check_transformed,
-    data_root,
-    transformed,
-    user_cache,
-)
+from ccenv.data.rows import Rows
+from ccenv.data.split import SPLITS, Split, data_root, transformed, user_cache
+from ccenv.data.text import is_text, text_split
 from ccenv.data.transforms import TRANSFORMS, transform_names
 
 DATASETS: dict[str, Any] = {
@@ -52,15 +55,16 @@ DATASETS: dict[str, Any] = {
     "mixed": "ccenv.data.mixed:mixed",
     "synthetic": "ccenv.data.bundled:synthetic",
     "probe": "ccenv.data.bundled:probe",
+    "python_text": "ccenv.data.text:python_text",
 }
 
 
-Dataset = str | Callable[[str], Split]
-"""A name in `DATASETS`, an .npz file's name, `module:name`, or a function of a split's name."""
+Dataset = str | Given
+"""A name in `DATASETS`, of an .npz file or a folder, `module:name`, or see `ccenv.data.given`."""
 
 
 def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = ()) -> Split:
-    """Loads one split of a data set, by name, by `module:name` or from a function of yours.
+    """Loads one split of a data set, by name, by `module:name` or from an object of yours.
 
     Args:
         dataset: see `Dataset`.
@@ -69,17 +73,17 @@ def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = (
             copies behind the images, row i a copy of image i modulo their number.
 
     Raises:
-        TypeError: if `dataset` is neither a name nor a function.
+        TypeError: if `dataset` is neither a name nor a mapping or function of splits' names.
         ValueError: if a name is unknown, a file is damaged or has the wrong shape, or the images
             do not fit the transforms.
         FileNotFoundError: if the data set is not there; the message says how to get it.
     """
     check_names([split], SPLITS, "split")
     names = transform_names(transforms)
-    if not isinstance(dataset, str) and not callable(dataset):
-        raise TypeError(f"expected dataset to be a name or a function, got {dataset!r}")
-    root = data_root()
-    return _transformed(dataset, split, names, root) if names else _load(dataset, split, root)
+    if not isinstance(dataset, str):
+        check_given(dataset)
+    key, root = Same(dataset) if isinstance(dataset, Mapping) else dataset, data_root()
+    return _transformed(key, split, names, root) if names else _load(key, split, root)
 
 
 def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fitted, ...]:
@@ -88,40 +92,69 @@ def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fi
     Raises:
         As `load_split` does.
     """
-    return fixed(_fitted(dataset, transform_names(transforms), data_root()))
+    key = Same(dataset) if isinstance(dataset, Mapping) else dataset
+    return fixed(_fitted(key, transform_names(transforms), data_root()))
+
+
+Key = str | Callable[[str], Any] | Same
+"""A data set as caches know it: mappings have no hash."""
 
 
 @functools.lru_cache(maxsize=12)
-def _transformed(dataset: Dataset, split: str, names: tuple[str, ...], root: Path) -> Split:
-    fitted = _fitted(dataset, names, root)
-    found = transformed(_load(dataset, split, root), fitted if split == "train" else fixed(fitted))
-    return check_transformed(found, dataset_name(dataset))
+def _transformed(key: Key, split: str, names: tuple[str, ...], root: Path) -> Split:
+    stored, name = _load(key, split, root), _name(key)
+    if stored.images.ndim != 4:
+        raise ValueError(
+            f"dataset {name!r}: expected images [n, channels, height, width] for transforms "
+            f"({', '.join(names)}), got inputs {list(stored.images.shape)}"
+        )
+    fitted = _fitted(key, names, root)
+    found = transformed(stored, fitted if split == "train" else fixed(fitted))
+    return check_transformed(found, name)
 
 
 @functools.lru_cache(maxsize=4)
-def _fitted(dataset: Dataset, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
-    return fit(names, lambda: _load(dataset, "train", root).images, dataset_name(dataset))
+def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
+    return fit(names, lambda: _load(key, "train", root).images, _name(key))
 
 
 @functools.lru_cache(maxsize=12)
-def _load(dataset: Dataset, split: str, root: Path) -> Split:
+def _load(key: Key, split: str, root: Path) -> Split:
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
-    if not isinstance(dataset, str):
-        return check_split(dataset(split), dataset_name(dataset))
-    if dataset in DATASETS or ":" in dataset:
-        loader: Callable[[str], Split] = resolve(dataset, DATASETS, "dataset")
-        return check_split(loader(split), dataset)
-    path = root / f"{dataset}.npz"
-    if not path.exists():
-        raise ValueError(
-            f"unknown dataset {dataset!r}: {nearest(dataset, DATASETS)} "
-            f"(yours: module:name, or {dataset}.npz in {root})"
-        )
-    return check_split(npz_split(path, dataset, split), dataset)
+    name = _name(key)
+    if not isinstance(key, str):
+        given = key.found if isinstance(key, Same) else key
+        return check_split(given_split(given, split, name), name)
+    if key in DATASETS or ":" in key:
+        found = resolve(key, DATASETS, "dataset")
+        check_given(found)
+        return check_split(given_split(found, split, name), name)
+    return check_split(_stored(key, split, root), name)
+
+
+def _stored(name: str, split: str, root: Path) -> Split:
+    """A file or folder of the user's."""
+    path, folder = root / f"{name}.npz", root / name.partition("@")[0]
+    if path.exists():
+        return npz_split(path, name, split)
+    if is_text(folder):
+        return text_split(folder, name, split)
+    if folder != root and has_folders(folder):
+        return folder_split(folder, name, split)
+    raise ValueError(
+        f"unknown dataset {name!r}: {nearest(name, DATASETS)} (yours: module:name, or {name}.npz "
+        f"or a folder of that name in {root})"
+    )
+
+
+def _name(key: Key) -> str:
+    return dataset_name(key.found if isinstance(key, Same) else key)
 
 
 def dataset_name(dataset: Dataset) -> str:
-    """What messages call a data set: its name, or the name of the function."""
+    """What messages call a data set: its name, the name of the function, or "given"."""
+    if isinstance(dataset, Mapping):
+        return "given"
     return dataset if isinstance(dataset, str) else getattr(dataset, "__name__", repr(dataset))
 
 
@@ -130,6 +163,7 @@ __all__ = [
     "SPLITS",
     "TRANSFORMS",
     "Fitted",
+    "Rows",
     "Split",
     "check_alike",
     "check_split",

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from ccenv.base.seeding import stream
 from ccenv.data.moved_copies import Copies
+from ccenv.data.rows import Rows
 from ccenv.data.transforms import make_transform
 
 PART = 4096
 """Images transformed at a time: as float32 all of a training split are gigabytes."""
+LEARNED_FROM = 10_000
+"""Images that a transform learns from where they are read when they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,17 @@ def fixed(transforms: Iterable[Fitted]) -> tuple[Fitted, ...]:
     return tuple(transform for transform in transforms if not transform.is_random)
 
 
-def fit(names: Sequence[str], images: Callable[[], Tensor], dataset: str) -> tuple[Fitted, ...]:
+def learned_from(images: Tensor | Rows) -> Tensor:
+    """All images of a tensor; of `Rows` a part, the same every time, drawn without repetition."""
+    if isinstance(images, Tensor):
+        return images
+    order = torch.randperm(len(images), generator=stream(0, "images to learn from"))
+    return images.index_select(0, order[:LEARNED_FROM].sort().values)
+
+
+def fit(
+    names: Sequence[str], images: Callable[[], Tensor | Rows], dataset: str
+) -> tuple[Fitted, ...]:
     """Learns what transforms need and draws the moves of the copies.
 
     Args:
@@ -87,14 +100,16 @@ def fit(names: Sequence[str], images: Callable[[], Tensor], dataset: str) -> tup
             num_copies = one.number
             continue
         is_random = hasattr(one, "draw")
-        learned = one.fit(all_through(fixed(found), images())) if hasattr(one, "fit") else ()
+        learned: Sequence[Tensor] = ()
+        if hasattr(one, "fit"):
+            learned = one.fit(all_through(fixed(found), learned_from(images())))
         found.append(Fitted(name, one, tuple(learned), is_random))
     is_moved = any(one.is_random for one in found)
     return with_moves(found, images(), num_copies, dataset) if is_moved else tuple(found)
 
 
 def with_moves(
-    transforms: Sequence[Fitted], images: Tensor, num_copies: int, dataset: str
+    transforms: Sequence[Fitted], images: Tensor | Rows, num_copies: int, dataset: str
 ) -> tuple[Fitted, ...]:
     """Gives those of chance their tables; arguments as those of `fit`."""
     # The name of the stream, and its order, are those of the results recorded so far.

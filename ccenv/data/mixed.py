@@ -34,7 +34,7 @@ def mixed(split: str) -> Split:
     for domain, (name, part) in enumerate(parts.items()):
         generator = stream(0, f"mixed {name} {split}")
         chosen = torch.randperm(len(part), generator=generator)[:share]
-        images.append(as_colour(part.images[chosen], name))
+        images.append(as_colour(part.images.index_select(0, chosen), name))
         labels.append(part.labels[chosen] + domain * NUM_CLASSES)
     order = torch.randperm(share * len(parts), generator=stream(0, f"mixed order {split}"))
     num_classes = NUM_CLASSES * len(parts)

@@ -1,7 +1,7 @@
-"""One part of a data set as tensors, and the folders where data sets and caches lie."""
+"""One part of a data set: inputs and labels, and the folders where data sets and caches lie."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ccenv.data.fitted import PART, Fitted, all_through, through
+from ccenv.data.rows import Rows
 from ccenv.data.transforms import Halve, as_floats
 
 SPLITS = ("train", "validation", "test")
@@ -20,12 +21,14 @@ KEPT_BYTES = 2**29
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one part of a data set, kept as stored and converted when drawn."""
+    """Inputs and labels of one part of a data set, kept as stored and converted when drawn."""
 
-    images: Tensor
-    """[n, channels, height, width], uint8 in 0..255 or float32."""
+    images: Tensor | Rows
+    """[n, ...]: images [n, channels, height, width] or other features, uint8 in 0..255 or float32;
+    or windows of symbols int64 [n, length]; `Rows` where they are read when they are drawn."""
     labels: Tensor
-    """[rows] int64 in 0..num_classes-1; row i shows image i modulo n."""
+    """[rows] int64 (int16 where there are many) in 0..num_classes-1; row i shows image i
+    modulo n."""
     num_classes: int
     """number of classes of the whole data set."""
     transforms: tuple[Fitted, ...] = ()
@@ -36,36 +39,50 @@ class Split:
         return len(self.labels)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what is drawn."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one input as it is drawn, (channels, height, width) of images."""
+        if not self.transforms:
+            return tuple(self.images.shape[1:])
         first = torch.zeros(1, dtype=torch.int64, device=self.images.device)
-        channels, height, width = through(self.transforms, self.images[:1], first).shape[1:]
-        return channels, height, width
+        return tuple(through(self.transforms, self.images[:1], first).shape[1:])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws images as float32 [batch, channels, height, width] and labels int64 [batch].
+        """Draws inputs [batch, ...] and labels int64 [batch].
+
+        Bytes become float32 as shares of 255; float32 and symbols (int64) stay as they are.
 
         Args:
             indices: int64 [batch], which rows.
+
+        Raises:
+            ValueError: if inputs that are read when they are drawn are no such inputs.
         """
         # index_select copies whole rows, many times faster than an index in brackets.
         images = self.images.index_select(0, indices % len(self.images))
         images = as_floats(through(self.transforms, images, indices))
-        return images, self.labels.index_select(0, indices)
+        return images, self.labels.index_select(0, indices).long()
 
     def to(self, device: str | torch.device) -> "Split":
         """Copies images and labels to a device; on their own device nothing is copied."""
         transforms = tuple(transform.to(device) for transform in self.transforms)
         return Split(self.images.to(device), self.labels.to(device), self.num_classes, transforms)
 
-    def tensors(self) -> list[Tensor]:
-        """All that a batch depends on; of transforms also what they make of the first images."""
-        parts = [self.images, self.labels]
+    def tensors(self) -> Iterator[Tensor]:
+        """All that a batch depends on; of transforms also what they make of the first images.
+
+        Inputs that are read when they are drawn come part by part, and only once.
+        """
+        if isinstance(self.images, Rows):
+            yield from self.images.parts()
+        else:
+            yield self.images
+        yield self.labels
         for transform in self.transforms:
-            parts += [torch.tensor([*transform.name.encode()], dtype=torch.uint8)]
-            parts += transform.tensors
-        few = torch.arange(min(NUM_SHOWN, len(self)), device=self.images.device)
-        return [*parts, self.batch(few)[0]] if self.transforms else parts
+            yield torch.tensor([*transform.name.encode()], dtype=torch.uint8)
+            yield from transform.tensors
+        if self.transforms:
+            few = torch.arange(min(NUM_SHOWN, len(self)), device=self.images.device)
+            yield self.batch(few)[0]
 
 
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
@@ -76,14 +93,15 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
         transforms: fitted to its data set; those of chance to its images.
     """
     images, rest = split.images, list(transforms)
-    while rest and isinstance(rest[0].function, Halve):
+    while rest and isinstance(rest[0].function, Halve) and isinstance(images, Tensor):
         # Once for all draws: halves take a quarter of the memory, floats would take four times.
         images = all_through(rest[:1], images)
         del rest[0]
     tables = [table for one in rest if one.is_random for table in one.tensors]
     num_rows = len(tables[0]) if tables else len(images)
     labels = split.labels.repeat(num_rows // len(images))
-    images, rest = moved_once(images, rest, num_rows)
+    if isinstance(images, Tensor):
+        images, rest = moved_once(images, rest, num_rows)
     return Split(images, labels, split.num_classes, tuple(rest))
 
 
@@ -114,24 +132,6 @@ def moved_once(
     return torch.cat(parts), transforms[bytes_to:]
 
 
-def check_transformed(split: Split, name: str) -> Split:
-    """Refuses transforms that make no images of images.
-
-    Raises:
-        ValueError: naming the data set and the transforms.
-    """
-    rows = torch.arange(min(NUM_SHOWN, len(split)))
-    images, _ = split.batch(rows)
-    is_right = images.ndim == 4 and images.dtype == torch.float32 and len(images) == len(rows)
-    if not is_right or not images.numel() or not bool(images.isfinite().all()):
-        names = ", ".join(transform.name for transform in split.transforms)
-        raise ValueError(
-            f"dataset {name!r}: expected transforms ({names}) to make finite float32 images "
-            f"[{len(rows)}, channels, height, width], got {images.dtype} {list(images.shape)}"
-        )
-    return split
-
-
 def data_root() -> Path:
     """Folder of the data sets: `CCENV_DATA`, else `data` in the folder of `user_cache`."""
     return Path(os.environ.get("CCENV_DATA") or user_cache() / "data").expanduser()
@@ -141,60 +141,6 @@ def user_cache() -> Path:
     """Folder for what can be made again: `CCENV_CACHE`, else `ccenv` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("CCENV_CACHE") or Path(base) / "ccenv").expanduser()
-
-
-def check_split(split: Split, name: str) -> Split:
-    """Refuses images that are not finite, labels out of range, and shapes that do not match.
-
-    Raises:
-        TypeError: if it is no `Split` at all.
-        ValueError: if the split cannot be used; the message names the data set.
-    """
-    if not all(hasattr(split, field) for field in ("images", "labels", "num_classes")):
-        raise TypeError(
-            f"dataset {name!r}: expected a ccenv.data.Split, got {type(split).__name__}; return "
-            "Split(images, labels, num_classes)"
-        )
-    images, labels = split.images, split.labels
-    if getattr(split, "transforms", ()):
-        raise ValueError(
-            f"dataset {name!r}: expected images as they are stored, got some with transforms; "
-            "name those in the setting transforms"
-        )
-    if images.ndim != 4 or labels.shape != images.shape[:1] or not images.numel():
-        raise ValueError(
-            f"dataset {name!r}: expected images [n, channels, height, width] and labels [n], n > 0,"
-            f" got {list(images.shape)} and {list(labels.shape)}"
-        )
-    if images.dtype not in (torch.uint8, torch.float32) or labels.dtype != torch.int64:
-        raise ValueError(
-            f"dataset {name!r}: expected images uint8 or float32 and labels int64, "
-            f"got {images.dtype} and {labels.dtype}"
-        )
-    if images.is_floating_point() and not bool(images.isfinite().all()):
-        raise ValueError(
-            f"dataset {name!r}: expected finite pixels, got NaN or infinity; clean the images"
-        )
-    if int(labels.min()) < 0 or int(labels.max()) >= split.num_classes:
-        raise ValueError(
-            f"dataset {name!r}: expected labels in 0..{split.num_classes - 1}, "
-            f"got {int(labels.min())}..{int(labels.max())}"
-        )
-    return split
-
-
-def check_alike(first: Split, second: Split, name: str) -> None:
-    """Refuses two splits of one data set that no single network could classify.
-
-    Raises:
-        ValueError: if image shapes or numbers of classes differ.
-    """
-    forms = [(split.image_shape, split.num_classes) for split in (first, second)]
-    if forms[0] != forms[1]:
-        raise ValueError(
-            f"dataset {name!r}: expected the same image shape and number of classes in every "
-            f"split, got {forms[0][0]}, {forms[0][1]} and {forms[1][0]}, {forms[1][1]}"
-        )
 
 
 def cut(split: str, images: Tensor, labels: Tensor, num_classes: int, num_train: int) -> Split:

@@ -18,6 +18,8 @@ from ccenv.networks.stage import counted
 
 NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look", "macs")
 """Parts of `ccenv.GatedNetwork`."""
+ROUNDING = 1e-9
+"""Share of the largest gradient below which one may be rounding."""
 NUM_ROWS = 6
 """Rows of the random masks that the laws are tried with."""
 
@@ -276,4 +278,6 @@ def unused_entries(
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         pairs = zip(parameters, gradients, strict=True)
         found.append([torch.zeros_like(p) if g is None else g for p, g in pairs])
-    return [(some == 0) & (every != 0) for some, every in zip(*found, strict=True)]
+    # The bias of keys has a gradient by rounding alone: it is read, and yet changes nothing.
+    least = ROUNDING * max((float(g.abs().max()) for g in found[1] if g.numel()), default=0.0)
+    return [(some == 0) & (every.abs() > least) for some, every in zip(*found, strict=True)]

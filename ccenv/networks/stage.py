@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 LOOK_SIDE = 2
 """Maps are averaged to so many pixels a side before a policy sees them."""
@@ -67,12 +67,22 @@ class Stage(nn.Module):
         return y.flatten(1).unflatten(1, (self.num_blocks, -1)).square().mean(dim=2).sqrt()
 
 
+def attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Of `scaled_dot_product_attention`, by the shapes [rows, heads, tokens, head_size]."""
+    return int(sdpa_flop_count(query, key, value))
+
+
+# Torch's counter knows the attention of GPUs alone: that of the CPU would be free.
+ALSO_COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
+
+
 def counted(function: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
     """Multiply-accumulates of a call by torch's own counter, and what it gave.
 
-    Products and convolutions count; biases, norms and activations do not.
+    Products, convolutions and attention count; biases, norms and activations do not.
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    counting = FlopCounterMode(display=False, custom_mapping=ALSO_COUNTED)
+    with torch.no_grad(), counting as counter:
         found = function(*inputs)
     return counter.get_total_flops() // 2, found
 

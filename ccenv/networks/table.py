@@ -9,5 +9,7 @@ NETWORKS: dict[str, Any] = {
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",
     "probe": "ccenv.networks.probe:probe_network",
+    "bytes": "ccenv.networks.embedding:next_byte",
+    "vit": "ccenv.networks.transformer:vit",
     "resnet": "ccenv.networks.residual:resnet",
 }

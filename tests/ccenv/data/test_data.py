@@ -289,7 +289,7 @@ def test_damaged_files_of_torchvision_are_refused_by_name(root, name):
     ("name", "split", "message"),
     [
         ("mnits", "train", "unknown dataset 'mnits': did you mean 'mnist'"),
-        ("mine", "train", r"module:name, or mine\.npz in "),
+        ("mine", "train", r"module:name, or mine\.npz or a folder"),
         ("digits", "valid", "unknown split 'valid': did you mean 'validation'"),
         ("nowhere:images", "train", "no module named 'nowhere'"),
     ],
@@ -305,13 +305,14 @@ def test_splits_that_cannot_be_used_are_refused():
         (Split(images, labels, 1), r"labels in 0\.\.0, got 0\.\.1"),
         (Split(images.double(), labels, 2), "images uint8 or float32"),
         (Split(images[0], labels, 2), "expected images"),
+        (Split(torch.tensor([[-1, 0]]), labels[:1], 2), "symbols of at least 0"),
         (Split(images, labels.int(), 2), "labels int64"),
         (Split(images / 0, labels, 2), "finite pixels"),
     ]:
         with pytest.raises(ValueError, match=message):
             check_split(wrong, "mine")
-    with pytest.raises(TypeError, match=r"expected a ccenv\.data\.Split, got tuple"):
-        load_split(lambda split: (images, labels), "train")
+    with pytest.raises(TypeError, match=r"expected a ccenv\.data\.Split, .*got NoneType"):
+        load_split(lambda split: None, "train")
 
 
 def test_the_root_is_ccenv_data_else_the_users_cache(monkeypatch, tmp_path):
@@ -469,5 +470,5 @@ def test_the_real_mixture_is_made_of_images_of_its_sources():
 
 
 def test_the_table_of_data_sets_is_complete():
-    bundled = ["synthetic", "probe"]
+    bundled = ["synthetic", "probe", "python_text"]
     assert list(DATASETS) == ["digits", "mnist", "cifar10", "svhn", "mixed", *bundled]

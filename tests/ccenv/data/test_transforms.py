@@ -280,7 +280,7 @@ def test_what_a_batch_depends_on_is_other_where_a_transform_is(names, other):
 
 def test_without_transforms_a_batch_depends_on_images_and_labels_alone():
     base = load_split("digits", "train")
-    assert base.tensors() == [base.images, base.labels]
+    assert list(base.tensors()) == [base.images, base.labels]
     assert load_split("digits", "train", ()) is base
     assert load_split("digits", "train", "") is base
 

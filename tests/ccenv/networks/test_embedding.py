@@ -1,0 +1,155 @@
+"""Networks of token windows: their laws, their bill, and that they learn to predict a symbol."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ccenv.networks.check import check_network
+from ccenv.networks.embedding import next_byte
+from ccenv.networks.protocol import dense_forward, forward
+
+
+def small(seed=0, **sizes):
+    torch.manual_seed(seed)
+    given = {"num_blocks": (4, 3), "block_size": (2, 4), "embedding_size": 3, "look_tokens": 2}
+    return next_byte((5,), 7, **given | sizes).eval()
+
+
+def windows(rows=6, length=5, symbols=7):
+    return torch.randint(symbols, (rows, length))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {},
+        {"num_blocks": 4, "block_size": 5},
+        {"num_symbols": 11},
+        {"num_blocks": (2, 3, 2), "block_size": 3},
+    ],
+)
+def test_a_network_of_windows_obeys_the_laws_of_networks(sizes):
+    check_network(small(**sizes), windows())
+
+
+@pytest.mark.parametrize("rows", [1, 7, 33])
+@pytest.mark.parametrize("density", [0.0, 0.2, 0.5, 1.0])
+def test_backends_agree_in_outputs_and_gradients(rows, density):
+    network, x = small(), windows(rows)
+    masks = [torch.rand(rows, n) < density for n in network.num_blocks]
+    found = []
+    for backend in ("reference", "cpu", "auto"):
+        logits = forward(network, x, masks, backend)
+        network.zero_grad()
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_nan_in_a_skipped_block_changes_nothing_and_its_gradient_is_zero():
+    network, x = small(), windows()
+    masks = [torch.ones(6, n, dtype=torch.bool) for n in network.num_blocks]
+    masks[0][:, 1] = False
+    before = forward(network, x, masks)
+    with torch.no_grad():
+        network.layers[0].weight[2:4] = torch.nan
+        network.layers[0].bias[2:4] = torch.nan
+        network.layers[1].weight[:, 2:4] = torch.nan
+    assert torch.equal(forward(network, x, masks), before)
+    forward(network, x, masks).sum().backward()
+    assert not network.layers[0].weight.grad[2:4].any()
+    assert not network.layers[1].weight.grad[:, 2:4].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(bits=st.lists(st.booleans(), min_size=7, max_size=7))
+def test_the_bill_is_kept_inputs_times_kept_units_and_look_ups_are_free(bits):
+    network = small()
+    first, second = torch.tensor([bits[:4]]), torch.tensor([bits[4:]])
+    hidden = network.start(windows(1))
+    units = 2 * int(first.sum()), 4 * int(second.sum())
+    assert int(network.macs(0, hidden, first)) == 15 * units[0]
+    hidden = network.step(0, hidden, first)
+    assert int(network.macs(1, hidden, second)) == units[1] * (units[0] + 7)
+
+
+def test_the_default_costs_what_the_trial_states():
+    network = next_byte()
+    mask = torch.zeros(1, 32, dtype=torch.bool)
+    mask[0, :2] = True
+    hidden = network.start(windows(1, 24, 128))
+    # 11,264 with the 1,024 of the trial's policy.
+    assert int(network.macs(0, hidden, mask)) == 10_240
+    assert network.dense_macs == 163_840
+    assert network.gates[0].look_size == 32
+
+
+def test_the_first_look_is_the_embedding_of_the_last_symbols():
+    network, x = small(), windows()
+    look = network.look(0, network.start(x))
+    assert torch.equal(look, network.embedding(x[:, -2:]).flatten(1))
+
+
+def test_masks_of_one_window_share_what_they_have_alike():
+    network, x = small(), windows(2)
+    masks = [torch.rand(6, n) < 0.5 for n in network.num_blocks]
+    shared = forward(network, x, masks)
+    torch.testing.assert_close(shared, forward(network, x.repeat_interleave(3, 0), masks))
+
+
+def test_weights_multiply_what_kept_blocks_give():
+    network, x = small(num_blocks=4, block_size=5), windows()
+    mask, weights = torch.rand(6, 4) < 0.6, torch.rand(6, 4)
+    plain = network.step(0, network.start(x), mask).x.unflatten(1, (4, 5))
+    scaled = network.step(0, network.start(x), mask, weights).x.unflatten(1, (4, 5))
+    torch.testing.assert_close(scaled, plain * weights[:, :, None])
+
+
+def test_norms_of_blocks_are_root_mean_squares():
+    network, x = small(), windows()
+    hidden = network.step(0, network.start(x), None)
+    expected = hidden.x.unflatten(1, (4, 2)).pow(2).mean(2).sqrt()
+    torch.testing.assert_close(network.block_norms(0, hidden), expected)
+
+
+def test_it_learns_which_symbol_comes_next():
+    text = torch.arange(600) * 3 % 7
+    x, y = text.unfold(0, 5, 1)[:-1], text[5:]
+    network = small(num_blocks=4, block_size=8)
+    optimizer = torch.optim.AdamW(network.parameters(), 0.02)
+    for update in range(40):
+        rows = slice(update * 14, update * 14 + 64)
+        masks = [torch.rand(len(x[rows]), 4) < 0.7]
+        loss = nn.functional.cross_entropy(forward(network, x[rows], masks), y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    loss = nn.functional.cross_entropy(dense_forward(network, x), y)
+    assert float(loss.detach()) < 0.5 * math.log(7)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"input_shape": (3, 8, 8)}, r"windows of symbols \(length,\) for 'bytes'"),
+        ({"look_tokens": 25}, "look_tokens to be at most the window's 24"),
+        ({"num_blocks": 0}, "num_blocks to be whole numbers"),
+        ({"num_blocks": (2, 2), "block_size": (1, 2, 3)}, "one block_size, or one for each"),
+        ({"num_symbols": -1}, "num_symbols"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        next_byte(**sizes)
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(2, 5), torch.zeros(2, 6, dtype=torch.int64)])
+def test_what_is_no_window_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"expected symbols as int64 \[rows, 5\]"):
+        small().start(wrong)
