@@ -116,9 +116,11 @@ class GatedSequential(nn.Module):
         self.part_names = tuple(parts)
         self.norms_learn = False
         self._packed: tuple[nn.Module, list[nn.Module], nn.Module] | None = None
-        self._places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
-        if not self._places:
+        places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
+        if not places:
             raise ValueError("expected at least one stage or exit among the parts, got none")
+        # Of each gate, and behind the last one.
+        self._places = (*places, len(self.parts))
         was_training = self.training
         self.eval()
         self._measure(example)
@@ -128,7 +130,7 @@ class GatedSequential(nn.Module):
         """Runs one example through everything and writes down sizes and costs."""
         with torch.no_grad():
             macs, x = counted(self.stem, example)
-            self.start_macs, fixed = macs, [0] * len(self._places)
+            self.start_macs, fixed = macs, [0] * (len(self._places) - 1)
             gates: list[Gate] = []
             for name, part in zip(self.part_names, self.parts, strict=True):
                 early: Tensor | None = None
@@ -228,15 +230,16 @@ class GatedSequential(nn.Module):
         x = self._running()[0](inputs)
         return self._ahead(Flow(x, len(x)), 0)
 
-    def _ahead(self, flow: Flow, place: int) -> Flow:
-        """Runs what always runs, up to the next gate; an exit's head too, to be looked at."""
+    def _ahead(self, flow: Flow, gate: int) -> Flow:
+        """Runs what always runs before a gate; an exit's head too, to be looked at."""
         parts = self._running()[1]
-        while place < len(parts) and not isinstance(parts[place], Stage | Exit):
+        for place in range(self._places[gate - 1] + 1 if gate else 0, self._places[gate]):
             flow = dataclasses.replace(flow, x=parts[place](flow.x), before=None)
-            place += 1
-        part = parts[place] if place < len(parts) else None
-        early = part.head(flow.x) if isinstance(part, Exit) else None
-        return dataclasses.replace(flow, early=early)
+        if gate < len(self.gates) and self.gates[gate].skipped == "stop":
+            part = parts[self._places[gate]]
+            assert isinstance(part, Exit)
+            flow = dataclasses.replace(flow, early=part.head(flow.x))
+        return flow
 
     def step(
         self,
@@ -250,16 +253,15 @@ class GatedSequential(nn.Module):
         given = mask if mask is not None else weights
         if given is not None:
             hidden = hidden.repeated(rows_each(hidden.num_rows, len(given)))
-        place = self._places[gate]
-        part = self._running()[1][place]
+        part = self._running()[1][self._places[gate]]
         mask = None if mask is None else hidden.of_running(mask)
         weights = None if weights is None else hidden.of_running(weights)
         if isinstance(part, Exit):
-            return self._ahead(leave(hidden, mask, weights), place + 1)
+            return self._ahead(leave(hidden, mask, weights), gate + 1)
         assert isinstance(part, Stage)
         x = part(hidden.x, mask, hidden.before, weights, backend)
         marked = mask if part.marks_output else None
-        return self._ahead(dataclasses.replace(hidden, x=x, before=marked), place + 1)
+        return self._ahead(dataclasses.replace(hidden, x=x, before=marked), gate + 1)
 
     def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""

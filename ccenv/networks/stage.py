@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 LAST = torch.channels_last
+NO_ROWS = torch.empty(0, dtype=torch.int64)
 LOOK_SIDE = 2
 """Maps are averaged to so many pixels a side before a policy sees them."""
 
@@ -132,7 +133,7 @@ def add_kept_rows(
     if rows is None:
         return after(base + scaled(body(x), weights))
     skipped = base if settled else after(base)
-    if not len(rows):
+    if not rows.shape[0]:
         return skipped
     some = take_rows(x, rows)
     sums = some if base is x else take_rows(base, rows)
@@ -142,8 +143,10 @@ def add_kept_rows(
 
 def kept_rows(mask: Tensor | None) -> Tensor | None:
     """Which rows keep their one block: bool [rows, 1] -> int64 [kept]; None for every row."""
-    if mask is None or (len(mask) == 1 and bool(mask)):
+    if mask is None:
         return None
+    if len(mask) == 1:
+        return None if bool(mask) else NO_ROWS
     rows = mask.flatten().nonzero().squeeze(1)
     return None if len(rows) == len(mask) else rows
 
