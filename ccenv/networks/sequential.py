@@ -295,6 +295,17 @@ class GatedSequential(nn.Module):
             spent = spent + self.start_macs
         return hidden.of_all(spent)
 
+    def early_answer(self, gate: int, hidden: Flow) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Returns:
+            Logits [running, num_classes], and `Exit.loss_weight`.
+        """
+        part = self.part(gate)
+        if not isinstance(part, Exit) or hidden.early is None:
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
+        return hidden.early, part.loss_weight
+
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`: nothing behind an exit."""
         least = self.start_macs if gate == 0 else 0

@@ -9,5 +9,7 @@ NETWORKS: dict[str, Any] = {
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",
     "probe": "ccenv.networks.probe:probe_network",
+    "probe-exit": "ccenv.networks.probe_units:probe_exit",
+    "probe-residual": "ccenv.networks.probe_units:probe_residual",
     "resnet": "ccenv.networks.residual:resnet",
 }
