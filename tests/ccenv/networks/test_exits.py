@@ -251,7 +251,7 @@ def digits_exits(input_shape=(1, 8, 8), num_classes=10):
 
 def test_a_recipe_trains_all_exits():
     network = build_network(digits_exits, 0)
-    recipe = Recipe("digits_exits", "digits", num_epochs=4, learning_rate=0.05, bfloat16=False)
+    recipe = Recipe("digits_exits", "digits", num_epochs=8, batch_size=32, bfloat16=False)
     losses = []
     train(network, recipe, lambda done, of, loss: losses.append(loss))
     assert sum(losses[-5:]) < sum(losses[:5]) / 2
