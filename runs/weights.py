@@ -1,4 +1,4 @@
-"""Weights that are shipped: python -m runs.weights NAME -> a file in the package, with its errors."""
+"""Shipped weights: python -m runs.weights NAME -> a file in the package, with its errors."""
 
 import argparse
 import sys

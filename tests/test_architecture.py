@@ -30,7 +30,10 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
-    "ccenv.networks": "mlp frozen_cache build costs dropout probe training teacher",
+    "ccenv.networks": (
+        "protocol stage packed sequential residual exits recipe check frozen_cache shipped mlp "
+        "build costs dropout probe probe_units training teacher table"
+    ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "
@@ -47,7 +50,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark tables cli"
+        "list validate benchmark tables weights cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"

@@ -1,7 +1,7 @@
 """Early answers trained together: (network with exits, inputs, labels) -> one loss.
 
-Teerapittayanon et al. 2016, "BranchyNet: fast inference via early exiting from deep neural networks"
-(arXiv 1709.01686), equation 3: the weighted sum of the exits' losses.
+Teerapittayanon et al. 2016, "BranchyNet: fast inference via early exiting from deep neural
+networks" (arXiv 1709.01686): the weighted sum of the exits' losses.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,8 @@ Features are the image's, with room for one sum a label behind them. Unit d read
 the sum of its label, and adds nothing for images of other domains.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -73,7 +75,7 @@ def check_is_probe(input_shape: tuple[int, ...], num_classes: int) -> None:
         )
 
 
-def with_own_weights(parts: dict[str, nn.Module]) -> GatedSequential:
+def with_own_weights(parts: Mapping[str, nn.Module]) -> GatedSequential:
     """The probe's network of these parts, which nobody trains."""
     stem = nn.Sequential(nn.Flatten(), nn.ConstantPad1d((0, NUM_LABELS), 0.0))
     network = GatedSequential(stem, parts, answering(), torch.zeros(1, 1, 1, IN_FEATURES))

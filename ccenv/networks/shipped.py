@@ -136,7 +136,8 @@ def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
     if texts.get("name") != name or got != expected or "measured" not in texts:
         raise ValueError(
             f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
-            f"{texts.get('name')!r} by {got[:12]}...; train them anew: python -m runs.weights {name}"
+            f"{texts.get('name')!r} by {got[:12]}...; train them anew: "
+            f"python -m runs.weights {name}"
         )
 
 

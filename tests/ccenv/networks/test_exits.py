@@ -181,7 +181,9 @@ def test_what_gates_cost_at_least_is_the_cheapest_mask(layout):
     exits = [found.skipped == "stop" for found in network.gates]
     for gate in range(1, len(exits)):
         # Of the rows that get there.
-        there = torch.stack([masks[i][:, 0] for i in range(gate) if exits[i]] or [choices[:, 0] | True])
+        there = torch.stack(
+            [masks[i][:, 0] for i in range(gate) if exits[i]] or [choices[:, 0] | True]
+        )
         rest = bills[gate:, there.all(dim=0)].sum(dim=0)
         assert network.least_macs(gate) == int(rest.min())
 

@@ -36,7 +36,7 @@ def tiny(input_shape=(1, 8, 8), num_classes=10, width=16):
 
 
 RECIPE = Recipe(
-    "tests.ccenv.networks.test_shipped:tiny", "digits", num_epochs=6, batch_size=32, bfloat16=False
+    "tests.ccenv.networks.test_shipped:tiny", "digits", num_epochs=4, batch_size=32, bfloat16=False
 )
 
 
