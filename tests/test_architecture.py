@@ -34,8 +34,8 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp stage sequential check frozen_cache build dropout probe residual "
-        "summed transformer embedding table recipe training teacher"
+        "protocol costs mlp stage packed sequential residual exits check frozen_cache build dropout "
+        "probe probe_units summed transformer embedding table recipe shipped training teacher"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
@@ -53,7 +53,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark tables cli"
+        "list validate benchmark tables weights cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"

@@ -49,3 +49,22 @@ def probe_optimal_masks(images: Tensor, num_layers: int) -> list[Tensor]:
         torch.nn.functional.one_hot((domain + layer) % NUM_DOMAINS, NUM_DOMAINS).bool()
         for layer in range(num_layers)
     ]
+
+
+def probe_unit_masks(images: Tensor) -> list[Tensor]:
+    """The one unit of four that each image needs of `probe-residual`: four bool [batch, 1].
+
+    A test proves these optimal by enumerating all masks.
+    """
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [(domain == unit)[:, None] for unit in range(NUM_DOMAINS)]
+
+
+def probe_exit_masks(images: Tensor) -> list[Tensor]:
+    """Where each image should stop in `probe-exit`: three bool [batch, 1], True = go on.
+
+    An image of domain d stops at exit d, one of the last domain nowhere. A test proves these
+    optimal by enumerating all masks.
+    """
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [(domain > number)[:, None] for number in range(NUM_DOMAINS - 1)]

@@ -1,7 +1,7 @@
 """Recipes of shipped weights: (recipe) -> a network trained so that its gates may be skipped.
 
 Stochastic depth: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). What
-is skipped is not rescaled here: a policy's masks are not either.
+is skipped is not rescaled here: a policy's masks are not either. Exits learn from all inputs.
 """
 
 import contextlib
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
+from ccenv.networks.exits import exit_losses
 from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
 from ccenv.networks.sequential import learning_norms
 
@@ -50,7 +52,7 @@ class Recipe:
     share_whole: float = 0.5
     """share of the batches in which everything is kept."""
     most_skipped: float = 0.7
-    """highest probability of skipping, of the last gate; it grows linearly with depth."""
+    """highest probability of skipping, of the last gate; earlier gates' grow with depth."""
     bfloat16: bool = True
     """whether products are computed in bfloat16, by `torch.autocast`."""
     seed: int = 0
@@ -104,12 +106,8 @@ def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
             is_whole = float(torch.rand((), generator=generator)) < recipe.share_whole
             masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
             with products(recipe):
-                logits = (
-                    dense_forward(network, images) if is_whole else forward(network, images, masks)
-                )
-                loss = nn.functional.cross_entropy(
-                    logits.float(), labels, label_smoothing=recipe.label_smoothing
-                )
+                chosen_masks = None if is_whole else masks
+                loss = exit_losses(network, images, labels, chosen_masks, recipe.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -124,10 +122,34 @@ def products(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
 
 
 @torch.no_grad()
-def error_of(network: Any, dataset: str, split: str = "test", batch_size: int = 500) -> float:
-    """Share of wrong answers with everything kept."""
+def error_of(
+    network: Any,
+    dataset: str,
+    split: str = "test",
+    batch_size: int = 500,
+    density: float | None = None,
+    num_images: int | None = None,
+) -> float:
+    """Share of wrong answers.
+
+    Args:
+        network: a `GatedNetwork` in evaluation mode.
+        dataset: name in `DATASETS`.
+        split: whose images.
+        batch_size: images at a time.
+        density: probability with which each block is kept, with masks of a fixed seed; None keeps
+            everything.
+        num_images: the first so many images; None for all.
+    """
     data, wrong = load_split(dataset, split), 0
-    for indices in torch.arange(len(data)).split(batch_size):
+    generator, blocks = stream(0, f"masks of {split}"), num_blocks_of(network)
+    count = len(data) if num_images is None else min(num_images, len(data))
+    for indices in torch.arange(count).split(batch_size):
         images, labels = data.batch(indices)
-        wrong += int((dense_forward(network, images).argmax(dim=1) != labels).sum())
-    return wrong / len(data)
+        if density is None:
+            logits = dense_forward(network, images)
+        else:
+            masks = [random_mask(len(labels), n, density, generator) for n in blocks]
+            logits = forward(network, images, masks)
+        wrong += int((logits.argmax(dim=1) != labels).sum())
+    return wrong / count

@@ -23,6 +23,7 @@ class ResidualUnit(Stage):
         body: nn.Module,
         shortcut: nn.Module | None = None,
         activation: nn.Module | None = None,
+        settled: bool = False,
     ) -> None:
         """Takes the parts.
 
@@ -30,19 +31,45 @@ class ResidualUnit(Stage):
             body: features -> what is added.
             shortcut: features -> features of the body's shape; None: as they are.
             activation: after the sum; None for none.
+            settled: whether what arrives has been through the activation already and a second time
+                changes nothing, as with ReLU behind ReLU: a skipped unit then costs nothing.
+
+        Raises:
+            ValueError: if the activation works in place on what another part still reads.
         """
         super().__init__()
+        if getattr(activation, "inplace", False) and not settled:
+            raise ValueError(
+                "expected an activation that leaves its input as it is, or settled=True, got "
+                f"{activation}: of a skipped unit it would change the unit's own input"
+            )
+        self.settled = settled or activation is None
         self.body = body
         self.shortcut = nn.Identity() if shortcut is None else shortcut
         self.activation = nn.Identity() if activation is None else activation
 
     def measure(self, x: Tensor) -> Tensor:
-        """See `Stage.measure`."""
+        """See `Stage.measure`.
+
+        Raises:
+            ValueError: if it is said to be settled, and is not.
+        """
+        if self.settled:
+            self._check_settled(x)
         self.body_macs = counted(self.body, x)[0]
         self.shortcut_macs, base = counted(self.shortcut, x)
         self.full_macs = self.body_macs + self.shortcut_macs
         y: Tensor = self.activation(base + self.body(x))
         return y
+
+    def _check_settled(self, x: Tensor) -> None:
+        spread = torch.linspace(-3, 3, x.numel(), dtype=x.dtype, device=x.device).view_as(x)
+        base = self.shortcut(self.activation(spread))
+        if not torch.equal(self.activation(base.clone()), base):
+            raise ValueError(
+                "expected an activation that changes nothing a second time, as ReLU, of a unit "
+                f"that is settled, got {self.activation}; leave settled out"
+            )
 
     def forward(
         self,
@@ -59,8 +86,7 @@ class ResidualUnit(Stage):
             weights = None if weights is None else weights.reshape(-1, *[1] * (base.ndim - 1))
             out: Tensor = self.activation(base + (y if weights is None else y * weights))
             return out
-        found: Tensor = self.activation(add_kept_rows(base, self.body, x, mask, weights))
-        return found
+        return add_kept_rows(base, self.body, x, mask, weights, self.activation, self.settled)
 
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """See `Stage.macs`; the shortcut always runs."""
@@ -99,13 +125,13 @@ def basic_unit(inputs: int, outputs: int, stride: int) -> ResidualUnit:
     body = nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
         nn.BatchNorm2d(outputs),
     )
     is_plain = stride == 1 and inputs == outputs
     shortcut = None if is_plain else PaddedShortcut(stride, outputs - inputs)
-    return ResidualUnit(body, shortcut, nn.ReLU())
+    return ResidualUnit(body, shortcut, nn.ReLU(inplace=True), settled=True)
 
 
 def resnet(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.packed import packed
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
 from ccenv.networks.stage import Stage, counted, pooled
 
@@ -115,9 +116,12 @@ class GatedSequential(nn.Module):
         self.parts = nn.ModuleList(parts.values())
         self.part_names = tuple(parts)
         self.norms_learn = False
-        self._places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
-        if not self._places:
+        self._packed: tuple[nn.Module, list[nn.Module], nn.Module] | None = None
+        places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
+        if not places:
             raise ValueError("expected at least one stage or exit among the parts, got none")
+        # Of each gate, and behind the last one.
+        self._places = (*places, len(self.parts))
         was_training = self.training
         self.eval()
         self._measure(example)
@@ -127,7 +131,7 @@ class GatedSequential(nn.Module):
         """Runs one example through everything and writes down sizes and costs."""
         with torch.no_grad():
             macs, x = counted(self.stem, example)
-            self.start_macs, fixed = macs, [0] * len(self._places)
+            self.start_macs, fixed = macs, [0] * (len(self._places) - 1)
             gates: list[Gate] = []
             for name, part in zip(self.part_names, self.parts, strict=True):
                 early: Tensor | None = None
@@ -190,25 +194,58 @@ class GatedSequential(nn.Module):
         Masks change which rows they see: statistics of sampled gates would spoil them.
         """
         super().train(mode)
+        self._packed = None
         if not self.norms_learn:
             for module in self.modules():
                 if isinstance(module, NORMS):
                     module.eval()
         return self
 
+    def pack(self) -> None:
+        """Promises that weights stay: without gradients, faster copies of the modules run.
+
+        Norms go into convolutions, so that logits change by rounding. Loading weights, moving the
+        network and `train()` or `eval()` end it; writing to weights in another way is not noticed.
+
+        Raises:
+            ValueError: if the network is in training mode.
+        """
+        if self.training:
+            raise ValueError("expected a network in evaluation mode to pack, call eval() first")
+        parts = [packed(part) for part in self.parts]
+        # A tuple, which torch does not register: these weights belong to no state.
+        self._packed = packed(self.stem), parts, packed(self.head)
+
+    def _running(self) -> tuple[nn.Module, Sequence[nn.Module], nn.Module]:
+        """Stem, parts and head that run: the packed ones where no gradient is wanted."""
+        if self._packed is None or torch.is_grad_enabled():
+            return self.stem, self.parts, self.head  # type: ignore[return-value]
+        return self._packed
+
+    def _apply(self, *arguments: Any, **options: Any) -> "GatedSequential":
+        self._packed = None
+        return super()._apply(*arguments, **options)
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """As torch's; what was packed is forgotten."""
+        self._packed = None
+        return super().load_state_dict(*arguments, **options)
+
     def start(self, inputs: Tensor) -> Flow:
         """See `GatedNetwork.start`."""
-        x = self.stem(inputs)
+        x = self._running()[0](inputs)
         return self._ahead(Flow(x, len(x)), 0)
 
-    def _ahead(self, flow: Flow, place: int) -> Flow:
-        """Runs what always runs, up to the next gate; an exit's head too, to be looked at."""
-        while place < len(self.parts) and not isinstance(self.parts[place], Stage | Exit):
-            flow = dataclasses.replace(flow, x=self.parts[place](flow.x), before=None)
-            place += 1
-        part = self.parts[place] if place < len(self.parts) else None
-        early = part.head(flow.x) if isinstance(part, Exit) else None
-        return dataclasses.replace(flow, early=early)
+    def _ahead(self, flow: Flow, gate: int) -> Flow:
+        """Runs what always runs before a gate; an exit's head too, to be looked at."""
+        parts = self._running()[1]
+        for place in range(self._places[gate - 1] + 1 if gate else 0, self._places[gate]):
+            flow = dataclasses.replace(flow, x=parts[place](flow.x), before=None)
+        if gate < len(self.gates) and self.gates[gate].skipped == "stop":
+            part = parts[self._places[gate]]
+            assert isinstance(part, Exit)
+            flow = dataclasses.replace(flow, early=part.head(flow.x))
+        return flow
 
     def step(
         self,
@@ -222,19 +259,19 @@ class GatedSequential(nn.Module):
         given = mask if mask is not None else weights
         if given is not None:
             hidden = hidden.repeated(rows_each(hidden.num_rows, len(given)))
-        part, place = self.part(gate), self._places[gate]
+        part = self._running()[1][self._places[gate]]
         mask = None if mask is None else hidden.of_running(mask)
         weights = None if weights is None else hidden.of_running(weights)
         if isinstance(part, Exit):
-            return self._ahead(leave(hidden, mask, weights), place + 1)
+            return self._ahead(leave(hidden, mask, weights), gate + 1)
         assert isinstance(part, Stage)
         x = part(hidden.x, mask, hidden.before, weights, backend)
         marked = mask if part.marks_output else None
-        return self._ahead(dataclasses.replace(hidden, x=x, before=marked), place + 1)
+        return self._ahead(dataclasses.replace(hidden, x=x, before=marked), gate + 1)
 
     def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        found: Tensor = self.head(hidden.x)
+        found: Tensor = self._running()[2](hidden.x)
         if hidden.share is not None:
             found = found * hidden.share
         found = hidden.of_all(found)
@@ -263,6 +300,17 @@ class GatedSequential(nn.Module):
         if gate == 0:
             spent = spent + self.start_macs
         return hidden.of_all(spent)
+
+    def early_answer(self, gate: int, hidden: Flow) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Returns:
+            Logits [running, num_classes], and `Exit.loss_weight`.
+        """
+        part = self.part(gate)
+        if not isinstance(part, Exit) or hidden.early is None:
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
+        return hidden.early, part.loss_weight
 
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`: nothing behind an exit."""

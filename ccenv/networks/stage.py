@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+LAST = torch.channels_last
+NO_ROWS = torch.empty(0, dtype=torch.int64)
 LOOK_SIDE = 2
 """Maps are averaged to so many pixels a side before a policy sees them."""
 
@@ -118,16 +120,68 @@ def add_kept_rows(
     x: Tensor,
     mask: Tensor | None,
     weights: Tensor | None = None,
+    after: Callable[[Tensor], Tensor] | None = None,
+    settled: bool = False,
 ) -> Tensor:
-    """Adds body(x) to the rows of a base that keep it; the others are not computed."""
-    keep = None if mask is None else mask.flatten()
-    if keep is None or bool(keep.all()):
-        return base + scaled(body(x), weights)
-    rows = keep.nonzero().squeeze(1)
-    if not len(rows):
-        return base
-    some = None if weights is None else weights.index_select(0, rows)
-    return base.index_add(0, rows, scaled(body(x.index_select(0, rows)), some))
+    """after(base + body(x)) of the rows that keep it; the others, after(base), are not computed.
+
+    Rows are gathered, the body runs once for them, and a copy of the base takes their results.
+    Measured on ResNet-20 with half of its units skipped: running chunks of rows, or in place on
+    the body's output, was no faster; computing all rows and `where` was slower even at 95 % kept.
+
+    Args:
+        base: [rows, ...], what is added to.
+        body: [rows, ...] -> a tensor of the base's shape.
+        x: [rows, ...], what the body reads.
+        mask: bool [rows, 1]; None keeps every row.
+        weights: float [rows, 1]; the body's output is multiplied with it.
+        after: applied to the sum, which is nobody else's: it may work in place if `settled`.
+        settled: whether after(base) is base.
+    """
+    after = (lambda y: y) if after is None else after
+    rows = kept_rows(mask)
+    if rows is None:
+        return after(base + scaled(body(x), weights))
+    skipped = base if settled else after(base)
+    if not rows.shape[0]:
+        return skipped
+    some = take_rows(x, rows)
+    sums = some if base is x else take_rows(base, rows)
+    few = None if weights is None else weights.index_select(0, rows)
+    return put_rows(skipped, rows, after(sums + scaled(body(some), few)))
+
+
+def kept_rows(mask: Tensor | None) -> Tensor | None:
+    """Which rows keep their one block: bool [rows, 1] -> int64 [kept]; None for every row."""
+    if mask is None:
+        return None
+    if len(mask) == 1:
+        return None if bool(mask) else NO_ROWS
+    rows = mask.flatten().nonzero().squeeze(1)
+    return None if len(rows) == len(mask) else rows
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Rows of features, in the order of memory that these have: [n, ...] -> [len(rows), ...]."""
+    # Torch gathers maps in channels-last order into the other order, and every convolution behind
+    # would change it back: that alone cost a sixth of the time.
+    if is_channels_last(x):
+        return x.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return x.index_select(0, rows)
+
+
+def put_rows(x: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """A copy of features with other values [len(rows), ...] in some rows."""
+    values = values.to(x.dtype)
+    if is_channels_last(x):
+        inner = x.permute(0, 2, 3, 1).index_copy(0, rows, values.permute(0, 2, 3, 1))
+        return inner.permute(0, 3, 1, 2)
+    return x.index_copy(0, rows, values)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether maps [rows, channels, height, width] lie pixel by pixel in memory."""
+    return x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=LAST)
 
 
 def scaled(y: Tensor, weights: Tensor | None) -> Tensor:

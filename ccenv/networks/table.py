@@ -11,5 +11,7 @@ NETWORKS: dict[str, Any] = {
     "probe": "ccenv.networks.probe:probe_network",
     "bytes": "ccenv.networks.embedding:next_byte",
     "vit": "ccenv.networks.transformer:vit",
+    "probe-exit": "ccenv.networks.probe_units:probe_exit",
+    "probe-residual": "ccenv.networks.probe_units:probe_residual",
     "resnet": "ccenv.networks.residual:resnet",
 }

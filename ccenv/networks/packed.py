@@ -1,0 +1,63 @@
+"""Modules made ready to run only: (a module with batch norms) -> a faster copy without them.
+
+A batch norm with fixed statistics is a scale and a shift of each channel: behind a convolution both
+go into its weights (Jacob et al. 2018, arXiv 1712.05877, section 3.2). On the CPU weights are laid
+out channels last, which oneDNN reads as they are.
+"""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+def packed(module: AnyModule) -> AnyModule:
+    """A copy that computes the same to rounding, faster; without gradients, for fixed weights.
+
+    In any `nn.Sequential` within, a batch norm that does not learn goes into the convolution or
+    linear layer before it.
+
+    Args:
+        module: in evaluation mode; not changed.
+    """
+    found = folded(copy.deepcopy(module).requires_grad_(False))
+    if any(parameter.is_cuda for parameter in found.parameters()):
+        return found
+    # Not every module's own four-dimensional weights are a convolution's.
+    for part in found.modules():
+        if isinstance(part, nn.Conv2d):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return found
+
+
+def folded(module: AnyModule) -> AnyModule:
+    """Folds norms in place, in every sequence of a module."""
+    for name, child in list(module.named_children()):
+        setattr(module, name, folded(child))
+    if type(module) is nn.Sequential:
+        found: AnyModule = nn.Sequential(*folded_sequence([*module]))  # type: ignore[assignment]
+        return found
+    return module
+
+
+def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
+    """Modules one after the other, without the norms that could be folded."""
+    kept: list[nn.Module] = []
+    for part in parts:
+        before = kept[-1] if kept else None
+        if type(part) is nn.BatchNorm2d and type(before) is nn.Conv2d and is_fixed(part):
+            kept[-1] = fuse_conv_bn_eval(before, part)
+        elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
+            kept[-1] = fuse_linear_bn_eval(before, part)
+        else:
+            kept.append(part)
+    return kept
+
+
+def is_fixed(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    """Whether a norm uses statistics that stay."""
+    return not norm.training and norm.running_mean is not None

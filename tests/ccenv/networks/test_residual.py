@@ -1,0 +1,212 @@
+"""Residual units under masks by their formula, what is executed, and networks packed to run."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ccenv.base.masks import random_mask
+from ccenv.base.seeding import stream
+from ccenv.networks.build import build_network
+from ccenv.networks.check import check_network
+from ccenv.networks.packed import packed
+from ccenv.networks.protocol import dense_forward, forward
+from ccenv.networks.residual import PaddedShortcut, ResidualUnit, resnet
+from ccenv.networks.sequential import NORMS, GatedSequential
+from ccenv.networks.stage import counted, put_rows, take_rows
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+def small_resnet(**options):
+    """ResNet-8 on 8 x 8 images, with norms that have seen something."""
+    sizes = {"input_shape": (3, 8, 8), "num_classes": 4, "depth": 8, "width": 4} | options
+    network = build_network(resnet, 0, **sizes).eval().requires_grad_(False)
+    for index, norm in enumerate(m for m in network.modules() if isinstance(m, NORMS)):
+        generator = stream(index, "norm")
+        for values in (norm.weight, norm.running_var):
+            values.copy_(torch.rand(values.shape, generator=generator) + 0.5)
+        for values in (norm.bias, norm.running_mean):
+            values.copy_(torch.randn(values.shape, generator=generator) / 4)
+    return network
+
+
+def images_of(rows, seed=0):
+    return torch.rand(rows, 3, 8, 8, generator=stream(seed, "images"))
+
+
+def masks_of(network, rows, density, seed=0):
+    generator = stream(seed, "masks")
+    return [random_mask(rows, gate.num_blocks, density, generator) for gate in network.gates]
+
+
+def unit_of(shape_changes, settled):
+    """A unit of 4 channels, or one that halves the side and doubles the channels."""
+    outputs, stride = (8, 2) if shape_changes else (4, 1)
+    body = nn.Sequential(nn.Conv2d(4, outputs, 3, stride, 1), nn.Tanh())
+    shortcut = PaddedShortcut(2, 4) if shape_changes else None
+    return ResidualUnit(body, shortcut, nn.ReLU(inplace=settled), settled)
+
+
+@settings(max_examples=40)
+@given(
+    rows=st.integers(1, 6),
+    density=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
+    seed=st.integers(0, 99),
+    layout=st.sampled_from(LAYOUTS),
+    shape_changes=st.booleans(),
+    settled=st.booleans(),
+    weighted=st.booleans(),
+)
+def test_a_unit_is_its_formula_with_its_gradients(
+    rows, density, seed, layout, shape_changes, settled, weighted
+):
+    generator = stream(seed, "unit")
+    unit = build_network(lambda: unit_of(shape_changes, settled), seed)
+    x = torch.randn(rows, 4, 6, 6, generator=generator)
+    x = (x.relu() if settled else x).contiguous(memory_format=layout).requires_grad_(True)
+    unit.measure(x.detach()[:1])
+    mask = random_mask(rows, 1, density, generator)
+    weights = torch.rand(rows, 1, generator=generator) if weighted else None
+    scale = mask * (torch.ones(rows, 1) if weights is None else weights)
+    expected = torch.relu(unit.shortcut(x) + scale[:, :, None, None] * unit.body(x))
+    before = x.detach().clone()
+    wanted = [x, *unit.parameters()]
+    gradients = torch.autograd.grad(expected.square().sum(), wanted)
+    for backend in ("auto", "reference"):
+        found = unit(x, mask, None, weights, backend)
+        torch.testing.assert_close(found, expected)
+        others = torch.autograd.grad(found.square().sum(), wanted, allow_unused=True)
+        for one, other in zip(gradients, others, strict=True):
+            torch.testing.assert_close(torch.zeros_like(one) if other is None else other, one)
+    with torch.no_grad():
+        unit(x, mask, None, weights)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_gathered_and_put_back_in_their_order_of_memory(layout):
+    x = torch.randn(5, 4, 3, 3).contiguous(memory_format=layout)
+    rows = torch.tensor([3, 0])
+    some = take_rows(x, rows)
+    assert torch.equal(some, x[rows])
+    assert some.is_contiguous(memory_format=layout)
+    put = put_rows(x, rows, -some)
+    expected = x.clone()
+    expected[rows] *= -1
+    assert torch.equal(put, expected)
+    assert put.is_contiguous(memory_format=layout)
+
+
+def test_of_a_batch_the_kept_rows_are_computed_and_no_others():
+    network, images = small_resnet(), images_of(7)
+    masks = masks_of(network, 7, 0.5)
+    hidden, billed = network.start(images), 0
+    for gate, mask in enumerate(masks):
+        billed += int(network.macs(gate, hidden, mask).sum())
+        hidden = network.step(gate, hidden, mask)
+    assert counted(forward, network, images, masks)[0] == billed
+
+
+def test_what_says_it_is_settled_must_be():
+    with pytest.raises(ValueError, match="changes nothing a second time, as ReLU"):
+        ResidualUnit(nn.Linear(3, 3), None, nn.Tanh(), settled=True).measure(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match="leaves its input as it is, or settled=True"):
+        ResidualUnit(nn.Linear(3, 3), None, nn.ReLU(inplace=True))
+
+
+def test_the_laws_of_networks_hold():
+    check_network(small_resnet(), images_of(2))
+
+
+@settings(max_examples=15)
+@given(rows=st.integers(1, 5), density=st.sampled_from([0.0, 0.5, 1.0]), seed=st.integers(0, 99))
+def test_a_packed_network_is_the_plain_one_to_rounding(rows, density, seed):
+    network = small_resnet()
+    fast = copy.deepcopy(network)
+    fast.pack()
+    images, masks = images_of(rows, seed), masks_of(network, rows, density, seed)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            forward(fast, images, masks), forward(network, images, masks), rtol=1e-4, atol=1e-5
+        )
+        everything = [torch.ones_like(mask) for mask in masks]
+        assert torch.equal(forward(fast, images, everything), dense_forward(fast, images))
+
+
+def test_packing_leaves_no_norm_to_run_and_the_state_as_it_was():
+    network = small_resnet()
+    before = copy.deepcopy(network.state_dict())
+    network.pack()
+    stem, parts, head = network._packed
+    assert not [m for part in (stem, *parts, head) for m in part.modules() if isinstance(m, NORMS)]
+    after = network.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def changes():
+    """Ways to change a network's weights, or what may be done with them."""
+    other = small_resnet()
+    other.head[-1].weight.mul_(2)
+    return {
+        "loading": lambda network: network.load_state_dict(other.state_dict()),
+        "moving": lambda network: network.double().float(),
+        "training": lambda network: network.train().eval(),
+    }
+
+
+@pytest.mark.parametrize("change", ["loading", "moving", "training"])
+def test_what_changes_a_packed_network_ends_its_packing(change):
+    network = small_resnet()
+    network.pack()
+    changes()[change](network)
+    plain = copy.deepcopy(network)
+    images = images_of(3)
+    with torch.no_grad():
+        assert torch.equal(dense_forward(network, images), dense_forward(plain, images))
+    assert network._packed is None
+
+
+def test_where_gradients_are_wanted_a_packed_networks_own_weights_run():
+    network = small_resnet()
+    network.pack()
+    network.requires_grad_(True)
+    dense_forward(network, images_of(2)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_a_network_that_trains_is_not_packed_and_norms_that_learn_are_not_folded():
+    with pytest.raises(ValueError, match="in evaluation mode to pack, call eval"):
+        small_resnet().train().pack()
+    learning = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    assert [type(part) for part in packed(learning)] == [nn.Conv2d, nn.BatchNorm2d]
+
+
+def test_norms_behind_linear_layers_are_folded_too():
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh()).eval()
+    module[1].running_mean.fill_(0.3)
+    x = torch.randn(5, 3)
+    assert [type(part) for part in packed(module)] == [nn.Linear, nn.Tanh]
+    torch.testing.assert_close(packed(module)(x), module(x))
+
+
+@pytest.mark.parametrize("depth", [7, 18, 2])
+def test_depths_that_are_no_residual_network_of_cifar_are_refused(depth):
+    with pytest.raises(ValueError, match="expected depth to be 6 n \\+ 2"):
+        resnet(depth=depth)
+
+
+def test_parts_that_always_run_are_packed_too():
+    always = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)).eval()
+    parts = [unit_of(False, False), always, unit_of(False, False)]
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 3))
+    network = GatedSequential(nn.Identity(), parts, head, torch.zeros(1, 4, 6, 6)).eval()
+    x, masks = torch.randn(3, 4, 6, 6), [torch.ones(3, 1, dtype=torch.bool)] * 2
+    with torch.no_grad():
+        before = forward(network, x, masks)
+        network.pack()
+        torch.testing.assert_close(forward(network, x, masks), before, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,193 @@
+"""Shipped weights: what is written is read, what was altered or is another's is refused."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
+from ccenv.data import load_split
+from ccenv.networks import shipped
+from ccenv.networks.recipe import Recipe, error_of
+from ccenv.networks.residual import ResidualUnit
+from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.shipped import (
+    FOLDER,
+    MOST_BYTES,
+    SHIPPED,
+    Measured,
+    fingerprint,
+    load_shipped,
+    shipped_name,
+    write_shipped,
+)
+from ccenv.runs import weights
+
+NUM_IMAGES = 1000
+
+
+def tiny(input_shape=(1, 8, 8), num_classes=10, width=16):
+    """Two residual units on the bundled digits."""
+    stem = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU())
+    units = [ResidualUnit(nn.Sequential(nn.Linear(width, width), nn.Tanh())) for _ in range(2)]
+    return GatedSequential(stem, units, nn.Linear(width, num_classes), torch.zeros(1, *input_shape))
+
+
+RECIPE = Recipe(
+    "tests.ccenv.networks.test_shipped:tiny", "digits", num_epochs=4, batch_size=32, bfloat16=False
+)
+
+
+@pytest.fixture
+def table(monkeypatch, tmp_path):
+    """A table and a folder with one recipe that takes no second."""
+    monkeypatch.setitem(SHIPPED, "tiny", RECIPE)
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    # The recipe's network is this file's function, whatever the tests are called from.
+    monkeypatch.setattr(weights, "NETWORKS", {RECIPE.network: tiny})
+    return tmp_path
+
+
+MEASURED = Measured(0.5, 0.25, 0.75)
+
+
+def test_the_program_trains_and_writes_a_file_whose_errors_are_its_networks(table, capsys):
+    assert weights.main(["tiny"]) == 0
+    network = tiny().eval()
+    found = load_shipped(network, "tiny")
+    assert found == weights.measured(network, "digits")
+    assert found.test_error < 0.2
+    assert found.test_error < found.half_error
+    assert f"{100 * found.test_error:.2f} % (test)" in capsys.readouterr().out
+    texts = read_checked(table / "tiny.safetensors")[1]
+    assert texts["fingerprint"] == fingerprint(RECIPE)
+    assert "torch" in json.loads(texts["versions"])
+
+
+def test_unknown_names_are_refused_before_anything_is_trained(table, capsys):
+    assert weights.main(["tini"]) == 2
+    assert "tiny" in capsys.readouterr().err
+
+
+def test_what_is_written_is_read_to_the_bit(table):
+    network, other = tiny(), tiny()
+    write_shipped(network, "tiny", MEASURED, {"torch": "2"})
+    assert load_shipped(other, "tiny") == MEASURED
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor)
+
+
+def altered(path, change):
+    """Writes a file anew with other tensors or texts."""
+    tensors, texts, _ = read_checked(path)
+    change(tensors, texts)
+    write_checked(path, tensors, texts)
+
+
+def flipped(path):
+    """A byte of the weights is another."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "a flipped bit": (flipped, "to have the SHA-256"),
+    "no file of weights": (lambda path: path.write_bytes(b"?"), "expected a safetensors file"),
+    "another network": (
+        lambda path: altered(path, lambda t, _: t.update({"head.weight": t["head.weight"][:5]})),
+        "those of another: 'head.weight'",
+    ),
+    "a missing weight": (
+        lambda path: altered(path, lambda t, _: t.pop("head.bias")),
+        "'head.bias' is no tensor there",
+    ),
+    "no numbers": (
+        lambda path: altered(path, lambda t, _: t["head.bias"].fill_(torch.nan)),
+        "expected finite weights",
+    ),
+    "another recipe": (
+        lambda path: altered(path, lambda _, s: s.update(fingerprint="0" * 64)),
+        "by 000000000000...; train them anew: python -m runs.weights tiny",
+    ),
+    "another name": (lambda path: altered(path, lambda _, s: s.update(name="b")), "got 'b' by"),
+    "no errors": (lambda path: altered(path, lambda _, s: s.pop("measured")), "train them anew"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_altered_is_refused_and_the_network_stays_as_it_was(table, damage):
+    path = write_shipped(tiny(), "tiny", MEASURED, {})
+    change, message = DAMAGES[damage]
+    change(path)
+    network = tiny()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        load_shipped(network, "tiny")
+    assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())
+
+
+def test_files_without_a_checksum_are_refused(table):
+    from safetensors.torch import save_file
+
+    path = write_shipped(tiny(), "tiny", MEASURED, {})
+    tensors, texts, _ = read_checked(path)
+    save_file(tensors, path, metadata=texts)
+    with pytest.raises(DamagedFileError, match="expected a checksum"):
+        load_shipped(tiny(), "tiny")
+
+
+def test_missing_files_say_how_to_make_them(table):
+    with pytest.raises(FileNotFoundError, match=r"python -m runs\.weights tiny"):
+        load_shipped(tiny(), "tiny")
+
+
+def test_a_network_too_large_for_a_package_is_not_written(table):
+    with pytest.raises(ValueError, match=f"expected at most {MOST_BYTES:,} bytes"):
+        write_shipped(tiny(width=1000), "tiny", MEASURED, {})
+    assert not list(table.iterdir())
+
+
+def test_a_network_is_found_by_its_settings_and_others_are_told_what_there_is():
+    assert shipped_name("resnet", {"depth": 20}, "cifar10") == "resnet20"
+    for settings in (("resnet", {"depth": 32}, "cifar10"), ("resnet", {"depth": 20}, "svhn")):
+        with pytest.raises(ValueError, match=r"network_kwargs=\{'depth': 20\}, dataset='cifar10'"):
+            shipped_name(*settings)
+
+
+def test_a_fingerprint_tells_what_the_recipe_says_and_a_default_said_aloud_is_the_default():
+    assert fingerprint(RECIPE) == fingerprint(dataclasses.replace(RECIPE, seed=0))
+    assert fingerprint(RECIPE) != fingerprint(dataclasses.replace(RECIPE, seed=1))
+    for name in ("network", "dataset"):
+        assert fingerprint(RECIPE) != fingerprint(dataclasses.replace(RECIPE, **{name: "other"}))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_files_are_this_recipes_and_small(name):
+    path = FOLDER / f"{name}.safetensors"
+    if not path.exists():
+        pytest.skip(f"{name} is not trained yet")
+    assert path.stat().st_size < MOST_BYTES
+    load_shipped(weights.untrained(SHIPPED[name]), name)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_err_as_often_as_their_file_says(name):
+    recipe, path = SHIPPED[name], FOLDER / f"{name}.safetensors"
+    if not path.exists():
+        pytest.skip(f"{name} is not trained yet")
+    try:
+        load_split(recipe.dataset, "test")
+    except (FileNotFoundError, ValueError) as error:
+        pytest.skip(str(error))
+    network = weights.untrained(recipe)
+    said = load_shipped(network, name)
+    network.eval().requires_grad_(False)
+    few = error_of(network, recipe.dataset, "test", num_images=NUM_IMAGES)
+    # Of a part of the images the error is within four standard errors of all images'.
+    spread = (said.test_error * (1 - said.test_error) / NUM_IMAGES) ** 0.5
+    assert abs(few - said.test_error) <= 4 * spread
+    half = error_of(network, recipe.dataset, "test", density=0.5, num_images=NUM_IMAGES)
+    assert few < half
