@@ -78,7 +78,7 @@ def block_sparse_conv2d(
     is_training = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
-    route = choose_conv_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
+    route = choose_conv_route(x, weight, in_mask, out_mask, backend)
     if route == "kernels":
         fused = activation if isinstance(activation, str) else None
         y = compiled_conv2d()(*operands, fused, is_training)
@@ -86,6 +86,11 @@ def block_sparse_conv2d(
         return y if act is None or fused is not None else act(y)
     if route == "grouped":
         return grouped_conv2d(operands, act)
+    if route == "dense":
+        y = conv2d(x, weight, bias, stride, padding)
+        return y if act is None else act(y)
+    if route == "masked_dense" and x.is_cuda:
+        operands = operands._replace(weight=used_weights(weight, in_mask, out_mask))
     return reference_conv2d(operands, act)
 
 
@@ -132,6 +137,16 @@ def reference_conv2d(operands: Convolution, activation: Activation | None) -> Te
     x, weight, bias, in_mask, out_mask, stride, padding = operands
     y = conv2d(zero_maps(x, in_mask), weight, bias, stride, padding)
     return zero_maps(y if activation is None else activation(y), out_mask)
+
+
+def used_weights(weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Tensor:
+    """Weights without those of groups that no row keeps, which are zero here, whatever they are."""
+    for dim, mask in ((0, out_mask), (1, in_mask)):
+        if mask is not None:
+            used = mask.any(dim=0).repeat_interleave(weight.shape[dim] // mask.shape[1])
+            shape = [-1 if d == dim else 1 for d in range(weight.ndim)]
+            weight = torch.where(used.reshape(shape), weight, 0.0)
+    return weight
 
 
 def grouped_conv2d(operands: Convolution, activation: Activation | None) -> Tensor:
