@@ -5,6 +5,7 @@ to them; a policy sees the first logits and the features. Shazeer et al. 2017, "
 neural networks" (arXiv 1701.06538), has such experts behind a gate learned by back-propagation.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -95,14 +96,30 @@ class Experts(Stage):
 class ExpertsOnAnswer(Experts):
     """Experts that add to first answers: [rows, features + outputs] -> answers [rows, outputs].
 
-    Its input holds features and, behind them, the first answers (`FirstAnswer`); the look is how
-    sure these are, and the features pooled.
+    Its input holds features and, behind them, the first answers (`FirstAnswer`); experts read both,
+    so that nothing is copied. The look is how sure these answers are, and the features pooled.
     """
 
-    def __init__(self, map_shape: tuple[int, ...], *sizes: Any, **more: Any) -> None:
-        """Takes the features' shape without rows, then what `Experts` takes."""
-        super().__init__(*sizes, **more)
-        self.map_shape = map_shape
+    def __init__(
+        self,
+        map_shape: tuple[int, ...],
+        num_experts: int,
+        expert_size: int,
+        outputs: int,
+        activation: Any = "relu",
+    ) -> None:
+        """Builds the experts.
+
+        Args:
+            map_shape: of the features without rows: (channels, height, width).
+            num_experts: see `Experts`.
+            expert_size: see `Experts`.
+            outputs: columns of the answers.
+            activation: see `Experts`.
+        """
+        features = math.prod(map_shape)
+        super().__init__(features + outputs, num_experts, expert_size, outputs, activation)
+        self.map_shape, self.num_features = map_shape, features
 
     def forward(
         self,
@@ -113,24 +130,13 @@ class ExpertsOnAnswer(Experts):
         backend: str = "auto",
     ) -> Tensor:
         """See `Experts.forward`; what comes before has no blocks."""
-        features, answer = self.split(x)
-        return answer + super().forward(features, mask, None, weights, backend)
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and first answers."""
-        return x[:, : self.hidden.in_features], x[:, self.hidden.in_features :]
+        return x[:, self.num_features :] + super().forward(x, mask, None, weights, backend)
 
     def look(self, x: Tensor) -> Tensor:
         """Log-probabilities of the first answers, and features pooled to 2 x 2."""
-        features, answer = self.split(x)
-        maps = features.unflatten(1, self.map_shape)
-        return torch.cat([answer.log_softmax(dim=1), pooled(maps)], dim=1)
-
-    def route(
-        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
-    ) -> Choice:
-        """See `Experts.route`."""
-        return super().route(self.split(x)[0], mask, None, backend)
+        first = x[:, self.num_features :].log_softmax(dim=1)
+        maps = x[:, : self.num_features].unflatten(1, self.map_shape)
+        return torch.cat([first, pooled(maps)], dim=1)
 
 
 class FirstAnswer(nn.Module):
@@ -183,7 +189,6 @@ def experts(
     example = torch.zeros(1, *input_shape)
     with torch.no_grad():
         map_shape = tuple(stem(example).shape[1:])
-    features = map_shape[0] * map_shape[1] * map_shape[2]
-    stem.append(FirstAnswer(features, first_units, num_classes))
-    stage = ExpertsOnAnswer(map_shape, features, num_experts, expert_size, num_classes)
+    stem.append(FirstAnswer(math.prod(map_shape), first_units, num_classes))
+    stage = ExpertsOnAnswer(map_shape, num_experts, expert_size, num_classes)
     return GatedSequential(stem, {"experts": stage}, nn.Identity(), example)

@@ -1,6 +1,7 @@
 """Networks as a sequence: (stem, stages that have gates or always run, head) -> a gated network."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
 from ccenv.networks.stage import Stage, counted, pooled
+from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 """Modules that average over a batch while they learn."""
@@ -196,12 +198,15 @@ class GatedSequential(nn.Module):
 
     def _ahead(self, flow: Flow, place: int) -> Flow:
         """Runs what always runs, up to the next gate; an exit's head too, to be looked at."""
-        while place < len(self.parts) and not isinstance(self.parts[place], Stage | Exit):
-            flow = dataclasses.replace(flow, x=self.parts[place](flow.x), before=None)
-            place += 1
-        part = self.parts[place] if place < len(self.parts) else None
-        early = part.head(flow.x) if isinstance(part, Exit) else None
-        return dataclasses.replace(flow, early=early)
+        early = None
+        for part in itertools.islice(self.parts, place, None):
+            if isinstance(part, Exit):
+                early = part.head(flow.x)
+            if isinstance(part, Stage | Exit):
+                break
+            flow = dataclasses.replace(flow, x=part(flow.x), before=None)
+        is_told = early is None and flow.early is None
+        return flow if is_told else dataclasses.replace(flow, early=early)
 
     def step(
         self,
@@ -278,6 +283,10 @@ class GatedSequential(nn.Module):
         if isinstance(part, Stage):
             return hidden.of_all(part.block_norms(hidden.x))
         return hidden.of_all(torch.ones(len(hidden.x), 1, device=hidden.x.device))
+
+    def pack(self) -> None:
+        """See `GatedNetwork`; the kernels' copies of linear stages follow counted changes."""
+        keep_panels(self)
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
         """Classifies inputs under one mask for each gate; see `ccenv.networks.protocol.forward`."""

@@ -97,26 +97,30 @@ def block_sparse_conv2d(
 def check_convolution(operands: Convolution) -> None:
     """Refuses operands that do not fit together; see `block_sparse_conv2d`."""
     x, weight, bias, in_mask, out_mask, stride, padding = operands
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
+    shape, sizes = x.shape, weight.shape
+    if len(shape) != 4 or len(sizes) != 4 or shape[1] != sizes[1]:
         raise ValueError(
             "expected x [batch, in_channels, height, width] and weight [out_channels, in_channels, "
-            f"kernel, kernel], got {list(x.shape)} and {list(weight.shape)}"
+            f"kernel, kernel], got {list(shape)} and {list(sizes)}"
         )
-    kernel, smallest = weight.shape[2], min(x.shape[2:]) + 2 * padding
-    if kernel != weight.shape[3] or kernel > smallest or stride < 1 or padding < 0:
+    smallest = min(shape[2], shape[3]) + 2 * padding
+    if sizes[2] != sizes[3] or sizes[2] > smallest or stride < 1 or padding < 0:
         raise ValueError(
-            f"expected a square kernel that fits maps {list(x.shape[2:])}, a stride of at least 1 "
-            f"and a padding of at least 0, got {list(weight.shape[2:])}, {stride} and {padding}"
+            f"expected a square kernel that fits maps {list(shape[2:])}, a stride of at least 1 "
+            f"and a padding of at least 0, got {list(sizes[2:])}, {stride} and {padding}"
         )
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"expected bias [{weight.shape[0]}], got {list(bias.shape)}")
-    for name, mask, channels in (
-        ("in_mask", in_mask, weight.shape[1]),
-        ("out_mask", out_mask, weight.shape[0]),
-    ):
-        if mask is not None:
-            check_mask(mask, len(x), name)
-            check_divides(channels, mask.shape[1], name)
+    if bias is not None and bias.shape != sizes[:1]:
+        raise ValueError(f"expected bias [{sizes[0]}], got {list(bias.shape)}")
+    if in_mask is not None:
+        check_mask(in_mask, shape[0], "in_mask")
+        check_divides(sizes[1], in_mask.shape[1], "in_mask")
+    if out_mask is not None:
+        check_mask(out_mask, shape[0], "out_mask")
+        check_divides(sizes[0], out_mask.shape[1], "out_mask")
+    given = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
+    if any(t.device != x.device for t in given) or weight.dtype != x.dtype:
+        found = ", ".join(f"{t.dtype} on {t.device}" for t in [x, *given])
+        raise ValueError(f"expected all tensors on one device and floats of one dtype, got {found}")
 
 
 @functools.cache

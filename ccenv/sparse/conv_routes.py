@@ -8,8 +8,9 @@ from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,
 # 1, 16 and 128 images, five layers of 3 to 128 channels on maps of 8 to 32 pixels, forward and with
-# gradients: with 9 of 16 pairs of groups kept the kernels took 0.5 to 0.9 of the dense time in most
-# of the 30 cases, with all pairs kept 0.7 to 5 times; with 27 weights an output never more.
+# gradients: with 9 of 16 pairs of groups kept the kernels took 0.5 to 0.9 of the dense time in most of
+# the 30 cases, with all pairs kept 0.7 to 5 times; with 27 weights an output, or for one image,
+# hardly ever more.
 NEARLY_DENSE = 0.65
 """share of kept pairs of groups from which on one dense convolution is taken."""
 FEW_INPUTS = 64
@@ -33,14 +34,13 @@ def choose_conv_route(
     if in_mask is None and out_mask is None:
         return "dense"
     if x.is_cpu and x.dtype == torch.float32:
-        return on_cpu(weight, in_mask, out_mask) if backend == "auto" else "kernels"
+        is_plain = backend != "auto" or len(x) == 1 or weight.numel() < FEW_INPUTS * len(weight)
+        return "kernels" if is_plain else on_cpu(in_mask, out_mask)
     return "masked_dense" if backend == "auto" and x.is_cuda else "grouped"
 
 
-def on_cpu(weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
-    """The route that is expected to be fastest, by the share of kept pairs."""
-    if weight[0].numel() < FEW_INPUTS:
-        return "kernels"
+def on_cpu(in_mask: Tensor | None, out_mask: Tensor | None) -> str:
+    """The route that is expected to be fastest for several images, by the share of kept pairs."""
     masks = [mask for mask in (in_mask, out_mask) if mask is not None]
     in_blocks, out_blocks = (1 if m is None else m.shape[1] for m in (in_mask, out_mask))
     layer = Layer(len(masks[0]), in_blocks, 1, out_blocks, 1)

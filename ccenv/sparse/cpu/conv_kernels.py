@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import activate, copy_floats
+from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, copy_rows, split_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, times_block
 
@@ -80,22 +80,23 @@ def pad_phases(x: int, to: int, s: Shape) -> None:
         if row >= rows:
             break
         phase = (y + s.padding) % s.stride * s.stride
-        line = carray(as_pointer(x + 4 * y * s.width), (s.width,), np.float32)
-        for px in range(s.stride):
-            first = (px - s.padding) % s.stride
-            at = (first + s.padding) // s.stride
-            n = min((s.width - first + s.stride - 1) // s.stride, columns - at)
-            start = to + 4 * (((phase + px) * rows + row) * columns + at)
-            if s.stride == 1:
-                copy_floats(x + 4 * y * s.width, start, n)
-                continue
-            target = carray(as_pointer(start), (columns,), np.float32)
-            if s.stride == 2:
-                for c in range(n):
-                    target[c] = line[first + 2 * c]
-            else:
-                for c in range(n):
-                    target[c] = line[first + s.stride * c]
+        source, place = x + 4 * y * s.width, to + 4 * (phase * rows + row) * columns
+        if s.stride == 1:
+            copy_floats(source, place + 4 * s.padding, min(s.width, columns - s.padding))
+        elif s.stride == 2:
+            # Even columns of the map lie in this phase, odd ones in the other.
+            even, odd = s.padding % 2 * rows * columns, (s.padding + 1) % 2 * rows * columns
+            even, odd = even + s.padding // 2, odd + (s.padding + 1) // 2
+            num_even = min((s.width + 1) // 2, columns - s.padding // 2)
+            num_odd = min(s.width // 2, columns - (s.padding + 1) // 2)
+            split_floats(source, place + 4 * even, place + 4 * odd, num_even, num_odd)
+        else:
+            line = carray(as_pointer(source), (s.width,), np.float32)
+            for c in range(s.width):
+                px, column = (c + s.padding) % s.stride, (c + s.padding) // s.stride
+                if column < columns:
+                    at = place + 4 * (px * rows * columns + column)
+                    carray(as_pointer(at), (1,), np.float32)[0] = line[c]
 
 
 @compiled
@@ -111,11 +112,8 @@ def unfold(padded: int, to: int, ld: int, first: int, last: int, s: Shape) -> No
             source = padded + 4 * (
                 (phase * rows + first + ky // s.stride) * columns + kx // s.stride
             )
-            for _ in range(first, last):
-                copy_floats(source, to, s.out_width)
-                source += 4 * columns
-                to += 4 * s.out_width
-            to += 4 * (ld - (last - first) * s.out_width)
+            copy_rows(source, columns, to, s.out_width, last - first, s.out_width)
+            to += 4 * ld
 
 
 @compiled
@@ -161,6 +159,20 @@ def columns_size(s: Shape) -> int:
 
 
 @compiled
+def padded_floats(s: Shape) -> int:
+    """Floats of a padded image, from cache line to cache line."""
+    rows, columns = padded_size(s)
+    size = s.in_blocks * s.in_size * s.stride * s.stride * rows * columns
+    return -(-size // 16) * 16
+
+
+@compiled
+def room(s: Shape) -> int:
+    """Floats that `forward` works in."""
+    return padded_floats(s) + columns_size(s)
+
+
+@compiled
 def forward(
     x: int,
     w: int,
@@ -170,20 +182,19 @@ def forward(
     y: int,
     s: Shape,
     activation: int,
+    work: int,
     start: int,
     stop: int,
 ) -> None:
     """Writes activation(convolution + bias) of kept groups, zero elsewhere, of images start to stop.
 
-    Masks and bias are 0 for none.
+    Masks and bias are 0 for none; `work` is the address of `room` floats.
     """
     num_k, pixels = s.in_size * s.kernel * s.kernel, s.out_height * s.out_width
     rows, columns = padded_size(s)
     of_channel = s.stride * s.stride * rows * columns
-    padded = np.empty(s.in_blocks * s.in_size * of_channel, np.float32)
-    strip = np.empty(columns_size(s), np.float32)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
-    at_padded, at_strip = np.int64(padded.ctypes.data), np.int64(strip.ctypes.data)
+    at_padded, at_strip = work, work + 4 * padded_floats(s)
     reads, writes = np.empty(s.in_blocks, np.int64), np.empty(s.out_blocks, np.int64)
     pairs = np.arange(s.out_size)
     pairs += pairs << 32
@@ -224,5 +235,3 @@ def forward(
                     )
         for j in writes[:wanted]:
             activate(own + 4 * j * s.out_size * pixels, s.out_size * pixels, activation)
-    # Numba frees an array after its last use, and an address is none.
-    padded[0] = strip[0] = 0

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.cpu import conv_gradients, conv_kernels
-from ccenv.sparse.cpu.buffers import new_result
+from ccenv.sparse.cpu.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu.conv_kernels import Shape
 from ccenv.sparse.cpu.layer import ACTIVATION_CODES, address, share, share_rows
 
@@ -55,17 +55,16 @@ def run_forward(
     """Calls the forward kernel on contiguous operands."""
     out_channels = shape.out_blocks * shape.out_size
     y = new_result(len(x), out_channels * shape.out_height * shape.out_width)
-    work = partial(
-        conv_kernels.forward,
-        x.data_ptr(),
-        weight.data_ptr(),
-        address(bias),
-        address(in_mask),
-        address(out_mask),
-        y.data_ptr(),
-        shape,
-        activation,
-    )
+    operands = x.data_ptr(), weight.data_ptr(), address(bias), address(in_mask), address(out_mask)
+    target, size, pool = y.data_ptr(), conv_kernels.room(shape), buffer_pool()
+
+    def work(start: int, stop: int) -> None:
+        # Fresh memory would be mapped page by page, which for one image takes as long as its sums.
+        room = pool.take(size)
+        at = room.ctypes.data
+        conv_kernels.forward(*operands, target, shape, activation, at, start, stop)
+        pool.give(room)
+
     share_rows(work, len(x), weight.numel() * shape.out_height * shape.out_width)
     return y.view(len(x), out_channels, shape.out_height, shape.out_width)
 
