@@ -17,10 +17,12 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator envs deploy agents sb3",
     "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
-    "ccenv.sparse": "reference grouped operands cpu cost_model repeat gpu routes linear",
+    "ccenv.sparse": (
+        "reference grouped operands cpu cost_model repeat gpu routes linear conv_routes conv2d"
+    ),
     "ccenv.sparse.cpu": (
         "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels layer"
+        "buffers repeat_kernels layer conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
         "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
@@ -30,7 +32,10 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
-    "ccenv.networks": "mlp frozen_cache build costs dropout probe training teacher",
+    "ccenv.networks": (
+        "protocol stage sequential check linear_stage residual conv experts recipe mlp table "
+        "frozen_cache build costs dropout probe training teacher"
+    ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "

@@ -1,4 +1,4 @@
-"""Convolutions with channel groups as blocks: (maps, mask of groups) -> maps; a small network of them."""
+"""Convolutions with channel groups as blocks: (maps, mask of groups) -> maps; a small network."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -88,10 +88,11 @@ class BlockConv2d(Stage):
         backend: str = "auto",
     ) -> Tensor:
         """Convolution and activation."""
+        conv = self.conv
         return block_sparse_conv2d(
             x,
-            self.conv.weight,
-            self.conv.bias,
+            conv.weight,
+            conv.bias,
             before,
             mask,
             stride=self.stride,
@@ -158,7 +159,5 @@ def conv(
         for number, (width, stride) in enumerate(zip(channels, strides, strict=True))
     }
     features = channels[-1] * pool * pool
-    head = nn.Sequential(
-        nn.AdaptiveAvgPool2d(pool), nn.Flatten(), nn.Linear(features, num_classes)
-    )
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), nn.Linear(features, num_classes))
     return GatedSequential(Centred(), parts, head, torch.zeros(1, *input_shape))

@@ -140,7 +140,7 @@ class ExpertsOnAnswer(Experts):
 
 
 class FirstAnswer(nn.Module):
-    """Appends logits of a small hidden layer to features: [rows, ...] -> [rows, features + classes]."""
+    """Appends a small layer's logits to features: [rows, ...] -> [rows, features + classes]."""
 
     def __init__(self, in_features: int, units: int, num_classes: int) -> None:
         """Builds the layer; Glorot uniform weights, zero biases."""

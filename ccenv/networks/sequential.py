@@ -194,7 +194,7 @@ class GatedSequential(nn.Module):
     def start(self, inputs: Tensor) -> Flow:
         """See `GatedNetwork.start`."""
         x = self.stem(inputs)
-        return self._ahead(Flow(x, len(x)), 0)
+        return self._ahead(Flow(x, x.shape[0]), 0)
 
     def _ahead(self, flow: Flow, place: int) -> Flow:
         """Runs what always runs, up to the next gate; an exit's head too, to be looked at."""
@@ -219,7 +219,7 @@ class GatedSequential(nn.Module):
         """See `GatedNetwork.step`."""
         given = mask if mask is not None else weights
         if given is not None:
-            hidden = hidden.repeated(rows_each(hidden.num_rows, len(given)))
+            hidden = hidden.repeated(rows_each(hidden.num_rows, given.shape[0]))
         part, place = self.part(gate), self._places[gate]
         mask = None if mask is None else hidden.of_running(mask)
         weights = None if weights is None else hidden.of_running(weights)

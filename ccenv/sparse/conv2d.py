@@ -1,4 +1,4 @@
-"""Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> act(convolution) of kept groups."""
+"""Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> kept groups' maps."""
 
 import functools
 from collections.abc import Callable
@@ -163,8 +163,9 @@ def grouped_conv2d(operands: Convolution, activation: Activation | None) -> Tens
     weights = weight.unflatten(0, (num_blocks, -1))
     biases = None if bias is None else bias.unflatten(0, (num_blocks, -1))
     height, width = ((n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:])
+    nothing = x.new_zeros(len(x), weights.shape[1], height, width)
     # Sums of nothing: where nothing is kept, gradients are zero and not missing.
-    nothing = x.new_zeros(len(x), weights.shape[1], height, width) + weight[:0].sum() + x[:0].sum()
+    nothing = nothing + sum(t[:0].sum() for t in (x, weight, bias) if t is not None)
     parts = [nothing] * num_blocks
     for block, rows in rows_of_blocks(out_mask):
         channels = None if in_mask is None else kept_channels(in_mask[rows], x.shape[1])

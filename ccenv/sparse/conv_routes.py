@@ -34,7 +34,9 @@ def choose_conv_route(
     if in_mask is None and out_mask is None:
         return "dense"
     if x.is_cpu and x.dtype == torch.float32:
-        is_plain = backend != "auto" or len(x) == 1 or weight.numel() < FEW_INPUTS * len(weight)
+        is_plain = (
+            backend != "auto" or x.shape[0] == 1 or weight.numel() < FEW_INPUTS * weight.shape[0]
+        )
         return "kernels" if is_plain else on_cpu(in_mask, out_mask)
     return "masked_dense" if backend == "auto" and x.is_cuda else "grouped"
 

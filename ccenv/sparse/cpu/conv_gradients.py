@@ -155,7 +155,9 @@ def backward(
             at = 4 * (b * s.in_blocks + i) * of_map
             if grad_w != 0:
                 for c in range(s.in_size):
-                    pad_phases(x + at + 4 * c * s.height * s.width, at_padded + 4 * c * of_channel, s)
+                    pad_phases(
+                        x + at + 4 * c * s.height * s.width, at_padded + 4 * c * of_channel, s
+                    )
                 for first in range(0, s.out_height, height):
                     last = min(s.out_height, first + height)
                     for c in range(s.in_size):

@@ -186,7 +186,7 @@ def forward(
     start: int,
     stop: int,
 ) -> None:
-    """Writes activation(convolution + bias) of kept groups, zero elsewhere, of images start to stop.
+    """Writes activation(convolution + bias) of kept groups, else zero, of images start to stop.
 
     Masks and bias are 0 for none; `work` is the address of `room` floats.
     """
@@ -207,9 +207,7 @@ def forward(
             continue
         for c in range(num * s.in_size):
             channel = (b * s.in_blocks + reads[c // s.in_size]) * s.in_size + c % s.in_size
-            pad_phases(
-                x + 4 * channel * s.height * s.width, at_padded + 4 * c * of_channel, s
-            )
+            pad_phases(x + 4 * channel * s.height * s.width, at_padded + 4 * c * of_channel, s)
         height = strip_rows(num, s)
         ld = height * s.out_width + GAP
         for first in range(0, s.out_height, height):

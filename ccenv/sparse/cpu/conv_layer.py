@@ -25,7 +25,8 @@ def shape_of(
     padding: int,
 ) -> Shape:
     """Sizes of a convolution; a side without a mask is one group."""
-    (channels, height, width), kernel = x.shape[1:], weight.shape[2]
+    _, channels, height, width = x.shape
+    kernel = weight.shape[2]
     in_blocks = 1 if in_mask is None else in_mask.shape[1]
     out_blocks = 1 if out_mask is None else out_mask.shape[1]
     return Shape(
@@ -53,8 +54,9 @@ def run_forward(
     activation: int,
 ) -> Tensor:
     """Calls the forward kernel on contiguous operands."""
+    batch, pixels = x.shape[0], shape.out_height * shape.out_width
     out_channels = shape.out_blocks * shape.out_size
-    y = new_result(len(x), out_channels * shape.out_height * shape.out_width)
+    y = new_result(batch, out_channels * pixels)
     operands = x.data_ptr(), weight.data_ptr(), address(bias), address(in_mask), address(out_mask)
     target, size, pool = y.data_ptr(), conv_kernels.room(shape), buffer_pool()
 
@@ -65,8 +67,8 @@ def run_forward(
         conv_kernels.forward(*operands, target, shape, activation, at, start, stop)
         pool.give(room)
 
-    share_rows(work, len(x), weight.numel() * shape.out_height * shape.out_width)
-    return y.view(len(x), out_channels, shape.out_height, shape.out_width)
+    share_rows(work, batch, weight.numel() * pixels)
+    return y.view(batch, out_channels, shape.out_height, shape.out_width)
 
 
 class KernelConv(torch.autograd.Function):
@@ -96,7 +98,7 @@ class KernelConv(torch.autograd.Function):
         x, weight, in_mask, out_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         turned, grad_y = weight.flatten(1).t().contiguous(), grad_y.contiguous()
-        grad_x = new_result(len(x), x[0].numel()).view_as(x) if need_x else None
+        grad_x = new_result(len(x), x.shape[1:].numel()).view_as(x) if need_x else None
         grad_weight = torch.empty_like(turned) if need_weight else None
         grad_bias = x.new_empty(len(weight)) if need_bias and ctx.has_bias else None
         shape: Shape = ctx.shape

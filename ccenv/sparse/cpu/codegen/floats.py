@@ -4,7 +4,13 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_add, make_copy, make_in_place, make_split
+from ccenv.sparse.cpu.codegen.micro_kernels import (
+    as_pointer,
+    make_add,
+    make_copy,
+    make_in_place,
+    make_split,
+)
 from ccenv.sparse.cpu.codegen.vectors import relu_of, tanh_of
 
 NONE, TANH, RELU = 0, 1, 2

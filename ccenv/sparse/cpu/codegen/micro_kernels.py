@@ -279,8 +279,10 @@ def make_add(width: int) -> Any:
 
 
 def make_split(width: int) -> Any:
-    """Makes a function of three addresses: of 2 `width` floats at the first, those at even places
-    go to the second address, the others to the third."""
+    """Makes a function of three addresses that splits 2 `width` floats at the first.
+
+    Those at even places go to the second address, the others to the third.
+    """
     lanes = ir.VectorType(F32, 2 * width)
 
     @intrinsic
