@@ -36,9 +36,13 @@ class Magnitude(Agent):
             raise ValueError(f"expected target_density in (0, 1], got {target_density}")
         self.num_kept = [max(1, round(target_density * n)) for n in self.num_blocks]
         network = self.simulator.network
-        widths = [n * s for n, s in zip(self.num_blocks, network.block_sizes, strict=True)]
-        inputs = [network.in_features, *widths[:-1]]
-        self.policy_macs = [a * b for a, b in zip(inputs, widths, strict=True)]
+        missing = [n for n in ("block_norms", "block_macs") if not hasattr(network, n)]
+        if missing:
+            raise ValueError(
+                f"expected a network with {' and '.join(missing)} for magnitude, got "
+                f"{type(network).__name__}; define it, or choose another agent"
+            )
+        self.policy_macs = [network.block_macs(gate) for gate in range(len(self.num_blocks))]
 
     def begin_episode(self, simulator: Simulator) -> None:
         """Remembers where the images are looked up."""
@@ -53,5 +57,5 @@ class Magnitude(Agent):
         everything = full_mask(len(observation), self.num_blocks[layer], observation.device)
         with torch.no_grad():
             after, _ = transition(network, state, everything)
-        norms = after.hidden.unflatten(1, (self.num_blocks[layer], -1)).norm(dim=2)
+            norms = network.block_norms(layer, after.hidden)
         return norms.topk(self.num_kept[layer], dim=1).indices

@@ -5,11 +5,12 @@ the environment. The agent decides what its gradient is.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.mlp import GatedNetwork, walk
+from ccenv.networks.protocol import GatedNetwork, walk
 
 
 def soft_masked_logits(
@@ -31,15 +32,11 @@ def soft_masked_logits(
         Logits [batch, num_classes].
     """
 
-    def scaled(index: int, hidden: Tensor) -> Tensor:
-        blocks = hidden.unflatten(1, (soft_masks[index].shape[1], -1))
-        return (blocks * soft_masks[index].unsqueeze(2)).flatten(1)
-
-    def choose(index: int, _: Tensor) -> Tensor | None:
-        return None if masks is None else masks[index]
+    def choose(gate: int, _: Any) -> Tensor | None:
+        return None if masks is None else masks[gate]
 
     backend = "reference" if masks is None else "auto"
-    return walk(network, images.flatten(1), choose, backend, after=scaled)
+    return walk(network, images, choose, backend, soft_masks)
 
 
 def descend(optimizer: torch.optim.Optimizer, policy: nn.Module, loss: Tensor) -> None:

@@ -5,7 +5,7 @@ from gymnasium.envs.registration import register
 from ccenv.envs.checker import check_vector_env
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks import Exit, Gate, GatedMLP, GatedNetwork, GatedSequential, Stage, check_network
 from ccenv.simulator.evaluate import evaluate
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import explain_backend
@@ -30,8 +30,14 @@ __all__ = [
     "PRESETS",
     "BlockSelectionEnv",
     "BlockSelectionVectorEnv",
+    "Exit",
+    "Gate",
     "GatedMLP",
+    "GatedNetwork",
+    "GatedSequential",
+    "Stage",
     "block_sparse_linear",
+    "check_network",
     "check_vector_env",
     "evaluate",
     "explain_backend",

@@ -13,7 +13,7 @@ from ccenv import PRESETS
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import DATASETS, load_split
-from ccenv.networks.mlp import NETWORKS
+from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.runs.board.tracking import compact
 from ccenv.runs.plan.settings import agent_parameters, is_plain

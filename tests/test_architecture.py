@@ -33,8 +33,8 @@ FLOORS = {
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
     "ccenv.networks": (
-        "protocol stage sequential check linear_stage residual conv experts recipe mlp table "
-        "frozen_cache build costs dropout probe training teacher"
+        "protocol costs mlp stage sequential check frozen_cache build dropout probe residual "
+        "linear_stage conv experts table recipe training teacher"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
@@ -81,7 +81,7 @@ FLOORS = {
         "dense_figures dense_section html publish over_seeds"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers networks routes gpu environment training passes front_times "
+        "masks kernels layers networks stages routes gpu environment training passes front_times "
         "speed_figures"
     ),
 }

@@ -34,10 +34,8 @@ from ccenv.deploy.export_images import Preparation, older_images
 from ccenv.deploy.fused.classifier import FusedClassifier, fuse_policy
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
-from ccenv.networks.costs import dense_macs
 from ccenv.simulator.context import Range, affordable, observe_context
 from ccenv.simulator.policy import Policy
-from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NUM_CHECK_IMAGES = 64
 
@@ -59,8 +57,8 @@ class SkippingClassifier(nn.Module):
         """
         super().__init__()
         self.content = dict(content)
-        self.network = build_network(content["network"])
-        self.image_shape: tuple[int, int, int] = tuple(content["image_shape"])
+        self.image_shape: tuple[int, ...] = tuple(content["image_shape"])
+        self.network = build_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
         self.look = make_observer(content["observation"], self.network, self.image_shape)
         agent = content["agent"]
@@ -78,7 +76,8 @@ class SkippingClassifier(nn.Module):
         self.draw: str = content.get("draw", "mode")
         is_drawn(self.draw)
         self.requires_grad_(False).eval()
-        keep_panels(self.network)
+        if hasattr(self.network, "pack"):
+            self.network.pack()
 
     @classmethod
     def from_agent(cls, agent: Any, **settings: Any) -> "SkippingClassifier":
@@ -208,7 +207,7 @@ class SkippingClassifier(nn.Module):
     def _observer(self, values: Mapping[str, Tensor]) -> Observer:
         if not self.ranges:
             return self.look
-        return observe_context(self.look, self.ranges, values, dense_macs(self.network))
+        return observe_context(self.look, self.ranges, values, self.network.dense_macs)
 
     def _values(self, context: Mapping[str, Any], images: Tensor) -> dict[str, Tensor]:
         if set(context) != set(self.ranges):
@@ -267,7 +266,8 @@ def look_and_compute(
         Logits [batch, num_classes], and bool [batch, num_blocks] for each gated layer.
     """
     network, masks = surface.network, []
-    state = initial(images, torch.zeros(len(images), dtype=torch.int64, device=images.device))
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    state = initial(network, images, labels)
     surface.state = state
     if hasattr(policy, "begin_episode"):
         policy.begin_episode(surface)

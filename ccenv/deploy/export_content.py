@@ -18,8 +18,8 @@ from ccenv.base.tree_file import encode
 from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
-from ccenv.networks.build import make_network
-from ccenv.networks.costs import dense_macs
+from ccenv.networks.build import arguments_of, make_network
+from ccenv.networks.protocol import num_blocks_of
 from ccenv.rewards import make_reward
 from ccenv.simulator.context import ContextSimulator
 
@@ -49,9 +49,9 @@ class Surface:
 
     def __post_init__(self) -> None:
         """Sets the attributes that agents read and that follow from the network."""
-        self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
+        self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers, self.max_blocks = len(self.num_blocks), max(self.num_blocks)
-        self.dense_macs = dense_macs(self.network)
+        self.dense_macs = self.network.dense_macs
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
 
@@ -82,8 +82,8 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         "network": {
             "builder": name_of(agent, builder),
             "sizes": dict(simulator._sizes),
-            "in_features": network.in_features,
-            "num_classes": network.head_sizes[-1],
+            "kwargs": dict(simulator._own_sizes),
+            "num_classes": network.num_classes,
             "tensors": {name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
         },
         "observation": simulator.observe.kind,
@@ -135,24 +135,28 @@ def check_named(content: Mapping[str, Any], trust: Sequence[str]) -> None:
         import_trusted(str(name), kind, (*OWN_PACKAGES, *trust))
 
 
-def build_network(content: Mapping[str, Any]) -> Any:
+def build_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any:
     """Builds the network that a file describes, with its weights.
+
+    Args:
+        content: see `content_of`.
+        input_shape: of one input.
 
     Raises:
         ValueError: if the name is no builder of networks, or the weights do not fit or are not
             finite.
     """
     builder = import_object(content["builder"], "network")
-    sizes = dict(content["sizes"])
-    arguments = {n: content[n] for n in ("in_features", "num_classes")} | sizes
+    sizes, own = dict(content["sizes"]), dict(content.get("kwargs", {}))
     try:
+        arguments = arguments_of(builder, input_shape, content["num_classes"], sizes, own)
         inspect.signature(builder).bind(**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"expected a builder of networks as {content['builder']!r}, got {builder!r}: {error}"
         ) from error
     check_finite(content["tensors"], f"the network {content['builder']}")
-    network = make_network(builder, content["in_features"], content["num_classes"], 0, sizes)
+    network = make_network(builder, input_shape, content["num_classes"], 0, sizes, own)
     try:
         network.load_state_dict(content["tensors"])
     except RuntimeError as error:

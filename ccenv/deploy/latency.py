@@ -14,9 +14,10 @@ from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import fuse_policy, why_not_fused
 from ccenv.mdp import dynamics
-from ccenv.networks.mlp import ACTIVATIONS, dense_forward
+from ccenv.networks.protocol import dense_forward
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import simulator_of
+from ccenv.sparse.linear import ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def measure_latency(
             fused(images, generator=generator)
             return
         # Neither drawing images nor rewards: what a user of the trained network would run.
-        state = simulator.state = dynamics.initial(images, labels)
+        state = simulator.state = dynamics.initial(simulator.network, images, labels)
         if hasattr(policy, "begin_episode"):
             policy.begin_episode(simulator)
         for layer, blocks in enumerate(simulator.num_blocks):

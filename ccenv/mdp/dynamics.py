@@ -2,45 +2,42 @@
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask
-from ccenv.networks.costs import dense_macs, layer_macs
-from ccenv.networks.mlp import GatedNetwork, pass_gate
+from ccenv.networks.protocol import GatedNetwork
 
 
 @dataclass(frozen=True)
 class EpisodeState:
-    """A batch of images on their way through the gated layers, all at the same layer."""
+    """A batch of inputs on their way through the gates, all at the same gate."""
 
     images: Tensor
-    """[batch / group_size, channels, height, width] float32; each image once."""
+    """[batch / group_size, ...]; each input once: images, token windows or features."""
     labels: Tensor
     """[batch] int64."""
     layer: int
-    """number of the gated layer that is decided next; num_layers when the episode is over."""
-    activations: Tensor | None
-    """[batch, width] float32; output of the layer before, None at the start."""
+    """number of the gate that is decided next; the number of gates when the episode is over."""
+    hidden: Any
+    """the network's own state; before the first gate one row an input, then [batch, ...]."""
     mask: Tensor | None
     """bool [batch, num_blocks[layer - 1]]; the mask before, None at the start."""
     macs: Tensor
     """[batch] int64; executed so far."""
     group_size: int = 1
-    """neighbouring rows that hold the same image."""
+    """neighbouring rows that hold the same input."""
 
     @functools.cached_property
     def images_by_row(self) -> Tensor:
-        """[batch, channels, height, width] float32; copied for each row of a group when asked."""
-        if self.group_size == 1:
-            return self.images
-        return self.images.repeat_interleave(self.group_size, 0)
+        """[batch, ...]; copied for each row of a group when asked."""
+        return self.by_row(self.images)
 
-    @property
-    def hidden(self) -> Tensor:
-        """[batch, width] float32; input of the layer that is decided next."""
-        return self.images_by_row.flatten(1) if self.activations is None else self.activations
+    def by_row(self, values: Tensor) -> Tensor:
+        """Values of each input, [batch / group_size, ...], for each row of its group."""
+        return values if self.group_size == 1 else values.repeat_interleave(self.group_size, 0)
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,11 @@ class StepOutcome:
     """What one mask did to a batch of images."""
 
     layer: int
-    """number of the gated layer that was computed."""
+    """number of the gate that was decided."""
     mask: Tensor
-    """[batch, num_blocks] bool; the action as executed."""
+    """[batch, num_blocks] bool; the action as executed, nothing of rows that have stopped."""
     layer_cost: Tensor
-    """[batch] float32 in [0, 1]; this layer's share of the dense network's MACs."""
+    """[batch] float32 in [0, 1]; this gate's share of the dense network's MACs."""
     compute_cost: Tensor
     """[batch] float32 in [0, 1]; share of the dense network's MACs executed so far."""
     macs: Tensor
@@ -62,11 +59,11 @@ class StepOutcome:
     logits: Tensor | None
     """[batch, num_classes] float32 after the last gated layer, None before it."""
     num_layers: int
-    """gated layers of the network."""
+    """gates of the network."""
     before: EpisodeState
-    """where the images were; its `hidden` is the layer's input, its `mask` the layer before's."""
+    """where the inputs were; its `mask` is that of the gate before."""
     after: EpisodeState
-    """where they are now; its `hidden` is the layer's output."""
+    """where they are now."""
 
     @property
     def is_last(self) -> bool:
@@ -74,28 +71,37 @@ class StepOutcome:
         return self.logits is not None
 
 
-def initial(images: Tensor, labels: Tensor, group_size: int = 1) -> EpisodeState:
-    """Starts an episode for each row, of which `group_size` neighbours hold the same image.
+def initial(
+    network: GatedNetwork, images: Tensor, labels: Tensor, group_size: int = 1
+) -> EpisodeState:
+    """Starts an episode for each row, of which `group_size` neighbours hold the same input.
 
     Args:
-        images: [batch / group_size, channels, height, width] float32.
+        network: the classifier; what it computes before its first gate is computed here.
+        images: [batch / group_size, ...].
         labels: [batch / group_size] int64.
-        group_size: rows of an image.
+        group_size: rows of an input.
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
     macs = torch.zeros(len(labels), dtype=torch.int64, device=images.device)
-    return EpisodeState(images, labels, 0, None, None, macs, group_size)
+    return EpisodeState(images, labels, 0, network.start(images), None, macs, group_size)
+
+
+def look(network: GatedNetwork, state: EpisodeState) -> Tensor:
+    """What the network offers to be seen where the inputs are: float32 [batch, look_size]."""
+    found = network.look(state.layer, state.hidden)
+    return found if len(found) == len(state.labels) else state.by_row(found)
 
 
 def transition(
     network: GatedNetwork, state: EpisodeState, mask: Tensor, backend: str = "auto"
 ) -> tuple[EpisodeState, StepOutcome]:
-    """Computes the blocks that a mask keeps, and the logits after the last gated layer.
+    """Computes the blocks that a mask keeps, and the logits after the last gate.
 
     Args:
         network: the classifier.
-        state: where the images are; not changed.
+        state: where the inputs are; not changed.
         mask: bool [batch, num_blocks[state.layer]].
         backend: see `block_sparse_linear`.
 
@@ -104,26 +110,26 @@ def transition(
 
     Raises:
         TypeError: if the mask is not a bool tensor.
-        ValueError: if the episode is over or the mask does not fit the layer.
+        ValueError: if the episode is over or the mask does not fit the gate.
     """
-    num_layers = len(network.num_blocks)
+    num_layers = len(network.gates)
     if state.layer >= num_layers:
         raise ValueError(f"the episode is over after {num_layers} gated layers; start a new one")
-    expected = (len(state.labels), network.num_blocks[state.layer])
+    expected = (len(state.labels), network.gates[state.layer].num_blocks)
     check_mask(mask, expected[0], "mask")
     if tuple(mask.shape) != expected:
         raise ValueError(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"
         )
-    x = state.images.flatten(1) if state.mask is None else state.hidden
-    hidden = pass_gate(network, state.layer, x, state.mask, mask, backend)
-    step_macs = layer_macs(network, state.layer, state.mask, mask)
+    if hasattr(network, "executed"):
+        mask = network.executed(state.layer, state.hidden, mask)
+    step_macs = network.macs(state.layer, state.hidden, mask)
+    hidden = network.step(state.layer, state.hidden, mask, backend=backend)
     after = replace(
-        state, layer=state.layer + 1, activations=hidden, mask=mask, macs=state.macs + step_macs
+        state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs
     )
-    total = dense_macs(network)
-    is_last = after.layer == num_layers
+    total = network.dense_macs
     return after, StepOutcome(
         layer=state.layer,
         mask=mask,
@@ -131,7 +137,7 @@ def transition(
         compute_cost=(after.macs / total).float(),
         macs=after.macs,
         labels=state.labels,
-        logits=network.head(hidden, mask, backend) if is_last else None,
+        logits=network.logits(hidden, backend) if after.layer == num_layers else None,
         num_layers=num_layers,
         before=state,
         after=after,

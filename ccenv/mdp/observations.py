@@ -1,25 +1,34 @@
 """Observations: (state of the episode) -> what a policy looks at, float32 [batch, obs_size].
 
-Both kinds start with what is informative at the present layer, then zeros, then the one-hot
-index of the layer (all zeros when the episode is over). `lengths[layer]` says how many of the
-first columns are informative, so that a policy of one layer reads, and is billed for, no more.
+All kinds start with what is informative at the present gate, then zeros, then the one-hot index of
+the gate (all zeros when the episode is over). `lengths[layer]` says how many of the first columns
+are informative, so that a policy of one gate reads, and is billed for, no more.
 
-`layer_input` shows the input of the layer: the image's features, or the activations of the layer
-before. `summary` shows the image average-pooled to at most 8 x 8 per channel, then the root mean
-square activation of each block of the layer before.
+`layer_input` shows what the network offers to be seen at a gate (`GatedNetwork.look`): of a fully
+connected one the image's features, or the activations of the layer before; of others features that
+are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
+channel, then the root mean square activation of each block of the gate before, where the network
+tells it. `module:name` is a function of yours: (network, state) -> float32 [batch, size of yours],
+which may differ from gate to gate.
 """
 
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ccenv.base.registry import check_names
-from ccenv.mdp.dynamics import EpisodeState
-from ccenv.networks.mlp import GatedNetwork, gated_widths
+from ccenv.base.registry import check_names, resolve
+from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
+from ccenv.networks.protocol import GatedNetwork
 
 OBSERVATIONS = ("layer_input", "summary")
 SUMMARY_SIDE = 8
+
+OwnLook = Callable[[GatedNetwork, EpisodeState], Tensor]
+"""What a user's observation is: (network, state before a gate) -> float32 [batch, size]."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +36,18 @@ class Observer:
     """Looks at states of one network in one way."""
 
     kind: str
-    """one of `OBSERVATIONS`."""
+    """one of `OBSERVATIONS`, or the `module:name` of a function."""
     lengths: tuple[int, ...]
-    """informative columns at each layer, and after the last one."""
-    block_sizes: tuple[int, ...]
-    """units of a block in each gated layer."""
+    """informative columns at each gate, and after the last one."""
+    network: GatedNetwork
+    """whose states they are."""
+    own: OwnLook | None = None
+    """the user's function, None of `OBSERVATIONS`."""
 
     @property
     def num_layers(self) -> int:
-        """Number of gated layers."""
-        return len(self.block_sizes)
+        """Number of gates."""
+        return len(self.lengths) - 1
 
     @property
     def obs_size(self) -> int:
@@ -44,32 +55,32 @@ class Observer:
         return max(self.lengths) + self.num_layers
 
     def __call__(self, state: EpisodeState) -> Tensor:
-        """Observation of each image: float32 [batch, obs_size], a fresh tensor."""
-        looks = [state.hidden] if self.kind == "layer_input" else self._summary(state)
+        """Observation of each input: float32 [batch, obs_size], a fresh tensor."""
         shape, filled = (len(state.labels), self.obs_size), self.lengths[state.layer]
+        looks = self._looks(state) if filled else []
         # Memory is what this costs: a row that is mostly looks is not zeroed first.
         mostly = 2 * filled > self.obs_size
-        like = state.images
-        observation = like.new_empty(shape) if mostly else like.new_zeros(shape)
+        new = torch.empty if mostly else torch.zeros
+        observation = new(shape, device=state.labels.device)
         start = 0
-        for look in looks:
-            observation[:, start : start + look.shape[1]] = look
-            start += look.shape[1]
+        for found in looks:
+            observation[:, start : start + found.shape[1]] = found
+            start += found.shape[1]
         if mostly:
             observation[:, filled:] = 0.0
         if state.layer < self.num_layers:
             observation[:, max(self.lengths) + state.layer] = 1.0
         return observation
 
-    def _summary(self, state: EpisodeState) -> list[Tensor]:
-        group = state.group_size
-        pooled = pool(state.images).flatten(1)
-        if group > 1:
-            pooled = pooled.repeat_interleave(group, 0)
-        if state.mask is None:
+    def _looks(self, state: EpisodeState) -> list[Tensor]:
+        if self.own is not None:
+            return [self.own(self.network, state)]
+        if self.kind == "layer_input":
+            return [look(self.network, state)]
+        pooled = state.by_row(pool(state.images).flatten(1))
+        if state.mask is None or not hasattr(self.network, "block_norms"):
             return [pooled]
-        blocks = state.hidden.unflatten(1, (-1, self.block_sizes[state.layer - 1]))
-        return [pooled, blocks.square().mean(dim=2).sqrt()]
+        return [pooled, self.network.block_norms(state.layer - 1, state.hidden)]
 
 
 def pool(images: Tensor) -> Tensor:
@@ -89,16 +100,63 @@ def pool_window(side: int) -> int:
     return -(-side // SUMMARY_SIDE)
 
 
-def make_observer(kind: str, network: GatedNetwork, image_shape: tuple[int, int, int]) -> Observer:
+def make_observer(
+    kind: str | OwnLook, network: GatedNetwork, image_shape: Sequence[int], dtype: Any = None
+) -> Observer:
     """Prepares a kind of observation for a network.
 
+    Args:
+        kind: one of `OBSERVATIONS`, `module:name`, or a function of yours.
+        network: whose states are looked at.
+        image_shape: of one input.
+        dtype: of inputs; None: float32.
+
     Raises:
-        ValueError: if the kind is unknown.
+        ValueError: if the kind is unknown, or does not fit the inputs.
     """
+    if callable(kind) or ":" in str(kind):
+        return own_observer(kind, network, torch.zeros(1, *image_shape, dtype=dtype))
     check_names([kind], OBSERVATIONS, "observation")
+    gates = network.gates
     if kind == "layer_input":
-        lengths = (network.in_features, *gated_widths(network))
-    else:
-        pooled = pool(torch.zeros(1, *image_shape)).numel()
-        lengths = (pooled, *(pooled + n for n in network.num_blocks))
-    return Observer(kind, tuple(lengths), tuple(network.block_sizes))
+        last = getattr(network, "last_look_size", 0)
+        return Observer(kind, (*(gate.look_size for gate in gates), last), network)
+    if len(image_shape) != 3:
+        raise ValueError(
+            f"expected images for observation='summary', got inputs {list(image_shape)}; "
+            "take layer_input, or a function of yours"
+        )
+    pooled = pool(torch.zeros(1, *image_shape)).numel()
+    norms = [gate.num_blocks if hasattr(network, "block_norms") else 0 for gate in gates]
+    return Observer(kind, (pooled, *(pooled + n for n in norms)), network)
+
+
+@torch.no_grad()
+def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) -> Observer:
+    """Prepares a function of the user's, whose sizes are found on an example.
+
+    Raises:
+        ValueError: if it takes other arguments, or answers with anything but float32 [batch, n].
+    """
+    own = resolve(kind, {}, "observation")
+    try:
+        inspect.signature(own).bind(network, None)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected observation as (network, state) -> tensor: {error}") from error
+    name = kind if isinstance(kind, str) else f"{own.__module__}:{own.__qualname__}"
+    device = next(iter(network.parameters())).device  # type: ignore[attr-defined]
+    labels = torch.zeros(1, dtype=torch.int64, device=device)
+    state, lengths = initial(network, example.to(device), labels), []
+    for gate in network.gates:
+        found = own(network, state)
+        is_right = isinstance(found, Tensor) and found.ndim == 2 and len(found) == 1
+        if not is_right or found.dtype != torch.float32:
+            got = (found.dtype, list(found.shape)) if isinstance(found, Tensor) else type(found)
+            raise ValueError(
+                f"expected observation {name!r} to answer with float32 [1, size] at gate "
+                f"{gate.name!r}, got {got}"
+            )
+        lengths.append(found.shape[1])
+        everything = torch.ones(1, gate.num_blocks, dtype=torch.bool, device=device)
+        state, _ = transition(network, state, everything)
+    return Observer(name, (*lengths, 0), network, own)

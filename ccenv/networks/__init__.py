@@ -1,5 +1,19 @@
-"""Networks that the environment walks through: gated layers, their bill, their training."""
+"""Networks that the environment walks through: gates, what they cost, how they are trained."""
 
-from ccenv.networks.mlp import NETWORKS, GatedMLP, GatedNetwork
+from ccenv.networks.check import check_network
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.protocol import Gate, GatedNetwork
+from ccenv.networks.sequential import Exit, GatedSequential
+from ccenv.networks.stage import Stage
+from ccenv.networks.table import NETWORKS
 
-__all__ = ["NETWORKS", "GatedMLP", "GatedNetwork"]
+__all__ = [
+    "NETWORKS",
+    "Exit",
+    "Gate",
+    "GatedMLP",
+    "GatedNetwork",
+    "GatedSequential",
+    "Stage",
+    "check_network",
+]

@@ -4,40 +4,88 @@ Networks are built with initial weights from a seed; `network="module:name"` com
 """
 
 import copy
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
+from ccenv.base.registry import check_names
+from ccenv.networks.check import check_parts
 from ccenv.networks.mlp import positive_ints
 
+MLP_SIZES = ("num_blocks", "block_size", "head_units", "activation")
+"""Settings of the environment that say how large a fully connected network is."""
 
-def check_network(network: Any) -> None:
-    """Refuses an object that the environment could not walk through.
+
+def takes_features(builder: Any) -> bool:
+    """Whether a builder makes fully connected networks: it is told `in_features` and their sizes.
+
+    Others are told `input_shape` and have their own sizes, in `network_kwargs`.
+    """
+    try:
+        return "input_shape" not in inspect.signature(builder).parameters
+    except (TypeError, ValueError):
+        return True
+
+
+def arguments_of(
+    builder: Any,
+    input_shape: Sequence[int],
+    num_classes: int,
+    sizes: Mapping[str, Any],
+    own: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Keyword arguments of a builder.
+
+    Args:
+        builder: of networks.
+        input_shape: of one input.
+        num_classes: of the data set.
+        sizes: values of `MLP_SIZES`.
+        own: `network_kwargs`.
 
     Raises:
-        TypeError: if it is no module, or lacks a part of `GatedNetwork`.
-        ValueError: if its sizes are not whole numbers, or not one block size for each layer.
+        ValueError: if `own` has a name that the builder does not take.
     """
-    needed = ("in_features", "num_blocks", "block_sizes", "head_sizes", "gated_layer", "head")
-    missing = [name for name in needed if not hasattr(network, name)]
-    if not isinstance(network, nn.Module) or missing:
-        lacks = f" without {', '.join(missing)}" if missing else ", which is no torch.nn.Module"
-        raise TypeError(
-            "expected a network with the parts of ccenv.networks.mlp.GatedNetwork, "
-            f"got {type(network).__name__}{lacks}; subclass ccenv.GatedMLP or add what is missing"
-        )
-    _, layers, sizes, _ = (
-        positive_ints(getattr(network, name), f"the network's {name}") for name in needed[:4]
-    )
-    if len(layers) != len(sizes):
+    if takes_features(builder):
+        found = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
+    else:
+        found = {"input_shape": tuple(input_shape), "num_classes": num_classes}
+    parameters = inspect.signature(builder).parameters
+    is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not is_open:
+        check_names(own, [name for name in parameters if name not in found], "network_kwargs name")
+    taken = sorted(set(own) & set(found))
+    if taken:
+        raise ValueError(f"expected {', '.join(taken)} outside of network_kwargs, got it there")
+    return found | dict(own)
+
+
+def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuses sizes of a fully connected network beside a network that has none.
+
+    Raises:
+        ValueError: naming them, and what the network takes.
+    """
+    if isinstance(builder, nn.Module) or takes_features(builder):
+        return
+    given = {n: v for n, v in sizes.items() if comparable(v) != comparable(defaults[n])}
+    if given:
+        skip = ("input_shape", "num_classes")
+        own = [name for name in inspect.signature(builder).parameters if name not in skip]
         raise ValueError(
-            "expected the network's block_sizes to have one size for each gated layer, "
-            f"got {sizes} beside num_blocks {layers}"
+            f"expected no {', '.join(given)} beside this network, whose sizes are network_kwargs "
+            f"({', '.join(own)}), got {given}; with a preset, take BlockSelection-v0 and a dataset"
         )
+
+
+def comparable(value: Any) -> Any:
+    """Sizes as tuples, so that lists of them are equal to tuples."""
+    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def build_network(builder: Any, seed: int, **sizes: Any) -> Any:
@@ -51,35 +99,43 @@ def build_network(builder: Any, seed: int, **sizes: Any) -> Any:
 
 
 def make_network(
-    network: Any, in_features: int, num_classes: int, seed: int, sizes: Mapping[str, Any]
+    network: Any,
+    input_shape: Sequence[int],
+    num_classes: int,
+    seed: int,
+    sizes: Mapping[str, Any],
+    own: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Builds a network for images; a module that is given is copied, so that it stays as it is.
+    """Builds a network for inputs; a module that is given is copied, so that it stays as it is.
 
     Args:
         network: a module, or a builder of one.
-        in_features: of an image.
+        input_shape: of one input, such as (channels, height, width).
         num_classes: of the data set.
         seed: of the initial weights.
-        sizes: `num_blocks`, `block_size`, `head_units` and `activation`, for the builder.
+        sizes: values of `MLP_SIZES`, for builders of fully connected networks.
+        own: `network_kwargs`: the builder's own arguments.
 
     Raises:
-        TypeError: if the network lacks a part of `ccenv.networks.mlp.GatedNetwork`.
-        ValueError: if it does not fit the images or memory, or its weights are not finite.
+        TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its bill for example.
+        ValueError: if it does not fit the inputs or memory, or its weights are not finite.
     """
     if not callable(network):
         raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
     if isinstance(network, nn.Module):
+        if own:
+            raise ValueError("expected network_kwargs beside a network's name, got a module")
         built: Any = copy.deepcopy(network)
     else:
-        built = build_network(
-            network, seed, in_features=in_features, num_classes=num_classes, **sizes
-        )
-    check_network(built)
+        arguments = arguments_of(network, input_shape, num_classes, sizes, own or {})
+        built = build_network(network, seed, **arguments)
+    check_parts(built)
     check_finite(built.state_dict(), "the network")
-    if built.in_features != in_features or built.head_sizes[-1] != num_classes:
+    features, expected = getattr(built, "in_features", None), math.prod(input_shape)
+    if features not in (None, expected) or built.num_classes != num_classes:
         raise ValueError(
-            f"expected a network for {in_features} features and {num_classes} classes, "
-            f"got one for {built.in_features} and {built.head_sizes[-1]}"
+            f"expected a network for {expected} features and {num_classes} classes, "
+            f"got one for {features or expected} and {built.num_classes}"
         )
     return built
 

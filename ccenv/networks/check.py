@@ -1,4 +1,4 @@
-"""Checker of networks: (network, example inputs) -> nothing, or an error that says which law it broke.
+"""Checker of networks: (network, example inputs) -> nothing, or an error: which law it broke.
 
 To networks what `gymnasium.utils.env_checker.check_env` is to environments.
 """
@@ -92,8 +92,8 @@ def check_norms(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if isinstance(module, NORMS) and (module.training or module.running_mean is None):
             raise ValueError(
-                f"expected batch norm {name!r} to use its running statistics, got one that averages "
-                "over the batch: rows would depend on their neighbours' masks; call eval() first"
+                f"expected batch norm {name!r} to use its running statistics, got one that "
+                "averages over the batch: rows would depend on their neighbours' masks; call eval() first"
             )
 
 
@@ -221,7 +221,7 @@ def check_more(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
 
 
 def check_stops(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
-    """A stopped input costs nothing more and keeps its answer, whatever later masks say (law 17)."""
+    """A stopped input costs nothing more and keeps its answer, whatever follows (law 17)."""
     for gate, found in enumerate(network.gates):
         if found.skipped != "stop":
             continue

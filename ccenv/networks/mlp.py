@@ -1,48 +1,32 @@
 """Networks: sizes -> a classifier whose hidden layers are split in blocks that masks choose."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
-from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
-from ccenv.sparse.linear import ACTIVATIONS, block_sparse_linear, resolve_activation
+from ccenv.networks.costs import dense_macs, dense_tail_macs, gated_widths, layer_macs
+from ccenv.networks.protocol import Gate, forward, rows_each
+from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.repeat import repeat_for_masks
 
 Sizes = int | Sequence[int]
 """One size for all layers, or one for each."""
 
 
-class GatedNetwork(Protocol):
-    """What the environment needs of a network; a subclass of `GatedMLP` has all of it.
+@dataclass(frozen=True)
+class MLPHidden:
+    """Inputs on their way through a `GatedMLP`."""
 
-    It must be a `torch.nn.Module` too, so that its weights can be learned and stored.
-    """
-
-    in_features: int
-    """number of input features of the first gated layer."""
-    num_blocks: tuple[int, ...]
-    """blocks of each gated layer."""
-    block_sizes: tuple[int, ...]
-    """units of a block, for each gated layer."""
-    head_sizes: tuple[int, ...]
-    """widths of the dense layers after the gated ones; the last is num_classes."""
-
-    def gated_layer(
-        self,
-        index: int,
-        x: Tensor,
-        in_mask: Tensor | None,
-        out_mask: Tensor | None,
-        backend: str,
-    ) -> Tensor:
-        """Activations of gated layer `index` [batch, width], zero where skipped; None keeps all."""
-
-    def head(self, x: Tensor, in_mask: Tensor | None, backend: str) -> Tensor:
-        """Logits [batch, num_classes] from the last gated layer's activations."""
+    x: Tensor
+    """float32 [rows, width]; what the next layer reads."""
+    mask: Tensor | None
+    """bool [rows, blocks of the layer before]; None before the first, or where all was kept."""
 
 
 class GatedMLP(nn.Module):
@@ -94,6 +78,66 @@ class GatedMLP(nn.Module):
         widths = gated_widths(self)
         self.layers = linear_stack([self.in_features, *widths])
         self.head_layers = linear_stack([widths[-1], *self.head_sizes])
+        self.num_classes, self.last_look_size = self.head_sizes[-1], widths[-1]
+        self.dense_macs = dense_macs(self)
+        self.gates = tuple(
+            Gate(f"layers.{index}", blocks, look)
+            for index, (blocks, look) in enumerate(
+                zip(self.num_blocks, [self.in_features, *widths], strict=False)
+            )
+        )
+
+    def start(self, inputs: Tensor) -> MLPHidden:
+        """See `GatedNetwork.start`: images [batch, ...] are flattened."""
+        return MLPHidden(inputs.flatten(1), None)
+
+    def step(
+        self,
+        gate: int,
+        hidden: MLPHidden,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> MLPHidden:
+        """See `GatedNetwork.step`."""
+        x = pass_gate(self, gate, hidden.x, hidden.mask, mask, backend)
+        if weights is not None:
+            x = (x.unflatten(1, (weights.shape[1], -1)) * weights.unsqueeze(2)).flatten(1)
+        return MLPHidden(x, mask)
+
+    def logits(self, hidden: MLPHidden, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        return self.head(hidden.x, hidden.mask, backend)
+
+    def look(self, gate: int, hidden: MLPHidden) -> Tensor:
+        """See `GatedNetwork.look`: all that the layer reads."""
+        return hidden.x
+
+    def macs(self, gate: int, hidden: MLPHidden, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`."""
+        return layer_macs(self, gate, hidden.mask, mask)
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: the dense layers whose inputs no mask skips."""
+        return dense_tail_macs(self) if gate < len(self.num_blocks) else 0
+
+    def block_norms(self, gate: int, hidden: MLPHidden) -> Tensor:
+        """See `GatedNetwork`: root mean square of each block of a layer's activations."""
+        blocks = hidden.x.unflatten(1, (-1, self.block_sizes[gate]))
+        return blocks.square().mean(dim=2).sqrt()
+
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: the whole layer with all of its inputs."""
+        layer = linear_at(self.layers, gate)
+        return layer.in_features * layer.out_features
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """Weights that belong to a gate's blocks."""
+        return list(self.layers[gate].parameters())
+
+    def pack(self) -> None:
+        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
+        keep_panels(self)
 
     def gated_layer(
         self,
@@ -141,67 +185,8 @@ class GatedMLP(nn.Module):
         return forward(self, images, masks, backend)
 
 
-def forward(
-    network: GatedNetwork, images: Tensor, masks: Sequence[Tensor], backend: str = "auto"
-) -> Tensor:
-    """Walks any gated network from images to logits.
-
-    Args:
-        network: the classifier.
-        images: [batch, ...] float32; or a part of so many rows, each for as many neighbouring rows
-            of the masks: several masks of one image.
-        masks: one bool tensor [batch, num_blocks[l]] for each gated layer.
-        backend: see `block_sparse_linear`.
-
-    Returns:
-        Logits [batch, num_classes].
-
-    Raises:
-        TypeError: if a mask is not a bool tensor.
-        ValueError: if there is not one mask for each gated layer, with its number of blocks, or
-            images do not divide the masks' rows.
-    """
-    for index, mask in enumerate(masks):
-        check_mask(mask, len(masks[0]), f"masks[{index}]")
-    shapes = [mask.shape[-1] for mask in masks]
-    if shapes != list(network.num_blocks):
-        raise ValueError(
-            f"expected one mask for each gated layer with {list(network.num_blocks)} blocks, "
-            f"got {len(masks)} with {shapes}"
-        )
-    return walk(network, images.flatten(1), lambda gate, _: masks[gate], backend)
-
-
-def walk(
-    network: GatedNetwork,
-    x: Tensor,
-    choose: Callable[[int, Tensor], Tensor | None],
-    backend: str = "auto",
-    after: Callable[[int, Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Walks through all gates to the logits: the one loop over a network's layers.
-
-    Args:
-        network: the classifier.
-        x: [n, in_features] float32.
-        choose: (gate, what its layer reads) -> bool [batch, num_blocks[gate]]; None computes all.
-        backend: see `block_sparse_linear`.
-        after: (gate, its activations [batch, width]) -> what is read behind it, in their place.
-
-    Returns:
-        Logits [batch, num_classes].
-    """
-    before = None
-    for gate in range(len(network.num_blocks)):
-        mask = choose(gate, x)
-        x = pass_gate(network, gate, x, before, mask, backend)
-        x = x if after is None else after(gate, x)
-        before = mask
-    return network.head(x, before, backend)
-
-
 def pass_gate(
-    network: GatedNetwork,
+    network: GatedMLP,
     gate: int,
     x: Tensor,
     before: Tensor | None,
@@ -226,7 +211,7 @@ def pass_gate(
     return network.gated_layer(gate, x, before, mask, backend)
 
 
-def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "auto") -> Tensor:
+def first_layer(network: GatedMLP, x: Tensor, mask: Tensor, backend: str = "auto") -> Tensor:
     """Activations of the first gated layer, of which an image's masks share what they have alike.
 
     A block that several masks of an image keep is computed once. With k of n blocks kept that is
@@ -244,27 +229,15 @@ def first_layer(network: GatedNetwork, x: Tensor, mask: Tensor, backend: str = "
     Raises:
         ValueError: if the mask's rows are no multiple of the images.
     """
-    if len(mask) == len(x):
+    group = rows_each(len(x), len(mask))
+    if group == 1:
         return network.gated_layer(0, x, None, mask, backend)
-    group, rest = divmod(len(mask), max(1, len(x)))
-    if rest or not group or not len(x):
-        raise ValueError(f"expected masks for a multiple of {len(x)} images, got {len(mask)} rows")
     if getattr(type(network), "gated_layer", None) is not GatedMLP.gated_layer:
         # Another layer may treat rows differently that are alike, as dropout does.
         return network.gated_layer(0, x.repeat_interleave(group, 0), None, mask, backend)
     some_keep = mask.unflatten(0, (len(x), group)).any(dim=1)
     shared = network.gated_layer(0, x, None, some_keep, backend)
     return repeat_for_masks(shared, mask)
-
-
-def dense_forward(network: GatedNetwork, images: Tensor, backend: str = "reference") -> Tensor:
-    """Logits [batch, num_classes] with every block kept and no mask looked at: plain products."""
-    return walk(network, images.flatten(1), lambda *_: None, backend)
-
-
-def gated_widths(network: GatedNetwork) -> list[int]:
-    """Units of each gated layer."""
-    return [n * size for n, size in zip(network.num_blocks, network.block_sizes, strict=True)]
 
 
 def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
@@ -304,20 +277,3 @@ def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[
     if not whole or not (found or allow_none):
         raise ValueError(f"expected {name} to be whole numbers of at least 1, got {values!r}")
     return tuple(int(v) for v in found)
-
-
-NETWORKS: dict[str, Any] = {
-    "mlp": GatedMLP,
-    "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
-    "mlp-dropout-0.5": "ccenv.networks.dropout:half",
-    "probe": "ccenv.networks.probe:probe_network",
-}
-
-__all__ = [
-    "ACTIVATIONS",
-    "NETWORKS",
-    "GatedMLP",
-    "GatedNetwork",
-    "dense_forward",
-    "forward",
-]

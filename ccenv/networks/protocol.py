@@ -62,6 +62,9 @@ class GatedNetwork(Protocol):
     - `executed(gate, hidden, mask) -> mask`: without what is ignored, as behind an exit.
     - `block_norms(gate, hidden)`: float [rows, num_blocks], the root mean square of each block that
       gate has just computed; for the observation `summary` and the agent `magnitude`.
+    - `block_macs(gate) -> int`: of one input, all blocks of a gate with everything kept before; for
+      the agent `magnitude`, which computes them to choose.
+    - `gate_parameters(gate)`: weights that belong to a gate's blocks, for `check_network`.
     - `pack()`: promises that weights stay as they are, so that kernels may keep copies.
     """
 

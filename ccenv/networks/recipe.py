@@ -1,7 +1,7 @@
 """Recipes of shipped weights: (recipe) -> a network trained so that its gates may be skipped.
 
-Stochastic depth: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). What is
-skipped is not rescaled here: a policy's masks are not either.
+Stochastic depth: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). What
+is skipped is not rescaled here: a policy's masks are not either.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ class Recipe:
     share_whole: float = 0.5
     """share of the batches in which everything is kept."""
     most_skipped: float = 0.7
-    """highest probability of skipping, of the last gate; earlier gates' grow linearly with depth."""
+    """highest probability of skipping, of the last gate; it grows linearly with depth."""
     bfloat16: bool = True
     """whether products are computed in bfloat16, by `torch.autocast`."""
     seed: int = 0

@@ -175,6 +175,11 @@ class GatedSequential(nn.Module):
         """The stage or exit of a gate."""
         return self.parts[self._places[gate]]
 
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
+        part = self.part(gate)
+        return part.full_macs if isinstance(part, Stage) else 0
+
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """Weights that belong to a gate's blocks."""
         return list(self.part(gate).parameters())

@@ -19,7 +19,8 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.networks.build import build_network
 from ccenv.networks.frozen_cache import learned_once
-from ccenv.networks.mlp import GatedMLP, dense_forward, positive_ints
+from ccenv.networks.mlp import GatedMLP, positive_ints
+from ccenv.networks.protocol import dense_forward
 from ccenv.networks.training import (
     CoTrainer,
     Pretraining,

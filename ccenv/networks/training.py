@@ -20,7 +20,8 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.networks.frozen_cache import learned_once
-from ccenv.networks.mlp import Sizes, forward, positive_ints
+from ccenv.networks.mlp import Sizes, positive_ints
+from ccenv.networks.protocol import forward, num_blocks_of
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -117,7 +118,7 @@ def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
         start = update % per_epoch * recipe.batch_size
         images, labels = split.batch(order[start : start + recipe.batch_size])
         densities = torch.rand(len(labels), 1, generator=generator)
-        masks = [random_mask(len(labels), n, densities, generator) for n in network.num_blocks]
+        masks = [random_mask(len(labels), n, densities, generator) for n in num_blocks_of(network)]
         # At densities around one half, gathering the images of each block costs more than it saves.
         trainer.update(images, labels, masks, backend="reference")
 

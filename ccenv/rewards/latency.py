@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from ccenv.mdp.dynamics import StepOutcome
@@ -38,8 +39,9 @@ class LatencyReward(StatefulReward):
 
     def prepare(self, surroundings: Surroundings) -> None:
         """Reads this machine's table, or measures it."""
-        network, device = surroundings.network, surroundings.device
-        self.table = time_table(network, self.batch_size, device)
+        split = surroundings.training_split()
+        inputs, _ = split.batch(torch.arange(self.batch_size) % len(split))
+        self.table = time_table(surroundings.network, inputs.to(surroundings.device))
 
     def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
         """Terms `accuracy` and `latency`."""

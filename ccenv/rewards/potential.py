@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
-from ccenv.networks.mlp import GatedNetwork, positive_ints
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, look, transition
+from ccenv.networks.mlp import positive_ints
+from ccenv.networks.protocol import GatedNetwork, num_blocks_of
 from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards.answers import correct
 from ccenv.rewards.description import describe
@@ -25,8 +26,8 @@ class Potential(StatefulReward):
     """`accuracy_minus_cost`, and each layer is paid for what it adds to a probe's log-likelihood.
 
     The potential of a state is the log-probability of the label that a linear classifier gives,
-    fitted on the inputs of that gated layer; after the last layer it is 0 by definition. A step
-    pays the potential after minus the potential before, so an episode's terms sum to minus the
+    fitted on what the network shows at that gate; after the last gate it is 0 by definition. A
+    step pays the potential after minus the potential before, so an episode's terms sum to minus the
     potential of its image whatever the masks, and the best masks stay the best (Ng, Harada, Russell
     1999, theorem 1). The probes see the frozen network's activations under random masks; in
     co-training those of the initial weights, for any fixed function leaves the optimum unchanged.
@@ -60,13 +61,15 @@ class Potential(StatefulReward):
         chosen = torch.randperm(len(split), generator=generator)[: self.num_fit_images]
         images, labels = split.batch(chosen.to(surroundings.device))
         states = random_walk(surroundings.network, images, labels, generator)
-        self.probes = [fit_probe(s.hidden, labels, split.num_classes) for s in states]
+        self.network = surroundings.network
+        looks = [look(self.network, state) for state in states]
+        self.probes = [fit_probe(found, labels, split.num_classes) for found in looks]
 
     def potential(self, state: EpisodeState) -> Tensor:
         """Log-likelihood of the label before a layer, 0 after the last one: float32 [batch]."""
         if state.layer == len(self.probes):
             return torch.zeros(len(state.labels), device=state.labels.device)
-        scores = self.probes[state.layer](state.hidden)
+        scores = self.probes[state.layer](look(self.network, state))
         return -nn.functional.cross_entropy(scores, state.labels, reduction="none")
 
     def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
@@ -84,8 +87,8 @@ def random_walk(
     network: GatedNetwork, images: Tensor, labels: Tensor, generator: torch.Generator
 ) -> list[EpisodeState]:
     """States before each gated layer, under masks whose density is uniform in 0..1."""
-    states = [initial(images, labels)]
-    for blocks in list(network.num_blocks)[:-1]:
+    states = [initial(network, images, labels)]
+    for blocks in num_blocks_of(network)[:-1]:
         densities = torch.rand(len(labels), 1, generator=generator)
         mask = random_mask(len(labels), blocks, densities, generator).to(images.device)
         states.append(transition(network, states[-1], mask)[0])

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ccenv.data import Split
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.mlp import GatedNetwork
+from ccenv.networks.protocol import GatedNetwork
 
 
 @dataclass(frozen=True)

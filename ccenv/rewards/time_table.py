@@ -1,4 +1,4 @@
-"""Table of measured times: (network, batch size, device) -> seconds of a layer by blocks kept.
+"""Table of measured times: (network, inputs) -> seconds of a gate by blocks kept.
 
 A layer is timed on random masks for a grid of numbers of blocks kept before and in it, and the
 table is read with linear interpolation between them. The last layer's time includes the head's.
@@ -22,7 +22,7 @@ from ccenv.base.seeding import stream
 from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import user_cache
 from ccenv.networks.frozen_cache import held, store, tell
-from ccenv.networks.mlp import GatedNetwork, dense_forward
+from ccenv.networks.protocol import GatedNetwork, dense_forward, num_blocks_of
 from ccenv.sparse.linear import block_sparse_linear
 
 MAX_POINTS = 9
@@ -67,20 +67,21 @@ def position(points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return index, (values - start) / (end - start)
 
 
-def time_table(network: GatedNetwork, batch_size: int, device: torch.device) -> TimeTable:
+def time_table(network: GatedNetwork, inputs: Tensor) -> TimeTable:
     """Reads the table of this machine, or measures it once; a second process waits for the first.
 
     Args:
         network: whose sizes decide; its weights do not.
-        batch_size: images of a pass; times are shares, so they hold for one image too.
-        device: where the network lives.
+        inputs: [batch, ...] of a pass, where the network lives; times are shares, so they hold for
+            one input too.
     """
-    name = times_fingerprint(network, batch_size, device)
+    device = inputs.device
+    name = times_fingerprint(network, inputs)
     path = user_cache() / "latency" / f"{name}.safetensors"
     with held(path):
         layers = read_times(path)
         if layers is None:
-            layers = measured = measure(network, batch_size, device)
+            layers = measured = measure(network, inputs)
             store(lambda: save_tree(path, measured), "measured times")
 
     def column(name: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -102,11 +103,11 @@ def read_times(path: Path) -> list[dict[str, Any]] | None:
     return layers
 
 
-def times_fingerprint(network: GatedNetwork, batch_size: int, device: torch.device) -> str:
+def times_fingerprint(network: GatedNetwork, inputs: Tensor) -> str:
     """Hash of all that measured times depend on: machine, threads, library, kernels, sizes."""
     machine = (platform.node(), platform.machine(), torch.__version__, torch.get_num_threads())
-    sizes = (list(network.num_blocks), list(network.block_sizes), list(network.head_sizes))
-    depends_on = [machine, str(device), batch_size, network.in_features, sizes, repr(network)]
+    shape, gates = (list(inputs.shape), str(inputs.dtype)), repr(network.gates)
+    depends_on = [machine, str(inputs.device), shape, gates, network.dense_macs, repr(network)]
     digest = hashlib.sha256(json.dumps(depends_on).encode())
     for path in sorted(Path(inspect.getfile(block_sparse_linear)).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -114,23 +115,23 @@ def times_fingerprint(network: GatedNetwork, batch_size: int, device: torch.devi
 
 
 @torch.no_grad()
-def measure(network: GatedNetwork, batch_size: int, device: torch.device) -> list[dict[str, Any]]:
-    """Times every layer on its grid, in shares of the dense network's time."""
+def measure(network: GatedNetwork, inputs: Tensor) -> list[dict[str, Any]]:
+    """Times every gate on its grid, in shares of the dense network's time."""
     generator = stream(0, "time table")
-    images = torch.randn(batch_size, network.in_features, generator=generator).to(device)
+    blocks = num_blocks_of(network)
 
     def dense() -> None:
-        dense_forward(network, images)
-        wait_for(device)
+        dense_forward(network, inputs)
+        wait_for(inputs.device)
 
     whole = seconds_of(dense)
     layers: list[dict[str, Any]] = []
-    for layer, blocks in enumerate(network.num_blocks):
-        before = grid(network.num_blocks[layer - 1]) if layer else [0]
-        columns = grid(blocks)
+    for layer, count in enumerate(blocks):
+        before = grid(blocks[layer - 1]) if layer else [0]
+        columns = grid(count)
         shares = [
             [
-                seconds_of(call(network, layer, row, kept, images, generator)) / whole
+                seconds_of(call(network, layer, row, kept, inputs, generator)) / whole
                 for kept in columns
             ]
             for row in before
@@ -154,23 +155,22 @@ def call(
     layer: int,
     before: int,
     kept: int,
-    images: Tensor,
+    inputs: Tensor,
     generator: torch.Generator,
 ) -> Callable[[], object]:
-    """One layer, and the head after the last, on random masks of so many blocks each."""
-    batch, device = len(images), images.device
-    out_mask = masks_of(batch, network.num_blocks[layer], kept, generator).to(device)
-    hidden, in_mask = images, None
-    if layer:
-        in_mask = masks_of(batch, network.num_blocks[layer - 1], before, generator).to(device)
-        units = in_mask.repeat_interleave(network.block_sizes[layer - 1], dim=1)
-        hidden = torch.randn(units.shape, generator=generator).to(device) * units
-    is_last = layer == len(network.num_blocks) - 1
+    """One gate, the stem before the first and the head after the last, on random masks."""
+    batch, device, blocks = len(inputs), inputs.device, num_blocks_of(network)
+    hidden = network.start(inputs)
+    for gate in range(layer):
+        count = before if gate == layer - 1 else blocks[gate]
+        mask = masks_of(batch, blocks[gate], count, generator).to(device)
+        hidden = network.step(gate, hidden, mask)
+    mask = masks_of(batch, blocks[layer], kept, generator).to(device)
 
     def compute() -> None:
-        output = network.gated_layer(layer, hidden, in_mask, out_mask, "auto")
-        if is_last:
-            network.head(output, out_mask, "auto")
+        output = network.step(layer, hidden if layer else network.start(inputs), mask)
+        if layer == len(blocks) - 1:
+            network.logits(output)
         wait_for(device)
 
     return compute

@@ -25,7 +25,7 @@ import dataclasses
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,8 +36,7 @@ from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
-from ccenv.networks.costs import dense_macs, dense_tail_macs, layer_macs
-from ccenv.networks.mlp import GatedNetwork
+from ccenv.networks.protocol import GatedNetwork
 from ccenv.rewards import StatefulReward, Surroundings
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.policy import Policy
@@ -123,13 +122,13 @@ def read_range(name: str, value: Any, distribution: str) -> Range:
 class ContextObserver(Observer):
     """Looks at states, and at the values of their episodes first."""
 
-    base: Observer
+    base: Observer = field(kw_only=True)
     """how the rest is looked at."""
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, Range] = field(kw_only=True)
     """in the order of `NAMES`."""
-    values: Mapping[str, Tensor]
+    values: Mapping[str, Tensor] = field(kw_only=True)
     """name -> float32 [batch]."""
-    dense_macs: int
+    dense_macs: int = field(kw_only=True)
     """of the network."""
 
     def __call__(self, state: EpisodeState) -> Tensor:
@@ -146,7 +145,16 @@ def observe_context(
 ) -> ContextObserver:
     """Puts a column for each name before an observer's."""
     lengths = tuple(length + len(ranges) for length in base.lengths)
-    return ContextObserver(base.kind, lengths, base.block_sizes, base, ranges, values, dense_macs)
+    return ContextObserver(
+        base.kind,
+        lengths,
+        base.network,
+        base.own,
+        base=base,
+        ranges=ranges,
+        values=values,
+        dense_macs=dense_macs,
+    )
 
 
 def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget: Tensor) -> Tensor:
@@ -161,17 +169,35 @@ def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget:
     Returns:
         What is executed, bool [batch, num_blocks[state.layer]].
     """
-    one, none = torch.zeros_like(mask), torch.zeros_like(mask)
-    one[:, 0] = True
-    fixed = layer_macs(network, state.layer, state.mask, none)
-    each = layer_macs(network, state.layer, state.mask, one) - fixed
-    is_last = state.layer == len(network.num_blocks) - 1
-    later = 0 if is_last else dense_tail_macs(network)
+    gate, hidden = state.layer, state.hidden
     # Whole MACs, so that no rounding lets a block slip through.
-    limit = (budget.double() * dense_macs(network)).floor().long()
-    left = limit - state.macs - fixed - later
-    count = torch.where(each > 0, left.clamp(min=0) // each.clamp(min=1), mask.shape[1])
-    return mask & (mask.cumsum(dim=1) <= count[:, None])
+    limit = (budget.double() * network.dense_macs).floor().long()
+    left = limit - state.macs - least_macs(network, gate + 1)
+    if bool((network.macs(gate, hidden, mask) <= left).all()):
+        return mask
+    kept = torch.zeros_like(mask)
+    for block in range(mask.shape[1]):
+        more = kept.clone()
+        more[:, block] = mask[:, block]
+        is_paid = network.macs(gate, hidden, more) <= left
+        kept = torch.where(is_paid[:, None], more, kept)
+    return kept
+
+
+def least_macs(network: GatedNetwork, gate: int) -> int:
+    """What gates from this one on cost at least, whatever is kept.
+
+    Raises:
+        ValueError: if the network cannot say so.
+    """
+    if gate == len(network.gates):
+        return 0
+    if not hasattr(network, "least_macs"):
+        raise ValueError(
+            f"expected a network with least_macs(gate) beside a budget, got "
+            f"{type(network).__name__}; define it, or take a context of cost_weight"
+        )
+    return int(network.least_macs(gate))
 
 
 class PricedRule(StatefulReward):
@@ -240,11 +266,13 @@ class ContextSimulator(Simulator):
         self._bind({name: torch.full((self.num_images,), r.low) for name, r in self.ranges.items()})
 
     def _check_budget(self) -> None:
-        least = dense_tail_macs(self.network) / self.dense_macs
-        if "budget" in self.ranges and self.ranges["budget"].low < least:
+        if "budget" not in self.ranges:
+            return
+        least = least_macs(self.network, 0) / self.dense_macs
+        if self.ranges["budget"].low < least:
             raise ValueError(
-                f"expected a budget of at least {least:.4f}, what the dense layers after the gated "
-                f"ones always cost, got {self.ranges['budget'].low}"
+                f"expected a budget of at least {least:.4f}, what is computed whatever the masks "
+                f"say, got {self.ranges['budget'].low}"
             )
 
     def seed(self, seed: int) -> None:

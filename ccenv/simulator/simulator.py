@@ -25,18 +25,20 @@ from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import OBSERVATIONS, Observer, make_observer
 from ccenv.networks.build import (
+    MLP_SIZES,
     check_answers,
     check_device,
     check_indices,
     check_rows,
     make_network,
+    refuse_mlp_sizes,
 )
-from ccenv.networks.costs import dense_macs
-from ccenv.networks.mlp import NETWORKS, Sizes, positive_ints
+from ccenv.networks.mlp import Sizes, positive_ints
+from ccenv.networks.protocol import num_blocks_of
+from ccenv.networks.table import NETWORKS
 from ccenv.networks.teacher import make_trainer
 from ccenv.networks.training import check_cotraining_settings, frozen_weights
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
-from ccenv.sparse.cpu.packed_weights import keep_panels
 
 WEIGHTS = ("frozen", "cotrain")
 MAX_PENDING = 256
@@ -81,6 +83,7 @@ class Simulator:
         split: str = "train",
         transforms: Sequence[str] | str = (),
         network: Any = "mlp",
+        network_kwargs: Mapping[str, Any] | None = None,
         num_blocks: Sizes = (10, 10),
         block_size: Sizes = 16,
         head_units: Sizes = (),
@@ -89,7 +92,7 @@ class Simulator:
         weights_kwargs: Mapping[str, Any] | None = None,
         reward: str | RewardFunction = "accuracy_minus_cost",
         reward_kwargs: Mapping[str, Any] | None = None,
-        observation: str = "layer_input",
+        observation: str | Callable[..., Tensor] = "layer_input",
         group_size: int = 1,
         device: str = "cpu",
     ) -> None:
@@ -102,7 +105,8 @@ class Simulator:
             transforms: names of what images go through when they are drawn, in order, see
                 `ccenv.data.transforms`.
             network: a name in `NETWORKS`, `module:name`, a builder, or a module to use as it is.
-            num_blocks: blocks of each gated layer.
+            network_kwargs: the builder's own arguments, such as `depth` of "resnet".
+            num_blocks: of fully connected networks, as the three below: blocks of each gated layer.
             block_size: units of a block, one number or one for each gated layer.
             head_units: widths of dense layers after the gated ones.
             activation: "tanh", "relu" or a function that maps 0 to 0.
@@ -111,17 +115,19 @@ class Simulator:
             weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
             reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
             reward_kwargs: keyword arguments of the reward.
-            observation: "layer_input" or "summary".
+            observation: "layer_input", "summary", `module:name` or a function of yours; see
+                `ccenv.mdp.observations`.
             group_size: neighbouring rows that hold the same image.
             device: where images and network live: "cpu", "cuda" or "cuda:0".
 
         Raises:
-            TypeError: if the network lacks a part of `ccenv.networks.mlp.GatedNetwork`.
+            TypeError: if the network lacks a part of `ccenv.GatedNetwork`.
             ValueError: if a setting is unknown or impossible; no weights are learned then.
             FileNotFoundError: if the data set is not there.
         """
         check_names([weights], WEIGHTS, "weights")
-        check_names([observation], OBSERVATIONS, "observation")
+        if isinstance(observation, str) and ":" not in observation:
+            check_names([observation], OBSERVATIONS, "observation")
         if weights_kwargs and weights != "cotrain":
             raise ValueError("expected weights='cotrain' beside weights_kwargs, got 'frozen'")
         check_cotraining_settings(dict(weights_kwargs or {}))
@@ -144,17 +150,21 @@ class Simulator:
             "activation": activation,
         }
         self._builder = resolve(network, NETWORKS, "network")
+        self._own_sizes = dict(network_kwargs or {})
+        defaults = inspect.signature(Simulator).parameters
+        refuse_mlp_sizes(self._builder, self._sizes, {n: defaults[n].default for n in MLP_SIZES})
         self.network = self._build(0)
         if weights == "frozen":
             self._freeze()
         self.network.to(self.device).eval()
-        if weights == "frozen":
-            keep_panels(self.network)
-        self.observe = make_observer(observation, self.network, self.image_shape)
-        self.num_blocks: tuple[int, ...] = tuple(self.network.num_blocks)
+        if weights == "frozen" and hasattr(self.network, "pack"):
+            self.network.pack()
+        dtype = self.data.batch(torch.zeros(1, dtype=torch.int64, device=self.device))[0].dtype
+        self.observe = make_observer(observation, self.network, self.image_shape, dtype)
+        self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
         self.max_blocks = max(self.num_blocks)
-        self.dense_macs = dense_macs(self.network)
+        self.dense_macs: int = self.network.dense_macs
         if weights == "frozen":
             self._prepare_reward()
         self.state: EpisodeState | None = None
@@ -165,8 +175,9 @@ class Simulator:
         return load_split(self.dataset, split, self.transforms)
 
     def _build(self, seed: int) -> Any:
-        in_features, num_classes = math.prod(self.image_shape), self.data.num_classes
-        return make_network(self._builder, in_features, num_classes, seed, self._sizes)
+        shape, num_classes = self.image_shape, self.data.num_classes
+        own = self._own_sizes
+        return make_network(self._builder, shape, num_classes, seed, self._sizes, own)
 
     def _freeze(self) -> None:
         has_weights = isinstance(self._builder, torch.nn.Module) or getattr(
@@ -220,7 +231,8 @@ class Simulator:
         self.indices = indices.repeat_interleave(self.group_size)
         self._masks = []
         images, labels = self.data.batch(indices)
-        self.state = dynamics.initial(images, labels, self.group_size)
+        with torch.no_grad():
+            self.state = dynamics.initial(self.network, images, labels, self.group_size)
         return self.observe(self.state)
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
@@ -269,6 +281,7 @@ class Simulator:
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             self.state, outcome = dynamics.transition(self.network, self.state, mask)
+            mask = outcome.mask
             check_answers(outcome.logits)
             terms, numbers = self.reward(outcome), self.reward.rule.numbers()
             total = functools.reduce(torch.add, terms.values())

@@ -8,8 +8,8 @@ from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,
 # 1, 16 and 128 images, five layers of 3 to 128 channels on maps of 8 to 32 pixels, forward and with
-# gradients: with 9 of 16 pairs of groups kept the kernels took 0.5 to 0.9 of the dense time in most of
-# the 30 cases, with all pairs kept 0.7 to 5 times; with 27 weights an output, or for one image,
+# gradients: with 9 of 16 pairs of groups kept the kernels took 0.5 to 0.9 of the dense time in most
+# of the 30 cases, with all pairs kept 0.7 to 5 times; with 27 weights an output, or for one image,
 # hardly ever more.
 NEARLY_DENSE = 0.65
 """share of kept pairs of groups from which on one dense convolution is taken."""

@@ -16,7 +16,7 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, str | float]:
     """
     environment = config["environment"]
     words = ("dataset", "network", "weights", "reward", "observation")
-    lists = ("num_blocks", "block_size", "reward_kwargs", "weights_kwargs")
+    lists = ("num_blocks", "block_size", "network_kwargs", "reward_kwargs", "weights_kwargs")
     numbers = {name: float(config[name]) for name in ("seed", "images", "batch_size")}
     return {
         "agent": config["agent"],

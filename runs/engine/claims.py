@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGES, is_below
-from ccenv.networks.costs import dense_macs
 from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.replay import Rebuilt, ask, pays_again, test_images
 from ccenv.simulator.evaluate import Evaluation, by_class
@@ -102,7 +101,7 @@ def facts(rebuilt: Rebuilt) -> dict[str, Any]:
     """Whole numbers and flags that network, agent and settings leave no choice about."""
     agent, network = rebuilt.agent, rebuilt.network
     found = {
-        "dense_macs": dense_macs(network),
+        "dense_macs": network.dense_macs,
         "policy_macs": [int(macs) for macs in agent.policy_macs],
         "learns": bool(agent.learns),
         "uses_labels": bool(agent.uses_labels),

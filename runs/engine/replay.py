@@ -18,8 +18,9 @@ from torch import Tensor
 from ccenv.base.registry import resolve
 from ccenv.data import Split, load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.costs import dense_macs, layer_macs
-from ccenv.networks.mlp import NETWORKS, forward, positive_ints
+from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
+from ccenv.networks.mlp import positive_ints
+from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward
 from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.store import folder as run_folder
@@ -155,13 +156,14 @@ def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
     if len(positive_ints(settings["num_blocks"], "num_blocks")) > len(weights):
         raise ValueError(f"expected weights of every gated layer, got {len(weights)} tensors")
     if settings["network"] in NETWORKS:
-        names = ("num_blocks", "block_size", "head_units", "activation")
         builder = resolve(settings["network"], NETWORKS, "network")
-        sizes = {name: settings[name] for name in names}
-        # On this device tensors have shapes and neither memory nor values to be checked.
-        with torch.device("meta"):
-            network = builder(in_features=features, num_classes=data.num_classes, **sizes)
-        check_alike(weights, network.state_dict(), "network")
+        sizes, own = {name: settings[name] for name in MLP_SIZES}, settings["network_kwargs"]
+        arguments = arguments_of(builder, data.image_shape, data.num_classes, sizes, own)
+        if takes_features(builder):
+            # On this device tensors have shapes and neither memory nor values to be checked.
+            with torch.device("meta"):
+                network = builder(**arguments)
+            check_alike(weights, network.state_dict(), "network")
 
 
 def test_images(plan: Plan) -> Split:
@@ -225,13 +227,11 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
     for indices in torch.arange(count).split(batch_size):
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
-        logits = forward(network, images, chosen, "reference")
+        logits, spent = answers(network, images, chosen)
+        macs += spent
         wrong += int((logits.argmax(dim=1) != labels).sum())
         nll += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
-        for index, mask in enumerate(chosen):
-            before = chosen[index - 1] if index else None
-            macs += int(layer_macs(network, index, before, mask).sum())
-    dense, policy = dense_macs(network), sum(rebuilt.agent.policy_macs)
+    dense, policy = network.dense_macs, sum(rebuilt.agent.policy_macs)
     return Facts(
         num_images=count,
         error=wrong / count,
@@ -242,6 +242,15 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
         total_cost=(macs / count + policy) / dense,
         macs=macs / count + policy,
     )
+
+
+def answers(network: Any, images: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, int]:
+    """Logits under masks by the reference, and the MACs of all images."""
+    hidden, macs = network.start(images), 0
+    for gate, mask in enumerate(masks):
+        macs += int(network.macs(gate, hidden, mask).sum())
+        hidden = network.step(gate, hidden, mask, backend="reference")
+    return network.logits(hidden, "reference"), macs
 
 
 def returns(rebuilt: Rebuilt, masks: Sequence[Tensor]) -> Tensor:

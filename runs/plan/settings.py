@@ -242,7 +242,7 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     context = given.pop(CONTEXT, None)
     layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, annotations_of(Simulator.__init__), defaults)
-    for name in ("weights_kwargs", "reward_kwargs"):
+    for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
     settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")

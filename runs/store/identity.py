@@ -39,7 +39,7 @@ class Run(Protocol):
 
 def environment_defaults() -> dict[str, Any]:
     """Defaults of the environment's settings as a plan holds them."""
-    return setting_defaults() | {"weights_kwargs": {}, "reward_kwargs": {}}
+    return setting_defaults() | {"network_kwargs": {}, "weights_kwargs": {}, "reward_kwargs": {}}
 
 
 def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ccenv import PRESETS
 from ccenv.agents import AGENTS
 from ccenv.base.registry import import_trusted, nearest
 from ccenv.data import DATASETS
-from ccenv.networks.mlp import NETWORKS
+from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.sparse.linear import ACTIVATIONS
 

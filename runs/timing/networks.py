@@ -18,7 +18,8 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
 from ccenv.networks.build import build_network
 from ccenv.networks.costs import kept_units, layer_macs
-from ccenv.networks.mlp import GatedMLP, forward, walk
+from ccenv.networks.mlp import GatedMLP, MLPHidden
+from ccenv.networks.protocol import forward, walk
 from ccenv.runs.timing.kernels import Case, Pass, Row, measure, width_of_macs
 from ccenv.runs.timing.layers import layer_case, layer_sizes, plain_layers
 from ccenv.runs.timing.masks import KINDS, POOL, draw_pool, mean_densities
@@ -90,9 +91,9 @@ def next_logits(
     """
     masks = next(turns)
 
-    def choose(gate: int, x: Tensor) -> Tensor:
+    def choose(gate: int, hidden: MLPHidden) -> Tensor:
         if policies:
-            scores = torch.nn.functional.linear(x.detach(), policies[gate])
+            scores = torch.nn.functional.linear(hidden.x.detach(), policies[gate])
             torch.rand(scores.shape, generator=generator).lt(scores.sigmoid())
         return masks[gate]
 

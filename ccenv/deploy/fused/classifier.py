@@ -20,17 +20,22 @@ from ccenv.deploy.fused.network import write_network
 from ccenv.deploy.fused.program import header, run_program
 from ccenv.deploy.fused.writer import ACTIVATIONS, Writer
 from ccenv.mdp.observations import Observer
-from ccenv.networks.mlp import GatedMLP, gated_widths
+from ccenv.networks.costs import gated_widths
+from ccenv.networks.mlp import GatedMLP
 from ccenv.sparse.cpu.layer import MIN_SHARED_ROWS, share_rows
 
 # Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
 CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
 
 
+WALK = ("gated_layer", "head", "start", "step", "logits")
+"""Methods of a network that the compiled call stands for."""
+
+
 def why_not_fused(network: Any) -> str | None:
     """Why a network cannot run in one compiled call, None where it can."""
-    own = [getattr(type(network), name, None) for name in ("gated_layer", "head")]
-    if own != [GatedMLP.gated_layer, GatedMLP.head]:
+    own = [getattr(type(network), name, None) for name in WALK]
+    if own != [getattr(GatedMLP, name) for name in WALK]:
         return "its layers are not those of GatedMLP"
     if network.activation not in ACTIVATIONS:
         return f"its activation is {network.activation!r}, not one of tanh and relu"
@@ -190,7 +195,8 @@ def fuse_policy(
         drawn: whether masks are drawn, instead of the most probable ones.
     """
     choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
-    if choosers is None or type(observe) is not Observer or why_not_fused(network) is not None:
+    is_plain = type(observe) is Observer and observe.own is None
+    if choosers is None or not is_plain or why_not_fused(network) is not None:
         return None
     return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
 

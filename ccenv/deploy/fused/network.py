@@ -11,7 +11,8 @@ from ccenv.deploy.fused import program as ops
 from ccenv.deploy.fused.choosers import Chooser, write_chooser
 from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padded
 from ccenv.mdp.observations import pool_window
-from ccenv.networks.mlp import GatedMLP, gated_widths, linear_at
+from ccenv.networks.costs import gated_widths
+from ccenv.networks.mlp import GatedMLP, linear_at
 from ccenv.sparse.cost_model import Layer, kernel_seconds
 
 BATCH = 64

@@ -100,6 +100,93 @@ def gather_weights(w: int, to: int, block: int, writes: Any, s: Shape) -> None:
 
 
 @compiled
+def add_weight_gradient(
+    x: int,
+    turned: int,
+    grad_w: int,
+    writes: Any,
+    padded: int,
+    strip: int,
+    pairs: Any,
+    tile: Any,
+    s: Shape,
+) -> None:
+    """Adds one image's part to the gradient of one input group's weights.
+
+    `x` and `grad_w` are where the group's maps and weights begin.
+    """
+    total, pixels, taps = s.out_blocks * s.out_size, s.out_height * s.out_width, s.kernel**2
+    rows, columns = padded_size(s)
+    of_channel = s.stride * s.stride * rows * columns
+    height = strip_rows(1, s)
+    ld = height * s.out_width + GAP
+    for c in range(s.in_size):
+        pad_phases(x + 4 * c * s.height * s.width, padded + 4 * c * of_channel, s)
+    for first in range(0, s.out_height, height):
+        last = min(s.out_height, first + height)
+        for c in range(s.in_size):
+            unfold(padded + 4 * c * of_channel, strip + 4 * c * taps * ld, ld, first, last, s)
+        for q in range(len(writes)):
+            times_block(
+                pairs,
+                s.in_size * taps,
+                strip,
+                4 * ld,
+                turned + 4 * (q * pixels + first * s.out_width) * s.out_size,
+                s.out_size,
+                grad_w + 4 * writes[q] * s.out_size,
+                4 * total,
+                (last - first) * s.out_width,
+                s.out_size,
+                tile,
+            )
+
+
+@compiled
+def write_map_gradient(
+    weights: int,
+    z: int,
+    grad_x: int,
+    num: int,
+    padded: int,
+    strip: int,
+    pairs: Any,
+    tile: Any,
+    s: Shape,
+) -> None:
+    """Writes the gradient of one image's maps of one input group.
+
+    `weights` are those of `num` output channels, side by side, `z` the gradients of these.
+    """
+    taps, ldz = s.kernel**2, s.out_height * s.out_width + GAP
+    rows, columns = padded_size(s)
+    of_channel, num_k = s.stride * s.stride * rows * columns, s.in_size * taps
+    height = strip_rows(1, s)
+    ld = height * s.out_width + GAP
+    fill(padded, s.in_size * of_channel, 0)
+    for first in range(0, s.out_height, height):
+        last = min(s.out_height, first + height)
+        fill(strip, num_k * ld, 0)
+        times_block(
+            pairs,
+            num_k,
+            weights,
+            4 * num,
+            z + 4 * first * s.out_width,
+            ldz,
+            strip,
+            4 * ld,
+            num,
+            (last - first) * s.out_width,
+            tile,
+        )
+        for c in range(s.in_size):
+            fold(strip + 4 * c * taps * ld, ld, padded + 4 * c * of_channel, first, last, s)
+    for c in range(s.in_size):
+        crop_phases(padded + 4 * c * of_channel, grad_x + 4 * c * s.height * s.width, s)
+
+
+@compiled
 def backward(
     x: int,
     w: int,
@@ -122,11 +209,10 @@ def backward(
     """
     num_k, pixels = s.in_size * s.kernel * s.kernel, s.out_height * s.out_width
     total, of_map = s.out_blocks * s.out_size, s.in_size * s.height * s.width
-    rows, width = padded_size(s)
-    of_channel, ldz = s.stride * s.stride * rows * width, pixels + GAP
-    padded = np.empty(s.in_size * of_channel, np.float32)
+    rows, columns = padded_size(s)
+    padded = np.empty(s.in_size * s.stride * s.stride * rows * columns, np.float32)
     strip = np.empty(columns_size(s), np.float32)
-    z, turned = np.empty(total * ldz, np.float32), np.empty(total * pixels, np.float32)
+    z, turned = np.empty(total * (pixels + GAP), np.float32), np.empty(total * pixels, np.float32)
     weights = np.empty(num_k * total, np.float32)
     tile = np.empty(TILE_K * TILE_COLUMNS, np.float32)
     at_padded, at_strip = np.int64(padded.ctypes.data), np.int64(strip.ctypes.data)
@@ -137,55 +223,28 @@ def backward(
     pairs += pairs << 32
     if grad_w != 0:
         fill(grad_w + 4 * start * num_k * total, (stop - start) * num_k * total, 0)
-    if grad_b != 0 and start == 0:
-        fill(grad_b, total, 0)
-    height = strip_rows(1, s)
-    ld = height * s.out_width + GAP
+    bias = grad_b if start == 0 else 0
+    if bias != 0:
+        fill(bias, total, 0)
     for b in range(batch):
         if grad_x != 0:
             fill(grad_x + 4 * (b * s.in_blocks + start) * of_map, (stop - start) * of_map, 0)
         num = list_kept(in_mask, b, s.in_blocks, listed)
         wanted = list_kept(out_mask, b, s.out_blocks, writes)
         shift, own = 4 * b * total * pixels, writes[:wanted]
-        bias = grad_b if start == 0 else 0
         slopes(y + shift, grad_y + shift, at_z, at_turned, bias, own, s, activation)
         for i in listed[:num]:
             if not start <= i < stop or wanted == 0:
                 continue
             at = 4 * (b * s.in_blocks + i) * of_map
             if grad_w != 0:
-                for c in range(s.in_size):
-                    pad_phases(
-                        x + at + 4 * c * s.height * s.width, at_padded + 4 * c * of_channel, s
-                    )
-                for first in range(0, s.out_height, height):
-                    last = min(s.out_height, first + height)
-                    for c in range(s.in_size):
-                        to = at_strip + 4 * c * s.kernel * s.kernel * ld
-                        unfold(at_padded + 4 * c * of_channel, to, ld, first, last, s)
-                    for q in range(wanted):
-                        times_block(
-                            pairs, num_k, at_strip, 4 * ld,
-                            at_turned + 4 * (q * pixels + first * s.out_width) * s.out_size, s.out_size,
-                            grad_w + 4 * (i * num_k * total + own[q] * s.out_size), 4 * total,
-                            (last - first) * s.out_width, s.out_size, tile,
-                        )  # fmt: skip
+                to = grad_w + 4 * i * num_k * total
+                add_weight_gradient(x + at, at_turned, to, own, at_padded, at_strip, pairs, tile, s)
             if grad_x != 0:
                 gather_weights(w, at_weights, i, own, s)
-                fill(at_padded, s.in_size * of_channel, 0)
-                for first in range(0, s.out_height, height):
-                    last = min(s.out_height, first + height)
-                    fill(at_strip, num_k * ld, 0)
-                    times_block(
-                        pairs, num_k, at_weights, 4 * wanted * s.out_size,
-                        at_z + 4 * first * s.out_width, ldz, at_strip, 4 * ld,
-                        wanted * s.out_size, (last - first) * s.out_width, tile,
-                    )  # fmt: skip
-                    for c in range(s.in_size):
-                        at_c = at_strip + 4 * c * s.kernel * s.kernel * ld
-                        fold(at_c, ld, at_padded + 4 * c * of_channel, first, last, s)
-                for c in range(s.in_size):
-                    to = grad_x + at + 4 * c * s.height * s.width
-                    crop_phases(at_padded + 4 * c * of_channel, to, s)
+                size = wanted * s.out_size
+                write_map_gradient(
+                    at_weights, at_z, grad_x + at, size, at_padded, at_strip, pairs, tile, s
+                )
     # Numba frees an array after its last use, and an address is none.
     padded[0] = strip[0] = z[0] = turned[0] = weights[0] = 0

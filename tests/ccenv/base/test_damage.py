@@ -211,11 +211,11 @@ def test_damaged_times_in_the_cache_are_measured_anew(cache, monkeypatch, capsys
     network = build_network(GatedMLP, 0, **SIZES)
     times = [{"before": [0], "kept": [0, 4], "shares": [[0.0, 1.0]]}]
     monkeypatch.setattr(time_table, "measure", lambda *arguments: times)
-    first = time_table.time_table(network, 8, torch.device("cpu"))
+    first = time_table.time_table(network, torch.zeros(8, network.in_features))
     (path,) = (cache.parent / "latency").glob("*.safetensors")
     flip(path, -8)
-    second = time_table.time_table(network, 8, torch.device("cpu"))
+    second = time_table.time_table(network, torch.zeros(8, network.in_features))
     assert capsys.readouterr().err.count("measured anew") == 1
-    time_table.time_table(network, 8, torch.device("cpu"))
+    time_table.time_table(network, torch.zeros(8, network.in_features))
     assert not capsys.readouterr().err
     assert torch.equal(first.shares[0], second.shares[0])

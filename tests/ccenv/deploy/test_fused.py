@@ -21,7 +21,8 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import make_observer, pool, pool_window
 from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP, dense_forward, forward
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.protocol import dense_forward, forward
 
 SIZES = st.tuples(
     st.integers(1, 40),
@@ -71,11 +72,11 @@ def random_map(rows, columns):
 def walk(network, images, kind, choose):
     """Layer by layer through the environment's own observations."""
     look = make_observer(kind, network, tuple(images.shape[1:]))
-    state, masks = initial(images, torch.zeros(len(images), dtype=torch.int64)), []
+    state, masks = initial(network, images, torch.zeros(len(images), dtype=torch.int64)), []
     for layer in range(len(network.num_blocks)):
         masks.append(choose(look(state)[:, : look.lengths[layer]], layer))
         state, _ = transition(network, state, masks[-1])
-    return state.hidden, masks, look
+    return state.hidden.x, masks, look
 
 
 @pytest.mark.parametrize("kind", ["layer_input", "summary"])
@@ -323,7 +324,7 @@ def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, g
     images, labels = env.simulator.data.batch(torch.arange(200))
     look = env.simulator.observe
     fused = fuse_policy(env.simulator.network, agent, look, images.shape[1:], drawn=drawn)
-    state = initial(images, labels)
+    state = initial(network, images, labels)
     draws = [stream(0, "masks") if drawn else None for _ in range(2)]
     logits, masks = fused(images, generator=draws[0])
     for layer, blocks in enumerate(env.simulator.num_blocks):

@@ -14,7 +14,7 @@ from ccenv.data import Split
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.mlp import forward
+from ccenv.networks.protocol import forward
 
 PROBE = PROBE_SETTINGS
 # Co-trained weights need no pre-training; layers, blocks and head are all of different sizes.

@@ -11,7 +11,8 @@ from ccenv.data import load_split
 from ccenv.networks import teacher as distillation
 from ccenv.networks import training as weights
 from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP, dense_forward
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.protocol import dense_forward
 from ccenv.networks.teacher import DistillingTrainer, copy_weights, dense_teacher, make_trainer
 from ccenv.networks.training import CoTrainer, Pretraining, Teaching
 from ccenv.runs.plan.settings import make_plan

@@ -5,7 +5,8 @@ import torch
 
 from ccenv.base.registry import resolve
 from ccenv.networks.dropout import DropoutMLP, half
-from ccenv.networks.mlp import NETWORKS, GatedMLP
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.table import NETWORKS
 from ccenv.networks.training import CoTrainer
 
 

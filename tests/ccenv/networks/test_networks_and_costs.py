@@ -11,10 +11,12 @@ from ccenv.base.masks import as_mask, density, full_mask, mask_of_indices, pad_m
 from ccenv.base.seeding import stream
 from ccenv.data.probe import NUM_DOMAINS, probe_images, probe_optimal_masks
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.build import build_network, check_network
+from ccenv.networks.build import build_network
+from ccenv.networks.check import check_network, check_parts
 from ccenv.networks.costs import dense_macs, kept_units, layer_macs
-from ccenv.networks.mlp import GatedMLP, dense_forward, forward
+from ccenv.networks.mlp import GatedMLP
 from ccenv.networks.probe import probe_network
+from ccenv.networks.protocol import dense_forward, forward
 from ccenv.rewards import make_reward
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -166,7 +168,7 @@ def test_keeping_one_more_block_never_costs_less(data):
 def test_layer_costs_sum_to_the_compute_cost_which_is_between_zero_and_one(seed, share):
     network = network_of()
     masks = masks_of(network, 6, share, seed)
-    state = initial(torch.zeros(6, 1, 2, 3), torch.zeros(6, dtype=torch.int64))
+    state = initial(network, torch.zeros(6, 1, 2, 3), torch.zeros(6, dtype=torch.int64))
     total = torch.zeros(6)
     for mask in masks:
         state, outcome = transition(network, state, mask)
@@ -179,7 +181,7 @@ def test_layer_costs_sum_to_the_compute_cost_which_is_between_zero_and_one(seed,
 @pytest.mark.parametrize("head_units", [(), (7,), (7, 6)])
 def test_all_blocks_kept_costs_exactly_one(head_units):
     network = network_of(head_units=head_units)
-    state = initial(torch.zeros(3, 1, 2, 3), torch.zeros(3, dtype=torch.int64))
+    state = initial(network, torch.zeros(3, 1, 2, 3), torch.zeros(3, dtype=torch.int64))
     for n in network.num_blocks:
         state, outcome = transition(network, state, full_mask(3, n))
     assert outcome.compute_cost.tolist() == [1.0, 1.0, 1.0]
@@ -264,14 +266,14 @@ def test_masks_that_are_not_one_for_each_layer_are_refused(masks):
 
 
 def test_a_network_without_the_parts_of_the_protocol_is_refused_by_what_it_lacks():
-    with pytest.raises(TypeError, match="got Linear without num_blocks, block_sizes"):
-        check_network(torch.nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="got Linear without gates, num_classes, dense_macs"):
+        check_network(torch.nn.Linear(2, 2), torch.zeros(1, 2))
     with pytest.raises(TypeError, match="got int"):
-        check_network(3)
+        check_parts(3)
     network = network_of()
-    network.block_sizes = (4,)
-    with pytest.raises(ValueError, match="one size for each gated layer"):
-        check_network(network)
+    network.gates = list(network.gates)
+    with pytest.raises(ValueError, match=r"gates as a tuple of ccenv\.Gate"):
+        check_parts(network)
 
 
 def all_masks(num_blocks):
@@ -287,7 +289,8 @@ def test_the_probes_masks_are_the_only_best_ones_of_all(num_layers):
     assert len({tuple(row) for row in optimal.tolist()}) == NUM_DOMAINS
     choices = all_masks(NUM_DOMAINS * num_layers)
     for image, label, best in zip(images, labels, optimal, strict=True):
-        state = initial(image.expand(len(choices), *image.shape), label.expand(len(choices)))
+        images_, labels_ = image.expand(len(choices), *image.shape), label.expand(len(choices))
+        state = initial(network, images_, labels_)
         returns = torch.zeros(len(choices))
         for mask in choices.split(NUM_DOMAINS, dim=1):
             state, outcome = transition(network, state, mask)

@@ -10,7 +10,8 @@ from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.fused.network import is_whole
 from ccenv.mdp.observations import make_observer
-from ccenv.networks.mlp import GatedMLP, forward
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.protocol import forward
 from ccenv.sparse import cost_model
 
 

@@ -5,7 +5,8 @@ import json
 import torch
 
 from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP, forward
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.protocol import forward
 from ccenv.runs import benchmark
 from ccenv.runs.timing import training
 from ccenv.runs.timing.training import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training

@@ -1,0 +1,244 @@
+"""Every network of the table in the environment: episodes, agents, views, export, resume, budgets."""
+
+import copy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.env_checker import check_env
+
+import ccenv
+from ccenv.agents.actor_critic import ActorCritic
+from ccenv.agents.condnet import Condnet
+from ccenv.agents.magnitude import Magnitude
+from ccenv.agents.reinforce import Reinforce
+from ccenv.agents.rloo import Rloo
+from ccenv.agents.straight_through import StraightThrough
+from ccenv.agents.topk import TopK
+from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.seeding import stream
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.latency import measure_latency
+from ccenv.mdp.observations import OBSERVATIONS
+from ccenv.networks.table import NETWORKS
+from ccenv.rewards import REWARDS
+from ccenv.simulator.resume import restore_simulator, simulator_state
+from ccenv.simulator.simulator import Simulator, make_simulator
+
+FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
+"""Networks whose sizes are settings of the environment: tested with it."""
+
+SMALL = {
+    "resnet": {"network_kwargs": {"depth": 8, "width": 4}},
+}
+"""Name -> settings of a network that takes milliseconds."""
+
+
+def settings_of(name, **more):
+    return {"dataset": "digits", "network": name, "weights": "cotrain", **SMALL[name], **more}
+
+
+def make(name, rows=8, **more):
+    simulator = make_simulator(rows, settings_of(name, **more))
+    simulator.seed(0)
+    return simulator
+
+
+def masks_for(simulator, seed=0, density=0.5):
+    generator = stream(seed, "test masks")
+    rows = simulator.num_images
+    return [random_mask(rows, n, density, generator) for n in simulator.num_blocks]
+
+
+def episode(simulator, masks, indices=None):
+    observations, steps = [simulator.begin(indices)], []
+    for mask in masks:
+        steps.append(simulator.step(mask))
+        observations.append(steps[-1].observation)
+    return observations, steps
+
+
+def test_every_network_is_tried_here_or_with_the_environment():
+    assert {*SMALL, *FULLY_CONNECTED} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+@pytest.mark.parametrize("name", SMALL)
+def test_every_reward_pays_for_it(name, reward):
+    simulator = make(name, reward=reward)
+    _, steps = episode(simulator, masks_for(simulator))
+    assert all(step.reward.isfinite().all() for step in steps)
+
+
+@pytest.mark.parametrize("observation", OBSERVATIONS)
+@pytest.mark.parametrize("name", SMALL)
+def test_its_observations_are_padded_looks_with_the_index_of_the_gate(name, observation):
+    simulator = make(name, observation=observation)
+    observations, _ = episode(simulator, masks_for(simulator))
+    lengths, places = simulator.observe.lengths, simulator.num_layers
+    for gate, seen in enumerate(observations):
+        assert seen.shape == (8, simulator.observe.obs_size)
+        assert not seen[:, lengths[gate] : max(lengths)].any()
+        one_hot = [float(i == gate) for i in range(places)]
+        assert seen[:, max(lengths) :].tolist() == [one_hot] * 8
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_with_everything_kept_it_costs_one_and_skipping_costs_less(name):
+    simulator = make(name)
+    everything = [full_mask(8, n) for n in simulator.num_blocks]
+    _, steps = episode(simulator, everything)
+    assert steps[-1].outcome.compute_cost.tolist() == [1.0] * 8
+    assert steps[-1].outcome.macs.tolist() == [simulator.dense_macs] * 8
+    _, fewer = episode(simulator, [~mask for mask in everything])
+    assert (fewer[-1].outcome.compute_cost < 1).all()
+    total = sum(step.outcome.layer_cost for step in fewer)
+    torch.testing.assert_close(total, fewer[-1].outcome.compute_cost)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_inputs_episode_does_not_depend_on_its_neighbours(name):
+    simulator = make(name)
+    masks = masks_for(simulator)
+    _, steps = episode(simulator, masks, torch.arange(8))
+    for row in (0, 5):
+        _, alone = episode(simulator, [m[row : row + 1] for m in masks], torch.tensor([row]))
+        for one, other in zip(steps, alone, strict=True):
+            assert one.outcome.macs[row] == other.outcome.macs[0]
+        torch.testing.assert_close(
+            alone[-1].outcome.logits[0], steps[-1].outcome.logits[row], rtol=1e-4, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_masks_of_one_input_cost_and_answer_as_each_alone(name):
+    simulator = make(name, group_size=4)
+    masks = masks_for(simulator)
+    _, steps = episode(simulator, masks, torch.tensor([3, 1]))
+    single = make(name)
+    single.network.load_state_dict(simulator.network.state_dict())
+    _, alone = episode(single, masks, torch.tensor([3, 3, 3, 3, 1, 1, 1, 1]))
+    for one, other in zip(steps, alone, strict=True):
+        assert torch.equal(one.outcome.macs, other.outcome.macs)
+        torch.testing.assert_close(one.observation, other.observation, rtol=1e-4, atol=1e-5)
+    found, expected = (s[-1].outcome.logits for s in (steps, alone))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_budget_is_never_exceeded(name):
+    simulator = make(name)
+    least = simulator.network.least_macs(0) / simulator.dense_macs
+    budget = (least + 1) / 2
+    limited = make(name, context={"budget": budget})
+    _, steps = episode(limited, [full_mask(8, n) for n in limited.num_blocks])
+    cost = steps[-1].outcome.compute_cost
+    assert (cost <= budget + 1e-6).all()
+    assert (cost >= least - 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    "agent_class", [Reinforce, Rloo, Condnet, ActorCritic, StraightThrough, TopK]
+)
+@pytest.mark.parametrize("name", SMALL)
+def test_agents_act_learn_and_let_it_learn(name, agent_class):
+    group = 2 if agent_class is Rloo else 1
+    simulator = make(name, **{**agent_class.env_defaults, "group_size": group})
+    agent = agent_class(simulator, seed=0)
+    before = [p.clone() for p in simulator.network.parameters()]
+    seen = []
+    agent.learn(16, lambda images, scalars: seen.append(scalars))
+    assert all(np.isfinite(value) for scalars in seen for value in scalars.values())
+    after = list(simulator.network.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_loudest_blocks_are_billed_as_all_of_them(name):
+    simulator = make(name)
+    agent = Magnitude(simulator, target_density=0.5)
+    verdict = ccenv.evaluate(simulator, agent, split="validation", batch_size=50)
+    assert 0 < verdict.policy_cost <= 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_passes_the_checkers_of_gymnasium_and_stable_baselines3(name):
+    env = gym.make("ccenv:BlockSelection-v0", **settings_of(name))
+    check_env(env.unwrapped, warn=True)
+    ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **settings_of(name)))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
+    simulator = make(name, weights="cotrain")
+    agent = Reinforce(simulator, seed=0)
+    classifier = SkippingClassifier.from_agent(agent)
+    classifier.save(tmp_path / "classifier.safetensors")
+    loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
+    images, _ = simulator.data.batch(torch.arange(5))
+    assert torch.equal(loaded(images), classifier(images))
+    with pytest.raises(ValueError, match="cannot fuse"):
+        loaded.fuse()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_its_latency_is_measured_beside_the_plain_network(name):
+    simulator = make(name)
+    found = measure_latency(simulator, Reinforce(simulator, seed=0), 4, repeats=2)
+    assert found.milliseconds > 0
+    assert found.dense_milliseconds > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_going_on_from_a_stored_state_is_never_having_stopped(name):
+    first, second = make(name), make(name)
+    episode(first, masks_for(first))
+    first.update_network()
+    restore_simulator(second, copy.deepcopy(simulator_state(first)))
+    for simulator in (first, second):
+        episode(simulator, masks_for(simulator, 1))
+        simulator.update_network()
+    pairs = zip(
+        first.network.state_dict().values(), second.network.state_dict().values(), strict=True
+    )
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_setting_of_a_fully_connected_network_beside_it_is_refused(name):
+    with pytest.raises(ValueError, match="expected no num_blocks beside this network"):
+        Simulator(2, **settings_of(name, num_blocks=(3,)))
+    with pytest.raises(ValueError, match="network_kwargs"):
+        Simulator(2, **settings_of(name, network_kwargs={"dept": 8}))
+
+
+def steady_look(network, state):
+    """A look of one's own: the mean of the input, and the number of the gate."""
+    means = state.images_by_row.flatten(1).float().mean(dim=1, keepdim=True)
+    return torch.cat([means, torch.full_like(means, state.layer)], dim=1)
+
+
+def wrong_look(network, state):
+    return torch.zeros(3)
+
+
+@pytest.mark.parametrize("kind", [steady_look, f"{__name__}:steady_look"])
+@pytest.mark.parametrize("name", [*SMALL, "mlp"])
+def test_a_look_of_ones_own_is_used_by_name_or_as_a_function(name, kind):
+    settings = settings_of(name) if name in SMALL else {"weights": "cotrain"}
+    simulator = make_simulator(6, {**settings, "observation": kind, "group_size": 2})
+    simulator.seed(0)
+    observations, _ = episode(simulator, masks_for(simulator))
+    assert simulator.observe.lengths == (2,) * simulator.num_layers + (0,)
+    for gate, seen in enumerate(observations[:-1]):
+        means = simulator.state.images_by_row.flatten(1).mean(dim=1)
+        torch.testing.assert_close(seen[:, 0], means)
+        assert seen[:, 1].tolist() == [gate] * 6
+
+
+def test_a_look_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"float32 \[1, size\] at gate 'layers.0'"):
+        Simulator(2, weights="cotrain", observation=wrong_look)
+    with pytest.raises(ValueError, match=r"\(network, state\) -> tensor"):
+        Simulator(2, weights="cotrain", observation=lambda state: state)
