@@ -17,10 +17,12 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator envs deploy agents sb3",
     "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
-    "ccenv.sparse": "reference grouped operands cpu cost_model repeat gpu routes linear",
+    "ccenv.sparse": (
+        "reference grouped operands cpu cost_model repeat gpu routes linear conv_routes conv2d"
+    ),
     "ccenv.sparse.cpu": (
         "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels layer"
+        "buffers repeat_kernels layer conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
         "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
@@ -34,8 +36,9 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp stage packed sequential residual exits check frozen_cache build dropout "
-        "probe probe_units summed transformer embedding table recipe shipped training teacher"
+        "protocol costs mlp stage packed sequential residual exits check frozen_cache build "
+        "dropout probe probe_units summed transformer embedding linear_stage conv experts table "
+        "recipe shipped training teacher"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
@@ -82,7 +85,7 @@ FLOORS = {
         "dense_figures dense_section html publish over_seeds"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers networks routes gpu environment training passes front_times "
+        "masks kernels layers networks stages routes gpu environment training passes front_times "
         "speed_figures"
     ),
 }

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ccenv.networks.packed import packed
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
+from ccenv.networks.protocol import forward as walk_through
 from ccenv.networks.stage import Stage, counted, pooled
+from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
 """Modules that average over a batch while they learn."""
@@ -215,6 +217,8 @@ class GatedSequential(nn.Module):
         parts = [packed(part) for part in self.parts]
         # A tuple, which torch does not register: these weights belong to no state.
         self._packed = packed(self.stem), parts, packed(self.head)
+        for module in (self._packed[0], *parts, self._packed[2]):
+            keep_panels(module)
 
     def _running(self) -> tuple[nn.Module, Sequence[nn.Module], nn.Module]:
         """Stem, parts and head that run: the packed ones where no gradient is wanted."""
@@ -336,9 +340,7 @@ class GatedSequential(nn.Module):
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
         """Classifies inputs under one mask for each gate; see `ccenv.networks.protocol.forward`."""
-        from ccenv.networks.protocol import forward
-
-        return forward(self, inputs, masks, backend)
+        return walk_through(self, inputs, masks, backend)
 
 
 @contextlib.contextmanager

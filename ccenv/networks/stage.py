@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ccenv.sparse.routes import Choice, choose_backend
+
 LAST = torch.channels_last
 NO_ROWS = torch.empty(0, dtype=torch.int64)
 LOOK_SIDE = 2
@@ -63,6 +65,20 @@ class Stage(nn.Module):
     def look(self, x: Tensor) -> Tensor:
         """What is cheap to see of its input: [rows, ...] -> float [rows, look_size]."""
         return pooled(x)
+
+    def route(
+        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
+    ) -> Choice:
+        """How `forward` would compute it, and why; arguments are `forward`'s.
+
+        Raises:
+            ValueError: if the backend is unknown or does not fit the device.
+        """
+        if choose_backend(backend, x) == "reference":
+            return Choice("reference", "backend='reference' computes every row and masks")
+        if mask is None or bool(mask.all()):
+            return Choice("dense", "every row keeps it")
+        return Choice("rows", "the rows that keep it are gathered, the others are not computed")
 
     def block_norms(self, y: Tensor) -> Tensor:
         """Root mean square of each block of its output: [rows, ...] -> [rows, num_blocks]."""

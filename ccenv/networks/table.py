@@ -5,6 +5,8 @@ from typing import Any
 from ccenv.networks.mlp import GatedMLP
 
 NETWORKS: dict[str, Any] = {
+    "conv": "ccenv.networks.conv:conv",
+    "experts": "ccenv.networks.experts:experts",
     "mlp": GatedMLP,
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",

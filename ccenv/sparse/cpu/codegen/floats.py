@@ -4,7 +4,13 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_add, make_copy, make_in_place
+from ccenv.sparse.cpu.codegen.micro_kernels import (
+    as_pointer,
+    make_add,
+    make_copy,
+    make_in_place,
+    make_split,
+)
 from ccenv.sparse.cpu.codegen.vectors import relu_of, tanh_of
 
 NONE, TANH, RELU = 0, 1, 2
@@ -12,6 +18,7 @@ tanh_16, tanh_8, tanh_1 = (make_in_place(tanh_of, width) for width in (16, 8, 1)
 relu_16, relu_8, relu_1 = (make_in_place(relu_of, width) for width in (16, 8, 1))
 add_16, add_4, add_1 = make_add(16), make_add(4), make_add(1)
 copy_64, copy_16, copy_8, copy_4, copy_1 = (make_copy(width) for width in (64, 16, 8, 4, 1))
+split_16, split_4 = make_split(16), make_split(4)
 
 
 @compiled
@@ -33,6 +40,42 @@ def copy_floats(source: int, target: int, width: int) -> None:
     while c < width:
         copy_1(source + 4 * c, target + 4 * c)
         c += 1
+
+
+@compiled
+def copy_rows(source: int, from_row: int, to: int, to_row: int, rows: int, width: int) -> None:
+    """Copies rows of `width` floats; from_row and to_row are their distances in floats."""
+    if width == 16:
+        for _ in range(rows):
+            copy_16(source, to)
+            source += 4 * from_row
+            to += 4 * to_row
+    elif width == 8:
+        for _ in range(rows):
+            copy_8(source, to)
+            source += 4 * from_row
+            to += 4 * to_row
+    else:
+        for _ in range(rows):
+            copy_floats(source, to, width)
+            source += 4 * from_row
+            to += 4 * to_row
+
+
+@compiled
+def split_floats(source: int, even: int, odd: int, num_even: int, num_odd: int) -> None:
+    """Copies floats at even places to one address and those at odd places to another."""
+    c, both = 0, min(num_even, num_odd)
+    while both - c >= 16:
+        split_16(source + 8 * c, even + 4 * c, odd + 4 * c)
+        c += 16
+    while both - c >= 4:
+        split_4(source + 8 * c, even + 4 * c, odd + 4 * c)
+        c += 4
+    for k in range(c, num_even):
+        copy_1(source + 8 * k, even + 4 * k)
+    for k in range(c, num_odd):
+        copy_1(source + 8 * k + 4, odd + 4 * k)
 
 
 @compiled

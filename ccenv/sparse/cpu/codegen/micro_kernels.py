@@ -22,6 +22,7 @@ from ccenv.sparse.cpu.codegen.vectors import (
     I8,
     I64,
     add_up,
+    alternate,
     counted_loop,
     function,
     halves,
@@ -275,6 +276,27 @@ def make_add(width: int) -> Any:
         return types.void(types.int64, types.int64), codegen
 
     return add
+
+
+def make_split(width: int) -> Any:
+    """Makes a function of three addresses that splits 2 `width` floats at the first.
+
+    Those at even places go to the second address, the others to the third.
+    """
+    lanes = ir.VectorType(F32, 2 * width)
+
+    @intrinsic
+    def split(typingctx: Any, source: Any, even: Any, odd: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+            source, even, odd = (pointer(builder, address) for address in arguments)
+            parts = alternate(builder, load(builder, source, 0, lanes))
+            for to, part in zip((even, odd), parts, strict=True):
+                store(builder, to, 0, part)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 3), codegen
+
+    return split
 
 
 @intrinsic

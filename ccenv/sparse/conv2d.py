@@ -1,0 +1,188 @@
+"""Entry point of block-sparse convolutions: (maps, weight, bias, masks) -> kept groups' maps."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from ccenv.base.masks import check_mask
+from ccenv.sparse.conv_routes import choose_conv_route
+from ccenv.sparse.grouped import rows_of_blocks
+from ccenv.sparse.linear import resolve_activation
+from ccenv.sparse.operands import check_divides
+from ccenv.sparse.reference import Activation, zero_where_skipped
+
+
+class Convolution(NamedTuple):
+    """Operands of a convolution on channel groups."""
+
+    x: Tensor
+    """[batch, in_channels, height, width]."""
+    weight: Tensor
+    """[out_channels, in_channels, kernel, kernel]."""
+    bias: Tensor | None
+    """[out_channels]."""
+    in_mask: Tensor | None
+    """bool [batch, in_blocks]; None for all."""
+    out_mask: Tensor | None
+    """bool [batch, out_blocks]; None for all."""
+    stride: int
+    """pixels from place to place."""
+    padding: int
+    """zero pixels around the map."""
+
+
+def block_sparse_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None = None,
+    out_mask: Tensor | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    activation: str | Activation | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Convolution on the channel groups that the masks keep; skipped groups are exactly zero.
+
+    Differentiable in x, weight and bias. A group that no row keeps is not executed: its weights are
+    not read and their gradient is zero.
+
+    Args:
+        x: [batch, in_channels, height, width] float; channels of skipped input groups are ignored,
+            whatever they are.
+        weight: [out_channels, in_channels, kernel, kernel], as in `torch.nn.Conv2d`.
+        bias: [out_channels] or None.
+        in_mask: bool [batch, in_blocks], or None for all input channels.
+        out_mask: bool [batch, out_blocks], or None for all output channels.
+        stride: pixels from place to place.
+        padding: zero pixels around the map.
+        activation: None, "tanh", "relu" or an elementwise function that maps 0 to 0.
+        backend: "reference" computes everything and masks; "cpu" and "gpu" what is kept and nothing
+            else, on that device; "auto" whichever is faster.
+
+    Returns:
+        [batch, out_channels, out_height, out_width] of x's dtype.
+
+    Raises:
+        TypeError: if a mask is not a bool tensor.
+        ValueError: if shapes, backend or activation do not fit.
+    """
+    operands = Convolution(x, weight, bias, in_mask, out_mask, stride, padding)
+    check_convolution(operands)
+    act = resolve_activation(activation, like=x)
+    is_training = torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    )
+    route = choose_conv_route(x, weight, in_mask, out_mask, backend)
+    if route == "kernels":
+        fused = activation if isinstance(activation, str) else None
+        y = compiled_conv2d()(*operands, fused, is_training)
+        # A function of the user's runs on the result: it maps 0 to 0, so skipped groups stay zero.
+        return y if act is None or fused is not None else act(y)
+    if route == "grouped":
+        return grouped_conv2d(operands, act)
+    if route == "dense":
+        y = conv2d(x, weight, bias, stride, padding)
+        return y if act is None else act(y)
+    if route == "masked_dense" and x.is_cuda:
+        operands = operands._replace(weight=used_weights(weight, in_mask, out_mask))
+    return reference_conv2d(operands, act)
+
+
+def check_convolution(operands: Convolution) -> None:
+    """Refuses operands that do not fit together; see `block_sparse_conv2d`."""
+    x, weight, bias, in_mask, out_mask, stride, padding = operands
+    shape, sizes = x.shape, weight.shape
+    if len(shape) != 4 or len(sizes) != 4 or shape[1] != sizes[1]:
+        raise ValueError(
+            "expected x [batch, in_channels, height, width] and weight [out_channels, in_channels, "
+            f"kernel, kernel], got {list(shape)} and {list(sizes)}"
+        )
+    smallest = min(shape[2], shape[3]) + 2 * padding
+    if sizes[2] != sizes[3] or sizes[2] > smallest or stride < 1 or padding < 0:
+        raise ValueError(
+            f"expected a square kernel that fits maps {list(shape[2:])}, a stride of at least 1 "
+            f"and a padding of at least 0, got {list(sizes[2:])}, {stride} and {padding}"
+        )
+    if bias is not None and bias.shape != sizes[:1]:
+        raise ValueError(f"expected bias [{sizes[0]}], got {list(bias.shape)}")
+    if in_mask is not None:
+        check_mask(in_mask, shape[0], "in_mask")
+        check_divides(sizes[1], in_mask.shape[1], "in_mask")
+    if out_mask is not None:
+        check_mask(out_mask, shape[0], "out_mask")
+        check_divides(sizes[0], out_mask.shape[1], "out_mask")
+    given = [t for t in (weight, bias, in_mask, out_mask) if t is not None]
+    if any(t.device != x.device for t in given) or weight.dtype != x.dtype:
+        found = ", ".join(f"{t.dtype} on {t.device}" for t in [x, *given])
+        raise ValueError(f"expected all tensors on one device and floats of one dtype, got {found}")
+
+
+@functools.cache
+def compiled_conv2d() -> Callable[..., Tensor]:
+    """The CPU kernels; loaded on use, because numba takes half a second to import."""
+    from ccenv.sparse.cpu.conv_layer import kernel_conv2d
+
+    return kernel_conv2d
+
+
+def zero_maps(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Sets the channels of skipped groups to exactly 0: [batch, channels, height, width]."""
+    return x if mask is None else zero_where_skipped(x.flatten(1), mask).view_as(x)
+
+
+def reference_conv2d(operands: Convolution, activation: Activation | None) -> Tensor:
+    """Computes everything and throws the skipped groups away: the definition."""
+    x, weight, bias, in_mask, out_mask, stride, padding = operands
+    y = conv2d(zero_maps(x, in_mask), weight, bias, stride, padding)
+    return zero_maps(y if activation is None else activation(y), out_mask)
+
+
+def used_weights(weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Tensor:
+    """Weights without those of groups that no row keeps, which are zero here, whatever they are."""
+    for dim, mask in ((0, out_mask), (1, in_mask)):
+        if mask is not None:
+            used = mask.any(dim=0).repeat_interleave(weight.shape[dim] // mask.shape[1])
+            shape = [-1 if d == dim else 1 for d in range(weight.ndim)]
+            weight = torch.where(used.reshape(shape), weight, 0.0)
+    return weight
+
+
+def grouped_conv2d(operands: Convolution, activation: Activation | None) -> Tensor:
+    """In plain torch: for each output group the rows that keep it, and the channels these have."""
+    x, weight, bias, in_mask, out_mask, stride, padding = operands
+    x = zero_maps(x, in_mask)
+    if out_mask is None:
+        out_mask = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
+    num_blocks = out_mask.shape[1]
+    weights = weight.unflatten(0, (num_blocks, -1))
+    biases = None if bias is None else bias.unflatten(0, (num_blocks, -1))
+    height, width = ((n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:])
+    nothing = x.new_zeros(len(x), weights.shape[1], height, width)
+    # Sums of nothing: where nothing is kept, gradients are zero and not missing.
+    nothing = nothing + sum(t[:0].sum() for t in (x, weight, bias) if t is not None)
+    parts = [nothing] * num_blocks
+    for block, rows in rows_of_blocks(out_mask):
+        channels = None if in_mask is None else kept_channels(in_mask[rows], x.shape[1])
+        if channels is not None and not len(channels):
+            y = nothing.index_select(0, rows)
+            y = y if biases is None else y + biases[block].reshape(-1, 1, 1)
+        else:
+            some, own = x.index_select(0, rows), weights[block]
+            if channels is not None:
+                some, own = some.index_select(1, channels), own.index_select(1, channels)
+            y = conv2d(some, own, None if biases is None else biases[block], stride, padding)
+        y = y if activation is None else activation(y)
+        parts[block] = nothing.index_copy(0, rows, y)
+    return torch.cat(parts, dim=1)
+
+
+def kept_channels(in_mask: Tensor, channels: int) -> Tensor:
+    """Channels of the groups that at least one row keeps: int64 [used]."""
+    used = in_mask.any(dim=0)
+    return used.repeat_interleave(channels // in_mask.shape[1]).nonzero().squeeze(1)

@@ -1,0 +1,151 @@
+"""Convolution on kept channel groups on the CPU: float32 tensors -> the compiled kernels."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ccenv.sparse.cpu import conv_gradients, conv_kernels
+from ccenv.sparse.cpu.buffers import buffer_pool, new_result
+from ccenv.sparse.cpu.conv_kernels import Shape
+from ccenv.sparse.cpu.layer import ACTIVATION_CODES, address, share, share_rows
+
+# Input groups of a part of the gradients: below these a second thread costs more than it saves.
+MIN_SHARED_MACS = 1 << 24
+
+
+def shape_of(
+    x: Tensor,
+    weight: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    stride: int,
+    padding: int,
+) -> Shape:
+    """Sizes of a convolution; a side without a mask is one group."""
+    _, channels, height, width = x.shape
+    kernel = weight.shape[2]
+    in_blocks = 1 if in_mask is None else in_mask.shape[1]
+    out_blocks = 1 if out_mask is None else out_mask.shape[1]
+    return Shape(
+        in_blocks,
+        channels // in_blocks,
+        height,
+        width,
+        out_blocks,
+        weight.shape[0] // out_blocks,
+        (height + 2 * padding - kernel) // stride + 1,
+        (width + 2 * padding - kernel) // stride + 1,
+        kernel,
+        stride,
+        padding,
+    )
+
+
+def run_forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    shape: Shape,
+    activation: int,
+) -> Tensor:
+    """Calls the forward kernel on contiguous operands."""
+    batch, pixels = x.shape[0], shape.out_height * shape.out_width
+    out_channels = shape.out_blocks * shape.out_size
+    y = new_result(batch, out_channels * pixels)
+    operands = x.data_ptr(), weight.data_ptr(), address(bias), address(in_mask), address(out_mask)
+    target, size, pool = y.data_ptr(), conv_kernels.room(shape), buffer_pool()
+
+    def work(start: int, stop: int) -> None:
+        # Fresh memory would be mapped page by page, which for one image takes as long as its sums.
+        room = pool.take(size)
+        at = room.ctypes.data
+        conv_kernels.forward(*operands, target, shape, activation, at, start, stop)
+        pool.give(room)
+
+    share_rows(work, batch, weight.numel() * pixels)
+    return y.view(batch, out_channels, shape.out_height, shape.out_width)
+
+
+class KernelConv(torch.autograd.Function):
+    """The kernels with their gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        in_mask: Tensor | None,
+        out_mask: Tensor | None,
+        shape: Shape,
+        activation: int,
+    ) -> Tensor:
+        """Runs the kernel and keeps what its gradients need."""
+        y = run_forward(x, weight, bias, in_mask, out_mask, shape, activation)
+        ctx.save_for_backward(x, weight, in_mask, out_mask, y)
+        ctx.shape, ctx.activation, ctx.has_bias = shape, activation, bias is not None
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias, those that are wanted."""
+        x, weight, in_mask, out_mask, y = ctx.saved_tensors
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        turned, grad_y = weight.flatten(1).t().contiguous(), grad_y.contiguous()
+        grad_x = new_result(len(x), x.shape[1:].numel()).view_as(x) if need_x else None
+        grad_weight = torch.empty_like(turned) if need_weight else None
+        grad_bias = x.new_empty(len(weight)) if need_bias and ctx.has_bias else None
+        shape: Shape = ctx.shape
+        work = partial(
+            conv_gradients.backward,
+            x.data_ptr(),
+            turned.data_ptr(),
+            address(in_mask),
+            address(out_mask),
+            y.data_ptr(),
+            grad_y.data_ptr(),
+            address(grad_x),
+            address(grad_weight),
+            address(grad_bias),
+            shape,
+            ctx.activation,
+            len(x),
+        )
+        macs = len(x) * weight.numel() * shape.out_height * shape.out_width
+        share(work, shape.in_blocks, 1 if macs >= MIN_SHARED_MACS else shape.in_blocks)
+        if grad_weight is not None:
+            grad_weight = grad_weight.t().reshape(weight.shape)
+        return grad_x, grad_weight, grad_bias, None, None, None, None
+
+
+def kernel_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    stride: int,
+    padding: int,
+    activation: str | None,
+    is_training: bool,
+) -> Tensor:
+    """Computes the pairs of channel groups that each image keeps, as `block_sparse_conv2d`.
+
+    `is_training` says whether gradients are wanted. float32 only.
+    """
+    x, weight = x.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    in_mask = None if in_mask is None else in_mask.contiguous()
+    out_mask = None if out_mask is None else out_mask.contiguous()
+    shape = shape_of(x, weight, in_mask, out_mask, stride, padding)
+    operands = (x, weight, bias, in_mask, out_mask, shape, ACTIVATION_CODES[activation])
+    if not is_training:
+        return run_forward(*operands)
+    y: Tensor = KernelConv.apply(*operands)
+    return y
