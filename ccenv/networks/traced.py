@@ -1,0 +1,335 @@
+"""A module's forward as a list of instructions: (module, one input, inner modules) -> `Trace`.
+
+torch.fx's tracer, with two changes. Only modules that hold a gate are looked into; everything else
+is one instruction, whatever its code does. And the example runs along, for one row and for two: sizes
+are plain numbers then, control flow that depends on them is followed, and it shows which values
+belong to rows. Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
+"""
+
+import operator
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import Attribute, Proxy, TraceError
+
+from ccenv.networks.traced_values import leaves_of, mapped
+
+METHODS_OF_SHAPE = frozenset(
+    "size dim ndimension numel nelement element_size stride type is_floating_point is_complex "
+    "is_contiguous get_device is_signed".split()
+)
+"""Methods of a tensor that give something else than a tensor and do not look at its numbers."""
+FUNCTIONS_OF_SHAPE = (torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor)
+FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tensor")
+"""Functions of torch that take no tensor, and so do not notice a traced argument by themselves."""
+PLAIN = (bool, int, float, str, type(None))
+
+
+class Ref(str):
+    """Name of a value."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One operation: what it is called on, and the name of what it gives."""
+
+    name: str
+    kind: str
+    """call_module, call_function, call_method or get_attr."""
+    target: Any
+    """path, function or name of a method."""
+    args: tuple[Any, ...] = ()
+    """values, with a `Ref` where another instruction gives it."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self, part: Callable[[str], Any], values: Mapping[str, Any]) -> Any:
+        """Executes it.
+
+        Args:
+            part: path -> module, parameter or buffer.
+            values: of all names that it needs.
+        """
+        if self.kind == "get_attr":
+            return part(self.target)
+        args = filled(self.args, values)
+        kwargs = filled(self.kwargs, values) if self.kwargs else {}
+        if self.kind == "call_method":
+            return getattr(args[0], self.target)(*args[1:], **kwargs)
+        function = part(self.target) if self.kind == "call_module" else self.target
+        return function(*args, **kwargs)
+
+    def needs(self) -> list[str]:
+        """Names of values that it uses."""
+        return [leaf for leaf in leaves_of((self.args, self.kwargs)) if isinstance(leaf, Ref)]
+
+
+def filled(tree: Any, values: Mapping[str, Any]) -> Any:
+    """Puts values where their names are."""
+    return mapped(lambda leaf: values[leaf] if isinstance(leaf, Ref) else leaf, tree)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a module does, in order, and what it gave for an example."""
+
+    start: str
+    """name of the inputs."""
+    instructions: list[Instruction]
+    answer: str
+    """name of the output."""
+    values: dict[str, tuple[Any, Any]]
+    """name -> what it was for one row and for two."""
+    changed: dict[str, set[str]]
+    """instruction -> values that it changed in place, views of them included."""
+    constants: dict[str, Tensor]
+    """tensors that the code makes itself, by the path under which instructions ask for them."""
+
+
+class Whole(nn.Module):
+    """The module that is traced: paths begin with "model."."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Any:
+        """Calls it with one argument: others keep their defaults."""
+        return self.model(inputs)
+
+
+def answer_here(x: Tensor, path: str) -> Tensor:
+    """Marks where an exit is."""
+    return x
+
+
+class SeenProxy(Proxy):
+    """A traced value of which the example's value is known."""
+
+    def example(self) -> Any:
+        """Its value for one row."""
+        return self.tracer.one[self.node.name]  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        """Methods are called later; everything else is looked up now."""
+        if callable(getattr(self.example(), name)):
+            return Attribute(self, name)
+        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
+
+    def __iter__(self) -> Iterator[Any]:
+        """Along the first dimension, where it is no batch."""
+        return iter([self[i] for i in range(len(self))])
+
+    def __len__(self) -> int:
+        """Size of the first dimension, where it is no batch."""
+        size = self.shape[0]
+        if isinstance(size, Proxy):
+            raise TraceError("goes through the batch one by one")
+        return int(size)
+
+
+class SeeingTracer(fx.Tracer):
+    """Traces and runs at once, for one row and for two."""
+
+    def __init__(self, opened: Collection[str], exits: Collection[str], example: Tensor) -> None:
+        super().__init__()
+        self.proxy_buffer_attributes = True
+        self.opened, self.exits = opened, exits
+        one = example.detach().clone()
+        self.inputs = (one, one.repeat_interleave(2, 0))
+        self.one: dict[str, Any] = {}
+        self.two: dict[str, Any] = {}
+        self.versions: dict[str, int] = {}
+        self.changed: dict[str, set[str]] = {}
+        self.instructions: list[Instruction] = []
+        self.inside: list[str] = []
+        self.is_running = False
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """All but those that hold a gate."""
+        return module_qualified_name not in self.opened
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Parameters are traced, but not those of a module that is just being run."""
+        if self.is_running:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Writes down where exits are, and which module the tracer is in."""
+        if self.is_running:
+            return forward(*args, **kwargs)
+        path = self.path_of_module(m)
+        self.inside.append(path)
+        found = super().call_module(m, forward, args, kwargs)
+        self.inside.pop()
+        if path in self.exits:
+            found = self.create_proxy("call_function", answer_here, (found, path), {})
+        return found
+
+    def create_node(  # type: ignore[override]
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
+    ) -> fx.Node:
+        """Runs each instruction when it is written down."""
+        node = super().create_node(kind, target, args, kwargs, *rest, **more)
+        if kind == "placeholder":
+            self._note(node.name, *self.inputs)
+        elif kind != "output":
+            refs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: Ref(n.name))
+            args, kwargs = mapped(lambda leaf: leaf, refs)
+            self._carry_out(Instruction(node.name, kind, target, args, kwargs))
+        return node
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        self.is_running = True
+        one, two = (instruction.run(self._part, values) for values in (self.one, self.two))
+        self.is_running = False
+        changed = {name for name, seen in self.versions.items() if version(self.two[name]) != seen}
+        self._note(instruction.name, one, two)
+        self.versions.update({name: version(self.two[name]) for name in changed})
+        self.changed[instruction.name] = changed
+        self.instructions.append(instruction)
+
+    def _note(self, name: str, one: Any, two: Any) -> None:
+        self.one[name], self.two[name], self.versions[name] = one, two, version(two)
+
+    def _part(self, path: str) -> Any:
+        return part_of(self.root, path)
+
+    def proxy(self, node: fx.Node) -> Any:
+        """Tuples and lists fall apart, what is the same for any batch is itself."""
+        one, two = self.one[node.name], self.two[node.name]
+        if isinstance(one, Tensor):
+            return SeenProxy(node, self)
+        if type(one) in (tuple, list, torch.Size, dict) and len(one) == len(two):
+            whole = SeenProxy(node, self)
+            keys = one if isinstance(one, dict) else range(len(one))
+            items = [self.create_proxy("call_function", operator.getitem, (whole, k), {}) for k in keys]
+            if isinstance(one, dict):
+                return dict(zip(keys, items, strict=True))
+            return items if isinstance(one, list) else tuple(items)
+        self._refuse_numbers(node, one)
+        is_same = type(one) is type(two) and isinstance(one, PLAIN) and one == two
+        return one if is_same else SeenProxy(node, self)
+
+    def _refuse_numbers(self, node: fx.Node, value: Any) -> None:
+        """A number that is read from a tensor is another one for the next input."""
+        given = [self.one[n.name] for n in node.all_input_nodes]
+        if value is None or not any(isinstance(item, Tensor) for item in given):
+            return
+        is_of_shape = (
+            node.target is getattr
+            or (node.op == "call_method" and node.target in METHODS_OF_SHAPE)
+            or node.target in FUNCTIONS_OF_SHAPE
+        )
+        if isinstance(value, PLAIN) and not is_of_shape:
+            raise TraceError(f"reads a number from a tensor by {node.target}")
+
+    def to_bool(self, obj: Proxy) -> bool:
+        """Reached only by what is not the same for any input."""
+        is_tensor = isinstance(self.one[obj.node.name], Tensor)
+        what = "the numbers in a tensor" if is_tensor else "how many rows there are"
+        raise TraceError(f"decides by {what}")
+
+
+def version(value: Any) -> int:
+    """How often a tensor was changed in place, by any of its views."""
+    return value._version if isinstance(value, Tensor) else 0
+
+
+def part_of(root: nn.Module, path: str) -> Any:
+    """Module, parameter or buffer of a path."""
+    found: Any = root
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+@contextmanager
+def traced_factories() -> Iterator[None]:
+    """Lets `torch.arange` and its kin be traced, where an argument is."""
+
+    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*args: Any, **kwargs: Any) -> Any:
+            given = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Proxy)]
+            if not given:
+                return original(*args, **kwargs)
+            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
+
+        return made
+
+    wrapped = {name: noticing(getattr(torch, name)) for name in FACTORIES}
+    with mock.patch.multiple(torch, **wrapped):
+        yield
+
+
+def trace(
+    model: nn.Module, example: Tensor, opened: Collection[str], exits: Collection[str] = ()
+) -> Trace:
+    """Follows a module's forward and its opened children's.
+
+    Args:
+        model: called with one argument.
+        example: one input [1, ...].
+        opened: paths of modules that are looked into; the module itself always is.
+        exits: paths of modules behind which `answer_here` is put.
+
+    Raises:
+        ValueError: if the code decides by numbers in tensors or by the number of rows; it says where.
+    """
+    inside = {"model", *(f"model.{path}" for path in opened)}
+    with torch.inference_mode(False), torch.no_grad(), traced_factories():
+        tracer = SeeingTracer(inside, {f"model.{path}" for path in exits}, example)
+        whole = Whole(model).train(model.training)
+        before = set(vars(whole))
+        try:
+            graph = tracer.trace(whole)
+        except Exception as error:
+            raise ValueError(cannot_follow(error, tracer.inside)) from error
+    constants = {name: getattr(whole, name) for name in set(vars(whole)) - before}
+    (start,) = (node.name for node in graph.nodes if node.op == "placeholder")
+    (answer,) = (node.args[0] for node in graph.nodes if node.op == "output")
+    if not isinstance(answer, fx.Node):
+        raise ValueError(f"expected the model to answer with one tensor, got {answer!r}")
+    instructions = without_unused(tracer.instructions, answer.name)
+    values = {name: (one, tracer.two[name]) for name, one in tracer.one.items()}
+    return Trace(start, instructions, answer.name, values, tracer.changed, constants)
+
+
+def without_unused(instructions: list[Instruction], answer: str) -> list[Instruction]:
+    """Drops looks at shapes and parts of tuples that nothing uses."""
+    needed, kept = {answer}, []
+    for instruction in reversed(instructions):
+        is_look = (
+            instruction.kind == "get_attr"
+            or instruction.target in (operator.getitem, getattr)
+            or (instruction.kind == "call_method" and instruction.target in METHODS_OF_SHAPE)
+        )
+        if instruction.name in needed or not is_look:
+            needed.update(instruction.needs())
+            kept.append(instruction)
+    return kept[::-1]
+
+
+def cannot_follow(error: Exception, inside: list[str]) -> str:
+    """Says which code cannot be followed, why, and what else to do."""
+    library = (str(Path(fx.__file__).parent), __file__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(library)]
+    where = "its code"
+    if frames:
+        where = f"{frames[-1].name} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    path = inside[-1].removeprefix("model").removeprefix(".") if inside else ""
+    whole = f"gate {path!r} as a whole" if path else "gate other children"
+    return (
+        f"cannot follow the forward of {path or 'the model'}, which lies around a gated child: {where} "
+        f"{error if isinstance(error, TraceError) else f'gave {type(error).__name__}: {error}'}; "
+        f"{whole}, or write the network as a ccenv.GatedSequential"
+    )
