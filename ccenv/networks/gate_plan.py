@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ccenv.networks.gate_units import Unit, call_of, inputs_of
 from ccenv.networks.gated_calls import ChannelsCall, UnitCall
 from ccenv.networks.traced import Instruction, Trace, answer_here
-from ccenv.networks.traced_values import Layout, Lost, Rows, layout_of, leaves_of
+from ccenv.networks.traced_values import Layout, Lost, Rows, by_rows, layout_of, leaves_of
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class PooledHead(nn.Module):
 
 def averaged(x: Tensor, dim: int) -> Tensor:
     """Maps averaged over pixels, tokens over the sequence: [rows, features]."""
-    x = x.movedim(dim, 0)
+    x = by_rows(x, dim)
     if x.ndim == 3:
         return x.mean(dim=1)
     return x.flatten(2).mean(dim=2) if x.ndim > 3 else x.flatten(1)

@@ -197,7 +197,9 @@ def main_input(unit: Unit, inputs: Mapping[str, Rows], node: Instruction, trace:
         ValueError: if there is none, or it is not clear which.
     """
     if not inputs:
-        raise ValueError(f"expected {unit.path!r} to be called with a tensor of the batch, it is not")
+        raise ValueError(
+            f"expected {unit.path!r} to be called with a tensor of the batch, it is not"
+        )
     if unit.kind != "identity":
         return next(iter(inputs))
     outputs = [leaf for leaf in leaves_of(trace.values[node.name][1]) if isinstance(leaf, Tensor)]
@@ -209,7 +211,7 @@ def main_input(unit: Unit, inputs: Mapping[str, Rows], node: Instruction, trace:
     if fits:
         raise ValueError(
             f"expected {unit.path!r} to be called with one tensor of its output's shape, got "
-            f"{len(fits)}: it is not clear which of them is its identity; use \"zero\", or gate "
+            f'{len(fits)}: it is not clear which of them is its identity; use "zero", or gate '
             "the module around it"
         )
     raise ValueError(

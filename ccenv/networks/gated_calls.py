@@ -161,7 +161,9 @@ class ChannelsCall:
         return wide.reshape(sizes)
 
     def _masked(self, y: Tensor, mask: Tensor) -> Tensor:
-        return torch.where(self._spread(mask, y), y, torch.zeros((), dtype=y.dtype, device=y.device))
+        return torch.where(
+            self._spread(mask, y), y, torch.zeros((), dtype=y.dtype, device=y.device)
+        )
 
     def _same(self, child: Any, x: Tensor, mask: Tensor) -> Tensor:
         """All rows keep the same blocks: one smaller product."""

@@ -8,12 +8,11 @@ belong to rows. Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
 
 import operator
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, fx, nn
@@ -34,6 +33,15 @@ PLAIN = (bool, int, float, str, type(None))
 
 class Ref(str):
     """Name of a value."""
+
+
+class CannotFollowError(ValueError):
+    """The code of a module decides by what only a run can tell."""
+
+    def __init__(self, text: str, path: str) -> None:
+        """Takes what is said, and the path of the module."""
+        super().__init__(text)
+        self.path = path
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,15 @@ def filled(tree: Any, values: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A call of a module as one instruction, and the instructions it consists of."""
+
+    whole: Instruction
+    parts: frozenset[str]
+    """their names."""
+
+
+@dataclass(frozen=True)
 class Trace:
     """What a module does, in order, and what it gave for an example."""
 
@@ -88,6 +105,8 @@ class Trace:
     """name -> what it was for one row and for two."""
     changed: dict[str, set[str]]
     """instruction -> values that it changed in place, views of them included."""
+    calls: list["Call"]
+    """of modules, those that were looked into included."""
     constants: dict[str, Tensor]
     """tensors that the code makes itself, by the path under which instructions ask for them."""
 
@@ -127,11 +146,17 @@ class SeenProxy(Proxy):
         return iter([self[i] for i in range(len(self))])
 
     def __len__(self) -> int:
-        """Size of the first dimension, where it is no batch."""
+        """Size of the first dimension, where it is no batch; see `traced_names` for others."""
         size = self.shape[0]
         if isinstance(size, Proxy):
-            raise TraceError("goes through the batch one by one")
+            raise TraceError("goes through the rows of a batch")
         return int(size)
+
+    def __index__(self) -> int:
+        """Reached only by what is not the same for any batch."""
+        raise TraceError("makes a plain number of what depends on the input")
+
+    __int__ = __float__ = __index__
 
 
 class SeeingTracer(fx.Tracer):
@@ -148,6 +173,7 @@ class SeeingTracer(fx.Tracer):
         self.versions: dict[str, int] = {}
         self.changed: dict[str, set[str]] = {}
         self.instructions: list[Instruction] = []
+        self.calls: list[Call] = []
         self.inside: list[str] = []
         self.is_running = False
 
@@ -161,16 +187,20 @@ class SeeingTracer(fx.Tracer):
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any
-    ) -> Any:
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Writes down where exits are, and which module the tracer is in."""
         if self.is_running:
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
         self.inside.append(path)
+        begin = len(self.instructions)
         found = super().call_module(m, forward, args, kwargs)
         self.inside.pop()
+        if isinstance(found, Proxy) and len(self.instructions) > begin:
+            refs = self._refs(self.create_arg((args, kwargs)))
+            parts = frozenset(node.name for node in self.instructions[begin:])
+            whole = Instruction(found.node.name, "call_module", path, *refs)
+            self.calls.append(Call(whole, parts))
         if path in self.exits:
             found = self.create_proxy("call_function", answer_here, (found, path), {})
         return found
@@ -183,10 +213,14 @@ class SeeingTracer(fx.Tracer):
         if kind == "placeholder":
             self._note(node.name, *self.inputs)
         elif kind != "output":
-            refs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: Ref(n.name))
-            args, kwargs = mapped(lambda leaf: leaf, refs)
-            self._carry_out(Instruction(node.name, kind, target, args, kwargs))
+            refs = self._refs((node.args, dict(node.kwargs)))
+            self._carry_out(Instruction(node.name, kind, target, *refs))
         return node
+
+    @staticmethod
+    def _refs(given: Any) -> Any:
+        """Arguments with names where there are nodes."""
+        return mapped(lambda leaf: Ref(leaf.name) if isinstance(leaf, fx.Node) else leaf, given)
 
     def _carry_out(self, instruction: Instruction) -> None:
         self.is_running = True
@@ -212,7 +246,9 @@ class SeeingTracer(fx.Tracer):
         if type(one) in (tuple, list, torch.Size, dict) and len(one) == len(two):
             whole = SeenProxy(node, self)
             keys = one if isinstance(one, dict) else range(len(one))
-            items = [self.create_proxy("call_function", operator.getitem, (whole, k), {}) for k in keys]
+            items = [
+                self.create_proxy("call_function", operator.getitem, (whole, k), {}) for k in keys
+            ]
             if isinstance(one, dict):
                 return dict(zip(keys, items, strict=True))
             return items if isinstance(one, list) else tuple(items)
@@ -254,8 +290,8 @@ def part_of(root: nn.Module, path: str) -> Any:
 
 
 @contextmanager
-def traced_factories() -> Iterator[None]:
-    """Lets `torch.arange` and its kin be traced, where an argument is."""
+def traced_names(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Lets `torch.arange` and its kin, and `len` in the code of modules, be traced."""
 
     def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
         def made(*args: Any, **kwargs: Any) -> Any:
@@ -266,9 +302,25 @@ def traced_factories() -> Iterator[None]:
 
         return made
 
-    wrapped = {name: noticing(getattr(torch, name)) for name in FACTORIES}
-    with mock.patch.multiple(torch, **wrapped):
+    def length(x: Any) -> Any:
+        return x.shape[0] if isinstance(x, SeenProxy) else len(x)
+
+    spaces = [vars(torch)] * len(FACTORIES)
+    names = [*FACTORIES]
+    for module in modules:
+        spaces.append(getattr(type(module).forward, "__globals__", {}))
+        names.append("len")
+    before = [(space, name, space.get(name)) for space, name in zip(spaces, names, strict=True)]
+    try:
+        for space, name, found in before:
+            space[name] = length if name == "len" else noticing(found)
         yield
+    finally:
+        for space, name, found in reversed(before):
+            if found is None:
+                del space[name]
+            else:
+                space[name] = found
 
 
 def trace(
@@ -283,17 +335,20 @@ def trace(
         exits: paths of modules behind which `answer_here` is put.
 
     Raises:
-        ValueError: if the code decides by numbers in tensors or by the number of rows; it says where.
+        CannotFollowError: if the code decides by numbers in tensors or by the number of rows, or
+            does what torch.fx cannot follow; it says where.
+        ValueError: if the model does not answer with a tensor.
     """
     inside = {"model", *(f"model.{path}" for path in opened)}
-    with torch.inference_mode(False), torch.no_grad(), traced_factories():
+    followed = unlike([model, *(model.get_submodule(path) for path in opened)])
+    with torch.inference_mode(False), torch.no_grad(), traced_names(followed):
         tracer = SeeingTracer(inside, {f"model.{path}" for path in exits}, example)
         whole = Whole(model).train(model.training)
         before = set(vars(whole))
         try:
             graph = tracer.trace(whole)
         except Exception as error:
-            raise ValueError(cannot_follow(error, tracer.inside)) from error
+            raise cannot_follow(error, tracer.inside) from error
     constants = {name: getattr(whole, name) for name in set(vars(whole)) - before}
     (start,) = (node.name for node in graph.nodes if node.op == "placeholder")
     (answer,) = (node.args[0] for node in graph.nodes if node.op == "output")
@@ -301,7 +356,13 @@ def trace(
         raise ValueError(f"expected the model to answer with one tensor, got {answer!r}")
     instructions = without_unused(tracer.instructions, answer.name)
     values = {name: (one, tracer.two[name]) for name, one in tracer.one.items()}
-    return Trace(start, instructions, answer.name, values, tracer.changed, constants)
+    return Trace(start, instructions, answer.name, values, tracer.changed, tracer.calls, constants)
+
+
+def unlike(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """One module for each file whose code is followed."""
+    spaces = {id(getattr(type(m).forward, "__globals__", None)): m for m in modules}
+    return list(spaces.values())
 
 
 def without_unused(instructions: list[Instruction], answer: str) -> list[Instruction]:
@@ -319,17 +380,20 @@ def without_unused(instructions: list[Instruction], answer: str) -> list[Instruc
     return kept[::-1]
 
 
-def cannot_follow(error: Exception, inside: list[str]) -> str:
+def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
     library = (str(Path(fx.__file__).parent), __file__)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(library)]
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(library)
+    ]
     where = "its code"
     if frames:
         where = f"{frames[-1].name} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
     path = inside[-1].removeprefix("model").removeprefix(".") if inside else ""
     whole = f"gate {path!r} as a whole" if path else "gate other children"
-    return (
+    text = (
         f"cannot follow the forward of {path or 'the model'}, which lies around a gated child: {where} "
         f"{error if isinstance(error, TraceError) else f'gave {type(error).__name__}: {error}'}; "
         f"{whole}, or write the network as a ccenv.GatedSequential"
     )
+    return CannotFollowError(text, path)

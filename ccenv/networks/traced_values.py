@@ -123,7 +123,15 @@ def along(values: Tensor, ndim: int, dim: int) -> Tensor:
 
 
 def by_rows(x: Tensor, dim: int) -> Tensor:
-    """Features with the rows first, as floats that may be averaged: [rows, ...]."""
+    """Features with the rows first, as floats that may be averaged: [rows, ...].
+
+    Maps [rows, side, side, channels] become [rows, channels, side, side], known by their sides.
+
+    >>> by_rows(torch.zeros(7, 2, 16), dim=1).shape, by_rows(torch.zeros(2, 8, 8, 96), dim=0).shape
+    (torch.Size([2, 7, 16]), torch.Size([2, 96, 8, 8]))
+    """
     x = x.movedim(dim, 0)
     x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    if x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:
+        return x.movedim(3, 1)
     return x.flatten(2).mean(2) if x.ndim > 4 else x
