@@ -30,7 +30,11 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
-    "ccenv.networks": "mlp frozen_cache build costs dropout probe training teacher",
+    "ccenv.networks": (
+        "protocol stage sequential residual traced_values trace tracer gated_calls gate_units "
+        "gate_fits gate_plan gated_module gate gateable check recipe mlp frozen_cache build costs "
+        "dropout probe training teacher"
+    ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "

@@ -1,4 +1,4 @@
-"""Where a model is cut: (trace, units) -> gates in order, code between them, what lives how long."""
+"""Where a model is cut: (trace, units) -> gates in order, the code between, what lives how long."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gate_units import Unit, call_of, inputs_of
+from ccenv.networks.gate_fits import call_of, inputs_of
+from ccenv.networks.gate_units import Unit
 from ccenv.networks.gated_calls import ChannelsCall, UnitCall
-from ccenv.networks.traced import Instruction, Trace, answer_here
+from ccenv.networks.trace import Instruction, Trace, answer_here
 from ccenv.networks.traced_values import Layout, Lost, Rows, by_rows, layout_of, leaves_of
 
 

@@ -1,4 +1,4 @@
-"""What of a model can be gated: (nn.Module, example) -> path -> kinds, in the order of execution."""
+"""What of a model can be gated: (model, example) -> path -> kinds, in the order of execution."""
 
 import dataclasses
 
@@ -8,16 +8,8 @@ from torch import Tensor, nn
 from ccenv.networks.gate_plan import make_plan
 from ccenv.networks.gate_units import WITH_CHANNELS, Unit, check_example, check_mode
 from ccenv.networks.stage import counted
-from ccenv.networks.traced import (
-    Call,
-    CannotFollowError,
-    Instruction,
-    Ref,
-    Trace,
-    answer_here,
-    filled,
-    trace,
-)
+from ccenv.networks.trace import Call, Instruction, Ref, Trace, answer_here, filled
+from ccenv.networks.tracer import CannotFollowError, trace
 
 GROUPS = 8
 """Channel groups that are offered, at most."""

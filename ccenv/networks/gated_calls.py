@@ -1,4 +1,4 @@
-"""How a gated child is called: (child, its arguments, block mask) -> its output, rows really skipped."""
+"""How a gated child is called: (child, arguments, block mask) -> output, rows really skipped."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +96,11 @@ class UnitCall:
             if shape is None:
                 return new
             share = along(weights.to(new.dtype), new.ndim, shape.dim)
-            return torch.lerp(x, new, share) if self.skipped == "identity" else new * share
+            return (
+                torch.lerp(x.to(new.dtype), new, share)
+                if self.skipped == "identity"
+                else new * share
+            )
 
         return mapped(leaf, self.output, y)
 
@@ -173,7 +177,7 @@ class ChannelsCall:
         if not len(units):
             return nothing
         y = product(child, x, child.weight.index_select(0, units), some_bias(child, units))
-        return nothing.index_copy(self.channels_dim, units, y)
+        return placed(nothing, units, y, self.channels_dim)
 
     def _by_block(self, child: Any, x: Tensor, mask: Tensor) -> Tensor:
         """Each block for the rows that keep it."""

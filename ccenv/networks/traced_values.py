@@ -110,7 +110,9 @@ def taken(value: Any, layout: Layout, rows: Tensor) -> Any:
 
 def placed(base: Tensor, rows: Tensor, some: Tensor, dim: int) -> Tensor:
     """A copy of a base whose rows along a dimension are replaced."""
-    return base.index_copy(dim, rows, some)
+    # Under autocast a child gives another precision than it gets.
+    kind = torch.promote_types(base.dtype, some.dtype)
+    return base.to(kind).index_copy(dim, rows, some.to(kind))
 
 
 def along(values: Tensor, ndim: int, dim: int) -> Tensor:

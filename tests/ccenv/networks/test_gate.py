@@ -11,6 +11,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torchvision.models.convnext import CNBlockConfig
 
 from ccenv.networks.check import check_network
 from ccenv.networks.gate import gate
@@ -127,7 +128,7 @@ def seeded(make, *arguments, **settings):
 
 IMAGES, TOKENS = torch.rand(2, 3, 32, 32), torch.arange(12).reshape(2, 6)
 VECTORS = torch.linspace(-1, 1, 16).reshape(2, 8)
-RESNET = {"layer1.1": "unit", "layer2.0.conv1": "channels:4", "layer3.1": "unit"}
+RESNET = {"layer1.1": "unit", "layer2.0.conv1": "channels:4"}
 CASES = {
     "resnet": (torchvision.models.resnet18, (), IMAGES, RESNET | {"layer2": "exit"}),
     "wired": (
@@ -188,7 +189,6 @@ def test_weights_are_the_models_own(case):
     own = {id(p) for p in model.parameters()}
     exits = {id(p) for p in network.exits.parameters()}
     assert {id(p) for p in network.parameters()} - exits == own
-    assert not [name for name in network.state_dict() if "constant" in name]
 
 
 def test_copies_and_pickles_answer_alike(case):
@@ -200,9 +200,10 @@ def test_copies_and_pickles_answer_alike(case):
 
 
 def test_torchvisions_convnext_keeps_all_laws():
-    model = seeded(torchvision.models.convnext_tiny)
-    network = gate(model, {"features.7.1": "unit"}, IMAGES)
-    check_network(network, IMAGES)
+    widths = [CNBlockConfig(8, 16, 2), CNBlockConfig(16, None, 2)]
+    model = seeded(torchvision.models.ConvNeXt, widths, num_classes=5)
+    units = {"features.1.1": "unit", "features.3.0": "unit", "features.3": "exit"}
+    check_network(gate(model, units, IMAGES), IMAGES)
 
 
 @pytest.mark.slow
@@ -222,6 +223,28 @@ def test_models_of_any_precision_are_gated(dtype):
     masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
     masks[-1][0] = True
     assert forward(network, VECTORS.to(dtype), masks).dtype == dtype
+
+
+def test_models_are_gated_under_autocast():
+    units = {"first": "unit", "wide": "channels:4", "left": "zero"}
+    network = gate(seeded(Wired), units, VECTORS)
+    masks = [torch.eye(2, n, dtype=torch.bool) for n in network.num_blocks]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = forward(network, VECTORS, masks)
+    torch.testing.assert_close(half.float(), forward(network, VECTORS, masks), atol=0.1, rtol=0.1)
+
+
+def test_block_norms_are_those_of_what_was_computed(case):
+    _, network, example = case
+    hidden = network.start(example)
+    for index, found in enumerate(network.gates):
+        mask = torch.zeros(2, found.num_blocks, dtype=torch.bool)
+        mask[:, 0] = True
+        hidden = network.step(index, hidden, mask)
+        norms = network.block_norms(index, hidden)
+        assert norms.shape == mask.shape
+        if found.skipped == "zero":
+            assert torch.equal(norms != 0, mask)
 
 
 @settings(max_examples=20, deadline=None)
@@ -330,24 +353,27 @@ def test_decisions_by_sizes_are_followed():
     def call(child, x):
         for _ in range(x.shape[1] // 2):
             x = x * 2 if x.dtype.is_floating_point and x.ndim == 2 else x
-        return child(x)
+        return child(x + torch.arange(x.shape[1]))
 
     model = Around(call)
     network = gate(model, {"child": "unit"}, torch.ones(1, 4))
     assert torch.equal(dense_forward(network, torch.ones(3, 4)), model(torch.ones(3, 4)))
+    assert not [name for name in network.state_dict() if "constant" in name]
+    assert not [name for name in vars(model) if "constant" in name]
 
 
 def test_gating_leaves_the_models_mode_and_the_random_stream_alone():
     model = Wired().train()
     state = torch.random.get_rng_state()
     network = gate(model, CASES["wired"][3], VECTORS)
-    assert model.training and network.training
+    assert model.training
+    assert network.training
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_gateable_lists_what_gate_takes_in_the_order_of_execution():
-    for make, arguments, example, _ in (CASES["wired"], CASES["encoder"]):
-        model = seeded(make, *arguments)
+    small = seeded(Encoder, [Block(16, 2)])
+    for model, example in ((seeded(Wired), VECTORS), (small, TOKENS)):
         found = gateable(model, example)
         for path, kinds in found.items():
             for kind in kinds:

@@ -1,16 +1,15 @@
-"""A module's forward as a list of instructions: (module, one input, inner modules) -> `Trace`.
+"""torch.fx's tracer, with the example running along: (module, one input, inner modules) -> `Trace`.
 
-torch.fx's tracer, with two changes. Only modules that hold a gate are looked into; everything else
-is one instruction, whatever its code does. And the example runs along, for one row and for two: sizes
-are plain numbers then, control flow that depends on them is followed, and it shows which values
-belong to rows. Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
+Two changes to it. Only modules that hold a gate are looked into; all else is one instruction,
+whatever its code does. And the example runs along, for one row and for two: sizes are plain numbers
+then, control flow that depends on them is followed, and it shows which values belong to rows.
+Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
 """
 
 import operator
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,22 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute, Proxy, TraceError
 
+from ccenv.networks.trace import (
+    METHODS_OF_SHAPE,
+    Call,
+    Instruction,
+    Ref,
+    Trace,
+    answer_here,
+    part_of,
+    without_unused,
+)
 from ccenv.networks.traced_values import leaves_of, mapped
 
-METHODS_OF_SHAPE = frozenset(
-    "size dim ndimension numel nelement element_size stride type is_floating_point is_complex "
-    "is_contiguous get_device is_signed".split()
-)
-"""Methods of a tensor that give something else than a tensor and do not look at its numbers."""
 FUNCTIONS_OF_SHAPE = (torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor)
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tensor")
 """Functions of torch that take no tensor, and so do not notice a traced argument by themselves."""
 PLAIN = (bool, int, float, str, type(None))
-
-
-class Ref(str):
-    """Name of a value."""
 
 
 class CannotFollowError(ValueError):
@@ -42,73 +42,6 @@ class CannotFollowError(ValueError):
         """Takes what is said, and the path of the module."""
         super().__init__(text)
         self.path = path
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One operation: what it is called on, and the name of what it gives."""
-
-    name: str
-    kind: str
-    """call_module, call_function, call_method or get_attr."""
-    target: Any
-    """path, function or name of a method."""
-    args: tuple[Any, ...] = ()
-    """values, with a `Ref` where another instruction gives it."""
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def run(self, part: Callable[[str], Any], values: Mapping[str, Any]) -> Any:
-        """Executes it.
-
-        Args:
-            part: path -> module, parameter or buffer.
-            values: of all names that it needs.
-        """
-        if self.kind == "get_attr":
-            return part(self.target)
-        args = filled(self.args, values)
-        kwargs = filled(self.kwargs, values) if self.kwargs else {}
-        if self.kind == "call_method":
-            return getattr(args[0], self.target)(*args[1:], **kwargs)
-        function = part(self.target) if self.kind == "call_module" else self.target
-        return function(*args, **kwargs)
-
-    def needs(self) -> list[str]:
-        """Names of values that it uses."""
-        return [leaf for leaf in leaves_of((self.args, self.kwargs)) if isinstance(leaf, Ref)]
-
-
-def filled(tree: Any, values: Mapping[str, Any]) -> Any:
-    """Puts values where their names are."""
-    return mapped(lambda leaf: values[leaf] if isinstance(leaf, Ref) else leaf, tree)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a module as one instruction, and the instructions it consists of."""
-
-    whole: Instruction
-    parts: frozenset[str]
-    """their names."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What a module does, in order, and what it gave for an example."""
-
-    start: str
-    """name of the inputs."""
-    instructions: list[Instruction]
-    answer: str
-    """name of the output."""
-    values: dict[str, tuple[Any, Any]]
-    """name -> what it was for one row and for two."""
-    changed: dict[str, set[str]]
-    """instruction -> values that it changed in place, views of them included."""
-    calls: list["Call"]
-    """of modules, those that were looked into included."""
-    constants: dict[str, Tensor]
-    """tensors that the code makes itself, by the path under which instructions ask for them."""
 
 
 class Whole(nn.Module):
@@ -121,11 +54,6 @@ class Whole(nn.Module):
     def forward(self, inputs: Tensor) -> Any:
         """Calls it with one argument: others keep their defaults."""
         return self.model(inputs)
-
-
-def answer_here(x: Tensor, path: str) -> Tensor:
-    """Marks where an exit is."""
-    return x
 
 
 class SeenProxy(Proxy):
@@ -281,14 +209,6 @@ def version(value: Any) -> int:
     return value._version if isinstance(value, Tensor) else 0
 
 
-def part_of(root: nn.Module, path: str) -> Any:
-    """Module, parameter or buffer of a path."""
-    found: Any = root
-    for name in path.split("."):
-        found = getattr(found, name)
-    return found
-
-
 @contextmanager
 def traced_names(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Lets `torch.arange` and its kin, and `len` in the code of modules, be traced."""
@@ -365,35 +285,20 @@ def unlike(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return list(spaces.values())
 
 
-def without_unused(instructions: list[Instruction], answer: str) -> list[Instruction]:
-    """Drops looks at shapes and parts of tuples that nothing uses."""
-    needed, kept = {answer}, []
-    for instruction in reversed(instructions):
-        is_look = (
-            instruction.kind == "get_attr"
-            or instruction.target in (operator.getitem, getattr)
-            or (instruction.kind == "call_method" and instruction.target in METHODS_OF_SHAPE)
-        )
-        if instruction.name in needed or not is_look:
-            needed.update(instruction.needs())
-            kept.append(instruction)
-    return kept[::-1]
-
-
 def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
     library = (str(Path(fx.__file__).parent), __file__)
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(library)
-    ]
+    stack = traceback.extract_tb(error.__traceback__)
     where = "its code"
-    if frames:
-        where = f"{frames[-1].name} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    for frame in stack:
+        if not frame.filename.startswith(library):
+            where = f"{frame.name} ({Path(frame.filename).name}, line {frame.lineno})"
     path = inside[-1].removeprefix("model").removeprefix(".") if inside else ""
-    whole = f"gate {path!r} as a whole" if path else "gate other children"
+    instead = f"gate {path!r} as a whole" if path else "gate other children"
+    is_ours = isinstance(error, TraceError)
+    why = str(error) if is_ours else f"gave {type(error).__name__}: {error}"
     text = (
-        f"cannot follow the forward of {path or 'the model'}, which lies around a gated child: {where} "
-        f"{error if isinstance(error, TraceError) else f'gave {type(error).__name__}: {error}'}; "
-        f"{whole}, or write the network as a ccenv.GatedSequential"
+        f"cannot follow the forward of {path or 'the model'}, which lies around a gated child: "
+        f"{where} {why}; {instead}, or write the network as a ccenv.GatedSequential"
     )
     return CannotFollowError(text, path)
