@@ -32,8 +32,8 @@ FLOORS = {
     "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
     "ccenv.networks": (
         "protocol stage sequential residual traced_values trace tracer gated_calls gate_units "
-        "gate_fits gate_plan gated_module gate gateable check recipe mlp frozen_cache build costs "
-        "dropout probe training teacher"
+        "gate_fits gate_plan gated_module gate gateable check recipe mlp table frozen_cache build "
+        "costs dropout probe training teacher"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (

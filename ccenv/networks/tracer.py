@@ -71,7 +71,8 @@ class SeenProxy(Proxy):
 
     def __iter__(self) -> Iterator[Any]:
         """Along the first dimension, where it is no batch."""
-        return iter([self[i] for i in range(len(self))])
+        items: Any = self
+        return iter([items[i] for i in range(len(self))])
 
     def __len__(self) -> int:
         """Size of the first dimension, where it is no batch; see `traced_names` for others."""
@@ -133,7 +134,7 @@ class SeeingTracer(fx.Tracer):
             found = self.create_proxy("call_function", answer_here, (found, path), {})
         return found
 
-    def create_node(  # type: ignore[override]
+    def create_node(
         self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
     ) -> fx.Node:
         """Runs each instruction when it is written down."""
@@ -225,12 +226,9 @@ def traced_names(modules: Iterable[nn.Module]) -> Iterator[None]:
     def length(x: Any) -> Any:
         return x.shape[0] if isinstance(x, SeenProxy) else len(x)
 
-    spaces = [vars(torch)] * len(FACTORIES)
-    names = [*FACTORIES]
-    for module in modules:
-        spaces.append(getattr(type(module).forward, "__globals__", {}))
-        names.append("len")
-    before = [(space, name, space.get(name)) for space, name in zip(spaces, names, strict=True)]
+    spaces: list[tuple[dict[str, Any], str]] = [(vars(torch), name) for name in FACTORIES]
+    spaces += [(getattr(type(module).forward, "__globals__", {}), "len") for module in modules]
+    before: list[tuple[dict[str, Any], str, Any]] = [(*at, at[0].get(at[1])) for at in spaces]
     try:
         for space, name, found in before:
             space[name] = length if name == "len" else noticing(found)
