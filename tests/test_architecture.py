@@ -36,9 +36,10 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp stage packed sequential residual exits check frozen_cache build "
-        "dropout probe probe_units summed transformer embedding linear_stage conv experts table "
-        "recipe shipped training teacher"
+        "protocol costs mlp stage packed sequential residual exits traced_values trace tracer "
+        "gated_calls gate_units gate_fits gate_plan gated_module gate gateable check frozen_cache "
+        "build dropout probe probe_units summed transformer embedding linear_stage conv experts "
+        "table recipe shipped training teacher"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (

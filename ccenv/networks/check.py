@@ -254,8 +254,8 @@ def check_skipped(network: Any, inputs: Tensor) -> None:
         for parameter in parameters:
             parameter.requires_grad_(True)
         unused = unused_entries(spoiled, inputs, masks, parameters)
-        before = forward(spoiled, inputs, masks, "cpu")
         with torch.no_grad():
+            before = forward(spoiled, inputs, masks, "cpu")
             for parameter, entries in zip(parameters, unused, strict=True):
                 parameter[entries] = torch.nan
             after = forward(spoiled, inputs, masks, "cpu")

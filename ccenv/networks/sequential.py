@@ -363,7 +363,7 @@ def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
     """
     early = flow.early
     assert early is not None
-    share = torch.ones(len(early), 1, device=early.device) if flow.share is None else flow.share
+    share = early.new_ones(len(early), 1) if flow.share is None else flow.share
     goes = torch.ones(len(early), dtype=torch.bool) if mask is None else mask[:, 0]
     goes = goes.to(early.device)
     part = torch.where(goes[:, None], torch.zeros_like(share), share)

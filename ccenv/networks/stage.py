@@ -100,8 +100,14 @@ def counted(function: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
     Products, convolutions and attention count; biases, norms and activations do not.
     """
     counting = FlopCounterMode(display=False, custom_mapping=ALSO_COUNTED)
-    with torch.no_grad(), counting as counter:
-        found = function(*inputs)
+    # torch's fused transformer layer would hide its products from the counter.
+    is_fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), counting as counter:
+            found = function(*inputs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fused)
     return counter.get_total_flops() // 2, found
 
 

@@ -1,0 +1,283 @@
+"""A model walked through call by call: (its plan, masks) -> logits, some of its children gated."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.gate_plan import Place, Plan, PooledHead, make_plan, run_on
+from ccenv.networks.gate_units import Unit
+from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
+from ccenv.networks.sequential import NORMS, Exit, Flow, leave
+from ccenv.networks.stage import counted, pooled
+from ccenv.networks.trace import Instruction, Trace, filled, part_of
+from ccenv.networks.traced_values import by_rows, mapped, taken
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Inputs on their way through a `GatedModule`."""
+
+    flow: Flow
+    """which rows have stopped and what they answer; its x numbers the running rows."""
+    values: dict[str, Any]
+    """name -> what later code needs of the running rows; empty if there are none."""
+    made: Any = None
+    """what the gated child has just given."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all rows have stopped."""
+        return not len(self.flow.x)
+
+
+class GatedModule(nn.Module):
+    """A model that is walked through call by call, some children gated; `gate` makes it."""
+
+    has_own_weights = True
+    """The model brings its weights: none are learned beforehand."""
+
+    def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
+        """Cuts the model at the gated calls and measures what they cost.
+
+        Args:
+            model: in eval mode; not copied.
+            found: its code and an example's values.
+            units: path -> what is gated.
+
+        Raises:
+            ValueError: if a child cannot be gated so.
+        """
+        super().__init__()
+        self.model, self.norms_learn = model, False
+        for name, constant in found.constants.items():
+            self.register_buffer(name, constant, persistent=False)
+        self.plan: Plan = make_plan(model, found, units)
+        called = [node.target for node in found.instructions if node.kind == "call_module"]
+        self._called = {path: part_of(self, path) for path in called}
+        example = found.values[found.start][0]
+        self.num_classes: int = found.values[found.answer][0].shape[1]
+        self.exits = nn.ModuleList(
+            self._make_exit(place, found.values[place.x][0])
+            for place in self.plan.places
+            if place.call is None
+        )
+        self._measure(example)
+
+    def _make_exit(self, place: Place, x: Tensor) -> Exit:
+        own = place.unit.exit or Exit(PooledHead(x, place.dim, self.num_classes))
+        got = list(own.head(x).shape)
+        if got != [1, self.num_classes]:
+            raise ValueError(
+                f"expected the exit at {place.unit.path!r} to answer [batch, {self.num_classes}], "
+                f"got {got} for one input"
+            )
+        return own
+
+    def _measure(self, example: Tensor) -> None:
+        """Walks with one example and writes down what is seen and what is spent."""
+        self.start_macs, walk = counted(self.start, example)
+        gates, own, fixed = [], [], []
+        for number, place in enumerate(self.plan.places):
+            columns = self.look_of(number, walk).shape[1]
+            kind, blocks = "stop", 1
+            if place.call is None:
+                child, behind = 0, self._past_exit(number, walk)
+            else:
+                kind, blocks = place.call.skipped, place.call.num_blocks
+                child, behind = counted(self._gated, number, walk, None, None, "auto")
+            spent, walk = counted(self._ahead, number + 1, behind)
+            gates.append(Gate(place.unit.path, blocks, columns, kind))
+            own.append(child)
+            fixed.append(spent)
+        fixed[-1] += counted(self.logits, walk)[0]
+        self.gates, self.own_macs, self.fixed_macs = tuple(gates), tuple(own), tuple(fixed)
+        self.dense_macs: int = self.start_macs + sum(own) + sum(fixed)
+
+    @property
+    def num_blocks(self) -> tuple[int, ...]:
+        """Blocks of each gate."""
+        return num_blocks_of(self)
+
+    def part(self, gate: int) -> nn.Module:
+        """The gated child, or the exit, of a gate."""
+        place = self.plan.places[gate]
+        if place.call is not None:
+            return self._called[place.node.target]
+        return self.exits[sum(before.call is None for before in self.plan.places[:gate])]
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """Weights that belong to a gate's blocks."""
+        return list(self.part(gate).parameters())
+
+    def train(self, mode: bool = True) -> "GatedModule":
+        """Norms that average over the batch stay as they are, unless `norms_learn` is set.
+
+        Masks change which rows they see: statistics of sampled gates would spoil them.
+        """
+        super().train(mode)
+        if not self.norms_learn:
+            for module in self.modules():
+                if isinstance(module, NORMS):
+                    module.eval()
+        return self
+
+    def start(self, inputs: Tensor) -> Walk:
+        """See `GatedNetwork.start`."""
+        rows = torch.arange(len(inputs), device=inputs.device)
+        walk = Walk(Flow(rows, len(inputs)), run_on({self.plan.start: inputs}, self.plan.copied[0]))
+        return self._ahead(0, walk)
+
+    def _ahead(self, piece: int, walk: Walk) -> Walk:
+        """Runs what always runs, up to the next gate; an exit's head too, to be looked at.
+
+        What runs behind the last gate is left to `logits`.
+        """
+        if piece == len(self.plan.places) or walk.is_over:
+            return walk
+        values = self._run(self.plan.segments[piece], walk.values)
+        early = None
+        if self.plan.places[piece].call is None:
+            exit_part = self.part(piece)
+            assert isinstance(exit_part, Exit)
+            early = exit_part.head(values[self.plan.places[piece].x])
+        flow = dataclasses.replace(walk.flow, early=early)
+        return dataclasses.replace(walk, flow=flow, values=values)
+
+    def _run(self, segment: Sequence[Instruction], values: dict[str, Any]) -> dict[str, Any]:
+        """Executes instructions and forgets what nothing needs any more."""
+        values = dict(values)
+        for node in segment:
+            values[node.name] = node.run(self._part, values)
+            self._forget(node, values)
+        return values
+
+    def _forget(self, node: Instruction, values: dict[str, Any]) -> None:
+        for name in self.plan.ends.get(node.name, ()):
+            values.pop(name, None)
+
+    def _part(self, path: str) -> Any:
+        found = self._called.get(path)
+        return part_of(self, path) if found is None else found
+
+    def _moved(self, walk: Walk, flow: Flow) -> Walk:
+        """Lets values follow their rows: flow.x says which row each was before."""
+        if flow.x is walk.flow.x:
+            return dataclasses.replace(walk, flow=flow)
+        values: dict[str, Any] = {}
+        if len(flow.x):
+            values = {k: taken(v, self.plan.layouts[k], flow.x) for k, v in walk.values.items()}
+        rows = torch.arange(len(flow.x), device=flow.x.device)
+        return Walk(dataclasses.replace(flow, x=rows), values)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Walk,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Walk:
+        """See `GatedNetwork.step`."""
+        given = mask if mask is not None else weights
+        if given is not None:
+            group = rows_each(hidden.flow.num_rows, len(given))
+            hidden = self._moved(hidden, hidden.flow.repeated(group))
+        if hidden.is_over:
+            return hidden
+        mask = None if mask is None else hidden.flow.of_running(mask)
+        weights = None if weights is None else hidden.flow.of_running(weights)
+        place = self.plan.places[gate]
+        if place.call is not None:
+            return self._ahead(gate + 1, self._gated(gate, hidden, mask, weights, backend))
+        walk = self._moved(hidden, leave(hidden.flow, mask, weights))
+        return walk if walk.is_over else self._ahead(gate + 1, self._past_exit(gate, walk))
+
+    def _past_exit(self, gate: int, walk: Walk) -> Walk:
+        """Goes on behind an exit, for the rows that still run."""
+        place = self.plan.places[gate]
+        values = run_on(walk.values, self.plan.copied[gate + 1])
+        values[place.node.name] = values[place.x]
+        self._forget(place.node, values)
+        return dataclasses.replace(walk, values=values)
+
+    def _gated(
+        self, gate: int, walk: Walk, mask: Tensor | None, weights: Tensor | None, backend: str
+    ) -> Walk:
+        """Calls a gated child."""
+        place = self.plan.places[gate]
+        assert place.call is not None
+        values = run_on(walk.values, self.plan.copied[gate + 1])
+        given, x = filled((place.node.args, place.node.kwargs), values), values[place.x]
+        y = place.call(self.part(gate), given, x, mask, weights, backend)
+        if self.plan.changes[gate + 1]:
+            # A child that all rows skip gives its input, which the hidden state still holds.
+            y = mapped(lambda leaf: leaf.clone() if leaf is x else leaf, y)
+        values[place.node.name] = y
+        self._forget(place.node, values)
+        return Walk(walk.flow, values, made=y)
+
+    def logits(self, hidden: Walk, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        flow = hidden.flow
+        if hidden.is_over:
+            assert flow.answers is not None
+            return flow.answers
+        values = self._run(self.plan.segments[-1], hidden.values)
+        found: Tensor = values[self.plan.answer]
+        found = flow.of_all(found if flow.share is None else found * flow.share)
+        return found if flow.answers is None else found + flow.answers
+
+    def look(self, gate: int, hidden: Walk) -> Tensor:
+        """See `GatedNetwork.look`; zero of rows that have stopped."""
+        if hidden.is_over:
+            rows, columns = hidden.flow.num_rows, self.gates[gate].look_size
+            return torch.zeros(rows, columns, device=hidden.flow.x.device)
+        return self.look_of(gate, hidden)
+
+    def look_of(self, gate: int, hidden: Walk) -> Tensor:
+        """Averaged features of the gate's input, and how sure an exit is."""
+        place = self.plan.places[gate]
+        seen = pooled(by_rows(hidden.values[place.x], place.dim))
+        if hidden.flow.early is not None:
+            seen = torch.cat([hidden.flow.early.log_softmax(dim=1), seen], dim=1)
+        return hidden.flow.of_all(seen.float())
+
+    def macs(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`."""
+        flow = hidden.flow.repeated(rows_each(hidden.flow.num_rows, len(mask)))
+        kept, call = flow.of_running(mask), self.plan.places[gate].call
+        fixed = self.fixed_macs[gate]
+        own = self.own_macs[gate]
+        spent = kept[:, 0] * fixed if call is None else call.macs(kept, own) + fixed
+        return flow.of_all(spent + self.start_macs if gate == 0 else spent)
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: nothing behind an exit."""
+        least = self.start_macs if gate == 0 else 0
+        for number in range(gate, len(self.gates)):
+            if self.plan.places[number].call is None:
+                break
+            least += self.fixed_macs[number]
+        return least
+
+    def executed(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: nothing of rows that have stopped."""
+        flow = hidden.flow
+        return mask if flow.rows is None else flow.of_all(flow.of_running(mask))
+
+    def block_norms(self, gate: int, hidden: Walk) -> Tensor:
+        """See `GatedNetwork`; of an exit whether the row has gone on."""
+        flow, call = hidden.flow, self.plan.places[gate].call
+        if call is None or hidden.is_over:
+            return flow.of_all(torch.ones(len(flow.x), 1, device=flow.x.device))
+        return flow.of_all(call.norms(hidden.made))
+
+    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
+        """Classifies inputs under one mask for each gate; see `ccenv.networks.protocol.forward`."""
+        from ccenv.networks.protocol import forward
+
+        return forward(self, inputs, masks, backend)

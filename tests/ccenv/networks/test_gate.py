@@ -1,0 +1,491 @@
+"""A user's own model, gated: laws 14 to 17, and what cannot be gated says why."""
+
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision.models.convnext import CNBlockConfig
+
+from ccenv.networks.check import check_network
+from ccenv.networks.gate import gate
+from ccenv.networks.gateable import gateable
+from ccenv.networks.protocol import dense_forward, forward
+from ccenv.networks.sequential import Exit
+from ccenv.networks.stage import counted
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()
+SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+class Residual(nn.Module):
+    """A unit with its shortcut inside."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.body = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return x + self.body(self.norm(x)).tanh()
+
+
+class Wired(nn.Module):
+    """Functional reuse, tuples, dicts, a buffer, sizes, branches that live across gates."""
+
+    def __init__(self, width=8, classes=3):
+        super().__init__()
+        self.first, self.wide = Residual(width), nn.Linear(width, 2 * width)
+        self.left, self.right = nn.Linear(width, width), nn.Linear(width, width)
+        self.register_buffer("scale", torch.tensor(0.5))
+        self.offset = nn.Parameter(torch.randn(width))
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, x):
+        batch, size = x.shape
+        kept = {"input": x * self.scale, "sum": x.sum(1, keepdim=True)}
+        x = self.first(x)
+        parts = self.wide(x).chunk(2, dim=1)
+        if size > 4:
+            x = parts[0].relu() + kept["input"]
+        x = x + self.left(x) + torch.arange(size, device=x.device).to(x.dtype)
+        y = self.right(x + self.offset) * kept["sum"]
+        return self.head(torch.cat([y, parts[1]], dim=1).reshape(batch, -1).relu_())
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer whose sums are outside of its branches."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.norm = heads, nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU())
+        self.mlp.append(nn.Linear(2 * width, width))
+
+    def attend(self, x):
+        batch, tokens, width = x.shape
+        parts = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads)
+        y = nn.functional.scaled_dot_product_attention(*parts.permute(2, 0, 3, 1, 4))
+        return self.out(y.transpose(1, 2).reshape(batch, tokens, width))
+
+    def forward(self, x):
+        x = x + self.attend(self.norm(x))
+        return x + self.mlp(x)
+
+
+class Encoder(nn.Module):
+    """Tokens -> classes, with a class token."""
+
+    def __init__(self, layers, width=16, classes=4):
+        super().__init__()
+        self.embed, self.layers = nn.Embedding(20, width), nn.ModuleList(layers)
+        self.token, self.head = nn.Parameter(torch.randn(1, 1, width)), nn.Linear(width, classes)
+
+    def forward(self, tokens):
+        x = torch.cat([self.token.expand(len(tokens), -1, -1), self.embed(tokens)], dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x[:, 0])
+
+
+class Stock(nn.Module):
+    """torch's own transformer, with the batch first or second."""
+
+    def __init__(self, batch_first):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=batch_first)
+        self.embed, self.head = nn.Embedding(20, 16), nn.Linear(16, 4)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.sequence = 1 if batch_first else 0
+
+    def forward(self, tokens):
+        x = self.embed(tokens if self.sequence else tokens.t())
+        return self.head(self.encoder(x).mean(self.sequence))
+
+
+class Around(nn.Module):
+    """One child, called as a test wants it."""
+
+    def __init__(self, call, child=None):
+        super().__init__()
+        self.child, self.call = child or nn.Linear(4, 4), call
+
+    def forward(self, x):
+        return self.call(self.child, x)
+
+
+def seeded(make, *arguments, **settings):
+    torch.manual_seed(0)
+    return make(*arguments, **settings).eval()
+
+
+IMAGES, TOKENS = torch.rand(2, 3, 32, 32), torch.arange(12).reshape(2, 6)
+VECTORS = torch.linspace(-1, 1, 16).reshape(2, 8)
+RESNET = {"layer1.1": "unit", "layer2.0.conv1": "channels:4"}
+CASES = {
+    "resnet": (torchvision.models.resnet18, (), IMAGES, RESNET | {"layer2": "exit"}),
+    "wired": (
+        Wired,
+        (),
+        VECTORS,
+        {"first": "unit", "wide": "channels:4", "left": "zero", "right": "exit"},
+    ),
+    "encoder": (
+        lambda: Encoder([Block(16, 2) for _ in range(3)]),
+        (),
+        TOKENS,
+        {"layers.0.mlp": "zero", "layers.1": "unit", "layers.2.out": "zero", "layers.0": "exit"},
+    ),
+    "torch's encoder": (
+        Stock,
+        (True,),
+        TOKENS,
+        {"encoder.layers.0": "unit", "encoder.layers.1.linear1": "channels:2"},
+    ),
+    "batch second": (
+        Stock,
+        (False,),
+        TOKENS,
+        {
+            "encoder.layers.0.self_attn": "zero",
+            "encoder.layers.0": "exit",
+            "encoder.layers.1.linear1": "channels:2",
+            "encoder.layers.1": "exit",
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    make, arguments, example, units = CASES[request.param]
+    model = seeded(make, *arguments)
+    return model, gate(model, units, example), example
+
+
+def test_a_gated_model_keeps_all_laws(case):
+    _, network, example = case
+    check_network(network, example)
+
+
+def test_everything_kept_a_gated_model_is_the_model(case):
+    model, network, example = case
+    everything = [torch.ones(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
+    with torch.no_grad():
+        assert torch.equal(forward(network, example, everything), model(example))
+        heads = sum(p.numel() for head in network.exits for p in [head.head.weight])
+        assert network.dense_macs - heads == counted(model, example[:1])[0]
+
+
+def test_weights_are_the_models_own(case):
+    model, network, _ = case
+    own = {id(p) for p in model.parameters()}
+    exits = {id(p) for p in network.exits.parameters()}
+    assert {id(p) for p in network.parameters()} - exits == own
+
+
+def test_copies_and_pickles_answer_alike(case):
+    _, network, example = case
+    masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
+    want = forward(network, example, masks)
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(forward(other, example, masks), want)
+
+
+def test_torchvisions_convnext_keeps_all_laws():
+    widths = [CNBlockConfig(8, 16, 2), CNBlockConfig(16, None, 2)]
+    model = seeded(torchvision.models.ConvNeXt, widths, num_classes=5)
+    units = {"features.1.1": "unit", "features.3.0": "unit", "features.3": "exit"}
+    check_network(gate(model, units, IMAGES), IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet34", "convnext_tiny"])
+def test_torchvisions_models_keep_all_laws_with_every_unit_gated(name):
+    model, images = seeded(getattr(torchvision.models, name)), torch.rand(2, 3, 64, 64)
+    kinds = {"BasicBlock", "CNBlock"}
+    paths = [path for path, child in model.named_modules() if type(child).__name__ in kinds]
+    can = gateable(model, images)
+    check_network(gate(model, {p: "unit" for p in paths if "unit" in can[p]}, images), images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_any_precision_are_gated(dtype):
+    model = seeded(Wired).to(dtype)
+    network = gate(model, CASES["wired"][3], VECTORS.to(dtype))
+    masks = [torch.zeros(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
+    masks[-1][0] = True
+    assert forward(network, VECTORS.to(dtype), masks).dtype == dtype
+
+
+def test_models_are_gated_under_autocast():
+    units = {"first": "unit", "wide": "channels:4", "left": "zero"}
+    network = gate(seeded(Wired), units, VECTORS)
+    masks = [torch.eye(2, n, dtype=torch.bool) for n in network.num_blocks]
+    with torch.autocast("cpu", torch.bfloat16):
+        half = forward(network, VECTORS, masks)
+    torch.testing.assert_close(half.float(), forward(network, VECTORS, masks), atol=0.1, rtol=0.1)
+
+
+def test_block_norms_are_those_of_what_was_computed(case):
+    _, network, example = case
+    hidden = network.start(example)
+    for index, found in enumerate(network.gates):
+        mask = torch.zeros(2, found.num_blocks, dtype=torch.bool)
+        mask[:, 0] = True
+        hidden = network.step(index, hidden, mask)
+        norms = network.block_norms(index, hidden)
+        assert norms.shape == mask.shape
+        if found.skipped == "zero":
+            assert torch.equal(norms != 0, mask)
+
+
+@settings(max_examples=20, deadline=None)
+@given(bits=st.lists(st.booleans(), min_size=7, max_size=7))
+def test_the_bill_is_what_runs(bits):
+    make, _, example, units = CASES["wired"]
+    network = gate(seeded(make), units, example)
+    row, sizes = torch.tensor([bits]), list(network.num_blocks)
+    masks = list(row.split(sizes, dim=1))
+    hidden, billed = network.start(example[:1]), 0
+    for index, mask in enumerate(masks):
+        billed += int(network.macs(index, hidden, mask))
+        hidden = network.step(index, hidden, mask, backend="cpu")
+    assert billed == counted(lambda: forward(network, example[:1], masks, "cpu"))[0]
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu", "auto"])
+def test_every_backend_gives_the_same(case, backend):
+    _, network, example = case
+    generator = torch.Generator().manual_seed(1)
+    masks = [torch.rand(6, n, generator=generator) < 0.5 for n in network.num_blocks]
+    with torch.no_grad():
+        want = forward(network, example, masks, "reference")
+        torch.testing.assert_close(forward(network, example, masks, backend), want)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_weights_of_one_are_a_plain_mask_and_of_zero_are_skipped(backend):
+    network = gate(seeded(Wired), {"first": "unit", "wide": "channels:4", "left": "zero"}, VECTORS)
+    masks = [torch.ones(2, n, dtype=torch.bool) for n in network.num_blocks]
+    for bit in (True, False):
+        hidden, plain = network.start(VECTORS), network.start(VECTORS)
+        for index, mask in enumerate(masks):
+            mask[0] = bit
+            weights = torch.ones(mask.shape)
+            weights[0] = float(bit)
+            hidden = network.step(index, hidden, torch.ones_like(mask), weights, backend)
+            plain = network.step(index, plain, mask, None, backend)
+        torch.testing.assert_close(network.logits(hidden), network.logits(plain))
+
+
+def test_nan_in_a_skipped_child_changes_nothing(case):
+    _, network, example = case
+    for index, found in enumerate(network.gates):
+        if found.skipped == "stop":
+            continue
+        spoiled = copy.deepcopy(network).requires_grad_(False)
+        masks = [torch.ones(2, blocks, dtype=torch.bool) for blocks in network.num_blocks]
+        masks[index][:] = False
+        want = forward(spoiled, example, masks)
+        for parameter in spoiled.gate_parameters(index):
+            parameter.fill_(torch.nan)
+        assert torch.equal(forward(spoiled, example, masks), want)
+
+
+def test_skipped_children_get_no_gradient():
+    model = seeded(Wired)
+    network = gate(model, {"first": "unit", "left": "zero"}, VECTORS)
+    masks = [torch.tensor([[False], [False]]), torch.tensor([[True], [False]])]
+    forward(network, VECTORS, masks).sum().backward()
+    assert model.first.body.weight.grad is None
+    assert bool(model.left.weight.grad.any())
+
+
+def test_a_skipped_unit_hands_its_input_on():
+    model = seeded(nn.Sequential, Residual(8), Residual(8), nn.Linear(8, 3))
+    network = gate(model, {"0": "unit", "1": "unit"}, VECTORS)
+    masks = [torch.zeros(2, 1, dtype=torch.bool)] * 2
+    assert torch.equal(forward(network, VECTORS, masks), model[2](VECTORS))
+
+
+def test_channels_are_zero_where_the_layer_gives_them():
+    model = seeded(nn.Sequential, nn.Linear(8, 4), nn.Sigmoid(), nn.Linear(4, 4, bias=False))
+    with torch.no_grad():
+        model[2].weight.copy_(torch.eye(4))
+    network = gate(model, {"0": "channels:2"}, VECTORS)
+    logits = forward(network, VECTORS, [torch.tensor([[True, False], [False, False]])])
+    assert torch.equal(logits[:, 2:], torch.full((2, 2), 0.5))
+    torch.testing.assert_close(logits[0, :2], model(VECTORS)[0, :2])
+
+
+def test_an_exit_takes_a_head_of_the_users_own():
+    model = seeded(nn.Sequential, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3))
+    head = nn.Linear(8, 3)
+    network = gate(model, {"0": Exit(head), "1": "zero"}, VECTORS)
+    masks = [torch.tensor([[False], [True]]), torch.ones(2, 1, dtype=torch.bool)]
+    want = torch.stack([head(model[0](VECTORS))[0], model(VECTORS)[1]])
+    torch.testing.assert_close(forward(network, VECTORS, masks), want)
+
+
+def test_code_that_works_in_place_changes_no_hidden_state():
+    def call(child, x):
+        x = child(x)
+        x += 1
+        return x.relu_()
+
+    network = gate(Around(call), {"child": "unit"}, torch.ones(1, 4))
+    inputs, skip = torch.ones(1, 4), torch.zeros(1, 1, dtype=torch.bool)
+    hidden = network.start(inputs)
+    first = network.logits(network.step(0, hidden, skip))
+    assert torch.equal(network.logits(network.step(0, hidden, skip)), first)
+    assert torch.equal(inputs, torch.ones(1, 4))
+
+
+def test_decisions_by_sizes_are_followed():
+    def call(child, x):
+        for _ in range(x.shape[1] // 2):
+            x = x * 2 if x.dtype.is_floating_point and x.ndim == 2 else x
+        return child(x + torch.arange(x.shape[1]))
+
+    model = Around(call)
+    network = gate(model, {"child": "unit"}, torch.ones(1, 4))
+    assert torch.equal(dense_forward(network, torch.ones(3, 4)), model(torch.ones(3, 4)))
+    assert not [name for name in network.state_dict() if "constant" in name]
+    assert not [name for name in vars(model) if "constant" in name]
+
+
+def test_gating_leaves_the_models_mode_and_the_random_stream_alone():
+    model = Wired().train()
+    state = torch.random.get_rng_state()
+    network = gate(model, CASES["wired"][3], VECTORS)
+    assert model.training
+    assert network.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_gateable_lists_what_gate_takes_in_the_order_of_execution():
+    small = seeded(Encoder, [Block(16, 2)])
+    for model, example in ((seeded(Wired), VECTORS), (small, TOKENS)):
+        found = gateable(model, example)
+        for path, kinds in found.items():
+            for kind in kinds:
+                network = gate(model, {path: kind}, example)
+                assert dense_forward(network, example).shape == (2, network.num_classes)
+    assert list(gateable(seeded(Wired), VECTORS))[:3] == ["first.body", "first", "wide"]
+
+
+def test_gateable_leaves_out_what_cannot_be_followed():
+    stubborn = Around(lambda child, x: child(x) if x.sum() > 0 else x)
+    model = nn.Sequential(stubborn, nn.Linear(4, 4))
+    assert "0.child" not in gateable(model, torch.ones(1, 4))
+    assert gateable(model, torch.ones(1, 4))["0"] == ["unit", "zero", "exit"]
+
+
+def decides_by_numbers(child, x):
+    return child(x) if x.sum() > 0 else x
+
+
+def decides_by_rows(child, x):
+    return child(x) if x.shape[0] > 1 else x
+
+
+SHARED = nn.Linear(4, 4)
+REFUSED = {
+    "unknown path": (Around(lambda c, x: c(x)), {"chid": "unit"}, "did you mean 'child'"),
+    "unknown kind": (Around(lambda c, x: c(x)), {"child": "units"}, "did you mean 'unit'"),
+    "no unit": (Around(lambda c, x: c(x)), {}, "at least one unit"),
+    "groups": (Around(lambda c, x: c(x)), {"child": "channels:3"}, "2 or 4 would do"),
+    "no number": (Around(lambda c, x: c(x)), {"child": "channels"}, 'as "channels:8"'),
+    "a number": (Around(lambda c, x: c(x)), {"child": "zero:3"}, "without a number"),
+    "shape": (Around(lambda c, x: c(x), nn.Linear(4, 3)), {"child": "unit"}, r'use "zero"'),
+    "channels of a norm": (
+        Around(lambda c, x: c(x), nn.LayerNorm(4)),
+        {"child": "channels:2"},
+        "plain convolution or linear layer, .* got LayerNorm",
+    ),
+    "twice": (Around(lambda c, x: c(c(x))), {"child": "unit"}, "calls it 2 times"),
+    "never": (Around(lambda c, x: x @ c.weight), {"child": "unit"}, "never calls it"),
+    "inside": (
+        nn.Sequential(nn.Sequential(nn.Linear(4, 4)), nn.Linear(4, 4)),
+        {"0": "unit", "0.0": "unit"},
+        "'0.0' is inside '0'",
+    ),
+    "same module": (nn.Sequential(SHARED, SHARED), {"0": "unit", "1": "unit"}, "'1' is '0' too"),
+    "shared weights": (
+        nn.Sequential(nn.Sequential(SHARED), nn.Sequential(SHARED, nn.ReLU())),
+        {"0": "unit", "1": "unit"},
+        "share some",
+    ),
+    "numbers": (
+        Around(decides_by_numbers),
+        {"child": "unit"},
+        r"decides_by_numbers \(test_gate.py, line \d+\) decides by the numbers",
+    ),
+    "rows": (Around(decides_by_rows), {"child": "unit"}, "decides by how many rows"),
+    "item": (Around(lambda c, x: c(x * x.max().item())), {"child": "unit"}, "reads a number"),
+    "inner code": (
+        nn.Sequential(Around(decides_by_numbers), nn.Linear(4, 4)),
+        {"0.child": "unit"},
+        "gate '0' as a whole",
+    ),
+    "folded": (
+        Around(lambda c, x: c(x.reshape(-1, 2)).reshape(-1, 4), nn.Linear(2, 2)),
+        {"child": "unit"},
+        "dimension for the batch alone",
+    ),
+    "several inputs": (
+        Around(lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4)),
+        {"child": "unit"},
+        "which of them is its identity",
+    ),
+    "in place": (
+        Around(lambda c, x: x + c(x), nn.ReLU(inplace=True)),
+        {"child": "zero"},
+        "inplace=False",
+    ),
+    "training": (
+        nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)),
+        {"0": "unit"},
+        r"call model.eval\(\) first",
+    ),
+    "example": (nn.Sequential(nn.Linear(5, 4)), {"0": "zero"}, r"torch.float32 \[1, 4\]: Runtime"),
+    "dtype": (nn.Sequential(nn.Linear(4, 4)).double(), {"0": "zero"}, "that the model runs on"),
+    "answer": (Around(lambda c, x: (c(x), x)), {"child": "unit"}, "got tuple for one input"),
+    "exit": (
+        nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)),
+        {"0": Exit(nn.Linear(4, 5))},
+        r"answer \[batch, 3\], got \[1, 5\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_cannot_be_gated_says_why_and_what_else_to_name(why):
+    model, units, text = REFUSED[why]
+    with pytest.raises(ValueError, match=text):
+        gate(model, units, torch.ones(1, 4))
+
+
+def test_wrong_types_are_refused():
+    model = nn.Sequential(nn.Linear(4, 4))
+    for arguments in (
+        (model, ["0"], torch.ones(1, 4)),
+        (model, {"0": 3}, torch.ones(1, 4)),
+        (model, {"0": "unit"}, [1.0]),
+        (torch.relu, {"0": "unit"}, torch.ones(1, 4)),
+    ):
+        with pytest.raises(TypeError, match="expected"):
+            gate(*arguments)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_the_pages_code_runs(snippet):
+    exec(snippet, {"__name__": "page"})
