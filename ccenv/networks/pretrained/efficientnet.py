@@ -233,7 +233,7 @@ def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: 
     """
     named = {our_name(name, network): tensor for name, tensor in tensors.items()}
     if not is_own:
-        named |= {f"head.fc.{name}": value for name, value in network.head.fc.state_dict().items()}  # type: ignore[operator,union-attr]
+        named |= {f"head.fc.{name}": value for name, value in network.head.fc.state_dict().items()}  # type: ignore[union-attr]
     try:
         network.load_state_dict(named)
     except RuntimeError as error:

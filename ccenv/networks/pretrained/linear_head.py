@@ -25,7 +25,7 @@ def pooled_features(
     hidden = network.start(images)
     for gate in range(len(network.gates)):
         hidden = network.step(gate, hidden, None if masks is None else masks[gate])
-    found: Tensor = network.head.pooled(hidden.x)  # type: ignore[operator,union-attr]
+    found: Tensor = network.head.pooled(hidden.x)  # type: ignore[operator]
     return found
 
 
@@ -110,7 +110,7 @@ def logistic_regression(
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     with torch.no_grad():
         loss = float(loss_now())
         plain = weight / deviation

@@ -124,8 +124,8 @@ class NextToken(nn.Module):
         """Takes the sizes and the embedding, whose weight is shared."""
         super().__init__()
         self.norm = nn.RMSNorm(sizes.width, sizes.epsilon)
-        self.fc = nn.Linear(sizes.width, sizes.vocabulary, bias=False, device="meta")
-        self.fc.weight = embedding.weight
+        # In a tuple it is no module of the head: weights are saved once, under one name.
+        self.shared = (embedding,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the token behind a window: [rows, length, width] -> [rows, vocabulary]."""
@@ -133,8 +133,7 @@ class NextToken(nn.Module):
 
     def everywhere(self, x: Tensor) -> Tensor:
         """Logits of the token behind each one: [..., width] -> [..., vocabulary]."""
-        logits: Tensor = self.fc(self.norm(x))
-        return logits
+        return nn.functional.linear(self.norm(x), self.shared[0].weight)
 
 
 def rotary_angles(length: int, head_size: int, base: float, device: torch.device) -> Tensor:
@@ -216,5 +215,5 @@ def text_nll(
     hidden = network.start(tokens[:, :-1])
     for gate in range(len(network.gates)):
         hidden = network.step(gate, hidden, None if masks is None else masks[gate])
-    logits = network.head.everywhere(hidden.x)  # type: ignore[operator,union-attr]
+    logits = network.head.everywhere(hidden.x)  # type: ignore[operator]
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")

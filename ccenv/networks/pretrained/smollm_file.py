@@ -60,8 +60,6 @@ def load_smollm2(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ValueError: if names or shapes are not the network's.
     """
     named = {our_name(name): tensor for name, tensor in tensors.items()}
-    if "stem.weight" in named:
-        named["head.fc.weight"] = named["stem.weight"]
     try:
         network.load_state_dict(named, assign=True)
     except RuntimeError as error:
@@ -69,8 +67,6 @@ def load_smollm2(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"expected weights of a Llama with these sizes, got others: {error}; other sizes need "
             'weights="random"'
         ) from None
-    # One parameter, under both of its names.
-    network.head.fc.weight = network.stem.weight  # type: ignore[union-attr]
 
 
 def our_name(name: str) -> str:
