@@ -31,7 +31,7 @@ FLOORS = {
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": ("moved_copies transforms fitted split probe bundled unpacked npz real mixed"),
     "ccenv.networks": "mlp frozen_cache build costs dropout probe training teacher pretrained",
-    "ccenv.networks.pretrained": "packages efficientnet linear_head smollm_file smollm",
+    "ccenv.networks.pretrained": "packages mobile_blocks efficientnet linear_head llama smollm_file smollm",
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "

@@ -10,14 +10,9 @@ from torch import nn
 
 from ccenv.data.split import Split
 from ccenv.networks.check import check_network
-from ccenv.networks.pretrained.efficientnet import (
-    FILE,
-    BlockGroup,
-    SameConv2d,
-    efficientnet_lite0,
-    load_lite0,
-)
+from ccenv.networks.pretrained.efficientnet import FILE, efficientnet_lite0, load_lite0
 from ccenv.networks.pretrained.linear_head import fit_head, logistic_regression, pooled_features
+from ccenv.networks.pretrained.mobile_blocks import BlockGroup, SameConv2d
 from ccenv.networks.protocol import forward
 
 SMALL = {

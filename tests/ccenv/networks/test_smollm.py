@@ -11,15 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ccenv.networks.check import check_network
+from ccenv.networks.pretrained.llama import Attention, LlamaSizes, rotary_angles, rotated
 from ccenv.networks.pretrained.packages import packaged_path
-from ccenv.networks.pretrained.smollm import (
-    Attention,
-    LlamaSizes,
-    rotary_angles,
-    rotated,
-    smollm2,
-    text_nll,
-)
+from ccenv.networks.pretrained.smollm import smollm2, text_nll
 from ccenv.networks.pretrained.smollm_file import (
     FILE,
     TENSORS,
