@@ -42,10 +42,10 @@ def opened() -> Any:
 
 def file_tensors() -> dict[str, Tensor]:
     """All weights as float32 by the file's names; shapes as PyTorch's linear layers have them."""
-    quants = needed("gguf.quants")
+    reader, quants = opened(), needed("gguf.quants")
     return {
         tensor.name: torch.from_numpy(quants.dequantize(tensor.data, tensor.tensor_type).copy())
-        for tensor in opened().tensors
+        for tensor in reader.tensors
     }
 
 
