@@ -8,6 +8,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import transition
+from ccenv.networks.protocol import tells_norms
 from ccenv.simulator.simulator import Simulator
 
 
@@ -36,13 +37,13 @@ class Magnitude(Agent):
             raise ValueError(f"expected target_density in (0, 1], got {target_density}")
         self.num_kept = [max(1, round(target_density * n)) for n in self.num_blocks]
         network = self.simulator.network
-        missing = [n for n in ("block_norms", "block_macs") if not hasattr(network, n)]
-        if missing:
+        gates = range(len(self.num_blocks))
+        if not all(tells_norms(network, gate) for gate in gates):
             raise ValueError(
-                f"expected a network with {' and '.join(missing)} for magnitude, got "
-                f"{type(network).__name__}; define it, or choose another agent"
+                "expected a network that tells its blocks' norms (block_norms) for magnitude, got "
+                f"{type(network).__name__}, which does not at every gate; choose another agent"
             )
-        self.policy_macs = [network.block_macs(gate) for gate in range(len(self.num_blocks))]
+        self.policy_macs = [network.block_macs(gate) for gate in gates]
 
     def begin_episode(self, simulator: Simulator) -> None:
         """Remembers where the images are looked up."""

@@ -56,7 +56,8 @@ class Rloo(Agent):
         Args:
             env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
             seed: see `Agent`.
-            num_kept: k, one number or one for each gated layer.
+            num_kept: k, one number or one for each gated layer. Gates of one block, such as
+                residual units, leave nothing to choose among: take draw="independent" there.
             learning_rate: Adam's.
             diversity_weight: of the bonus on the entropy of mean block use, in nats.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
@@ -89,6 +90,9 @@ class Rloo(Agent):
                 "expected no context beside advantage='self_critical', whose baseline would see "
                 "another price; use leave_one_out"
             )
+        if draw == "independent" and isinstance(num_kept, int):
+            # Only a start then: a gate of one block starts with it kept.
+            num_kept = [min(num_kept, n) for n in self.num_blocks]
         self.num_kept = check_kept(num_kept, self.num_blocks, always_on)
         self.shares = check_shares(dense_share, anneal_share, draw)
         self.draw, self.advantage, self.always_on = draw, advantage, always_on

@@ -5,7 +5,17 @@ from gymnasium.envs.registration import register
 from ccenv.envs.checker import check_vector_env
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks import Exit, Gate, GatedMLP, GatedNetwork, GatedSequential, Stage, check_network
+from ccenv.networks import (
+    Exit,
+    Gate,
+    GatedMLP,
+    GatedNetwork,
+    GatedSequential,
+    Stage,
+    check_network,
+    gate,
+    gateable,
+)
 from ccenv.simulator.evaluate import evaluate
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import explain_backend
@@ -41,4 +51,6 @@ __all__ = [
     "check_vector_env",
     "evaluate",
     "explain_backend",
+    "gate",
+    "gateable",
 ]

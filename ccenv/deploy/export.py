@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.base.tree_file import load_tree, save_tree
+from ccenv.data import load_split
 from ccenv.deploy.export_content import (
     FORMAT,
     OLD_FORMAT,
@@ -223,9 +224,10 @@ class SkippingClassifier(nn.Module):
 
     def _check_acts_like(self, agent: Any) -> None:
         simulator, generator = agent.simulator, stream(0, "export check")
-        images = torch.rand(NUM_CHECK_IMAGES, *self.prepare.shape, generator=generator)
+        stored = load_split(simulator.dataset, simulator.split)
+        images, _ = stored.batch(torch.arange(min(NUM_CHECK_IMAGES, len(stored))))
         seen = self.prepare(images)
-        shares = torch.rand(NUM_CHECK_IMAGES, generator=generator)
+        shares = torch.rand(len(images), generator=generator)
         values = {name: found.at(shares) for name, found in self.ranges.items()}
         there = {name: value.to(simulator.device) for name, value in values.items()}
         surface = dataclasses.replace(

@@ -21,6 +21,7 @@ def images_of(simulator: Any) -> dict[str, Any]:
     return {
         "shape": stored.image_shape,
         "are_bytes": stored.images.dtype == torch.uint8,
+        "are_symbols": stored.images.dtype == torch.int64,
         "transforms": [{"name": one.name, "tensors": one.tensors} for one in transforms],
     }
 
@@ -46,8 +47,9 @@ class Preparation(nn.Module):
             ValueError: if a name is no transform, or one of chance.
         """
         super().__init__()
-        self.shape: tuple[int, int, int] = tuple(content["shape"])
+        self.shape: tuple[int, ...] = tuple(content["shape"])
         self.are_bytes = bool(content["are_bytes"])
+        self.are_symbols = bool(content.get("are_symbols", False))
         self._transforms = [fitted_of(one) for one in content["transforms"]]
         for n, transform in enumerate(self._transforms):
             for k, tensor in enumerate(transform.tensors):
@@ -77,7 +79,10 @@ class Preparation(nn.Module):
             TypeError: if they are of another type.
             ValueError: if they are of another size, or shares are outside of [0, 1].
         """
-        if images.dtype != torch.float32 and (images.dtype != torch.uint8 or not self.are_bytes):
+        if self.are_symbols and images.dtype != torch.int64:
+            raise TypeError(f"expected symbols as int64, got {images.dtype}; use .long()")
+        is_stored = images.dtype == torch.uint8 and self.are_bytes
+        if not (self.are_symbols or is_stored or images.dtype == torch.float32):
             also = " in [0, 1], or uint8 ones" if self.are_bytes else ""
             raise TypeError(f"expected float32 images{also}, got {images.dtype}; use .float()")
         flat = images.flatten(1) if images.ndim > 1 else images

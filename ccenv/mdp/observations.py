@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
-from ccenv.networks.protocol import GatedNetwork
+from ccenv.networks.protocol import GatedNetwork, tells_norms
 
 OBSERVATIONS = ("layer_input", "summary")
 SUMMARY_SIDE = 8
@@ -78,7 +78,7 @@ class Observer:
         if self.kind == "layer_input":
             return [look(self.network, state)]
         pooled = state.by_row(pool(state.images).flatten(1))
-        if state.mask is None or not hasattr(self.network, "block_norms"):
+        if state.mask is None or not tells_norms(self.network, state.layer - 1):
             return [pooled]
         return [pooled, self.network.block_norms(state.layer - 1, state.hidden)]
 
@@ -127,7 +127,9 @@ def make_observer(
             "take layer_input, or a function of yours"
         )
     pooled = pool(torch.zeros(1, *image_shape)).numel()
-    norms = [gate.num_blocks if hasattr(network, "block_norms") else 0 for gate in gates]
+    norms = [
+        gate.num_blocks if tells_norms(network, number) else 0 for number, gate in enumerate(gates)
+    ]
     return Observer(kind, (pooled, *(pooled + n for n in norms)), network)
 
 

@@ -163,6 +163,11 @@ class TokenMLP(nn.Module):
         """Nothing: a gate that keeps no block leaves the biases alone."""
         return 0
 
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: the whole layer with all of its inputs."""
+        layer = linear_at(self.layers, gate)
+        return layer.in_features * layer.out_features
+
     def block_norms(self, gate: int, hidden: Units) -> Tensor:
         """See `GatedNetwork`."""
         blocks = hidden.x.unflatten(1, (self.gates[gate].num_blocks, -1))

@@ -6,7 +6,7 @@ neural networks" (arXiv 1701.06538), has such experts behind a gate learned by b
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class Experts(Stage):
     The hidden layers lie side by side, so experts are the blocks of one layer, and of the inputs of
     the next: `block_sparse_linear` twice.
     """
+
+    tells_norms: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -80,17 +82,6 @@ class Experts(Stage):
     ) -> Choice:
         """Of the hidden layers; see `Stage.route` and `ccenv.explain_backend`."""
         return explain_backend(x.flatten(1), self.hidden.weight, before, mask, backend=backend)
-
-    def block_norms(self, y: Tensor) -> Tensor:
-        """Not to be told apart in a sum.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "expected a stage whose blocks lie side by side, got experts, whose contributions are "
-            "summed: use another observation than 'summary', another agent than 'magnitude'"
-        )
 
 
 class ExpertsOnAnswer(Experts):

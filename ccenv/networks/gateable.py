@@ -5,9 +5,9 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.counting import counted
 from ccenv.networks.gate_plan import make_plan
 from ccenv.networks.gate_units import WITH_CHANNELS, Unit, check_example, check_mode
-from ccenv.networks.stage import counted
 from ccenv.networks.trace import Call, Instruction, Ref, Trace, answer_here, filled
 from ccenv.networks.tracer import CannotFollowError, trace
 

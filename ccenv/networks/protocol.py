@@ -61,7 +61,8 @@ class GatedNetwork(Protocol):
       always runs behind them; needed for budgets.
     - `executed(gate, hidden, mask) -> mask`: without what is ignored, as behind an exit.
     - `block_norms(gate, hidden)`: float [rows, num_blocks], the root mean square of each block that
-      gate has just computed; for the observation `summary` and the agent `magnitude`.
+      gate has just computed; for the observation `summary` and the agent `magnitude`. Beside it
+      `tells_norms(gate)`: False where blocks cannot be told apart, as in a sum of contributions.
     - `block_macs(gate) -> int`: of one input, all blocks of a gate with everything kept before; for
       the agent `magnitude`, which computes them to choose.
     - `gate_parameters(gate)`: weights that belong to a gate's blocks, for `check_network`.
@@ -108,6 +109,13 @@ class GatedNetwork(Protocol):
         The first gate's include those of `start`, the last one's those of `logits`, so that they
         sum to what an input costs.
         """
+
+
+def tells_norms(network: GatedNetwork, gate: int) -> bool:
+    """Whether a network can tell how large each block of a gate is."""
+    return hasattr(network, "block_norms") and (
+        not hasattr(network, "tells_norms") or network.tells_norms(gate)
+    )
 
 
 def num_blocks_of(network: GatedNetwork) -> tuple[int, ...]:

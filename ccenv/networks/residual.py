@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.counting import counted
 from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.stage import Stage, add_kept_rows, counted
+from ccenv.networks.stage import Stage, add_kept_rows
 
 
 class ResidualUnit(Stage):

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.counting import counted
 from ccenv.networks.packed import packed
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
 from ccenv.networks.protocol import forward as walk_through
-from ccenv.networks.stage import Stage, counted, pooled
+from ccenv.networks.stage import Stage, pooled
 from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -330,6 +331,11 @@ class GatedSequential(nn.Module):
     def executed(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""
         return mask if hidden.rows is None else hidden.of_all(hidden.of_running(mask))
+
+    def tells_norms(self, gate: int) -> bool:
+        """See `GatedNetwork`."""
+        part = self.part(gate)
+        return not isinstance(part, Stage) or part.tells_norms
 
     def block_norms(self, gate: int, hidden: Flow) -> Tensor:
         """See `GatedNetwork`; of an exit whether the row has gone on."""

@@ -12,12 +12,12 @@ class ScaledUnit(Stage):                       # one block, skipped means identi
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ccenv.networks.counting import counted
 from ccenv.sparse.routes import Choice, choose_backend
 
 LAST = torch.channels_last
@@ -44,6 +44,8 @@ class Stage(nn.Module):
     """see `ccenv.networks.protocol.Gate`."""
     marks_output: ClassVar[bool] = False
     """whether the output consists of the blocks, side by side along dimension 1."""
+    tells_norms: ClassVar[bool] = True
+    """whether its output shows how large each block is."""
     num_blocks: int = 1
     """bits of its mask."""
     full_macs: int = 0
@@ -83,32 +85,6 @@ class Stage(nn.Module):
     def block_norms(self, y: Tensor) -> Tensor:
         """Root mean square of each block of its output: [rows, ...] -> [rows, num_blocks]."""
         return y.flatten(1).unflatten(1, (self.num_blocks, -1)).square().mean(dim=2).sqrt()
-
-
-def attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    """Of `scaled_dot_product_attention`, by the shapes [rows, heads, tokens, head_size]."""
-    return int(sdpa_flop_count(query, key, value))
-
-
-# Torch's counter knows the attention of GPUs alone: that of the CPU would be free.
-ALSO_COUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
-
-
-def counted(function: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
-    """Multiply-accumulates of a call by torch's own counter, and what it gave.
-
-    Products, convolutions and attention count; biases, norms and activations do not.
-    """
-    counting = FlopCounterMode(display=False, custom_mapping=ALSO_COUNTED)
-    # torch's fused transformer layer would hide its products from the counter.
-    is_fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad(), counting as counter:
-            found = function(*inputs)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(is_fused)
-    return counter.get_total_flops() // 2, found
 
 
 def pooled(x: Tensor) -> Tensor:

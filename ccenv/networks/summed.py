@@ -5,6 +5,7 @@ each is computed for the rows that keep it, and blocks that a row keeps are comp
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class Summed(Stage):
     `added(x, blocks, weights) -> [rows, ...]` of x [rows, ...] as `prepared` gives it; blocks their
     numbers, at least one, or None for all; weights [rows, k] or None.
     """
+
+    tells_norms: ClassVar[bool] = False
 
     bias: Tensor
     """[features] that every row gets, whatever it keeps."""
@@ -68,11 +71,6 @@ class Summed(Stage):
             keep = mask[:, block].reshape(-1, *[1] * (x.ndim - 1))
             total = total + torch.where(keep, part, 0.0)
         return total
-
-    def block_norms(self, y: Tensor) -> Tensor:
-        """Root mean square of the whole output for each block: their sum alone is kept."""
-        whole = y.flatten(1).square().mean(dim=1, keepdim=True).sqrt()
-        return whole.expand(-1, self.num_blocks)
 
 
 def chosen(weights: Tensor | None, rows: Tensor | None, blocks: Blocks) -> Tensor | None:

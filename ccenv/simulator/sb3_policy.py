@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ccenv.mdp.action_codes import ActionCode
+from ccenv.networks.counting import counted
 from ccenv.simulator.simulator import Simulator
 
 
@@ -126,9 +127,4 @@ def actor_macs(policy: Any, observation: Tensor) -> int:
         policy: of a model: an actor and its critic, of which only the actor counts, or values.
         observation: [1, obs_size] float32.
     """
-    # Imported on use: it brings much that nothing else needs.
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        policy._predict(observation, deterministic=True)
-    return counter.get_total_flops() // 2
+    return counted(lambda: policy._predict(observation, deterministic=True))[0]

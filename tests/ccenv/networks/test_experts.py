@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.networks.check import check_network
+from ccenv.networks.counting import counted
 from ccenv.networks.experts import Experts, experts
 from ccenv.networks.linear_stage import BlockLinear
 from ccenv.networks.protocol import forward
 from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.stage import counted
 
 STAGES = {"linear": lambda: BlockLinear(12, 5, 3), "experts": lambda: Experts(12, 5, 3, 4)}
 

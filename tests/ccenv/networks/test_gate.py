@@ -14,11 +14,11 @@ from torch import nn
 from torchvision.models.convnext import CNBlockConfig
 
 from ccenv.networks.check import check_network
+from ccenv.networks.counting import counted
 from ccenv.networks.gate import gate
 from ccenv.networks.gateable import gateable
 from ccenv.networks.protocol import dense_forward, forward
 from ccenv.networks.sequential import Exit
-from ccenv.networks.stage import counted
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()

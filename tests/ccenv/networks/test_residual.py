@@ -12,11 +12,12 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.build import build_network
 from ccenv.networks.check import check_network
+from ccenv.networks.counting import counted
 from ccenv.networks.packed import packed
 from ccenv.networks.protocol import dense_forward, forward
 from ccenv.networks.residual import PaddedShortcut, ResidualUnit, resnet
 from ccenv.networks.sequential import NORMS, GatedSequential
-from ccenv.networks.stage import counted, put_rows, take_rows
+from ccenv.networks.stage import put_rows, take_rows
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 

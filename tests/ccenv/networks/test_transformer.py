@@ -8,8 +8,8 @@ from torch import nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.check import check_network
+from ccenv.networks.counting import counted
 from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.stage import counted
 from ccenv.networks.summed import groups_of
 from ccenv.networks.transformer import GroupedFFN, HeadAttention, vit
 
