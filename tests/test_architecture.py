@@ -37,8 +37,8 @@ FLOORS = {
     ),
     "ccenv.networks": (
         "protocol costs mlp counting stage packed sequential residual exits traced_values trace "
-        "tracer gated_calls gate_units gate_fits gate_plan gated_module gate gateable check frozen_cache "
-        "build dropout probe probe_units summed transformer embedding linear_stage conv experts "
+        "tracer gated_calls gate_units gate_fits gate_plan gated_module gate gateable check "
+        "frozen_cache build dropout probe probe_units summed transformer embedding linear_stage conv experts "
         "pretrained table recipe shipped training teacher"
     ),
     "ccenv.networks.pretrained": (
