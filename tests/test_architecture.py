@@ -38,8 +38,8 @@ FLOORS = {
     "ccenv.networks": (
         "protocol costs mlp counting stage packed sequential residual exits traced_values trace "
         "tracer gated_calls gate_units gate_fits gate_plan gated_module gate gateable check "
-        "frozen_cache build dropout probe probe_units summed transformer embedding linear_stage conv experts "
-        "pretrained table recipe shipped training teacher"
+        "frozen_cache build dropout probe probe_units summed transformer embedding linear_stage "
+        "conv experts pretrained table recipe shipped training teacher"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks efficientnet linear_head llama smollm_file smollm"

@@ -39,8 +39,8 @@ class Observer:
     """one of `OBSERVATIONS`, or the `module:name` of a function."""
     lengths: tuple[int, ...]
     """informative columns at each gate, and after the last one."""
-    network: GatedNetwork
-    """whose states they are."""
+    network: Any
+    """the `GatedNetwork` whose states they are."""
     own: OwnLook | None = None
     """the user's function, None of `OBSERVATIONS`."""
 

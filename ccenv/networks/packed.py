@@ -39,7 +39,7 @@ def folded(module: AnyModule) -> AnyModule:
     for name, child in list(module.named_children()):
         setattr(module, name, folded(child))
     if type(module) is nn.Sequential:
-        found: AnyModule = nn.Sequential(*folded_sequence([*module]))  # type: ignore[assignment]
+        found: AnyModule = nn.Sequential(*folded_sequence(list(module.children())))  # type: ignore[assignment]
         return found
     return module
 

@@ -4,13 +4,14 @@ import functools
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
 from ccenv.networks.conv import BlockConv2d, conv
-from ccenv.networks.experts import experts
+from ccenv.networks.experts import Experts, experts
 from ccenv.networks.protocol import forward, num_blocks_of
 from ccenv.networks.sequential import GatedSequential
 from ccenv.runs.timing.kernels import Case, Pass, Row, measure
@@ -103,9 +104,10 @@ def experts_case(batch: int, kept: int = 2, *, training: bool = False) -> Case:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = experts(SHAPE)
-        first, stage = network.stem[-1], network.part(0)
+        stem_parts: Any = network.stem
+        first, stage = stem_parts[-1], cast(Experts, network.part(0))
         features = first.hidden.in_features
-        stem = [*network.stem[:-1], nn.Flatten()]
+        stem = [*stem_parts[:-1], nn.Flatten()]
 
         def hidden(units: int) -> nn.Sequential:
             return nn.Sequential(*stem, nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 10))
