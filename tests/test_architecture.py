@@ -42,7 +42,7 @@ FLOORS = {
         "conv experts pretrained table recipe shipped training teacher"
     ),
     "ccenv.networks.pretrained": (
-        "packages mobile_blocks efficientnet linear_head llama smollm_file smollm"
+        "packages mobile_blocks linear_head efficientnet llama smollm_file smollm"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (

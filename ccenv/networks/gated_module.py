@@ -265,6 +265,21 @@ class GatedModule(nn.Module):
             least += self.fixed_macs[number]
         return least
 
+    def early_answer(self, gate: int, hidden: Walk) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Raises:
+            ValueError: if this gate is no exit, or not the next one.
+        """
+        part, early = self.part(gate), hidden.flow.early
+        if not isinstance(part, Exit) or early is None:
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
+        return early, part.loss_weight
+
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
+        return 0 if self.plan.places[gate].call is None else self.own_macs[gate]
+
     def executed(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""
         flow = hidden.flow
