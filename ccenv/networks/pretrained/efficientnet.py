@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ccenv.base.registry import check_names
 from ccenv.data import Split
+from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.pretrained.linear_head import fit_head
 from ccenv.networks.pretrained.mobile_blocks import (
     BlockGroup,
@@ -23,7 +24,6 @@ from ccenv.networks.pretrained.mobile_blocks import (
     norm,
 )
 from ccenv.networks.pretrained.packages import PackagedFile, has_package_weights, packaged_tensors
-from ccenv.networks.residual import ResidualUnit
 from ccenv.networks.sequential import GatedSequential
 
 FILE = PackagedFile(
