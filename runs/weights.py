@@ -9,14 +9,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ccenv.base.checked_file import write_checked
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
 from ccenv.networks.build import build_network
+from ccenv.networks.frozen_cache import PACKAGED
 from ccenv.networks.recipe import Recipe, error_of, train
 from ccenv.networks.shipped import SHIPPED, Measured, shipped_path, write_shipped
 from ccenv.networks.table import NETWORKS
+from ccenv.networks.training import Pretraining, fingerprint
 from ccenv.runs.programs import program
 from ccenv.runs.store.machine import versions
+from ccenv.simulator.simulator import Simulator
+
+FROZEN: dict[str, dict[str, Any]] = {"quickstart": {}}
+"""Name -> settings of an environment whose frozen weights come with the package."""
 
 
 def untrained(recipe: Recipe) -> Any:
@@ -47,30 +54,50 @@ def trained(recipe: Recipe) -> Any:
     return network
 
 
-def measured(network: Any, dataset: str) -> Measured:
+def measured(network: Any, recipe: Recipe) -> Measured:
     """The errors that a file tells: with everything kept, and with a random half."""
     return Measured(
-        validation_error=error_of(network, dataset, "validation"),
-        test_error=error_of(network, dataset, "test"),
-        half_error=error_of(network, dataset, "test", density=0.5),
+        validation_error=error_of(network, recipe, "validation"),
+        test_error=error_of(network, recipe, "test"),
+        half_error=error_of(network, recipe, "test", density=0.5),
     )
+
+
+def ship_frozen(name: str) -> Path:
+    """Learns the frozen weights of an environment and puts them into the package.
+
+    The file's name says all that they depend on: once the code that learns them or their data
+    change, it is no longer read, and a test asks for this program.
+    """
+    simulator = Simulator(1, **FROZEN[name])
+    train = load_split(simulator.dataset, "train", simulator.transforms)
+    depends_on = fingerprint(simulator._build(0), train, Pretraining())
+    for old in PACKAGED.glob(f"{name}-*.safetensors"):
+        old.unlink()
+    PACKAGED.mkdir(exist_ok=True)
+    path = PACKAGED / f"{name}-{depends_on}.safetensors"
+    write_checked(path, simulator.network.state_dict(), {})
+    return path
 
 
 @program("ccenv weights")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains shipped weights by their recipe and writes the file; see --help."""
     parser = argparse.ArgumentParser(prog="ccenv weights", description=main.__doc__)
-    parser.add_argument("name", help=f"one of {', '.join(SHIPPED)}")
+    parser.add_argument("name", help=f"one of {', '.join([*SHIPPED, *FROZEN])}")
     parser.add_argument("--output", type=Path, help="another file than the package's own")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    if options.name in FROZEN:
+        print(ship_frozen(options.name))
+        return 0
     # An unknown name is refused before anything is trained.
     path = options.output or shipped_path(options.name)
     shipped_path(options.name)
-    torch.set_num_threads(options.threads)
     recipe = SHIPPED[options.name]
     network = trained(recipe)
-    found = measured(network, recipe.dataset)
+    found = measured(network, recipe)
     write_shipped(network, options.name, found, versions(), path)
     print(
         f"{path}: error {100 * found.validation_error:.2f} % (validation), "

@@ -126,7 +126,7 @@ def products(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:
 @torch.no_grad()
 def error_of(
     network: Any,
-    dataset: str,
+    recipe: Recipe,
     split: str = "test",
     batch_size: int = 500,
     density: float | None = None,
@@ -136,14 +136,14 @@ def error_of(
 
     Args:
         network: a `GatedNetwork` in evaluation mode.
-        dataset: name in `DATASETS`.
+        recipe: whose data set and transforms; those of chance are for training images alone.
         split: whose images.
         batch_size: images at a time.
         density: probability with which each block is kept, with masks of a fixed seed; None keeps
             everything.
         num_images: the first so many images; None for all.
     """
-    data, wrong = load_split(dataset, split), 0
+    data, wrong = load_split(recipe.dataset, split, recipe.transforms), 0
     generator, blocks = stream(0, f"masks of {split}"), num_blocks_of(network)
     count = len(data) if num_images is None else min(num_images, len(data))
     for indices in torch.arange(count).split(batch_size):

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.data import load_split
-from ccenv.networks import shipped
+from ccenv.networks import shipped, training
 from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.recipe import Recipe, error_of
 from ccenv.networks.sequential import GatedSequential
@@ -24,6 +23,7 @@ from ccenv.networks.shipped import (
     write_shipped,
 )
 from ccenv.runs import weights
+from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 1000
 
@@ -50,6 +50,14 @@ def table(monkeypatch, tmp_path):
     return tmp_path
 
 
+def untrained(name):
+    """The network of a recipe, or a skip where its data are not here."""
+    try:
+        return weights.untrained(SHIPPED[name])
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
 MEASURED = Measured(0.5, 0.25, 0.75)
 
 
@@ -57,7 +65,7 @@ def test_the_program_trains_and_writes_a_file_whose_errors_are_its_networks(tabl
     assert weights.main(["tiny"]) == 0
     network = tiny().eval()
     found = load_shipped(network, "tiny")
-    assert found == weights.measured(network, "digits")
+    assert found == weights.measured(network, RECIPE)
     assert found.test_error < 0.2
     assert found.test_error < found.half_error
     assert f"{100 * found.test_error:.2f} % (test)" in capsys.readouterr().out
@@ -166,28 +174,35 @@ def test_a_fingerprint_tells_what_the_recipe_says_and_a_default_said_aloud_is_th
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_files_are_this_recipes_and_small(name):
-    path = FOLDER / f"{name}.safetensors"
-    if not path.exists():
-        pytest.skip(f"{name} is not trained yet")
-    assert path.stat().st_size < MOST_BYTES
-    load_shipped(weights.untrained(SHIPPED[name]), name)
+    assert (FOLDER / f"{name}.safetensors").stat().st_size < MOST_BYTES
+    load_shipped(untrained(name), name)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_weights_err_as_often_as_their_file_says(name):
-    recipe, path = SHIPPED[name], FOLDER / f"{name}.safetensors"
-    if not path.exists():
-        pytest.skip(f"{name} is not trained yet")
-    try:
-        load_split(recipe.dataset, "test")
-    except (FileNotFoundError, ValueError) as error:
-        pytest.skip(str(error))
-    network = weights.untrained(recipe)
+    recipe, network = SHIPPED[name], untrained(name)
     said = load_shipped(network, name)
     network.eval().requires_grad_(False)
-    few = error_of(network, recipe.dataset, "test", num_images=NUM_IMAGES)
+    few = error_of(network, recipe, "test", num_images=NUM_IMAGES)
     # Of a part of the images the error is within four standard errors of all images'.
     spread = (said.test_error * (1 - said.test_error) / NUM_IMAGES) ** 0.5
     assert abs(few - said.test_error) <= 4 * spread
-    half = error_of(network, recipe.dataset, "test", density=0.5, num_images=NUM_IMAGES)
-    assert few < half
+    half = error_of(network, recipe, "test", density=0.5, num_images=NUM_IMAGES)
+    spread = (said.half_error * (1 - said.half_error) / NUM_IMAGES) ** 0.5
+    assert abs(half - said.half_error) <= 4 * spread
+
+
+@pytest.mark.parametrize("name", weights.FROZEN)
+def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learned(
+    name, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
+    learned = []
+    monkeypatch.setattr(training, "pretrain", lambda *_: learned.append(name))
+    Simulator(2, **weights.FROZEN[name])
+    assert not learned, f"code or data changed: run ccenv weights {name}"
+
+
+def test_resnet20_answers_at_least_89_of_100_images_with_every_unit():
+    said = load_shipped(untrained("resnet20"), "resnet20")
+    assert 1 - said.test_error >= 0.89
