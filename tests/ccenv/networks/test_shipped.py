@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.networks import shipped, training
+from ccenv.networks import frozen_cache, shipped
 from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.recipe import Recipe, error_of
 from ccenv.networks.sequential import GatedSequential
@@ -118,7 +118,7 @@ DAMAGES = {
     ),
     "another recipe": (
         lambda path: altered(path, lambda _, s: s.update(fingerprint="0" * 64)),
-        "by 000000000000...; train them anew: python -m runs.weights tiny",
+        "by 000000000000...; train them anew: ccenv weights tiny",
     ),
     "another name": (lambda path: altered(path, lambda _, s: s.update(name="b")), "got 'b' by"),
     "no errors": (lambda path: altered(path, lambda _, s: s.pop("measured")), "train them anew"),
@@ -148,7 +148,7 @@ def test_files_without_a_checksum_are_refused(table):
 
 
 def test_missing_files_say_how_to_make_them(table):
-    with pytest.raises(FileNotFoundError, match=r"python -m runs\.weights tiny"):
+    with pytest.raises(FileNotFoundError, match=r"ccenv weights tiny"):
         load_shipped(tiny(), "tiny")
 
 
@@ -198,7 +198,7 @@ def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learn
 ):
     monkeypatch.setenv("CCENV_CACHE", str(tmp_path))
     learned = []
-    monkeypatch.setattr(training, "pretrain", lambda *_: learned.append(name))
+    monkeypatch.setattr(frozen_cache, "store", lambda *_: learned.append(name))
     Simulator(2, **weights.FROZEN[name])
     assert not learned, f"code or data changed: run ccenv weights {name}"
 
