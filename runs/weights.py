@@ -1,4 +1,4 @@
-"""Shipped weights: python -m runs.weights NAME -> a file in the package, with its errors."""
+"""Shipped weights: ccenv weights NAME -> a file in the package, with its errors."""
 
 import argparse
 import sys

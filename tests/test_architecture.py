@@ -36,13 +36,18 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp counting stage packed sequential residual exits traced_values trace "
-        "tracer gated_calls gate_units gate_fits gate_plan gated_module gate gateable check "
-        "frozen_cache build dropout probe probe_units summed transformer embedding linear_stage "
-        "conv experts pretrained table recipe shipped training teacher"
+        "protocol costs mlp counting stage packed sequential exits gating check frozen_cache build "
+        "dropout probe models pretrained table recipe shipped training teacher"
+    ),
+    "ccenv.networks.gating": (
+        "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
+        "gateable"
+    ),
+    "ccenv.networks.models": (
+        "residual probe_units summed transformer embedding linear_stage conv experts"
     ),
     "ccenv.networks.pretrained": (
-        "packages mobile_blocks efficientnet linear_head llama smollm_file smollm"
+        "packages mobile_blocks linear_head efficientnet llama smollm_file smollm"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (

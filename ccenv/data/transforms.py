@@ -91,6 +91,11 @@ TRANSFORMS: dict[str, Any] = {
 }
 
 
+def is_of_chance(function: Any) -> bool:
+    """Whether a transform is for copies of training images alone."""
+    return isinstance(function, Copies) or hasattr(function, "draw")
+
+
 @dataclass(frozen=True)
 class Own:
     """A function of the user's with its number, if it was given one."""

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ccenv.data import Fitted, load_split, preprocessing
 from ccenv.data.fitted import through
-from ccenv.data.moved_copies import Copies
-from ccenv.data.transforms import Standardise, as_floats, make_transform
+from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform
 
 
 def images_of(simulator: Any) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def fitted_of(content: Mapping[str, Any]) -> Fitted:
         ValueError: if its name is unknown, or one of chance.
     """
     function = make_transform(content["name"])
-    if isinstance(function, Copies) or hasattr(function, "draw"):
+    if is_of_chance(function):
         raise ValueError(f"expected a transform without chance, got {content['name']!r}")
     return Fitted(content["name"], function, tuple(content["tensors"]))
 

@@ -1,8 +1,8 @@
 """Networks that the environment walks through: gates, what they cost, how they are trained."""
 
 from ccenv.networks.check import check_network
-from ccenv.networks.gate import gate
-from ccenv.networks.gateable import gateable
+from ccenv.networks.gating.gate import gate
+from ccenv.networks.gating.gateable import gateable
 from ccenv.networks.mlp import GatedMLP
 from ccenv.networks.protocol import Gate, GatedNetwork
 from ccenv.networks.sequential import Exit, GatedSequential

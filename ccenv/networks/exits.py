@@ -11,6 +11,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 
+def has_exits(network: Any) -> bool:
+    """Whether a network may answer early, and tells what it would answer."""
+    return hasattr(network, "early_answer") and any(g.skipped == "stop" for g in network.gates)
+
+
 def exit_losses(
     network: Any,
     inputs: Tensor,

@@ -11,9 +11,12 @@ from tqdm import tqdm
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
 from ccenv.data import user_cache
 
+PACKAGED = Path(__file__).parent / "weights"
+"""Weights that come with the package: `NAME-<what they depend on>.safetensors` are frozen ones."""
+
 
 def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> None:
-    """Reads a network's weights from the cache; learns and stores them first if they are missing.
+    """Reads a network's weights from the package or the cache; learns and stores them otherwise.
 
     A file that is damaged or of another network is replaced, with a warning on the standard error
     stream; a cache that cannot be written to gives a warning too.
@@ -27,11 +30,12 @@ def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> No
         ValueError: if what was learned is not finite.
     """
     path = user_cache() / "weights" / f"{name}.safetensors"
-    with contextlib.suppress(OSError, ValueError):
-        tensors, is_checked = fitting_weights(network, path)
-        if is_checked:
-            network.load_state_dict(tensors)
-            return
+    for there in (*PACKAGED.glob(f"*-{name}.safetensors"), path):
+        with contextlib.suppress(OSError, ValueError):
+            tensors, is_checked = fitting_weights(network, there)
+            if is_checked:
+                network.load_state_dict(tensors)
+                return
     with held(path):
         # Another process may have learned them meanwhile.
         if not take_weights(network, path):

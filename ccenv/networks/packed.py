@@ -6,16 +6,13 @@ out channels last, which oneDNN reads as they are.
 """
 
 import copy
-from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
-
-def packed(module: AnyModule) -> AnyModule:
+def packed(module: nn.Module) -> nn.Module:
     """A copy that computes the same to rounding, faster; without gradients, for fixed weights.
 
     In any `nn.Sequential` within, a batch norm that does not learn goes into the convolution or
@@ -34,13 +31,12 @@ def packed(module: AnyModule) -> AnyModule:
     return found
 
 
-def folded(module: AnyModule) -> AnyModule:
+def folded(module: nn.Module) -> nn.Module:
     """Folds norms in place, in every sequence of a module."""
     for name, child in list(module.named_children()):
         setattr(module, name, folded(child))
     if type(module) is nn.Sequential:
-        found: AnyModule = nn.Sequential(*folded_sequence(list(module.children())))  # type: ignore[assignment]
-        return found
+        return nn.Sequential(*folded_sequence(list(module)))
     return module
 
 

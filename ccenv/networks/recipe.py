@@ -80,7 +80,9 @@ def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
     """
     split = load_split(recipe.dataset, "train", recipe.transforms)
     generator = stream(recipe.seed, "recipe")
-    num_updates = recipe.num_epochs * len(split.images) // recipe.batch_size
+    # Copies may be stored beside the images: an epoch has as many rows as there are images.
+    num_images = len(load_split(recipe.dataset, "train"))
+    num_updates = recipe.num_epochs * num_images // recipe.batch_size
     optimizer = torch.optim.SGD(
         network.parameters(),
         lr=recipe.learning_rate,

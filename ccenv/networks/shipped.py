@@ -1,13 +1,13 @@
 """Weights that come with the package: (network, its name) -> trained weights, checked, and errors.
 
 A file says which recipe made it, with which errors and versions of the libraries; it is read as
-tensors and text, which run no code. `python -m runs.weights NAME` writes one anew.
+tensors and text, which run no code. `ccenv weights NAME` writes one anew.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,22 @@ from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
 from ccenv.base.registry import check_names
+from ccenv.data.transforms import is_of_chance, make_transform
 from ccenv.networks.frozen_cache import kind_of
 from ccenv.networks.recipe import Recipe
 
 SHIPPED: dict[str, Recipe] = {
+    "experts": Recipe(
+        "experts",
+        "cifar10",
+        {},
+        ("copies=7", "shift=2", "mirror", "halve"),
+        num_epochs=24,
+        learning_rate=0.05,
+        share_whole=0.2,
+        most_skipped=0.98,
+        bfloat16=False,
+    ),
     "resnet20": Recipe("resnet", "cifar10", {"depth": 20}, ("copies=7", "shift=4", "mirror")),
 }
 """Name of a file -> how its weights were learned."""
@@ -56,28 +68,43 @@ def as_text(recipe: Recipe) -> str:
     return json.dumps(said, sort_keys=True)
 
 
-def shipped_name(network: str, network_kwargs: Mapping[str, Any], dataset: str) -> str:
+def shipped_name(
+    network: str,
+    network_kwargs: Mapping[str, Any],
+    dataset: str,
+    transforms: Sequence[str] = (),
+) -> str:
     """Which file has the weights of a network for a data set.
 
     Args:
         network: name in `NETWORKS`.
         network_kwargs: of its builder.
         dataset: name in `DATASETS`.
+        transforms: of the environment; those without chance must be the recipe's.
 
     Raises:
         ValueError: if there is none; lists what there is.
     """
-    wanted = (network, dict(network_kwargs), dataset)
-    for name, recipe in SHIPPED.items():
-        if (recipe.network, recipe.network_kwargs, recipe.dataset) == wanted:
+    wanted = told(network, network_kwargs, dataset, transforms)
+    for name, r in SHIPPED.items():
+        if told(r.network, r.network_kwargs, r.dataset, r.transforms) == wanted:
             return name
     there = "; ".join(
-        f"network={r.network!r}, network_kwargs={r.network_kwargs}, dataset={r.dataset!r}"
-        for r in SHIPPED.values()
+        told(r.network, r.network_kwargs, r.dataset, r.transforms) for r in SHIPPED.values()
     )
     raise ValueError(
-        f"expected a network whose weights are shipped ({there}), got network={network!r}, "
-        f"network_kwargs={dict(network_kwargs)}, dataset={dataset!r}; use weights='frozen' to train"
+        f"expected a network whose weights are shipped ({there}), got {wanted}; "
+        "use weights='frozen' to train"
+    )
+
+
+def told(
+    network: str, network_kwargs: Mapping[str, Any], dataset: str, transforms: Sequence[str]
+) -> str:
+    """What weights are for, as settings of the environment."""
+    fixed = [name for name in transforms if not is_of_chance(make_transform(name))]
+    return f"network={network!r}, {dict(network_kwargs)=}, {dataset=}, transforms={fixed}".replace(
+        "dict(network_kwargs)", "network_kwargs"
     )
 
 
@@ -110,8 +137,7 @@ def load_shipped(network: nn.Module, name: str, path: Path | None = None) -> Mea
     path = shipped_path(name) if path is None else path
     if not path.exists():
         raise FileNotFoundError(
-            f"expected shipped weights in {path}, got no file; train them: "
-            f"python -m runs.weights {name}"
+            f"expected shipped weights in {path}, got no file; train them: ccenv weights {name}"
         )
     tensors, texts, is_checked = read_checked(path)
     if not is_checked:
@@ -137,7 +163,7 @@ def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
         raise ValueError(
             f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
             f"{texts.get('name')!r} by {got[:12]}...; train them anew: "
-            f"python -m runs.weights {name}"
+            f"ccenv weights {name}"
         )
 
 

@@ -19,6 +19,7 @@ from ccenv.base.masks import random_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import Split
+from ccenv.networks.exits import exit_losses, has_exits
 from ccenv.networks.frozen_cache import learned_once
 from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.protocol import forward, num_blocks_of
@@ -37,6 +38,8 @@ class Pretraining:
     """passes over the training split, unless that is too few updates."""
     min_updates: int = 2000
     """lower limit of the number of updates, for small data sets."""
+    max_updates: int = 100_000
+    """upper limit, for texts of millions of windows."""
     learning_rate: float = 2e-3
     """AdamW's at the start; it falls to zero along a cosine."""
     weight_decay: float = 1e-4
@@ -51,13 +54,17 @@ def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None 
     Two processes that ask at once build it once: the second waits for the first.
 
     Args:
-        network: a `GatedNetwork` with the initial weights; changed in place.
+        network: a `GatedNetwork` with the initial weights; changed in place. One that has a method
+            `learn_beforehand(split)` learns by it instead, as a head on weights of others does.
         split: images to learn from.
         recipe: how to learn.
     """
     recipe = recipe or Pretraining()
     name = fingerprint(network, split, recipe)
-    learned_once(network, name, functools.partial(pretrain, network, split, recipe))
+    learn = functools.partial(pretrain, network, split, recipe)
+    if hasattr(network, "learn_beforehand"):
+        learn = functools.partial(network.learn_beforehand, split)
+    learned_once(network, name, learn)
 
 
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
@@ -108,6 +115,7 @@ def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
     generator = stream(recipe.seed, "pretraining")
     per_epoch = -(-len(split) // recipe.batch_size)
     num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
+    num_updates = min(num_updates, recipe.max_updates)
     trainer = CoTrainer(
         network,
         learning_rate=recipe.learning_rate,
@@ -185,9 +193,16 @@ class CoTrainer:
     def update(
         self, images: Tensor, labels: Tensor, masks: Sequence[Tensor], backend: str = "auto"
     ) -> float:
-        """Takes one step down the mean negative log-likelihood and returns it, in nats."""
+        """Takes one step down the mean negative log-likelihood and returns it, in nats.
+
+        Of networks with exits it is that of all answers, see `ccenv.networks.exits`.
+        """
         self.network.train()
-        loss = nn.functional.cross_entropy(forward(self.network, images, masks, backend), labels)
+        if has_exits(self.network):
+            loss = exit_losses(self.network, images, labels, masks)
+        else:
+            logits = forward(self.network, images, masks, backend)
+            loss = nn.functional.cross_entropy(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

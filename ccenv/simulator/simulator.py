@@ -196,7 +196,8 @@ class Simulator:
 
     def _take_shipped(self) -> None:
         dataset = dataset_name(self.dataset)
-        load_shipped(self.network, shipped_name(self._network_name, self._own_sizes, dataset))
+        names = (self._network_name, self._own_sizes, dataset, self.transforms)
+        load_shipped(self.network, shipped_name(*names))
         self.network.requires_grad_(self.weights == "cotrain")
 
     def _prepare_reward(self) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
-from ccenv.networks.conv import BlockConv2d, conv
-from ccenv.networks.experts import Experts, experts
+from ccenv.networks.models.conv import BlockConv2d, conv
+from ccenv.networks.models.experts import Experts, experts
 from ccenv.networks.protocol import forward, num_blocks_of
 from ccenv.networks.sequential import GatedSequential
 from ccenv.runs.timing.kernels import Case, Pass, Row, measure

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ccenv.base.registry import check_names
+from ccenv.data import Split
+from ccenv.networks.models.residual import ResidualUnit
+from ccenv.networks.pretrained.linear_head import fit_head
 from ccenv.networks.pretrained.mobile_blocks import (
     BlockGroup,
     ImagenetPixels,
@@ -20,7 +24,6 @@ from ccenv.networks.pretrained.mobile_blocks import (
     norm,
 )
 from ccenv.networks.pretrained.packages import PackagedFile, has_package_weights, packaged_tensors
-from ccenv.networks.residual import ResidualUnit
 from ccenv.networks.sequential import GatedSequential
 
 FILE = PackagedFile(
@@ -95,11 +98,22 @@ def efficientnet_lite0(
     if not is_own:
         nn.init.zeros_(last.fc.weight)
         nn.init.zeros_(last.fc.bias)
-    network = GatedSequential(stem, blocks, last, torch.zeros(1, *input_shape))
+    kind = GatedSequential if is_own else WithLinearHead
+    network = kind(stem, blocks, last, torch.zeros(1, *input_shape))
     if tensors is not None:
         load_lite0(network, tensors, is_own)
         network.has_own_weights = is_own
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+class WithLinearHead(GatedSequential):
+    """A network whose last linear layer alone is learned before it is frozen."""
+
+    def learn_beforehand(self, split: Split) -> None:
+        """Learns the head on a split's images; see `fit_head`."""
+        title = f"ccenv: features of {len(split):,} images for a linear head (once, then cached)"
+        with tqdm(total=len(split), desc=title, unit="image", mininterval=0.5) as bar:
+            fit_head(self, split, progress=lambda done: bar.update(done - bar.n))
 
 
 def load_lite0(network: GatedSequential, tensors: Mapping[str, Tensor], is_own: bool) -> None:

@@ -33,7 +33,7 @@ def fit_head(
     network: GatedSequential,
     split: Split,
     *,
-    l2: float = 1e-3,
+    l2: float = 3e-3,
     num_iterations: int = 100,
     progress: Callable[[int], None] | None = None,
 ) -> float:
@@ -77,7 +77,7 @@ def fit_head(
 
 
 def logistic_regression(
-    features: Tensor, labels: Tensor, num_classes: int, l2: float = 1e-3, num_iterations: int = 100
+    features: Tensor, labels: Tensor, num_classes: int, l2: float = 3e-3, num_iterations: int = 100
 ) -> tuple[Tensor, Tensor, float]:
     """Multinomial logistic regression by L-BFGS.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.residual import ResidualUnit
+from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.sequential import GatedSequential
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.networks.check import check_network
-from ccenv.networks.conv import BlockConv2d, conv
 from ccenv.networks.counting import counted
+from ccenv.networks.models.conv import BlockConv2d, conv
 from ccenv.networks.protocol import dense_forward, forward
 
 SMALL = {"input_shape": (1, 9, 7), "num_classes": 3, "channels": (8, 12), "strides": (2, 1)}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.networks.check import check_network
-from ccenv.networks.embedding import next_byte
+from ccenv.networks.models.embedding import next_byte
 from ccenv.networks.protocol import dense_forward, forward
 
 

@@ -14,9 +14,9 @@ from ccenv.networks.build import build_network
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
 from ccenv.networks.exits import exit_losses
+from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.protocol import dense_forward, forward, walk
 from ccenv.networks.recipe import Recipe, train
-from ccenv.networks.residual import ResidualUnit
 from ccenv.networks.sequential import Exit, GatedSequential
 
 LAYOUTS = {

@@ -8,8 +8,8 @@ from torch import nn
 
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
-from ccenv.networks.experts import Experts, experts
-from ccenv.networks.linear_stage import BlockLinear
+from ccenv.networks.models.experts import Experts, experts
+from ccenv.networks.models.linear_stage import BlockLinear
 from ccenv.networks.protocol import forward
 from ccenv.networks.sequential import GatedSequential
 
@@ -25,7 +25,7 @@ def test_experts_obey_the_laws_of_networks(shape, sizes):
 
 
 def test_linear_stages_after_maps_obey_the_laws_of_networks():
-    from ccenv.networks.conv import BlockConv2d
+    from ccenv.networks.models.conv import BlockConv2d
 
     parts = [BlockConv2d(1, 4, 3, 2), BlockLinear(4 * 36, 3, 5, "tanh"), BlockLinear(15, 2, 4)]
     network = GatedSequential(nn.Identity(), parts, nn.Linear(8, 3), torch.zeros(1, 1, 6, 6))

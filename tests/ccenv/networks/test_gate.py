@@ -15,8 +15,8 @@ from torchvision.models.convnext import CNBlockConfig
 
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
-from ccenv.networks.gate import gate
-from ccenv.networks.gateable import gateable
+from ccenv.networks.gating.gate import gate
+from ccenv.networks.gating.gateable import gateable
 from ccenv.networks.protocol import dense_forward, forward
 from ccenv.networks.sequential import Exit
 

@@ -13,9 +13,9 @@ from ccenv.base.seeding import stream
 from ccenv.networks.build import build_network
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
+from ccenv.networks.models.residual import PaddedShortcut, ResidualUnit, resnet
 from ccenv.networks.packed import packed
 from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.residual import PaddedShortcut, ResidualUnit, resnet
 from ccenv.networks.sequential import NORMS, GatedSequential
 from ccenv.networks.stage import put_rows, take_rows
 

@@ -10,8 +10,8 @@ from torch import nn
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
 from ccenv.data import load_split
 from ccenv.networks import shipped
+from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.recipe import Recipe, error_of
-from ccenv.networks.residual import ResidualUnit
 from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.shipped import (
     FOLDER,

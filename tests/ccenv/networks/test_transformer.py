@@ -9,9 +9,9 @@ from torch import nn
 from ccenv.base.seeding import stream
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
+from ccenv.networks.models.summed import groups_of
+from ccenv.networks.models.transformer import GroupedFFN, HeadAttention, vit
 from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.summed import groups_of
-from ccenv.networks.transformer import GroupedFFN, HeadAttention, vit
 
 DIM, TOKENS = 12, 5
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.counting import counted
-from ccenv.networks.gate_plan import make_plan
-from ccenv.networks.gate_units import WITH_CHANNELS, Unit, check_example, check_mode
-from ccenv.networks.trace import Call, Instruction, Ref, Trace, answer_here, filled
-from ccenv.networks.tracer import CannotFollowError, trace
+from ccenv.networks.gating.gate_plan import make_plan
+from ccenv.networks.gating.gate_units import WITH_CHANNELS, Unit, check_example, check_mode
+from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, filled
+from ccenv.networks.gating.tracer import CannotFollowError, trace
 
 GROUPS = 8
 """Channel groups that are offered, at most."""

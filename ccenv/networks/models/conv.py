@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.linear_stage import kept_of, scale_blocks
-from ccenv.networks.residual import Centred
+from ccenv.networks.models.linear_stage import kept_of, scale_blocks
+from ccenv.networks.models.residual import Centred
 from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.stage import Stage
 from ccenv.sparse.conv2d import block_sparse_conv2d

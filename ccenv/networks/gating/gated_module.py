@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.counting import counted
-from ccenv.networks.gate_plan import Place, Plan, PooledHead, make_plan, run_on
-from ccenv.networks.gate_units import Unit
+from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
+from ccenv.networks.gating.gate_units import Unit
+from ccenv.networks.gating.trace import Instruction, Trace, filled, part_of
+from ccenv.networks.gating.traced_values import by_rows, mapped, taken
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
 from ccenv.networks.sequential import NORMS, Exit, Flow, leave
 from ccenv.networks.stage import pooled
-from ccenv.networks.trace import Instruction, Trace, filled, part_of
-from ccenv.networks.traced_values import by_rows, mapped, taken
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,21 @@ class GatedModule(nn.Module):
                 break
             least += self.fixed_macs[number]
         return least
+
+    def early_answer(self, gate: int, hidden: Walk) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Raises:
+            ValueError: if this gate is no exit, or not the next one.
+        """
+        part, early = self.part(gate), hidden.flow.early
+        if not isinstance(part, Exit) or early is None:
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
+        return early, part.loss_weight
+
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
+        return 0 if self.plan.places[gate].call is None else self.own_macs[gate]
 
     def executed(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
         """See `GatedNetwork`: nothing of rows that have stopped."""

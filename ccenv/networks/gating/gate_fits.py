@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ccenv.networks.gate_units import WITH_CHANNELS, Unit
-from ccenv.networks.gated_calls import ChannelsCall, Shape, UnitCall
-from ccenv.networks.trace import Instruction, Ref, Trace, filled
-from ccenv.networks.traced_values import Fixed, Lost, Rows, layout_of, leaves_of, mapped
+from ccenv.networks.gating.gate_units import WITH_CHANNELS, Unit
+from ccenv.networks.gating.gated_calls import ChannelsCall, Shape, UnitCall
+from ccenv.networks.gating.trace import Instruction, Ref, Trace, filled
+from ccenv.networks.gating.traced_values import Fixed, Lost, Rows, layout_of, leaves_of, mapped
 
 
 def call_of(unit: Unit, child: nn.Module, node: Instruction, trace: Trace) -> tuple[Any, str]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Attribute, Proxy, TraceError
 
-from ccenv.networks.trace import (
+from ccenv.networks.gating.trace import (
     METHODS_OF_SHAPE,
     Call,
     Instruction,
@@ -27,7 +27,7 @@ from ccenv.networks.trace import (
     part_of,
     without_unused,
 )
-from ccenv.networks.traced_values import leaves_of, mapped
+from ccenv.networks.gating.traced_values import leaves_of, mapped
 
 FUNCTIONS_OF_SHAPE = (torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor)
 FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tensor")

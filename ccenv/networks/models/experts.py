@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.linear_stage import in_major_linear, kept_of, scale_blocks
-from ccenv.networks.residual import Centred
+from ccenv.networks.models.linear_stage import in_major_linear, kept_of, scale_blocks
+from ccenv.networks.models.residual import Centred
 from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.stage import Stage, pooled
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ccenv.data.probe import NUM_DOMAINS, NUM_LABELS
-from ccenv.networks.residual import ResidualUnit
+from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.sequential import Exit, GatedSequential
 
 IN_FEATURES = NUM_DOMAINS * NUM_LABELS

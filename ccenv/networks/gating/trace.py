@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ccenv.networks.traced_values import leaves_of, mapped
+from ccenv.networks.gating.traced_values import leaves_of, mapped
 
 METHODS_OF_SHAPE = frozenset(
     [

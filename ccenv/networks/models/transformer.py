@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.residual import Centred
+from ccenv.networks.models.residual import Centred
+from ccenv.networks.models.summed import Blocks, Summed, taken
 from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.summed import Blocks, Summed, taken
 
 
 class HeadAttention(Summed):

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gate_fits import call_of, inputs_of
-from ccenv.networks.gate_units import Unit
-from ccenv.networks.gated_calls import ChannelsCall, UnitCall
-from ccenv.networks.trace import Instruction, Trace, answer_here
-from ccenv.networks.traced_values import Layout, Lost, Rows, by_rows, layout_of, leaves_of
+from ccenv.networks.gating.gate_fits import call_of, inputs_of
+from ccenv.networks.gating.gate_units import Unit
+from ccenv.networks.gating.gated_calls import ChannelsCall, UnitCall
+from ccenv.networks.gating.trace import Instruction, Trace, answer_here
+from ccenv.networks.gating.traced_values import Layout, Lost, Rows, by_rows, layout_of, leaves_of
 
 
 @dataclass(frozen=True)

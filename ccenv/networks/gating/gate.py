@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.gate_units import check_example, check_mode, read_units
-from ccenv.networks.gated_module import GatedModule
+from ccenv.networks.gating.gate_units import check_example, check_mode, read_units
+from ccenv.networks.gating.gated_module import GatedModule
+from ccenv.networks.gating.tracer import trace
 from ccenv.networks.protocol import dense_forward
-from ccenv.networks.tracer import trace
 
 
 def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedModule:

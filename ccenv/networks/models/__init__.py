@@ -1,0 +1,1 @@
+"""Networks of the table, and the stages that they are made of."""
