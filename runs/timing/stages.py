@@ -3,7 +3,7 @@
 import functools
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -62,13 +62,18 @@ def case_of(
     with torch.no_grad():
         macs = executed(network, pool[:4])
     if not training:
+        network.eval()
         network.pack()
 
+    def plainly(module: nn.Module, logits_of: Callable[[], Tensor]) -> Pass:
+        # What is packed runs without gradients only.
+        return as_pass(module, logits_of if training else torch.no_grad()(logits_of), labels)
+
     def gated(backend: str) -> Pass:
-        return as_pass(network, lambda: forward(network, images, next(turns), backend), labels)
+        return plainly(network, lambda: forward(network, images, next(turns), backend))
 
     def dense(module: nn.Module) -> Pass:
-        return as_pass(module, functools.partial(module, images), labels)
+        return plainly(module, functools.partial(module, images))
 
     return Case(
         name=name + (", training step" if training else ""),

@@ -108,23 +108,13 @@ def test_no_rows_give_no_rows():
     ).shape == (0, 10)
 
 
-def test_a_packed_network_answers_the_same_and_follows_its_optimiser():
-    network, images = experts((3, 8, 8), num_experts=4), torch.rand(5, 3, 8, 8)
+@torch.no_grad()
+def test_a_packed_network_answers_the_same():
+    network, images = experts((3, 8, 8), num_experts=4).eval(), torch.rand(5, 3, 8, 8)
     masks = [torch.rand(5, 4) < 0.5]
-    network.requires_grad_(False)
     before = forward(network, images, masks)
     network.pack()
     torch.testing.assert_close(forward(network, images, masks), before)
-    with torch.no_grad():
-        network.part(0).hidden.weight.mul_(2)
-    torch.testing.assert_close(
-        forward(network, images, masks), forward(network, images, masks, "reference")
-    )
-
-
-def test_blocks_of_a_sum_have_no_norms():
-    with pytest.raises(ValueError, match="side by side"):
-        Experts(12, 3, 4, 2).block_norms(torch.zeros(1, 2))
 
 
 def test_a_stage_tells_how_it_is_computed():
