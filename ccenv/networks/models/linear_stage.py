@@ -87,6 +87,7 @@ def kept_of(mask: Tensor | None, width: int) -> Tensor | int:
 def scale_blocks(y: Tensor, weights: Tensor | None) -> Tensor:
     """Multiplies each block along dimension 1 with its weight: float [rows, num_blocks] or None.
 
+    >>> import torch
     >>> scale_blocks(torch.ones(1, 4), torch.tensor([[0.5, 1.0]]))
     tensor([[0.5000, 0.5000, 1.0000, 1.0000]])
     """

@@ -493,7 +493,7 @@ class NotGated(torch.nn.Linear):
     ("settings_", "error", "message"),
     [
         ({"dataset": "digit"}, ValueError, "did you mean 'digits'"),
-        ({"dataset": ["digits"]}, TypeError, "dataset to be a name or a function, got"),
+        ({"dataset": ["digits"]}, TypeError, "dataset to be a name or a function"),
         ({"split": "tset"}, ValueError, "did you mean 'test'"),
         ({"network": "mpl"}, ValueError, "did you mean 'mlp'"),
         ({"network": 3}, TypeError, "network to be a name, a builder or a module, got 3"),

@@ -46,7 +46,7 @@ def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
         images=torch.zeros(batch, 1, 2, 2),
         labels=torch.tensor(labels),
         layer=1,
-        activations=torch.zeros(batch, 4),
+        hidden=torch.zeros(batch, 4),
         mask=None,
         macs=torch.zeros(batch, dtype=torch.int64),
     )
