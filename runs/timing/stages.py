@@ -89,6 +89,14 @@ def case_of(
     )
 
 
+def plain_convolution(stage: BlockConv2d) -> nn.Conv2d:
+    """The same without groups."""
+    outputs, inputs, kernel, _ = stage.weight.shape
+    layer = nn.Conv2d(inputs, outputs, kernel, stage.stride, stage.padding)
+    layer.load_state_dict(stage.state_dict())
+    return layer
+
+
 def conv_case(batch: int, density: float = 0.25, *, training: bool = False) -> Case:
     """`conv` with a share of its channel groups, beside the same layers of torch."""
     with torch.random.fork_rng(devices=[]):
@@ -97,7 +105,7 @@ def conv_case(batch: int, density: float = 0.25, *, training: bool = False) -> C
     layers: list[nn.Module] = [network.stem]
     for part in network.parts:
         assert isinstance(part, BlockConv2d)
-        layers += [part.conv, nn.ReLU()]
+        layers += [plain_convolution(part), nn.ReLU()]
     pool = draw_pool(batch, num_blocks_of(network), density)
     plain = nn.Sequential(*layers, network.head)
     return case_of("conv", network, pool, plain, training=training)

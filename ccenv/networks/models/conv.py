@@ -56,9 +56,11 @@ class BlockConv2d(Stage):
         check_divides(outputs, num_blocks, "the convolution's mask")
         resolve_activation(activation)
         padding = kernel // 2 if padding is None else padding
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        # Not torch's module: what prepares that one for torch's convolutions turns its weights
+        # around, and the kernels would turn them back in every call.
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.bias = nn.Parameter(torch.zeros(outputs))
         self.stride, self.padding = stride, padding
         self.num_blocks, self.activation, self.after = num_blocks, activation, after
         self.pixels = 0
@@ -70,10 +72,9 @@ class BlockConv2d(Stage):
             ValueError: if what comes after mixes channels or moves zero.
         """
         y = super().measure(x)
-        per_pixel = self.conv.weight.numel()
-        self.pixels = self.full_macs // per_pixel
+        self.pixels = self.full_macs // self.weight.numel()
         at_zero = y if self.after is None else self.after(torch.zeros_like(self.convolved(x)))
-        if self.after is not None and (y.shape[1] != self.conv.out_channels or bool(at_zero.any())):
+        if self.after is not None and (y.shape[1] != len(self.weight) or bool(at_zero.any())):
             raise ValueError(
                 "expected what comes after a convolution to keep its channels apart and zero at "
                 f"zero, such as max-pooling, got {self.after}; make it a part of the network"
@@ -88,11 +89,10 @@ class BlockConv2d(Stage):
         backend: str = "auto",
     ) -> Tensor:
         """Convolution and activation."""
-        conv = self.conv
         return block_sparse_conv2d(
             x,
-            conv.weight,
-            conv.bias,
+            self.weight,
+            self.bias,
             before,
             mask,
             stride=self.stride,
@@ -115,9 +115,9 @@ class BlockConv2d(Stage):
 
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """Kernel's places x kept inputs x kept outputs x pixels: int64 [rows]."""
-        places = self.conv.kernel_size[0] ** 2
-        inputs = kept_of(before, self.conv.in_channels)
-        outputs = kept_of(mask, self.conv.out_channels)
+        channels, inputs_of, kernel, _ = self.weight.shape
+        places = kernel**2
+        inputs, outputs = kept_of(before, inputs_of), kept_of(mask, channels)
         found: Tensor = places * self.pixels * outputs * inputs  # type: ignore[assignment]
         return found
 
@@ -125,7 +125,7 @@ class BlockConv2d(Stage):
         self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
     ) -> Choice:
         """See `Stage.route` and `ccenv.sparse.conv_routes.explain_conv`."""
-        return explain_conv(x, self.conv.weight, before, mask, backend=backend)
+        return explain_conv(x, self.weight, before, mask, backend=backend)
 
 
 def conv(
