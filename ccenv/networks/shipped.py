@@ -6,6 +6,7 @@ tensors and text, which run no code. `ccenv weights NAME` writes one anew.
 
 import dataclasses
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from typing import Any
 from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
-from ccenv.base.registry import check_names
+from ccenv.base.registry import check_names, resolve
 from ccenv.data.transforms import is_of_chance, make_transform
 from ccenv.networks.frozen_cache import kind_of
 from ccenv.networks.recipe import Recipe
+from ccenv.networks.table import NETWORKS
 
 SHIPPED: dict[str, Recipe] = {
     "experts": Recipe(
@@ -101,11 +103,13 @@ def shipped_name(
 def told(
     network: str, network_kwargs: Mapping[str, Any], dataset: str, transforms: Sequence[str]
 ) -> str:
-    """What weights are for, as settings of the environment."""
+    """What weights are for, as settings of the environment; sizes at their default are left out."""
     fixed = [name for name in transforms if not is_of_chance(make_transform(name))]
-    return f"network={network!r}, {dict(network_kwargs)=}, {dataset=}, transforms={fixed}".replace(
-        "dict(network_kwargs)", "network_kwargs"
-    )
+    own = dict(network_kwargs)
+    if network in NETWORKS:
+        parameters = inspect.signature(resolve(network, NETWORKS, "network")).parameters
+        own = {n: v for n, v in own.items() if n not in parameters or v != parameters[n].default}
+    return f"network={network!r}, network_kwargs={own}, dataset={dataset!r}, transforms={fixed}"
 
 
 def shipped_path(name: str) -> Path:

@@ -159,9 +159,12 @@ def test_a_network_too_large_for_a_package_is_not_written(table):
 
 
 def test_a_network_is_found_by_its_settings_and_others_are_told_what_there_is():
-    assert shipped_name("resnet", {"depth": 20}, "cifar10") == "resnet20"
+    for own in ({}, {"depth": 20}, {"depth": 20, "width": 16}):
+        assert shipped_name("resnet", own, "cifar10") == "resnet20"
     for settings in (("resnet", {"depth": 32}, "cifar10"), ("resnet", {"depth": 20}, "svhn")):
-        with pytest.raises(ValueError, match=r"network_kwargs=\{'depth': 20\}, dataset='cifar10'"):
+        with pytest.raises(
+            ValueError, match=r"network='resnet', network_kwargs=\{\}, dataset='cifar10'"
+        ):
             shipped_name(*settings)
 
 
