@@ -1,11 +1,12 @@
 """Recipes of shipped weights: (recipe) -> a network trained so that its gates may be skipped.
 
 Stochastic depth: Huang et al. 2016, "Deep networks with stochastic depth" (arXiv 1603.09382). What
-is skipped is not rescaled here: a policy's masks are not either. Exits learn from all inputs.
+is skipped is not rescaled here: a policy's masks are not either. Exits learn from all inputs. A
+second cycle: Loshchilov and Hutter 2017, "SGDR" (arXiv 1608.03983).
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,12 @@ class Recipe:
     """share of the batches in which everything is kept."""
     most_skipped: float = 0.7
     """highest probability of skipping, of the last gate; earlier gates' grow with depth."""
+    restart_epochs: int = 0
+    """passes of a second cycle, which starts with a new optimiser; 0 for none."""
+    restart_rate: float = 0.02
+    """the highest learning rate of the second cycle."""
+    restart_whole: float = 0.75
+    """share of its batches in which everything is kept."""
     bfloat16: bool = True
     """whether products are computed in bfloat16, by `torch.autocast`."""
     seed: int = 0
@@ -70,6 +77,33 @@ def drawn_masks(
     ]
 
 
+@dataclass(frozen=True)
+class Cycle:
+    """Updates whose learning rate rises once and falls to nothing."""
+
+    name: str
+    """of its random stream."""
+    num_updates: int
+    """how many."""
+    learning_rate: float
+    """the highest."""
+    share_whole: float
+    """of the batches in which everything is kept."""
+
+
+def cycles_of(recipe: Recipe, num_images: int) -> list[Cycle]:
+    """The one or two cycles of a recipe, for so many training images."""
+    per_cycle = {
+        "recipe": (recipe.num_epochs, recipe.learning_rate, recipe.share_whole),
+        "recipe, second cycle": (recipe.restart_epochs, recipe.restart_rate, recipe.restart_whole),
+    }
+    return [
+        Cycle(name, epochs * num_images // recipe.batch_size, rate, share)
+        for name, (epochs, rate, share) in per_cycle.items()
+        if epochs
+    ]
+
+
 def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
     """Trains a network with initial weights in place; its norms learn too, and are then frozen.
 
@@ -78,44 +112,52 @@ def train(network: Any, recipe: Recipe, on_update: OnUpdate) -> None:
         recipe: how.
         on_update: told after each update.
     """
-    split = load_split(recipe.dataset, "train", recipe.transforms)
-    generator = stream(recipe.seed, "recipe")
     # Copies may be stored beside the images: an epoch has as many rows as there are images.
-    num_images = len(load_split(recipe.dataset, "train"))
-    num_updates = recipe.num_epochs * num_images // recipe.batch_size
+    cycles = cycles_of(recipe, len(load_split(recipe.dataset, "train")))
+    done, total = 0, sum(cycle.num_updates for cycle in cycles)
+    with learning_norms(network):
+        network.train()
+        for cycle in cycles:
+            for loss in updates(network, recipe, cycle):
+                done += 1
+                on_update(done, total, loss)
+    network.eval()
+
+
+def updates(network: Any, recipe: Recipe, cycle: Cycle) -> Iterator[float]:
+    """Carries one cycle out; gives each update's loss in nats."""
+    split = load_split(recipe.dataset, "train", recipe.transforms)
+    generator = stream(recipe.seed, cycle.name)
     optimizer = torch.optim.SGD(
         network.parameters(),
-        lr=recipe.learning_rate,
+        lr=cycle.learning_rate,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.momentum > 0,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        recipe.learning_rate,
-        total_steps=num_updates,
+        cycle.learning_rate,
+        total_steps=cycle.num_updates,
         pct_start=recipe.warm_up,
         cycle_momentum=False,
     )
     blocks, order = num_blocks_of(network), torch.empty(0, dtype=torch.int64)
-    with learning_norms(network):
-        network.train()
-        for update in range(num_updates):
-            if len(order) < recipe.batch_size:
-                order = torch.randperm(len(split), generator=generator)
-            chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
-            images, labels = split.batch(chosen)
-            is_whole = float(torch.rand((), generator=generator)) < recipe.share_whole
-            masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
-            with products(recipe):
-                chosen_masks = None if is_whole else masks
-                loss = exit_losses(network, images, labels, chosen_masks, recipe.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            on_update(update + 1, num_updates, float(loss.detach()))
-    network.eval()
+    for _ in range(cycle.num_updates):
+        if len(order) < recipe.batch_size:
+            order = torch.randperm(len(split), generator=generator)
+        chosen, order = order[: recipe.batch_size], order[recipe.batch_size :]
+        images, labels = split.batch(chosen)
+        is_whole = float(torch.rand((), generator=generator)) < cycle.share_whole
+        masks = drawn_masks(blocks, len(labels), recipe.most_skipped, generator)
+        with products(recipe):
+            kept = None if is_whole else masks
+            loss = exit_losses(network, images, labels, kept, recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield float(loss.detach())
 
 
 def products(recipe: Recipe) -> contextlib.AbstractContextManager[Any]:

@@ -34,7 +34,13 @@ SHIPPED: dict[str, Recipe] = {
         most_skipped=0.98,
         bfloat16=False,
     ),
-    "resnet20": Recipe("resnet", "cifar10", {"depth": 20}, ("copies=7", "shift=4", "mirror")),
+    "resnet20": Recipe(
+        "resnet",
+        "cifar10",
+        {"depth": 20},
+        ("copies=7", "shift=4", "mirror"),
+        restart_epochs=8,
+    ),
 }
 """Name of a file -> how its weights were learned."""
 FOLDER = Path(__file__).parent / "weights"
