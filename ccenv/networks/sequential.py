@@ -405,7 +405,7 @@ def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
 
 def exit_look(early: Tensor, x: Tensor) -> Tensor:
     """How sure an exit is, and pooled features: [rows, num_classes + ...]."""
-    return torch.cat([early.log_softmax(dim=1), pooled(x)], dim=1)
+    return torch.cat([early.softmax(dim=1), pooled(x)], dim=1)
 
 
 def exit_size(part: Exit) -> int | None:

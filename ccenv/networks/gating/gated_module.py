@@ -244,7 +244,7 @@ class GatedModule(nn.Module):
         place = self.plan.places[gate]
         seen = pooled(by_rows(hidden.values[place.x], place.dim))
         if hidden.flow.early is not None:
-            seen = torch.cat([hidden.flow.early.log_softmax(dim=1), seen], dim=1)
+            seen = torch.cat([hidden.flow.early.softmax(dim=1), seen], dim=1)
         return hidden.flow.of_all(seen.float())
 
     def macs(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
