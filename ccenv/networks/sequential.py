@@ -261,10 +261,12 @@ class GatedSequential(nn.Module):
         backend: str = "auto",
     ) -> Flow:
         """See `GatedNetwork.step`."""
-        given = mask if mask is not None else weights
-        if given is not None:
-            hidden = hidden.repeated(rows_each(hidden.num_rows, len(given)))
         part = self._running()[1][self._places[gate]]
+        given = mask if mask is not None else weights
+        group = 1 if given is None else rows_each(hidden.num_rows, len(given))
+        # Before the first mask no row has stopped, and no block is zero.
+        is_shared = group > 1 and isinstance(part, Stage) and part.shares_rows
+        hidden = hidden if is_shared else hidden.repeated(group)
         mask = None if mask is None else hidden.of_running(mask)
         weights = None if weights is None else hidden.of_running(weights)
         if isinstance(part, Exit):
@@ -272,7 +274,9 @@ class GatedSequential(nn.Module):
         assert isinstance(part, Stage)
         x = part(hidden.x, mask, hidden.before, weights, backend)
         marked = mask if part.marks_output else None
-        return self._ahead(dataclasses.replace(hidden, x=x, before=marked), gate + 1)
+        rows = hidden.num_rows * group if is_shared else hidden.num_rows
+        after = dataclasses.replace(hidden, x=x, before=marked, num_rows=rows)
+        return self._ahead(after, gate + 1)
 
     def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
@@ -294,7 +298,9 @@ class GatedSequential(nn.Module):
     def macs(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`."""
         if hidden.num_rows != len(mask):
-            hidden = hidden.repeated(rows_each(hidden.num_rows, len(mask)))
+            # Before the first mask nothing of the state matters to the bill but the rows.
+            rows_each(hidden.num_rows, len(mask))
+            hidden = dataclasses.replace(hidden, num_rows=len(mask))
         part, kept = self.part(gate), hidden.of_running(mask)
         fixed = self.fixed_macs[gate]
         if isinstance(part, Exit):

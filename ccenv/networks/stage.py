@@ -44,6 +44,8 @@ class Stage(nn.Module):
     """see `ccenv.networks.protocol.Gate`."""
     marks_output: ClassVar[bool] = False
     """whether the output consists of the blocks, side by side along dimension 1."""
+    shares_rows: ClassVar[bool] = False
+    """whether x may have a row for several neighbouring rows of the mask: masks of one input."""
     tells_norms: ClassVar[bool] = True
     """whether its output shows how large each block is."""
     num_blocks: int = 1

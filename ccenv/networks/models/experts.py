@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from ccenv.networks.models.linear_stage import in_major_linear, kept_of, scale_blocks
 from ccenv.networks.models.residual import Centred
+from ccenv.networks.protocol import rows_each
 from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.stage import Stage, pooled
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.repeat import repeat_for_masks
 from ccenv.sparse.routes import Choice, explain_backend
 
 
@@ -26,6 +28,7 @@ class Experts(Stage):
     the next: `block_sparse_linear` twice.
     """
 
+    shares_rows: ClassVar[bool] = True
     tells_norms: ClassVar[bool] = False
 
     def __init__(
@@ -62,13 +65,20 @@ class Experts(Stage):
         weights: Tensor | None = None,
         backend: str = "auto",
     ) -> Tensor:
-        """[rows, ...] -> contributions [rows, outputs]; see `Stage`."""
+        """[n, ...] -> contributions [rows, outputs]; see `Stage`.
+
+        An expert that several masks of an input keep runs once for it.
+        """
         first, second = self.hidden, self.output
-        activation = self.activation
+        group, some = group_of(x, mask, weights), mask
+        if group > 1 and mask is not None:
+            some = mask.unflatten(0, (len(x), group)).any(dim=1)
         y = block_sparse_linear(
-            x.flatten(1), first.weight, first.bias, before, mask,
-            activation=activation, backend=backend,
+            x.flatten(1), first.weight, first.bias, before, some,
+            activation=self.activation, backend=backend,
         )  # fmt: skip
+        if group > 1:
+            y = y.repeat_interleave(group, 0) if mask is None else repeat_for_masks(y, mask)
         y = scale_blocks(y, weights)
         return block_sparse_linear(y, second.weight, None, mask, backend=backend)
 
@@ -121,13 +131,21 @@ class ExpertsOnAnswer(Experts):
         backend: str = "auto",
     ) -> Tensor:
         """See `Experts.forward`; what comes before has no blocks."""
-        return x[:, self.num_features :] + super().forward(x, mask, None, weights, backend)
+        first, group = x[:, self.num_features :], group_of(x, mask, weights)
+        first = first if group == 1 else first.repeat_interleave(group, 0)
+        return first + super().forward(x, mask, None, weights, backend)
 
     def look(self, x: Tensor) -> Tensor:
         """Log-probabilities of the first answers, and features pooled to 2 x 2."""
         first = x[:, self.num_features :].log_softmax(dim=1)
         maps = x[:, : self.num_features].unflatten(1, self.map_shape)
         return torch.cat([first, pooled(maps)], dim=1)
+
+
+def group_of(x: Tensor, mask: Tensor | None, weights: Tensor | None) -> int:
+    """Rows of a mask for each row of features."""
+    given = mask if mask is not None else weights
+    return 1 if given is None else rows_each(x.shape[0], given.shape[0])
 
 
 class FirstAnswer(nn.Module):

@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ccenv.base.masks import random_mask
+from ccenv.base.seeding import stream
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
 from ccenv.networks.models.experts import Experts, experts
 from ccenv.networks.models.linear_stage import BlockLinear
-from ccenv.networks.protocol import forward
+from ccenv.networks.protocol import forward, walk
 from ccenv.networks.sequential import GatedSequential
 
 STAGES = {"linear": lambda: BlockLinear(12, 5, 3), "experts": lambda: Experts(12, 5, 3, 4)}
@@ -121,3 +123,19 @@ def test_a_stage_tells_how_it_is_computed():
     stage, x = Experts(12, 5, 3, 4), torch.zeros(2, 12)
     assert stage.route(x, torch.zeros(2, 5, dtype=torch.bool)).route == "kernels"
     assert stage.route(x, None, None, "reference").route == "reference"
+
+
+@pytest.mark.parametrize("backend", ["auto", "cpu", "reference"])
+def test_masks_of_one_input_share_its_experts_and_gradients_are_those_of_each_alone(backend):
+    network = experts((3, 8, 8), num_experts=5, expert_size=3, channels=(4, 4), first_units=3)
+    images = torch.rand(2, 3, 8, 8, generator=stream(0, "images"))
+    mask = random_mask(8, 5, 0.4, stream(1, "masks"))
+    weights = torch.rand(8, 5, generator=stream(2, "weights"))
+    found = []
+    for inputs in (images, images.repeat_interleave(4, 0)):
+        network.zero_grad()
+        logits = walk(network, inputs, lambda *_: mask, backend, [weights])
+        logits.square().sum().backward()
+        found.append([logits.detach(), *(p.grad.clone() for p in network.parameters())])
+    for shared, alone in zip(*found, strict=True):
+        torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-5)
