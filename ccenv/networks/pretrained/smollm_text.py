@@ -1,4 +1,4 @@
-"""Python's own help texts for SmolLM2: a split's name -> windows of token ids and the next token."""
+"""Python's help texts for SmolLM2: a split's name -> windows of token ids and the next token."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ PARTS = ("test", "train", "train", "train", "validation")
 """Which split every fifth topic belongs to, in alphabetical order."""
 
 
-def python_topics(split: str, length: int = 64, step: int = 64) -> Split:
+def python_topics(split: str, length: int = 64, step: int | None = None) -> Split:
     """Windows of the topics that Python's `help` explains, and the token behind each window.
 
     The text is `pydoc_data.topics` of the Python that runs, so it differs a little between versions
@@ -22,7 +22,7 @@ def python_topics(split: str, length: int = 64, step: int = 64) -> Split:
     Args:
         split: "train", "validation" or "test".
         length: tokens of a window.
-        step: tokens from one window to the next; by default none is in two of them.
+        step: tokens from one window to the next; None: `length`, so that none is in two of them.
 
     Returns:
         int64 [n, length] and labels int64 [n]; as many classes as the tokeniser has tokens.
@@ -35,7 +35,7 @@ def python_topics(split: str, length: int = 64, step: int = 64) -> Split:
     texts = topics(split)
     found = tokenizer().encode_batch(texts)
     tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in found]
-    inputs, labels = all_windows(tokens, length, step)
+    inputs, labels = all_windows(tokens, length, length if step is None else step)
     return Split(inputs, labels, SMOLLM2_135M.vocabulary)
 
 
