@@ -83,11 +83,13 @@ def gates(*, progress: bool = False, **settings: Any) -> dict[str, Any]:
     torch.set_num_threads(own.threads)
     simulator = Simulator(1, split=own.split, **environment)
     indices = chosen_inputs(simulator.data, own.images, own.seed)
-    how = {"batch_size": own.batch_size, "seed": own.seed}
     with tqdm(total=len(indices), unit="input", disable=not progress) as bar:
         rows = judge_gates(
-            *(simulator.network, simulator.data, indices.to(simulator.device)),
-            **how,
+            simulator.network,
+            simulator.data,
+            indices.to(simulator.device),
+            batch_size=own.batch_size,
+            seed=own.seed,
             progress=lambda done: bar.update(done - bar.n),
         )
     found = run_folder.finite(described(own, environment, simulator, len(indices)) | {"rows": rows})
