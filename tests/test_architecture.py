@@ -47,7 +47,7 @@ FLOORS = {
         "residual probe_units summed transformer embedding linear_stage conv experts"
     ),
     "ccenv.networks.pretrained": (
-        "packages mobile_blocks linear_head efficientnet llama smollm_file smollm"
+        "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
     "ccenv.mdp": "action_codes dynamics observations",
     "ccenv.rewards": (
@@ -65,7 +65,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark tables weights cli"
+        "list validate benchmark gates tables weights cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -74,11 +74,11 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals habits rows fronts contests equal recorded_dense recorded_times"
     ),
-    "ccenv.runs.show": "tables drawing",
+    "ccenv.runs.show": "tables gate_table drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "tail checkpoint listener at_prices run jobs pool run_jobs replay claims same_run verdicts "
-        "study"
+        "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
+        "same_run verdicts study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits"

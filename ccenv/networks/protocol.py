@@ -65,6 +65,8 @@ class GatedNetwork(Protocol):
       `tells_norms(gate)`: False where blocks cannot be told apart, as in a sum of contributions.
     - `block_macs(gate) -> int`: of one input, all blocks of a gate with everything kept before; for
       the agent `magnitude`, which computes them to choose.
+    - `logits_everywhere(hidden)`: of language models, after the last gate: float [rows, length,
+      num_classes], what would be answered behind each symbol of a window; the last is `logits`.
     - `gate_parameters(gate)`: weights that belong to a gate's blocks, for `check_network`.
     - `pack()`: promises that weights stay as they are, so that kernels may keep copies.
     """

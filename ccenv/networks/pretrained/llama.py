@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.sequential import Flow, GatedSequential
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,15 @@ class NextToken(nn.Module):
         return nn.functional.linear(self.norm(x), self.shared[0].weight)
 
 
+class LanguageModel(GatedSequential):
+    """Judges a window at every token of it, beside the one behind it."""
+
+    def logits_everywhere(self, hidden: Flow) -> Tensor:
+        """See `GatedNetwork`: [rows, length, vocabulary]."""
+        found: Tensor = self._running()[2].everywhere(hidden.x)  # type: ignore[operator]
+        return found
+
+
 def rotary_angles(length: int, head_size: int, base: float, device: torch.device) -> Tensor:
     """Angle by which each pair of features turns: float64 [length, head_size / 2]."""
     pairs = torch.arange(0, head_size, 2, dtype=torch.float64, device=device)
@@ -144,7 +153,7 @@ def rotated(x: Tensor, angles: Tensor) -> Tensor:
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 
 
-def llama(length: int, sizes: LlamaSizes) -> GatedSequential:
+def llama(length: int, sizes: LlamaSizes) -> LanguageModel:
     """Builds the network with random weights; billed for windows of a length."""
     embedding = nn.Embedding(sizes.vocabulary, sizes.width)
     # The same matrix makes the logits, which should start near 0.
@@ -154,4 +163,4 @@ def llama(length: int, sizes: LlamaSizes) -> GatedSequential:
         units[f"layers.{layer}.attention"] = TokenUnit(Attention(sizes))
         units[f"layers.{layer}.mlp"] = TokenUnit(FeedForward(sizes))
     example = torch.zeros(1, length, dtype=torch.int64)
-    return GatedSequential(embedding, units, NextToken(sizes, embedding), example)
+    return LanguageModel(embedding, units, NextToken(sizes, embedding), example)

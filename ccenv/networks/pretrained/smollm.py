@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.pretrained.llama import LlamaSizes, llama
+from ccenv.networks.pretrained.llama import LanguageModel, LlamaSizes, llama
 from ccenv.networks.pretrained.packages import has_package_weights
 from ccenv.networks.pretrained.smollm_file import file_tensors, load_smollm2
-from ccenv.networks.sequential import GatedSequential
 
 SMOLLM2_135M = LlamaSizes(49_152, 576, 30, 9, 3, 1536)
 
@@ -21,7 +20,7 @@ def smollm2(
     num_classes: int = SMOLLM2_135M.vocabulary,
     weights: str = "package",
     sizes: LlamaSizes = SMOLLM2_135M,
-) -> GatedSequential:
+) -> LanguageModel:
     """SmolLM2-135M-Instruct as a classifier of the next token: a gate for each of its 60 layers.
 
     An input is a window of token ids, int64 [length]; windows of other lengths run too, but the
@@ -56,7 +55,7 @@ def smollm2(
 
 @torch.no_grad()
 def text_nll(
-    network: GatedSequential, tokens: Tensor, masks: Sequence[Tensor] | None = None
+    network: LanguageModel, tokens: Tensor, masks: Sequence[Tensor] | None = None
 ) -> Tensor:
     """Nats of each token of a text given those before it, all at once: -> float [rows, length - 1].
 
@@ -68,5 +67,5 @@ def text_nll(
     hidden = network.start(tokens[:, :-1])
     for gate in range(len(network.gates)):
         hidden = network.step(gate, hidden, None if masks is None else masks[gate])
-    logits = network.head.everywhere(hidden.x)  # type: ignore[operator]
+    logits = network.logits_everywhere(hidden)
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")

@@ -1,0 +1,215 @@
+"""Laws of `ccenv gates`: each figure is a plain walk's, prefixes shared or not, and is recorded."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import ccenv
+from ccenv.data import Split, load_split
+from ccenv.networks.models.residual import ResidualUnit, resnet
+from ccenv.networks.pretrained.llama import LlamaSizes
+from ccenv.networks.pretrained.smollm import smollm2, text_nll
+from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
+from ccenv.runs import gates, tables
+from ccenv.runs.engine.gate_sweep import chosen_inputs, judge_gates
+from ccenv.runs.store.seal import check_seal
+
+SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
+
+
+class Times(nn.Module):
+    """Multiplies."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+class Sure(nn.Module):
+    """x -> logits (x, 0)."""
+
+    def forward(self, x):
+        return torch.cat([x, torch.zeros_like(x)], dim=1)
+
+
+def by_hand():
+    """x -> 2 x -> 6 x: the first unit adds x, the second adds 2 x."""
+    units = {"double": ResidualUnit(Times(1.0)), "treble": ResidualUnit(Times(2.0))}
+    network = ccenv.GatedSequential(nn.Identity(), units, Sure(), torch.zeros(1, 1))
+    network.dense_macs = 1
+    return network.eval()
+
+
+def digits_network():
+    torch.manual_seed(0)
+    return resnet((1, 8, 8), 10, depth=8, width=4).eval()
+
+
+def with_exit():
+    torch.manual_seed(0)
+
+    def answer():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    parts = {
+        "unit": ResidualUnit(nn.Conv2d(1, 1, 3, 1, 1)),
+        "exit": ccenv.Exit(answer()),
+        "last": ResidualUnit(nn.Conv2d(1, 1, 3, 1, 1)),
+    }
+    return ccenv.GatedSequential(nn.Identity(), parts, answer(), torch.zeros(1, 1, 8, 8)).eval()
+
+
+def mlp():
+    torch.manual_seed(0)
+    return ccenv.GatedMLP(64, num_blocks=(4, 3), block_size=4).eval()
+
+
+def test_the_figures_are_those_made_by_hand():
+    split = Split(torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1]), 2)
+    rows = judge_gates(by_hand(), split, torch.arange(2))
+    found = {(row["kept"], row["name"]): row for row in rows}
+    factors = {
+        ("everything", None): 6,
+        ("without", "double"): 3,
+        ("without", "treble"): 2,
+        ("nothing", None): 1,
+    }
+    for key, factor in factors.items():
+        # Both inputs are answered rightly, with the same margin.
+        assert found[key]["error"] == 0
+        assert found[key]["nll"] == pytest.approx(math.log1p(math.exp(-factor)), rel=1e-4)
+        more = math.log1p(math.exp(-factor)) - math.log1p(math.exp(-6))
+        assert found[key]["nll_more"] == pytest.approx(more, abs=1e-6)
+        assert found[key]["nll_more_error"] == pytest.approx(0, abs=1e-6)
+    kept = ["everything", "without", "without", "random half", "nothing"]
+    assert [row["kept"] for row in rows] == kept
+
+
+@pytest.mark.parametrize("build", [digits_network, with_exit, mlp])
+def test_each_row_is_a_plain_walk_under_its_masks_with_its_bill(build):
+    network, split = build(), load_split("digits", "test")
+    indices = chosen_inputs(split, 30)
+    rows = judge_gates(network, split, indices, batch_size=7)
+    images, labels = split.batch(indices)
+    for row in rows:
+        if row["kept"] == "random half":
+            continue
+        masks = [torch.full((30, n), row["kept"] != "nothing") for n in num_blocks_of(network)]
+        if row["gate"] is not None:
+            masks[row["gate"]][:] = False
+        with torch.no_grad():
+            logits = forward(network, images, masks)
+        nll = nn.functional.cross_entropy(logits, labels)
+        assert row["nll"] == pytest.approx(float(nll), rel=1e-4)
+        assert row["error"] == pytest.approx(float((logits.argmax(1) != labels).float().mean()))
+        assert row["compute_cost"] == pytest.approx(bill(network, images, masks))
+    assert rows[0]["compute_cost"] == pytest.approx(1)
+
+
+def bill(network, images, masks):
+    hidden, spent = network.start(images), 0
+    for gate, mask in enumerate(masks):
+        spent = spent + network.macs(gate, hidden, mask)
+        hidden = network.step(gate, hidden, mask)
+    return float(spent.double().mean()) / network.dense_macs
+
+
+def test_the_random_half_is_the_same_whatever_the_batch_and_another_for_another_seed():
+    network, split = digits_network(), load_split("digits", "test")
+    indices = chosen_inputs(split, 20)
+    first, same, other = (
+        judge_gates(network, split, indices, batch_size=size, seed=seed)[-2]
+        for size, seed in ((20, 0), (6, 0), (20, 1))
+    )
+    assert first["kept"] == "random half"
+    assert first["compute_cost"] == pytest.approx(same["compute_cost"], rel=1e-12)
+    assert first["nll"] == pytest.approx(same["nll"], rel=1e-5)
+    assert first["compute_cost"] != other["compute_cost"]
+
+
+def test_inputs_are_drawn_once_and_each_at_most_once():
+    split = load_split("digits", "test")
+    some, every = chosen_inputs(split, 50, seed=3), chosen_inputs(split, 10_000)
+    assert torch.equal(some, chosen_inputs(split, 50, seed=3))
+    assert len(set(some.tolist())) == 50
+    assert torch.equal(every, torch.arange(len(split)))
+
+
+def test_steps_before_a_gate_run_once_for_all_gates():
+    network, split = digits_network(), load_split("digits", "test")
+    num_gates, calls = len(network.gates), []
+    plain = network.step
+    network.step = lambda gate, *rest, **more: calls.append(gate) or plain(gate, *rest, **more)
+    judge_gates(network, split, torch.arange(5))
+    # The walk with everything kept, each way that leaves it, a half and nothing.
+    leaving = [gate for first in range(num_gates) for gate in range(first, num_gates)]
+    assert sorted(calls) == sorted([*range(num_gates)] * 3 + leaving)
+
+
+def test_a_text_is_judged_at_every_token_as_text_nll_tells():
+    torch.manual_seed(0)
+    network = smollm2((5,), SMALL.vocabulary, weights="random", sizes=SMALL)
+    tokens = torch.randint(0, SMALL.vocabulary, (3, 6), generator=torch.Generator().manual_seed(0))
+    split = Split(tokens[:, :-1], tokens[:, -1], SMALL.vocabulary)
+    rows = judge_gates(network, split, torch.arange(3), batch_size=2)
+    assert rows[0]["nll"] == pytest.approx(float(text_nll(network, tokens).mean()), rel=1e-5)
+    masks = [torch.full((3, 1), gate != 1) for gate in range(len(network.gates))]
+    assert rows[2]["nll"] == pytest.approx(float(text_nll(network, tokens, masks).mean()), rel=1e-5)
+    hidden = network.start(tokens)
+    for gate in range(len(network.gates)):
+        hidden = network.step(gate, hidden, None)
+    last = network.logits_everywhere(hidden)[:, -1]
+    torch.testing.assert_close(last, dense_forward(network, tokens))
+
+
+def untrained(input_shape=(1, 8, 8), num_classes=10):
+    """Three units whose weights are there."""
+    network = resnet(input_shape, num_classes, depth=8, width=4)
+    network.has_own_weights = True
+    return network.eval()
+
+
+def test_the_program_shows_records_and_repeats(tmp_path, capsys):
+    out = tmp_path / "new" / "gates-tiny.json"
+    words = [f"network={__name__}:untrained", "dataset=digits", "images=40", f"out={out}"]
+    assert gates.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "without layer1.0" in shown
+    assert "40 answers for 40 inputs (test)" in shown
+    assert gates.main([*words[:-1], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    recorded = check_seal(json.loads(out.read_text()), str(out))
+    assert recorded["rows"] == again["rows"]
+    assert recorded["settings"] == {"network": f"{__name__}:untrained"}
+    assert set(recorded["data"]) == {"digits"}
+    assert recorded["name"] == "gates-tiny"
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: gates-tiny -->\n<!-- end -->\n")
+    assert tables.main([str(page), "--results-dir", str(out.parent)]) == 0
+    assert "| random half " in page.read_text()
+    assert tables.main([str(page), "--results-dir", str(out.parent), "--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["netwrok=mlp"], "did you mean 'network'?"),
+        (["split=tset"], "did you mean 'test'?"),
+        (["images=0"], "expected images of at least 1, got 0"),
+        (["images=many"], "expected images to be int, got 'many'"),
+        (["seed=-1"], "seed of at least 0"),
+        (["weights=cotrain"], "choose frozen or shipped"),
+        (["reward=accuracy_minus_cost"], "unknown setting 'reward'"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(words, message, capsys):
+    assert gates.main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
