@@ -97,15 +97,18 @@ def next_logits(
 ) -> Tensor:
     """Logits under the next masks of a pool.
 
-    Choosing costs what it does (look, product, sigmoid and draw), without policies nothing; the
+    Choosing costs what it does (look, product and draw), without policies nothing; the
     masks that are taken are the pool's.
     """
     masks = next(turns)
+    if policies:
+        # One call draws for all gates: a score above logit(u) is a draw with its sigmoid.
+        noise = torch.rand(len(masks[0]), sum(map(len, policies)), generator=generator).logit_()
+        noises = noise.split([*map(len, policies)], dim=1)
 
     def choose(gate: int, hidden: Any) -> Tensor:
         if policies:
-            scores = nn.functional.linear(network.look(gate, hidden), policies[gate])
-            torch.rand(scores.shape, generator=generator).lt(scores.sigmoid())
+            nn.functional.linear(network.look(gate, hidden), policies[gate]).gt(noises[gate])
         return masks[gate]
 
     return walk(network, inputs, choose)
