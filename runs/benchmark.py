@@ -1,8 +1,10 @@
-"""Measured speed: ccenv benchmark [environment|kernels|block-sizes|training|routes].
+"""Measured speed: ccenv benchmark [environment|kernels|networks|network-rates|block-sizes|...].
 
 `environment`: the views of the environment beside the bare network; an image is one episode of two
 steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
-dense ones of as many MACs; on a GPU with `--device cuda`. `block-sizes`: one layer in blocks of 4
+dense ones of as many MACs; on a GPU with `--device cuda`. `networks`: networks of any kind with
+some of their blocks skipped, beside their plain modules. `network-rates`: the environment's rate
+and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
 compute a layer over a grid, and what is fitted to it to choose between them.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
@@ -29,7 +31,17 @@ from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
-from ccenv.runs.timing import environment, gpu, kernels, layers, networks, routes, training
+from ccenv.runs.timing import (
+    environment,
+    gpu,
+    kernels,
+    layers,
+    network_rates,
+    network_speed,
+    networks,
+    routes,
+    training,
+)
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 from ccenv.sparse.cpu.codegen.registers import LANES
 
@@ -67,6 +79,15 @@ BENCHMARKS = {
     ),
     "kernels": Benchmark(
         *("kernels", "kernel-speed", networks.measured, kernels.table, kernels.NOTES)
+    ),
+    "networks": Benchmark(
+        *("networks", "network-speed", network_speed.measured),
+        *(network_speed.table, network_speed.NOTES, network_speed.misses),
+    ),
+    "network-rates": Benchmark(
+        *("network-rates", "network-rates", network_rates.measured),
+        *(network_rates.table, network_rates.NOTES),
+        rounds=7,
     ),
     "block-sizes": Benchmark(
         *("block-sizes", "block-sizes", layers.measured, kernels.table, kernels.NOTES)
@@ -141,7 +162,8 @@ def make_parser() -> argparse.ArgumentParser:
         choices=tuple(BENCHMARKS),
         default="environment",
         help="the environment's views beside the bare network; sparse layers and networks beside "
-        "dense ones; one layer in blocks of several sizes; training loops with the kernels and "
+        "dense ones; networks of any kind beside their plain modules; the environment's rate and "
+        "memory on them; one layer in blocks of several sizes; training loops with the kernels and "
         "without; all routes over a grid",
     )
     add("--quick", action="store_true", help="a few small cases, seconds only")

@@ -31,7 +31,15 @@ from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.beside import BESIDE
-from ccenv.runs.timing import environment, front_times, kernels, routes, training
+from ccenv.runs.timing import (
+    environment,
+    front_times,
+    kernels,
+    network_rates,
+    network_speed,
+    routes,
+    training,
+)
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -45,6 +53,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "kernels": kernels.table,
     "block-sizes": kernels.table,
     "gpu-kernels": kernels.table,
+    "networks": network_speed.table,
+    "network-rates": network_rates.table,
     "route-costs": routes.table,
     "training": training.table,
     "front-times": front_times.table,

@@ -94,8 +94,8 @@ FLOORS = {
         "dense_figures dense_section html publish over_seeds"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers networks stages routes gpu environment training passes front_times "
-        "speed_figures"
+        "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
+        "training passes front_times speed_figures"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

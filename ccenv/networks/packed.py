@@ -16,7 +16,8 @@ def packed(module: nn.Module) -> nn.Module:
     """A copy that computes the same to rounding, faster; without gradients, for fixed weights.
 
     In any `nn.Sequential` within, a batch norm that does not learn goes into the convolution or
-    linear layer before it.
+    linear layer before it. A module that calls its layers itself says which norm stands behind
+    which layer: `norms_behind = {"conv": "bn"}`, names of its attributes.
 
     Args:
         module: in evaluation mode; not changed.
@@ -35,6 +36,11 @@ def folded(module: nn.Module) -> nn.Module:
     """Folds norms in place, in every sequence of a module."""
     for name, child in list(module.named_children()):
         setattr(module, name, folded(child))
+    for layer, norm in getattr(module, "norms_behind", {}).items():
+        kept = folded_sequence([getattr(module, layer), getattr(module, norm)])
+        if len(kept) == 1:
+            setattr(module, layer, kept[0])
+            setattr(module, norm, nn.Identity())
     if type(module) is nn.Sequential:
         return nn.Sequential(*folded_sequence(list(module)))
     return module
@@ -45,13 +51,18 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     kept: list[nn.Module] = []
     for part in parts:
         before = kept[-1] if kept else None
-        if type(part) is nn.BatchNorm2d and type(before) is nn.Conv2d and is_fixed(part):
-            kept[-1] = fuse_conv_bn_eval(before, part)
+        if type(part) is nn.BatchNorm2d and is_convolution(before) and is_fixed(part):
+            kept[-1] = fuse_conv_bn_eval(before, part)  # type: ignore[type-var]
         elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
             kept[-1] = fuse_linear_bn_eval(before, part)
         else:
             kept.append(part)
     return kept
+
+
+def is_convolution(module: nn.Module | None) -> bool:
+    """Whether a module is torch's convolution, or one of ours that says so (`folds_norms`)."""
+    return type(module) is nn.Conv2d or getattr(module, "folds_norms", False)
 
 
 def is_fixed(norm: nn.modules.batchnorm._BatchNorm) -> bool:

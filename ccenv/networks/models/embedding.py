@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.mlp import Sizes, linear_at, linear_stack, positive_ints
 from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
+from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.repeat import repeat_for_masks
 
@@ -97,6 +98,10 @@ class TokenMLP(nn.Module):
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """Weights that belong to a gate's blocks."""
         return list(self.layers[gate].parameters())
+
+    def pack(self) -> None:
+        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
+        keep_panels(self)
 
     def start(self, inputs: Tensor) -> Units:
         """Looks the symbols up: int64 [rows, num_tokens].

@@ -4,8 +4,9 @@ Sandler et al. 2018, "MobileNetV2" (arXiv 1801.04381), as EfficientNet-Lite has 
 TensorFlow's paddings and batch norms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class BlockGroup:
 
 class SameConv2d(nn.Conv2d):
     """A convolution without bias and with TensorFlow's padding "same": odd pixels go behind."""
+
+    folds_norms: ClassVar[bool] = True
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
@@ -73,12 +76,17 @@ class ImagenetPixels(nn.Module):
 class MBConv(nn.Module):
     """Widens by 1 x 1, filters each channel, narrows by 1 x 1; attributes as the weights' names."""
 
+    norms_behind: Mapping[str, str]
+    """see `ccenv.networks.packed.packed`."""
+
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         """Takes the sizes; see `BlockGroup`."""
         super().__init__()
         inner = inputs * expansion
         self.is_wider = expansion != 1
+        self.norms_behind = {"depthwise_conv": "bn1", "project_conv": "bn2"}
         if self.is_wider:
+            self.norms_behind = {"expand_conv": "bn0", **self.norms_behind}
             self.expand_conv, self.bn0 = SameConv2d(inputs, inner, 1), norm(inner)
         self.depthwise_conv = SameConv2d(inner, inner, kernel, stride, groups=inner)
         self.bn1 = norm(inner)
@@ -96,6 +104,9 @@ class MBConv(nn.Module):
 
 class PooledHead(nn.Module):
     """Features of the last block -> pooled features -> logits."""
+
+    norms_behind: ClassVar[Mapping[str, str]] = {"conv": "bn"}
+    """see `ccenv.networks.packed.packed`."""
 
     def __init__(self, inputs: int, width: int, num_classes: int) -> None:
         """Takes the sizes."""

@@ -1,0 +1,248 @@
+"""Networks of any kind beside their plain modules: a subject -> times of passes and of training.
+
+Frozen networks are packed, as the environment runs them, and a small policy is part of a pass: an
+affine map of each gate's look and a draw. Other masks in every pass, from a pool drawn beforehand.
+"""
+
+import functools
+import itertools
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
+from ccenv.base.seeding import stream
+from ccenv.networks.counting import counted
+from ccenv.networks.protocol import dense_forward, walk
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.store.machine import load_average
+from ccenv.runs.timing.kernels import Pass, Row
+from ccenv.runs.timing.networks import as_pass
+from ccenv.runs.timing.subjects import Network, Subject, chosen
+
+FORWARD, TRAINED = "pass", "training step"
+SECONDS = 0.1
+"""length of one timing: of a single input some dozen passes, each with masks of its own."""
+LEAST_OF_SAVED, LEAST_CONV_SPEEDUP, MOST_OVER_EQUAL = 0.85, 2.5, 1.3
+NOTES = """\
+Frozen and packed, one thread. MACs saved: of the dense network's, the policy's own counted (an
+affine map of the look and a draw for each gate). Time saved: 1 - time over that of the same packed
+modules with everything kept and no masks, in the same round, median [quartiles], policy included;
+of it: time saved over MACs saved, with the policy's work and without. Faster than dense: the same
+as a speed-up; than plain: over the module as torch has it (norms apart, `TransformerEncoderLayer`,
+one hidden layer for all experts). Over equal: time over that of one dense hidden layer of the
+executed units. A training step is forward and backward without an optimiser, masks given, beside
+the same modules with everything kept."""
+COLUMNS = {
+    "network": "<{network}",
+    "kept": "<{kept}",
+    "what": "<{way}",
+    "batch": ">{batch:,}",
+    "MACs saved": ">{saved_macs:.1%}",
+    "time saved": "<{shown_time}",
+    "of it": ">{of_saved:.2f}",
+    "without policy": ">{shown_given}",
+    "faster than dense": ">{speedup:.2f}",
+    "than plain": ">{plain_speedup:.2f}",
+    "over equal": ">{shown_equal}",
+    "ms": ">{gated_milliseconds:.2f}",
+}
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What is timed in turns, and what it costs."""
+
+    macs: float
+    """executed MACs of an input, without a policy's."""
+    policy_macs: int
+    """of the policies that are part of `gated`."""
+    dense_macs: int
+    """with everything kept."""
+    timed: dict[str, Pass]
+    """"gated" with policies, "given" masks, "dense", "plain" and "equal"."""
+
+
+def executed(network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]]) -> float:
+    """MACs of an input, mean over a pool of masks and over rows."""
+    totals = []
+    with torch.no_grad():
+        for masks in pool:
+            hidden, total = network.start(inputs), 0.0
+            for gate, mask in enumerate(masks):
+                total += float(network.macs(gate, hidden, mask).double().mean())
+                hidden = network.step(gate, hidden, mask)
+            totals.append(total)
+    return statistics.mean(totals)
+
+
+def make_policies(network: Network, generator: torch.Generator) -> list[Tensor]:
+    """Affine maps of the looks: [num_blocks, look_size] for each gate."""
+    return [
+        torch.randn(gate.num_blocks, gate.look_size, generator=generator) / (gate.look_size + 1)
+        for gate in network.gates
+    ]
+
+
+def next_logits(
+    network: Network,
+    inputs: Tensor,
+    turns: Iterator[Sequence[Tensor]],
+    policies: Sequence[Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Logits under the next masks of a pool.
+
+    Choosing costs what it does (look, product and draw), without policies nothing; the
+    masks that are taken are the pool's.
+    """
+    masks = next(turns)
+    if policies:
+        # One call draws for all gates: a score above logit(u) is a draw with its sigmoid.
+        noise = torch.rand(len(masks[0]), sum(map(len, policies)), generator=generator).logit_()
+        noises = noise.split([*map(len, policies)], dim=1)
+
+    def choose(gate: int, hidden: Any) -> Tensor:
+        if policies:
+            nn.functional.linear(network.look(gate, hidden), policies[gate]).gt(noises[gate])
+        return masks[gate]
+
+    return walk(network, inputs, choose)
+
+
+def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Passes:
+    """Builds a subject's network, packed for forward passes, and what it is compared with.
+
+    Args:
+        subject: which network and masks.
+        batch: inputs of a pass.
+        training: forward and backward, masks given.
+    """
+    generator = stream(0, "kernel operands")
+    network, inputs = subject.build(), subject.inputs(batch, generator)
+    labels = torch.randint(subject.num_classes, (batch,), generator=generator)
+    pool = subject.pool(network, batch, 32 if batch == 1 else 4)
+    modules = {"plain": subject.plain(network)}
+    if subject.equal is not None:
+        modules["equal"] = subject.equal(network)
+    # All stay in evaluation mode, where norms are fixed, as networks keep them under masks.
+    for module in (network, *modules.values()):
+        module.eval().requires_grad_(training)
+    if not training and hasattr(network, "pack"):
+        network.pack()
+    macs, policies = executed(network, inputs, pool), make_policies(network, generator)
+
+    def timed(model: nn.Module, logits: Callable[[], Tensor]) -> Pass:
+        return in_mode(as_pass(model, logits, labels if training else None), training)
+
+    def gated(policies: Sequence[Tensor]) -> Pass:
+        turns = itertools.cycle(pool)
+        logits = functools.partial(next_logits, network, inputs, turns, policies, generator)
+        return timed(network, logits)
+
+    passes = {"gated": gated([] if training else policies)}
+    if not training:
+        passes["given"] = gated([])
+    passes["dense"] = timed(network, functools.partial(dense_forward, network, inputs))
+    for name, module in modules.items():
+        passes[name] = timed(module, functools.partial(module, inputs))
+    policy_macs = 0 if training else sum(policy.numel() for policy in policies)
+    return Passes(macs, policy_macs, network.dense_macs, passes)
+
+
+def in_mode(function: Pass, training: bool) -> Pass:
+    """A function with gradients or without."""
+
+    def run() -> object:
+        with torch.set_grad_enabled(training):
+            return function()
+
+    return run
+
+
+def measure(subject: Subject, batch: int, rounds: int, *, training: bool = False) -> Row:
+    """Times a network in turns, at least two rounds; `NOTES` tells what the row says."""
+    passes = make_passes(subject, batch, training=training)
+    times = seconds_in_turns(passes.timed, min(rounds, subject.most_rounds), SECONDS)
+    low, middle, high = quartiles_of_ratio(times["gated"], times["dense"])
+    saved = 1 - (passes.macs + passes.policy_macs) / passes.dense_macs
+    row = {
+        "network": subject.network,
+        "kept": subject.kept,
+        "way": TRAINED if training else FORWARD,
+        "batch": batch,
+        "saved_macs": saved,
+        "policy_macs": passes.policy_macs / passes.dense_macs,
+        "saved_time": 1 - middle,
+        "saved_time_low": 1 - high,
+        "saved_time_high": 1 - low,
+        "of_saved": (1 - middle) / saved,
+        "speedup": quartiles_of_ratio(times["dense"], times["gated"])[1],
+        "plain_speedup": quartiles_of_ratio(times["plain"], times["gated"])[1],
+        "load_average": load_average(),
+        "rounds": len(times["gated"]),
+    }
+    row |= {f"{n}_milliseconds": 1e3 * statistics.median(found) for n, found in times.items()}
+    if "given" in times:
+        given = quartiles_of_ratio(times["given"], times["dense"])[1]
+        row["of_saved_given"] = (1 - given) / (1 - passes.macs / passes.dense_macs)
+    if "equal" in times:
+        row["over_equal"] = quartiles_of_ratio(times["gated"], times["equal"])[1]
+    return row
+
+
+def macs_of(module: nn.Module, inputs: Tensor) -> int:
+    """Multiply-accumulates of a plain module for one input."""
+    return counted(module, inputs[:1])[0]
+
+
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """Every network and batch in turn, and a training step of each."""
+    for subject in chosen(quick=quick).values():
+        for batch in subject.batches:
+            yield measure(subject, batch, rounds)
+        yield measure(subject, subject.training_batch, rounds, training=True)
+
+
+def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Targets of passes that were not met, in words."""
+    found = []
+    for row in rows:
+        of, name = f"{row['network']}, batch {row['batch']}", row["network"]
+        if row["way"] != FORWARD:
+            continue
+        if name == "resnet" and row["of_saved"] < LEAST_OF_SAVED:
+            found.append(
+                f"{of}: {row['of_saved']:.2f} of the saved MACs saved as time, target "
+                f"{LEAST_OF_SAVED}"
+            )
+        if name == "conv" and row["speedup"] < LEAST_CONV_SPEEDUP:
+            found.append(
+                f"{of}: {row['speedup']:.2f} times dense, target {LEAST_CONV_SPEEDUP} times"
+            )
+        if row.get("over_equal", 0.0) > MOST_OVER_EQUAL:
+            found.append(
+                f"{of}: {row['over_equal']:.2f} times the time of a dense head of equal MACs, "
+                f"target at most {MOST_OVER_EQUAL}"
+            )
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Times in Markdown."""
+    return formatted(COLUMNS, [{**row, **shown(row)} for row in rows])
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """Cells that not every row has, and the quartiles."""
+    quartiles = f"[{100 * row['saved_time_low']:.1f}, {100 * row['saved_time_high']:.1f}]"
+    given, equal = (row.get(name) for name in ("of_saved_given", "over_equal"))
+    return {
+        "shown_time": f"{row['saved_time']:.1%} {quartiles}",
+        "shown_given": "" if given is None else f"{given:.2f}",
+        "shown_equal": "" if equal is None else f"{equal:.2f}",
+    }
