@@ -52,7 +52,7 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     for part in parts:
         before = kept[-1] if kept else None
         if type(part) is nn.BatchNorm2d and is_convolution(before) and is_fixed(part):
-            kept[-1] = fuse_conv_bn_eval(before, part)  # type: ignore[type-var]
+            kept[-1] = fuse_conv_bn_eval(cast(nn.Conv2d, before), part)
         elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
             kept[-1] = fuse_linear_bn_eval(before, part)
         else:

@@ -6,7 +6,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from numbers import Real
 from typing import Any
@@ -61,10 +61,9 @@ def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None 
     """
     recipe = recipe or Pretraining()
     name = fingerprint(network, split, recipe)
-    learn = functools.partial(pretrain, network, split, recipe)
-    if hasattr(network, "learn_beforehand"):
-        learn = functools.partial(network.learn_beforehand, split)
-    learned_once(network, name, learn)
+    own: Callable[[Split], None] | None = getattr(network, "learn_beforehand", None)
+    default = functools.partial(pretrain, network, split, recipe)
+    learned_once(network, name, default if own is None else functools.partial(own, split))
 
 
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:

@@ -13,8 +13,8 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.networks.build import build_network
-from ccenv.networks.conv import BlockConv2d
-from ccenv.networks.experts import Experts
+from ccenv.networks.models.conv import BlockConv2d
+from ccenv.networks.models.experts import Experts
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.networks.table import NETWORKS
 
@@ -67,15 +67,23 @@ def plain_conv(network: Network) -> nn.Module:
     """The convolutions of torch with their activations."""
     layers: list[nn.Module] = [network.stem]
     for part in network.parts:
-        layers += [cast(BlockConv2d, part).conv, nn.ReLU()]
+        layers += [plain_convolution(cast(BlockConv2d, part)), nn.ReLU()]
     return nn.Sequential(*layers, network.head)
+
+
+def plain_convolution(stage: BlockConv2d) -> nn.Conv2d:
+    """The same without groups."""
+    outputs, inputs, kernel, _ = stage.weight.shape
+    layer = nn.Conv2d(inputs, outputs, kernel, stage.stride, stage.padding)
+    layer.load_state_dict(stage.state_dict())
+    return layer
 
 
 def plain_experts(network: Network, kept: int | None = None) -> nn.Module:
     """One hidden layer of as many units as first answers and experts have, behind the same stem.
 
     Args:
-        network: of `ccenv.networks.experts.experts`.
+        network: of `ccenv.networks.models.experts.experts`.
         kept: how many experts' units; None for all.
     """
     *stem, first = network.stem
