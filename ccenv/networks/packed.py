@@ -6,6 +6,7 @@ out channels last, which oneDNN reads as they are.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import nn
