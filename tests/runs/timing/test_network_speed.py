@@ -81,7 +81,9 @@ def test_missed_targets_are_named_and_training_steps_have_none():
     assert not misses([one | {"way": network_speed.TRAINED} for one in rows])
 
 
-def test_a_quick_benchmark_is_shown_and_recorded_with_the_load_of_every_row(tmp_path, capsys, monkeypatch):
+def test_a_quick_benchmark_is_shown_and_recorded_with_the_load_of_every_row(
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(network_speed, "SECONDS", 0.001)
     given = ["networks", "--quick", "--repeats", "2", "--record", "--results-dir", str(tmp_path)]
     assert benchmark.main(given) == 0
