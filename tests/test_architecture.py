@@ -18,11 +18,12 @@ FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator envs deploy agents sb3",
     "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
     "ccenv.sparse": (
-        "reference grouped operands cpu cost_model repeat gpu routes linear conv_routes conv2d"
+        "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
+        "conv2d"
     ),
     "ccenv.sparse.cpu": (
         "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels layer conv_kernels conv_gradients conv_layer"
+        "buffers repeat_kernels merge_kernels layer conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
         "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"

@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 
 Name = TypeVar("Name", bound=Hashable)
+Clock = Callable[[], float]
+"""Seconds since some moment."""
 
 
 def wait_for(device: torch.device) -> None:
@@ -17,26 +19,41 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def calls_for(function: Callable[[], object], seconds: float = 0.01) -> int:
+def work_clock() -> Clock:
+    """The processor's time of this thread where torch has no other one, else the wall's.
+
+    Work that waits for the processor while other programs have it is then not counted.
+    """
+    return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
+def calls_for(
+    function: Callable[[], object], seconds: float = 0.01, clock: Clock = time.perf_counter
+) -> int:
     """How many calls fill the given time, by the least of a few after a first one.
 
     The least, for what else the machine does would leave a fast function with too few calls.
     """
     function()
-    least = min(time_calls(function, 1) for _ in range(3))
-    return max(1, round(seconds / least))
+    least = min(time_calls(function, 1, clock) for _ in range(3))
+    return max(1, round(seconds / max(least, 1e-9)))
 
 
-def time_calls(function: Callable[[], object], calls: int) -> float:
+def time_calls(
+    function: Callable[[], object], calls: int, clock: Clock = time.perf_counter
+) -> float:
     """Mean seconds of a call."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         function()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def seconds_in_turns(
-    functions: Mapping[Name, Callable[[], object]], rounds: int, seconds: float = 0.01
+    functions: Mapping[Name, Callable[[], object]],
+    rounds: int,
+    seconds: float = 0.01,
+    clock: Clock = time.perf_counter,
 ) -> dict[Name, list[float]]:
     """Times every function once a round; each round begins with another one.
 
@@ -49,17 +66,18 @@ def seconds_in_turns(
         rounds: how often.
         seconds: length of one timing; faster functions are called several times, and the mean
             counts.
+        clock: what tells the time; see `work_clock`.
 
     Returns:
         For each name the seconds of a call, one number a round.
     """
-    counts = {name: calls_for(function, seconds) for name, function in functions.items()}
+    counts = {name: calls_for(function, seconds, clock) for name, function in functions.items()}
     times: dict[Name, list[float]] = {name: [] for name in functions}
     order = deque(functions)
     for _ in range(rounds):
         for name in order:
             functions[name]()
-            times[name].append(time_calls(functions[name], counts[name]))
+            times[name].append(time_calls(functions[name], counts[name], clock))
         order.rotate(-1)
     return times
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.counting import counted
+from ccenv.sparse.merge import can_merge, merged
 from ccenv.sparse.routes import Choice, choose_backend
 
 LAST = torch.channels_last
@@ -166,9 +167,12 @@ def add_kept_rows(
     if not rows.shape[0]:
         return skipped
     some = take_rows(x, rows)
-    sums = some if base is x else take_rows(base, rows)
     few = None if weights is None else weights.index_select(0, rows)
-    return put_rows(skipped, rows, after(sums + scaled(body(some), few)))
+    added = scaled(body(some), few)
+    if settled and type(after) in (nn.ReLU, nn.Identity) and can_merge(base, added):
+        return merged(base, added, rows, relu=type(after) is nn.ReLU)
+    sums = some if base is x else take_rows(base, rows)
+    return put_rows(skipped, rows, after(sums + added))
 
 
 def kept_rows(mask: Tensor | None) -> Tensor | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, time_calls
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, time_calls, work_clock
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.protocol import forward
 from ccenv.runs.show.tables import formatted
@@ -30,12 +30,12 @@ SLOW_SECONDS = 2.0
 SLOW_ROUNDS = 3
 NOTES = """\
 The vector environment on noise (images 3 x 32 x 32; windows of symbols), frozen and packed, one
-thread, masks drawn beforehand as in the table above; a step is one row at one gate. Own: share of
-an episode's time that is not the bare network's (the same packed modules under the same masks, in
-the same round), median [quartiles]: drawing, looks, the bill, rewards, observations, infos and the
-next episode's stem is the network's. MiB: most memory that a pass of the bare network needs beyond
-the network, and what the environment adds in all, its two copies of the network included, each
-size in a process of its own."""
+thread, seconds of the processor, masks drawn beforehand as in the table above; a step is one row at
+one gate. Own: share of an episode's time that is not the bare network's (the same packed modules
+under the same masks, in the same round), median [quartiles]: drawing, looks, the bill, rewards,
+observations, infos. MiB: most memory that a pass of the bare network needs beyond the network, and
+what the environment adds in all, its two copies of the network included, each size in a process of
+its own."""
 COLUMNS = {
     "network": "<{network}",
     "gates": ">{num_gates}",
@@ -105,12 +105,12 @@ def in_turns(
     passes: Mapping[str, Pass], rounds: int, seconds: float = 0.1
 ) -> dict[str, list[float]]:
     """As `seconds_in_turns`; what takes seconds is timed a few times and not warmed up."""
-    if sum(time_calls(one, 1) for one in passes.values()) < SLOW_SECONDS:
-        return seconds_in_turns(passes, rounds, seconds)
+    if sum(time_calls(one, 1, work_clock()) for one in passes.values()) < SLOW_SECONDS:
+        return seconds_in_turns(passes, rounds, seconds, work_clock())
     times: dict[str, list[float]] = {name: [] for name in passes}
     for _ in range(min(rounds, SLOW_ROUNDS)):
         for name, one in passes.items():
-            times[name].append(time_calls(one, 1))
+            times[name].append(time_calls(one, 1, work_clock()))
     return times
 
 

