@@ -15,9 +15,9 @@ from ccenv.data.probe import probe_exit_masks, probe_unit_masks
 from ccenv.envs.action_views import ActionView, VectorActionView
 from ccenv.envs.sb3_views import ActionViewVecEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.networks.conv import BlockConv2d
-from ccenv.networks.linear_stage import BlockLinear
-from ccenv.networks.residual import ResidualUnit
+from ccenv.networks.models.conv import BlockConv2d
+from ccenv.networks.models.linear_stage import BlockLinear
+from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.sequential import Exit, GatedSequential
 
 BLOCKS = (4, 1, 1, 3)
