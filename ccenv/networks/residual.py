@@ -55,7 +55,8 @@ class ResidualUnit(Stage):
         Raises:
             ValueError: if it is said to be settled, and is not.
         """
-        if self.settled:
+        # Meta tensors have shapes and no values: sizes can be told without memory.
+        if self.settled and not x.is_meta:
             self._check_settled(x)
         self.body_macs = counted(self.body, x)[0]
         self.shortcut_macs, base = counted(self.shortcut, x)
