@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from ccenv import PRESETS
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import DATASETS, load_split
+from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.runs.board.tracking import compact
@@ -24,6 +27,8 @@ from ccenv.simulator.simulator import setting_defaults
 
 Line = dict[str, Any]
 
+DIGIT = 64
+"""Features of an input of the default data set."""
 MOST_NAMES, FIRST_NAMES = 24, 3
 """A cell of a table with several rows holds so many names, or the first ones of a longer list."""
 
@@ -80,10 +85,27 @@ def dataset_line(name: str) -> Line:
 
 
 def network_line(builder: Any) -> Line:
-    """A network: what its builder takes."""
-    parameters = inspect.signature(builder).parameters.values()
-    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
-    return {"settings": settings, "about": first_line(builder)}
+    """A network: its settings as the command line takes them, its gates with their blocks, MACs.
+
+    Sizes are those of its defaults, on inputs of its default shape.
+    """
+    parameters = inspect.signature(builder).parameters
+    defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+    shape = tuple(defaults.get("input_shape", (1, defaults.get("in_features", DIGIT))))
+    sizes = {name: setting_defaults()[name] for name in MLP_SIZES}
+    given = arguments_of(builder, shape, defaults.get("num_classes", 10), sizes, {})
+    own = {name: value for name, value in defaults.items() if name not in given}
+    settings = {f"network_kwargs.{name}": v for name, v in own.items() if is_plain(v)}
+    if takes_features(builder):
+        settings |= {name: defaults.get(name, sizes[name]) for name in MLP_SIZES}
+        given |= {name: settings[name] for name in MLP_SIZES}
+    # Weights of others' models need not be here to tell their sizes.
+    given |= {"weights": "random"} if "weights" in own else {}
+    with torch.device("meta"):
+        network = builder(**given)
+    gates = [f"{g.name}: {g.num_blocks} ({g.skipped})" for g in network.gates]
+    about = {"input": shape, "dense MACs": network.dense_macs, "about": first_line(builder)}
+    return {"settings": settings, "gates": gates, **about}
 
 
 def sweep_line(sweep: Any) -> Line:

@@ -93,7 +93,8 @@ def settings_help(agent: str | None) -> Iterator[str]:
     meaning = explained(Simulator.__init__)
     for name, value in setting_defaults().items():
         yield f"  {name}={compact(value)}  {meaning.get(name, '')}".rstrip()
-    yield "  reward_kwargs.cost_weight=0.5, network_kwargs.depth=20 and the like;"
+    yield "  reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);"
+    yield "  network_kwargs.depth=20 and the like (ccenv list networks);"
     yield "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
     yield "  weights_kwargs.schedule_updates=run ends a cosine schedule with the run"
     if agent is None:

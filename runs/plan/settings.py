@@ -179,12 +179,12 @@ def takes_limit(reward: Any) -> bool:
 
 
 def code_digests(plan: Plan) -> dict[str, str]:
-    """Hashes of the files that define the agent, and the reward and network if they are yours.
+    """Hashes of the files that define the agent, and reward, network, observation if yours.
 
     A result is told by its settings alone; these say whether it comes from older code.
     """
     objects = {plan.agent: plan.agent_class}
-    for name in (plan.environment["reward"], plan.environment["network"]):
+    for name in (plan.environment[key] for key in ("reward", "network", "observation")):
         if ":" in name:
             objects[name] = import_object(name, "setting")
     digests = {}

@@ -55,8 +55,8 @@ class ResidualUnit(Stage):
         Raises:
             ValueError: if it is said to be settled, and is not.
         """
-        # Without an activation there is nothing to settle, and features may be without content.
-        if self.settled and not isinstance(self.activation, nn.Identity):
+        # Without an activation there is nothing to settle; meta tensors have shapes and no values.
+        if self.settled and not isinstance(self.activation, nn.Identity) and not x.is_meta:
             self._check_settled(x)
         self.body_macs = counted(self.body, x)[0]
         self.shortcut_macs, base = counted(self.shortcut, x)

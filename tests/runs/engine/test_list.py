@@ -41,6 +41,18 @@ def test_rewards_are_listed_with_what_they_declare(shown):
     assert [n for n in rewards if rewards[n]["numbers"] > 1] == ["vector"]
 
 
+def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
+    networks = shown["networks"]
+    resnet = networks["resnet"]
+    assert resnet["settings"] == {"network_kwargs.depth": 20, "network_kwargs.width": 16}
+    assert len(resnet["gates"]) == 9
+    assert resnet["gates"][0] == "layer1.0: 1 (identity)"
+    assert networks["mlp"]["settings"]["num_blocks"] == [10, 10]
+    assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
+    assert len(networks["smollm2"]["gates"]) == 60
+    assert all(line["dense MACs"] > 0 for line in networks.values())
+
+
 @pytest.mark.parametrize("kind", [None, *listing.KINDS])
 def test_the_table_and_the_json_hold_the_same_names(kind, capsys):
     command = [] if kind is None else [kind]
