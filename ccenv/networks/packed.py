@@ -6,7 +6,6 @@ out channels last, which oneDNN reads as they are.
 """
 
 import copy
-from typing import cast
 
 import torch
 from torch import nn
@@ -52,8 +51,9 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     kept: list[nn.Module] = []
     for part in parts:
         before = kept[-1] if kept else None
-        if type(part) is nn.BatchNorm2d and is_convolution(before) and is_fixed(part):
-            kept[-1] = fuse_conv_bn_eval(cast(nn.Conv2d, before), part)
+        is_folded = type(part) is nn.BatchNorm2d and is_fixed(part) and takes_norms(before)
+        if is_folded and isinstance(before, nn.Conv2d):
+            kept[-1] = fuse_conv_bn_eval(before, part)
         elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
             kept[-1] = fuse_linear_bn_eval(before, part)
         else:
@@ -61,8 +61,8 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     return kept
 
 
-def is_convolution(module: nn.Module | None) -> bool:
-    """Whether a module is torch's convolution, or one of ours that says so (`folds_norms`)."""
+def takes_norms(module: nn.Module | None) -> bool:
+    """Whether a module is torch's convolution, or another that says so (`folds_norms`)."""
     return type(module) is nn.Conv2d or getattr(module, "folds_norms", False)
 
 

@@ -180,3 +180,22 @@ def test_skipped_blocks_change_pooled_features_only_where_they_are_skipped():
         whole, some = pooled_features(network, images), pooled_features(network, images, masks)
     torch.testing.assert_close(whole[0], some[0])
     assert not torch.allclose(whole[1], some[1], rtol=0.1)
+
+
+def test_a_packed_network_holds_no_norms_and_answers_the_same_to_rounding():
+    network, generator = small(), torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    nn.init.normal_(network.head.fc.weight, generator=generator)
+    inputs = torch.rand(5, 3, 8, 8, generator=generator)
+    masks = [torch.rand(5, 1, generator=generator) < 0.5 for _ in network.gates]
+    with torch.no_grad():
+        expected = forward(network, inputs, masks)
+        network.eval().pack()
+        found = forward(network, inputs, masks)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    stem, parts, head = network._packed
+    kept = [m for part in (stem, *parts, head) for m in part.modules()]
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in kept)
