@@ -6,6 +6,7 @@ out channels last, which oneDNN reads as they are.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import nn
@@ -51,9 +52,9 @@ def folded_sequence(parts: list[nn.Module]) -> list[nn.Module]:
     kept: list[nn.Module] = []
     for part in parts:
         before = kept[-1] if kept else None
-        is_folded = type(part) is nn.BatchNorm2d and is_fixed(part) and takes_norms(before)
-        if is_folded and isinstance(before, nn.Conv2d):
-            kept[-1] = fuse_conv_bn_eval(before, part)
+        is_plain = type(part) is nn.BatchNorm2d and takes_norms(before)
+        if is_plain and isinstance(before, nn.Conv2d) and is_fixed(cast(nn.BatchNorm2d, part)):
+            kept[-1] = fuse_conv_bn_eval(before, cast(nn.BatchNorm2d, part))
         elif type(part) is nn.BatchNorm1d and type(before) is nn.Linear and is_fixed(part):
             kept[-1] = fuse_linear_bn_eval(before, part)
         else:
