@@ -87,7 +87,7 @@ def dataset_line(name: str) -> Line:
 def network_line(builder: Any) -> Line:
     """A network: its settings as the command line takes them, its gates with their blocks, MACs.
 
-    Sizes are those of its defaults, on inputs of its default shape.
+    Sizes are those of its defaults on inputs of its default shape; none where it needs more.
     """
     parameters = inspect.signature(builder).parameters
     defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
@@ -96,16 +96,30 @@ def network_line(builder: Any) -> Line:
     given = arguments_of(builder, shape, defaults.get("num_classes", 10), sizes, {})
     own = {name: value for name, value in defaults.items() if name not in given}
     settings = {f"network_kwargs.{name}": v for name, v in own.items() if is_plain(v)}
-    if takes_features(builder):
-        settings |= {name: defaults.get(name, sizes[name]) for name in MLP_SIZES}
-        given |= {name: settings[name] for name in MLP_SIZES}
+    network = sized(builder, given, own)
+    if network is None and takes_features(builder):
+        # The environment's sizes are not for everyone: the probe has the only ones that fit it.
+        sizes = {name: defaults.get(name, value) for name, value in sizes.items()}
+        network = sized(builder, given | sizes, own)
+    settings |= sizes if takes_features(builder) else {}
+    gates = (
+        None
+        if network is None
+        else [f"{g.name}: {g.num_blocks} ({g.skipped})" for g in network.gates]
+    )
+    about = {"dense MACs": getattr(network, "dense_macs", None), "about": first_line(builder)}
+    return {"settings": settings, "gates": gates, "input": shape, **about}
+
+
+def sized(builder: Any, given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    """A network that has shapes and no memory; None where it cannot be built so."""
     # Weights of others' models need not be here to tell their sizes.
-    given |= {"weights": "random"} if "weights" in own else {}
-    with torch.device("meta"):
-        network = builder(**given)
-    gates = [f"{g.name}: {g.num_blocks} ({g.skipped})" for g in network.gates]
-    about = {"input": shape, "dense MACs": network.dense_macs, "about": first_line(builder)}
-    return {"settings": settings, "gates": gates, **about}
+    weights = {"weights": "random"} if "weights" in own else {}
+    try:
+        with torch.device("meta"):
+            return builder(**given, **weights)
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        return None
 
 
 def sweep_line(sweep: Any) -> Line:

@@ -6,6 +6,7 @@ import pytest
 
 from ccenv.rewards import REWARDS
 from ccenv.runs import list as listing
+from ccenv.simulator.simulator import setting_defaults
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,8 @@ def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
     assert resnet["settings"] == {"network_kwargs.depth": 20, "network_kwargs.width": 16}
     assert len(resnet["gates"]) == 9
     assert resnet["gates"][0] == "layer1.0: 1 (identity)"
-    assert networks["mlp"]["settings"]["num_blocks"] == [10, 10]
+    assert networks["mlp"]["settings"]["block_size"] == setting_defaults()["block_size"]
+    assert networks["probe"]["settings"]["num_blocks"] == [4, 4]
     assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
     assert len(networks["smollm2"]["gates"]) == 60
     assert all(line["dense MACs"] > 0 for line in networks.values())
@@ -85,6 +87,16 @@ def test_one_name_and_one_of_ones_own_can_be_asked_for(tmp_path, monkeypatch, ca
     assert mine["formula"] is None
     assert mine["about"] == "Pays little."
     assert mine["reward_kwargs"] == {"price": 2.0}
+
+
+def test_a_network_of_ones_own_that_needs_more_is_listed_without_gates(tmp_path, monkeypatch):
+    text = '"""Mine."""\ndef mine(input_shape, num_classes, depth, width=3):\n    """Deep."""\n'
+    (tmp_path / "listed_networks.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = listing.list_kind("networks", ["listed_networks:mine"])["listed_networks:mine"]
+    assert line["settings"] == {"network_kwargs.width": 3}
+    assert line["gates"] is None
+    assert line["about"] == "Deep."
 
 
 @pytest.mark.parametrize(
