@@ -20,7 +20,10 @@ def convolutions(draw):
     kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 3))
     padding = draw(st.integers(kernel // 2, 3))
     density = draw(st.sampled_from([0.0, 0.3, 1.0]))
-    random = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator)
+
     masks = [torch.rand(batch, n, generator=generator) < density for n in (in_blocks, out_blocks)]
     return {
         "x": random(batch, in_blocks * in_size, height, width),
@@ -167,7 +170,10 @@ def test_auto_takes_kernels_where_little_is_kept_and_one_convolution_where_nearl
     nearly[0, 0] = False
     some = nearly & (torch.arange(4) < 2)
     assert NEARLY_DENSE < 31 / 32
-    route = lambda *masks, **more: explain_conv(x, weight, *masks, **more).route  # noqa: E731
+
+    def route(*masks, **more):
+        return explain_conv(x, weight, *masks, **more).route
+
     assert [route(full, m) for m in (full, nearly, some)] == ["dense", "masked_dense", "kernels"]
     assert route(None, None) == "dense"
     assert route(full, nearly, backend="cpu") == "kernels"
