@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.counting import counted
+from ccenv.networks.norms import NORMS
 from ccenv.networks.protocol import Gate, dense_forward, forward, num_blocks_of
-from ccenv.networks.sequential import NORMS
 
 NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look", "macs")
 """Parts of `ccenv.GatedNetwork`."""

@@ -17,8 +17,8 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.networks.exits import exit_losses
+from ccenv.networks.norms import learning_norms
 from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
-from ccenv.networks.sequential import learning_norms
 
 OnUpdate = Callable[[int, int, float], None]
 """Called with (updates done, updates in all, loss in nats)."""

@@ -1,81 +1,20 @@
 """Networks as a sequence: (stem, stages that have gates or always run, head) -> a gated network."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.networks.counting import counted
+from ccenv.networks.flow import Exit, Flow, exit_look, exit_size, leave
+from ccenv.networks.norms import NORMS
 from ccenv.networks.packed import packed
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
 from ccenv.networks.protocol import forward as walk_through
-from ccenv.networks.stage import Stage, pooled
+from ccenv.networks.stage import Stage
 from ccenv.sparse.cpu.packed_weights import keep_panels
-
-NORMS = (nn.modules.batchnorm._BatchNorm,)
-"""Modules that average over a batch while they learn."""
-
-
-class Exit(nn.Module):
-    """An early answer: keeping its one block means going on, skipping it means stopping here.
-
-    Its head runs for every input that gets there, so that the policy sees what it would answer.
-    """
-
-    def __init__(self, head: nn.Module, loss_weight: float = 0.3) -> None:
-        """Takes the head.
-
-        Args:
-            head: features [rows, ...] -> logits [rows, num_classes].
-            loss_weight: of its loss where exits are trained together.
-        """
-        super().__init__()
-        self.head, self.loss_weight = head, loss_weight
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Inputs on their way through a `GatedSequential`."""
-
-    x: Tensor
-    """[running, ...] features of the rows that have not stopped."""
-    num_rows: int
-    """all rows, stopped ones included."""
-    before: Tensor | None = None
-    """bool [running, blocks]; which blocks of x are not zero, None for all."""
-    rows: Tensor | None = None
-    """int64 [running], which rows these are; None: none has stopped."""
-    early: Tensor | None = None
-    """[running, num_classes], what the exit that is decided next would answer."""
-    answers: Tensor | None = None
-    """[num_rows, num_classes] of the rows that have stopped, else 0; with weights, their part."""
-    share: Tensor | None = None
-    """[running, 1] weight of what is still to be answered; None: 1."""
-
-    def of_running(self, values: Tensor) -> Tensor:
-        """The running rows of a tensor [num_rows, ...]."""
-        return values if self.rows is None else values.index_select(0, self.rows)
-
-    def of_all(self, values: Tensor) -> Tensor:
-        """Puts values [running, ...] in their rows, zero where stopped: [num_rows, ...]."""
-        if self.rows is None:
-            return values
-        return values.new_zeros(self.num_rows, *values.shape[1:]).index_copy(0, self.rows, values)
-
-    def repeated(self, group: int) -> "Flow":
-        """Each row for so many neighbours."""
-        if group == 1:
-            return self
-        wide = {
-            name: value.repeat_interleave(group, 0)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return dataclasses.replace(self, num_rows=self.num_rows * group, **wide)
 
 
 class GatedSequential(nn.Module):
@@ -353,62 +292,3 @@ class GatedSequential(nn.Module):
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
         """Classifies inputs under one mask for each gate; see `ccenv.networks.protocol.forward`."""
         return walk_through(self, inputs, masks, backend)
-
-
-@contextlib.contextmanager
-def learning_norms(network: Any) -> Iterator[None]:
-    """For a while norms that average over a batch may learn, where a network has such."""
-    has_norms = hasattr(network, "norms_learn")
-    if has_norms:
-        network.norms_learn = True
-    try:
-        yield
-    finally:
-        if has_norms:
-            network.norms_learn = False
-
-
-def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
-    """What an exit does: rows whose block is skipped answer and stop, the others go on.
-
-    Weights w share the answer: 1 - w is this exit's part of the rows that go on.
-    """
-    early = flow.early
-    assert early is not None
-    share = early.new_ones(len(early), 1) if flow.share is None else flow.share
-    goes = torch.ones(len(early), dtype=torch.bool) if mask is None else mask[:, 0]
-    goes = goes.to(early.device)
-    part = torch.where(goes[:, None], torch.zeros_like(share), share)
-    if weights is not None:
-        weights = weights.to(early.dtype)
-        part = torch.where(goes[:, None], share * (1 - weights), share)
-        share = share * weights
-    answers = flow.of_all(part * early)
-    answers = answers if flow.answers is None else flow.answers + answers
-    kept_share = None if weights is None and flow.share is None else share
-    if bool(goes.all()):
-        nothing = mask is None and weights is None
-        return dataclasses.replace(
-            flow, answers=flow.answers if nothing else answers, share=kept_share, early=None
-        )
-    going = goes.nonzero().squeeze(1)
-    rows = going if flow.rows is None else flow.rows.index_select(0, going)
-    return Flow(
-        x=flow.x.index_select(0, going),
-        num_rows=flow.num_rows,
-        before=None if flow.before is None else flow.before.index_select(0, going),
-        rows=rows,
-        answers=answers,
-        share=None if kept_share is None else kept_share.index_select(0, going),
-    )
-
-
-def exit_look(early: Tensor, x: Tensor) -> Tensor:
-    """How sure an exit is, and pooled features: [rows, num_classes + ...]."""
-    return torch.cat([early.softmax(dim=1), pooled(x)], dim=1)
-
-
-def exit_size(part: Exit) -> int | None:
-    """Classes that an exit's last linear layer answers for; None where it has none."""
-    linears = [m for m in part.head.modules() if isinstance(m, nn.Linear)]
-    return linears[-1].out_features if linears else None

@@ -22,8 +22,8 @@ from ccenv.data import Split
 from ccenv.networks.exits import exit_losses, has_exits
 from ccenv.networks.frozen_cache import learned_once
 from ccenv.networks.mlp import Sizes, positive_ints
+from ccenv.networks.norms import learning_norms
 from ccenv.networks.protocol import forward, num_blocks_of
-from ccenv.networks.sequential import learning_norms
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
-from ccenv.networks.sequential import NORMS, Exit
+from ccenv.networks.flow import Exit
+from ccenv.networks.norms import NORMS
 
 KINDS = ("unit", "identity", "zero", "channels", "exit")
 """Kinds of gated children: "unit" and "identity" are the same."""

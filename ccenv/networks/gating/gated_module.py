@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.counting import counted
+from ccenv.networks.flow import Exit, Flow, leave
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
 from ccenv.networks.gating.trace import Instruction, Trace, filled, part_of
 from ccenv.networks.gating.traced_values import by_rows, mapped, taken
+from ccenv.networks.norms import NORMS
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
-from ccenv.networks.sequential import NORMS, Exit, Flow, leave
 from ccenv.networks.stage import pooled
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ccenv.data.probe import NUM_DOMAINS, NUM_LABELS
+from ccenv.networks.flow import Exit
 from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.sequential import Exit, GatedSequential
+from ccenv.networks.sequential import GatedSequential
 
 IN_FEATURES = NUM_DOMAINS * NUM_LABELS
 WIDTH = IN_FEATURES + NUM_LABELS

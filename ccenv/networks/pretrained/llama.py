@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.flow import Flow
 from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.sequential import Flow, GatedSequential
+from ccenv.networks.sequential import GatedSequential
 
 
 @dataclass(frozen=True)

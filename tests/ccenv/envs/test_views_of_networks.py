@@ -15,10 +15,11 @@ from ccenv.data.probe import probe_exit_masks, probe_unit_masks
 from ccenv.envs.action_views import ActionView, VectorActionView
 from ccenv.envs.sb3_views import ActionViewVecEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.networks.flow import Exit
 from ccenv.networks.models.conv import BlockConv2d
 from ccenv.networks.models.linear_stage import BlockLinear
 from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.sequential import Exit, GatedSequential
+from ccenv.networks.sequential import GatedSequential
 
 BLOCKS = (4, 1, 1, 3)
 

@@ -14,10 +14,11 @@ from ccenv.networks.build import build_network
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
 from ccenv.networks.exits import exit_losses
+from ccenv.networks.flow import Exit
 from ccenv.networks.models.residual import ResidualUnit
 from ccenv.networks.protocol import dense_forward, forward, walk
 from ccenv.networks.recipe import Recipe, train
-from ccenv.networks.sequential import Exit, GatedSequential
+from ccenv.networks.sequential import GatedSequential
 
 LAYOUTS = {
     "unit exit unit exit unit": "ueueu",

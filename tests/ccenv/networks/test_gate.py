@@ -15,10 +15,10 @@ from torchvision.models.convnext import CNBlockConfig
 
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
+from ccenv.networks.flow import Exit
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
 from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.sequential import Exit
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()

@@ -14,9 +14,10 @@ from ccenv.networks.build import build_network
 from ccenv.networks.check import check_network
 from ccenv.networks.counting import counted
 from ccenv.networks.models.residual import PaddedShortcut, ResidualUnit, resnet
+from ccenv.networks.norms import NORMS
 from ccenv.networks.packed import packed
 from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.sequential import NORMS, GatedSequential
+from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.stage import put_rows, take_rows
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
