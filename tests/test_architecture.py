@@ -23,7 +23,8 @@ FLOORS = {
     ),
     "ccenv.sparse.cpu": (
         "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels merge_kernels layer conv_kernels conv_gradients conv_layer"
+        "buffers repeat_kernels merge_kernels pool_kernels layer conv_kernels conv_gradients "
+        "conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
         "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
@@ -37,8 +38,8 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp counting stage packed norms flow sequential exits gating check frozen_cache build "
-        "dropout probe models pretrained table recipe shipped training teacher"
+        "protocol costs mlp counting stage packed norms flow sequential one_row exits gating check "
+        "frozen_cache build dropout probe models pretrained table recipe shipped training teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
@@ -57,7 +58,10 @@ FLOORS = {
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
-    "ccenv.deploy": "fused latency export_draw export_images export_content export",
+    "ccenv.deploy": (
+        "fused policy_scores short_walk faster latency export_draw export_images export_content "
+        "export"
+    ),
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
         "base distributions independent soft_masks search sb3_settings sb3_actor "

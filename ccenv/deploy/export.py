@@ -32,7 +32,9 @@ from ccenv.deploy.export_content import (
 )
 from ccenv.deploy.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
 from ccenv.deploy.export_images import Preparation, older_images
-from ccenv.deploy.fused.classifier import FusedClassifier, fuse_policy
+from ccenv.deploy.faster import fuse_policy
+from ccenv.deploy.fused.classifier import FusedClassifier
+from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
 from ccenv.simulator.context import Range, affordable, observe_context
@@ -175,11 +177,12 @@ class SkippingClassifier(nn.Module):
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, draw: str | None = None) -> FusedClassifier:
-        """The same in one compiled call, to rounding: many times faster for one image.
+    def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
+        """The same with little between the layers, to rounding: faster for one image.
 
-        Images are those of `forward`; without transforms only float32 ones. Transforms are applied
-        before the compiled call.
+        A fully connected network runs in one compiled call, many times faster; a
+        `GatedSequential` without all that one row does not need. Images are those of `forward`;
+        without transforms only float32 ones. Transforms are applied before.
 
         Args:
             draw: as in `forward`.
@@ -194,8 +197,9 @@ class SkippingClassifier(nn.Module):
         if found is None or self.ranges:
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
-                "expected a GatedMLP on the CPU and a policy of affine maps (Agent.choosers), "
-                "without a context; call the classifier itself"
+                "expected a GatedMLP, or a GatedSequential with observation='layer_input', on the "
+                "CPU and a policy of affine maps (Agent.choosers), without a context; call the "
+                "classifier itself"
             )
         found.stream = stream_of
         return found

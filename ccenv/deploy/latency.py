@@ -12,8 +12,10 @@ from torch import Tensor
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.classifier import fuse_policy, why_not_fused
+from ccenv.deploy.faster import fuse_policy
+from ccenv.deploy.fused.classifier import why_not_fused
 from ccenv.mdp import dynamics
+from ccenv.networks.one_row import OneRow, why_not_one_row
 from ccenv.networks.protocol import dense_forward
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import simulator_of
@@ -71,7 +73,7 @@ def measure_latency(
             state, _ = dynamics.transition(simulator.network, state, as_mask(action, blocks))
         wait_for(simulator.device)
 
-    plain = plain_pass(simulator.network)
+    plain = plain_pass(simulator.network, batch_size)
 
     def dense() -> None:
         plain(images)
@@ -93,8 +95,10 @@ def measure_latency(
     )
 
 
-def plain_pass(network: Any) -> Callable[[Tensor], Tensor]:
+def plain_pass(network: Any, batch_size: int) -> Callable[[Tensor], Tensor]:
     """Every block kept, as torch would compute it: linear layers on weights as torch keeps them."""
+    if batch_size == 1 and why_not_one_row(network) is None:
+        return functools.partial(OneRow(network), decide=lambda *_: True)
     if why_not_fused(network) is not None:
         return functools.partial(dense_forward, network)
     layers = [*network.layers, *network.head_layers]

@@ -160,7 +160,7 @@ class GatedSequential(nn.Module):
         for module in (self._packed[0], *parts, self._packed[2]):
             keep_panels(module)
 
-    def _running(self) -> tuple[nn.Module, Sequence[nn.Module], nn.Module]:
+    def running(self) -> tuple[nn.Module, Sequence[nn.Module], nn.Module]:
         """Stem, parts and head that run: the packed ones where no gradient is wanted."""
         if self._packed is None or torch.is_grad_enabled():
             return self.stem, self.parts, self.head  # type: ignore[return-value]
@@ -177,12 +177,12 @@ class GatedSequential(nn.Module):
 
     def start(self, inputs: Tensor) -> Flow:
         """See `GatedNetwork.start`."""
-        x = self._running()[0](inputs)
+        x = self.running()[0](inputs)
         return self._ahead(Flow(x, len(x)), 0)
 
     def _ahead(self, flow: Flow, gate: int) -> Flow:
         """Runs what always runs before a gate; an exit's head too, to be looked at."""
-        parts = self._running()[1]
+        parts = self.running()[1]
         for place in range(self._places[gate - 1] + 1 if gate else 0, self._places[gate]):
             flow = dataclasses.replace(flow, x=parts[place](flow.x), before=None)
         if gate < len(self.gates) and self.gates[gate].skipped == "stop":
@@ -200,7 +200,7 @@ class GatedSequential(nn.Module):
         backend: str = "auto",
     ) -> Flow:
         """See `GatedNetwork.step`."""
-        part = self._running()[1][self._places[gate]]
+        part = self.running()[1][self._places[gate]]
         given = mask if mask is not None else weights
         group = 1 if given is None else rows_each(hidden.num_rows, len(given))
         # Before the first mask no row has stopped, and no block is zero.
@@ -219,7 +219,7 @@ class GatedSequential(nn.Module):
 
     def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
         """See `GatedNetwork.logits`."""
-        found: Tensor = self._running()[2](hidden.x)
+        found: Tensor = self.running()[2](hidden.x)
         if hidden.share is not None:
             found = found * hidden.share
         found = hidden.of_all(found)

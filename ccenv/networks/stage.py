@@ -23,10 +23,14 @@ from ccenv.sparse.routes import Choice, choose_backend
 
 LAST = torch.channels_last
 NO_ROWS = torch.empty(0, dtype=torch.int64)
+NOTHING = torch.zeros(1, 1, dtype=torch.bool)
+"""Mask of one row that keeps nothing of one block."""
 LOOK_SIDE = 2
 """Maps are averaged to so many pixels a side before a policy sees them."""
 WIDE_SIDE = 16
 """Maps of so many pixels a side are averaged line by line; measured."""
+MANY_ROWS = 4
+"""Of so many rows and more; torch's own pooling is quicker at one."""
 
 
 class Stage(nn.Module):
@@ -87,6 +91,11 @@ class Stage(nn.Module):
             return Choice("dense", "every row keeps it")
         return Choice("rows", "the rows that keep it are gathered, the others are not computed")
 
+    def of_one(self, x: Tensor, kept: bool) -> Tensor:
+        """`forward` of one row of a stage of one block, without gradients: [1, ...] -> [1, ...]."""
+        y: Tensor = self(x, None if kept else NOTHING)
+        return y
+
     def block_norms(self, y: Tensor) -> Tensor:
         """Root mean square of each block of its output: [rows, ...] -> [rows, num_blocks]."""
         return y.flatten(1).unflatten(1, (self.num_blocks, -1)).square().mean(dim=2).sqrt()
@@ -99,7 +108,8 @@ def pooled(x: Tensor) -> Tensor:
     (torch.Size([3, 64]), torch.Size([3, 16]))
     """
     if x.ndim == 4:
-        if is_channels_last(x) and min(x.shape[2:]) >= WIDE_SIDE and is_even(x):
+        is_wide = len(x) >= MANY_ROWS and min(x.shape[2:]) >= WIDE_SIDE
+        if is_wide and is_channels_last(x) and is_even(x):
             return pooled_by_lines(x)
         return nn.functional.adaptive_avg_pool2d(x, LOOK_SIDE).flatten(1)
     return x.mean(dim=1) if x.ndim == 3 else x.flatten(1)

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
+from ccenv.deploy.fused.choosers import Chooser
+from ccenv.deploy.policy_scores import GateScores, least_score, mask_of
 from ccenv.networks.counting import counted
+from ccenv.networks.one_row import OneRow, why_not_one_row
 from ccenv.networks.protocol import dense_forward, walk
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.machine import load_average
@@ -29,15 +32,16 @@ SECONDS = 0.1
 """length of one timing: of a single input some dozen passes, each with masks of its own."""
 LEAST_OF_SAVED, LEAST_CONV_SPEEDUP, MOST_OVER_EQUAL = 0.85, 2.5, 1.3
 NOTES = """\
-Frozen and packed, one thread; seconds of the processor (of the wall with several threads). MACs
-saved: of the dense network's, the policy's own counted (an affine map of the look and a draw for
-each gate). Time saved: 1 - time over that of the same packed modules with everything kept and no
-masks, in the same round, median [quartiles], policy included; of it: time saved over MACs saved,
-with the policy's work and without. Faster than dense: the same as a speed-up; than plain: over the
-module as torch has it (norms apart, `TransformerEncoderLayer`, one hidden layer for all experts).
-Over equal: time over that of one dense hidden layer of the executed units. A training step is
-forward and backward without an optimiser, masks given, beside the same modules with everything
-kept."""
+Frozen and packed, one thread; a single input of a sequence of stages by
+`ccenv.networks.one_row`, its dense pass too. Seconds of the processor (of the wall with several
+threads). MACs saved: of the dense network's, the policy's own counted (an affine map of the look
+and a draw for each gate). Time saved: 1 - time over that of the same packed modules with everything
+kept and no masks, in the same round, median [quartiles], policy included; of it: time saved over
+MACs saved, with the policy's work and without. Faster than dense: the same as a speed-up; than
+plain: over the module as torch has it (norms apart, `TransformerEncoderLayer`, one hidden layer for
+all experts). Over equal: time over that of one dense hidden layer of the executed units. A training
+step is forward and backward without an optimiser, masks given, beside the same modules with
+everything kept."""
 COLUMNS = {
     "network": "<{network}",
     "kept": "<{kept}",
@@ -115,6 +119,45 @@ def next_logits(
     return walk(network, inputs, choose)
 
 
+def one_row_passes(
+    network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]], policies: Sequence[Tensor]
+) -> dict[str, Callable[[], Tensor]]:
+    """The same for a single input by `ccenv.networks.one_row`: "gated", "given" and "dense".
+
+    A gate of one block is asked for a bit. As above, choosing costs what it does and the masks
+    that are taken are the pool's.
+    """
+    one = OneRow(network)
+    scores = GateScores(one, [Chooser([(policy, None)], "drawn") for policy in policies], inputs)
+    taken = [[bool(m) if m.shape[1] == 1 else m for m in masks] for masks in pool]
+    generator = stream(0, "draws of single rows")
+    sizes = [len(policy) for policy in policies]
+
+    def gated(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
+        masks = next(turns)
+        drawn = torch.rand(1, sum(sizes), generator=generator)
+        numbers, noises = drawn[0].tolist(), drawn.split(sizes, dim=1)
+
+        def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
+            if sizes[gate] > 1:
+                mask_of(scores.choosers[gate], scores.all_of(gate, x, early), noises[gate])
+            else:
+                scores(gate, x, early) > least_score(scores.choosers[gate], numbers[gate])  # noqa: B015
+            return masks[gate]
+
+        return one(inputs, decide)
+
+    def given(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
+        masks = next(turns)
+        return one(inputs, lambda gate, *_: masks[gate])
+
+    return {
+        "gated": functools.partial(gated, itertools.cycle(taken)),
+        "given": functools.partial(given, itertools.cycle(taken)),
+        "dense": functools.partial(one, inputs, lambda *_: True),
+    }
+
+
 def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Passes:
     """Builds a subject's network, packed for forward passes, and what it is compared with.
 
@@ -149,6 +192,9 @@ def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Pass
     if not training:
         passes["given"] = gated([])
     passes["dense"] = timed(network, functools.partial(dense_forward, network, inputs))
+    if batch == 1 and not training and why_not_one_row(network) is None:
+        single = one_row_passes(network, inputs, pool, policies)
+        passes |= {name: timed(network, logits) for name, logits in single.items()}
     for name, module in modules.items():
         passes[name] = timed(module, functools.partial(module, inputs))
     policy_macs = 0 if training else sum(policy.numel() for policy in policies)

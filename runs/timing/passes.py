@@ -17,7 +17,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
 from ccenv.data.fitted import through
 from ccenv.data.transforms import as_floats
-from ccenv.deploy.fused.classifier import fuse_policy
+from ccenv.deploy.faster import fuse_policy
 from ccenv.runs.engine.jobs import make_jobs, own_result
 from ccenv.runs.engine.replay import rebuild
 from ccenv.runs.plan.settings import Plan, make_plan

@@ -19,7 +19,6 @@ from ccenv.deploy.fused.choosers import DRAWN_RULES, Chooser
 from ccenv.deploy.fused.network import write_network
 from ccenv.deploy.fused.program import header, run_program
 from ccenv.deploy.fused.writer import ACTIVATIONS, Writer
-from ccenv.mdp.observations import Observer
 from ccenv.networks.costs import gated_widths
 from ccenv.networks.mlp import GatedMLP
 from ccenv.sparse.cpu.layer import MIN_SHARED_ROWS, share_rows
@@ -177,28 +176,4 @@ class FusedClassifier:
         return [mask.contiguous() for mask in masks]
 
 
-def fuse_policy(
-    network: Any,
-    policy: Any,
-    observe: Observer,
-    image_shape: tuple[int, ...],
-    *,
-    drawn: bool,
-) -> FusedClassifier | None:
-    """A policy and its network in one compiled call, None where that cannot be.
-
-    Args:
-        network: the classifier.
-        policy: says how it chooses by a method `choosers(drawn=...)`, as agents do.
-        observe: how the policy looks at states; one with a context is not fused.
-        image_shape: channels, height and width.
-        drawn: whether masks are drawn, instead of the most probable ones.
-    """
-    choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
-    is_plain = type(observe) is Observer and observe.own is None
-    if choosers is None or not is_plain or why_not_fused(network) is not None:
-        return None
-    return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
-
-
-__all__ = ["Chooser", "FusedClassifier", "fuse_policy", "why_not_fused"]
+__all__ = ["Chooser", "FusedClassifier", "why_not_fused"]

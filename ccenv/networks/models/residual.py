@@ -90,6 +90,14 @@ class ResidualUnit(Stage):
             return out
         return add_kept_rows(base, self.body, x, mask, weights, self.activation, self.settled)
 
+    def of_one(self, x: Tensor, kept: bool) -> Tensor:
+        """See `Stage.of_one`."""
+        base: Tensor = self.shortcut(x)
+        if not kept and self.settled:
+            return base
+        y: Tensor = self.activation(base + self.body(x) if kept else base)
+        return y
+
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """See `Stage.macs`; the shortcut always runs."""
         return mask[:, 0] * self.body_macs + self.shortcut_macs

@@ -14,7 +14,8 @@ from ccenv.agents.base import Agent
 from ccenv.base.masks import as_mask, mask_of_indices, random_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, fuse_policy, why_not_fused
+from ccenv.deploy.faster import fuse_policy
+from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, why_not_fused
 from ccenv.deploy.fused.pooling import pool_images
 from ccenv.deploy.latency import plain_pass
 from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -370,6 +371,8 @@ def test_every_agent_that_says_how_it_chooses_is_tested():
 def test_the_dense_network_that_speed_is_measured_against_computes_the_same():
     network = network_of(12, (4, 3), (8, 5), (7,))
     images = torch.randn(9, 3, 2, 2, generator=generator())
-    torch.testing.assert_close(plain_pass(network)(images), dense_forward(network, images))
+    torch.testing.assert_close(
+        plain_pass(network, len(images))(images), dense_forward(network, images)
+    )
     other = build_network(OtherLayers, 0, in_features=12).requires_grad_(False)
-    torch.testing.assert_close(plain_pass(other)(images), dense_forward(other, images))
+    torch.testing.assert_close(plain_pass(other, 9)(images), dense_forward(other, images))

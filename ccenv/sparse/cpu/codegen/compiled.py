@@ -11,6 +11,8 @@ from numba.core import event as events
 from tqdm import tqdm
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
+# Sums in any order, as vectors make them; NaN and infinities stay what they are.
+compiled_sum = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
 inlined = njit(inline="always", error_model="numpy")
 
 
