@@ -38,9 +38,10 @@ def dense_figures(contests: Sequence[Contest], draw: str, note: str = "") -> lis
         draw: "sampled" or "mode"; in the files' names where it is the latter.
         note: added to captions.
     """
-    suffix = "" if draw == "sampled" else f"-{draw}"
     figures = []
     for contest in contests:
+        suffix = f"-{contest.measure.name}" if contest.measure.name else ""
+        suffix += "" if draw == "sampled" else f"-{draw}"
         part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
         title = "total MACs of an image, policy included"
         name = f"equal-macs{part}{suffix}"
@@ -66,7 +67,7 @@ def time_of(images: int) -> Place:
 
 def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
     """One figure: the dense line, and a colour for each agent."""
-    place = on_axis(place)
+    place, measure, factor = on_axis(place), contest.measure, contest.measure.factor
     placed = [point for point in contest.conditional if place(point) is not None]
     agents = list(dict.fromkeys(point.agent for point in placed))
     lines = {label: line for label, line in dense_lines(contest, place).items() if line[0]}
@@ -77,20 +78,23 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
     figure = new_figure(2.9 + legend_height(names))
     axes = figure.add_subplot()
     handles = [
-        draw_points(axes, points, place, {"color": INK, "marker": "s", "ls": ls, "mfc": face})
+        draw_points(
+            axes, points, place, {"color": INK, "marker": "s", "ls": ls, "mfc": face}, factor
+        )
         for points, ls, face in lines.values()
     ]
     for own in groups.values():
         style = style_of(agents.index(own[0].agent))
         empty = {"mfc": "none"} if is_empty(own[0], both) else {}
-        handles.append(draw_points(axes, own, place, style | empty))
+        handles.append(draw_points(axes, own, place, style | empty, factor))
     for index, agent in enumerate(agents):
         others = [point for point in contest.others if point.agent == agent]
-        draw_pale(axes, others, place, style_of(index))
+        draw_pale(axes, others, place, style_of(index), factor)
     others = [p for p in contest.others if p.agent == "dense"]
     beaten = [p for p in contest.dense if p.label not in shown]
-    draw_pale(axes, [*beaten, *others], place, {"color": INK})
-    axes.set(xlabel=title, ylabel="test error in %", xscale="log", yscale="log")
+    draw_pale(axes, [*beaten, *others], place, {"color": INK}, factor)
+    unit = f" in {measure.unit}" if measure.unit == "%" else ""
+    axes.set(xlabel=title, ylabel=f"test {measure.title}{unit}", xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         plain_logarithms(axis)
     legend_below(figure, handles, names)
@@ -148,11 +152,13 @@ def front(points: Sequence[Point], place: Place) -> list[Point]:
     return undominated(known, lambda point: places[point.label])
 
 
-def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) -> Any:
+def draw_points(
+    axes: Any, points: Sequence[Point], place: Place, style: Any, factor: float = 100
+) -> Any:
     """Points with their intervals; returns the legend's entry."""
     known = [(at, point) for point in points if (at := place(point)) is not None]
-    means = [100 * point.interval.mean for _, point in known]
-    halves = [100 * ((p.interval.high or p.interval.mean) - p.interval.mean) for _, p in known]
+    means = [factor * point.interval.mean for _, point in known]
+    halves = [factor * ((p.interval.high or p.interval.mean) - p.interval.mean) for _, p in known]
     # In logarithms a bar cannot reach below zero.
     ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
     return axes.errorbar(
@@ -160,9 +166,11 @@ def draw_points(axes: Any, points: Sequence[Point], place: Place, style: Any) ->
     )
 
 
-def draw_pale(axes: Any, points: Iterable[Point], place: Place, style: Any) -> None:
+def draw_pale(
+    axes: Any, points: Iterable[Point], place: Place, style: Any, factor: float = 100
+) -> None:
     """Variants that validation did not choose."""
-    known = [(at, 100 * p.interval.mean) for p in points if (at := place(p)) is not None]
+    known = [(at, factor * p.interval.mean) for p in points if (at := place(p)) is not None]
     if known:
         pale = {"alpha": 0.3, "markersize": 3, "marker": "s", "zorder": 1} | style | {"ls": ""}
         axes.plot(*zip(*known, strict=True), **pale)
@@ -174,5 +182,6 @@ def words(contest: Contest, place: Place, title: str) -> str:
     for point in (*contest.dense, *contest.elsewhere, *contest.conditional):
         at = place(point)
         if at is not None:
-            parts.append(f"{point.label} at {at:,.3g}: {100 * point.interval.mean:.2f} %")
-    return f"Test error over {title}. {'; '.join(parts)}"
+            said = contest.measure.said(point.interval.mean)
+            parts.append(f"{point.label} at {at:,.3g}: {said}")
+    return f"Test {contest.measure.title} over {title}. {'; '.join(parts)}"

@@ -1,5 +1,6 @@
 """Dense against conditional networks: the section of every report whose sweep has both."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ccenv.runs.report.dense_tables import dense_tables
 from ccenv.runs.show.drawing import Drawn
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.contests import Contest, Point, Times, make_contests
+from ccenv.runs.stats.measures import BITS, ERROR, Measure
 from ccenv.runs.stats.recorded_dense import borrowed
 from ccenv.runs.stats.recorded_times import times_in
 from ccenv.runs.stats.rows import MODES
@@ -20,10 +22,14 @@ DRAWS = {
 }
 
 
-def against_dense(comparison: Comparison, results_dir: Path) -> Part:
+def against_dense(comparison: Comparison, results_dir: Path, measure: Measure = ERROR) -> Part:
     """Tables and figures under each kind of masks."""
-    elsewhere = borrowed((row["dataset"] for row in comparison.rows), results_dir, comparison.name)
-    contests = contests_of(comparison, elsewhere, times_in(results_dir, comparison.name))
+    elsewhere = {}
+    if measure is ERROR:
+        names = (row["dataset"] for row in comparison.rows)
+        elsewhere = borrowed(names, results_dir, comparison.name)
+    times = times_in(results_dir, comparison.name)
+    contests = contests_of(comparison, elsewhere, times, measure)
     tables: list[Table] = []
     figures: list[Drawn] = []
     for draw, under_draw in contests.items():
@@ -36,13 +42,23 @@ def contests_of(
     comparison: Comparison,
     elsewhere: Mapping[str, Sequence[Point]],
     times: Mapping[str, Times | None],
+    measure: Measure = ERROR,
 ) -> dict[str, list[Contest]]:
     """Masks -> dense against conditional networks; most probable too where some are learned."""
     learned = any(row["learns"] for row in comparison.rows)
     shown: Iterable[str] = (comparison.draw,)
     if learned and comparison.draw == "sampled":
         shown = MODES
-    return {draw: make_contests(comparison.results, draw, elsewhere, times[draw]) for draw in shown}
+    return {
+        draw: make_contests(comparison.results, draw, elsewhere, times[draw], measure)
+        for draw in shown
+    }
 
 
 AGAINST_DENSE = Section("dense", "Against dense networks", against_dense)
+IN_BITS = Section(
+    "bits",
+    "Against dense networks, in bits per symbol",
+    functools.partial(against_dense, measure=BITS),
+)
+"""For studies of texts."""

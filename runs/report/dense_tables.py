@@ -7,6 +7,7 @@ from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.contests import Contest, Point, groups_of_one_cost, undominated
 from ccenv.runs.stats.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
 from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.stats.measures import Measure
 
 MACS_NOTE = (
     "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "
@@ -42,15 +43,27 @@ def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list
     tables = []
     for contest in contests:
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""
+        part += f"-{contest.measure.name}" if contest.measure.name else ""
         part += "" if draw == "sampled" else f"-{draw}"
         tables += [make(contest, part, note) for make in TABLES]
     return tables
 
 
+def titled(measure: Measure) -> str:
+    """A measure with its unit, where that is no word of it."""
+    return measure.title + percent(measure)
+
+
+def percent(measure: Measure) -> str:
+    """The sign behind a column's name, if there is one."""
+    return " %" if measure.unit == "%" else ""
+
+
 def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     """Conditional rows beside dense networks of their cost."""
-    columns = {"row": "left", "MACs": "right ,.0f", "test error %": "right .2%"}
-    columns |= {"dense of equal MACs %": "right .2%", "difference": "right .2%"}
+    measure, spec = contest.measure, f"right {contest.measure.spec}"
+    columns = {"row": "left", "MACs": "right ,.0f", f"test {titled(measure)}": spec}
+    columns |= {f"dense of equal MACs{percent(measure)}": spec, "difference": spec}
     columns |= {"against dense": "left"}
     lines = [equal_macs_line(one) for one in at_equal_macs(contest)]
     title = f"At equal total MACs, {contest.dataset}"
@@ -85,9 +98,10 @@ def equal_error_lines(
     contest: Contest, among: Sequence[Point]
 ) -> tuple[dict[str, str], list[list[Any]]]:
     """Columns and rows of a table of these dense networks."""
-    columns = {"dense": "left", "MACs": "right ,.0f", "its error %": "right .2%"}
-    columns |= {"conditional": "left", "its MACs": "right ,.0f", "error %": "right .2%"}
-    columns |= {"test error": "left", "MACs ratio": "right .2f"}
+    measure, spec = contest.measure, f"right {contest.measure.spec}"
+    columns = {"dense": "left", "MACs": "right ,.0f", f"its {titled(measure)}": spec}
+    columns |= {"conditional": "left", "its MACs": "right ,.0f", titled(measure): spec}
+    columns |= {f"test {measure.title}": "left", "MACs ratio": "right .2f"}
     columns |= {f"time ratio, {n}": "right .2f" for n in contest.batches}
     found = at_equal_error(contest, among)
     return columns, [equal_error_line(one, contest.batches) for one in found]
@@ -105,7 +119,9 @@ def equal_error_line(pair: EqualError, batches: Sequence[int]) -> list[Any]:
 def variants_table(contest: Contest, part: str, note: str) -> Table:
     """What was tried at equal cost, best first."""
     columns = {"row": "left", "MACs": "right ,.0f", "seeds": "right"}
-    columns |= {"validation error %": "right .2%", "test error %": "right .2%", "chosen": "left"}
+    measure, spec = contest.measure, f"right {contest.measure.spec}"
+    columns |= {f"validation {titled(measure)}": spec, f"test {titled(measure)}": spec}
+    columns |= {"chosen": "left"}
     chosen = {point.label for point in (*contest.dense, *contest.conditional)}
     points = [*contest.dense, *contest.conditional, *contest.others]
     lines = [

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.measures import ERROR, Measure
 from ccenv.runs.stats.rows import Result, dataset_of, evaluation, has_halves
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""
+RIVALS = ("pruned", "ngram")
+"""Networks with nothing to choose that are compared with dense ones, and are none."""
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
 
@@ -77,6 +80,8 @@ class Contest:
     """images of a pass for which times are known."""
     elsewhere: tuple[Point, ...] = ()
     """dense networks of another sweep on the same images, trained in another way."""
+    measure: Measure = ERROR
+    """what points are compared by; their "errors" are numbers of it."""
 
     @property
     def compared(self) -> tuple[Point, ...]:
@@ -93,6 +98,7 @@ def make_contests(
     draw: str = "sampled",
     elsewhere: Mapping[str, Sequence[Point]] | None = None,
     times: Times | None = None,
+    measure: Measure = ERROR,
 ) -> list[Contest]:
     """One for each data set with dense networks of two costs or more and something beside them.
 
@@ -101,12 +107,13 @@ def make_contests(
         draw: "sampled" or "mode".
         elsewhere: data set -> dense networks of another sweep.
         times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
+        measure: what they are compared by.
     """
     known = {name: tuple(chosen(points)) for name, points in (elsewhere or {}).items()}
     found: dict[str, list[Point]] = {}
     for label, runs in results.items():
         if runs and not runs[0]["uses_labels"]:
-            point = in_turns(make_point(label, runs, draw), times)
+            point = in_turns(make_point(label, runs, draw, measure), times)
             found.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in found.items():
@@ -117,7 +124,7 @@ def make_contests(
         others = tuple(point for point in points if point.label not in labels)
         batches = sorted({size for point in points for size in point.milliseconds})
         borrowed = known.get(dataset, ())
-        contest = Contest(dataset, dense, rest, others, tuple(batches), borrowed)
+        contest = Contest(dataset, dense, rest, others, tuple(batches), borrowed, measure)
         if len(contest.compared) > 1 and rest:
             contests.append(contest)
     return contests
@@ -130,7 +137,7 @@ def in_turns(point: Point, times: Times | None) -> Point:
     return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
 
 
-def make_point(label: str, runs: Sequence[Result], draw: str) -> Point:
+def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure = ERROR) -> Point:
     """A row's runs as one point."""
     verdicts = [evaluation(run, draw) for run in runs]
     times: dict[int, dict[int, float]] = {}
@@ -140,21 +147,28 @@ def make_point(label: str, runs: Sequence[Result], draw: str) -> Point:
             times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
         for verdict in run["evaluations"]:
             if verdict["split"] == "validation":
-                validation.setdefault(verdict["mode"], {})[run["seed"]] = verdict["error"]
-    errors = {run["seed"]: found["error"] for run, found in zip(runs, verdicts, strict=True)}
+                validation.setdefault(verdict["mode"], {})[run["seed"]] = measure.of(verdict)
+    errors = {run["seed"]: measure.of(found) for run, found in zip(runs, verdicts, strict=True)}
     macs = float(np.mean([found["macs"] for found in verdicts]))
     # Results of earlier versions know drawn masks' validation error only.
     judged = validation.get(draw, {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
-    return Point(label, runs[0]["agent"], macs, errors, known, times, sizes, halves)
+    return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves)
+
+
+def kind_of(run: Result) -> str:
+    """What a row is a variant of: its agent; of networks that are rivals themselves, their name."""
+    settings = run["settings"]
+    network = settings["environment"].get("network", "") if isinstance(settings, Mapping) else ""
+    return str(network if run["agent"] == "dense" and network in RIVALS else run["agent"])
 
 
 def sizes_of(run: Result) -> str:
     """What the time of a pass depends on, as text."""
     settings = run["settings"]
     parts = settings["environment"] | settings["agent_settings"]
-    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units")
+    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units", "network_kwargs")
     names = (*layers, "observation", "num_kept", "hidden_units")
     return json.dumps([run["agent"], *(parts.get(name) for name in names)])
 

@@ -1,5 +1,6 @@
 """Dense and conditional networks at equal MACs or equal error: a contest -> pairs, verdicts."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
         able = [
             point
             for point in contest.conditional
-            if point.validation_mean <= dense.validation_mean < 1
+            if point.validation_mean <= dense.validation_mean < math.inf
             and (len(point.error) > 1 or len(dense.error) == 1)
         ]
         point = min(able, key=lambda point: point.macs, default=None)

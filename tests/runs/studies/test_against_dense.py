@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from ccenv.runs.stats.contests import (
     undominated,
 )
 from ccenv.runs.stats.equal import at_equal_error, at_equal_macs
+from ccenv.runs.stats.measures import BITS
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.digitised import digitised, trend
 from ccenv.runs.studies.paper.figures import density_of
@@ -115,6 +117,39 @@ def test_dense_networks_that_a_cheaper_one_beats_are_not_on_the_front():
     found = [line[0] for line in tables["at-equal-error"].lines]
     assert found == ["dense 8", "dense 16", "dense 16, poor"]
     assert tables["at-front-error"].lines == tables["at-equal-error"].lines[:2]
+
+
+def test_texts_are_compared_in_bits():
+    def in_bits(agent, macs, bits, error, network="bytes"):
+        rows = runs(agent, macs, error)
+        for row in rows:
+            row["settings"] = {"environment": {"network": network}, "agent_settings": {}}
+            row["settings"]["environment"]["dataset"] = "python_text"
+            for verdict in row["evaluations"]:
+                verdict["nll"] = (bits + 0.001 * row["seed"]) * math.log(2)
+        return rows
+
+    results = {
+        "dense 8": in_bits("dense", 100, 3.0, 0.1),
+        "dense 16": in_bits("dense", 400, 2.0, 0.2),
+        "rloo": in_bits("rloo", 50, 2.0, 0.9),
+        "counts": in_bits("dense", 1, 2.5, 0.5, "ngram"),
+    }
+    (found,) = make_contests(results, measure=BITS)
+    assert [p.label for p in found.dense] == ["dense 8", "dense 16"]
+    assert found.of_dense(200)[0] == pytest.approx(2.5)
+    assert [p.agent for p in found.conditional] == ["ngram", "rloo"]
+    tables = {table.name: table for table in dense_tables([found], "mode")}
+    assert set(tables) >= {"at-equal-macs-bits-mode", "at-equal-error-bits-mode"}
+    lines = tables["at-equal-error-bits-mode"].texts
+    assert [(line[0], line[3], line[-3]) for line in lines] == [
+        ("dense 8", "counts", "0.01"),
+        ("dense 16", "rloo", "0.12"),
+    ]
+    assert lines[0][2].startswith("3.001 [")
+    drawn = dense_figures([found], "mode")[0]
+    assert "rloo at 50: 2.001 bits" in drawn.alt
+    assert drawn.name == "equal-macs-bits-mode"
 
 
 def test_rows_of_another_agent_or_cost_are_no_variants():

@@ -1,0 +1,38 @@
+"""What networks are compared by: (a verdict of a run) -> a number, the less the better."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of each evaluation."""
+
+    name: str
+    """in the names of tables and figures; "" for the usual one."""
+    title: str
+    """what it is, without a unit."""
+    unit: str
+    """behind numbers, "%" or a word."""
+    of: Callable[[Mapping[str, Any]], float]
+    """(an evaluation as results hold it) -> the number, a share where the unit is "%"."""
+    spec: str
+    """how it is written in tables, as in `Interval.__format__`."""
+
+    @property
+    def factor(self) -> float:
+        """From the number to what is shown."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    def said(self, value: float) -> str:
+        """A number as a sentence says it."""
+        return f"{format(value, self.spec).rstrip('%')} {self.unit}"
+
+
+ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
+BITS = Measure(
+    "bits", "bits per symbol", "bits", lambda verdict: float(verdict["nll"]) / math.log(2), ".3f"
+)
+"""Of texts: the mean negative log-likelihood of the next symbol, in bits."""
