@@ -50,7 +50,7 @@ FLOORS = {
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
-    "ccenv.mdp": "action_codes dynamics observations",
+    "ccenv.mdp": "action_codes dynamics symbols observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "
         "latency"
@@ -60,7 +60,7 @@ FLOORS = {
     "ccenv.deploy": "fused latency export_draw export_images export_content export",
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
-        "base distributions independent soft_masks search sb3_settings sb3_actor "
+        "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "
         "reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
         "reinforce_lagrangian rloo straight_through topk sb3"
     ),

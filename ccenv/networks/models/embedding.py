@@ -79,6 +79,7 @@ class TokenMLP(nn.Module):
             )
         self.num_tokens, self.num_symbols, self.num_classes = numbers[:3]
         self.block_sizes, self.look_size = sizes, look_tokens * embedding_size
+        self.look_tokens = look_tokens
         self.embedding = nn.Embedding(num_symbols, embedding_size)
         widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
         stack = [num_tokens * embedding_size, *widths, num_classes]
