@@ -61,8 +61,8 @@ FLOORS = {
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
         "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "
-        "reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
-        "reinforce_lagrangian rloo straight_through topk sb3"
+        "reference_policies fixed_mask hash_routing magnitude oracle reinforce actor_critic "
+        "condnet reinforce_lagrangian rloo straight_through topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
@@ -192,7 +192,7 @@ SHARED = {
     f"ccenv.agents.{name}"
     for name in (
         *("base", "distributions", "independent", "soft_masks", "search"),
-        *("sb3_settings", "sb3_actor"),
+        *("symbol_embeddings", "sb3_settings", "sb3_actor"),
     )
 }
 """What agents share."""
