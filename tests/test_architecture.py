@@ -34,7 +34,7 @@ FLOORS = {
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
         "moved_copies transforms rows fitted split checked probe bundled unpacked npz real mixed "
-        "map_style given folder text"
+        "map_style given folder text_files text"
     ),
     "ccenv.networks": (
         "protocol costs mlp counting stage packed sequential exits gating check frozen_cache build "
