@@ -74,7 +74,7 @@ FLOORS = {
     ),
     "ccenv.runs.plan": "values explained sweep settings",
     "ccenv.runs.stats": (
-        "intervals habits rows fronts contests equal recorded_dense recorded_times"
+        "intervals habits bits rows fronts contests equal recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
