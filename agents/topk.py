@@ -107,7 +107,7 @@ class TopK(Agent):
         blocks = self.distribution(observation, layer, noise)
         return blocks.mode() if generator is None or not noise else blocks.sample(generator)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
         return self.scores.choosers("top_k", self.num_kept)
 

@@ -58,7 +58,7 @@ FLOORS = {
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
-    "ccenv.deploy": "fused latency export_draw export_images export_content export",
+    "ccenv.deploy": "fused latency export_draw export_images export_content export generate",
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
         "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "
@@ -67,7 +67,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates tables weights cli"
+        "list validate benchmark gates tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"

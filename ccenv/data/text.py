@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ccenv.data.rows import Rows
 from ccenv.data.split import Split, data_root
-from ccenv.data.text_files import Texts, library_texts, of_split, texts_of
+from ccenv.data.text_files import Texts, library_texts, of_split, place_of, texts_of
 
 NUM_SYMBOLS = 128
 CONTEXT = 24
@@ -55,9 +55,18 @@ def python_text(split: str) -> Split:
     Raises:
         FileNotFoundError: if there is neither.
     """
+    return text_split(python_texts(), split)
+
+
+def python_texts() -> Texts:
+    """The files of `python_text`.
+
+    Raises:
+        FileNotFoundError: if there are none.
+    """
     path = data_root() / "python_text"
     if of_split(path, "train"):
-        return text_split(texts_of(path, "python_text"), split)
+        return texts_of(path, "python_text")
     found = library_texts()
     if found is None:
         raise FileNotFoundError(
@@ -65,7 +74,7 @@ def python_text(split: str) -> Split:
             f"library; put text files there as {path}/train.txt, validation.txt and test.txt (or "
             "set CCENV_DATA to the folder that holds it)"
         )
-    return text_split(found, split)
+    return found
 
 
 def text_split(texts: Texts, split: str) -> Split:
@@ -89,6 +98,31 @@ def text_split(texts: Texts, split: str) -> Split:
     windows = Windows(shape, torch.int64, torch.device("cpu"), symbols)
     # Two bytes a label instead of eight; a `Split` widens those that are drawn.
     return Split(windows, symbols[CONTEXT:].short(), NUM_SYMBOLS)
+
+
+def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """How a text's bytes became symbols, and back.
+
+    Args:
+        name: of a data set of text.
+
+    Returns:
+        uint8 [256], the symbol of each byte; uint8 [128], the byte of each symbol: "?" of "other"
+        and of symbols that no byte has.
+
+    Raises:
+        ValueError: if there is no text of that name.
+        FileNotFoundError: as `python_text` does.
+    """
+    place = place_of(data_root(), name)
+    if name != "python_text" and place is None:
+        raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
+    texts = python_texts() if place is None or name == "python_text" else texts_of(place, name)
+    symbols = symbol_table(texts)
+    back = np.full(NUM_SYMBOLS, ord("?"), np.uint8)
+    own = np.flatnonzero(symbols < NUM_SYMBOLS - 1)
+    back[symbols[own]] = own
+    return symbols, back
 
 
 @functools.lru_cache(maxsize=4)

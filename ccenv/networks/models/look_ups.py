@@ -90,7 +90,8 @@ class TabledMLP(TokenMLP):
     def gate_parameters(self, gate: int) -> list[nn.Parameter]:
         """See `TokenMLP`: a block's biases of each symbol are its own too."""
         own = super().gate_parameters(gate)
-        return [*own, self.biases(gate).weight] if "hidden" in self.table_names else own
+        more = self.biases(gate).parameters() if "hidden" in self.table_names else []
+        return [*own, *more]
 
     def biases(self, gate: int) -> nn.Embedding:
         """The table from the last symbol to biases of a gate's units."""
