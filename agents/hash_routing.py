@@ -17,7 +17,7 @@ from ccenv.base.seeding import stream
 from ccenv.mdp.symbols import LAST_SYMBOLS, num_seen, num_symbols_of
 
 MOST_ENTRIES = 2**22
-"""Of a table: symbols to the power of the context."""
+"""Of a table: symbols to the power of how many are hashed."""
 NUM_COUNTED = 200_000
 """Training inputs by which blocks are used alike."""
 
@@ -34,7 +34,7 @@ class Hash(Agent):
         *,
         seed: int = 0,
         num_kept: int | Sequence[int] = 2,
-        context: int = 1,
+        num_hashed: int = 1,
         balanced: bool = False,
     ) -> None:
         """Draws a table for each gate.
@@ -43,20 +43,20 @@ class Hash(Agent):
             env: see `Agent`; its observation ends with symbols, see `ccenv.mdp.symbols`.
             seed: see `Agent`.
             num_kept: k, one number or one for each gated layer.
-            context: how many of the last symbols are looked up together.
+            num_hashed: how many of the last symbols are looked up together.
             balanced: gives the symbols, the most frequent one first, the k blocks that are used
                 least so far, instead of k blocks at random.
 
         Raises:
-            ValueError: if the observation shows no symbols or fewer than `context`, the table is
+            ValueError: if the observation shows no symbols or fewer than `num_hashed`, the table is
                 too large, or k is not in 1..num_blocks.
         """
         super().__init__(env, seed=seed)
         self.num_kept = check_kept(num_kept, self.num_blocks)
         self.num_symbols = num_symbols_of(self.simulator.network)
         shown = num_seen(self.simulator.observe)
-        entries = check_context(context, shown, self.num_symbols)
-        self.context, self.lengths = context, self.simulator.observe.lengths
+        entries = check_hashed(num_hashed, shown, self.num_symbols)
+        self.num_hashed, self.lengths = num_hashed, self.simulator.observe.lengths
         draws = stream(seed, "hash table")
         pairs = list(zip(self.num_blocks, self.num_kept, strict=True))
         if balanced and hasattr(self.simulator, "data"):
@@ -79,7 +79,7 @@ class Hash(Agent):
         """Entry of each input's last symbols: [batch, obs_size] -> int64 [batch]."""
         end = self.lengths[layer]
         keys = torch.zeros(len(observation), dtype=torch.int64, device=observation.device)
-        for column in range(end - self.context, end):
+        for column in range(end - self.num_hashed, end):
             keys = keys * self.num_symbols + observation[:, column].long()
         return keys
 
@@ -98,18 +98,18 @@ class Hash(Agent):
         self.tables = [tensors[f"table_{layer}"].clone() for layer in range(len(self.tables))]
 
 
-def check_context(context: int, shown: int, num_symbols: int) -> int:
+def check_hashed(num_hashed: int, shown: int, num_symbols: int) -> int:
     """Entries of a table.
 
     Raises:
-        ValueError: if the context is longer than what is shown, or the table too large.
+        ValueError: if more symbols are hashed than shown, or the table too large.
     """
-    if not 1 <= context <= shown or num_symbols**context > MOST_ENTRIES:
+    if not 1 <= num_hashed <= shown or num_symbols**num_hashed > MOST_ENTRIES:
         raise ValueError(
-            f"expected context of 1 to {shown} symbols and a table of at most {MOST_ENTRIES:,} "
-            f"entries, got {context} of {num_symbols} different ones"
+            f"expected num_hashed of 1 to {shown} and a table of at most {MOST_ENTRIES:,} "
+            f"entries, got {num_hashed} of {num_symbols} different ones"
         )
-    return num_symbols**context
+    return num_symbols**num_hashed
 
 
 def random_table(entries: int, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """A policy's own embeddings: (observation that ends with symbols) -> numbers that it has learned.
 
-Symbols are shown by `ccenv.mdp.symbols:last_symbols`. All places share a symbol's numbers; the
-affine map behind them tells places apart. A look-up costs no product.
+Symbols are shown by observation="symbols", see `ccenv.mdp.symbols`. All places share a symbol's
+numbers; the affine map behind them tells places apart. A look-up costs no product.
 """
 
 import torch

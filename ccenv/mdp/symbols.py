@@ -1,6 +1,6 @@
 """What an input ends with: (network, state of the episode) -> its last symbols as numbers.
 
-    observation="ccenv.mdp.symbols:last_symbols"
+    observation="symbols"
 
 A look for policies that look symbols up themselves, in embeddings (`embedding_size`) or in a table
 (agent `hash`): a look-up costs no product. Of bytes and other whole numbers; pixels count as bytes.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.mdp.dynamics import EpisodeState
 
-LAST_SYMBOLS = "ccenv.mdp.symbols:last_symbols"
+LAST_SYMBOLS = "symbols"
 """The setting `observation` that shows them."""
 NUM_SEEN = 4
 """Symbols that are shown of networks without `look_tokens`."""

@@ -152,13 +152,13 @@ def test_no_two_blocks_differ_in_use_by_more_than_the_most_used_entry(uses, num_
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("context", [1, 2])
-def test_hashing_looks_at_the_last_symbols_alone(context, balanced):
+@pytest.mark.parametrize("num_hashed", [1, 2])
+def test_hashing_looks_at_the_last_symbols_alone(num_hashed, balanced):
     simulator = make(200)
-    agent = Hash(simulator, num_kept=2, context=context, balanced=balanced)
+    agent = Hash(simulator, num_kept=2, num_hashed=num_hashed, balanced=balanced)
     seen = simulator.begin()
     masks = as_mask(agent.act(seen, 0), 4)
-    ends = [tuple(row) for row in seen[:, 2 - context : 2].tolist()]
+    ends = [tuple(row) for row in seen[:, 2 - num_hashed : 2].tolist()]
     found = {}
     for end, mask in zip(ends, masks.tolist(), strict=True):
         assert found.setdefault(end, mask) == mask
@@ -174,22 +174,22 @@ def test_a_table_depends_on_the_seed_alone_and_balancing_evens_the_use():
     spread = []
     for balanced in (True, False):
         simulator = make()
-        agent = Hash(simulator, num_kept=1, context=2, balanced=balanced)
+        agent = Hash(simulator, num_kept=1, num_hashed=2, balanced=balanced)
         masks = evaluate(simulator, agent, split="train").masks[0]
         spread.append(float(masks.float().mean(dim=0).std()))
     assert spread[0] < 0.01 < spread[1]
 
 
-@pytest.mark.parametrize("context", [0, 3])
-def test_a_context_that_is_not_shown_is_refused(context):
-    with pytest.raises(ValueError, match="expected context of 1 to 2 symbols"):
-        Hash(make(), context=context)
+@pytest.mark.parametrize("num_hashed", [0, 3])
+def test_hashing_more_than_is_shown_is_refused(num_hashed):
+    with pytest.raises(ValueError, match="expected num_hashed of 1 to 2"):
+        Hash(make(), num_hashed=num_hashed)
 
 
 def test_a_table_beyond_memory_is_refused():
     own = {"num_blocks": 4, "block_size": 3, "num_symbols": 4096, "look_tokens": 2}
     with pytest.raises(ValueError, match="a table of at most"):
-        Hash(make(network_kwargs=own), context=2)
+        Hash(make(network_kwargs=own), num_hashed=2)
 
 
 def test_hashing_is_refused_where_no_symbols_are_shown():

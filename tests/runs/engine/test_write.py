@@ -22,7 +22,7 @@ SETTINGS = {
     "images": 16_000,
     "batch_size": 64,
     "eval_every": 16_000,
-    "observation": "ccenv.mdp.symbols:last_symbols",
+    "observation": "symbols",
     "embedding_size": 4,
 }
 
