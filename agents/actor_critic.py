@@ -26,6 +26,7 @@ class ActorCritic(IndependentPolicy):
         critic_units: int = 64,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
+        embedding_size: int = 0,
     ) -> None:
         """Prepares policy, critic and their optimisers (Adam).
 
@@ -37,8 +38,9 @@ class ActorCritic(IndependentPolicy):
             critic_units: of the critic's hidden layer.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight
         self.critic = make_critic(self.simulator.observe.obs_size, critic_units, seed)
         self.critic.to(self.simulator.device)

@@ -9,6 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from ccenv.agents.symbol_embeddings import SymbolEmbeddings
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.deploy.fused.classifier import Chooser
@@ -178,26 +179,38 @@ class LayerScores(nn.Module):
     columns of the observation that are informative at its layer, and its MACs are billed so.
     """
 
-    def __init__(self, simulator: Simulator, seed: int, hidden_units: int = 0) -> None:
+    def __init__(
+        self, simulator: Simulator, seed: int, hidden_units: int = 0, embedding_size: int = 0
+    ) -> None:
         """Draws Glorot uniform weights and zero biases.
 
         Args:
             simulator: gives the sizes.
             seed: of the initial weights.
             hidden_units: of one tanh layer in between; 0 for none.
+            embedding_size: numbers that stand for a symbol of the observation, learned here, see
+                `SymbolEmbeddings`; 0 reads the observation as it is.
+
+        Raises:
+            ValueError: if there are embeddings, and the observation shows no symbols.
         """
         super().__init__()
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()
         for length, blocks in zip(self.lengths, simulator.num_blocks, strict=True):
-            sizes = [length, hidden_units, blocks] if hidden_units else [length, blocks]
+            looked_up, width = [], length
+            if embedding_size:
+                table = SymbolEmbeddings(simulator, embedding_size, length, generator)
+                looked_up, width = [table], table.out_features
+            sizes = [width, hidden_units, blocks] if hidden_units else [width, blocks]
             maps = [nn.Linear(a, b) for a, b in pairwise(sizes)]
             for linear in maps:
                 nn.init.xavier_uniform_(linear.weight, generator=generator)
                 nn.init.zeros_(linear.bias)
             stack = [maps[0]] if len(maps) == 1 else [maps[0], nn.Tanh(), maps[1]]
-            self.layers.append(nn.Sequential(*stack))
+            self.layers.append(nn.Sequential(*looked_up, *stack))
+        self.has_embeddings = embedding_size > 0
         self.to(simulator.device)
 
     @property
@@ -215,8 +228,13 @@ class LayerScores(nn.Module):
 
     def choosers(
         self, rule: str, num_kept: Sequence[int] | None = None, low: float = 0.0
-    ) -> list[Chooser]:
-        """One chooser a layer, all of one rule; see `ccenv.deploy.fused.classifier.Chooser`."""
+    ) -> list[Chooser] | None:
+        """One chooser a layer, all of one rule, see `ccenv.deploy.fused.classifier.Chooser`.
+
+        None where symbols are looked up, which no compiled call does.
+        """
+        if self.has_embeddings:
+            return None
         kept = enumerate(num_kept or [1] * len(self.layers))
         return [Chooser(self.maps(layer), rule, k, low) for layer, k in kept]
 

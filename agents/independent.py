@@ -15,16 +15,19 @@ class IndependentPolicy(Agent):
     min_probability: float = MIN_PROBABILITY
     """lowest keep probability."""
 
-    def __init__(self, env: Any, *, seed: int = 0, hidden_units: int = 0) -> None:
+    def __init__(
+        self, env: Any, *, seed: int = 0, hidden_units: int = 0, embedding_size: int = 0
+    ) -> None:
         """Prepares the scores.
 
         Args:
             env: see `Agent`.
             seed: see `Agent`.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
         """
         super().__init__(env, seed=seed)
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.policy_macs = self.scores.macs
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks:

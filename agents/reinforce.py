@@ -20,6 +20,7 @@ class Reinforce(IndependentPolicy):
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
         anneal: bool = False,
+        embedding_size: int = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -30,8 +31,9 @@ class Reinforce(IndependentPolicy):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
             anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight
         self.learning_rate, self.anneal = learning_rate, anneal
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)

@@ -38,6 +38,7 @@ class ReinforceLagrangian(IndependentPolicy):
         learning_rate: float = 0.01,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
+        embedding_size: int = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -51,8 +52,9 @@ class ReinforceLagrangian(IndependentPolicy):
             learning_rate: Adam's at the start; falls to 0 linearly.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)
         self.cost_limit, self.multiplier_learning_rate = cost_limit, multiplier_learning_rate
         self.multiplier_scale = multiplier_scale

@@ -50,6 +50,7 @@ class Rloo(Agent):
         always_on: int = 0,
         dense_share: float = 0.0,
         anneal_share: float = 0.0,
+        embedding_size: int = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -71,6 +72,7 @@ class Rloo(Agent):
             dense_share: of the training, at the start, in which every block is kept: a dense
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
 
         Raises:
             ValueError: if there is one mask an image, k is not in 1..num_blocks, a name is unknown,
@@ -96,7 +98,7 @@ class Rloo(Agent):
         self.num_kept = check_kept(num_kept, self.num_blocks, always_on)
         self.shares = check_shares(dense_share, anneal_share, draw)
         self.draw, self.advantage, self.always_on = draw, advantage, always_on
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         if draw == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
             start_at(self.scores, [(k - always_on) / (n - always_on) for k, n in pairs])

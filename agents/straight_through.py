@@ -41,6 +41,7 @@ class StraightThrough(IndependentPolicy):
         density_weight: float = 16.0,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
+        embedding_size: int = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -52,11 +53,12 @@ class StraightThrough(IndependentPolicy):
             density_weight: of the squared distance from it, in nats.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
 
         Raises:
             ValueError: if the draw is unknown or a density is not in (0, 1].
         """
-        super().__init__(env, seed=seed, hidden_units=hidden_units)
+        super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")
         layers, given = len(self.num_blocks), target_density
         self.targets = list(given) if isinstance(given, Sequence) else [given] * layers

@@ -62,6 +62,7 @@ class TopK(Agent):
         balance_weight: float = 0.01,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
+        embedding_size: int = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -75,6 +76,7 @@ class TopK(Agent):
             balance_weight: of the load balance loss, 1 where blocks are used alike.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
 
         Raises:
             ValueError: if the softmax is unknown, k is not in 1..num_blocks, or no time is left to
@@ -87,7 +89,7 @@ class TopK(Agent):
         self.num_kept = check_kept(num_kept, self.num_blocks)
         self.softmax, self.balance_weight = softmax, balance_weight
         self.noise, self.noise_share = noise, noise_share
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.policy_macs = self.scores.macs
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
@@ -105,7 +107,7 @@ class TopK(Agent):
         blocks = self.distribution(observation, layer, noise)
         return blocks.mode() if generator is None or not noise else blocks.sample(generator)
 
-    def choosers(self, *, drawn: bool) -> list[Chooser]:
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
         return self.scores.choosers("top_k", self.num_kept)
 

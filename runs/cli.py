@@ -21,6 +21,7 @@ COMMANDS = {
     "gates": ("ccenv.runs.gates", "tell which gates of a network matter, leaving out each in turn"),
     "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
     "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
+    "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),
     "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
 }
 """Command -> its module, imported on use, and what it does."""

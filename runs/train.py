@@ -15,6 +15,7 @@ from ccenv.runs.plan.explained import explained, explained_of_class
 from ccenv.runs.plan.settings import Plan, Program, agent_parameters, find_agent, make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
+from ccenv.runs.stats.bits import bits_lines
 from ccenv.simulator.simulator import Simulator, setting_defaults
 
 STOPPED = (
@@ -42,7 +43,7 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A result in three lines, and one more for each price or budget of a context."""
+    """A result in three lines, one more of bits for texts, and one for each value of a context."""
     test, likeliest = result["evaluations"][:2]
     density = " ".join(f"{d:.2f}" for d in test["density"])
     lines = [
@@ -50,6 +51,7 @@ def summary(result: dict[str, Any]) -> str:
         f"{100 * likeliest['error']:.2f} % (most probable masks)",
         f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
         f"density {density}",
+        *bits_lines(result),
         *context_lines(result),
         result["folder"],
     ]

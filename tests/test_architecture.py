@@ -35,7 +35,7 @@ FLOORS = {
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
         "moved_copies transforms rows fitted split checked probe bundled unpacked npz real mixed "
-        "map_style given folder text"
+        "map_style given folder text_files text"
     ),
     "ccenv.networks": (
         "protocol costs mlp counting stage packed norms flow sequential one_row exits gating check "
@@ -46,12 +46,13 @@ FLOORS = {
         "gateable"
     ),
     "ccenv.networks.models": (
-        "residual probe_units summed transformer embedding linear_stage conv experts"
+        "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
+        "experts"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
-    "ccenv.mdp": "action_codes dynamics observations",
+    "ccenv.mdp": "action_codes dynamics symbols observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "
         "latency"
@@ -60,24 +61,24 @@ FLOORS = {
     "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
-        "export"
+        "export generate"
     ),
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
-        "base distributions independent soft_masks search sb3_settings sb3_actor "
-        "reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
-        "reinforce_lagrangian rloo straight_through topk sb3"
+        "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "
+        "reference_policies fixed_mask hash_routing magnitude oracle reinforce actor_critic "
+        "condnet reinforce_lagrangian rloo straight_through topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates tables weights cli"
+        "list validate benchmark gates tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
     ),
     "ccenv.runs.plan": "values explained sweep settings",
     "ccenv.runs.stats": (
-        "intervals measures habits rows fronts contests equal recorded_dense recorded_times"
+        "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
@@ -86,7 +87,7 @@ FLOORS = {
         "same_run verdicts study"
     ),
     "ccenv.runs.studies": (
-        "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits"
+        "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits text"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
@@ -196,7 +197,7 @@ SHARED = {
     f"ccenv.agents.{name}"
     for name in (
         *("base", "distributions", "independent", "soft_masks", "search"),
-        *("sb3_settings", "sb3_actor"),
+        *("symbol_embeddings", "sb3_settings", "sb3_actor"),
     )
 }
 """What agents share."""

@@ -1,22 +1,24 @@
-"""Texts: (<root>/<name>/train*, validation*, test*) -> windows of symbols, and the symbol behind.
+"""Texts: (files, the name of a split) -> windows of symbols, and the symbol behind.
 
 The 127 most frequent bytes of the training text are a symbol each, by how often they occur, and all
-others are one: 128. An input is the 24 symbols before a place, its label the symbol there. Files of
-a split are read one behind the other, in the order of their names. Windows are cut when they are
-drawn: a byte takes three bytes of memory here.
+others are one, "other": 128. An input is the 24 symbols before a place, its label the symbol there.
+A bit here is one of a symbol of 128: which byte "other" was is not told, so that texts of more than
+127 different bytes have fewer bits than bits per byte in the strict sense. Which files are
+a split says `ccenv.data.text_files`. Windows are cut when they are drawn: a byte takes three bytes
+of memory here.
 """
 
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root
+from ccenv.data.split import Split, data_root
+from ccenv.data.text_files import Texts, library_texts, of_split, place_of, texts_of
 
 NUM_SYMBOLS = 128
 CONTEXT = 24
@@ -44,48 +46,53 @@ class Windows(Rows):
 
 
 def python_text(split: str) -> Split:
-    """Source text of Python's standard library: 24 symbols, and which of 128 comes next.
+    """Source text of Python's library: 24 symbols, and which of 128 comes next.
+
+    The texts in the folder `python_text` of the data sets, where they are; else the library of the
+    Python that runs this, split by file (`ccenv.data.text_files`). Versions differ in it: a
+    result's checksum says which it was.
 
     Raises:
-        FileNotFoundError: if it is not there.
+        FileNotFoundError: if there is neither.
+    """
+    return text_split(python_texts(), split)
+
+
+def python_texts() -> Texts:
+    """The files of `python_text`.
+
+    Raises:
+        FileNotFoundError: if there are none.
     """
     path = data_root() / "python_text"
-    if not is_text(path):
+    if of_split(path, "train"):
+        return texts_of(path, "python_text")
+    found = library_texts()
+    if found is None:
         raise FileNotFoundError(
-            f"dataset 'python_text' is not in {data_root()}; put text files there as "
-            f"{path}/train.txt, validation.txt and test.txt (or set CCENV_DATA to the folder that "
-            "holds it)"
+            f"dataset 'python_text' is not in {data_root()}, and this Python has no sources of its "
+            f"library; put text files there as {path}/train.txt, validation.txt and test.txt (or "
+            "set CCENV_DATA to the folder that holds it)"
         )
-    return text_split(path, "python_text", split)
+    return found
 
 
-def is_text(path: Path) -> bool:
-    """Whether a folder holds texts: files whose names begin with train."""
-    return bool(files_of(path, "train"))
-
-
-def files_of(path: Path, split: str) -> list[Path]:
-    """Files of a split, by their names."""
-    return sorted(file for file in path.glob(f"{split}*") if file.is_file())
-
-
-def text_split(path: Path, name: str, split: str) -> Split:
+def text_split(texts: Texts, split: str) -> Split:
     """Windows of one split of a text.
 
     Args:
-        path: folder with files train*, validation* and test*.
-        name: of the data set, for messages.
+        texts: its files.
         split: "train", "validation" or "test".
 
     Raises:
         ValueError: if there is no file of a split, or the text is shorter than one window.
     """
-    symbols = torch.from_numpy(symbol_table(path)[read_text(path, name, split)])
+    symbols = torch.from_numpy(symbol_table(texts)[texts.read(split)])
     num_rows = len(symbols) - CONTEXT
     if num_rows < 1:
         raise ValueError(
-            f"dataset {name!r}: expected more than {CONTEXT} bytes of {split} text in {path}, got "
-            f"{len(symbols)}"
+            f"dataset {texts.name!r}: expected more than {CONTEXT} bytes of {split} text in "
+            f"{texts.place}, got {len(symbols)}"
         )
     shape = (num_rows, CONTEXT)
     windows = Windows(shape, torch.int64, torch.device("cpu"), symbols)
@@ -93,10 +100,35 @@ def text_split(path: Path, name: str, split: str) -> Split:
     return Split(windows, symbols[CONTEXT:].short(), NUM_SYMBOLS)
 
 
+def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """How a text's bytes became symbols, and back.
+
+    Args:
+        name: of a data set of text.
+
+    Returns:
+        uint8 [256], the symbol of each byte; uint8 [128], the byte of each symbol: "?" of "other"
+        and of symbols that no byte has.
+
+    Raises:
+        ValueError: if there is no text of that name.
+        FileNotFoundError: as `python_text` does.
+    """
+    place = place_of(data_root(), name)
+    if name != "python_text" and place is None:
+        raise ValueError(f"expected the name of a text in {data_root()}, got {name!r}")
+    texts = python_texts() if place is None or name == "python_text" else texts_of(place, name)
+    symbols = symbol_table(texts)
+    back = np.full(NUM_SYMBOLS, ord("?"), np.uint8)
+    own = np.flatnonzero(symbols < NUM_SYMBOLS - 1)
+    back[symbols[own]] = own
+    return symbols, back
+
+
 @functools.lru_cache(maxsize=4)
-def symbol_table(path: Path) -> np.ndarray:
+def symbol_table(texts: Texts) -> np.ndarray:
     """Symbol of each byte: uint8 [256]; most frequent first, of equally frequent the smaller."""
-    text = read_text(path, path.name, "train")
+    text = texts.read("train")
     # Part by part: counting makes wide numbers of the bytes.
     parts = (text[i : i + COUNTED_AT_ONCE] for i in range(0, len(text), COUNTED_AT_ONCE))
     counts = sum((np.bincount(part, minlength=256) for part in parts), np.zeros(256, np.int64))
@@ -104,18 +136,3 @@ def symbol_table(path: Path) -> np.ndarray:
     table = np.full(256, NUM_SYMBOLS - 1, np.uint8)
     table[order[: NUM_SYMBOLS - 1]] = np.arange(NUM_SYMBOLS - 1)
     return table
-
-
-def read_text(path: Path, name: str, split: str) -> np.ndarray:
-    """All bytes of a split: uint8 [n].
-
-    Raises:
-        ValueError: if there is no file of it.
-    """
-    found = files_of(path, split)
-    if not found:
-        raise ValueError(
-            f"dataset {name!r}: expected files named {', '.join(f'{s}*' for s in SPLITS)} in "
-            f"{path}, got none for {split}"
-        )
-    return np.concatenate([np.fromfile(file, np.uint8) for file in found])

@@ -63,7 +63,10 @@ class SkippingClassifier(nn.Module):
         self.image_shape: tuple[int, ...] = tuple(content["image_shape"])
         self.network = build_network(content["network"], self.image_shape)
         self.ranges = {name: Range(*numbers) for name, numbers in content["context"].items()}
-        self.look = make_observer(content["observation"], self.network, self.image_shape)
+        older = content["format"] == OLD_FORMAT
+        self.prepare = Preparation(older_images(content) if older else content["images"])
+        dtype = torch.int64 if self.prepare.are_symbols else torch.float32
+        self.look = make_observer(content["observation"], self.network, self.image_shape, dtype)
         agent = content["agent"]
         observe = self._observer({name: torch.zeros(1) for name in self.ranges})
         self.surface = Surface(
@@ -73,8 +76,6 @@ class SkippingClassifier(nn.Module):
         # Registered, so that whoever moves the module to a device moves the policy too.
         modules = {n: v for n, v in vars(self.policy).items() if isinstance(v, nn.Module)}
         self.policy_modules = nn.ModuleDict(modules)
-        older = content["format"] == OLD_FORMAT
-        self.prepare = Preparation(older_images(content) if older else content["images"])
         # Files that do not say how masks were chosen best took the most probable ones.
         self.draw: str = content.get("draw", "mode")
         is_drawn(self.draw)

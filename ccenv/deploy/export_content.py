@@ -122,7 +122,9 @@ def cannot(agent: Any, why: str) -> ValueError:
 
 
 def check_named(content: Mapping[str, Any], trust: Sequence[str]) -> None:
-    """Refuses a file whose agent or network is neither this project's nor trusted by the reader.
+    """Refuses a file of which a name is neither this project's nor trusted by the reader.
+
+    Those of its agent and its network, and of a look at states where it is a function.
 
     Raises:
         ValueError: naming what it names, of which nothing was imported.
@@ -131,6 +133,9 @@ def check_named(content: Mapping[str, Any], trust: Sequence[str]) -> None:
         named = {"agent": content["agent"]["class"], "network": content["network"]["builder"]}
     except (KeyError, TypeError) as error:
         raise ValueError(f"expected an agent and a network in the file, got no {error}") from error
+    observation = str(content.get("observation", ""))
+    if ":" in observation:
+        named["observation"] = observation
     for kind, name in named.items():
         import_trusted(str(name), kind, (*OWN_PACKAGES, *trust))
 

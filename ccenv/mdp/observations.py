@@ -8,8 +8,9 @@ are informative, so that a policy of one gate reads, and is billed for, no more.
 connected one the image's features, or the activations of the layer before; of others features that
 are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
 channel, then the root mean square activation of each block of the gate before, where the network
-tells it. `module:name` is a function of yours: (network, state) -> float32 [batch, size of yours],
-which may differ from gate to gate.
+tells it. `symbols` shows what the input ends with, see `ccenv.mdp.symbols`. `module:name` is a
+function of yours: (network, state) -> float32 [batch, size of yours], which may differ from gate to
+gate.
 """
 
 import inspect
@@ -22,9 +23,10 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
+from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.protocol import GatedNetwork, tells_norms
 
-OBSERVATIONS = ("layer_input", "summary")
+OBSERVATIONS = ("layer_input", "summary", LAST_SYMBOLS)
 SUMMARY_SIDE = 8
 
 OwnLook = Callable[[GatedNetwork, EpisodeState], Tensor]
@@ -42,7 +44,7 @@ class Observer:
     network: Any
     """the `GatedNetwork` whose states they are."""
     own: OwnLook | None = None
-    """the user's function, None of `OBSERVATIONS`."""
+    """the function that looks, None of the first two `OBSERVATIONS`."""
 
     @property
     def num_layers(self) -> int:
@@ -114,7 +116,7 @@ def make_observer(
     Raises:
         ValueError: if the kind is unknown, or does not fit the inputs.
     """
-    if callable(kind) or ":" in str(kind):
+    if callable(kind) or ":" in str(kind) or kind == LAST_SYMBOLS:
         return own_observer(kind, network, torch.zeros(1, *image_shape, dtype=dtype))
     check_names([kind], OBSERVATIONS, "observation")
     gates = network.gates
@@ -135,12 +137,12 @@ def make_observer(
 
 @torch.no_grad()
 def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) -> Observer:
-    """Prepares a function of the user's, whose sizes are found on an example.
+    """Prepares a function, such as the user's, whose sizes are found on an example.
 
     Raises:
         ValueError: if it takes other arguments, or answers with anything but float32 [batch, n].
     """
-    own = resolve(kind, {}, "observation")
+    own = resolve(kind, {LAST_SYMBOLS: last_symbols}, "observation")
     try:
         inspect.signature(own).bind(network, None)
     except (TypeError, ValueError) as error:

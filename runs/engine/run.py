@@ -21,6 +21,7 @@ from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.plan.settings import Plan, Program, code_digests
+from ccenv.runs.stats.bits import OF_SYMBOLS
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.machine import load_average, machine, versions
@@ -249,6 +250,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "dense_macs": simulator.dense_macs,
         "policy_macs": list(agent.policy_macs),
         "data": data_of(plan.environment["dataset"]),
+        OF_SYMBOLS: simulator.data.images.dtype == torch.int64,
         "versions": versions(),
         "machine": machine(),
         "load": load_average(),

@@ -1,6 +1,6 @@
 """Dense against conditional networks: the section of every report whose sweep has both."""
 
-import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from ccenv.runs.report.dense_figures import dense_figures
 from ccenv.runs.report.dense_tables import dense_tables
 from ccenv.runs.show.drawing import Drawn
 from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.bits import OF_SYMBOLS
 from ccenv.runs.stats.contests import Contest, Point, Times, make_contests
 from ccenv.runs.stats.measures import BITS, ERROR, Measure
 from ccenv.runs.stats.recorded_dense import borrowed
@@ -56,9 +57,14 @@ def contests_of(
 
 
 AGAINST_DENSE = Section("dense", "Against dense networks", against_dense)
-IN_BITS = Section(
-    "bits",
-    "Against dense networks, in bits per symbol",
-    functools.partial(against_dense, measure=BITS),
-)
-"""For studies of texts."""
+
+
+def in_bits(comparison: Comparison, results_dir: Path) -> Part:
+    """The same of texts in bits a symbol; nothing of other data."""
+    runs = itertools.chain.from_iterable(comparison.results.values())
+    if not all(run.get(OF_SYMBOLS) for run in runs):
+        return Part()
+    return against_dense(comparison, results_dir, BITS)
+
+
+IN_BITS = Section("bits", "Against dense networks, in bits a symbol", in_bits)

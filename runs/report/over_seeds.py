@@ -19,7 +19,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from ccenv.runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.plan.settings import safe_name
-from ccenv.runs.show.tables import NOTES, by_dataset, table
+from ccenv.runs.show.tables import by_dataset, notes, table
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.rows import Result
 from ccenv.runs.store import folder as run_folder
@@ -128,4 +128,4 @@ def write_table(rows: Sequence[Mapping[str, Any]], place: Path) -> None:
     """A run for what shows all labels together: the table and the layout of charts."""
     with SummaryWriter(str(place / TABLE)) as writer:
         writer.add_custom_scalars(OF_A_SWEEP)
-        writer.add_text("table", f"{table(rows)}\n\n{NOTES}", 0)
+        writer.add_text("table", f"{table(rows)}\n\n{notes(rows)}", 0)

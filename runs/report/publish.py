@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.report.dense_section import AGAINST_DENSE
+from ccenv.runs.report.dense_section import AGAINST_DENSE, IN_BITS
 from ccenv.runs.report.figures import all_figures
 from ccenv.runs.report.findings import findings
 from ccenv.runs.report.html import page
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.show.drawing import drawn_in_style
-from ccenv.runs.show.tables import NOTES, rows_csv, table
+from ccenv.runs.show.tables import notes, rows_csv, table
 
 PAGE = "index.html"
 RESULTS = Path("runs/results")
@@ -35,7 +35,7 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     rows, sentences = comparison.rows, findings(comparison)
     words = "\n".join(f"- {sentence}" for sentence in sentences)
-    text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{NOTES}\n\n{words}\n"
+    text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
     (folder / "table.md").write_text(text)
     (folder / "table.csv").write_text(rows_csv(rows))
     tables, parts = all_tables(comparison), made(comparison, results_dir, sections)
@@ -57,5 +57,6 @@ def made(
     """What a study's sections show, and dense networks beside conditional ones in any report."""
     with drawn_in_style():
         return {
-            section: section.make(comparison, results_dir) for section in (*sections, AGAINST_DENSE)
+            section: section.make(comparison, results_dir)
+            for section in (*sections, IN_BITS, AGAINST_DENSE)
         }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ccenv.runs.stats.bits import BITS_NOTE
 from ccenv.runs.stats.intervals import Interval
 
 COLUMNS = {
@@ -24,6 +25,8 @@ COLUMNS = {
     "block_dropout %": "right ±.2%",
     "against it": "left",
 }
+BITS = "test bits"
+"""Heading of a column that tables of texts have, behind the error."""
 NOTES = """\
 Error: mean ± standard deviation over seeds, masks as drawn; mode: with the most probable masks.
 MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
@@ -77,12 +80,28 @@ def table(rows: Sequence[Row]) -> str:
     Each data set has its own table: errors and MACs of different ones are not comparable.
     """
     groups = by_dataset(rows)
+    shown = {name: markdown(*columns_and_lines(found)) for name, found in groups.items()}
     if len(groups) < 2:
-        return markdown(COLUMNS, [cells(row) for row in rows])
-    return "\n\n".join(
-        f"Data set {name}:\n\n{markdown(COLUMNS, [cells(row) for row in found])}"
-        for name, found in groups.items()
-    )
+        return "".join(shown.values()) or markdown(COLUMNS, [])
+    return "\n\n".join(f"Data set {name}:\n\n{text}" for name, text in shown.items())
+
+
+def columns_and_lines(rows: Sequence[Row]) -> tuple[dict[str, str], list[list[Any]]]:
+    """Columns and cells of rows of one data set; those of a text have bits behind the error."""
+    lines = [cells(row) for row in rows]
+    if not any(row.get("bits") for row in rows):
+        return COLUMNS, lines
+    place = list(COLUMNS).index("test error %") + 1
+    columns = list(COLUMNS.items())
+    columns.insert(place, (BITS, "right ±.3f"))
+    for line, row in zip(lines, rows, strict=True):
+        line.insert(place, interval(row, "bits") if row.get("bits") else None)
+    return dict(columns), lines
+
+
+def notes(rows: Sequence[Row]) -> str:
+    """How to read the main table of rows."""
+    return f"{NOTES}\n{BITS_NOTE}" if any(row.get("bits") for row in rows) else NOTES
 
 
 def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -185,9 +204,8 @@ def main_tables(rows: Sequence[Row]) -> list[Table]:
         Table(
             f"all-columns-{name}" if len(by_dataset(rows)) > 1 else "all-columns",
             f"All columns, {name}",
-            COLUMNS,
-            [cells(row) for row in found],
-            NOTES.replace("\n", " "),
+            *columns_and_lines(found),
+            notes(found).replace("\n", " "),
         )
         for name, found in by_dataset(rows).items()
     ]

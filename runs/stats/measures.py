@@ -1,9 +1,10 @@
 """What networks are compared by: (a verdict of a run) -> a number, the less the better."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ccenv.runs.stats.bits import bits_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,5 @@ class Measure:
 
 
 ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
-BITS = Measure(
-    "bits", "bits per symbol", "bits", lambda verdict: float(verdict["nll"]) / math.log(2), ".3f"
-)
-"""Of texts: the mean negative log-likelihood of the next symbol, in bits."""
+BITS = Measure("bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f")
+"""Of texts; see `ccenv.runs.stats.bits`."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.runs.stats.bits import bits_in
 from ccenv.runs.stats.habits import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
 
@@ -64,6 +65,8 @@ class Row:
     """this row against block_dropout at equal compute cost."""
     habit: str
     """how a learned policy ignores the image, if it does; see `habits`."""
+    bits: Interval | None = None
+    """of a text: bits a symbol, nll / ln 2; None where inputs are no symbols."""
 
 
 def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
@@ -201,6 +204,8 @@ def _row(
     floor, verdict = None, ""
     if results[0]["agent"] not in ("block_dropout", "dense") and not results[0]["uses_labels"]:
         floor, verdict = compare_with_dropout(error, results, verdicts, curves)
+    bits = [bits_in(r, v) for r, v in zip(results, verdicts, strict=True)]
+    known = [value for value in bits if value is not None]
     return Row(
         label=label,
         agent=results[0]["agent"],
@@ -223,6 +228,7 @@ def _row(
         dropout_error=floor,
         verdict=verdict,
         habit=habit(results, [v["density"] for v in verdicts]) if results[0]["learns"] else "",
+        bits=mean_interval(known) if len(known) == len(bits) else None,
     )
 
 

@@ -31,6 +31,7 @@ from ccenv.runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG
 from ccenv.runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
 from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
 from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
+from ccenv.runs.studies.text import TEXT
 
 STUDIES: dict[str, Study] = {
     study.sweep.name: study
@@ -45,5 +46,6 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
+        Study(TEXT),
     )
 }

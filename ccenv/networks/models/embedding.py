@@ -1,186 +1,13 @@
-"""Networks for tokens: windows of symbols -> embeddings, gated layers in blocks, logits.
+"""The network `bytes`: (length of a window, number of symbols) -> a predictor of the next symbol.
 
-An embedding is looked up and costs no product. `bytes` predicts the next symbol of a text from some
-before it: of what was tried, the task where choosing blocks pays most.
+Of what was tried, the task where choosing blocks pays most.
 """
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
-from ccenv.networks.mlp import Sizes, linear_at, linear_stack, positive_ints
-from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
-from ccenv.sparse.cpu.packed_weights import keep_panels
-from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.repeat import repeat_for_masks
-
-
-@dataclass(frozen=True)
-class Units:
-    """Windows on their way through a `TokenMLP`."""
-
-    x: Tensor
-    """[rows, width] what the next layer reads."""
-    before: Tensor | None = None
-    """bool [rows, blocks]; which blocks of x were computed, None for all."""
-
-
-class TokenMLP(nn.Module):
-    """Embeddings side by side, then fully connected layers in blocks; skipped blocks are zero.
-
-    Logits are computed from kept units alone, and so is every layer behind a gated one.
-    """
-
-    has_own_weights = False
-    """True where the builder has set the weights itself, so that none are learned beforehand."""
-
-    def __init__(
-        self,
-        num_tokens: int,
-        num_symbols: int,
-        num_classes: int,
-        embedding_size: int = 8,
-        num_blocks: Sizes = (32,),
-        block_size: Sizes = 16,
-        look_tokens: int = 4,
-    ) -> None:
-        """Builds the layers.
-
-        Args:
-            num_tokens: symbols of a window.
-            num_symbols: different symbols.
-            num_classes: columns of the logits.
-            embedding_size: numbers that stand for a symbol.
-            num_blocks: blocks of each gated layer.
-            block_size: units of a block, one for all gated layers or one for each.
-            look_tokens: how many of the last symbols the first gate's look shows.
-
-        Raises:
-            ValueError: if a size is not a positive integer, or the look is longer than a window.
-        """
-        super().__init__()
-        numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens]
-        names = "num_tokens, num_symbols, num_classes, embedding_size and look_tokens"
-        positive_ints(numbers, names)
-        if look_tokens > num_tokens:
-            raise ValueError(
-                f"expected look_tokens to be at most the window's {num_tokens}, got {look_tokens}"
-            )
-        blocks = positive_ints(num_blocks, "num_blocks")
-        sizes = positive_ints(block_size, "block_size")
-        sizes = sizes * len(blocks) if len(sizes) == 1 else sizes
-        if len(sizes) != len(blocks):
-            raise ValueError(
-                f"expected one block_size, or one for each of the {len(blocks)} gated layers, got "
-                f"{list(sizes)}"
-            )
-        self.num_tokens, self.num_symbols, self.num_classes = numbers[:3]
-        self.block_sizes, self.look_size = sizes, look_tokens * embedding_size
-        self.embedding = nn.Embedding(num_symbols, embedding_size)
-        widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
-        stack = [num_tokens * embedding_size, *widths, num_classes]
-        self.layers = linear_stack(stack)
-        self.dense_macs = sum(a * b for a, b in itertools.pairwise(stack))
-        looks = [self.look_size, *widths[:-1]]
-        self.gates = tuple(
-            Gate(f"layers.{i}", n, look)
-            for i, (n, look) in enumerate(zip(blocks, looks, strict=True))
-        )
-
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Blocks of each gate."""
-        return num_blocks_of(self)
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """Weights that belong to a gate's blocks."""
-        return list(self.layers[gate].parameters())
-
-    def pack(self) -> None:
-        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
-        keep_panels(self)
-
-    def start(self, inputs: Tensor) -> Units:
-        """Looks the symbols up: int64 [rows, num_tokens].
-
-        Raises:
-            ValueError: if they are no windows of that length, or no whole numbers.
-        """
-        if inputs.dtype != torch.int64 or inputs.shape[1:] != (self.num_tokens,):
-            raise ValueError(
-                f"expected symbols as int64 [rows, {self.num_tokens}], got {inputs.dtype} "
-                f"{list(inputs.shape)}"
-            )
-        return Units(self.embedding(inputs).flatten(1))
-
-    def step(
-        self,
-        gate: int,
-        hidden: Units,
-        mask: Tensor | None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Units:
-        """See `GatedNetwork.step`; a block that several masks of a window keep is computed once."""
-        x, before, layer = hidden.x, hidden.before, linear_at(self.layers, gate)
-        given = mask if mask is not None else weights
-        group = 1 if given is None else rows_each(len(x), len(given))
-        out = mask
-        if group > 1 and mask is not None:
-            out = mask.unflatten(0, (len(x), group)).any(dim=1)
-        y = block_sparse_linear(
-            x, layer.weight, layer.bias, before, out, activation="relu", backend=backend
-        )
-        if group > 1:
-            y = y.repeat_interleave(group, 0) if mask is None else repeat_for_masks(y, mask)
-        if weights is not None:
-            y = (y.unflatten(1, (weights.shape[1], -1)) * weights.unsqueeze(2)).flatten(1)
-        return Units(y, mask)
-
-    def logits(self, hidden: Units, backend: str = "auto") -> Tensor:
-        """See `GatedNetwork.logits`."""
-        head = linear_at(self.layers, len(self.gates))
-        return block_sparse_linear(hidden.x, head.weight, head.bias, hidden.before, backend=backend)
-
-    def look(self, gate: int, hidden: Units) -> Tensor:
-        """The last symbols' embeddings before the first gate, then what its layer reads."""
-        return hidden.x[:, -self.look_size :] if gate == 0 else hidden.x
-
-    @property
-    def last_look_size(self) -> int:
-        """Columns of the look behind the last gate."""
-        return linear_at(self.layers, len(self.gates)).in_features
-
-    def macs(self, gate: int, hidden: Units, mask: Tensor) -> Tensor:
-        """See `GatedNetwork.macs`: kept inputs times kept units, and the last gate's logits."""
-        size = self.block_sizes[gate]
-        read = torch.full_like(mask[:, 0], hidden.x.shape[1], dtype=torch.int64)
-        if hidden.before is not None:
-            kept = hidden.before.sum(dim=1) * self.block_sizes[gate - 1]
-            read = kept.repeat_interleave(rows_each(len(kept), len(mask)))
-        units = mask.sum(dim=1) * size
-        return units * (read + (self.num_classes if gate == len(self.gates) - 1 else 0))
-
-    def least_macs(self, gate: int) -> int:
-        """Nothing: a gate that keeps no block leaves the biases alone."""
-        return 0
-
-    def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: the whole layer with all of its inputs."""
-        layer = linear_at(self.layers, gate)
-        return layer.in_features * layer.out_features
-
-    def block_norms(self, gate: int, hidden: Units) -> Tensor:
-        """See `GatedNetwork`."""
-        blocks = hidden.x.unflatten(1, (self.gates[gate].num_blocks, -1))
-        return blocks.square().mean(dim=2).sqrt()
-
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies windows under a mask for each gate; see `ccenv.networks.protocol.forward`."""
-        return forward(self, inputs, masks, backend)
+from ccenv.networks.mlp import Sizes
+from ccenv.networks.models.look_ups import TabledMLP, table_names
+from ccenv.networks.models.tokens import TokenMLP
 
 
 def next_byte(
@@ -191,6 +18,7 @@ def next_byte(
     num_blocks: Sizes = (32,),
     block_size: Sizes = 16,
     look_tokens: int = 4,
+    tables: Sequence[str] | str = (),
 ) -> TokenMLP:
     """Predicts the next symbol of a text: embeddings, gated hidden layers, logits.
 
@@ -202,6 +30,8 @@ def next_byte(
         num_blocks: blocks of each gated layer.
         block_size: units of a block, one for all gated layers or one for each.
         look_tokens: how many of the last symbols the first gate's look shows.
+        tables: what is looked up beside, see `ccenv.networks.models.look_ups`: "hidden", "logits"
+            and "pairs"; none by default.
 
     Raises:
         ValueError: if inputs are no windows of symbols, or a size is impossible.
@@ -211,7 +41,7 @@ def next_byte(
             f"expected windows of symbols (length,) for 'bytes', got inputs {tuple(input_shape)}"
         )
     (num_tokens,) = input_shape
-    return TokenMLP(
+    sizes = (
         num_tokens,
         num_classes if num_symbols is None else num_symbols,
         num_classes,
@@ -220,3 +50,5 @@ def next_byte(
         block_size,
         look_tokens,
     )
+    names = table_names(tables)
+    return TabledMLP(*sizes, tables=names) if names else TokenMLP(*sizes)

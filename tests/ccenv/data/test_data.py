@@ -289,7 +289,7 @@ def test_damaged_files_of_torchvision_are_refused_by_name(root, name):
     ("name", "split", "message"),
     [
         ("mnits", "train", "unknown dataset 'mnits': did you mean 'mnist'"),
-        ("mine", "train", r"module:name, or mine\.npz or a folder"),
+        ("mine", "train", r"module:name, or mine\.npz, mine\.txt or a folder"),
         ("digits", "valid", "unknown split 'valid': did you mean 'validation'"),
         ("nowhere:images", "train", "no module named 'nowhere'"),
     ],

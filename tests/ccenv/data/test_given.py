@@ -306,8 +306,6 @@ def test_a_text_that_is_too_short_or_lacks_a_split_is_refused_by_name(root):
         load_split("poems", "train")
     with pytest.raises(ValueError, match=r"'poems': expected files named .* got none for test"):
         load_split("poems", "test")
-    with pytest.raises(FileNotFoundError, match="python_text"):
-        load_split("python_text", "train")
 
 
 def test_the_program_describes_a_text(root, capsys):

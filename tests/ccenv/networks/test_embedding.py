@@ -19,6 +19,15 @@ def small(seed=0, **sizes):
     return next_byte((5,), 7, **given | sizes).eval()
 
 
+def filled(network):
+    """With numbers in the tables, which start with zeros."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "table" in name:
+                parameter.normal_()
+    return network
+
+
 def windows(rows=6, length=5, symbols=7):
     return torch.randint(symbols, (rows, length))
 
@@ -30,16 +39,20 @@ def windows(rows=6, length=5, symbols=7):
         {"num_blocks": 4, "block_size": 5},
         {"num_symbols": 11},
         {"num_blocks": (2, 3, 2), "block_size": 3},
+        {"tables": "hidden"},
+        {"tables": ["logits", "pairs"]},
+        {"tables": ["hidden", "logits", "pairs"], "num_symbols": 9},
     ],
 )
 def test_a_network_of_windows_obeys_the_laws_of_networks(sizes):
-    check_network(small(**sizes), windows())
+    check_network(filled(small(**sizes)), windows())
 
 
+@pytest.mark.parametrize("tables", ["", "hidden,logits,pairs"])
 @pytest.mark.parametrize("rows", [1, 7, 33])
 @pytest.mark.parametrize("density", [0.0, 0.2, 0.5, 1.0])
-def test_backends_agree_in_outputs_and_gradients(rows, density):
-    network, x = small(), windows(rows)
+def test_backends_agree_in_outputs_and_gradients(rows, density, tables):
+    network, x = filled(small(tables=tables)), windows(rows)
     masks = [torch.rand(rows, n) < density for n in network.num_blocks]
     found = []
     for backend in ("reference", "cpu", "auto"):
@@ -96,8 +109,9 @@ def test_the_first_look_is_the_embedding_of_the_last_symbols():
     assert torch.equal(look, network.embedding(x[:, -2:]).flatten(1))
 
 
-def test_masks_of_one_window_share_what_they_have_alike():
-    network, x = small(), windows(2)
+@pytest.mark.parametrize("tables", ["", "hidden,logits,pairs"])
+def test_masks_of_one_window_share_what_they_have_alike(tables):
+    network, x = filled(small(tables=tables)), windows(2)
     masks = [torch.rand(6, n) < 0.5 for n in network.num_blocks]
     shared = forward(network, x, masks)
     torch.testing.assert_close(shared, forward(network, x.repeat_interleave(3, 0), masks))
@@ -134,6 +148,52 @@ def test_it_learns_which_symbol_comes_next():
     assert float(loss.detach()) < 0.5 * math.log(7)
 
 
+def test_tables_start_as_the_network_without_them_and_cost_the_same():
+    plain, tabled = small(), small(tables="hidden,logits,pairs")
+    x, masks = windows(), [torch.rand(6, n) < 0.5 for n in plain.num_blocks]
+    assert torch.equal(forward(plain, x, masks), forward(tabled, x, masks))
+    hidden = [network.start(x) for network in (plain, tabled)]
+    assert torch.equal(plain.macs(0, hidden[0], masks[0]), tabled.macs(0, hidden[1], masks[0]))
+    assert plain.dense_macs == tabled.dense_macs
+    counts = [sum(p.numel() for p in network.parameters()) for network in (plain, tabled)]
+    assert counts[1] - counts[0] == 7 * (4 * 2 + 3 * 4) + 7 * 7 + 7 * 7 * 7
+
+
+def test_logits_of_tables_are_what_the_last_symbols_say():
+    plain, tabled = small(), filled(small(tables="logits,pairs"))
+    x, nothing = windows(), [torch.zeros(6, n, dtype=torch.bool) for n in plain.num_blocks]
+    said = tabled.logit_table.weight[x[:, -1]] + tabled.pair_table.weight[7 * x[:, -2] + x[:, -1]]
+    expected = forward(plain, x, nothing) + said
+    torch.testing.assert_close(forward(tabled, x, nothing), expected)
+
+
+def test_biases_of_skipped_blocks_reach_nothing_and_learn_nothing():
+    network, x = filled(small(tables="hidden")), windows()
+    masks = [torch.ones(6, n, dtype=torch.bool) for n in network.num_blocks]
+    masks[0][:, 1] = False
+    before = forward(network, x, masks)
+    with torch.no_grad():
+        network.hidden_tables[0].weight[:, 2:4] = torch.nan
+    assert torch.equal(forward(network, x, masks), before)
+    forward(network, x, masks).sum().backward()
+    assert not network.hidden_tables[0].weight.grad[:, 2:4].any()
+    assert network.hidden_tables[0].weight.grad[:, :2].any()
+
+
+def test_a_count_of_pairs_is_learned_without_any_block():
+    tokens = torch.randint(7, (400, 5))
+    answers = (tokens[:, -1] + 2 * tokens[:, -2]) % 7
+    network = small(tables="pairs")
+    optimizer = torch.optim.AdamW(network.parameters(), 0.1)
+    nothing = [torch.zeros(400, n, dtype=torch.bool) for n in network.num_blocks]
+    for _ in range(60):
+        loss = nn.functional.cross_entropy(forward(network, tokens, nothing), answers)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.1
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
@@ -142,6 +202,9 @@ def test_it_learns_which_symbol_comes_next():
         ({"num_blocks": 0}, "num_blocks to be whole numbers"),
         ({"num_blocks": (2, 2), "block_size": (1, 2, 3)}, "one block_size, or one for each"),
         ({"num_symbols": -1}, "num_symbols"),
+        ({"tables": "hiden"}, "hidden"),
+        ({"tables": "pairs", "input_shape": (1,), "look_tokens": 1}, "windows of 2 symbols"),
+        ({"tables": "pairs", "num_symbols": 60_000}, "look-up tables in training to fit"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, message):

@@ -1,0 +1,142 @@
+"""Hash routing: an input's last symbols -> k of the n blocks, by a table that is drawn once.
+
+Roller, Sukhbaatar, Szlam, Weston 2021, "Hash layers for large sparse models", arXiv 2106.04426: the
+rival that a learned policy must beat. There each token has one expert, drawn at random once or so
+that experts are used alike; here k blocks.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent
+from ccenv.agents.distributions import check_kept
+from ccenv.base.seeding import stream
+from ccenv.mdp.symbols import LAST_SYMBOLS, num_seen, num_symbols_of
+
+MOST_ENTRIES = 2**22
+"""Of a table: symbols to the power of how many are hashed."""
+NUM_COUNTED = 200_000
+"""Training inputs by which blocks are used alike."""
+
+
+class Hash(Agent):
+    """Its masks cost no products: a table is looked up at each gate, drawn from the seed."""
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": LAST_SYMBOLS}
+    learns: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        num_kept: int | Sequence[int] = 2,
+        num_hashed: int = 1,
+        balanced: bool = False,
+    ) -> None:
+        """Draws a table for each gate.
+
+        Args:
+            env: see `Agent`; its observation ends with symbols, see `ccenv.mdp.symbols`.
+            seed: see `Agent`.
+            num_kept: k, one number or one for each gated layer.
+            num_hashed: how many of the last symbols are looked up together.
+            balanced: gives the symbols, the most frequent one first, the k blocks that are used
+                least so far, instead of k blocks at random.
+
+        Raises:
+            ValueError: if the observation shows no symbols or fewer than `num_hashed`, the table is
+                too large, or k is not in 1..num_blocks.
+        """
+        super().__init__(env, seed=seed)
+        self.num_kept = check_kept(num_kept, self.num_blocks)
+        self.num_symbols = num_symbols_of(self.simulator.network)
+        shown = num_seen(self.simulator.observe)
+        entries = check_hashed(num_hashed, shown, self.num_symbols)
+        self.num_hashed, self.lengths = num_hashed, self.simulator.observe.lengths
+        draws = stream(seed, "hash table")
+        pairs = list(zip(self.num_blocks, self.num_kept, strict=True))
+        if balanced and hasattr(self.simulator, "data"):
+            uses = self.counts(entries)
+            self.tables = [balanced_table(uses, n, k, draws) for n, k in pairs]
+        else:
+            self.tables = [random_table(entries, n, k, draws) for n, k in pairs]
+
+    def counts(self, entries: int) -> Tensor:
+        """How often each entry is looked up by training inputs: int64 [entries]."""
+        training = self.simulator.on_split("train", 1)
+        some = min(NUM_COUNTED, len(training.data))
+        rows = torch.linspace(0, len(training.data) - 1, some, dtype=torch.float64).long()
+        found = torch.zeros(entries, dtype=torch.int64)
+        for part in rows.split(1000):
+            found += self.keys(training.begin(part), 0).cpu().bincount(minlength=entries)
+        return found
+
+    def keys(self, observation: Tensor, layer: int) -> Tensor:
+        """Entry of each input's last symbols: [batch, obs_size] -> int64 [batch]."""
+        end = self.lengths[layer]
+        keys = torch.zeros(len(observation), dtype=torch.int64, device=observation.device)
+        for column in range(end - self.num_hashed, end):
+            keys = keys * self.num_symbols + observation[:, column].long()
+        return keys
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Looks the blocks up: int64 [batch, k]; nothing is drawn."""
+        return self.tables[layer].to(observation.device)[self.keys(observation, layer)]
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The tables."""
+        return {f"table_{layer}": table.clone() for layer, table in enumerate(self.tables)}
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        """The tables that `parameters` gave."""
+        self.tables = [tensors[f"table_{layer}"].clone() for layer in range(len(self.tables))]
+
+
+def check_hashed(num_hashed: int, shown: int, num_symbols: int) -> int:
+    """Entries of a table.
+
+    Raises:
+        ValueError: if more symbols are hashed than shown, or the table too large.
+    """
+    if not 1 <= num_hashed <= shown or num_symbols**num_hashed > MOST_ENTRIES:
+        raise ValueError(
+            f"expected num_hashed of 1 to {shown} and a table of at most {MOST_ENTRIES:,} "
+            f"entries, got {num_hashed} of {num_symbols} different ones"
+        )
+    return num_symbols**num_hashed
+
+
+def random_table(entries: int, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
+    """Draws k different blocks for each entry, all sets of them alike: int64 [entries, k]."""
+    return torch.rand(entries, num_blocks, generator=draws).topk(kept, dim=1).indices
+
+
+def balanced_table(uses: Tensor, num_blocks: int, kept: int, draws: torch.Generator) -> Tensor:
+    """Chooses k blocks for each entry such that blocks are used alike: int64 [entries, k].
+
+    The most used entry takes the blocks that are used least so far, and so on; of equally used
+    blocks chance decides.
+
+    Args:
+        uses: int64 [entries], how often an entry is looked up.
+        num_blocks: n.
+        kept: k.
+        draws: of the choice among equals, and of what is never used.
+
+    >>> table = balanced_table(torch.tensor([4, 2, 2]), 2, 1, torch.Generator())
+    >>> bool(table[1] == table[2]), bool(table[0] == table[1])
+    (True, False)
+    """
+    table = random_table(len(uses), num_blocks, kept, draws)
+    load = torch.zeros(num_blocks, dtype=torch.float64)
+    for entry in uses.argsort(descending=True, stable=True)[: int((uses > 0).sum())].tolist():
+        least = (load + torch.rand(num_blocks, generator=draws) / 2).topk(kept, largest=False)
+        table[entry] = least.indices
+        load[least.indices] += float(uses[entry])
+    return table

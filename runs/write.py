@@ -1,0 +1,91 @@
+"""A paragraph by a trained run: ccenv write FOLDER_OR_FILE -> text."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ccenv.base.seeding import stream
+from ccenv.data.text import coding
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.generate import write
+from ccenv.runs.programs import program
+from ccenv.runs.store import folder as run_folder
+
+EXPORTED = "classifier.safetensors"
+
+
+def exported_file(place: Path) -> Path:
+    """The file of an exported classifier, of a run's folder its own.
+
+    Raises:
+        ValueError: if the run left none.
+    """
+    path = place / run_folder.CHECKPOINT / EXPORTED if place.is_dir() else place
+    if not path.is_file():
+        raise ValueError(f"expected {path}; train with --export, which leaves it")
+    return path
+
+
+def dataset_of(path: Path) -> str:
+    """The data set of the run that a file lies in.
+
+    Raises:
+        ValueError: if it lies in none.
+    """
+    config = path.parent.parent / run_folder.CONFIG
+    if not config.is_file():
+        raise ValueError(f"expected --dataset NAME: {path} lies in no run's folder")
+    return str(json.loads(config.read_text())["environment"]["dataset"])
+
+
+def paragraph(
+    path: Path, dataset: str, start: str, length: int, seed: int, temperature: float
+) -> tuple[str, float]:
+    """What is written behind a start, and the share of blocks that were computed.
+
+    Args:
+        path: an exported classifier.
+        dataset: of text, whose symbols it learned.
+        start: text before the first new byte; line breaks are put before a short one.
+        length: bytes to write.
+        seed: of the draws.
+        temperature: see `ccenv.deploy.generate.write`.
+    """
+    classifier = SkippingClassifier.load(path)
+    symbols, back = coding(dataset)
+    given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
+    padded = [int(symbols[ord("\n")])] * (classifier.image_shape[0] - len(given)) + given
+    found = write(classifier, padded, length, stream(seed, "writing"), temperature)
+    return bytes(back[found.symbols]).decode(errors="replace"), found.density
+
+
+@program("ccenv write")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a paragraph by an exported predictor of text; see --help."""
+    parser = argparse.ArgumentParser(prog="ccenv write", description=main.__doc__)
+    parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
+    parser.add_argument("--dataset", help="the text it learned; the run's own by default")
+    parser.add_argument("--start", default="import ", help="what is written on")
+    parser.add_argument("--length", type=int, default=400, metavar="BYTES")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=0.7, help="0: the most probable bytes")
+    options = parser.parse_args(arguments)
+    path = exported_file(options.place)
+    text, density = paragraph(
+        path,
+        options.dataset or dataset_of(path),
+        options.start,
+        options.length,
+        options.seed,
+        options.temperature,
+    )
+    print(f"{options.start}{text}\n\n({density:.1%} of the blocks were computed)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

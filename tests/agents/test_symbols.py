@@ -1,0 +1,217 @@
+"""Policies of texts: their own embeddings of the last symbols, and hash tables."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.agents.actor_critic import ActorCritic
+from ccenv.agents.base import LayerScores
+from ccenv.agents.hash_routing import Hash, balanced_table, random_table
+from ccenv.agents.reinforce import Reinforce
+from ccenv.agents.reinforce_lagrangian import ReinforceLagrangian
+from ccenv.agents.rloo import Rloo
+from ccenv.agents.straight_through import StraightThrough
+from ccenv.agents.topk import TopK
+from ccenv.base.masks import as_mask
+from ccenv.base.seeding import stream
+from ccenv.base.tree_file import save_tree
+from ccenv.data import Split
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.mdp.symbols import LAST_SYMBOLS
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.simulator import make_simulator
+
+NUM_SYMBOLS = 7
+WITH_EMBEDDINGS = [ActorCritic, Reinforce, ReinforceLagrangian, Rloo, StraightThrough, TopK]
+
+
+def windows(split):
+    """Windows of 6 symbols, the smaller ones more frequent; the label is the last."""
+    draws = torch.rand(600, 6, generator=stream(len(split), "windows"))
+    tokens = (draws.square() * NUM_SYMBOLS).long()
+    return Split(tokens, tokens[:, -1].clone(), NUM_SYMBOLS)
+
+
+def make(rows=12, **more):
+    own = {"num_blocks": 4, "block_size": 3, "look_tokens": 2}
+    given = {
+        "dataset": f"{__name__}:windows",
+        "network": "bytes",
+        "network_kwargs": own,
+        "weights": "cotrain",
+        "reward": "negative_nll",
+        "observation": LAST_SYMBOLS,
+    }
+    simulator = make_simulator(rows, given | more)
+    simulator.seed(0)
+    return simulator
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+def test_the_look_is_the_last_symbols_at_every_gate_and_for_every_mask(group_size):
+    own = {"num_blocks": [4, 5], "block_size": 3, "look_tokens": 3}
+    simulator = make(network_kwargs=own, group_size=group_size)
+    seen = simulator.begin()
+    tokens = simulator.data.images[simulator.indices]
+    for num_blocks in (*simulator.num_blocks, None):
+        if num_blocks is None:
+            break
+        assert seen[:, :3].tolist() == tokens[:, -3:].tolist()
+        seen = simulator.step(torch.ones(12, num_blocks, dtype=torch.bool)).observation
+
+
+def test_of_images_it_is_their_last_pixels_as_bytes():
+    simulator = make_simulator(5, {"dataset": "digits", "observation": LAST_SYMBOLS} | FEW)
+    simulator.seed(0)
+    seen = simulator.begin()[:, :4]
+    images, _ = simulator.data.batch(simulator.indices)
+    assert torch.equal(seen, (255 * images.flatten(1)[:, -4:]).round())
+
+
+FEW = {"num_blocks": (3,), "block_size": 2, "weights": "cotrain"}
+
+
+@pytest.mark.parametrize("context", [{}, {"context": {"budget": [0.1, 0.5]}}])
+def test_scores_with_embeddings_are_the_affine_map_of_what_is_looked_up(context):
+    simulator = make(**context)
+    scores = LayerScores(simulator, 0, embedding_size=5)
+    seen = simulator.begin()
+    plain = len(context)
+    table, (weight, bias) = scores.layers[0][0].table, scores.maps(0)[0]
+    first, last = (table[seen[:, plain + i].long()] for i in (0, 1))
+    expected = torch.cat([seen[:, :plain], first, last], dim=1) @ weight.t() + bias
+    torch.testing.assert_close(scores(seen, 0), expected)
+
+
+def test_looking_up_costs_nothing_and_the_map_is_billed():
+    simulator = make()
+    assert LayerScores(simulator, 0, embedding_size=5).macs == [2 * 5 * 4]
+    assert LayerScores(simulator, 0, 3, embedding_size=5).macs == [2 * 5 * 3 + 3 * 4]
+
+
+def test_without_embeddings_nothing_is_drawn_otherwise():
+    own, none = (LayerScores(make(), 0, 0, *more).state_dict() for more in ((), (0,)))
+    assert own.keys() == none.keys()
+    assert all(torch.equal(own[name], none[name]) for name in own)
+
+
+@pytest.mark.parametrize("kind", WITH_EMBEDDINGS)
+def test_every_agent_of_scores_learns_its_embeddings_and_is_exported_with_them(kind, tmp_path):
+    simulator = make(**kind.env_defaults | {"group_size": 3, "observation": LAST_SYMBOLS})
+    agent = kind(simulator, embedding_size=3)
+    before = agent.scores.layers[0][0].table.detach().clone()
+    agent.learn(24)
+    assert not torch.equal(agent.scores.layers[0][0].table, before)
+    assert agent.choosers(drawn=False) is None
+    classifier = SkippingClassifier.from_agent(agent, embedding_size=3)
+    classifier.save(tmp_path / "file")
+    loaded = SkippingClassifier.load(tmp_path / "file")
+    tokens, _ = simulator.data.batch(torch.arange(9))
+    assert torch.equal(loaded(tokens, draw="mode"), classifier(tokens, draw="mode"))
+
+
+def test_a_policy_with_embeddings_learns_which_block_a_symbol_needs():
+    agent = Rloo(make(240, group_size=4), num_kept=1, embedding_size=4, learning_rate=0.05)
+    agent.learn(12_000)
+    blind = Rloo(make(240, group_size=4), num_kept=1, embedding_size=4, learning_rate=1e-9)
+    blind.learn(12_000)
+    judged, other = (evaluate(a.simulator, a, sample=False) for a in (agent, blind))
+    assert judged.nll < 0.8 * other.nll
+
+
+@pytest.mark.parametrize("kind", WITH_EMBEDDINGS)
+def test_embeddings_of_what_shows_no_symbols_are_refused(kind):
+    simulator = make(**kind.env_defaults | {"group_size": 3, "observation": "layer_input"})
+    with pytest.raises(ValueError, match=f"expected observation='{LAST_SYMBOLS}'"):
+        kind(simulator, embedding_size=3)
+    with pytest.raises(ValueError, match="embedding_size"):
+        LayerScores(make(), 0, embedding_size=-1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5))
+def test_an_entry_has_k_different_blocks(num_blocks, kept, seed):
+    kept = min(num_blocks, kept)
+    draws = stream(seed, "test")
+    tables = [
+        random_table(20, num_blocks, kept, draws),
+        balanced_table(torch.arange(20), num_blocks, kept, draws),
+    ]
+    for table in tables:
+        assert as_mask(table, num_blocks).sum(dim=1).tolist() == [kept] * 20
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 6))
+def test_no_two_blocks_differ_in_use_by_more_than_the_most_used_entry(uses, num_blocks):
+    counts = torch.tensor(uses)
+    table = balanced_table(counts, num_blocks, 1, stream(0, "test"))
+    load = torch.zeros(num_blocks, dtype=torch.int64).index_add(0, table[:, 0], counts)
+    assert int(load.max() - load.min()) <= max(uses)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("num_hashed", [1, 2])
+def test_hashing_looks_at_the_last_symbols_alone(num_hashed, balanced):
+    simulator = make(200)
+    agent = Hash(simulator, num_kept=2, num_hashed=num_hashed, balanced=balanced)
+    seen = simulator.begin()
+    masks = as_mask(agent.act(seen, 0), 4)
+    ends = [tuple(row) for row in seen[:, 2 - num_hashed : 2].tolist()]
+    found = {}
+    for end, mask in zip(ends, masks.tolist(), strict=True):
+        assert found.setdefault(end, mask) == mask
+    assert len({tuple(mask) for mask in found.values()}) > 1
+    assert torch.equal(as_mask(agent.act(seen, 0, stream(3, "draws")), 4), masks)
+    assert agent.policy_macs == [0]
+
+
+def test_a_table_depends_on_the_seed_alone_and_balancing_evens_the_use():
+    tables = [Hash(make(), seed=seed).tables[0] for seed in (0, 0, 1)]
+    assert torch.equal(tables[0], tables[1])
+    assert not torch.equal(tables[0], tables[2])
+    spread = []
+    for balanced in (True, False):
+        simulator = make()
+        agent = Hash(simulator, num_kept=1, num_hashed=2, balanced=balanced)
+        masks = evaluate(simulator, agent, split="train").masks[0]
+        spread.append(float(masks.float().mean(dim=0).std()))
+    assert spread[0] < 0.01 < spread[1]
+
+
+@pytest.mark.parametrize("num_hashed", [0, 3])
+def test_hashing_more_than_is_shown_is_refused(num_hashed):
+    with pytest.raises(ValueError, match="expected num_hashed of 1 to 2"):
+        Hash(make(), num_hashed=num_hashed)
+
+
+def test_a_table_beyond_memory_is_refused():
+    own = {"num_blocks": 4, "block_size": 3, "num_symbols": 4096, "look_tokens": 2}
+    with pytest.raises(ValueError, match="a table of at most"):
+        Hash(make(network_kwargs=own), num_hashed=2)
+
+
+def test_hashing_is_refused_where_no_symbols_are_shown():
+    with pytest.raises(ValueError, match="for a policy that looks symbols up"):
+        Hash(make(observation="layer_input"))
+
+
+def test_what_was_learned_under_a_table_goes_with_it(tmp_path):
+    simulator = make()
+    agent = Hash(simulator, seed=5, balanced=True)
+    agent.learn(24)
+    SkippingClassifier.from_agent(agent, balanced=True).save(tmp_path / "file")
+    tokens, _ = simulator.data.batch(torch.arange(9))
+    simulator.begin(torch.arange(9))
+    mask = as_mask(agent.act(simulator.observe(simulator.state), 0), 4)
+    _, (found,) = SkippingClassifier.load(tmp_path / "file").classify(tokens)
+    assert torch.equal(found, mask)
+
+
+def test_an_exported_file_may_not_name_a_look_of_somebody_else(tmp_path):
+    agent = Rloo(make(group_size=3), num_kept=1)
+    content = SkippingClassifier.from_agent(agent, num_kept=1).content
+    save_tree(tmp_path / "file", content | {"observation": "shutil:copyfile"})
+    with pytest.raises(ValueError, match="observation"):
+        SkippingClassifier.load(tmp_path / "file")

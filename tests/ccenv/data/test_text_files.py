@@ -1,0 +1,153 @@
+"""Texts by any file or folder: which bytes are a split, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccenv.data import SPLITS, load_split, text
+from ccenv.data.text_files import (
+    LIBRARY_SIZES,
+    ONE_IN,
+    cut_of,
+    library_texts,
+    place_of,
+    split_files,
+    texts_of,
+)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    return tmp_path
+
+
+def write(folder, files):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def parts_of(texts):
+    return [bytes(texts.read(split)) for split in SPLITS]
+
+
+@given(st.integers(0, 10_000))
+def test_the_parts_of_one_file_are_all_of_it_and_nothing_twice(length):
+    whole = np.arange(length)
+    parts = [whole[cut_of(length, split)] for split in SPLITS]
+    assert np.concatenate(parts).tolist() == whole.tolist()
+    assert len(parts[0]) == length * 90 // 100
+
+
+@given(st.integers(1, 200))
+def test_each_file_is_of_one_split(count):
+    parts = split_files([f"{i}" for i in range(count)])
+    assert sorted(sum(parts, ()), key=int) == [f"{i}" for i in range(count)]
+    if count >= ONE_IN:
+        assert len(parts[1]) >= 1 <= len(parts[2])
+    else:
+        assert len(parts) == 1
+
+
+@pytest.mark.parametrize("name", ["book", "book.txt"])
+def test_one_file_is_cut_in_nine_tenths_and_two_twentieths(root, name):
+    content = bytes(range(60, 120)) * 20
+    write(root, {"book.txt": content})
+    found = {split: load_split(name, split) for split in SPLITS}
+    assert [len(found[split]) for split in SPLITS] == [1080 - 24, 60 - 24, 60 - 24]
+    assert parts_of(texts_of(root / "book.txt", name)) == [
+        content[:1080],
+        content[1080:1140],
+        content[1140:],
+    ]
+
+
+def test_a_file_anywhere_is_named_by_its_path(root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("elsewhere") / "enwik"
+    path.write_bytes(b"any bytes \xff\x00" * 100)
+    assert len(load_split(str(path), "train")) == 1080 - 24
+
+
+def test_files_of_a_folder_are_split_in_the_order_of_their_paths(root):
+    files = {f"{'ab'[i % 2]}/{i:02}.md": b"%02d " % i * 20 for i in range(40)}
+    write(root / "notes", files | {".git/00": b"hidden"})
+    ordered = [content for _, content in sorted(files.items())]
+    test = b"".join(ordered[19::20])
+    validation = b"".join(ordered[18::20])
+    train = b"".join(c for i, c in enumerate(ordered) if i % 20 < 18)
+    assert parts_of(texts_of(root / "notes", "notes")) == [train, validation, test]
+    assert len(load_split("notes", "test")) == len(test) - 24
+
+
+def test_a_folder_of_few_files_is_cut_as_one(root):
+    write(root / "notes", {"b": b"b" * 700, "a": b"a" * 500})
+    whole = b"a" * 500 + b"b" * 700
+    assert b"".join(parts_of(texts_of(root / "notes", "notes"))) == whole
+    assert len(load_split("notes", "train")) == 1080 - 24
+
+
+def test_files_that_are_no_text_are_named_and_refused_or_left_out(root):
+    files = {"a.txt": b"a" * 900, "c/picture": b"\x89PN\0\0", "d.txt": b"d" * 900}
+    write(root / "notes", files)
+    with pytest.raises(ValueError, match=r"'notes': .*got 1 with NUL bytes, such as c/picture"):
+        load_split("notes", "train")
+    assert len(load_split("notes@text", "train")) == 1620 - 24
+    write(root / "only", {"picture": b"\0"})
+    with pytest.raises(ValueError, match="'only@text': expected a file of text"):
+        load_split("only@text", "train")
+
+
+def test_bytes_are_bytes_where_a_file_was_named(root):
+    write(root, {"utf16.txt": "any text at all".encode("utf-16") * 60})
+    assert load_split("utf16", "train").num_classes == 128
+
+
+def test_what_is_shorter_than_a_window_or_empty_is_refused_by_name(root):
+    write(root, {"short.txt": b"a" * 240, "empty.txt": b""})
+    write(root / "hollow", {"a": b"", "b": b""})
+    assert len(load_split("short", "train")) == 216 - 24
+    for name, split in (("short", "test"), ("empty", "train"), ("hollow", "train")):
+        with pytest.raises(ValueError, match=rf"'{name}': expected more than 24 bytes of {split}"):
+            load_split(name, split)
+
+
+def test_a_folder_with_an_image_is_none_of_text_and_neither_is_the_root(root):
+    write(root / "flowers", {"rose/1.PNG": b"x", "notes.txt": b"y"})
+    assert place_of(root, "flowers") is None
+    assert place_of(root, "") is None
+    assert place_of(root, "nothing") is None
+    with pytest.raises(ValueError, match="unknown dataset 'nothing'"):
+        load_split("nothing", "train")
+
+
+def test_without_a_folder_python_text_is_the_library_that_runs(root):
+    texts = library_texts()
+    if texts is None:
+        pytest.skip("this Python has no sources of its library")
+    files = [file for part in texts.files for file in part]
+    assert len(set(files)) == len(files)
+    for file in files:
+        assert file.suffix == ".py"
+        assert LIBRARY_SIZES[0] <= file.stat().st_size <= LIBRARY_SIZES[1]
+    assert not [f for f in files if {"lib2to3", "site-packages"} & set(f.parts)]
+    test = load_split("python_text", "test")
+    assert len(test) == sum(file.stat().st_size for file in texts.files[2]) - 24
+    write(root / "python_text", {f"{split}.txt": b"own" * 20 for split in SPLITS})
+    assert len(text.python_text("test")) == 36
+
+
+def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
+    monkeypatch.setattr(text, "library_texts", lambda: None)
+    with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
+        text.python_text("train")
+
+
+def test_windows_and_labels_agree_with_the_bytes(root):
+    write(root, {"book.txt": b"abcdefghijklmnopqrstuvwxyz" * 40})
+    train = load_split("book", "train")
+    windows, labels = train.batch(torch.arange(len(train)))
+    assert torch.equal(windows[1:, -1], labels[:-1])
