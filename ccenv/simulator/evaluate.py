@@ -148,5 +148,5 @@ def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: S
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Means over the images of each class: [images, n], [images] -> [num_classes, n]."""
-    one_hot = torch.nn.functional.one_hot(labels, num_classes).to(values.dtype)
+    one_hot = torch.nn.functional.one_hot(labels.long(), num_classes).to(values.dtype)
     return one_hot.t() @ values / one_hot.sum(dim=0).clamp(min=1).unsqueeze(1)

@@ -1,5 +1,7 @@
 """Paragraphs by exported predictors of text."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from ccenv.deploy.generate import drawn, write
 from ccenv.runs import cli, train
 from ccenv.runs.engine import run
 from ccenv.runs.engine.run import Options
+from ccenv.runs.engine.verdicts import validate
 from ccenv.runs.plan.settings import make_plan
 
 BOOK = b"abcdefgh\n" * 200
@@ -93,3 +96,8 @@ def test_what_was_not_exported_or_reads_no_text_is_refused(folder, tmp_path, cap
     classifier = SkippingClassifier.load(f"{made['folder']}/checkpoint/classifier.safetensors")
     with pytest.raises(ValueError, match="expected a predictor of symbols"):
         write(classifier, [0] * 64, 5, stream(0, "test"))
+
+
+def test_a_run_on_a_text_is_judged_again_from_its_folder(folder):
+    found = validate(Path(folder))
+    assert [row.problems for row in found] == [(), ()]
