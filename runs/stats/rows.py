@@ -170,12 +170,14 @@ def same_network(one: Result, other: Result) -> bool:
 def shape_of(result: Result) -> tuple[Any, Any]:
     """Blocks of each gated layer, and what is left of the network if one does not see them."""
     environment = result["settings"]["environment"]
-    blocks, size = environment["num_blocks"], environment["block_size"]
+    own = dict(environment.get("network_kwargs", {}))
+    blocks, size = (own.pop(name, environment.get(name)) for name in ("num_blocks", "block_size"))
+    blocks = blocks if isinstance(blocks, Sequence) else [blocks]
     sizes = size if isinstance(size, Sequence) else [size]
     sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
     widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
     rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
-    return list(blocks), [widths, transforms_of(result), *rest]
+    return list(blocks), [widths, transforms_of(result), *rest, own]
 
 
 def error_at(curve: Sequence[tuple[float, float]], cost: float) -> float | None:

@@ -5,6 +5,7 @@ numbers, one hidden layer; AdamW along a cosine. What was tried on validation te
 what was chosen.
 """
 
+import argparse
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from ccenv.runs.plan.sweep import Cell, Sweep
 
 PLACES = 5_120_000
 RATE = 0.01
-SYMBOLS: dict[str, Any] = {"observation": "ccenv.mdp.symbols:last_symbols"}
+SYMBOLS: dict[str, Any] = {"observation": "symbols"}
 """A policy that embeds the last symbols itself; it costs a policy no more than to look at the
 network's own embeddings."""
 Sizes = tuple[int, int, int]
@@ -92,4 +93,6 @@ TEXT = Sweep(
     ),
     minutes=240,
     seeds=(0, 1, 2, 3, 4),
+    # Some text that every machine has, and little of it.
+    mini={"dataset": argparse.__file__},
 )
