@@ -82,7 +82,7 @@ def make_curve(results: Sequence[Result]) -> Curve:
     """
     by_seed = [{point["images_seen"]: point for point in r.get("curve", [])} for r in results]
     shared = sorted(set.intersection(*(set(points) for points in by_seed)))
-    blocks = [result["settings"]["environment"]["num_blocks"] for result in results]
+    blocks = [blocks_of(result) for result in results]
     values = [
         [numbers(points[images], sizes) for points, sizes in zip(by_seed, blocks, strict=True)]
         for images in shared
@@ -95,10 +95,22 @@ def make_curve(results: Sequence[Result]) -> Curve:
     return Curve(tuple(shared), measures)
 
 
-def numbers(point: Mapping[str, Any], num_blocks: Sequence[int]) -> dict[str, float]:
-    """What is averaged of one validation; recorded results do not keep the reward."""
+def blocks_of(result: Result) -> Sequence[int] | None:
+    """Blocks of each gate; None where a result does not say them, as a recorded one."""
+    if "block_use" in result:
+        return [len(by_class[0]) for by_class in result["block_use"]]
+    environment = result["settings"]["environment"]
+    return None if environment.get("network_kwargs") else environment["num_blocks"]
+
+
+def numbers(point: Mapping[str, Any], num_blocks: Sequence[int] | None) -> dict[str, float]:
+    """What is averaged of one validation; recorded results do not keep the reward.
+
+    Density is that of all blocks, where their number is known, else the mean of the gates'.
+    """
     found = {name: float(point[name]) for name in ("error", "total_cost")}
-    found["density"] = float(np.average(point["density"], weights=num_blocks))
+    known = num_blocks if num_blocks and len(num_blocks) == len(point["density"]) else None
+    found["density"] = float(np.average(point["density"], weights=known))
     return found | ({"reward": float(point["mean_return"])} if "mean_return" in point else {})
 
 

@@ -164,3 +164,12 @@ def test_a_single_seed_has_no_width(comparison):
 def test_no_sweep_is_written_into_the_folder_of_an_environment(board):
     assert board.parent.name == "_sweeps"
     assert Path(board / "written.json").exists()
+
+
+def test_a_network_of_its_own_sizes_has_a_density_too():
+    point = {"images_seen": 1, "error": 0.5, "total_cost": 1.0, "density": [1.0, 0.5, 0.0]}
+    environment = {"num_blocks": [10, 10], "network_kwargs": {"depth": 8}}
+    recorded = {"seed": 0, "settings": {"environment": environment}, "curve": [point]}
+    assert over_seeds.make_curve([recorded]).measures["density"][0].mean == 0.5
+    used = {"block_use": [[[1]], [[1]], [[1, 1]]]}
+    assert over_seeds.make_curve([recorded | used]).measures["density"][0].mean == 0.375
