@@ -4,6 +4,7 @@ AGENTS: dict[str, str] = {
     "dense": "ccenv.agents.reference_policies:Dense",
     "block_dropout": "ccenv.agents.reference_policies:BlockDropout",
     "fixed_mask": "ccenv.agents.fixed_mask:FixedMask",
+    "confidence": "ccenv.agents.confidence:Confidence",
     "magnitude": "ccenv.agents.magnitude:Magnitude",
     "oracle": "ccenv.agents.oracle:Oracle",
     "reinforce": "ccenv.agents.reinforce:Reinforce",

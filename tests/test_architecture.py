@@ -45,7 +45,7 @@ FLOORS = {
         "gateable"
     ),
     "ccenv.networks.models": (
-        "residual probe_units summed transformer embedding linear_stage conv experts"
+        "residual probe_units summed transformer embedding linear_stage conv experts early pruned ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -61,7 +61,7 @@ FLOORS = {
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
         "base distributions independent soft_masks search sb3_settings sb3_actor "
-        "reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
+        "reference_policies fixed_mask confidence magnitude oracle reinforce actor_critic condnet "
         "reinforce_lagrangian rloo straight_through topk sb3"
     ),
     "ccenv.runs": (
