@@ -45,7 +45,8 @@ FLOORS = {
         "gateable"
     ),
     "ccenv.networks.models": (
-        "residual probe_units summed transformer embedding linear_stage conv experts early pruned ngram"
+        "residual probe_units summed transformer embedding linear_stage conv experts early pruned "
+        "ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"

@@ -71,6 +71,7 @@ class GatedNetwork(Protocol):
     - `after_update(done)`: told after each update of co-training which share of the updates of its
       schedule is done, so that it may change as its training goes on; it needs `schedule_updates`.
     - `learn_beforehand(split)`: how frozen weights are learned, in place of random masks.
+    - `open_lengths`: names of tensors of its state of which that decides how long they are.
     - `memory_bytes()`: see `ccenv.networks.memory`.
     - `pack()`: promises that weights stay as they are, so that kernels may keep copies.
     """

@@ -14,6 +14,7 @@ NETWORKS: dict[str, Any] = {
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",
     "probe": "ccenv.networks.probe:probe_network",
+    "ngram": "ccenv.networks.models.ngram:ngram",
     "pruned": "ccenv.networks.models.pruned:pruned",
     "bytes": "ccenv.networks.models.embedding:next_byte",
     "vit": "ccenv.networks.models.transformer:vit",
