@@ -37,7 +37,7 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp counting stage packed sequential exits gating check frozen_cache build "
+        "protocol memory costs mlp counting stage packed sequential exits gating check frozen_cache build "
         "dropout probe models pretrained table recipe shipped training teacher"
     ),
     "ccenv.networks.gating": (

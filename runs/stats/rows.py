@@ -62,6 +62,8 @@ class Row:
     """block_dropout's error at the same compute cost; None where its rates do not reach it."""
     verdict: str
     """this row against block_dropout at equal compute cost."""
+    memory_bytes: float | None
+    """of the network, mean over seeds; None where a result was recorded before it was."""
     habit: str
     """how a learned policy ignores the image, if it does; see `habits`."""
 
@@ -222,8 +224,15 @@ def _row(
         on_front=on_front,
         dropout_error=floor,
         verdict=verdict,
+        memory_bytes=mean_memory(results),
         habit=habit(results, [v["density"] for v in verdicts]) if results[0]["learns"] else "",
     )
+
+
+def mean_memory(results: Sequence[Result]) -> float | None:
+    """Bytes of the network, mean over seeds; None where one does not say."""
+    found = [result.get("memory_bytes") for result in results]
+    return None if None in found else float(np.mean(found))
 
 
 def compare_with_dropout(

@@ -96,7 +96,10 @@ def early_exit(
         layer = convolved(x, width) if number <= len(maps) else connected(x, width)
         with torch.no_grad():
             x = layer(x)
-        parts |= {f"layer{number}": layer, f"exit{number}": Exit(answer_on(x, num_classes), loss_weight)}
+        parts |= {
+            f"layer{number}": layer,
+            f"exit{number}": Exit(answer_on(x, num_classes), loss_weight),
+        }
     # What would be the last exit is the network's answer.
     last = parts.popitem()[1]
     assert isinstance(last, Exit)

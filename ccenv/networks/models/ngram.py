@@ -63,7 +63,13 @@ class Ngram(nn.Module):
     ) -> None:
         """Builds empty tables; see `ngram`."""
         super().__init__()
-        numbers = [num_tokens, num_classes, order, max_pairs, *([positions] if positions else [])]
+        numbers = [
+            num_tokens,
+            num_classes,
+            order,
+            max_pairs,
+            *([] if positions is None else [positions]),
+        ]
         positive_ints(numbers, "num_tokens, num_classes, order, max_pairs and positions")
         self.bits = max(1, (num_classes - 1).bit_length())
         longest = min(num_tokens, KEY_BITS // self.bits - 1)
