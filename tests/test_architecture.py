@@ -37,8 +37,8 @@ FLOORS = {
         "map_style given folder text"
     ),
     "ccenv.networks": (
-        "protocol memory costs mlp counting stage packed sequential exits gating check frozen_cache build "
-        "dropout probe models pretrained table recipe shipped training teacher"
+        "protocol memory costs mlp counting stage packed sequential exits gating check "
+        "frozen_cache build dropout probe models pretrained table recipe shipped training teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "

@@ -210,7 +210,7 @@ class Ngram(nn.Module):
 
 
 def added(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:
-    """found + left x shares: [rows, classes], [rows, 1], [rows, classes]."""
+    """What is found and the shares of what is left: [rows, classes], [rows, 1], [rows, classes]."""
     # As a product, so that whoever counts products finds these.
     return torch.baddbmm(found.unsqueeze(1), left.unsqueeze(1), shares.unsqueeze(1)).squeeze(1)
 

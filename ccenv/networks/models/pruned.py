@@ -121,6 +121,19 @@ class PrunedLayers(Stage):
         return total
 
 
+class Shift(nn.Module):
+    """Adds a number to each column: what is answered where everything is skipped."""
+
+    def __init__(self, width: int) -> None:
+        """Begins with zeros."""
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, width] -> the same."""
+        return x + self.bias
+
+
 class PrunedNetwork(GatedSequential):
     """A plain network that is pruned while it is co-trained; its one gate runs it or does not."""
 
@@ -128,9 +141,8 @@ class PrunedNetwork(GatedSequential):
         self, body: nn.Sequential, outputs: int, example: Tensor, macs: int | None, span: Any
     ) -> None:
         """See `pruned`; `span` is when pruning begins and ends, as shares of the training."""
-        super().__init__(
-            nn.Identity(), {"layers": PrunedLayers(body, outputs)}, nn.Identity(), example
-        )
+        layers = PrunedLayers(body, outputs)
+        super().__init__(nn.Identity(), {"layers": layers}, Shift(outputs), example)
         first, last = span
         if not 0 <= first < last <= 1:
             raise ValueError(
@@ -166,7 +178,7 @@ class PrunedNetwork(GatedSequential):
 
     def memory_bytes(self) -> int:
         """See `GatedNetwork`: what is stored of the weights that are left."""
-        return self.layers.memory_bytes()
+        return self.layers.memory_bytes() + self.num_classes * FLOAT_BYTES
 
     def learn_beforehand(self, split: Any) -> None:
         """Refuses: it is pruned while it learns.
@@ -217,5 +229,5 @@ def pruned(
         features = body(example).shape[1]
     for inputs, outputs in itertools.pairwise([features, *widths]):
         body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
-    body.append(in_major_linear([features, *widths][-1], num_classes))
+    body.append(in_major_linear([features, *widths][-1], num_classes, bias=False))
     return PrunedNetwork(body, num_classes, example, macs, (begin, end))

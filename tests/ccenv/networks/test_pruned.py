@@ -63,7 +63,10 @@ def test_before_anything_is_pruned_it_is_the_plain_network():
     for channels in ((), (4, 6)):
         network = make(channels=channels, shape=(2, 8, 8))
         images = torch.rand(3, 2, 8, 8)
-        assert torch.equal(network(images, [torch.ones(3, 1).bool()]), network.layers.body(images))
+        kept = torch.ones(3, 1, dtype=torch.bool)
+        assert torch.equal(network(images, [kept]), network.layers.body(images))
+        network.head.bias.data.fill_(2.0)
+        assert torch.equal(network(images, [~kept]), torch.full((3, 10), 2.0))
         ccenv.check_network(network, images)
     assert make().dense_macs == DENSE
 
