@@ -231,8 +231,8 @@ def _row(
 
 def mean_memory(results: Sequence[Result]) -> float | None:
     """Bytes of the network, mean over seeds; None where one does not say."""
-    found = [result.get("memory_bytes") for result in results]
-    return None if None in found else float(np.mean(found))
+    found = [result["memory_bytes"] for result in results if "memory_bytes" in result]
+    return float(np.mean(found)) if len(found) == len(results) else None
 
 
 def compare_with_dropout(

@@ -28,10 +28,10 @@ def fully_connected(sizes: Sequence[int]) -> nn.Sequential:
     >>> len(fully_connected([4, 3, 2]))
     3
     """
-    body = nn.Sequential()
+    body: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
-    return body[:-1]
+        body += [in_major_linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*body[:-1])
 
 
 def cascade(

@@ -4,6 +4,7 @@ Contexts of every length are interpolated, as `ccenv.networks.models.ngram_count
 trained, next to nothing is multiplied, and all of it is memory.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,13 +54,21 @@ class Ngram(nn.Module):
     leaves everything to shorter contexts; without any, symbols are as frequent as in the text.
     """
 
+    often: Tensor
+    """float32 [num_classes]; how frequent single symbols are."""
     has_own_weights = False
     """True where the builder has set the weights itself, so that none are learned beforehand."""
     counted_by = 1
     """Version of `ngram_counts`: cached tables are told by the code of this class alone."""
 
     def __init__(
-        self, num_tokens: int, num_classes: int, order: int, max_pairs: int, positions: int | None
+        self,
+        num_tokens: int,
+        num_classes: int,
+        order: int,
+        max_pairs: int,
+        positions: int | None,
+        escape: float = 1.0,
     ) -> None:
         """Builds empty tables; see `ngram`."""
         super().__init__()
@@ -71,6 +80,8 @@ class Ngram(nn.Module):
             *([] if positions is None else [positions]),
         ]
         positive_ints(numbers, "num_tokens, num_classes, order, max_pairs and positions")
+        if not 0 < escape < math.inf:
+            raise ValueError(f"expected escape to be a finite number above 0, got {escape}")
         self.bits = max(1, (num_classes - 1).bit_length())
         longest = min(num_tokens, KEY_BITS // self.bits - 1)
         if order > longest:
@@ -79,7 +90,7 @@ class Ngram(nn.Module):
                 f"{num_classes} kinds, got {order}"
             )
         self.num_tokens, self.num_classes, self.order = num_tokens, num_classes, order
-        self.max_pairs, self.positions = max_pairs, positions
+        self.max_pairs, self.positions, self.escape = max_pairs, positions, escape
         for length in range(1, order + 1):
             self.fill(length, np.empty(0, np.int64), np.empty(0))
         self.register_buffer("often", torch.full((num_classes,), 1 / num_classes))
@@ -122,7 +133,7 @@ class Ngram(nn.Module):
             self.fill(length, pairs.keys, pairs.shares)
 
     def _best(self, keys: np.ndarray) -> list[Pairs]:
-        return best_pairs(keys, self.bits, self.order, self.max_pairs)
+        return best_pairs(keys, self.bits, self.order, self.max_pairs, self.escape)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         for name in self.open_lengths:
@@ -221,6 +232,7 @@ def ngram(
     order: int = 6,
     max_pairs: int = 400_000,
     positions: int | None = None,
+    escape: float = 1.0,
 ) -> Ngram:
     """Predicts the next symbol of a text from counts of what followed the last symbols.
 
@@ -230,6 +242,8 @@ def ngram(
         order: longest context, in symbols.
         max_pairs: of a context and a successor, stored of all lengths together.
         positions: how many places of the training text are counted, evenly spaced; None: all.
+        escape: how much a context leaves to shorter ones; 1 is Witten and Bell's, and with fewer
+            pairs than the text has more is better: to be chosen on validation text.
 
     Raises:
         ValueError: if inputs are no windows of symbols, or a number is impossible.
@@ -238,4 +252,4 @@ def ngram(
         raise ValueError(
             f"expected windows of symbols (length,) for 'ngram', got inputs {tuple(input_shape)}"
         )
-    return Ngram(input_shape[0], num_classes, order, max_pairs, positions)
+    return Ngram(input_shape[0], num_classes, order, max_pairs, positions, escape)

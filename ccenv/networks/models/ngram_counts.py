@@ -2,10 +2,10 @@
 
 Witten and Bell 1991, "The zero-frequency problem" (method C), interpolated as in Chen and Goodman
 1998, "An empirical study of smoothing techniques for language modeling", section 2.5: after a
-context seen N times with T different successors, a successor seen c times has c / (N + T), and the
-rest goes to the context that is one symbol shorter. Which pairs are stored: Seymore and Rosenfeld
-1996, "Scalable backoff language models": those whose loss would cost the text most, c times the
-difference of the logarithms with and without them.
+context seen N times with T different successors, a successor seen c times has c / (N + e T), and
+the rest goes to the context that is one symbol shorter; e is 1 there. Which pairs are stored:
+Seymore and Rosenfeld 1996, "Scalable backoff language models": those whose loss would cost the text
+most, c times the difference of the logarithms with and without them.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Pairs:
     keys: np.ndarray
     """int64 [pairs]; bits of the context's symbols, earliest first, and of the successor."""
     shares: np.ndarray
-    """float64 [pairs]; c / (N + T)."""
+    """float64 [pairs]; c / (N + e T)."""
     chances: np.ndarray
     """float64 [pairs]; probability of the successor with all shorter contexts."""
     worth: np.ndarray
@@ -69,7 +69,9 @@ def context_keys(windows: torch.Tensor, length: int, bits: int) -> torch.Tensor:
     return (last << shifts).sum(dim=1)
 
 
-def counted(keys: np.ndarray, bits: int, length: int, shorter: Pairs | None) -> Pairs:
+def counted(
+    keys: np.ndarray, bits: int, length: int, shorter: Pairs | None, escape: float = 1.0
+) -> Pairs:
     """Counts pairs of one length.
 
     Args:
@@ -77,11 +79,12 @@ def counted(keys: np.ndarray, bits: int, length: int, shorter: Pairs | None) -> 
         bits: of a symbol.
         length: symbols of the context.
         shorter: pairs of the length before, all of them; None of single symbols.
+        escape: e above.
     """
     found, counts = np.unique(keys & low_bits(bits * (length + 1)), return_counts=True)
     context = found >> bits
     group = np.concatenate([[0], (context[1:] != context[:-1]).cumsum()])
-    seen, kinds = np.bincount(group, weights=counts), np.bincount(group)
+    seen, kinds = np.bincount(group, weights=counts), escape * np.bincount(group)
     shares, rest = counts / (seen + kinds)[group], (kinds / (seen + kinds))[group]
     if shorter is None:
         # Before single symbols stands nothing: all are alike, and none is impossible.
@@ -102,7 +105,9 @@ def low_bits(count: int) -> int:
     return (1 << count) - 1
 
 
-def best_pairs(keys: np.ndarray, bits: int, order: int, most: int) -> list[Pairs]:
+def best_pairs(
+    keys: np.ndarray, bits: int, order: int, most: int, escape: float = 1.0
+) -> list[Pairs]:
     """The pairs that a text needs most, of every length from 1 to `order`.
 
     Args:
@@ -110,8 +115,9 @@ def best_pairs(keys: np.ndarray, bits: int, order: int, most: int) -> list[Pairs
         bits: of a symbol.
         order: longest context.
         most: pairs of all lengths together.
+        escape: see `counted`.
     """
-    levels = list(candidates(keys, bits, order, most))
+    levels = list(candidates(keys, bits, order, most, escape))
     worth = np.concatenate([pairs.worth for pairs in levels])
     chosen = np.zeros(len(worth), bool)
     chosen[np.argsort(-worth, kind="stable")[:most]] = True
@@ -122,11 +128,13 @@ def best_pairs(keys: np.ndarray, bits: int, order: int, most: int) -> list[Pairs
     ]
 
 
-def candidates(keys: np.ndarray, bits: int, order: int, most: int) -> Iterator[Pairs]:
+def candidates(
+    keys: np.ndarray, bits: int, order: int, most: int, escape: float
+) -> Iterator[Pairs]:
     """Of each length the best pairs, no more than all lengths together may have."""
     # Chances of single symbols are needed below; what is stored begins with one symbol before.
-    pairs = counted(keys, bits, 0, None)
+    pairs = counted(keys, bits, 0, None, escape)
     for length in range(1, order + 1):
-        pairs = counted(keys, bits, length, pairs)
+        pairs = counted(keys, bits, length, pairs, escape)
         best = np.argsort(-pairs.worth, kind="stable")[:most]
         yield pairs.at(np.sort(best))

@@ -47,7 +47,7 @@ def dense(network, windows):
     return network(windows, [torch.ones(len(windows), 1, dtype=torch.bool)] * network.order)
 
 
-def by_hand(split, window, symbol, order):
+def by_hand(split, window, symbol, order, escape=1.0):
     """Witten and Bell's interpolation, by its definition."""
     labels = split.labels.tolist()
     found = (labels.count(symbol) + 1) / (len(labels) + split.num_classes)
@@ -56,17 +56,17 @@ def by_hand(split, window, symbol, order):
         rows = split.images[:, WINDOW - length :].tolist()
         after = [label for row, label in zip(rows, labels, strict=True) if row == context]
         if after:
-            kinds = len(set(after))
+            kinds = escape * len(set(after))
             found = (after.count(symbol) + kinds * found) / (len(after) + kinds)
     return found
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_with_all_pairs_stored_it_is_witten_and_bells_interpolation(order):
+@pytest.mark.parametrize(("order", "escape"), [(1, 1.0), (2, 2.5), (3, 1.0)])
+def test_with_all_pairs_stored_it_is_witten_and_bells_interpolation(order, escape):
     train, test = text("train"), text("test")
-    answers = dense(learned(train, order=order), test.images[:20]).exp()
+    answers = dense(learned(train, order=order, escape=escape), test.images[:20]).exp()
     for window, answer in zip(test.images[:20].tolist(), answers, strict=True):
-        expected = [by_hand(train, window, symbol, order) for symbol in range(NUM_SYMBOLS)]
+        expected = [by_hand(train, window, symbol, order, escape) for symbol in range(NUM_SYMBOLS)]
         torch.testing.assert_close(answer, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
 
@@ -187,6 +187,7 @@ def test_in_the_environment_it_is_judged_exported_and_not_trained(tmp_path, monk
         ({"order": 5}, "an order of at most 4"),
         ({"num_classes": 2**20, "order": 3}, "an order of at most 2"),
         ({"max_pairs": 0}, "max_pairs"),
+        ({"escape": 0.0}, "escape to be a finite number above 0"),
         ({"input_shape": (1, 8, 8)}, r"windows of symbols \(length,\)"),
     ],
 )
