@@ -5,6 +5,7 @@ AGENTS: dict[str, str] = {
     "block_dropout": "ccenv.agents.reference_policies:BlockDropout",
     "fixed_mask": "ccenv.agents.fixed_mask:FixedMask",
     "hash": "ccenv.agents.hash_routing:Hash",
+    "confidence": "ccenv.agents.confidence:Confidence",
     "magnitude": "ccenv.agents.magnitude:Magnitude",
     "oracle": "ccenv.agents.oracle:Oracle",
     "reinforce": "ccenv.agents.reinforce:Reinforce",

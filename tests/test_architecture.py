@@ -38,8 +38,9 @@ FLOORS = {
         "map_style given folder text_files text"
     ),
     "ccenv.networks": (
-        "protocol costs mlp counting stage packed norms flow sequential one_row exits gating check "
-        "frozen_cache build dropout probe models pretrained table recipe shipped training teacher"
+        "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
+        "gating check frozen_cache build dropout probe models pretrained table recipe shipped "
+        "training teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
@@ -47,7 +48,7 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts"
+        "experts early pruned ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -66,8 +67,8 @@ FLOORS = {
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
         "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "
-        "reference_policies fixed_mask hash_routing magnitude oracle reinforce actor_critic "
-        "condnet reinforce_lagrangian rloo straight_through topk sb3"
+        "reference_policies fixed_mask hash_routing confidence magnitude oracle reinforce "
+        "actor_critic condnet reinforce_lagrangian rloo straight_through topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "

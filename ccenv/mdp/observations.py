@@ -148,7 +148,7 @@ def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) ->
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected observation as (network, state) -> tensor: {error}") from error
     name = kind if isinstance(kind, str) else f"{own.__module__}:{own.__qualname__}"
-    device = next(iter(network.parameters())).device  # type: ignore[attr-defined]
+    device = next(iter(network.state_dict().values())).device  # type: ignore[attr-defined]
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     state, lengths = initial(network, example.to(device), labels), []
     for gate in network.gates:

@@ -22,7 +22,8 @@ def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> No
     stream; a cache that cannot be written to gives a warning too.
 
     Args:
-        network: changed in place.
+        network: changed in place. Tensors that it names in `open_lengths` (one-dimensional ones)
+            are as long as what was learned makes them; its `load_state_dict` takes them so.
         name: of the file, different for all that the weights depend on.
         learn: trains the network.
 
@@ -75,24 +76,25 @@ def fitting_weights(network: nn.Module, path: Path) -> tuple[dict[str, Tensor], 
     tensors, texts, is_checked = read_checked(path)
     if texts:
         raise DamagedFileError(f"expected {path} to hold weights, got {sorted(texts)} beside them")
-    wanted = network.state_dict()
+    wanted, open_lengths = network.state_dict(), getattr(network, "open_lengths", ())
     for name in sorted({*tensors, *wanted}):
-        expected, got = kind_of(wanted, name), kind_of(tensors, name)
+        expected, got = (kind_of(found, name, name in open_lengths) for found in (wanted, tensors))
         if expected != got:
             raise ValueError(f"expected {expected} as {name!r} in {path}, got {got}")
     check_finite(tensors, str(path))
     return tensors, is_checked
 
 
-def kind_of(tensors: Mapping[str, Tensor], name: str) -> str:
-    """Type and shape of a tensor, for messages.
+def kind_of(tensors: Mapping[str, Tensor], name: str, any_length: bool = False) -> str:
+    """Type and shape of a tensor, for messages; of one that may have any length only its type.
 
     >>> kind_of({}, "weight")
     'no tensor'
     """
     if name not in tensors:
         return "no tensor"
-    return f"{tensors[name].dtype} {list(tensors[name].shape)}"
+    shape = ["any length"] if any_length else list(tensors[name].shape)
+    return f"{tensors[name].dtype} {shape}"
 
 
 def store(write: Callable[[], None], what: str) -> None:

@@ -68,6 +68,11 @@ class GatedNetwork(Protocol):
     - `logits_everywhere(hidden)`: of language models, after the last gate: float [rows, length,
       num_classes], what would be answered behind each symbol of a window; the last is `logits`.
     - `gate_parameters(gate)`: weights that belong to a gate's blocks, for `check_network`.
+    - `after_update(done)`: told after each update of co-training which share of the updates of its
+      schedule is done, so that it may change as its training goes on; it needs `schedule_updates`.
+    - `learn_beforehand(split)`: how frozen weights are learned, in place of random masks.
+    - `open_lengths`: names of tensors of its state of which that decides how long they are.
+    - `memory_bytes()`: see `ccenv.networks.memory`.
     - `pack()`: promises that weights stay as they are, so that kernels may keep copies.
     """
 

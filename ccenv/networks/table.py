@@ -5,13 +5,17 @@ from typing import Any
 from ccenv.networks.mlp import GatedMLP
 
 NETWORKS: dict[str, Any] = {
+    "cascade": "ccenv.networks.models.early:cascade",
     "conv": "ccenv.networks.models.conv:conv",
+    "early_exit": "ccenv.networks.models.early:early_exit",
     "experts": "ccenv.networks.models.experts:experts",
     "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
     "mlp": GatedMLP,
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",
     "probe": "ccenv.networks.probe:probe_network",
+    "ngram": "ccenv.networks.models.ngram:ngram",
+    "pruned": "ccenv.networks.models.pruned:pruned",
     "bytes": "ccenv.networks.models.embedding:next_byte",
     "vit": "ccenv.networks.models.transformer:vit",
     "probe-exit": "ccenv.networks.models.probe_units:probe_exit",

@@ -40,9 +40,11 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
         settings: of `CoTrainer` and `Teaching`, checked before.
 
     Raises:
-        ValueError: if a warm start asks for layers of other widths than the network's.
+        ValueError: if a warm start asks for layers of other widths than the network's, or the
+            network cannot learn so.
     """
     own, teaching = teaching_of(settings)
+    check_learns(network, own.get("schedule_updates"))
     units = positive_ints(teaching.teacher_units, "teacher_units", allow_none=True)
     if not units:
         return CoTrainer(network, **own)
@@ -52,6 +54,25 @@ def make_trainer(network: Any, split: Split, settings: Mapping[str, Any]) -> CoT
     if not teaching.distill_weight:
         return CoTrainer(network, **own)
     return DistillingTrainer(network, teacher, teaching, **own)
+
+
+def check_learns(network: Any, schedule_updates: int | None) -> None:
+    """Refuses networks that an optimiser cannot teach, or not without the end of its schedule.
+
+    Raises:
+        ValueError: saying what to give instead.
+    """
+    kind = type(network).__name__
+    if not any(True for _ in network.parameters()):
+        raise ValueError(
+            f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
+            f"{kind}"
+        )
+    if hasattr(network, "after_update") and schedule_updates is None:
+        raise ValueError(
+            f"expected weights_kwargs.schedule_updates (of a run 'run') beside {kind}, which "
+            "changes as its training goes on, got none"
+        )
 
 
 class DistillingTrainer(CoTrainer):

@@ -323,6 +323,8 @@ class Simulator:
                 images, _ = self.data.batch(indices[:: self.group_size])
                 labels = self.data.labels.index_select(0, indices)
             losses.append(self.trainer.update(images, labels, masks))
+            if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
+                self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
             self.network_version += 1
         return {"network_loss": sum(losses) / len(losses)} if losses else {}
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGES, is_below
+from ccenv.networks.memory import memory_bytes
 from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.replay import Rebuilt, ask, pays_again, test_images
 from ccenv.simulator.evaluate import Evaluation, by_class
@@ -28,6 +29,8 @@ RECIPE = 1e-3
 RECOMPUTED, WORD = "recomputed", "the author's word"
 ALWAYS_WORD = ("last_tenth", "latency", "seconds", "total_seconds", "machine", "versions", "code")
 """Entries of a result that cannot be recomputed."""
+LATER = ("memory_bytes",)
+"""Entries that results of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[
     problems = [
         f"{name}: claimed {result.get(name)}, found {value}"
         for name, value in found.items()
-        if result.get(name) != value or type(result.get(name)) is not type(value)
+        if (name in result or name not in LATER)
+        and (result.get(name) != value or type(result.get(name)) is not type(value))
     ]
     if rebuilt.from_recipe is not None and rebuilt.from_recipe > RECIPE:
         problems.append(
@@ -107,6 +111,7 @@ def facts(rebuilt: Rebuilt) -> dict[str, Any]:
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in network.state_dict().values()),
+        "memory_bytes": memory_bytes(network),
     }
     return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})
 

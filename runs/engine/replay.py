@@ -21,6 +21,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.mlp import positive_ints
 from ccenv.networks.table import NETWORKS
+from ccenv.networks.training import teaching_of
 from ccenv.rewards import REWARDS, StatefulReward
 from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.store import folder as run_folder
@@ -122,7 +123,8 @@ def rebuild(plan: Plan, folder: Path) -> Rebuilt:
     weights = stored[run_folder.NETWORK]
     check_sizes(plan, weights)
     # A teacher is not asked again, and seconds are not paid for: neither is needed for a replay.
-    spared: dict[str, Any] = {"weights_kwargs": {}}
+    trained_by, _ = teaching_of(plan.environment["weights_kwargs"])
+    spared: dict[str, Any] = {"weights_kwargs": trained_by}
     if depends_on_machine(plan):
         spared |= {"reward": "accuracy_minus_cost", "reward_kwargs": {}}
     env = BlockSelectionVectorEnv(plan.num_envs, **(plan.environment | spared))

@@ -16,6 +16,7 @@ from ccenv.agents.base import Agent
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.latency import measure_latency
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.memory import memory_bytes
 from ccenv.runs.board.tracking import Tracker
 from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
@@ -247,6 +248,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in weights),
+        "memory_bytes": memory_bytes(simulator.network),
         "dense_macs": simulator.dense_macs,
         "policy_macs": list(agent.policy_macs),
         "data": data_of(plan.environment["dataset"]),

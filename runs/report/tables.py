@@ -104,6 +104,23 @@ def density_table(rows: Sequence[Row]) -> Table:
     return Table("density", "Density of each layer", columns, lines, note, shaded=True)
 
 
+def memory_tables(rows: Sequence[Row]) -> list[Table]:
+    """Bytes of each row's network beside its error and MACs; none where no result says them."""
+    known = [row for row in rows if row.get("memory_bytes") is not None]
+    columns = {"agent": "left", "test error %": "right ±.2%", "MACs": "right ,.0f"}
+    columns |= {"memory kB": "right ,.1f"}
+    lines = [
+        [name_of(row), interval(row, "error"), row["macs"]["mean"], row["memory_bytes"] / 1000]
+        for row in known
+    ]
+    note = (
+        "Memory: parameters and buffers of the network as they are stored, without the policy's; "
+        "of a pruned one the values that are left, their indices and its biases; of counts their "
+        "tables. Tables that cost no MACs cost memory."
+    )
+    return [Table("memory", "Memory of the networks", columns, lines, note)] if known else []
+
+
 def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
     """Every table of the report, by section."""
     rows = comparison.rows
@@ -113,7 +130,7 @@ def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
         "fronts": front_tables(comparison),
         "shapings": shaping_tables(rows, make_fronts(comparison.results, comparison.draw)),
         "density": [density_table(rows)],
-        "speed": [speed_table(comparison.results)],
+        "speed": [speed_table(comparison.results), *memory_tables(rows)],
         "settings": settings_tables(comparison.finished),
         "origin": [origin_table(comparison.finished)],
     }

@@ -63,6 +63,8 @@ class Row:
     """block_dropout's error at the same compute cost; None where its rates do not reach it."""
     verdict: str
     """this row against block_dropout at equal compute cost."""
+    memory_bytes: float | None
+    """of the network, mean over seeds; None where a result was recorded before it was."""
     habit: str
     """how a learned policy ignores the image, if it does; see `habits`."""
     bits: Interval | None = None
@@ -229,9 +231,16 @@ def _row(
         on_front=on_front,
         dropout_error=floor,
         verdict=verdict,
+        memory_bytes=mean_memory(results),
         habit=habit(results, [v["density"] for v in verdicts]) if results[0]["learns"] else "",
         bits=mean_interval(known) if len(known) == len(bits) else None,
     )
+
+
+def mean_memory(results: Sequence[Result]) -> float | None:
+    """Bytes of the network, mean over seeds; None where one does not say."""
+    found = [result["memory_bytes"] for result in results if "memory_bytes" in result]
+    return float(np.mean(found)) if len(found) == len(results) else None
 
 
 def compare_with_dropout(

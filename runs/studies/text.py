@@ -59,13 +59,32 @@ def gated_text(
     return Cell(label, agent, {"network_kwargs": built, **how_many, **own})
 
 
-def own_policy(agent: str, sizes: Sizes, note: str = "", **own: Any) -> Cell:
-    """An agent with embeddings of its own."""
-    return gated_text(agent, sizes, note, embedding_size=8, **(SYMBOLS | own))
+def own_policy(
+    agent: str, sizes: Sizes, note: str = "", network: Mapping[str, Any] | None = None, **own: Any
+) -> Cell:
+    """An agent with embeddings of its own; arguments as those of `gated_text`."""
+    return gated_text(agent, sizes, note, network, embedding_size=8, **(SYMBOLS | own))
+
+
+def counted(max_pairs: int, order: int = 6, escape: float = 8.0) -> Cell:
+    """Count tables of so many pairs from as many places as networks learn from."""
+    network = {
+        "positions": PLACES,
+        "max_pairs": max_pairs,
+        "order": order,
+        "escape": escape,
+    }
+    frozen = {"weights": "frozen", "weights_kwargs": {}, "images": 256, "eval_every": 256}
+    label = f"ngram, {max_pairs:,} pairs of at most {order} symbols"
+    return Cell(label, "dense", {"network": "ngram", "network_kwargs": network, **frozen}, (0,))
 
 
 CHOSEN: dict[str, Any] = {"group_size": 8, "learning_rate": 0.01}
 """Of rloo: masks of a place, and the policy's rate."""
+TABLES = "hidden,logits,pairs"
+"""From the last byte to hidden biases and to logits, from the last two to logits."""
+OTHER_RATES = ((48, 0.005), (48, 0.02), (192, 0.005), (768, 0.005))
+"""Tried beside the rate of all."""
 WIDTHS = (24, 48, 96, 192, 384, 768)
 GATED: tuple[Sizes, ...] = ((32, 16, 1), (32, 16, 2), (64, 16, 2), (64, 16, 4))
 
@@ -90,6 +109,15 @@ TEXT = Sweep(
         *(own_policy("rloo", sizes, **CHOSEN) for sizes in GATED),
         *(gated_text("hash", sizes) for sizes in GATED[:3]),
         gated_text("block_dropout", GATED[1]),
+        own_policy("topk", GATED[1]),
+        gated_text("topk", GATED[1], "the network's embeddings", observation="layer_input"),
+        *(dense_text(width, f"tables {TABLES}", tables=TABLES) for width in (24, 48, 192)),
+        own_policy("rloo", GATED[1], f"tables {TABLES}", {"tables": TABLES}, **CHOSEN),
+        gated_text("hash", GATED[1], f"tables {TABLES}", {"tables": TABLES}),
+        *(counted(pairs) for pairs in (50_000, 400_000, 2_000_000)),
+        own_policy("rloo", GATED[1], "4 masks", group_size=4, learning_rate=0.01),
+        *(dense_text(width, f"rate {rate}", rate) for width, rate in OTHER_RATES),
+        dense_text(192, "embeddings of 16", embedding_size=16),
     ),
     minutes=240,
     seeds=(0, 1, 2, 3, 4),

@@ -1,0 +1,183 @@
+"""Stopping when sure: shares hold on validation, the ends are the two networks, nothing is paid."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ccenv
+from ccenv.agents.confidence import MEASURES, Confidence, threshold_of
+from ccenv.agents.reference_policies import Dense
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.networks.protocol import dense_forward
+from ccenv.simulator.resume import restore_simulator, simulator_state
+from ccenv.simulator.simulator import make_simulator
+
+NETWORKS = {
+    "cascade": {"first": [6], "then": [12]},
+    "early_exit": {"units": [8, 8, 8]},
+}
+
+
+def make(name="cascade", seed=0, **settings_given):
+    simulator = make_simulator(
+        32,
+        {
+            "dataset": "digits",
+            "network": name,
+            "network_kwargs": NETWORKS[name],
+            "weights": "cotrain",
+            "weights_kwargs": {"learning_rate": 0.01},
+            **settings_given,
+        },
+    )
+    simulator.seed(seed)
+    return simulator
+
+
+@pytest.fixture(scope="module")
+def trained():
+    simulators = {name: make(name) for name in NETWORKS}
+    for simulator in simulators.values():
+        Dense(simulator).learn(32 * 40)
+    return simulators
+
+
+def judged(simulator, split="validation", **own):
+    agent = Confidence(simulator, **own)
+    return ccenv.evaluate(simulator, agent, split=split, batch_size=97)
+
+
+def test_in_training_everything_is_kept():
+    simulator = make()
+    agent, heard = Confidence(simulator, stop_shares=1.0), []
+    agent.learn(64, lambda _, scalars: heard.append(scalars["episode/compute_cost"]))
+    assert heard == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_share_of_none_is_the_whole_network_and_of_all_the_first_exit(name, trained):
+    simulator = trained[name]
+    test = simulator.on_split("test", 100)
+    images, labels = test.data.batch(torch.arange(len(test.data)))
+    none, every = (judged(simulator, "test", stop_shares=share) for share in (0.0, 1.0))
+    assert none.macs == simulator.dense_macs
+    with torch.no_grad():
+        whole = dense_forward(simulator.network, images)
+        first = simulator.network.start(images)
+    assert none.error == pytest.approx((whole.argmax(1) != labels).double().mean().item())
+    assert every.error == pytest.approx((first.early.argmax(1) != labels).double().mean().item())
+    assert every.macs == simulator.network.start_macs
+    assert none.policy_cost == every.policy_cost == 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_one_stopping_answers_bit_for_bit_as_the_agent_dense(name, trained):
+    simulator, answers = trained[name].on_split("test", 50), []
+    for agent in (Confidence(trained[name], stop_shares=0.0), Dense(trained[name])):
+        observation = simulator.begin(torch.arange(50))
+        if isinstance(agent, Confidence):
+            agent.choose()
+        for layer in range(simulator.num_layers):
+            step = simulator.step(agent.act(observation, layer))
+            observation = step.observation
+        answers.append(step.outcome.logits)
+    assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.93])
+def test_on_validation_the_share_that_stops_is_the_one_asked_for(share, measure, trained):
+    for name, simulator in trained.items():
+        found = judged(simulator, stop_shares=share, measure=measure)
+        going = found.num_images
+        for mask in found.masks:
+            expected = going - round(share * going)
+            assert abs(int(mask.sum()) - expected) <= 1, name
+            going = int(mask.sum())
+
+
+def test_each_exit_has_its_own_share(trained):
+    found = judged(trained["early_exit"], stop_shares=[0.5, 0.0])
+    assert found.density == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_thresholds_follow_a_network_that_learns_and_only_validation_inputs(trained):
+    simulator = make()
+    agent = Confidence(simulator, stop_shares=0.5)
+    first = agent.parameters()["thresholds"]
+    agent.learn(320)
+    second = agent.parameters()["thresholds"]
+    assert not torch.equal(first, second)
+    ccenv.evaluate(simulator, agent, split="test")
+    assert torch.equal(agent.parameters()["thresholds"], second)
+    fresh = Confidence(simulator, stop_shares=0.5)
+    assert torch.equal(fresh.parameters()["thresholds"], second)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_exported_one_stops_where_it_stops(name, trained, tmp_path):
+    simulator = trained[name]
+    agent = Confidence(simulator, stop_shares=0.6)
+    SkippingClassifier.from_agent(agent, stop_shares=0.6).save(tmp_path / "file")
+    loaded = SkippingClassifier.load(tmp_path / "file")
+    found = ccenv.evaluate(simulator, agent, split="test", batch_size=1000)
+    images, _ = simulator.on_split("test", 1).data.batch(torch.arange(found.num_images))
+    _, masks = loaded.classify(images)
+    assert all(torch.equal(a, b) for a, b in zip(masks, found.masks, strict=True))
+
+
+def test_going_on_from_a_stored_state_is_never_having_stopped():
+    simulators = [make(), make()]
+    first, second = (Confidence(simulator, stop_shares=0.5) for simulator in simulators)
+    first.learn(64)
+    first.parameters()
+    second.load_state(first.state())
+    restore_simulator(simulators[1], copy.deepcopy(simulator_state(simulators[0])))
+    for agent in (first, second):
+        agent.images_done = 64
+        agent.learn(128)
+    assert torch.equal(*(agent.parameters()["thresholds"] for agent in (first, second)))
+
+
+def test_a_budget_or_price_before_the_look_changes_nothing_of_its_doubts(trained):
+    weights = trained["cascade"].network.state_dict()
+    found = []
+    for context in (None, {"cost_weight": (0.1, 0.2)}):
+        simulator = make(**({"context": context} if context else {}))
+        simulator.network.load_state_dict(weights)
+        found.append(judged(simulator, stop_shares=0.5))
+    assert torch.equal(found[0].masks[0], found[1].masks[0])
+
+
+def test_without_exits_it_keeps_everything():
+    simulator = make_simulator(8, {"dataset": "digits", "weights": "cotrain"})
+    simulator.seed(0)
+    assert judged(simulator, stop_shares=0.9).compute_cost == 1
+
+
+@given(
+    doubts=st.lists(st.floats(0, 2), min_size=1, max_size=40, unique=True), share=st.floats(0, 1)
+)
+@settings(max_examples=50, deadline=None)
+def test_a_threshold_parts_different_doubts_by_the_share(doubts, share):
+    values = torch.tensor(doubts, dtype=torch.float64)
+    stopped = int((values <= threshold_of(values, share)).sum())
+    assert stopped == round(share * len(doubts))
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"stop_shares": 1.5}, r"stop_shares in \[0, 1\]"),
+        ({"stop_shares": [0.5, 0.5]}, "one for each of 1 exits"),
+        ({"measure": "margins"}, "did you mean 'margin'"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused(own, message):
+    with pytest.raises(ValueError, match=message):
+        Confidence(make(), **own)
+    with pytest.raises(ValueError, match="expected observation='layer_input'"):
+        Confidence(make(observation="summary"))

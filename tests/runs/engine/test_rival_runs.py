@@ -1,0 +1,69 @@
+"""Runs of the simple rivals by the same commands: validated, exported, their memory recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ccenv.runs import train
+from ccenv.runs.engine.verdicts import validate
+from ccenv.runs.report.tables import memory_tables
+from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.store.folder import RESULT
+from ccenv.runs.store.seal import sealed
+
+SHORT = ["images=512", "batch_size=64", "progress=false", "dataset=digits"]
+COTRAIN = ["weights=cotrain", "weights_kwargs.schedule_updates=run"]
+CASES = {
+    "pruned": ("dense", ["network_kwargs.units=16", "network_kwargs.macs=200"]),
+    "cascade": ("confidence", ["network_kwargs.first=4", "network_kwargs.then=8"]),
+    "early_exit": ("confidence", ["network_kwargs.units=8,8,8", "stop_shares=0.5,0.2"]),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_timing(monkeypatch):
+    monkeypatch.setattr("ccenv.runs.engine.run.latencies", lambda env, agent: [])
+
+
+def run(name, tmp_path, capsys):
+    agent, words = CASES[name]
+    command = [agent, f"network={name}", *words, *COTRAIN, *SHORT, f"log_dir={tmp_path}", "--json"]
+    assert train.main(command) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def rewritten(folder, result):
+    """Writes a result as its run would have written it."""
+    told = {name: value for name, value in result.items() if name not in ("folder", "seal")}
+    (folder / RESULT).write_text(json.dumps(sealed(told)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rivals_run_stands_when_it_is_asked_again(name, tmp_path, capsys):
+    result = run(name, tmp_path, capsys)
+    rows = validate(Path(result["folder"]))
+    assert [row.problems for row in rows] == [(), ()]
+    assert {row.policy for row in rows} == {"replayed"}
+    assert rows[0].basis["memory_bytes"] == "recomputed"
+
+
+def test_memory_is_recorded_checked_and_missing_in_older_results(tmp_path, capsys):
+    result = run("pruned", tmp_path, capsys)
+    folder = Path(result["folder"])
+    assert result["memory_bytes"] < 4 * result["network_parameters"]
+    assert make_rows({"pruned": [result]})[0].memory_bytes == result["memory_bytes"]
+    older = {name: value for name, value in result.items() if name != "memory_bytes"}
+    rewritten(folder, older)
+    assert not validate(folder)[0].problems
+    assert make_rows({"pruned": [older, result]})[0].memory_bytes is None
+    rewritten(folder, result | {"memory_bytes": 3})
+    assert "memory_bytes: claimed 3" in validate(folder)[0].problems[0]
+
+
+def test_a_table_shows_the_memory_of_rows_that_have_it():
+    error = {"mean": 0.1, "sd": 0.0, "low": None, "high": None}
+    row = {"label": "a", "uses_labels": False, "error": error, "macs": {"mean": 5.0}}
+    (table,) = memory_tables([row | {"memory_bytes": 2500.0}, row | {"memory_bytes": None}, row])
+    assert [line[-1] for line in table.texts] == ["2.5"]
+    assert memory_tables([row]) == []
