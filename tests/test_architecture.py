@@ -48,7 +48,7 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts early pruned ngram_counts ngram"
+        "experts whole small_conv early pruned ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -88,7 +88,8 @@ FLOORS = {
         "same_run verdicts study"
     ),
     "ccenv.runs.studies": (
-        "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits text"
+        "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
+        "text front_mnist"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"

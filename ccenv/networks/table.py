@@ -21,5 +21,6 @@ NETWORKS: dict[str, Any] = {
     "probe-exit": "ccenv.networks.models.probe_units:probe_exit",
     "probe-residual": "ccenv.networks.models.probe_units:probe_residual",
     "resnet": "ccenv.networks.models.residual:resnet",
+    "small_conv": "ccenv.networks.models.small_conv:small_conv",
     "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
 }

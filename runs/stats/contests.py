@@ -18,7 +18,7 @@ from ccenv.runs.stats.rows import Result, dataset_of, evaluation, has_halves
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""
-RIVALS = ("pruned", "ngram")
+RIVALS = ("pruned", "small_conv", "ngram")
 """Networks with nothing to choose that are compared with dense ones, and are none."""
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
@@ -161,6 +161,8 @@ def kind_of(run: Result) -> str:
     """What a row is a variant of: its agent; of networks that are rivals themselves, their name."""
     settings = run["settings"]
     network = settings["environment"].get("network", "") if isinstance(settings, Mapping) else ""
+    if run["agent"] == "confidence":
+        return str(network)
     return str(network if run["agent"] == "dense" and network in RIVALS else run["agent"])
 
 

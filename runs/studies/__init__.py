@@ -20,6 +20,7 @@ from ccenv.runs.studies.equal_cost.mnist import (
     EQUAL_COST_MNIST_LONGER,
     EQUAL_COST_MNIST_SHIFTED,
 )
+from ccenv.runs.studies.front_mnist import FRONT_MNIST
 from ccenv.runs.studies.low_density import LOW_DENSITY_MNIST
 from ccenv.runs.studies.paper.searches import (
     PAPER_FRONT,
@@ -46,6 +47,6 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
-        Study(TEXT),
+        *(Study(TEXT), Study(FRONT_MNIST)),
     )
 }

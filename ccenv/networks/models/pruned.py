@@ -7,7 +7,7 @@ good, many at first and few at the end. It is one network for all inputs: a poli
 
 import itertools
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.models.experts import strided
 from ccenv.networks.models.linear_stage import in_major_linear
 from ccenv.networks.models.residual import Centred
+from ccenv.networks.models.whole import Whole
 from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.stage import Stage, add_kept_rows
 
 NUM_CUTS = 100
 """In so many steps the weights become fewer."""
@@ -26,14 +26,14 @@ SHORT_INDEX = 2**16
 """A row of fewer weights than this has indices of two bytes."""
 
 
-class PrunedLayers(Stage):
+class PrunedLayers(Whole):
     """Layers as one block, whose cost is what products with their kept weights cost.
 
     Torch multiplies zeros too: the bill is that of a loop over the weights that are not zero, and
     measured time is the dense network's.
     """
 
-    skipped: ClassVar[str] = "zero"
+    body: nn.Sequential
 
     def __init__(self, body: nn.Sequential, outputs: int) -> None:
         """Takes the layers.
@@ -42,8 +42,7 @@ class PrunedLayers(Stage):
             body: [rows, ...] -> [rows, outputs]; linear layers and convolutions are pruned.
             outputs: columns of its answers.
         """
-        super().__init__()
-        self.body, self.outputs = body, outputs
+        super().__init__(body, outputs)
         self.layers = [m for m in body if isinstance(m, nn.Linear | nn.Conv2d)]
         for number, layer in enumerate(self.layers):
             everything = torch.ones_like(layer.weight, dtype=torch.bool)
@@ -59,20 +58,6 @@ class PrunedLayers(Stage):
                 sizes.append(math.prod(y.shape[2:]))
         self.places = sizes
         return super().measure(x)
-
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
-        """[rows, ...] -> [rows, outputs], zero where skipped; see `Stage`."""
-        if mask is None and weights is None:
-            found: Tensor = self.body(x)
-            return found
-        return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)
 
     def kept(self) -> list[Tensor]:
         """Which weights of each layer are not pruned: bool, as the weights."""

@@ -70,6 +70,7 @@ SMALL = {
         "network_kwargs": {"units": [8], "macs": 300},
         "weights_kwargs": {"schedule_updates": 4},
     },
+    "small_conv": {"network_kwargs": {"channels": [4], "units": [8]}},
     "cascade": {"network_kwargs": {"first": [4], "then": [8]}},
     "early_exit": {"network_kwargs": {"units": [8, 8]}},
     "probe-residual": {"dataset": "probe"},

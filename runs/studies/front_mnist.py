@@ -1,0 +1,89 @@
+"""MNIST on halved images: what is left of choosing beside pruning, convolutions and cascades.
+
+Dense rows and rloo's are those of `equal-cost-mnist`, trained alike; the rivals are one fixed
+network each, or two of which the second runs where the first is unsure.
+"""
+
+import dataclasses
+from typing import Any
+
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.studies.equal_cost.mnist import EQUAL_COST_MNIST
+
+NOTE = "half size"
+TRAINED: dict[str, Any] = {
+    "transforms": ("halve",),
+    "weights_kwargs": {"learning_rate": 4e-3, "weight_decay": 0.1, "schedule_updates": "run"},
+}
+"""As the rows on halved images of `equal-cost-mnist`."""
+PRUNED = ((2_200, (128, 64)), (4_900, (128, 64)), (10_500, (256, 64)), (17_800, (256, 64)))
+"""MACs that are left, and the units of the network that is pruned."""
+CONVOLUTIONS = (
+    *(((3, 5), (3, 2)), ((3, 6), (2, 2)), ((5, 8), (3, 2)), ((4, 10), (2, 2))),
+    *(((8, 12), (3, 2)), ((8, 16), (3, 2)), ((6, 14), (2, 2))),
+)
+"""Channels and strides."""
+CASCADES = (
+    *(((8, 32), (64, 64), 0.9), ((12, 64), (64, 64), 0.935), ((16, 64), (128, 64), 0.9)),
+    *(((24, 64), (128, 64), 0.85), ((32, 64), (256, 64), 0.8)),
+)
+"""Units of the small network and of the large one, and the share that stops at the small one."""
+
+
+def named(units: tuple[int, ...]) -> str:
+    """Sizes as labels say them.
+
+    >>> named((12, 64))
+    '12, 64'
+    """
+    return ", ".join(map(str, units))
+
+
+def pruned(macs: int, units: tuple[int, ...]) -> Cell:
+    """One fixed network, its smallest weights given up while it learns."""
+    network = {"network": "pruned", "network_kwargs": {"units": units, "macs": macs}}
+    return Cell(f"pruned {named(units)} to {macs:,}", "dense", {**TRAINED, **network})
+
+
+def convolution(channels: tuple[int, ...], strides: tuple[int, ...]) -> Cell:
+    """A small convolutional network."""
+    label = f"convolutions {named(channels)}, strides {named(strides)}"
+    sizes = {"channels": channels, "strides": strides}
+    return Cell(label, "dense", {**TRAINED, "network": "small_conv", "network_kwargs": sizes})
+
+
+def cascade(first: tuple[int, ...], then: tuple[int, ...], share: float) -> Cell:
+    """A small network, and a larger one where it is unsure."""
+    label = f"cascade {named(first)} / {named(then)}, {share:.1%} stop"
+    sizes = {"network": "cascade", "network_kwargs": {"first": first, "then": then}}
+    return Cell(label, "confidence", {**TRAINED, **sizes, "stop_shares": share})
+
+
+SHARED = tuple(
+    dataclasses.replace(cell, settings={**EQUAL_COST_MNIST.settings, **cell.settings})
+    for cell in EQUAL_COST_MNIST.cells
+    if NOTE in cell.label and cell.seeds is None and cell.agent in ("dense", "rloo")
+)
+
+FRONT_MNIST = Sweep(
+    name="front-mnist",
+    description=(
+        "MNIST at half its size: dense networks and policies, which were trained for "
+        "equal-cost-mnist, beside pruned and convolutional networks and cascades."
+    ),
+    settings={
+        "dataset": "mnist",
+        "reward": "negative_nll",
+        "weights": "cotrain",
+        "batch_size": 128,
+        "images": 1_000_000,
+    },
+    cells=(
+        *SHARED,
+        *(pruned(*row) for row in PRUNED),
+        *(convolution(*row) for row in CONVOLUTIONS),
+        *(cascade(*row) for row in CASCADES),
+    ),
+    minutes=60,
+    seeds=(0, 1, 2, 3, 4),
+)
