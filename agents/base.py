@@ -178,19 +178,26 @@ class LayerScores(nn.Module):
     columns of the observation that are informative at its layer, and its MACs are billed so.
     """
 
-    def __init__(self, simulator: Simulator, seed: int, hidden_units: int = 0) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        seed: int,
+        hidden_units: int = 0,
+        outputs: Sequence[int] | None = None,
+    ) -> None:
         """Draws Glorot uniform weights and zero biases.
 
         Args:
             simulator: gives the sizes.
             seed: of the initial weights.
             hidden_units: of one tanh layer in between; 0 for none.
+            outputs: scores of each layer; None for one a block.
         """
         super().__init__()
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()
-        for length, blocks in zip(self.lengths, simulator.num_blocks, strict=True):
+        for length, blocks in zip(self.lengths, outputs or simulator.num_blocks, strict=True):
             sizes = [length, hidden_units, blocks] if hidden_units else [length, blocks]
             maps = [nn.Linear(a, b) for a, b in pairwise(sizes)]
             for linear in maps:
@@ -221,6 +228,6 @@ class LayerScores(nn.Module):
         return [Chooser(self.maps(layer), rule, k, low) for layer, k in kept]
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
-        """Scores [batch, num_blocks[layer]] from observations [batch, obs_size]."""
+        """Scores [batch, num_blocks[layer]], or `outputs`, from observations [batch, obs_size]."""
         scores: Tensor = self.layers[layer](observation[:, : self.lengths[layer]])
         return scores

@@ -1,0 +1,267 @@
+"""How many blocks and which, under a budget of mean compute: easy images get fewer blocks.
+
+A price of compute alone lets such policies collapse: it is too high or too low long before they
+have learned what a block is worth, and nothing brings them back. Here two things are apart:
+
+- A shift of all numbers, the same for every image, holds the mean cost at the budget. It acts at
+  once, as a part of the policy, so that a proportional step a rollout is enough.
+- The price in the advantages decides only which images get more than others. At the optimum under
+  a budget it is what a bit of compute is worth at the margin, the slope of returns on costs among
+  masks of the same image, and so it is measured: the multiplier of the constrained problem (Altman
+  1999) without dual ascent.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.counted_blocks import CountedBlocks
+from ccenv.agents.distributions import OrderedBlocks, check_kept, score_of
+from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
+from ccenv.rewards import check_cost_limit
+from ccenv.rewards.lagrangian import relative_excess
+from ccenv.simulator.rollout import Rollout
+
+SLOPE_MEMORY = 0.99
+"""Weight of the past in the two sums whose quotient is the price."""
+
+
+class Numbers(nn.Module):
+    """Logits of how many blocks a gate keeps: a bell about a centre that depends on the image.
+
+    The bell's width is given, not learned: a number that is learned freely is soon the same for
+    every image, and with nothing left to compare nothing tells images apart any more.
+    """
+
+    shift: Tensor
+    """added to what moves every centre, in blocks where it is at its start."""
+    spread: Tensor
+    """the bell's standard deviation, in blocks."""
+
+    def __init__(
+        self, scores: LayerScores, ranges: Sequence[range], centres: Sequence[float], spread: float
+    ) -> None:
+        """Takes what is learned and where it starts.
+
+        Args:
+            scores: observation -> what the image's centre is above the start; set to 0 here.
+            ranges: numbers of each gate.
+            centres: of each gate, at the start.
+            spread: at the start.
+        """
+        super().__init__()
+        self.scores, self.ranges, self.centres = scores, ranges, centres
+        for stack in scores.layers:
+            assert isinstance(stack, nn.Sequential)
+            last = stack[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("spread", torch.tensor(spread))
+
+    def forward(self, observation: Tensor, layer: int) -> Tensor:
+        """Logits [batch, numbers]."""
+        numbers = self.ranges[layer]
+        low, width = numbers.start - 0.5, len(numbers)
+        # Within half a block of what there is, by a curve that is never quite flat: a centre far
+        # outside would draw one number only, and never learn better.
+        start = torch.tensor((self.centres[layer] - low) / width).logit()
+        slope = width * start.sigmoid() * (1 - start.sigmoid())
+        moved = (self.scores(observation, layer) + self.shift) / slope
+        centre = low + width * (start + moved).sigmoid()
+        away = torch.arange(numbers.start, numbers.stop, device=observation.device) - centre
+        return -0.5 * (away / self.spread).square()
+
+
+class RlooBudget(Agent):
+    """Draws a number of blocks and the blocks; compares masks of the same image, as `rloo` does.
+
+    Where gates have several blocks, `twins` masks share the draw of which blocks, and differ in
+    how many of them they keep: what a block more was worth is then not lost in which ones it was.
+    Gates of one block, such as residual units and exits, are kept or not.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {
+        "observation": "summary",
+        "group_size": 8,
+        "reward": "nll_minus_cost",
+        "reward_kwargs": {"cost_weight": 0.0},
+    }
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        cost_limit: float = 0.25,
+        num_kept: int | Sequence[int] | None = None,
+        least_kept: int = 1,
+        most_kept: int | None = None,
+        twins: int = 2,
+        fixed_share: float = 0.3,
+        learning_rate: float = 0.005,
+        number_learning_rate: float = 0.005,
+        shift_rate: float = 0.05,
+        diversity_weight: float = 0.1,
+        hidden_units: int = 0,
+        number_units: int = 0,
+        spread: float = 0.7,
+        last_spread: float = 0.3,
+    ) -> None:
+        """Prepares policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
+            seed: see `Agent`.
+            cost_limit: mean compute cost to hold, in (0, 1].
+            num_kept: k to start at, one number or one for each gate; None for the limit's share of
+                a gate's blocks.
+            least_kept: fewest blocks of an image, of gates of several blocks.
+            most_kept: most blocks of an image; None for four times k.
+            twins: masks that share which blocks; a divisor of the group's size.
+            fixed_share: of the training, at the start, in which numbers do not depend on the image:
+                exactly k, at gates of one block a coin that is the same for all.
+            learning_rate: Adam's, of which blocks.
+            number_learning_rate: Adam's, of how many.
+            shift_rate: what the numbers' shift falls by where a batch costs one limit too much.
+            diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
+            hidden_units: of the layer between observation and scores of blocks; 0 for none.
+            number_units: of the layer between observation and logits of numbers; 0 for none.
+            spread: standard deviation of the number at the start, in blocks.
+            last_spread: the same in the end; it falls linearly.
+
+        Raises:
+            ValueError: if a number is out of range, or the group is no multiple of the twins.
+        """
+        super().__init__(env, seed=seed)
+        check_cost_limit(cost_limit)
+        self.cost_limit, self.fixed_share, self.shift_rate = cost_limit, fixed_share, shift_rate
+        self.group_size = self.simulator.group_size
+        self.only_units = max(self.num_blocks) == 1
+        # Where nothing is chosen but whether, all masks of an image are twins.
+        self.twins = self.group_size if self.only_units else twins
+        if self.twins < 2 or self.group_size % self.twins:
+            raise ValueError(
+                f"expected twins of at least 2 that divide group_size={self.group_size}, got "
+                f"{twins}; rloo_budget compares masks of the same image"
+            )
+        started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
+        self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
+        self.diversity_weight, self.spreads = diversity_weight, (spread, last_spread)
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.numbers = Numbers(
+            LayerScores(self.simulator, seed, number_units, [1] * len(self.num_blocks)),
+            self._ranges(least_kept, most_kept),
+            [self._start(gate) for gate in range(len(self.num_blocks))],
+            spread,
+        )
+        pairs = zip(self.scores.macs, self.numbers.scores.macs, self.num_blocks, strict=True)
+        self.policy_macs = [how_many + (which if n > 1 else 0) for which, how_many, n in pairs]
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": self.scores.parameters(), "lr": learning_rate},
+                {"params": self.numbers.parameters(), "lr": number_learning_rate},
+            ]
+        )
+        self.slope = [0.0, 0.0]
+
+    def _ranges(self, least: int, most: int | None) -> list[range]:
+        """Numbers that each gate may keep."""
+        found = []
+        for kept, n in zip(self.num_kept, self.num_blocks, strict=True):
+            top = min(n, 4 * kept if most is None else most)
+            low = 0 if n == 1 else least
+            if not 0 <= low <= kept <= top:
+                raise ValueError(
+                    f"expected least_kept <= num_kept <= most_kept at every gate, got {low}, "
+                    f"{kept} and {top} of {n} blocks"
+                )
+            found.append(range(low, top + 1))
+        return found
+
+    def _start(self, gate: int) -> float:
+        """Centre of a gate's numbers before anything is learned."""
+        if self.num_blocks[gate] > 1:
+            return float(self.num_kept[gate])
+        # Where the two logits, of 0 and 1, differ by the limit's own.
+        away = self.spreads[0] ** 2 * score_of(self.cost_limit)
+        return min(max(0.5 + away, -0.4), 1.4)
+
+    @property
+    def price(self) -> float:
+        """What a whole dense network is worth at the margin, in units of the reward."""
+        return max(0.0, self.slope[0] / self.slope[1]) if self.slope[1] > 0 else 0.0
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether numbers do not depend on the image yet, at this moment of the training."""
+        return self.progress < self.fixed_share
+
+    def distribution(self, observation: Tensor, layer: int) -> CountedBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> how many blocks and which."""
+        scores, logits = self.scores(observation, layer), self.numbers(observation, layer)
+        return CountedBlocks(scores, logits, self.numbers.ranges[layer].start)
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; only training, which draws from the agent's own stream, has twins."""
+        in_training = generator is self.generator
+        if in_training and self.is_fixed and self.num_blocks[layer] > 1:
+            return OrderedBlocks(self.scores(observation, layer), self.num_kept[layer]).sample(
+                self.generator
+            )
+        blocks = self.distribution(observation, layer)
+        if generator is None:
+            return blocks.mode()
+        return blocks.sample(generator, self.twins if in_training else 1)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step up the policy gradient, one of the shift, and a better price."""
+        costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
+        worth = rollout.returns - self.price * costs_to_go
+        loss, diversity = torch.zeros(()), torch.zeros(())
+        for layer, action in enumerate(rollout.actions):
+            blocks = self.distribution(rollout.observations[layer], layer)
+            loss = loss - self.climb(blocks, action, worth[layer])
+            use = blocks.first_draw().mean(dim=0)
+            diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
+        weight = self.diversity_weight * (1 - self.progress)
+        self.optimizer.zero_grad()
+        (loss - weight * diversity).backward()
+        self.optimizer.step()
+        return {"loss": loss.item(), "diversity": diversity.item()} | self.hold(rollout)
+
+    def climb(self, blocks: CountedBlocks, action: Tensor, worth: Tensor) -> Tensor:
+        """What the policy gradient raises at a gate: a number.
+
+        Args:
+            blocks: of the gate.
+            action: int64 [batch, any], as drawn.
+            worth: [batch]; returns less what they cost, from this gate to the end.
+        """
+        if self.is_fixed:
+            by_order = leave_one_out(worth, self.group_size)
+            return (blocks.order_log_prob(action) * by_order).mean()
+        # Given the order, twins' numbers are independent: each is the other's baseline.
+        of_number = blocks.number_log_prob(action) * leave_one_out(worth, self.twins)
+        others = leave_twins_out(worth, self.group_size, self.twins)
+        return (of_number + blocks.order_log_prob(action) * others).mean()
+
+    def hold(self, rollout: Rollout) -> dict[str, float]:
+        """Moves the shift towards the limit, and the price towards the slope just seen."""
+        numbers = {"price": self.price, "shift": self.numbers.shift.item()}
+        first, last = self.spreads
+        done = max(0.0, self.progress - self.fixed_share) / (1 - self.fixed_share)
+        self.numbers.spread.fill_(first + done * (last - first))
+        if self.is_fixed and max(self.num_blocks) > 1:
+            return numbers
+        excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
+        self.numbers.shift -= self.shift_rate * excess
+        seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.twins)
+        pairs = zip(self.slope, seen, strict=True)
+        self.slope = [SLOPE_MEMORY * old + (1 - SLOPE_MEMORY) * new for old, new in pairs]
+        return numbers
