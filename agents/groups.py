@@ -3,6 +3,7 @@
 Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
 """
 
+import torch
 from torch import Tensor
 
 
@@ -32,7 +33,7 @@ def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
     tensor([-5., -3.,  3.,  5.])
     """
     if twins == group_size:
-        return returns.new_zeros(returns.shape)
+        return torch.zeros_like(returns)
     groups = returns.view(-1, group_size // twins, twins)
     others = groups.sum(dim=(1, 2), keepdim=True) - groups.sum(dim=2, keepdim=True)
     return (groups - others / (group_size - twins)).flatten()
@@ -43,8 +44,9 @@ def slope_sums(returns: Tensor, costs: Tensor, group_size: int) -> tuple[float, 
 
     Their quotient is the slope of returns on costs: what a unit of cost is worth at the margin.
 
-    >>> slope_sums(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.3]), group_size=2)[1]
-    0.01999...
+    >>> rise, run = slope_sums(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.3]), group_size=2)
+    >>> round(rise / run, 4)
+    5.0
     """
     away_return, away_cost = (
         values.view(-1, group_size) - values.view(-1, group_size).mean(dim=1, keepdim=True)

@@ -11,6 +11,7 @@ have learned what a block is worth, and nothing brings them back. Here two thing
   1999) without dual ascent.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -19,12 +20,13 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.counted_blocks import CountedBlocks
-from ccenv.agents.distributions import OrderedBlocks, check_kept, score_of
+from ccenv.agents.distributions import check_kept, keep_probability, score_of
 from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
 from ccenv.simulator.rollout import Rollout
 
+LEAST_PRICE = 1e-3
 SLOPE_MEMORY = 0.99
 """Weight of the past in the two sums whose quotient is the price."""
 
@@ -33,27 +35,28 @@ class Numbers(nn.Module):
     """Logits of how many blocks a gate keeps: a bell about a centre that depends on the image.
 
     The bell's width is given, not learned: a number that is learned freely is soon the same for
-    every image, and with nothing left to compare nothing tells images apart any more.
+    every image, and with nothing left to compare nothing tells images apart any more. At gates of
+    one block it is a coin.
     """
 
     shift: Tensor
-    """added to what moves every centre, in blocks where it is at its start."""
+    """added to what moves every centre or coin."""
     spread: Tensor
     """the bell's standard deviation, in blocks."""
 
     def __init__(
-        self, scores: LayerScores, ranges: Sequence[range], centres: Sequence[float], spread: float
+        self, scores: LayerScores, ranges: Sequence[range], starts: Sequence[float], spread: float
     ) -> None:
         """Takes what is learned and where it starts.
 
         Args:
-            scores: observation -> what the image's centre is above the start; set to 0 here.
+            scores: observation -> what moves an image's centre; made 0 here.
             ranges: numbers of each gate.
-            centres: of each gate, at the start.
+            starts: of each gate the centre, or the coin's probability.
             spread: at the start.
         """
         super().__init__()
-        self.scores, self.ranges, self.centres = scores, ranges, centres
+        self.scores, self.ranges, self.starts = scores, ranges, starts
         for stack in scores.layers:
             assert isinstance(stack, nn.Sequential)
             last = stack[-1]
@@ -61,17 +64,31 @@ class Numbers(nn.Module):
             nn.init.zeros_(last.weight)
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("spread", torch.tensor(spread))
+        size = max(scores.lengths)
+        self.register_buffer("mean", torch.zeros(len(ranges), size))
+        self.register_buffer("square", torch.ones(len(ranges), size))
+
+    def see(self, observation: Tensor, layer: int) -> None:
+        """Takes observations [batch, obs_size] into the running mean and square of a gate's."""
+        seen = observation[:, : self.mean.shape[1]]
+        self.mean[layer].lerp_(seen.mean(dim=0), 0.02)
+        self.square[layer].lerp_(seen.square().mean(dim=0), 0.02)
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
         """Logits [batch, numbers]."""
-        numbers = self.ranges[layer]
+        size, numbers = self.mean.shape[1], self.ranges[layer]
+        deviation = (self.square[layer] - self.mean[layer].square()).clamp(min=1e-4).sqrt()
+        standard = (observation[:, :size] - self.mean[layer]) / deviation
+        moved = self.scores(standard, layer) + self.shift
+        if numbers == range(2):
+            keep = keep_probability(moved + score_of(self.starts[layer]))
+            return torch.cat([1 - keep, keep], dim=1).log()
         low, width = numbers.start - 0.5, len(numbers)
         # Within half a block of what there is, by a curve that is never quite flat: a centre far
         # outside would draw one number only, and never learn better.
-        start = torch.tensor((self.centres[layer] - low) / width).logit()
+        start = torch.tensor((self.starts[layer] - low) / width).logit()
         slope = width * start.sigmoid() * (1 - start.sigmoid())
-        moved = (self.scores(observation, layer) + self.shift) / slope
-        centre = low + width * (start + moved).sigmoid()
+        centre = low + width * (start + moved / slope).sigmoid()
         away = torch.arange(numbers.start, numbers.stop, device=observation.device) - centre
         return -0.5 * (away / self.spread).square()
 
@@ -105,6 +122,7 @@ class RlooBudget(Agent):
         learning_rate: float = 0.005,
         number_learning_rate: float = 0.005,
         shift_rate: float = 0.05,
+        price_rate: float = 0.01,
         diversity_weight: float = 0.1,
         hidden_units: int = 0,
         number_units: int = 0,
@@ -127,6 +145,7 @@ class RlooBudget(Agent):
             learning_rate: Adam's, of which blocks.
             number_learning_rate: Adam's, of how many.
             shift_rate: what the numbers' shift falls by where a batch costs one limit too much.
+            price_rate: what the price's logarithm rises by where a batch costs one limit too much.
             diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
             hidden_units: of the layer between observation and scores of blocks; 0 for none.
             number_units: of the layer between observation and logits of numbers; 0 for none.
@@ -139,15 +158,17 @@ class RlooBudget(Agent):
         super().__init__(env, seed=seed)
         check_cost_limit(cost_limit)
         self.cost_limit, self.fixed_share, self.shift_rate = cost_limit, fixed_share, shift_rate
+        self.price_rate = price_rate
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
         # Where nothing is chosen but whether, all masks of an image are twins.
         self.twins = self.group_size if self.only_units else twins
-        if self.twins < 2 or self.group_size % self.twins:
+        if self.group_size < 2 or self.twins < 1 or self.group_size % self.twins:
             raise ValueError(
-                f"expected twins of at least 2 that divide group_size={self.group_size}, got "
-                f"{twins}; rloo_budget compares masks of the same image"
+                f"expected group_size of at least 2 and twins that divide it, got "
+                f"{self.group_size} and {twins}; rloo_budget compares masks of the same image"
             )
+        self.alike = self.twins if self.twins > 1 else self.group_size
         started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
         self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
         self.diversity_weight, self.spreads = diversity_weight, (spread, last_spread)
@@ -166,7 +187,7 @@ class RlooBudget(Agent):
                 {"params": self.numbers.parameters(), "lr": number_learning_rate},
             ]
         )
-        self.slope = [0.0, 0.0]
+        self.slope, self.level = [0.0, 0.0], 0.0
 
     def _ranges(self, least: int, most: int | None) -> list[range]:
         """Numbers that each gate may keep."""
@@ -183,17 +204,14 @@ class RlooBudget(Agent):
         return found
 
     def _start(self, gate: int) -> float:
-        """Centre of a gate's numbers before anything is learned."""
-        if self.num_blocks[gate] > 1:
-            return float(self.num_kept[gate])
-        # Where the two logits, of 0 and 1, differ by the limit's own.
-        away = self.spreads[0] ** 2 * score_of(self.cost_limit)
-        return min(max(0.5 + away, -0.4), 1.4)
+        """Where a gate's numbers start."""
+        return float(self.num_kept[gate]) if self.num_blocks[gate] > 1 else self.cost_limit
 
     @property
     def price(self) -> float:
-        """What a whole dense network is worth at the margin, in units of the reward."""
-        return max(0.0, self.slope[0] / self.slope[1]) if self.slope[1] > 0 else 0.0
+        """Of a whole dense network, in units of the reward."""
+        slope = self.slope[0] / self.slope[1] if self.slope[1] > 0 else 0.0
+        return max(slope, LEAST_PRICE) * math.exp(self.level)
 
     @property
     def is_fixed(self) -> bool:
@@ -210,10 +228,6 @@ class RlooBudget(Agent):
     ) -> Tensor:
         """See `Agent.act`; only training, which draws from the agent's own stream, has twins."""
         in_training = generator is self.generator
-        if in_training and self.is_fixed and self.num_blocks[layer] > 1:
-            return OrderedBlocks(self.scores(observation, layer), self.num_kept[layer]).sample(
-                self.generator
-            )
         blocks = self.distribution(observation, layer)
         if generator is None:
             return blocks.mode()
@@ -243,25 +257,28 @@ class RlooBudget(Agent):
             action: int64 [batch, any], as drawn.
             worth: [batch]; returns less what they cost, from this gate to the end.
         """
-        if self.is_fixed:
-            by_order = leave_one_out(worth, self.group_size)
-            return (blocks.order_log_prob(action) * by_order).mean()
-        # Given the order, twins' numbers are independent: each is the other's baseline.
-        of_number = blocks.number_log_prob(action) * leave_one_out(worth, self.twins)
         others = leave_twins_out(worth, self.group_size, self.twins)
-        return (of_number + blocks.order_log_prob(action) * others).mean()
+        of_order = blocks.order_log_prob(action) * others
+        if self.is_fixed:
+            return of_order.mean()
+        # Given the order, twins' numbers are independent: each is the other's baseline.
+        of_number = blocks.number_log_prob(action) * leave_one_out(worth, self.alike)
+        return (of_number + of_order).mean()
 
     def hold(self, rollout: Rollout) -> dict[str, float]:
-        """Moves the shift towards the limit, and the price towards the slope just seen."""
+        """Moves shift and price towards the limit; before numbers are learned, finds the price."""
         numbers = {"price": self.price, "shift": self.numbers.shift.item()}
         first, last = self.spreads
         done = max(0.0, self.progress - self.fixed_share) / (1 - self.fixed_share)
         self.numbers.spread.fill_(first + done * (last - first))
-        if self.is_fixed and max(self.num_blocks) > 1:
-            return numbers
+        for layer, observation in enumerate(rollout.observations):
+            self.numbers.see(observation, layer)
         excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
         self.numbers.shift -= self.shift_rate * excess
-        seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.twins)
-        pairs = zip(self.slope, seen, strict=True)
-        self.slope = [SLOPE_MEMORY * old + (1 - SLOPE_MEMORY) * new for old, new in pairs]
+        if self.is_fixed:
+            seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.alike)
+            pairs = zip(self.slope, seen, strict=True)
+            self.slope = [SLOPE_MEMORY * old + (1 - SLOPE_MEMORY) * new for old, new in pairs]
+        else:
+            self.level += self.price_rate * excess
         return numbers
