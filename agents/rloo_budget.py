@@ -115,19 +115,20 @@ class RlooBudget(Agent):
         seed: int = 0,
         cost_limit: float = 0.25,
         num_kept: int | Sequence[int] | None = None,
-        least_kept: int = 1,
-        most_kept: int | None = None,
+        least_kept: int | Sequence[int] = 1,
+        most_kept: int | Sequence[int] | None = None,
         twins: int = 2,
         fixed_share: float = 0.3,
         learning_rate: float = 0.005,
         number_learning_rate: float = 0.005,
         shift_rate: float = 0.05,
-        price_rate: float = 0.01,
+        price_rate: float = 0.03,
         diversity_weight: float = 0.1,
         hidden_units: int = 0,
         number_units: int = 0,
         spread: float = 0.7,
         last_spread: float = 0.3,
+        spread_share: float = 1.0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -137,8 +138,8 @@ class RlooBudget(Agent):
             cost_limit: mean compute cost to hold, in (0, 1].
             num_kept: k to start at, one number or one for each gate; None for the limit's share of
                 a gate's blocks.
-            least_kept: fewest blocks of an image, of gates of several blocks.
-            most_kept: most blocks of an image; None for four times k.
+            least_kept: fewest blocks of an image, of gates of several blocks, or one for each gate.
+            most_kept: most blocks of an image, or one for each gate; None for four times k.
             twins: masks that share which blocks; a divisor of the group's size.
             fixed_share: of the training, at the start, in which numbers do not depend on the image:
                 exactly k, at gates of one block a coin that is the same for all.
@@ -150,7 +151,8 @@ class RlooBudget(Agent):
             hidden_units: of the layer between observation and scores of blocks; 0 for none.
             number_units: of the layer between observation and logits of numbers; 0 for none.
             spread: standard deviation of the number at the start, in blocks.
-            last_spread: the same in the end; it falls linearly.
+            last_spread: the same in the end; it falls linearly once numbers are learned.
+            spread_share: of the training, after which it has fallen.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of the twins.
@@ -158,7 +160,7 @@ class RlooBudget(Agent):
         super().__init__(env, seed=seed)
         check_cost_limit(cost_limit)
         self.cost_limit, self.fixed_share, self.shift_rate = cost_limit, fixed_share, shift_rate
-        self.price_rate = price_rate
+        self.price_rate, self.spread_share = price_rate, spread_share
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
         # Where nothing is chosen but whether, all masks of an image are twins.
@@ -167,6 +169,11 @@ class RlooBudget(Agent):
             raise ValueError(
                 f"expected group_size of at least 2 and twins that divide it, got "
                 f"{self.group_size} and {twins}; rloo_budget compares masks of the same image"
+            )
+        if min(spread, last_spread) <= 0:
+            raise ValueError(
+                f"expected spread and last_spread above 0, got {spread} and {last_spread}: where "
+                "all masks keep as many blocks there is nothing to compare"
             )
         self.alike = self.twins if self.twins > 1 else self.group_size
         started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
@@ -189,12 +196,14 @@ class RlooBudget(Agent):
         )
         self.slope, self.level = [0.0, 0.0], 0.0
 
-    def _ranges(self, least: int, most: int | None) -> list[range]:
+    def _ranges(self, least: int | Sequence[int], most: int | Sequence[int] | None) -> list[range]:
         """Numbers that each gate may keep."""
+        gates = len(self.num_blocks)
+        lows = [least] * gates if isinstance(least, int) else list(least)
+        tops = [most] * gates if most is None or isinstance(most, int) else list(most)
         found = []
-        for kept, n in zip(self.num_kept, self.num_blocks, strict=True):
-            top = min(n, 4 * kept if most is None else most)
-            low = 0 if n == 1 else least
+        for kept, n, low, top in zip(self.num_kept, self.num_blocks, lows, tops, strict=True):
+            low, top = 0 if n == 1 else low, min(n, 4 * kept if top is None else top)
             if not 0 <= low <= kept <= top:
                 raise ValueError(
                     f"expected least_kept <= num_kept <= most_kept at every gate, got {low}, "
@@ -269,7 +278,8 @@ class RlooBudget(Agent):
         """Moves shift and price towards the limit; before numbers are learned, finds the price."""
         numbers = {"price": self.price, "shift": self.numbers.shift.item()}
         first, last = self.spreads
-        done = max(0.0, self.progress - self.fixed_share) / (1 - self.fixed_share)
+        since = max(0.0, self.progress - self.fixed_share)
+        done = min(1.0, since / max(1e-9, self.spread_share - self.fixed_share))
         self.numbers.spread.fill_(first + done * (last - first))
         for layer, observation in enumerate(rollout.observations):
             self.numbers.see(observation, layer)

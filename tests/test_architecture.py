@@ -50,7 +50,7 @@ FLOORS = {
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
-    "ccenv.mdp": "action_codes dynamics observations",
+    "ccenv.mdp": "action_codes dynamics looks observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "
         "latency"
@@ -60,9 +60,9 @@ FLOORS = {
     "ccenv.deploy": "fused latency export_draw export_images export_content export",
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
-        "base distributions independent soft_masks search sb3_settings sb3_actor "
-        "reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
-        "reinforce_lagrangian rloo straight_through topk sb3"
+        "base distributions counted_blocks groups independent soft_masks search sb3_settings "
+        "sb3_actor reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
+        "reinforce_lagrangian rloo rloo_budget straight_through topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
@@ -191,8 +191,8 @@ def test_no_file_imports_itself_by_a_longer_way():
 SHARED = {
     f"ccenv.agents.{name}"
     for name in (
-        *("base", "distributions", "independent", "soft_masks", "search"),
-        *("sb3_settings", "sb3_actor"),
+        *("base", "distributions", "counted_blocks", "groups", "independent", "soft_masks"),
+        *("search", "sb3_settings", "sb3_actor"),
     )
 }
 """What agents share."""

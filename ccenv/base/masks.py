@@ -61,7 +61,9 @@ def as_mask(action: Tensor, num_blocks: int) -> Tensor:
     behind = num_blocks + torch.arange(action.shape[-1], device=action.device)
     whole = mask_of_indices(torch.where(unused, behind, action), num_blocks + action.shape[-1])
     if bool(whole[..., num_blocks:].sum() != unused.sum()):
-        raise ValueError(f"expected numbers of blocks in 0..{num_blocks - 1} or -1, got larger ones")
+        raise ValueError(
+            f"expected numbers of blocks in 0..{num_blocks - 1} or -1, got larger ones"
+        )
     return whole[..., :num_blocks]
 
 
