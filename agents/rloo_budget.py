@@ -3,12 +3,15 @@
 A price of compute alone lets such policies collapse: it is too high or too low long before they
 have learned what a block is worth, and nothing brings them back. Here two things are apart:
 
-- A shift of all numbers, the same for every image, holds the mean cost at the budget. It acts at
-  once, as a part of the policy, so that a proportional step a rollout is enough.
-- The price in the advantages decides only which images get more than others. At the optimum under
-  a budget it is what a bit of compute is worth at the margin, the slope of returns on costs among
-  masks of the same image, and so it is measured: the multiplier of the constrained problem (Altman
-  1999) without dual ascent.
+- A shift of all numbers, the same for every image, holds the mean cost at the budget. It is a part
+  of the policy and acts at once.
+- The price in the advantages decides which images get more than others. It starts at what compute
+  is worth at the margin, the slope of returns on costs among masks of the same image, while numbers
+  do not depend on the image yet; then its logarithm rises while a batch costs more than the budget,
+  and falls while it costs less: the multiplier of the constrained problem (Altman 1999).
+
+A network that is co-trained should see how many blocks it will be given: taught with exactly k it
+is worse with every other number, more blocks included.
 """
 
 import math
@@ -16,81 +19,21 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.counted_blocks import CountedBlocks
-from ccenv.agents.distributions import check_kept, keep_probability, score_of
+from ccenv.agents.distributions import check_kept
 from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
+from ccenv.agents.numbers_of_blocks import Numbers
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
 from ccenv.simulator.rollout import Rollout
 
 LEAST_PRICE = 1e-3
+"""Where the price starts if compute seems to be worth nothing."""
 SLOPE_MEMORY = 0.99
 """Weight of the past in the two sums whose quotient is the price."""
-
-
-class Numbers(nn.Module):
-    """Logits of how many blocks a gate keeps: a bell about a centre that depends on the image.
-
-    The bell's width is given, not learned: a number that is learned freely is soon the same for
-    every image, and with nothing left to compare nothing tells images apart any more. At gates of
-    one block it is a coin.
-    """
-
-    shift: Tensor
-    """added to what moves every centre or coin."""
-    spread: Tensor
-    """the bell's standard deviation, in blocks."""
-
-    def __init__(
-        self, scores: LayerScores, ranges: Sequence[range], starts: Sequence[float], spread: float
-    ) -> None:
-        """Takes what is learned and where it starts.
-
-        Args:
-            scores: observation -> what moves an image's centre; made 0 here.
-            ranges: numbers of each gate.
-            starts: of each gate the centre, or the coin's probability.
-            spread: at the start.
-        """
-        super().__init__()
-        self.scores, self.ranges, self.starts = scores, ranges, starts
-        for stack in scores.layers:
-            assert isinstance(stack, nn.Sequential)
-            last = stack[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
-        self.register_buffer("shift", torch.zeros(()))
-        self.register_buffer("spread", torch.tensor(spread))
-        size = max(scores.lengths)
-        self.register_buffer("mean", torch.zeros(len(ranges), size))
-        self.register_buffer("square", torch.ones(len(ranges), size))
-
-    def see(self, observation: Tensor, layer: int) -> None:
-        """Takes observations [batch, obs_size] into the running mean and square of a gate's."""
-        seen = observation[:, : self.mean.shape[1]]
-        self.mean[layer].lerp_(seen.mean(dim=0), 0.02)
-        self.square[layer].lerp_(seen.square().mean(dim=0), 0.02)
-
-    def forward(self, observation: Tensor, layer: int) -> Tensor:
-        """Logits [batch, numbers]."""
-        size, numbers = self.mean.shape[1], self.ranges[layer]
-        deviation = (self.square[layer] - self.mean[layer].square()).clamp(min=1e-4).sqrt()
-        standard = (observation[:, :size] - self.mean[layer]) / deviation
-        moved = self.scores(standard, layer) + self.shift
-        if numbers == range(2):
-            keep = keep_probability(moved + score_of(self.starts[layer]))
-            return torch.cat([1 - keep, keep], dim=1).log()
-        low, width = numbers.start - 0.5, len(numbers)
-        # Within half a block of what there is, by a curve that is never quite flat: a centre far
-        # outside would draw one number only, and never learn better.
-        start = torch.tensor((self.starts[layer] - low) / width).logit()
-        slope = width * start.sigmoid() * (1 - start.sigmoid())
-        centre = low + width * (start + moved / slope).sigmoid()
-        away = torch.arange(numbers.start, numbers.stop, device=observation.device) - centre
-        return -0.5 * (away / self.spread).square()
 
 
 class RlooBudget(Agent):

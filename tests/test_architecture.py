@@ -60,8 +60,9 @@ FLOORS = {
     "ccenv.deploy": "fused latency export_draw export_images export_content export",
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
-        "base distributions counted_blocks groups independent soft_masks search sb3_settings "
-        "sb3_actor reference_policies fixed_mask magnitude oracle reinforce actor_critic condnet "
+        "base distributions counted_blocks numbers_of_blocks groups independent soft_masks search "
+        "sb3_settings sb3_actor reference_policies fixed_mask magnitude oracle reinforce "
+        "actor_critic condnet "
         "reinforce_lagrangian rloo rloo_budget straight_through topk sb3"
     ),
     "ccenv.runs": (
@@ -191,8 +192,8 @@ def test_no_file_imports_itself_by_a_longer_way():
 SHARED = {
     f"ccenv.agents.{name}"
     for name in (
-        *("base", "distributions", "counted_blocks", "groups", "independent", "soft_masks"),
-        *("search", "sb3_settings", "sb3_actor"),
+        *("base", "distributions", "counted_blocks", "numbers_of_blocks", "groups"),
+        *("independent", "soft_masks", "search", "sb3_settings", "sb3_actor"),
     )
 }
 """What agents share."""
