@@ -11,6 +11,7 @@ AGENTS: dict[str, str] = {
     "reinforce": "ccenv.agents.reinforce:Reinforce",
     "reinforce_lagrangian": "ccenv.agents.reinforce_lagrangian:ReinforceLagrangian",
     "rloo": "ccenv.agents.rloo:Rloo",
+    "rloo_budget": "ccenv.agents.rloo_budget:RlooBudget",
     "straight_through": "ccenv.agents.straight_through:StraightThrough",
     "topk": "ccenv.agents.topk:TopK",
     "actor_critic": "ccenv.agents.actor_critic:ActorCritic",

@@ -180,7 +180,12 @@ class LayerScores(nn.Module):
     """
 
     def __init__(
-        self, simulator: Simulator, seed: int, hidden_units: int = 0, embedding_size: int = 0
+        self,
+        simulator: Simulator,
+        seed: int,
+        hidden_units: int = 0,
+        embedding_size: int = 0,
+        outputs: Sequence[int] | None = None,
     ) -> None:
         """Draws Glorot uniform weights and zero biases.
 
@@ -190,6 +195,7 @@ class LayerScores(nn.Module):
             hidden_units: of one tanh layer in between; 0 for none.
             embedding_size: numbers that stand for a symbol of the observation, learned here, see
                 `SymbolEmbeddings`; 0 reads the observation as it is.
+            outputs: scores of each layer; None for one a block.
 
         Raises:
             ValueError: if there are embeddings, and the observation shows no symbols.
@@ -198,7 +204,7 @@ class LayerScores(nn.Module):
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()
-        for length, blocks in zip(self.lengths, simulator.num_blocks, strict=True):
+        for length, blocks in zip(self.lengths, outputs or simulator.num_blocks, strict=True):
             looked_up, width = [], length
             if embedding_size:
                 table = SymbolEmbeddings(simulator, embedding_size, length, generator)
@@ -239,6 +245,6 @@ class LayerScores(nn.Module):
         return [Chooser(self.maps(layer), rule, k, low) for layer, k in kept]
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
-        """Scores [batch, num_blocks[layer]] from observations [batch, obs_size]."""
+        """Scores [batch, num_blocks[layer]], or `outputs`, from observations [batch, obs_size]."""
         scores: Tensor = self.layers[layer](observation[:, : self.lengths[layer]])
         return scores

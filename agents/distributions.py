@@ -74,6 +74,12 @@ def check_kept(
     return kept
 
 
+def gumbel_like(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws standard Gumbel noise of a tensor's shape."""
+    uniform = torch.rand(values.shape, generator=generator).to(values.device)
+    return -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+
+
 @dataclass(frozen=True)
 class IndependentBlocks:
     """Every block is kept or not by a coin of its own (Bengio et al. 2015, section 3.1)."""
@@ -116,9 +122,8 @@ class OrderedBlocks:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draws the kept blocks in order: int64 [batch, k]."""
-        uniform = torch.rand(self.scores.shape, generator=generator).to(self.scores.device)
-        gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-        return (self.scores + gumbel).topk(self.num_kept, dim=1).indices
+        drawn = self.scores + gumbel_like(self.scores, generator)
+        return drawn.topk(self.num_kept, dim=1).indices
 
     def mode(self) -> Tensor:
         """The k blocks of highest score: int64 [batch, k]."""

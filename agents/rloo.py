@@ -19,6 +19,7 @@ from ccenv.agents.distributions import (
     keep_probability,
     start_at,
 )
+from ccenv.agents.groups import leave_one_out
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout, walk
@@ -174,17 +175,6 @@ class Rloo(Agent):
         _, _, steps = walk(greedy, self, None, images)
         returns = torch.stack([step.reward for step in steps]).flip(0).cumsum(0).flip(0)
         return returns.repeat_interleave(self.group_size, dim=1)
-
-
-def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
-    """Each return minus the mean of the group's others: [batch] -> [batch].
-
-    >>> leave_one_out(torch.tensor([1.0, 3.0, 5.0]), group_size=3)
-    tensor([-3.,  0.,  3.])
-    """
-    groups = returns.view(-1, group_size)
-    others = (groups.sum(dim=1, keepdim=True) - groups) / (group_size - 1)
-    return (groups - others).flatten()
 
 
 def normalised(returns: Tensor, group_size: int) -> Tensor:

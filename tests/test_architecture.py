@@ -53,7 +53,7 @@ FLOORS = {
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
-    "ccenv.mdp": "action_codes dynamics symbols observations",
+    "ccenv.mdp": "action_codes dynamics looks symbols observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian target_density potential time_table "
         "latency"
@@ -66,9 +66,10 @@ FLOORS = {
     ),
     "ccenv.deploy.fused": "pooling program writer choosers network classifier",
     "ccenv.agents": (
-        "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "
-        "reference_policies fixed_mask hash_routing confidence magnitude oracle reinforce "
-        "actor_critic condnet reinforce_lagrangian rloo straight_through topk sb3"
+        "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
+        "soft_masks search sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
+        "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
+        "rloo_budget straight_through topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
@@ -198,8 +199,9 @@ def test_no_file_imports_itself_by_a_longer_way():
 SHARED = {
     f"ccenv.agents.{name}"
     for name in (
-        *("base", "distributions", "independent", "soft_masks", "search"),
-        *("symbol_embeddings", "sb3_settings", "sb3_actor"),
+        *("base", "distributions", "counted_blocks", "numbers_of_blocks", "groups"),
+        *("independent", "soft_masks", "search", "symbol_embeddings"),
+        *("sb3_settings", "sb3_actor"),
     )
 }
 """What agents share."""

@@ -45,9 +45,26 @@ def as_mask(action: Tensor, num_blocks: int) -> Tensor:
     """Reads an action as a mask: bool stays, int64 is the list of kept blocks in drawn order.
 
     An agent that draws k of n blocks one after the other acts with the ordered list, because the
-    log-probability of its draw depends on the order; the network only sees the set.
+    log-probability of its draw depends on the order; the network only sees the set. Where rows keep
+    different numbers of blocks, -1 fills the shorter lists.
+
+    >>> as_mask(torch.tensor([[2, 0], [1, -1]]), num_blocks=3)
+    tensor([[ True, False,  True],
+            [False,  True, False]])
     """
-    return action if action.dtype == torch.bool else mask_of_indices(action, num_blocks)
+    if action.dtype == torch.bool:
+        return action
+    unused = action == -1
+    if not bool(unused.any()):
+        return mask_of_indices(action, num_blocks)
+    # Each -1 gets a bit of its own behind the blocks, which is then cut off.
+    behind = num_blocks + torch.arange(action.shape[-1], device=action.device)
+    whole = mask_of_indices(torch.where(unused, behind, action), num_blocks + action.shape[-1])
+    if bool(whole[..., num_blocks:].sum() != unused.sum()):
+        raise ValueError(
+            f"expected numbers of blocks in 0..{num_blocks - 1} or -1, got larger ones"
+        )
+    return whole[..., :num_blocks]
 
 
 def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cpu") -> Tensor:

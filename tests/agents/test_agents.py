@@ -28,6 +28,16 @@ LEARNERS = [
     ("reinforce_lagrangian", {"learning_rate": 0.03, "cost_limit": 0.2}, 128_000),
     ("rloo", {"learning_rate": 0.02, "num_kept": 1}, 32_000),
     (
+        "rloo_budget",
+        {
+            "learning_rate": 0.02,
+            "number_learning_rate": 0.02,
+            "num_kept": 1,
+            "cost_limit": 26 / 152,
+        },
+        38_400,
+    ),
+    (
         "condnet",
         {
             "target_density": 0.25,
@@ -60,6 +70,7 @@ LEARNER_IDS = [
     "actor_critic",
     "reinforce_lagrangian",
     "rloo",
+    "rloo_budget",
     "condnet-code",
     "condnet-text",
     *list(AGENTS)[-3:],

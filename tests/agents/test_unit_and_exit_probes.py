@@ -16,6 +16,7 @@ EXIT_DENSITY = (0.75, 0.5, 0.25)
 # a right answer is worth by far, it keeps all of them and is sure before it has learned that.
 SHARED = {"reward_kwargs": {"cost_weight": 0.9}, "observation": "layer_input"}
 WIDE = {"policy_kwargs": {"net_arch": {"pi": [64], "vf": [64]}}}
+BUDGET = {"number_learning_rate": 0.02, "price_rate": 0.1, "fixed_share": 0.1}
 PAPER = {"target_density": 0.25, "l2_weight": 0.0}
 CODE = PAPER | {"learning_rate": 0.01, "sparsity_weight": 200.0, "variance_weight": 20.0}
 TEXT = PAPER | {"variant": "text", "learning_rate": 0.05}
@@ -37,6 +38,13 @@ SOLVERS = {
         {"learning_rate": 0.02, "draw": "independent"},
         {},
         32_000,
+    ),
+    "units rloo_budget": (
+        "probe-residual",
+        "rloo_budget",
+        BUDGET | {"cost_limit": 0.3},
+        {},
+        38_400,
     ),
     "units straight_through": (
         "probe-residual",
@@ -72,6 +80,7 @@ SOLVERS = {
         {"reward_kwargs": {"cost_weight": 0.9}},
         38_400,
     ),
+    "exits rloo_budget": ("probe-exit", "rloo_budget", BUDGET | {"cost_limit": 0.625}, {}, 38_400),
     "exits straight_through": (
         "probe-exit",
         "straight_through",

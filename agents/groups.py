@@ -1,0 +1,55 @@
+"""Masks of one image compared with each other: (returns, who shares what) -> advantages.
+
+Baseline: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
+"""
+
+import torch
+from torch import Tensor
+
+
+def leave_one_out(returns: Tensor, group_size: int) -> Tensor:
+    """Each return minus the mean of the group's others: [batch] -> [batch].
+
+    >>> leave_one_out(torch.tensor([1.0, 3.0, 5.0]), group_size=3)
+    tensor([-3.,  0.,  3.])
+    """
+    groups = returns.view(-1, group_size)
+    others = (groups.sum(dim=1, keepdim=True) - groups) / (group_size - 1)
+    return (groups - others).flatten()
+
+
+def leave_twins_out(returns: Tensor, group_size: int, twins: int) -> Tensor:
+    """Each return minus the mean of those in its group that are no twins of it: [batch] -> [batch].
+
+    Twins are neighbouring rows that share a draw; a baseline for that draw must not have seen it.
+
+    Args:
+        returns: [batch].
+        group_size: rows of an image.
+        twins: neighbouring rows that share the draw; the whole group: there is nobody to compare
+            with, and all are 0.
+
+    >>> leave_twins_out(torch.tensor([1.0, 3.0, 5.0, 7.0]), group_size=4, twins=2)
+    tensor([-5., -3.,  3.,  5.])
+    """
+    if twins == group_size:
+        return torch.zeros_like(returns)
+    groups = returns.view(-1, group_size // twins, twins)
+    others = groups.sum(dim=(1, 2), keepdim=True) - groups.sum(dim=2, keepdim=True)
+    return (groups - others / (group_size - twins)).flatten()
+
+
+def slope_sums(returns: Tensor, costs: Tensor, group_size: int) -> tuple[float, float]:
+    """Within groups: sum of (return x cost) and of squared costs, both as differences from means.
+
+    Their quotient is the slope of returns on costs: what a unit of cost is worth at the margin.
+
+    >>> rise, run = slope_sums(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.3]), group_size=2)
+    >>> round(rise / run, 4)
+    5.0
+    """
+    away_return, away_cost = (
+        values.view(-1, group_size) - values.view(-1, group_size).mean(dim=1, keepdim=True)
+        for values in (returns.double(), costs.double())
+    )
+    return (away_return * away_cost).sum().item(), away_cost.square().sum().item()

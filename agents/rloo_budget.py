@@ -1,0 +1,237 @@
+"""How many blocks and which, under a budget of mean compute: easy images get fewer blocks.
+
+A price of compute alone lets such policies collapse: it is too high or too low long before they
+have learned what a block is worth, and nothing brings them back. Here two things are apart:
+
+- A shift of all numbers, the same for every image, holds the mean cost at the budget. It is a part
+  of the policy and acts at once.
+- The price in the advantages decides which images get more than others. It starts at what compute
+  is worth at the margin, the slope of returns on costs among masks of the same image, while numbers
+  do not depend on the image yet; then its logarithm rises while a batch costs more than the budget,
+  and falls while it costs less: the multiplier of the constrained problem (Altman 1999).
+
+A network that is co-trained should see how many blocks it will be given: taught with exactly k it
+is worse with every other number, more blocks included.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.counted_blocks import CountedBlocks
+from ccenv.agents.distributions import check_kept
+from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
+from ccenv.agents.numbers_of_blocks import Numbers
+from ccenv.rewards import check_cost_limit
+from ccenv.rewards.lagrangian import relative_excess
+from ccenv.simulator.rollout import Rollout
+
+LEAST_PRICE = 1e-3
+"""Where the price starts if compute seems to be worth nothing."""
+SLOPE_MEMORY = 0.99
+"""Weight of the past in the two sums whose quotient is the price."""
+
+
+class RlooBudget(Agent):
+    """Draws a number of blocks and the blocks; compares masks of the same image, as `rloo` does.
+
+    Where gates have several blocks, `twins` masks share the draw of which blocks, and differ in
+    how many of them they keep: what a block more was worth is then not lost in which ones it was.
+    Gates of one block, such as residual units and exits, are kept or not.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {
+        "observation": "summary",
+        "group_size": 8,
+        "reward": "nll_minus_cost",
+        "reward_kwargs": {"cost_weight": 0.0},
+    }
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        cost_limit: float = 0.25,
+        num_kept: int | Sequence[int] | None = None,
+        least_kept: int | Sequence[int] = 1,
+        most_kept: int | Sequence[int] | None = None,
+        twins: int = 2,
+        fixed_share: float = 0.3,
+        learning_rate: float = 0.005,
+        number_learning_rate: float = 0.005,
+        shift_rate: float = 0.05,
+        price_rate: float = 0.03,
+        diversity_weight: float = 0.1,
+        hidden_units: int = 0,
+        number_units: int = 0,
+        spread: float = 0.7,
+        last_spread: float = 0.3,
+        spread_share: float = 1.0,
+    ) -> None:
+        """Prepares policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`; its `group_size` is the number of masks of an image, at least 2.
+            seed: see `Agent`.
+            cost_limit: mean compute cost to hold, in (0, 1].
+            num_kept: k to start at, one number or one for each gate; None for the limit's share of
+                a gate's blocks.
+            least_kept: fewest blocks of an image, of gates of several blocks, or one for each gate.
+            most_kept: most blocks of an image, or one for each gate; None for four times k.
+            twins: masks that share which blocks; a divisor of the group's size.
+            fixed_share: of the training, at the start, in which numbers do not depend on the image:
+                exactly k, at gates of one block a coin that is the same for all.
+            learning_rate: Adam's, of which blocks.
+            number_learning_rate: Adam's, of how many.
+            shift_rate: what the numbers' shift falls by where a batch costs one limit too much.
+            price_rate: what the price's logarithm rises by where a batch costs one limit too much.
+            diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
+            hidden_units: of the layer between observation and scores of blocks; 0 for none.
+            number_units: of the layer between observation and logits of numbers; 0 for none.
+            spread: standard deviation of the number at the start, in blocks.
+            last_spread: the same in the end; it falls linearly once numbers are learned.
+            spread_share: of the training, after which it has fallen.
+
+        Raises:
+            ValueError: if a number is out of range, or the group is no multiple of the twins.
+        """
+        super().__init__(env, seed=seed)
+        check_cost_limit(cost_limit)
+        self.cost_limit, self.fixed_share, self.shift_rate = cost_limit, fixed_share, shift_rate
+        self.price_rate, self.spread_share = price_rate, spread_share
+        self.group_size = self.simulator.group_size
+        self.only_units = max(self.num_blocks) == 1
+        # Where nothing is chosen but whether, all masks of an image are twins.
+        self.twins = self.group_size if self.only_units else twins
+        if self.group_size < 2 or self.twins < 1 or self.group_size % self.twins:
+            raise ValueError(
+                f"expected group_size of at least 2 and twins that divide it, got "
+                f"{self.group_size} and {twins}; rloo_budget compares masks of the same image"
+            )
+        if min(spread, last_spread) <= 0:
+            raise ValueError(
+                f"expected spread and last_spread above 0, got {spread} and {last_spread}: where "
+                "all masks keep as many blocks there is nothing to compare"
+            )
+        self.alike = self.twins if self.twins > 1 else self.group_size
+        started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
+        self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
+        self.diversity_weight, self.spreads = diversity_weight, (spread, last_spread)
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.numbers = Numbers(
+            LayerScores(self.simulator, seed, number_units, outputs=[1] * len(self.num_blocks)),
+            self._ranges(least_kept, most_kept),
+            [self._start(gate) for gate in range(len(self.num_blocks))],
+            spread,
+        )
+        pairs = zip(self.scores.macs, self.numbers.scores.macs, self.num_blocks, strict=True)
+        self.policy_macs = [how_many + (which if n > 1 else 0) for which, how_many, n in pairs]
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": self.scores.parameters(), "lr": learning_rate},
+                {"params": self.numbers.parameters(), "lr": number_learning_rate},
+            ]
+        )
+        self.slope, self.level = [0.0, 0.0], 0.0
+
+    def _ranges(self, least: int | Sequence[int], most: int | Sequence[int] | None) -> list[range]:
+        """Numbers that each gate may keep."""
+        gates = len(self.num_blocks)
+        lows = [least] * gates if isinstance(least, int) else list(least)
+        tops = [most] * gates if most is None or isinstance(most, int) else list(most)
+        found = []
+        for kept, n, low, top in zip(self.num_kept, self.num_blocks, lows, tops, strict=True):
+            low, top = 0 if n == 1 else low, min(n, 4 * kept if top is None else top)
+            if not 0 <= low <= kept <= top:
+                raise ValueError(
+                    f"expected least_kept <= num_kept <= most_kept at every gate, got {low}, "
+                    f"{kept} and {top} of {n} blocks"
+                )
+            found.append(range(low, top + 1))
+        return found
+
+    def _start(self, gate: int) -> float:
+        """Where a gate's numbers start."""
+        return float(self.num_kept[gate]) if self.num_blocks[gate] > 1 else self.cost_limit
+
+    @property
+    def price(self) -> float:
+        """Of a whole dense network, in units of the reward."""
+        slope = self.slope[0] / self.slope[1] if self.slope[1] > 0 else 0.0
+        return max(slope, LEAST_PRICE) * math.exp(self.level)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether numbers do not depend on the image yet, at this moment of the training."""
+        return self.progress < self.fixed_share
+
+    def distribution(self, observation: Tensor, layer: int) -> CountedBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> how many blocks and which."""
+        scores, logits = self.scores(observation, layer), self.numbers(observation, layer)
+        return CountedBlocks(scores, logits, self.numbers.ranges[layer].start)
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; only training, which draws from the agent's own stream, has twins."""
+        in_training = generator is self.generator
+        blocks = self.distribution(observation, layer)
+        if generator is None:
+            return blocks.mode()
+        return blocks.sample(generator, self.twins if in_training else 1)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step up the policy gradient, one of the shift, and a better price."""
+        costs_to_go = rollout.costs.flip(0).cumsum(0).flip(0)
+        worth = rollout.returns - self.price * costs_to_go
+        loss, diversity = torch.zeros(()), torch.zeros(())
+        for layer, action in enumerate(rollout.actions):
+            blocks = self.distribution(rollout.observations[layer], layer)
+            loss = loss - self.climb(blocks, action, worth[layer])
+            use = blocks.first_draw().mean(dim=0)
+            diversity = diversity - (use * use.clamp(min=1e-12).log()).sum()
+        weight = self.diversity_weight * (1 - self.progress)
+        self.optimizer.zero_grad()
+        (loss - weight * diversity).backward()
+        self.optimizer.step()
+        return {"loss": loss.item(), "diversity": diversity.item()} | self.hold(rollout)
+
+    def climb(self, blocks: CountedBlocks, action: Tensor, worth: Tensor) -> Tensor:
+        """What the policy gradient raises at a gate: a number.
+
+        Args:
+            blocks: of the gate.
+            action: int64 [batch, any], as drawn.
+            worth: [batch]; returns less what they cost, from this gate to the end.
+        """
+        others = leave_twins_out(worth, self.group_size, self.twins)
+        of_order = blocks.order_log_prob(action) * others
+        if self.is_fixed:
+            return of_order.mean()
+        # Given the order, twins' numbers are independent: each is the other's baseline.
+        of_number = blocks.number_log_prob(action) * leave_one_out(worth, self.alike)
+        return (of_number + of_order).mean()
+
+    def hold(self, rollout: Rollout) -> dict[str, float]:
+        """Moves shift and price towards the limit; before numbers are learned, finds the price."""
+        numbers = {"price": self.price, "shift": self.numbers.shift.item()}
+        first, last = self.spreads
+        since = max(0.0, self.progress - self.fixed_share)
+        done = min(1.0, since / max(1e-9, self.spread_share - self.fixed_share))
+        self.numbers.spread.fill_(first + done * (last - first))
+        for layer, observation in enumerate(rollout.observations):
+            self.numbers.see(observation, layer)
+        excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
+        self.numbers.shift -= self.shift_rate * excess
+        if self.is_fixed:
+            seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.alike)
+            pairs = zip(self.slope, seen, strict=True)
+            self.slope = [SLOPE_MEMORY * old + (1 - SLOPE_MEMORY) * new for old, new in pairs]
+        else:
+            self.level += self.price_rate * excess
+        return numbers

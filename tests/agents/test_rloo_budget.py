@@ -1,0 +1,211 @@
+"""A budget of mean compute: kept, and spent on the images that need it."""
+
+import pytest
+import torch
+from torch import nn
+
+from ccenv.agents.rloo_budget import RlooBudget
+from ccenv.base.seeding import stream
+from ccenv.data.probe import (
+    NUM_DOMAINS,
+    NUM_LABELS,
+    PROBE_SETTINGS,
+    probe_exit_masks,
+    probe_optimal_masks,
+    probe_unit_masks,
+)
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.mdp import dynamics
+from ccenv.mdp.looks import certainty
+from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.stage import Stage
+from ccenv.simulator.rollout import walk
+
+IN_FEATURES = NUM_DOMAINS * NUM_LABELS
+
+
+class Steps(Stage):
+    """Four blocks, of which an image of domain d needs the first d + 1: each adds a part."""
+
+    num_blocks = NUM_DOMAINS
+
+    def __init__(self):
+        super().__init__()
+        weight = torch.zeros(NUM_DOMAINS, NUM_LABELS, IN_FEATURES)
+        for block in range(NUM_DOMAINS):
+            for domain in range(block, NUM_DOMAINS):
+                for label in range(NUM_LABELS):
+                    weight[block, label, domain * NUM_LABELS + label] = 1 / (domain + 1)
+        self.linear = nn.Linear(IN_FEATURES, IN_FEATURES, bias=False)
+        self.linear.weight.data.copy_(weight.flatten(0, 1))
+
+    def forward(self, x, mask=None, before=None, weights=None, backend="auto"):
+        # Noise stays below one half.
+        y = self.linear((x > 0.5).float())
+        return y if mask is None else y * mask.repeat_interleave(NUM_LABELS, dim=1)
+
+
+def stepwise(input_shape=(1, 1, IN_FEATURES), num_classes=NUM_LABELS + 1):
+    """A network whose images need one to four blocks of one gate: 16 MACs each, and 24 more."""
+    head = nn.Linear(IN_FEATURES, num_classes)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.weight[:NUM_LABELS] = 16 * torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
+        head.bias.copy_(torch.tensor([0.0, 0.0, 14.0]))
+    network = GatedSequential(nn.Flatten(), [Steps()], head, torch.zeros(1, *input_shape))
+    network.has_own_weights = True
+    return network.eval()
+
+
+def step_masks(images):
+    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    return [torch.arange(NUM_DOMAINS) <= domain[:, None]]
+
+
+PROBES = {
+    "numbers": ({"network": stepwise}, step_masks, 64 / 88, {"num_kept": 2, "spread": 1.0}),
+    "blocks": (
+        {k: v for k, v in PROBE_SETTINGS.items() if k != "dataset"},
+        lambda images: probe_optimal_masks(images, 2),
+        26 / 152,
+        {"num_kept": 1},
+    ),
+    "units": ({"network": "probe-residual"}, probe_unit_masks, 130 / 430, {}),
+    "exits": ({"network": "probe-exit"}, probe_exit_masks, 0.625, {}),
+}
+"""The environment's settings, the best masks, and what they cost on average."""
+
+
+def make_agent(env_settings=None, batch_size=128, seed=0, **settings):
+    wishes = RlooBudget.env_defaults | {"dataset": "probe"} | (env_settings or {})
+    env = BlockSelectionVectorEnv(batch_size * wishes["group_size"], **wishes)
+    env.reset(seed=seed)
+    return RlooBudget(env, seed=seed, **settings)
+
+
+def judged(agent, best_masks):
+    """Share of test images with the best masks at every gate, and the mean cost."""
+    simulator = agent.simulator.on_split("test", 256)
+    _, _, steps = walk(simulator, agent, None, torch.arange(256))
+    best = best_masks(simulator.data.batch(torch.arange(256))[0])
+    hits = [(s.outcome.mask == b).all(dim=1) for s, b in zip(steps, best, strict=True)]
+    share = torch.stack(hits).all(dim=0).float().mean().item()
+    return share, steps[-1].outcome.compute_cost.mean().item()
+
+
+FAST, SLOW = ("numbers", "exits"), pytest.mark.slow
+SMALL_EXITS = {"network": "probe-exit", "observation": "ccenv.mdp.looks:certainty"}
+
+
+def solved(probe, seed):
+    env_settings, best_masks, cost, settings = PROBES[probe]
+    rates = {"learning_rate": 0.02, "number_learning_rate": 0.02, "price_rate": 0.1}
+    agent = make_agent(
+        env_settings, 64, seed, cost_limit=cost, fixed_share=0.1, **rates, **settings
+    )
+    agent.learn(19_200)
+    return judged(agent, best_masks)
+
+
+@pytest.mark.parametrize(
+    ("probe", "seed"),
+    [
+        (probe, seed) if seed == 0 and probe in FAST else pytest.param(probe, seed, marks=SLOW)
+        for probe in PROBES
+        for seed in range(3)
+    ],
+)
+def test_the_best_masks_under_a_budget_are_found_at_the_budget(probe, seed):
+    share, cost = solved(probe, seed)
+    assert share >= 0.95
+    assert cost == pytest.approx(PROBES[probe][2], rel=0.05)
+
+
+@pytest.mark.parametrize("cost_limit", [0.55, 0.7])
+def test_a_budget_holds_from_early_on_where_it_is_neither_too_much_nor_too_little(cost_limit):
+    costs = []
+    agent = make_agent(
+        {"network": stepwise}, 64, cost_limit=cost_limit, fixed_share=1.0, shift_rate=0.5
+    )
+    agent.learn(6_400, lambda _, scalars: costs.append(scalars["episode/compute_cost"]))
+    # Numbers that do not depend on the image are held by the shift alone.
+    assert sum(costs[50:]) / len(costs[50:]) == pytest.approx(cost_limit, rel=0.05)
+
+
+def test_before_numbers_are_learned_they_are_the_same_for_every_image():
+    agent = make_agent({"network": stepwise}, 64, cost_limit=0.6, num_kept=2, fixed_share=1.0)
+    agent.learn(640)
+    logits = agent.distribution(agent.simulator.begin(), 0).number_logits
+    torch.testing.assert_close(logits, logits[:1].expand_as(logits))
+    assert agent.price > 0
+
+
+def test_masks_of_an_image_with_one_order_are_drawn_in_training_alone():
+    agent = make_agent({"network": stepwise}, 64, cost_limit=0.6, num_kept=2, twins=4)
+    observation = agent.simulator.begin()
+    numbered = [
+        agent.act(observation, 0, generator).view(-1, 4, 4)[:, :, 0]
+        for generator in (agent.generator, stream(0, "test"))
+    ]
+    alike = [(first == first[:, :1]).all(dim=1).float().mean().item() for first in numbered]
+    assert alike[0] == 1.0
+    assert alike[1] < 0.5
+
+
+def test_the_bill_is_which_and_how_many_and_of_units_only_how_many():
+    several = make_agent({"network": stepwise}, 8, cost_limit=0.6, num_kept=2)
+    # The summary of eight features: eight scores of four blocks, eight of one centre.
+    assert several.policy_macs == [8 * 4 + 8]
+    units = make_agent({"network": "probe-residual"}, 8, cost_limit=0.3)
+    assert units.policy_macs == units.numbers.scores.macs
+
+
+def test_a_checkpoint_holds_shift_and_spread():
+    trained = make_agent({"network": stepwise}, 32, cost_limit=0.7, num_kept=2)
+    trained.learn(1_280)
+    fresh = make_agent({"network": stepwise}, 32, cost_limit=0.7, num_kept=2)
+    fresh.load_parameters(trained.parameters())
+    observation = trained.simulator.begin()
+    assert torch.equal(fresh.act(observation, 0), trained.act(observation, 0))
+    assert trained.numbers.shift != 0
+    assert fresh.numbers.shift == trained.numbers.shift
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"twins": 3}, "twins that divide it"),
+        ({"cost_limit": 0.0}, "cost_limit"),
+        ({"num_kept": 5}, "num_kept in 1..num_blocks"),
+        ({"num_kept": 2, "most_kept": 1}, "least_kept <= num_kept <= most_kept"),
+        ({"num_kept": 2, "least_kept": 3}, "least_kept <= num_kept <= most_kept"),
+        ({"spread": 0.0}, "spread"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_agent({"network": stepwise}, 8, **settings)
+
+
+def test_certainty_before_an_exit_is_the_answers_and_elsewhere_the_networks_own():
+    agent = make_agent(SMALL_EXITS, 8, cost_limit=0.6)
+    observation = agent.simulator.begin()
+    state, network = agent.simulator.state, agent.simulator.network
+    logits, _ = network.early_answer(0, state.hidden)
+    expected = torch.distributions.Categorical(logits=logits)
+    found = observation[:: agent.group_size]
+    torch.testing.assert_close(found[:, 0], expected.probs.amax(dim=1).log())
+    torch.testing.assert_close(found[:, 1], expected.entropy(), atol=1e-5, rtol=1e-5)
+    units = make_agent({"network": "probe-residual"}, 8, cost_limit=0.3)
+    units.simulator.begin()
+    state, network = units.simulator.state, units.simulator.network
+    assert torch.equal(certainty(network, state), dynamics.look(network, state))
+
+
+def test_rows_that_have_stopped_show_no_certainty():
+    agent = make_agent(SMALL_EXITS, 8, cost_limit=0.6)
+    agent.simulator.begin()
+    stop = torch.arange(64)[:, None] % 2 == 0
+    observation = agent.simulator.step(~stop).observation
+    assert (observation[stop[:, 0], :2] == 0).all()
+    assert (observation[~stop[:, 0], 0] != 0).all()
