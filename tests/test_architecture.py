@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 # its folder's line, so that nothing has to be understood together. Entries of tables in the form
 # "module:name" are no imports.
 FLOORS = {
-    "ccenv": "base sparse data networks mdp rewards simulator envs deploy agents sb3",
+    "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3",
     "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
@@ -57,6 +57,7 @@ FLOORS = {
         "latency"
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
+    "ccenv.mask_table": "menus forms exact fronts header table walk chunks buildable build",
     "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -70,7 +71,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates tables weights cli"
+        "list validate benchmark gates table tables weights cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -79,7 +80,7 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals measures habits rows fronts contests equal recorded_dense recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table drawing",
+    "ccenv.runs.show": "tables gate_table mask_table drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
