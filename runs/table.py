@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
-from ccenv.mask_table import MaskTable, build, drawn_menu, front, read_table
+from ccenv.mask_table import MaskTable, Outcomes, build, drawn_menu, front, read_table
 from ccenv.networks.shipped import shipped_name
 from ccenv.runs.plan.settings import checked, is_plain
 from ccenv.runs.plan.values import annotations_of, parse_pairs
@@ -167,9 +167,15 @@ def show_table(path: Path, choose: Path | None = None) -> dict[str, Any]:
         "num_bytes": path.stat().st_size,
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),
-        "dense_error": float(1 - judge.scores[:, judge.costs.argmax()].mean()),
+        "dense_error": dense_error(judge),
         "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
     }
+
+
+def dense_error(judge: Outcomes) -> float | None:
+    """Share of wrong answers with everything kept; None where a menu has no such mask."""
+    is_dense = judge.costs == 1
+    return float(1 - judge.scores[:, is_dense][:, -1].mean()) if is_dense.any() else None
 
 
 def check_alike(table: MaskTable, other: MaskTable) -> None:

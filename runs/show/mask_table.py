@@ -28,13 +28,13 @@ shares of the dense network's."""
 
 def text(found: Mapping[str, Any]) -> str:
     """What a table is of, its rows and how to read them."""
-    header = found["header"]
+    header, dense = found["header"], found["dense_error"]
     said = (
         f"{header['network']} on {header['dataset']} ({header['split']}), "
         f"{size_text(found['num_masks'], header['num_images'])}, {found['num_bytes']:,} bytes; "
         f"{found['choose']:,} inputs choose, {found['judge']:,} judge (one standard error of an "
         f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
-        f"error {100 * found['dense_error']:.2f} %"
+        f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
     )
     return f"{said}\n\n{markdown(COLUMNS, [cells(row) for row in found['rows']])}\n\n{NOTES}"
 
