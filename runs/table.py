@@ -14,7 +14,17 @@ from tqdm import tqdm
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
-from ccenv.mask_table import MaskTable, Outcomes, build, drawn_menu, front, read_table
+from ccenv.mask_table import (
+    MaskTable,
+    Outcomes,
+    build,
+    drawn_menu,
+    front,
+    judge_policy,
+    read_policy,
+    read_table,
+)
+from ccenv.mask_table.policy_file import of_rows
 from ccenv.networks.shipped import shipped_name
 from ccenv.runs.plan.settings import checked, is_plain
 from ccenv.runs.plan.values import annotations_of, parse_pairs
@@ -105,7 +115,7 @@ def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[
     found = {"network": network, "dataset": dataset}
     found |= checked(dict(given), annotations_of(Simulator.__init__), defaults)
     if "weights" not in given:
-        names = network, found["network_kwargs"] or {}, dataset, found["transforms"]
+        names: list[Any] = [network, found["network_kwargs"] or {}, dataset, found["transforms"]]
         found["weights"] = "shipped" if is_shipped(*names) else "frozen"
     if found["weights"] == "cotrain":
         raise ValueError("expected a frozen network, got weights='cotrain': it learns")
@@ -138,22 +148,25 @@ def said_of(environment: Mapping[str, Any], split: str) -> dict[str, Any]:
     }
 
 
-def show_table(path: Path, choose: Path | None = None) -> dict[str, Any]:
+def show_table(
+    path: Path, choose: Path | None = None, policy: Path | None = None
+) -> dict[str, Any]:
     """What a table reaches: the dense network, static, random and the oracle's masks.
 
     Args:
         path: of the table that judges; without `choose` its odd inputs judge what its even ones
             choose.
         choose: of the table whose inputs choose static masks.
+        policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
 
     Raises:
         ValueError: if a file is damaged, or the tables are not of one network and data set.
         FileNotFoundError: if there is no such file.
     """
     table = read_table(path)
-    outcomes, everything = table.outcomes(), slice(None)
+    outcomes = table.outcomes()
     chosen_by = outcomes.of_images(slice(0, None, 2))
-    judged = slice(1, None, 2) if choose is None else everything
+    judged = slice(1, None, 2) if choose is None else slice(None)
     if choose is not None:
         other = read_table(choose)
         check_alike(table, other)
@@ -161,6 +174,10 @@ def show_table(path: Path, choose: Path | None = None) -> dict[str, Any]:
     judge = outcomes.of_images(judged)
     if not len(judge.scores):
         raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
+    placed = None
+    if policy is not None:
+        own = of_rows(read_policy(policy), len(outcomes.scores), judged)
+        placed = dataclasses.asdict(judge_policy(judge, chosen_by, **own))
     return {
         "header": dataclasses.asdict(table.header),
         "num_masks": table.header.num_masks,
@@ -168,6 +185,7 @@ def show_table(path: Path, choose: Path | None = None) -> dict[str, Any]:
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),
         "dense_error": dense_error(judge),
+        "policy": placed,
         "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
     }
 
@@ -210,6 +228,7 @@ def parser_of() -> argparse.ArgumentParser:
     look = commands.add_parser("show", help="what static, random and the oracle's masks reach")
     look.add_argument("file", type=Path)
     look.add_argument("--choose", type=Path, help="table whose inputs choose static masks")
+    look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
     return parser
 
@@ -219,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Builds or shows a table of all masks; see --help."""
     options = parser_of().parse_args(arguments)
     if options.command == "show":
-        found = show_table(options.file, options.choose)
+        found = show_table(options.file, options.choose, options.policy)
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
         return 0
     name = f"{options.network}-{options.dataset}-{options.split}.safetensors"

@@ -11,14 +11,17 @@ from ccenv.mask_table.exact import (
     value,
 )
 from ccenv.mask_table.fronts import (
+    PolicyPoint,
     UnitPoint,
     best_static,
     front,
     gap_closed,
+    judge_policy,
     oracle_errors,
 )
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu, all_masks, drawn_menu, menus_of, number_of
+from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "Optimum",
     "Outcomes",
     "Plan",
+    "PolicyPoint",
     "UnitPoint",
     "all_masks",
     "best_static",
@@ -36,13 +40,16 @@ __all__ = [
     "front",
     "gap_closed",
     "gradient",
+    "judge_policy",
     "menus_of",
     "number_of",
     "optimum",
     "oracle_errors",
+    "read_policy",
     "read_table",
     "regret",
     "rewards",
     "value",
+    "write_policy",
     "write_table",
 ]

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.exact import Outcomes
+from ccenv.mask_table.exact import Outcomes, value
 from ccenv.mask_table.forms import FLOATS
 
 SLACK = 1e-9
@@ -125,7 +126,7 @@ def cheapest_right(
     costs = outcomes.costs[places]
     order = np.argsort(costs, kind="stable")
     ordered = outcomes.scores[:, places[order]]
-    is_right = ordered.any(axis=1)
+    is_right: NDArray[np.bool_] = ordered.any(axis=1)
     # Of inputs that no mask gets right, argmax is 0: the cheapest.
     return costs[order][ordered.argmax(axis=1)], is_right
 
@@ -159,3 +160,39 @@ def gap_closed(static_error: float, error: float, oracle_error: float) -> float:
     """
     lead = static_error - oracle_error
     return (static_error - error) / lead if lead else float("nan")
+
+
+@dataclass(frozen=True)
+class PolicyPoint:
+    """What a policy reaches, beside what is known at its cost; means over the inputs that judge."""
+
+    cost: float
+    """share of the dense network's MACs."""
+    error: float
+    """expected share of wrong answers."""
+    static_error: float
+    """of the best static mask that costs no more."""
+    oracle_error: float
+    """of the oracle at no more on the mean."""
+    gap_closed: float
+    """share of the oracle's lead over the static mask that the policy has."""
+
+
+def judge_policy(judge: Outcomes, choose: Outcomes, **policy: Any) -> PolicyPoint:
+    """Places a policy between the best static mask and the oracle.
+
+    Args:
+        judge: right or wrong of the inputs that judge, whom the policy is for.
+        choose: of the inputs that choose the static mask.
+        **policy: one of the forms of `ccenv.mask_table.value`.
+
+    Raises:
+        ValueError: if it gives no distribution, or see `front`.
+    """
+    right = value(judge, 0.0, **policy)
+    cost = float((right - value(judge, 1.0, **policy)).mean())
+    _, static_error = best_static(judge, choose, cost)
+    oracle_error = float(oracle_errors(judge, [cost])[0])
+    error = float(1 - right.mean())
+    closed = gap_closed(static_error, error, oracle_error)
+    return PolicyPoint(cost, error, static_error, oracle_error, closed)

@@ -36,7 +36,19 @@ def text(found: Mapping[str, Any]) -> str:
         f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
         f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
     )
+    if found["policy"] is not None:
+        said = f"{said}\n\n{policy_text(found['policy'])}"
     return f"{said}\n\n{markdown(COLUMNS, [cells(row) for row in found['rows']])}\n\n{NOTES}"
+
+
+def policy_text(placed: Mapping[str, Any]) -> str:
+    """Where a policy stands."""
+    names = ("error", "static_error", "oracle_error", "gap_closed")
+    error, static, oracle, closed = (f"{100 * placed[name]:.2f} %" for name in names)
+    return (
+        f"policy: error {error} at {placed['cost']:.3f} of the dense MACs; at that cost the best "
+        f"static mask {static}, the oracle {oracle}: {closed} of the gap closed"
+    )
 
 
 def cells(row: Mapping[str, Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from ccenv.mask_table import exact
 from ccenv.mask_table.exact import Outcomes, gradient, optimum, regret, rewards, value
-from ccenv.mask_table.fronts import best_static, front, gap_closed, oracle_errors
+from ccenv.mask_table.fronts import best_static, front, gap_closed, judge_policy, oracle_errors
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 COSTS = MASKS @ np.array([0.25, 0.25, 0.5])
@@ -217,3 +217,14 @@ def test_the_static_mask_closes_no_gap_and_the_oracle_all_of_it():
     assert gap_closed(0.3, 0.3, 0.1) == 0
     assert gap_closed(0.3, 0.1, 0.1) == 1
     assert np.isnan(gap_closed(0.1, 0.1, 0.1))
+
+
+def test_a_policy_stands_between_the_static_mask_and_the_oracle():
+    best = judge_policy(by_hand(), by_hand(), numbers=np.array([4, 2, 0]))
+    assert (best.cost, best.error) == (pytest.approx(1 / 6), pytest.approx(1 / 3))
+    assert best.gap_closed == pytest.approx(1)
+    static = judge_policy(by_hand(), by_hand(), numbers=np.array([2]))
+    assert (static.cost, static.error, static.gap_closed) == (0.25, pytest.approx(2 / 3), 0)
+    drawn = judge_policy(by_hand(), by_hand(), keep=[0.5, 0.5, 0.5])
+    assert drawn.error == pytest.approx(1 - (0.5 + 0.5) / 3)
+    assert drawn.cost == pytest.approx(0.5)
