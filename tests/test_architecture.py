@@ -60,7 +60,9 @@ FLOORS = {
     "ccenv.mask_table": (
         "menus forms exact fronts policy_file header table walk chunks buildable build"
     ),
-    "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
+    "ccenv.envs": (
+        "infos rendering vector scalar table action_views checker stable_baselines sb3_views"
+    ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
         "export"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.data import Split
@@ -30,9 +31,10 @@ from ccenv.mask_table.chunks import (
     workers,
     write_chunk,
 )
-from ccenv.mask_table.header import Header, data_digest, gates_of, weights_digest
+from ccenv.mask_table.header import Header, batches, data_digest, gates_of, weights_digest
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
+from ccenv.mask_table.walk import first_look
 
 CHUNK = 2
 """Batches in a chunk."""
@@ -110,7 +112,8 @@ def build(
     job = Job(network, chosen, batch_size)
     with held(folder):
         found = all_chunks(job, split, header, folder, processes, tell, progress)
-        table = MaskTable(header, np.packbits(found.right, axis=1), found.nll, found.macs)
+        look = looks(network, split, rows, batch_size)
+        table = MaskTable(header, np.packbits(found.right, axis=1), found.nll, found.macs, look)
         write_table(path, table)
         forget(folder)
     return table
@@ -146,6 +149,11 @@ def all_chunks(
         for number, result in done(job, split, left[1:], processes):
             keep(number, result)
     return joined([found[number] for number, _ in chunks])
+
+
+def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:
+    """What is cheap to see of each input before the first gate: [rows, look_size]."""
+    return np.concatenate([first_look(network, x) for x, _ in batches(split, rows, size)])
 
 
 def planned(

@@ -29,6 +29,8 @@ class MaskTable:
     """[num_images, num_masks] in nats."""
     macs: NUMBERS
     """[num_masks]; of one input, stem, head and exits that are looked at included."""
+    look: NDArray[np.float32] | None = None
+    """[num_images, look_size]; what is cheap to see before the first gate; None: not stored."""
 
     def look_up(
         self, images: NUMBERS, numbers: NUMBERS
@@ -78,11 +80,13 @@ def check_parts(table: MaskTable) -> None:
         DamagedFileError: naming the array.
     """
     images, masks = table.header.num_images, table.header.num_masks
-    wanted = {
+    wanted: dict[str, tuple[tuple[int, ...], type]] = {
         "right": ((images, -(-masks // 8)), np.uint8),
         "nll": ((images, masks), np.float16),
         "macs": ((masks,), np.int64),
     }
+    if table.look is not None:
+        wanted["look"] = ((images, table.look.shape[-1]), np.float32)
     for name, (shape, dtype) in wanted.items():
         array = getattr(table, name)
         if array.shape != shape or array.dtype != dtype:
@@ -93,13 +97,15 @@ def check_parts(table: MaskTable) -> None:
 
 
 def write_table(path: Path, table: MaskTable) -> None:
-    """Writes a safetensors file: three arrays, a JSON header, and a checksum of all.
+    """Writes a safetensors file: the arrays, a JSON header, and a checksum of all.
 
     Raises:
         OSError: if it cannot be written.
     """
     check_parts(table)
     arrays = {"right": table.right, "nll": table.nll, "macs": table.macs}
+    if table.look is not None:
+        arrays["look"] = table.look
     tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
     write_checked(path, tensors, {"kind": KIND, "header": as_text(table.header)})
 
@@ -114,7 +120,7 @@ def read_table(path: Path) -> MaskTable:
     """
     tensors, texts, has_checksum = read_checked(path)
     names = {"right", "nll", "macs"}
-    if texts.get("kind") != KIND or "header" not in texts or set(tensors) != names:
+    if texts.get("kind") != KIND or "header" not in texts or set(tensors) - {"look"} != names:
         raise DamagedFileError(f"expected a table of masks in {path}, got another kind of file")
     if not has_checksum:
         raise DamagedFileError(f"expected a checksum in {path}, got none: it was edited")

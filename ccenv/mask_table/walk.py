@@ -99,3 +99,10 @@ def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus)
             )
         bill[leaf.numbers] = int(most)
     return Answers(np.ascontiguousarray(right.T), np.ascontiguousarray(nll.T), bill)
+
+
+@torch.no_grad()
+def first_look(network: GatedNetwork, inputs: Tensor) -> NDArray[np.float32]:
+    """What is cheap to see before the first gate: [batch, ...] -> [batch, look_size]."""
+    found: NDArray[np.float32] = network.look(0, network.start(inputs)).float().cpu().numpy()
+    return found

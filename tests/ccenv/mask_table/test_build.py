@@ -117,6 +117,14 @@ def test_among_other_images_and_masks_entries_differ_by_rounding_alone(simulator
         assert np.array_equal(macs, entry[2])
 
 
+def test_a_table_holds_what_is_seen_at_the_first_gate(simulator, tmp_path):
+    found = built(simulator, tmp_path)
+    simulator.begin(torch.arange(BATCH))
+    seen = simulator.network.look(0, simulator.state.hidden).numpy()
+    assert np.array_equal(found.look[:BATCH], seen)
+    assert np.array_equal(read_table(tmp_path / "t.safetensors").look, found.look)
+
+
 def test_looking_changes_nothing(simulator, tmp_path):
     def state():
         logits = walked(simulator, np.arange(BATCH), np.ones((BATCH, sum(blocks)), dtype=bool))
@@ -202,8 +210,8 @@ def test_a_stopped_build_goes_on_from_its_finished_chunks(tmp_path, monkeypatch)
     drawn.clear()
     plans = []
     again = built(simulator, tmp_path, tell=plans.append)
-    # The hash draws all of them; of three chunks the second was finished and whole.
-    assert drawn == [NUM_IMAGES, 16, 8]
+    # The hash and the looks draw all of them; of three chunks the second was finished and whole.
+    assert drawn == [NUM_IMAGES, 16, 8, *[BATCH] * 5]
     assert (plans[0].num_left, plans[0].num_images, plans[0].num_masks) == (8, NUM_IMAGES, 8)
     assert np.array_equal(again.nll, whole.nll)
     assert not list(tmp_path.glob("*.parts"))
