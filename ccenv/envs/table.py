@@ -68,7 +68,7 @@ class TableEpisodes:
                 f"expected {count} indices in 0..{len(self.look) - 1}, got {indices.tolist()[:8]}"
             )
         self.images = indices
-        return self.look[indices]
+        return self.look.take(indices, axis=0)
 
     def judge(self, masks: NDArray[np.bool_]) -> tuple[NDArray[np.float32], INFO]:
         """Rewards and infos of masks of all blocks: bool [rows, num_units]."""
@@ -190,7 +190,7 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         masks = check_action(actions, (self.num_envs, self.episodes.num_units)).numpy()
         reward, found = self.episodes.judge(masks)
         self._is_over, info = True, with_presence(found, ~no)
-        seen = self.episodes.look[self.episodes.images]
+        seen = self.episodes.look.take(self.episodes.images, axis=0)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = dict(info)
             info |= {"final_obs": seen, "_final_obs": ~no}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ccenv.base.masks import random_mask
 from ccenv.networks.protocol import Gate
 
-MOST_BLOCKS = 24
-"""Of a gate whose masks are all in a table; more has no room."""
+MOST_BITS = 24
+"""Of a number that a float32 holds exactly: float products are many times faster than int ones."""
 BITS = NDArray[np.bool_]
 NUMBERS = NDArray[np.int64]
 
@@ -63,8 +63,7 @@ class Menu:
             ValueError: if one is not in the menu.
         """
         if self.masks is None:
-            found: NUMBERS = masks @ (1 << np.arange(self.num_blocks - 1, -1, -1))
-            return found
+            return counted(masks)
         places = {mask: place for place, mask in enumerate(self.masks)}
         words = ["".join("01"[bit] for bit in row) for row in masks.astype(int)]
         if missing := [word for word in words if word not in places]:
@@ -73,6 +72,16 @@ class Menu:
                 "build a table whose menu has it"
             )
         return np.array([places[word] for word in words], dtype=np.int64)
+
+
+def counted(masks: BITS) -> NUMBERS:
+    """Numbers whose bits these are, the first as the highest: [rows, bits] -> int64 [rows]."""
+    powers = 1 << np.arange(masks.shape[1] - 1, -1, -1)
+    if masks.shape[1] <= MOST_BITS:
+        products: NDArray[np.float32] = masks.astype(np.float32) @ powers.astype(np.float32)
+        return products.astype(np.int64)
+    found: NUMBERS = masks @ powers
+    return found
 
 
 Menus = tuple[Menu, ...]
@@ -146,6 +155,8 @@ def number_of(menus: Menus, masks: BITS) -> NUMBERS:
         raise ValueError(
             f"expected bool masks [rows, {sum(blocks)}], got {masks.dtype} {list(masks.shape)}"
         )
+    if is_whole(menus):
+        return counted(masks)
     numbers = np.zeros(len(masks), dtype=np.int64)
     for menu, bits in zip(menus, np.split(masks, np.cumsum(blocks)[:-1], axis=1), strict=True):
         numbers = numbers * len(menu) + menu.number_of(bits)

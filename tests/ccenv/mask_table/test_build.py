@@ -13,6 +13,7 @@ from ccenv.base.checked_file import DamagedFileError, content_digest
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.mask_table import (
+    Menu,
     all_masks,
     build,
     drawn_menu,
@@ -236,6 +237,16 @@ def test_a_menu_has_the_whole_tables_entries(tmp_path):
     assert menu.outcomes().num_units is None
     with pytest.raises(ValueError, match="menu"):
         number_of(menu.header.menus, np.ones((1, 5), dtype=bool))
+
+
+@pytest.mark.parametrize("blocks", [(3, 1, 2), (24,), (25,)])
+def test_masks_are_numbered_in_counting_order(blocks):
+    menus, bits = tuple(Menu(count) for count in blocks), sum(blocks)
+    numbers = np.random.default_rng(0).integers(1 << bits, size=50)
+    masks = (numbers[:, None] >> np.arange(bits - 1, -1, -1) & 1).astype(bool)
+    assert np.array_equal(number_of(menus, masks), numbers)
+    if bits < 10:
+        assert np.array_equal(number_of(menus, all_masks(menus)), np.arange(1 << bits))
 
 
 def test_a_drawn_menu_has_nothing_everything_and_no_mask_twice():
