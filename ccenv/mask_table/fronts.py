@@ -126,7 +126,7 @@ def cheapest_right(
     costs = outcomes.costs[places]
     order = np.argsort(costs, kind="stable")
     ordered = outcomes.scores[:, places[order]]
-    is_right: NDArray[np.bool_] = ordered.any(axis=1)
+    is_right: NDArray[np.bool_] = np.asarray(ordered.any(axis=1))
     # Of inputs that no mask gets right, argmax is 0: the cheapest.
     return costs[order][ordered.argmax(axis=1)], is_right
 
