@@ -155,7 +155,7 @@ def oracle_errors(outcomes: Outcomes, budgets: Sequence[float]) -> FLOATS:
 def gap_closed(static_error: float, error: float, oracle_error: float) -> float:
     """Share of the oracle's lead over a static mask that a policy of the same cost has.
 
-    >>> gap_closed(static_error=0.25, error=0.20, oracle_error=0.05)
+    >>> gap_closed(static_error=0.75, error=0.625, oracle_error=0.25)
     0.25
     """
     lead = static_error - oracle_error
