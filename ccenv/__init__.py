@@ -36,6 +36,13 @@ for _name, _settings in PRESETS.items():
         kwargs=_settings,
     )
 
+# Its setting `table` is a file that `ccenv table build` wrote.
+register(
+    "BlockSelectionTable-v0",
+    entry_point="ccenv.envs.table:BlockSelectionTableEnv",
+    vector_entry_point="ccenv.envs.table:BlockSelectionTableVectorEnv",
+)
+
 __all__ = [
     "PRESETS",
     "BlockSelectionEnv",

@@ -19,6 +19,10 @@ COMMANDS = {
     "validate": ("ccenv.runs.validate", "recompute the figures of finished runs"),
     "benchmark": ("ccenv.runs.benchmark", "measure speeds on this machine"),
     "gates": ("ccenv.runs.gates", "tell which gates of a network matter, leaving out each in turn"),
+    "table": (
+        "ccenv.runs.table",
+        "build or show the table of all masks of a frozen network: exact optimum and values",
+    ),
     "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
     "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
     "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),

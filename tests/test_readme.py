@@ -27,6 +27,7 @@ TRAININGS = [c for c in COMMANDS if c.startswith("ccenv train")]
 NETWORKS_PAGE = (ROOT / "runs" / "docs" / "networks.md").read_text()
 SNIPPETS = [b for b in code_blocks("python") if not b.startswith("# my_module.py")]
 SNIPPETS += code_blocks("python", NETWORKS_PAGE)
+SNIPPETS += code_blocks("python", (ROOT / "runs" / "docs" / "table.md").read_text())
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
@@ -85,7 +86,7 @@ def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
 
 @pytest.mark.parametrize(
     "program",
-    ["train", "compare", "benchmark", "gates", "tables", "validate", "write", "list"],
+    ["train", "compare", "benchmark", "gates", "table", "tables", "validate", "write", "list"],
 )
 def test_every_program_explains_itself(program, run_like_a_user):
     assert "usage" in run_like_a_user("-m", f"ccenv.runs.{program}", "--help")

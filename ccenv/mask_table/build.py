@@ -1,0 +1,225 @@
+"""Building a table: (frozen network, split, path) -> the file, chunk by chunk; it resumes.
+
+Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
+one block a gate; it is measured on the first chunk and told before the others start.
+"""
+
+import contextlib
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ccenv.data import Split
+from ccenv.mask_table.buildable import MOST_BYTES, check_frozen, check_size, rows_of, table_bytes
+from ccenv.mask_table.chunks import (
+    Answers,
+    Job,
+    forget,
+    joined,
+    read_chunk,
+    timed,
+    work,
+    workers,
+    write_chunk,
+)
+from ccenv.mask_table.header import Header, batches, data_digest, gates_of, weights_digest
+from ccenv.mask_table.menus import Menus, menus_of
+from ccenv.mask_table.table import MaskTable, write_table
+from ccenv.mask_table.walk import first_look
+
+CHUNK = 2
+"""Batches in a chunk."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is going to be built, told before it starts."""
+
+    num_images: int
+    """inputs of the table."""
+    num_masks: int
+    """masks of each."""
+    num_bytes: int
+    """of the file, about."""
+    num_left: int
+    """inputs that are not done yet."""
+    seconds: float
+    """that they will take, as the first chunk did."""
+
+
+def build(
+    network: Any,
+    split: Split,
+    path: Path,
+    *,
+    said: Mapping[str, Any] | None = None,
+    menus: Sequence[Sequence[str] | None] | None = None,
+    limit: int | None = None,
+    batch_size: int = 64,
+    processes: int = 1,
+    most_bytes: int = MOST_BYTES,
+    tell: Callable[[Plan], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> MaskTable:
+    """Builds the table of a frozen network and writes it.
+
+    Finished chunks lie in a folder beside the file until all are there; the same call goes on from
+    them, a call for another network or other inputs does not see them.
+
+    Args:
+        network: a `GatedNetwork` in evaluation mode without gradients, as the environment's with
+            frozen or shipped weights; one that can be packed is packed, in a copy.
+        split: inputs and labels, on the network's device.
+        path: of the file; its folder exists.
+        said: fields of `Header` that only the caller knows: network, settings, dataset, split,
+            made_with.
+        menus: see `menus_of`; None for all masks.
+        limit: the first so many inputs; None for all.
+        batch_size: inputs at a time.
+        processes: that work at once, each with one thread; 1 works in this one.
+        most_bytes: of the file.
+        tell: called once, before all but the first chunk, with what is going to be done.
+        progress: called with the number of inputs done.
+
+    Returns:
+        The table, as it is in the file.
+
+    Raises:
+        ValueError: if the network is not frozen, a setting impossible, or the table would be too
+            large: says how large.
+        OSError: if it cannot be written.
+    """
+    check_frozen(network)
+    for name, number in (("batch_size", batch_size), ("processes", processes)):
+        if number < 1:
+            raise ValueError(f"expected {name} of at least 1, got {number}")
+    chosen, rows = menus_of(network.gates, menus), rows_of(split, limit)
+    check_size(chosen, rows, most_bytes)
+    header = header_of(network, split, chosen, rows, said or {})
+    if hasattr(network, "pack"):
+        network = copy.deepcopy(network)
+        network.pack()
+    folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
+    job = Job(network, chosen, batch_size)
+    with held(folder):
+        found = all_chunks(job, split, header, folder, processes, tell, progress)
+        look = looks(network, split, rows, batch_size)
+        table = MaskTable(header, np.packbits(found.right, axis=1), found.nll, found.macs, look)
+        write_table(path, table)
+        forget(folder)
+    return table
+
+
+def all_chunks(
+    job: Job,
+    split: Split,
+    header: Header,
+    folder: Path,
+    processes: int,
+    tell: Callable[[Plan], None] | None,
+    progress: Callable[[int], None] | None,
+) -> Answers:
+    """Chunks that are there, then one that is timed, then the others."""
+    places = torch.arange(header.num_images, device=split.labels.device)
+    chunks = list(enumerate(places.split(CHUNK * job.batch_size)))
+    shapes = {number: (len(rows), header.num_masks) for number, rows in chunks}
+    found = {n: a for n, shape in shapes.items() if (a := read_chunk(folder, n, shape)) is not None}
+    left = [(number, rows) for number, rows in chunks if number not in found]
+
+    def keep(number: int, result: Answers) -> None:
+        write_chunk(folder, number, result)
+        found[number] = result
+        if progress is not None:
+            progress(sum(len(one.right) for one in found.values()))
+
+    if left:
+        result, each = timed(job, *split.batch(left[0][1]))
+        keep(left[0][0], result)
+        if tell is not None:
+            tell(planned(header, left, each, processes))
+        for number, result in done(job, split, left[1:], processes):
+            keep(number, result)
+    return joined([found[number] for number, _ in chunks])
+
+
+def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:
+    """What is cheap to see of each input before the first gate: [rows, look_size]."""
+    return np.concatenate([first_look(network, x) for x, _ in batches(split, rows, size)])
+
+
+def planned(
+    header: Header, left: Sequence[tuple[int, Tensor]], each: float, processes: int
+) -> Plan:
+    """What is left, and how long it takes at so many seconds an input."""
+    num_left = sum(len(rows) for _, rows in left[1:])
+    size = table_bytes(header.menus, header.num_images)
+    seconds = num_left * each / processes
+    return Plan(header.num_images, header.num_masks, size, num_left, seconds)
+
+
+def done(
+    job: Job, split: Split, left: Sequence[tuple[int, Tensor]], processes: int
+) -> Iterator[tuple[int, Answers]]:
+    """Does chunks and yields them as they come."""
+    if processes == 1 or len(left) < 2:
+        for number, rows in left:
+            yield number, job(*split.batch(rows))
+        return
+    with workers(job, min(processes, len(left))) as pool:
+        # A few at a time: their inputs wait in memory.
+        for first in range(0, len(left), 4 * processes):
+            part = left[first : first + 4 * processes]
+            futures = {pool.submit(work, *split.batch(rows)): n for n, rows in part}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Makes a folder and keeps other builds of the same table out.
+
+    Raises:
+        ValueError: if another process builds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(exist_ok=True)
+    lock = folder.with_suffix(".lock")
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise ValueError(
+            f"expected nobody else to build this table, got another process at it ({lock}); wait"
+        ) from error
+    lock.unlink(missing_ok=True)
+
+
+def header_of(
+    network: Any, split: Split, menus: Menus, num_images: int, said: Mapping[str, Any]
+) -> Header:
+    """What the table is of."""
+    plain = Header(
+        network="",
+        settings={},
+        weights=weights_digest(network),
+        gates=gates_of(network),
+        menus=menus,
+        num_classes=split.num_classes,
+        dense_macs=network.dense_macs,
+        dataset="",
+        transforms=tuple(transform.name for transform in split.transforms),
+        split="",
+        num_images=num_images,
+        data=data_digest(split, num_images),
+    )
+    return dataclasses.replace(plain, **said)

@@ -1,0 +1,59 @@
+"""A policy for a table as a file without code: one of three forms <-> safetensors, checked."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
+
+FORMS = ("numbers", "masks", "keep")
+"""See `ccenv.mask_table.exact`."""
+
+
+def write_policy(path: Path, **policy: NDArray[np.generic]) -> None:
+    """Writes one of the forms of `ccenv.mask_table.value`.
+
+    Raises:
+        ValueError: if there is not exactly one.
+        OSError: if it cannot be written.
+    """
+    check_form(list(policy))
+    tensors = {n: torch.from_numpy(np.ascontiguousarray(array)) for n, array in policy.items()}
+    write_checked(path, tensors, {})
+
+
+def read_policy(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Reads a policy; what it says is checked where it is judged.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ccenv.base.checked_file.DamagedFileError: if it is no safetensors file, or damaged.
+        ValueError: if there is not exactly one form in it.
+    """
+    tensors, _, _ = read_checked(path)
+    check_form(list(tensors))
+    try:
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+    except TypeError as error:
+        raise DamagedFileError(f"expected numbers that numpy knows in {path}: {error}") from error
+
+
+def check_form(names: list[str]) -> None:
+    """Refuses all but one form."""
+    if len(names) != 1 or names[0] not in FORMS:
+        raise ValueError(
+            f"expected a policy as one of {', '.join(FORMS)}, got {', '.join(names) or 'nothing'}"
+        )
+
+
+def of_rows(
+    policy: dict[str, NDArray[np.generic]], num_inputs: int, rows: slice
+) -> dict[str, NDArray[np.generic]]:
+    """The part of a policy that is about some of the inputs; one row stays one for all."""
+    ((name, array),) = policy.items()
+    is_for_each = (
+        array.ndim > 0 and len(array) == num_inputs and (name == "numbers" or array.ndim > 1)
+    )
+    return {name: array[rows] if is_for_each else array}

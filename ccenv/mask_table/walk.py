@@ -1,0 +1,108 @@
+"""All masks of a batch by a prefix tree: (network, inputs, menus) -> the end of every path.
+
+Depth first: what follows a prefix is walked while its hidden state is there, so that every block
+is computed once a prefix and memory holds one state a gate.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ccenv.mask_table.menus import Menus, num_masks_of
+from ccenv.networks.build import check_answers
+from ccenv.networks.protocol import GatedNetwork
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Where a path ends."""
+
+    numbers: slice
+    """of the masks that lead here: one, or all that begin with an exit that was taken."""
+    logits: Tensor
+    """[batch, num_classes]."""
+    macs: Tensor
+    """int64 [batch]."""
+
+
+def leaves(network: GatedNetwork, inputs: Tensor, menus: Menus) -> Iterator[Leaf]:
+    """Walks a batch through every mask of the menus, in the order of their numbers.
+
+    Args:
+        network: frozen; steps leave the state before them as it is.
+        inputs: [batch, ...].
+        menus: one for each gate.
+    """
+    masks = [torch.from_numpy(menu.bits()).to(inputs.device) for menu in menus]
+    behind = [num_masks_of(menus[gate:]) for gate in range(len(menus) + 1)]
+    spent = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+
+    def below(gate: int, hidden: Any, spent: Tensor, first: int, stopped: bool) -> Iterator[Leaf]:
+        if gate == len(menus):
+            yield Leaf(slice(first, first + 1), network.logits(hidden), spent)
+            return
+        # Behind an exit that was taken nothing runs, whatever masks say: one path stands for all.
+        for place, mask in enumerate(masks[gate][:1] if stopped else masks[gate]):
+            rows = mask.expand(len(inputs), -1).contiguous()
+            if hasattr(network, "executed"):
+                rows = network.executed(gate, hidden, rows)
+            macs = spent + network.macs(gate, hidden, rows)
+            after = network.step(gate, hidden, rows)
+            ends = network.gates[gate].skipped == "stop" and not bool(mask.any())
+            start = first + place * behind[gate + 1]
+            if ends and not stopped:
+                (leaf,) = below(gate + 1, after, macs, start, True)
+                yield Leaf(slice(start, start + behind[gate + 1]), leaf.logits, leaf.macs)
+            else:
+                yield from below(gate + 1, after, macs, start, stopped)
+
+    yield from below(0, network.start(inputs), spent, 0, False)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What every mask answers for a batch."""
+
+    right: NDArray[np.bool_]
+    """[batch, num_masks]."""
+    nll: NDArray[np.float16]
+    """[batch, num_masks] in nats."""
+    macs: NDArray[np.int64]
+    """[num_masks]."""
+
+
+@torch.no_grad()
+def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus) -> Answers:
+    """What every mask answers: inputs [batch, ...], labels int64 [batch] -> arrays.
+
+    Raises:
+        ValueError: if logits are not finite, or two inputs have different bills under a mask.
+    """
+    shape = (num_masks_of(menus), len(labels))
+    right, nll = np.empty(shape, dtype=bool), np.empty(shape, dtype=np.float16)
+    bill = np.empty(shape[0], dtype=np.int64)
+    for leaf in leaves(network, inputs, menus):
+        check_answers(leaf.logits)
+        chosen = leaf.logits.gather(1, labels[:, None]).squeeze(1)
+        right[leaf.numbers] = (leaf.logits.argmax(dim=1) == labels).cpu().numpy()
+        nll[leaf.numbers] = (leaf.logits.logsumexp(dim=1) - chosen).half().cpu().numpy()
+        least, most = leaf.macs.aminmax()
+        if least != most:
+            raise ValueError(
+                f"expected a bill that masks alone decide, got {int(least)}..{int(most)} MACs of "
+                f"mask {leaf.numbers.start}; a table has one bill a mask"
+            )
+        bill[leaf.numbers] = int(most)
+    return Answers(np.ascontiguousarray(right.T), np.ascontiguousarray(nll.T), bill)
+
+
+@torch.no_grad()
+def first_look(network: GatedNetwork, inputs: Tensor) -> NDArray[np.float32]:
+    """What is cheap to see before the first gate: [batch, ...] -> [batch, look_size]."""
+    found: NDArray[np.float32] = network.look(0, network.start(inputs)).float().cpu().numpy()
+    return found

@@ -1,0 +1,264 @@
+"""Tables of all masks: ccenv table build NETWORK DATASET -> a file; ccenv table show FILE."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream
+from ccenv.data import SPLITS
+from ccenv.mask_table import (
+    MaskTable,
+    Outcomes,
+    build,
+    drawn_menu,
+    front,
+    judge_policy,
+    read_policy,
+    read_table,
+)
+from ccenv.mask_table.policy_file import of_rows
+from ccenv.networks.shipped import shipped_name
+from ccenv.runs.plan.settings import checked, is_plain
+from ccenv.runs.plan.values import annotations_of, parse_pairs
+from ccenv.runs.programs import program
+from ccenv.runs.show import mask_table
+from ccenv.runs.store.identity import canonical, same
+from ccenv.runs.store.machine import cpu_model, most_threads, versions
+from ccenv.simulator.simulator import Simulator, setting_defaults
+
+SETTINGS = (
+    *("network_kwargs", "num_blocks", "block_size", "head_units", "activation"),
+    *("weights", "transforms", "device"),
+)
+"""Settings of the environment that a table depends on, beside network and data set."""
+
+
+def build_table(
+    network: str,
+    dataset: str,
+    out: Path,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    menu: int | None = None,
+    seed: int = 0,
+    processes: int = 1,
+    batch_size: int = 64,
+    progress: bool = False,
+    **settings: Any,
+) -> MaskTable:
+    """Builds a table of a frozen or shipped network; the same as the command line.
+
+    Args:
+        network: as the environment's; with `weights` left out, shipped ones are used where there
+            are any, else frozen ones.
+        dataset: as the environment's.
+        out: the file.
+        split: train, validation or test.
+        limit: the first so many inputs.
+        menu: most masks a gate, drawn at all densities; None for all.
+        seed: of the menus.
+        processes: at once.
+        batch_size: inputs at a time.
+        progress: show a bar, and the time before it starts.
+        **settings: those of `SETTINGS`.
+
+    Raises:
+        ValueError: if a setting is wrong or the table too large.
+        OSError: if the file cannot be written.
+    """
+    check_names([split], SPLITS, "split")
+    if not 1 <= processes <= most_threads():
+        raise ValueError(f"expected processes in 1..{most_threads()}, got {processes}")
+    environment = read_settings(network, dataset, settings)
+    torch.set_num_threads(1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    simulator = Simulator(1, split=split, **environment)
+    gates, generator = simulator.network.gates, stream(seed, "menus of masks")
+    chosen = None
+    if menu is not None:
+        chosen = [drawn_menu(gate.num_blocks, menu, generator) for gate in gates]
+    with tqdm(unit="input", disable=not progress) as bar:
+        bar.total = len(simulator.data) if limit is None else limit
+        return build(
+            simulator.network,
+            simulator.data,
+            out,
+            said=said_of(environment, split),
+            menus=chosen,
+            limit=limit,
+            batch_size=batch_size,
+            processes=processes,
+            tell=lambda plan: (
+                bar.write(mask_table.plan_text(plan), file=sys.stderr) if progress else None
+            ),
+            progress=lambda done: bar.update(done - bar.n),
+        )
+
+
+def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks settings of the environment.
+
+    Raises:
+        ValueError: if a name is unknown, a value impossible, or the network would learn.
+    """
+    defaults = {name: v for name, v in setting_defaults().items() if name in SETTINGS}
+    check_names(given, defaults, "setting")
+    found = {"network": network, "dataset": dataset}
+    found |= checked(dict(given), annotations_of(Simulator.__init__), defaults)
+    if "weights" not in given:
+        names: list[Any] = [network, found["network_kwargs"] or {}, dataset, found["transforms"]]
+        found["weights"] = "shipped" if is_shipped(*names) else "frozen"
+    if found["weights"] == "cotrain":
+        raise ValueError("expected a frozen network, got weights='cotrain': it learns")
+    return found
+
+
+def is_shipped(*names: Any) -> bool:
+    """Whether weights come with the package."""
+    try:
+        shipped_name(*names)
+    except ValueError:
+        return False
+    return True
+
+
+def said_of(environment: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """What the header is told."""
+    defaults = setting_defaults()
+    chosen = {
+        name: canonical(value) if is_plain(value) else str(value)
+        for name, value in environment.items()
+        if name not in ("network", "dataset") and not same(value, defaults[name])
+    }
+    return {
+        "network": environment["network"],
+        "dataset": environment["dataset"],
+        "settings": chosen,
+        "split": split,
+        "made_with": versions() | {"cpu": cpu_model()},
+    }
+
+
+def show_table(
+    path: Path, choose: Path | None = None, policy: Path | None = None
+) -> dict[str, Any]:
+    """What a table reaches: the dense network, static, random and the oracle's masks.
+
+    Args:
+        path: of the table that judges; without `choose` its odd inputs judge what its even ones
+            choose.
+        choose: of the table whose inputs choose static masks.
+        policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
+
+    Raises:
+        ValueError: if a file is damaged, or the tables are not of one network and data set.
+        FileNotFoundError: if there is no such file.
+    """
+    table = read_table(path)
+    outcomes = table.outcomes()
+    chosen_by = outcomes.of_images(slice(0, None, 2))
+    judged = slice(1, None, 2) if choose is None else slice(None)
+    if choose is not None:
+        other = read_table(choose)
+        check_alike(table, other)
+        chosen_by = other.outcomes()
+    judge = outcomes.of_images(judged)
+    if not len(judge.scores):
+        raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
+    placed = None
+    if policy is not None:
+        own = of_rows(read_policy(policy), len(outcomes.scores), judged)
+        placed = dataclasses.asdict(judge_policy(judge, chosen_by, **own))
+    return {
+        "header": dataclasses.asdict(table.header),
+        "num_masks": table.header.num_masks,
+        "num_bytes": path.stat().st_size,
+        "choose": len(chosen_by.scores),
+        "judge": len(judge.scores),
+        "dense_error": dense_error(judge),
+        "policy": placed,
+        "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
+    }
+
+
+def dense_error(judge: Outcomes) -> float | None:
+    """Share of wrong answers with everything kept; None where a menu has no such mask."""
+    is_dense = judge.costs == 1
+    return float(1 - judge.scores[:, is_dense][:, -1].mean()) if is_dense.any() else None
+
+
+def check_alike(table: MaskTable, other: MaskTable) -> None:
+    """Refuses to choose masks by another network's table."""
+    for name in ("weights", "gates", "menus", "dataset", "transforms"):
+        expected, got = getattr(table.header, name), getattr(other.header, name)
+        if expected != got:
+            raise ValueError(
+                f"expected two tables of one network and data set, got another {name}: "
+                f"{got!r} beside {expected!r}"
+            )
+    if (table.header.split, table.header.data) == (other.header.split, other.header.data):
+        raise ValueError("expected other inputs to choose by, got the same; leave --choose out")
+
+
+def parser_of() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="ccenv table", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("build", help="build a table; goes on from what was finished")
+    make.add_argument("network", help="name of a network, such as resnet")
+    make.add_argument("dataset", help="name of a data set, such as cifar10")
+    text = f"settings of the environment: {', '.join(SETTINGS)}"
+    make.add_argument("settings", nargs="*", metavar="key=value", help=text)
+    make.add_argument("--split", default="test", help="train, validation or test (default)")
+    make.add_argument("--limit", type=int, help="the first so many inputs; all by default")
+    make.add_argument("--menu", type=int, help="most masks a gate, drawn; all by default")
+    make.add_argument("--seed", type=int, default=0, help="of the menus")
+    make.add_argument("--processes", type=int, default=1, help="at once, a thread each")
+    make.add_argument("--batch", type=int, default=64, help="inputs at a time")
+    make.add_argument("--out", type=Path, help="default: NETWORK-DATASET-SPLIT.safetensors")
+    look = commands.add_parser("show", help="what static, random and the oracle's masks reach")
+    look.add_argument("file", type=Path)
+    look.add_argument("--choose", type=Path, help="table whose inputs choose static masks")
+    look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
+    look.add_argument("--json", action="store_true", help="print the result as JSON only")
+    return parser
+
+
+@program("ccenv table", (ValueError, ImportError, IndexError))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Builds or shows a table of all masks; see --help."""
+    options = parser_of().parse_args(arguments)
+    if options.command == "show":
+        found = show_table(options.file, options.choose, options.policy)
+        print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
+        return 0
+    name = f"{options.network}-{options.dataset}-{options.split}.safetensors"
+    out = options.out or Path(name.replace(":", "-").replace("/", "-"))
+    table = build_table(
+        options.network,
+        options.dataset,
+        out,
+        split=options.split,
+        limit=options.limit,
+        menu=options.menu,
+        seed=options.seed,
+        processes=options.processes,
+        batch_size=options.batch,
+        progress=True,
+        **parse_pairs(options.settings),
+    )
+    print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,350 @@
+"""Laws of tables: entries are the environment's steps, builds resume, what is wrong is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import ccenv
+from ccenv.base.checked_file import DamagedFileError, content_digest
+from ccenv.base.seeding import stream
+from ccenv.data import Split
+from ccenv.mask_table import (
+    Menu,
+    all_masks,
+    build,
+    drawn_menu,
+    header,
+    menus_of,
+    number_of,
+    read_table,
+    table,
+    write_table,
+)
+from ccenv.mask_table.header import check_is_of
+from ccenv.networks.flow import Exit
+from ccenv.networks.models.residual import ResidualUnit, resnet
+from ccenv.rewards.answers import correct, log_likelihood
+from ccenv.simulator.simulator import Simulator
+
+NUM_IMAGES, BATCH = 40, 8
+
+
+def images_of(split, size=8):
+    """Random small images and labels."""
+    generator = stream(len(split), "images")
+    images = torch.rand(NUM_IMAGES, 1, size, size, generator=generator)
+    return Split(images, torch.randint(0, 10, (NUM_IMAGES,), generator=generator), 10)
+
+
+def residual():
+    return resnet((1, 8, 8), 10, depth=8, width=4)
+
+
+def layers():
+    return ccenv.GatedMLP(64, num_blocks=(3, 2), block_size=4)
+
+
+def with_exit():
+    """A unit, an exit, a unit."""
+    units = [ResidualUnit(nn.Sequential(nn.Linear(64, 64), nn.Tanh())) for _ in range(2)]
+    parts = {"first": units[0], "exit": Exit(nn.Linear(64, 10)), "second": units[1]}
+    return ccenv.GatedSequential(nn.Flatten(), parts, nn.Linear(64, 10), torch.zeros(1, 1, 8, 8))
+
+
+NETWORKS = {"residual": residual, "layers": layers, "with_exit": with_exit}
+
+
+@pytest.fixture(params=NETWORKS)
+def simulator(request):
+    """The environment with a network of random weights."""
+    return simulator_of(NETWORKS[request.param])
+
+
+def simulator_of(make):
+    torch.manual_seed(0)
+    found = Simulator(BATCH, dataset=images_of, split="test", network=make().eval())
+    found.seed(0)
+    return found
+
+
+def built(simulator, folder, **settings):
+    settings = {"batch_size": BATCH} | settings
+    return build(simulator.network, simulator.data, folder / "t.safetensors", **settings)
+
+
+def walked(simulator, images, masks):
+    """The last step's outcome in the environment."""
+    simulator.begin(torch.as_tensor(images))
+    for mask in torch.from_numpy(masks).split(list(simulator.num_blocks), dim=1):
+        outcome = simulator.step(mask).outcome
+    return outcome
+
+
+def scores(outcome):
+    right = correct(outcome).bool().numpy()
+    return right, (-log_likelihood(outcome)).half().numpy(), outcome.macs.numpy()
+
+
+def test_entries_are_the_environments_steps_bit_for_bit(simulator, tmp_path):
+    found, generator = built(simulator, tmp_path), np.random.default_rng(0)
+    masks = all_masks(found.header.menus)
+    for number in generator.permutation(len(masks)):
+        first = BATCH * int(generator.integers(NUM_IMAGES // BATCH))
+        images = np.arange(first, first + BATCH)
+        outcome = walked(simulator, images, np.repeat(masks[number, None], BATCH, axis=0))
+        entry = found.look_up(images, np.full(BATCH, number))
+        for one, other in zip(scores(outcome), entry, strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_among_other_images_and_masks_entries_differ_by_rounding_alone(simulator, tmp_path):
+    found, generator = built(simulator, tmp_path), np.random.default_rng(1)
+    masks = all_masks(found.header.menus)
+    for _ in range(8):
+        images, numbers = (generator.integers(n, size=BATCH) for n in (NUM_IMAGES, len(masks)))
+        assert np.array_equal(number_of(found.header.menus, masks[numbers]), numbers)
+        outcome = walked(simulator, images, masks[numbers])
+        right, nll, macs = scores(outcome)
+        entry = found.look_up(images, numbers)
+        two = outcome.logits.topk(2).values
+        is_sure = (two[:, 0] - two[:, 1] > 1e-5).numpy()
+        assert is_sure.any()
+        assert np.array_equal(right[is_sure], entry[0][is_sure])
+        np.testing.assert_allclose(nll, entry[1], rtol=2**-10)
+        assert np.array_equal(macs, entry[2])
+
+
+def test_a_table_holds_what_is_seen_at_the_first_gate(simulator, tmp_path):
+    found = built(simulator, tmp_path)
+    simulator.begin(torch.arange(BATCH))
+    seen = simulator.network.look(0, simulator.state.hidden).numpy()
+    assert np.array_equal(found.look[:BATCH], seen)
+    assert np.array_equal(read_table(tmp_path / "t.safetensors").look, found.look)
+
+
+def test_looking_changes_nothing(simulator, tmp_path):
+    def state():
+        logits = walked(simulator, np.arange(BATCH), np.ones((BATCH, sum(blocks)), dtype=bool))
+        return content_digest(simulator.network.state_dict(), {}), logits.logits
+
+    blocks = simulator.num_blocks
+    before = state()
+    first, again = (built(simulator, tmp_path) for _ in range(2))
+    after = state()
+    assert before[0] == after[0]
+    assert torch.equal(before[1], after[1])
+    assert np.array_equal(first.nll, again.nll)
+    assert np.array_equal(first.right, again.right)
+
+
+def test_what_stands_behind_an_exit_that_is_taken_is_ignored_and_free(tmp_path):
+    simulator = simulator_of(with_exit)
+    found = built(simulator, tmp_path)
+    masks = all_masks(found.header.menus)
+    stops = number_of(found.header.menus, masks[~masks[:, 1]])
+    for first in stops[::2]:
+        assert np.array_equal(found.nll[:, first], found.nll[:, first + 1])
+        assert found.macs[first] == found.macs[first + 1]
+    assert found.header.executed().sum(axis=1).tolist() == [0, 0, 1, 2, 1, 1, 2, 3]
+    linear = 64 * 64
+    assert found.macs.tolist() == [
+        *(640, 640, 1280, 1280 + linear),
+        *(640 + linear, 640 + linear, 1280 + linear, 1280 + 2 * linear),
+    ]
+
+
+class Counted(nn.Module):
+    """x -> x / 2, and how many rows it has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = 0
+
+    def forward(self, x):
+        self.rows += len(x)
+        return x / 2
+
+
+def test_every_block_is_computed_once_a_prefix(tmp_path):
+    bodies = [Counted() for _ in range(4)]
+    units = {str(place): ResidualUnit(body) for place, body in enumerate(bodies)}
+    network = ccenv.GatedSequential(nn.Flatten(), units, nn.Linear(64, 10), torch.zeros(1, 1, 8, 8))
+    network.eval().requires_grad_(False)
+    for body in bodies:
+        body.rows = 0
+    # Without packing, which works on copies.
+    network.__class__ = type("Plain", (ccenv.GatedSequential,), {"pack": property()})
+    build(network, images_of("test"), tmp_path / "t.safetensors", batch_size=BATCH)
+    assert [body.rows for body in bodies] == [NUM_IMAGES << place for place in range(4)]
+
+
+def test_a_file_holds_the_table(simulator, tmp_path):
+    made = built(simulator, tmp_path, said={"dataset": "mine", "settings": {"depth": 8}})
+    read = read_table(tmp_path / "t.safetensors")
+    assert read.header == made.header
+    for name in ("right", "nll", "macs"):
+        assert np.array_equal(getattr(read, name), getattr(made, name))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+    check_is_of(read.header, simulator.network, simulator.data, {"dataset": "mine"})
+
+
+def test_a_stopped_build_goes_on_from_its_finished_chunks(tmp_path, monkeypatch):
+    simulator = simulator_of(residual)
+    whole = built(simulator, tmp_path)
+    drawn = []
+    batch = Split.batch
+    monkeypatch.setattr(Split, "batch", lambda s, i: drawn.append(len(i)) or batch(s, i))
+
+    def stop(done):
+        if done == 2 * 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        built(simulator, tmp_path, progress=stop)
+    (folder,) = tmp_path.glob("*.parts")
+    chunk = sorted(folder.glob("*.safetensors"))[0]
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    drawn.clear()
+    plans = []
+    again = built(simulator, tmp_path, tell=plans.append)
+    # The hash and the looks draw all of them; of three chunks the second was finished and whole.
+    assert drawn == [NUM_IMAGES, 16, 8, *[BATCH] * 5]
+    assert (plans[0].num_left, plans[0].num_images, plans[0].num_masks) == (8, NUM_IMAGES, 8)
+    assert np.array_equal(again.nll, whole.nll)
+    assert not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.slow
+def test_several_processes_build_the_same_table(simulator, tmp_path):
+    one = built(simulator, tmp_path)
+    several = built(simulator, tmp_path, processes=2)
+    assert np.array_equal(one.nll, several.nll)
+    assert np.array_equal(one.right, several.right)
+
+
+def test_a_menu_has_the_whole_tables_entries(tmp_path):
+    simulator = simulator_of(layers)
+    whole = built(simulator, tmp_path)
+    menu = built(simulator, tmp_path, menus=[["000", "101", "011"], None])
+    numbers = number_of(whole.header.menus, all_masks(menu.header.menus))
+    assert np.array_equal(menu.nll, whole.nll[:, numbers])
+    assert np.array_equal(menu.is_right(), whole.is_right()[:, numbers])
+    assert np.array_equal(menu.macs, whole.macs[numbers])
+    assert menu.outcomes().num_units is None
+    with pytest.raises(ValueError, match="menu"):
+        number_of(menu.header.menus, np.ones((1, 5), dtype=bool))
+
+
+@pytest.mark.parametrize("blocks", [(3, 1, 2), (24,), (25,)])
+def test_masks_are_numbered_in_counting_order(blocks):
+    menus, bits = tuple(Menu(count) for count in blocks), sum(blocks)
+    numbers = np.random.default_rng(0).integers(1 << bits, size=50)
+    masks = (numbers[:, None] >> np.arange(bits - 1, -1, -1) & 1).astype(bool)
+    assert np.array_equal(number_of(menus, masks), numbers)
+    if bits < 10:
+        assert np.array_equal(number_of(menus, all_masks(menus)), np.arange(1 << bits))
+
+
+def test_a_drawn_menu_has_nothing_everything_and_no_mask_twice():
+    menu = drawn_menu(6, 9, stream(0, "menu"))
+    assert {"000000", "111111"} <= set(menu)
+    assert len(menu) <= 9
+    assert drawn_menu(3, 8, stream(0, "menu")) is None
+
+
+@pytest.mark.parametrize("masks", [["00"], ["000", "000"], [], ["0a0"]])
+def test_masks_that_do_not_fit_a_gate_are_refused(masks):
+    with pytest.raises(ValueError, match="different masks of 3"):
+        menus_of(layers().gates, [masks, None])
+
+
+def test_networks_that_are_not_frozen_are_refused(tmp_path):
+    data, path = images_of("test"), tmp_path / "t.safetensors"
+    with pytest.raises(ValueError, match="training mode"):
+        build(residual().train(), data, path)
+    with pytest.raises(ValueError, match="learns"):
+        build(residual().eval(), data, path)
+
+
+def test_more_units_than_fit_are_refused_with_the_size_they_would_have(tmp_path):
+    network = ccenv.GatedMLP(64, num_blocks=(20, 20), block_size=1).eval().requires_grad_(False)
+    with pytest.raises(ValueError, match=r"1,099,511,627,776 masks \(40 blocks\).*102,254\.6 GB"):
+        build(network, images_of("test"), tmp_path / "t.safetensors")
+    with pytest.raises(ValueError, match="limit"):
+        build(simulator_of(layers).network, images_of("test"), tmp_path / "t", limit=41)
+
+
+def test_damaged_files_are_refused(tmp_path):
+    built(simulator_of(layers), tmp_path)
+    path = tmp_path / "t.safetensors"
+    content = path.read_bytes()
+    for wrong in (content[:-7], content[:-1] + bytes([content[-1] ^ 1]), b"", content[:20]):
+        path.write_bytes(wrong)
+        with pytest.raises(DamagedFileError):
+            read_table(path)
+    path.write_bytes(content)
+    save_file(load_file(path), path)
+    with pytest.raises(DamagedFileError, match="another kind"):
+        read_table(path)
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "none.safetensors")
+
+
+def test_arrays_that_are_not_the_headers_are_refused(tmp_path):
+    found = built(simulator_of(layers), tmp_path)
+    for change in ({"nll": found.nll[:-1]}, {"macs": found.macs[:-1]}, {"right": found.nll}):
+        with pytest.raises(DamagedFileError, match=next(iter(change))):
+            write_table(tmp_path / "t.safetensors", dataclasses.replace(found, **change))
+
+
+def test_another_version_is_refused(tmp_path, monkeypatch):
+    found = built(simulator_of(layers), tmp_path)
+    other = dataclasses.replace(found, header=dataclasses.replace(found.header, version=99))
+    write_table(tmp_path / "t.safetensors", other)
+    with pytest.raises(ValueError, match="version 1, got 99"):
+        read_table(tmp_path / "t.safetensors")
+
+
+def test_a_table_of_another_network_or_data_set_is_refused(tmp_path):
+    simulator = simulator_of(layers)
+    found = built(simulator, tmp_path, said={"split": "test"}).header
+    check_is_of(found, simulator.network, simulator.data, {"split": "test"})
+    torch.manual_seed(1)
+    for network, data, said, name in (
+        (layers(), None, {}, "weights"),
+        (residual(), None, {}, "gates"),
+        (None, images_of("train"), {}, "data"),
+        (None, None, {"split": "train"}, "split"),
+    ):
+        with pytest.raises(ValueError, match=f"whose {name}"):
+            check_is_of(found, network, data, said)
+
+
+def test_numbers_outside_the_table_are_refused(tmp_path):
+    found = built(simulator_of(layers), tmp_path)
+    inside, outside = np.array([0]), np.array([-1])
+    for images, numbers in ((inside, outside), (outside, inside), (inside, np.array([32]))):
+        with pytest.raises(IndexError, match="expected"):
+            found.look_up(images, numbers)
+
+
+def test_a_header_says_what_is_compared_and_not_with_what_it_was_made(tmp_path):
+    found = built(simulator_of(layers), tmp_path, said={"made_with": {"cpu": "one"}}).header
+    other = dataclasses.replace(found, made_with={"cpu": "two"})
+    assert found == other
+    assert found.digest == other.digest
+    assert header.from_text(header.as_text(found)) == found
+
+
+def test_scores_are_right_or_wrong_or_log_likelihoods(tmp_path):
+    found = built(simulator_of(layers), tmp_path)
+    assert table.SCORES == ("right", "log_likelihood")
+    assert found.outcomes().scores.dtype == bool
+    np.testing.assert_array_equal(found.outcomes("log_likelihood").scores, -found.nll)
+    assert found.outcomes().costs.max() == 1
+    with pytest.raises(ValueError, match="score"):
+        found.outcomes("rihgt")

@@ -1,0 +1,93 @@
+"""Laws of `ccenv table`: what is built can be shown, figures are those that are known by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ccenv.mask_table import read_table, write_policy
+from ccenv.runs import cli
+from ccenv.runs.table import build_table, show_table
+
+PROBE = ("probe-residual", "probe")
+
+
+def test_a_probes_table_shows_what_is_known_by_hand(tmp_path, capsys):
+    out = tmp_path / "new" / "probe.safetensors"
+    assert cli.main(["table", "build", *PROBE, "--out", str(out), "--limit", "100"]) == 0
+    said = capsys.readouterr()
+    assert f"{out}: 16 masks of 100 inputs" in said.out
+    assert "100 inputs: 0.0 MB" in said.err
+    assert cli.main(["table", "show", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "probe-residual on probe (test), 16 masks of 100 inputs" in shown
+    assert "50 inputs choose, 50 judge" in shown
+    # An input needs one of four units: its own mask is right with one, and without it never.
+    rows = {row["units"]: row for row in show_table(out)["rows"]}
+    assert [rows[k]["oracle_error"] for k in range(5)] == [1, 0, 0, 0, 0]
+    assert [rows[k]["num_masks"] for k in range(5)] == [1, 4, 6, 4, 1]
+    assert [rows[k]["random_error"] for k in (1, 2, 3)] == pytest.approx([0.75, 0.5, 0.25])
+    assert show_table(out)["dense_error"] == rows[4]["static_error"] == 0
+
+
+def test_static_masks_are_chosen_by_another_split(tmp_path, capsys):
+    for split in ("test", "validation"):
+        build_table(*PROBE, tmp_path / split, split=split)
+    words = ["table", "show", str(tmp_path / "test"), "--choose", str(tmp_path / "validation")]
+    assert cli.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["judge"] == read_table(tmp_path / "test").header.num_images
+    assert found["choose"] == read_table(tmp_path / "validation").header.num_images
+    assert cli.main([*words[:3], "--choose", words[2]]) == 2
+    assert "got the same" in capsys.readouterr().err
+
+
+def test_a_table_says_of_what_it_is(tmp_path):
+    settings = {"num_blocks": [4], "block_size": 2, "activation": "relu"}
+    header = build_table("probe", "probe", tmp_path / "t", limit=5, menu=3, **settings).header
+    assert (header.network, header.dataset, header.split) == ("probe", "probe", "test")
+    assert header.settings == settings
+    assert header.num_masks <= 3
+    assert "cpu" in header.made_with
+
+
+def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
+    build_table(*PROBE, tmp_path / "t", limit=100)
+    right = read_table(tmp_path / "t").is_right()
+    # Of each input the first right mask of one unit: numbers 1, 2, 4 and 8.
+    write_policy(tmp_path / "p", numbers=2 ** right[:, [1, 2, 4, 8]].argmax(axis=1))
+    words = ["table", "show", str(tmp_path / "t"), "--policy", str(tmp_path / "p")]
+    assert cli.main(words) == 0
+    assert "100.00 % of the gap closed" in capsys.readouterr().out
+    write_policy(tmp_path / "p", keep=np.full(4, 2.0))
+    assert cli.main(words) == 2
+    assert "[0, 1]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("build", "resent", "digits"), "did you mean 'resnet'"),
+        (("build", *PROBE, "--split", "tset"), "did you mean 'test'"),
+        (("build", *PROBE, "wieghts=frozen"), "did you mean 'weights'"),
+        (("build", *PROBE, "weights=cotrain"), "it learns"),
+        (("build", *PROBE, "--limit", "1000000"), "limit of 1.."),
+        (("build", *PROBE, "--processes", "0"), "processes"),
+        (("build", *PROBE, "--menu", "1"), "at least 2 masks"),
+        (("show", "nothing.safetensors"), "nothing.safetensors"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_line(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["table", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_tables_of_two_networks_are_not_compared(tmp_path, capsys):
+    build_table(*PROBE, tmp_path / "one", limit=9)
+    build_table("probe-exit", "probe", tmp_path / "other", limit=9, split="validation")
+    words = ["table", "show", str(tmp_path / "one"), "--choose", str(tmp_path / "other")]
+    assert cli.main(words) == 2
+    assert "another weights" in capsys.readouterr().err
