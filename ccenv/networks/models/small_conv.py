@@ -20,9 +20,10 @@ def small_conv(
     input_shape: tuple[int, ...] = (1, 28, 28),
     num_classes: int = 10,
     channels: Sizes = (8, 16),
-    kernel: int = 3,
+    kernel: Sizes = 3,
     units: Sizes = (),
     strides: Sequence[int] = (),
+    padded: bool = True,
 ) -> GatedSequential:
     """Convolutions, then fully connected layers if there are `units`; one gate, for all of it.
 
@@ -32,24 +33,30 @@ def small_conv(
         input_shape: (channels, height, width).
         num_classes: columns of the logits.
         channels: of each convolution.
-        kernel: side of each, odd.
+        kernel: side of each, odd; one number or one for each.
         units: of hidden layers behind the flattened maps.
         strides: pixels from place to place of each convolution; none: 2 each.
+        padded: whether edges are padded by half a kernel; without, there are fewer places.
 
     Raises:
-        ValueError: if a size is impossible, or there is not one stride a convolution.
+        ValueError: if a size is impossible, or there is not one stride and kernel a convolution.
     """
     maps = positive_ints(channels, "channels")
     widths = positive_ints(units, "units", allow_none=True)
     steps = positive_ints(strides or (2,) * len(maps), "strides")
-    if len(steps) != len(maps):
-        raise ValueError(f"expected {len(maps)} strides, got {list(steps)}")
-    if kernel < 1 or not kernel % 2:
-        raise ValueError(f"expected an odd kernel of at least 1, got {kernel}")
+    sides = positive_ints(kernel, "kernel")
+    sides = sides * len(maps) if len(sides) == 1 else sides
+    if len(steps) != len(maps) or len(sides) != len(maps):
+        raise ValueError(
+            f"expected {len(maps)} strides and kernels, got {list(steps)} and {list(sides)}"
+        )
+    if not all(side % 2 for side in sides):
+        raise ValueError(f"expected odd kernels, got {list(sides)}")
     body = nn.Sequential()
     sizes = itertools.pairwise([input_shape[0], *maps])
-    for (inputs, outputs), stride in zip(sizes, steps, strict=True):
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    for (inputs, outputs), stride, side in zip(sizes, steps, sides, strict=True):
+        edge = side // 2 if padded else 0
+        conv = nn.Conv2d(inputs, outputs, side, stride, edge, bias=False)
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         body.extend([conv, nn.BatchNorm2d(outputs), nn.ReLU()])
     body.append(nn.Flatten())

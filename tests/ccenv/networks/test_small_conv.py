@@ -19,6 +19,8 @@ def test_its_cost_is_that_of_its_products():
     network = small_conv((1, 14, 14), channels=(8, 16), units=(32,))
     products = 9 * 8 * 49 + 9 * 8 * 16 * 16 + 16 * 16 * 32 + 32 * 10
     assert network.dense_macs == products
+    network = small_conv((1, 14, 14), channels=(4, 12), kernel=(5, 3), padded=False)
+    assert network.dense_macs == 25 * 4 * 25 + 9 * 4 * 12 * 4 + 48 * 10
 
 
 def test_its_norms_learn_while_it_is_trained():
@@ -33,7 +35,7 @@ def test_its_norms_learn_while_it_is_trained():
 
 
 def test_impossible_sizes_are_refused():
-    with pytest.raises(ValueError, match="expected 2 strides, got"):
+    with pytest.raises(ValueError, match="expected 2 strides and kernels, got"):
         small_conv(channels=(4, 8), strides=(1,))
-    with pytest.raises(ValueError, match="expected an odd kernel"):
+    with pytest.raises(ValueError, match="expected odd kernels"):
         small_conv(kernel=2)
