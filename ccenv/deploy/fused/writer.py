@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, int64
 from torch.nn.functional import pad
 
 from ccenv.deploy.fused import program as ops
@@ -41,6 +41,12 @@ class Writer:
         tensor = tensor.detach().float().contiguous()
         # A copy, so that the program's numbers never change under it.
         tensor = tensor.clone()
+        self.kept.append(tensor)
+        return tensor.data_ptr()
+
+    def keep_integers(self, tensor: Tensor) -> int:
+        """Keeps a contiguous int64 tensor as long as the program; returns its address."""
+        tensor = tensor.detach().to(int64).contiguous().clone()
         self.kept.append(tensor)
         return tensor.data_ptr()
 
