@@ -65,7 +65,7 @@ FLOORS = {
         "export generate"
     ),
     "ccenv.deploy.fused": (
-        "pooling tables program writer choosers network call classifier symbol_maps tokens"
+        "pooling tables noise program writer choosers network call classifier symbol_maps tokens"
     ),
     "ccenv.agents": (
         "symbol_embeddings base distributions independent soft_masks search sb3_settings sb3_actor "

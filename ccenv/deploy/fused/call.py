@@ -7,7 +7,6 @@ call in all. What the inputs are, `FusedClassifier` and `FusedTokens` say.
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -127,10 +126,18 @@ class CompiledCall(ABC):
         at_job = job.buffer_info()[0]
         if batch < MIN_SHARED_ROWS:
             # A call takes as long as a small network.
-            run_program(at_job, 0, batch)
+            wrong = run_program(at_job, 0, batch)
         else:
-            share_rows(partial(run_program, at_job), batch, self._macs)
+            found: list[int] = []
+            share_rows(lambda *part: found.append(run_program(at_job, *part)), batch, self._macs)
+            wrong = sum(found)
+        if wrong:
+            raise self.refused(inputs)
         return logits, masks
+
+    def refused(self, inputs: Tensor) -> Exception:
+        """The error of inputs that a program has refused."""
+        return ValueError(f"expected inputs that the program reads, got {list(inputs.shape)}")
 
     def _uniforms(self, batch: int, generator: torch.Generator | None) -> list[Tensor]:
         if generator is None:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numba import carray
 
+from ccenv.deploy.fused.noise import gumbel_1, gumbel_16
 from ccenv.deploy.fused.pooling import block_norms, pool_images
-from ccenv.deploy.fused.tables import add_rows, keep_listed, look_up, sum_tables
+from ccenv.deploy.fused.tables import add_rows, keep_listed, look_up, sum_tables, symbols_fit
 from ccenv.sparse.cpu.codegen.bits import highest_below, sort_keys
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale
 from ccenv.sparse.cpu.codegen.floats import copy_floats
@@ -25,7 +26,7 @@ from ccenv.sparse.cpu.kernels import forward
 
 forget_stale(Path(__file__).parent, KERNELS)
 LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, BLANK = range(10)
-LOOK_UP, SUM_TABLES, ADD_ROWS, LISTED = range(10, 14)
+CHECK, LOOK_UP, SUM_TABLES, ADD_ROWS, LISTED = range(10, 15)
 """What is done with symbols."""
 FIELDS = 14
 """op, source, target, and up to eleven numbers more; see `run_instruction`."""
@@ -33,8 +34,6 @@ IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
 HIGHEST = np.int64(2**63 - 1)
-# Their double logarithm is finite in float32.
-SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
 
 @compiled
@@ -87,12 +86,15 @@ def keep_drawn(
 @compiled
 def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> None:
     """Adds Gumbel noise to scores: the best k are then k draws without replacement."""
-    scores = carray(as_pointer(source), (rows, ld), np.float32)
-    draws = carray(as_pointer(uniform), (rows, blocks), np.float32)
     for b in range(rows):
-        for j in range(blocks):
-            u = min(max(draws[b, j], SMALLEST_DRAW), LARGEST_DRAW)
-            scores[b, j] -= np.log(-np.log(u))
+        to, draws = source + 4 * b * ld, uniform + 4 * b * blocks
+        j = 0
+        while blocks - j >= 16:
+            gumbel_16(draws + 4 * j, to + 4 * j)
+            j += 16
+        while j < blocks:
+            gumbel_1(draws + 4 * j, to + 4 * j)
+            j += 1
 
 
 @compiled
@@ -227,10 +229,11 @@ def header_of(program: int) -> tuple[int, int, int, int, int, int]:
 
 
 @compiled
-def run_program(job: int, start: int, stop: int) -> None:
-    """Runs a program on the rows from start to stop.
+def run_program(job: int, start: int, stop: int) -> int:
+    """Runs a program on the rows from start to stop; 0, or 1 where CHECK has found a wrong symbol.
 
-    Everything else lies behind one address, because each argument of a call takes its time.
+    Everything else lies behind one address, because each argument of a call takes its time. Nothing
+    is looked up of rows with a wrong symbol.
 
     Args:
         job: address of int64 addresses: of the program, which is int64 [1 + length, FIELDS] with
@@ -251,6 +254,7 @@ def run_program(job: int, start: int, stop: int) -> None:
     work = np.empty(chunk * floats + 16, np.float32)
     # Vectors that straddle two cache lines take twice as long.
     base = (np.int64(work.ctypes.data) + 63) // 64 * 64
+    wrong = 0
     for first in range(start, stop, chunk):
         rows = min(chunk, stop - first)
         for n in range(length):
@@ -262,6 +266,12 @@ def run_program(job: int, start: int, stop: int) -> None:
             target = base + 4 * chunk * code[2]
             if code[2] == LOGITS:
                 target = logits + 4 * first * classes
-            run_instruction(code, source, target, mask_at, draw_at, first, rows)
+            if code[0] == CHECK:
+                if not symbols_fit(source, rows * features // 2, code[3]):
+                    wrong = 1
+                    break
+            else:
+                run_instruction(code, source, target, mask_at, draw_at, first, rows)
     # Numba frees an array after its last use, and an address is none.
     work[0] = 0
+    return wrong

@@ -12,7 +12,8 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.bits import lowest_bit
+from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
 from ccenv.sparse.cpu.codegen.floats import activate, add_floats, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.codegen.vectors import (
@@ -25,6 +26,7 @@ from ccenv.sparse.cpu.codegen.vectors import (
     store,
     tiles,
 )
+from ccenv.sparse.cpu.lists import bits_of
 
 
 def make_table_sum(width: int) -> Any:
@@ -73,6 +75,8 @@ def make_table_sum(width: int) -> Any:
     return table_sum
 
 
+WORD = 64
+"""Blocks whose bits are looked at together."""
 sum_64, sum_32, sum_16 = make_table_sum(64), make_table_sum(32), make_table_sum(16)
 sum_8, sum_4, sum_1 = make_table_sum(8), make_table_sum(4), make_table_sum(1)
 
@@ -86,6 +90,15 @@ def symbols_fit(symbols: int, count: int, num_symbols: int) -> bool:
         # As unsigned numbers negative ones are huge.
         wrong |= np.uint64(found[n] >= np.uint64(num_symbols))
     return wrong == 0
+
+
+@inlined
+def kept_blocks(mask: int, row: int, blocks: int, start: int) -> Any:
+    """Up to 64 bits from a block on, 1 of one that the row keeps; without a mask it keeps all."""
+    count = min(WORD, blocks - start)
+    if mask != 0:
+        return bits_of(mask + row * blocks + start, count)
+    return ~np.uint64(0) >> np.uint64(WORD - count)
 
 
 @compiled
@@ -145,12 +158,14 @@ def sum_tables(
         size: floats of a block.
         activation: code of `ccenv.sparse.cpu.codegen.floats`.
     """
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
     apart = num_symbols * size
     for b in range(rows):
         at = symbols + 8 * (b * length + first)
-        for j in range(blocks):
-            if mask == 0 or bits[b, j]:
+        for start in range(0, blocks, WORD):
+            kept = kept_blocks(mask, b, blocks, start)
+            while kept != np.uint64(0):
+                j = start + lowest_bit(kept)
+                kept &= kept - np.uint64(1)
                 to = target + 4 * (b * blocks + j) * size
                 sum_row(at, places, table + 4 * j * places * apart, apart, to, size)
                 activate(to, size, activation)
@@ -185,11 +200,13 @@ def add_rows(
     Arguments as those of `sum_tables`, but that `num_keys` last symbols name a row together, of a
     table float32 [num_symbols ** num_keys, blocks, size].
     """
-    bits = carray(as_pointer(mask), (rows, blocks), np.uint8)
     for b in range(rows):
         entry = entry_of(symbols + 8 * b * length, length, num_keys, num_symbols)
-        for j in range(blocks):
-            if mask == 0 or bits[b, j]:
+        for start in range(0, blocks, WORD):
+            kept = kept_blocks(mask, b, blocks, start)
+            while kept != np.uint64(0):
+                j = start + lowest_bit(kept)
+                kept &= kept - np.uint64(1)
                 to = target + 4 * (b * blocks + j) * size
                 add_floats(table + 4 * (entry * blocks + j) * size, to, size)
                 activate(to, size, activation)

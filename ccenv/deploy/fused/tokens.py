@@ -24,7 +24,6 @@ from ccenv.deploy.fused.symbol_maps import (
     write_map,
     write_rows,
 )
-from ccenv.deploy.fused.tables import symbols_fit
 from ccenv.deploy.fused.writer import Writer, filled, padded
 from ccenv.mdp.symbols import LAST_SYMBOLS
 from ccenv.networks.mlp import linear_at
@@ -90,21 +89,22 @@ class FusedTokens(CompiledCall):
         )
 
     def checked(self, inputs: Tensor) -> Tensor:
-        """See `CompiledCall.checked`; nothing is looked up for a symbol that there is not."""
-        length, num_symbols = self.windows.length, self.windows.num_symbols
+        """See `CompiledCall.checked`; whether there are such symbols, the program finds."""
+        length, shape = self.windows.length, inputs.shape
         if inputs.dtype is not torch.int64 or not inputs.is_cpu:
             raise TypeError(
                 f"expected symbols as int64 on the CPU, got {inputs.dtype} on {inputs.device}"
             )
-        if inputs.ndim != 2 or inputs.shape[1] != length:
-            raise ValueError(f"expected windows [batch, {length}], got {list(inputs.shape)}")
-        inputs = inputs.contiguous()
-        if not symbols_fit(inputs.data_ptr(), inputs.numel(), num_symbols):
-            raise ValueError(
-                f"expected symbols in 0..{num_symbols - 1}, got {int(inputs.min())} to "
-                f"{int(inputs.max())}"
-            )
-        return inputs
+        if len(shape) != 2 or shape[1] != length:
+            raise ValueError(f"expected windows [batch, {length}], got {list(shape)}")
+        return inputs.contiguous()
+
+    def refused(self, inputs: Tensor) -> Exception:
+        """See `CompiledCall.refused`: of a symbol that there is not nothing is looked up."""
+        return ValueError(
+            f"expected symbols in 0..{self.windows.num_symbols - 1}, got {int(inputs.min())} to "
+            f"{int(inputs.max())}"
+        )
 
 
 class TokenWriter:
@@ -127,6 +127,7 @@ class TokenWriter:
 
     def write(self) -> None:
         """Adds the whole network."""
+        self.writer.write(ops.CHECK, ops.IMAGES, 0, self.windows.num_symbols)
         hidden, place = UNMASKED, ops.IMAGES
         for gate in range(len(self.network.gates)):
             if self.choosers is not None:
