@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from ccenv.sparse.cpu.codegen.bits import lowest_bit
 from ccenv.sparse.cpu.codegen.compiled import compiled, inlined
-from ccenv.sparse.cpu.codegen.floats import activate, add_floats, copy_floats
+from ccenv.sparse.cpu.codegen.floats import activate, add_floats, copy_8, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
@@ -228,7 +228,11 @@ def look_up(
     for b in range(rows):
         for place in range(places):
             to = target + 4 * (b * places + place) * size
-            copy_floats(table + 4 * found[b, first + place] * size, to, size)
+            row = table + 4 * found[b, first + place] * size
+            if size == 8:
+                copy_8(row, to)
+            else:
+                copy_floats(row, to, size)
 
 
 @compiled

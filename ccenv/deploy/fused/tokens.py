@@ -1,8 +1,8 @@
 """A network of symbols in one compiled call: (network, choosers) -> windows to logits and masks.
 
 It computes what `TokenMLP` and an affine policy compute, to rounding; of equal scores the first one
-counts. The first layer and policies that embed symbols are look-ups and additions alone, see
-`ccenv.deploy.fused.symbol_maps`.
+counts. Policies that embed symbols, and a first layer of which everything is computed, are look-ups
+and additions alone, see `ccenv.deploy.fused.symbol_maps`.
 """
 
 from collections.abc import Sequence
@@ -188,12 +188,14 @@ class TokenWriter:
         head = linear_at(network.layers, len(network.gates))
         weight, bias = padded(filled(head.weight, 1, size), head.bias)
         masks = (before, ops.NO_MASK)
-        place = writer.layer(weight, bias, place, None, masks, (blocks, 1))
+        target = ops.LOGITS if len(weight) == network.num_classes else None
+        place = writer.layer(weight, bias, place, None, masks, (blocks, 1), target)
         for name, num_keys in (("logits", 1), ("pairs", 2)):
             if name in self.tables:
                 table = network.logit_table if num_keys == 1 else network.pair_table
                 write_rows(writer, self.windows, wide(table.weight), num_keys, place)
-        writer.write(ops.COPY, place, ops.LOGITS, len(weight), network.num_classes)
+        if target is None:
+            writer.write(ops.COPY, place, ops.LOGITS, len(weight), network.num_classes)
 
 
 def wide(table: Tensor) -> Tensor:
