@@ -43,8 +43,9 @@ class Chooser:
     @property
     def keeps_all(self) -> bool:
         """Whether every block is kept, whatever the image."""
-        always = isinstance(self.maps, Tensor) and self.rule == "likely"
-        return always and bool((self.maps > 0).all())
+        if not isinstance(self.maps, Tensor) or self.rule != "likely":
+            return False
+        return bool((self.maps > 0).all())
 
     def expected_share(self, blocks: int) -> float:
         """Share of the blocks that are kept, one half where that depends on the image."""

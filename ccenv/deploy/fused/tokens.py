@@ -192,6 +192,7 @@ class TokenWriter:
         place = writer.layer(weight, bias, place, None, masks, (blocks, 1), target)
         for name, num_keys in (("logits", 1), ("pairs", 2)):
             if name in self.tables:
+                assert isinstance(network, TabledMLP)
                 table = network.logit_table if num_keys == 1 else network.pair_table
                 write_rows(writer, self.windows, wide(table.weight), num_keys, place)
         if target is None:
