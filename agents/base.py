@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ccenv.agents.symbol_embeddings import SymbolEmbeddings
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import AnyChooser, Chooser
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
 
@@ -71,7 +71,7 @@ class Agent:
         mask: Tensor = blocks.mode() if generator is None else blocks.sample(generator)
         return mask
 
-    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+    def choosers(self, *, drawn: bool) -> Sequence[AnyChooser] | None:
         """How masks are chosen, for the compiled call of `ccenv.deploy.fused`; None: it cannot.
 
         Args:
@@ -216,7 +216,6 @@ class LayerScores(nn.Module):
                 nn.init.zeros_(linear.bias)
             stack = [maps[0]] if len(maps) == 1 else [maps[0], nn.Tanh(), maps[1]]
             self.layers.append(nn.Sequential(*looked_up, *stack))
-        self.has_embeddings = embedding_size > 0
         self.to(simulator.device)
 
     @property
@@ -234,15 +233,19 @@ class LayerScores(nn.Module):
 
     def choosers(
         self, rule: str, num_kept: Sequence[int] | None = None, low: float = 0.0
-    ) -> list[Chooser] | None:
-        """One chooser a layer, all of one rule, see `ccenv.deploy.fused.classifier.Chooser`.
-
-        None where symbols are looked up, which no compiled call does.
-        """
-        if self.has_embeddings:
-            return None
+    ) -> list[Chooser]:
+        """One chooser a layer, all of one rule, see `ccenv.deploy.fused.choosers.Chooser`."""
         kept = enumerate(num_kept or [1] * len(self.layers))
-        return [Chooser(self.maps(layer), rule, k, low) for layer, k in kept]
+        return [
+            Chooser(self.maps(layer), rule, k, low, embeddings=self.embeddings(layer))
+            for layer, k in kept
+        ]
+
+    def embeddings(self, layer: int) -> Tensor | None:
+        """A layer's own table of symbols: [num_symbols, embedding_size], None for none."""
+        stack = self.layers[layer]
+        assert isinstance(stack, nn.Sequential)
+        return stack[0].table if isinstance(stack[0], SymbolEmbeddings) else None
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
         """Scores [batch, num_blocks[layer]], or `outputs`, from observations [batch, obs_size]."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
 from ccenv.base.seeding import stream
+from ccenv.deploy.fused.choosers import ListChooser
 from ccenv.mdp.symbols import LAST_SYMBOLS, num_seen, num_symbols_of
 
 MOST_ENTRIES = 2**22
@@ -88,6 +89,10 @@ class Hash(Agent):
     ) -> Tensor:
         """Looks the blocks up: int64 [batch, k]; nothing is drawn."""
         return self.tables[layer].to(observation.device)[self.keys(observation, layer)]
+
+    def choosers(self, *, drawn: bool) -> list[ListChooser]:
+        """See `Agent.choosers`."""
+        return [ListChooser(table, self.num_hashed, self.num_symbols) for table in self.tables]
 
     def parameters(self) -> dict[str, Tensor]:
         """The tables."""

@@ -69,7 +69,9 @@ FLOORS = {
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
         "export generate"
     ),
-    "ccenv.deploy.fused": "pooling program writer choosers network classifier",
+    "ccenv.deploy.fused": (
+        "pooling tables noise program writer choosers network call classifier symbol_maps tokens"
+    ),
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search sb3_settings sb3_actor reference_policies fixed_mask hash_routing "

@@ -33,7 +33,7 @@ from ccenv.deploy.export_content import (
 from ccenv.deploy.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
 from ccenv.deploy.export_images import Preparation, older_images
 from ccenv.deploy.faster import fuse_policy
-from ccenv.deploy.fused.classifier import FusedClassifier
+from ccenv.deploy.fused.call import CompiledCall
 from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
@@ -178,10 +178,10 @@ class SkippingClassifier(nn.Module):
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
+    def fuse(self, *, draw: str | None = None) -> CompiledCall | ShortWalk:
         """The same with little between the layers, to rounding: faster for one image.
 
-        A fully connected network runs in one compiled call, many times faster; a
+        A fully connected network, of symbols too, runs in one compiled call, many times faster; a
         `GatedSequential` without all that one row does not need. Images are those of `forward`;
         without transforms only float32 ones. Transforms are applied before.
 
@@ -191,17 +191,18 @@ class SkippingClassifier(nn.Module):
         Raises:
             ValueError: if policy or network cannot be fused.
         """
-        drawn = is_drawn(draw or self.draw)
-        found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
-        if found is not None and self.prepare.transforms:
-            found.prepare = self.prepare
-        if found is None or self.ranges:
+        drawn, found = is_drawn(draw or self.draw), None
+        if not self.ranges:
+            found = fuse_policy(self.network, self.policy, self.look, self.image_shape, drawn=drawn)
+        if found is None:
             raise ValueError(
                 f"cannot fuse {type(self.policy).__name__} with {type(self.network).__name__}: "
-                "expected a GatedMLP, or a GatedSequential with observation='layer_input', on the "
-                "CPU and a policy of affine maps (Agent.choosers), without a context; call the "
-                "classifier itself"
+                "expected a GatedMLP, a TokenMLP, or a GatedSequential with "
+                "observation='layer_input', on the CPU and a policy of affine maps or lists "
+                "(Agent.choosers), without a context; call the classifier itself"
             )
+        if self.prepare.transforms:
+            found.prepare = self.prepare
         found.stream = stream_of
         return found
 

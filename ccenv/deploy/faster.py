@@ -4,9 +4,12 @@ from typing import Any
 
 import torch
 
+from ccenv.deploy.fused.call import CompiledCall
 from ccenv.deploy.fused.classifier import FusedClassifier, why_not_fused
+from ccenv.deploy.fused.tokens import FusedTokens, why_not_tokens
 from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.observations import Observer
+from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.one_row import why_not_one_row
 
 IMAGES = 3
@@ -20,18 +23,22 @@ def fuse_policy(
     image_shape: tuple[int, ...],
     *,
     drawn: bool,
-) -> FusedClassifier | ShortWalk | None:
+) -> CompiledCall | ShortWalk | None:
     """A policy and its network with little between them, None where that cannot be.
 
     Args:
-        network: a `GatedMLP`, which runs in one compiled call, or a `GatedSequential`.
+        network: a `GatedMLP` or `TokenMLP`, which run in one compiled call, or a `GatedSequential`.
         policy: says how it chooses by a method `choosers(drawn=...)`, as agents do.
         observe: how the policy looks at states; one with a context is not fused.
-        image_shape: channels, height and width.
+        image_shape: of one input, such as channels, height and width.
         drawn: whether masks are drawn, instead of the most probable ones.
     """
     choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
-    if choosers is None or type(observe) is not Observer or observe.own is not None:
+    if choosers is None or type(observe) is not Observer or observe.own not in (None, last_symbols):
+        return None
+    if why_not_tokens(network) is None and observe.kind in ("layer_input", LAST_SYMBOLS):
+        return FusedTokens(network, choosers, observation=observe.kind)
+    if observe.own is not None:
         return None
     if why_not_fused(network) is None:
         look = observe.kind

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import mask_of_indices
-from ccenv.base.registry import check_names
-from ccenv.deploy.fused.choosers import RULES, Chooser
+from ccenv.deploy.fused.choosers import Chooser, check_rule
 from ccenv.networks.one_row import OneRow
 from ccenv.networks.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
 
@@ -79,10 +78,7 @@ def check_chooser(chooser: Chooser, look_size: int, blocks: int) -> None:
     Raises:
         ValueError: if its maps do not lead from look to blocks, or a name or number is impossible.
     """
-    check_names([chooser.rule], RULES, "rule")
-    check_names([chooser.activation], ("tanh", "relu"), "activation")
-    if not 1 <= chooser.num_kept <= blocks:
-        raise ValueError(f"expected num_kept in 1..{blocks}, got {chooser.num_kept}")
+    check_rule(chooser, blocks)
     if isinstance(chooser.maps, Tensor):
         sizes, expected = [list(chooser.maps.shape)], [[blocks]]
     else:

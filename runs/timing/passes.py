@@ -24,12 +24,16 @@ from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.plan.sweep import Sweep
 from ccenv.simulator.simulator import Simulator
 
-SET_NUMBER = ("dense", "block_dropout", "rloo", "topk")
+SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
 SIZED_BY = (
     *("dataset", "transforms", "num_blocks", "block_size", "head_units"),
-    *("observation", "activation"),
+    *("observation", "activation", "network", "network_kwargs"),
 )
+PLAIN = "mlp"
+"""Begins the names of networks that are timed as the plain one of their sizes."""
+AS_THEY_ARE = ("bytes",)
+"""Other networks that have a compiled call; what is neither is not timed."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,24 @@ def is_set(plan: Plan) -> bool:
 
 
 def by_size(sweep: Sweep) -> list[Timed]:
-    """Rows of the same sizes together; of rows that training changes none.
+    """Rows of the same sizes together; of rows that training changes none, or without a call.
 
     Dropout of units is off at test: such a network is timed as the plain one that it is then.
     """
     found: dict[str, Timed] = {}
     for cell in sweep.cells:
-        settings = {**sweep.settings, **cell.settings, "network": "mlp"}
+        settings = {**sweep.settings, **cell.settings}
+        network = str(settings.get("network", PLAIN))
+        if network not in AS_THEY_ARE:
+            if not network.startswith(PLAIN):
+                continue
+            settings["network"] = PLAIN
         plan = make_plan(cell.agent, settings)
         if not is_set(plan):
             continue
         own = plan.agent_settings
-        kept = [own.get(name) for name in ("num_kept", "always_on", "hidden_units")]
+        choice = ("num_kept", "always_on", "hidden_units", "embedding_size", "num_hashed")
+        kept = [own.get(name) for name in choice]
         sizes = [cell.agent, *kept, own.get("keep_probability")]
         key = json.dumps([*sizes, *(plan.environment[name] for name in SIZED_BY)])
         found.setdefault(key, Timed([], plan)).labels.append(cell.label)

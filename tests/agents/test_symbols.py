@@ -103,7 +103,8 @@ def test_every_agent_of_scores_learns_its_embeddings_and_is_exported_with_them(k
     before = agent.scores.layers[0][0].table.detach().clone()
     agent.learn(24)
     assert not torch.equal(agent.scores.layers[0][0].table, before)
-    assert agent.choosers(drawn=False) is None
+    (chooser,) = agent.choosers(drawn=False)
+    assert chooser.embeddings is agent.scores.layers[0][0].table
     classifier = SkippingClassifier.from_agent(agent, embedding_size=3)
     classifier.save(tmp_path / "file")
     loaded = SkippingClassifier.load(tmp_path / "file")

@@ -36,6 +36,16 @@ class Chooser:
     """lowest keep probability of "drawn", to a millionth."""
     activation: str = "tanh"
     """between two maps: "tanh" or "relu"."""
+    embeddings: Tensor | None = None
+    """float32 [symbols, size]: the maps read the rows of a window's last symbols, side by side;
+    None: what the network offers."""
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every block is kept, whatever the image."""
+        if not isinstance(self.maps, Tensor) or self.rule != "likely":
+            return False
+        return bool((self.maps > 0).all())
 
     def expected_share(self, blocks: int) -> float:
         """Share of the blocks that are kept, one half where that depends on the image."""
@@ -46,6 +56,37 @@ class Chooser:
         return float(
             (self.maps > 0 if self.rule == "likely" else self.maps.sigmoid()).float().mean()
         )
+
+
+@dataclass(frozen=True)
+class ListChooser:
+    """How the mask of one gated layer is looked up: the last symbols name a list of blocks."""
+
+    lists: Tensor
+    """int64 [num_symbols ** num_keys, k]; blocks that are kept."""
+    num_keys: int
+    """how many of the last symbols name a list together, the last one counting least."""
+    num_symbols: int
+    """different symbols."""
+    rule: str = "listed"
+    """nothing is drawn."""
+    keeps_all: bool = False
+    """a list may leave blocks out."""
+
+
+AnyChooser = Chooser | ListChooser
+
+
+def check_rule(chooser: Chooser, blocks: int) -> None:
+    """Refuses a rule that does not fit a gate of so many blocks.
+
+    Raises:
+        ValueError: if a name or number is impossible.
+    """
+    check_names([chooser.rule], RULES, "rule")
+    check_names([chooser.activation], ("tanh", "relu"), "activation")
+    if not 1 <= chooser.num_kept <= blocks:
+        raise ValueError(f"expected num_kept in 1..{blocks}, got {chooser.num_kept}")
 
 
 def write_chooser(
@@ -73,15 +114,19 @@ def write_chooser(
     Raises:
         ValueError: if the maps do not lead from look to blocks, or a name is unknown.
     """
-    check_names([chooser.rule], RULES, "rule")
-    check_names([chooser.activation], ("tanh", "relu"), "activation")
-    if not 1 <= chooser.num_kept <= blocks:
-        raise ValueError(f"expected num_kept in 1..{blocks}, got {chooser.num_kept}")
+    check_rule(chooser, blocks)
+    if chooser.embeddings is not None:
+        raise ValueError("expected a chooser without embeddings for a network without symbols")
     if isinstance(chooser.maps, Tensor):
         look = write_constant(writer, chooser.maps, blocks)
     else:
         maps, between = chooser.maps, chooser.activation
         look = write_maps(writer, maps, between, blocks, look, size, masks, block_size)
+    write_rule(writer, chooser, layer, blocks, look)
+
+
+def write_rule(writer: Writer, chooser: Chooser, layer: int, blocks: int, look: int) -> None:
+    """Adds the instructions that make a mask of the scores at a place, whole vectors a row."""
     width = -(-blocks // LANES) * LANES
     if chooser.rule == "drawn_k":
         writer.write(ops.GUMBEL, look, look, layer, blocks, width)

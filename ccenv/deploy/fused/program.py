@@ -2,7 +2,8 @@
 
 For one image the calls between layers take longer than the layers. A program is a table of int64,
 one row an instruction, which `ccenv.deploy.fused.writer` writes. Images go through it some rows at
-a time, so that what lies between two layers never leaves the cache.
+a time, so that what lies between two layers never leaves the cache. Windows of symbols, int64, lie
+where images do, as twice as many floats.
 
 Numbers between instructions lie in a workspace: "place p" starts p floats times the rows at once.
 """
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 from numba import carray
 
+from ccenv.deploy.fused.noise import gumbel_1, gumbel_16
 from ccenv.deploy.fused.pooling import block_norms, pool_images
+from ccenv.deploy.fused.tables import add_rows, keep_listed, look_up, sum_tables, symbols_fit
 from ccenv.sparse.cpu.codegen.bits import highest_below, sort_keys
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale
 from ccenv.sparse.cpu.codegen.floats import copy_floats
@@ -23,14 +26,14 @@ from ccenv.sparse.cpu.kernels import forward
 
 forget_stale(Path(__file__).parent, KERNELS)
 LAYER, COPY, POOL, NORMS, TOP_K, LIKELY, DRAWN, GUMBEL, FILL, BLANK = range(10)
+CHECK, LOOK_UP, SUM_TABLES, ADD_ROWS, LISTED = range(10, 15)
+"""What is done with symbols."""
 FIELDS = 14
 """op, source, target, and up to eleven numbers more; see `run_instruction`."""
 IMAGES, LOGITS, NO_MASK = -1, -2, -1
 JOB = 3
 """Addresses of a job before those of its masks: program, images, logits."""
 HIGHEST = np.int64(2**63 - 1)
-# Their double logarithm is finite in float32.
-SMALLEST_DRAW, LARGEST_DRAW = np.float32(1e-20), np.float32(1 - 1e-7)
 
 
 @compiled
@@ -83,12 +86,15 @@ def keep_drawn(
 @compiled
 def add_gumbel(source: int, uniform: int, rows: int, ld: int, blocks: int) -> None:
     """Adds Gumbel noise to scores: the best k are then k draws without replacement."""
-    scores = carray(as_pointer(source), (rows, ld), np.float32)
-    draws = carray(as_pointer(uniform), (rows, blocks), np.float32)
     for b in range(rows):
-        for j in range(blocks):
-            u = min(max(draws[b, j], SMALLEST_DRAW), LARGEST_DRAW)
-            scores[b, j] -= np.log(-np.log(u))
+        to, draws = source + 4 * b * ld, uniform + 4 * b * blocks
+        j = 0
+        while blocks - j >= 16:
+            gumbel_16(draws + 4 * j, to + 4 * j)
+            j += 16
+        while j < blocks:
+            gumbel_1(draws + 4 * j, to + 4 * j)
+            j += 1
 
 
 @compiled
@@ -110,6 +116,30 @@ def blank_skipped(target: int, mask: int, rows: int, blocks: int, size: int) -> 
 
 
 @compiled
+def run_symbols(code: Any, symbols: int, target: int, masks: Any, first: int, rows: int) -> None:
+    """One instruction that looks symbols up, at the address of the first of some rows.
+
+    The numbers behind op, source and target are layer of the mask (or NO_MASK), number of blocks
+    and length of a window; then, for LOOK_UP: first place, number of places, address of the table,
+    floats of a row. For SUM_TABLES: first place, number of places, number of symbols, address,
+    floats of a block, activation. For ADD_ROWS: number of keys and of symbols, address, floats of a
+    block, activation. For LISTED: number of keys and of symbols, address, number of blocks kept.
+    """
+    op, length = code[0], code[5]
+    mask = 0 if code[3] == NO_MASK else masks[code[3]] + first * code[4]
+    if op == LOOK_UP:
+        look_up(symbols, length, code[6], code[7], code[8], target, rows, code[9])
+    elif op == SUM_TABLES:
+        where = (symbols, length, code[6], code[7], code[8], code[9], target, mask, rows)
+        sum_tables(*where, code[4], code[10], code[11])
+    elif op == ADD_ROWS:
+        where = (symbols, length, code[6], code[7], code[8], target, mask, rows)
+        add_rows(*where, code[4], code[9], code[10])
+    else:
+        keep_listed(symbols, length, code[6], code[7], code[8], mask, rows, code[4], code[9])
+
+
+@compiled
 def run_instruction(
     code: Any, source: int, target: int, masks: Any, draws: Any, first: int, rows: int
 ) -> None:
@@ -122,7 +152,7 @@ def run_instruction(
     channels, height, width, window down and across. For NORMS: row distance, blocks, size, first
     column, floats from block to block, layer of the mask. For BLANK: layer of the mask, blocks,
     size. For the others: layer, blocks, row distance of the scores, and k of TOP_K or the lowest
-    probability of DRAWN in millionths.
+    probability of DRAWN in millionths. Those of symbols are `run_symbols`.
     """
     op = code[0]
     if op == LAYER:
@@ -146,6 +176,8 @@ def run_instruction(
             0,
             code[11],
         )
+    elif op >= LOOK_UP:
+        run_symbols(code, source, target, masks, first, rows)
     elif op == FILL:
         for b in range(rows):
             copy_floats(code[3], target + 4 * b * code[4], code[4])
@@ -197,10 +229,11 @@ def header_of(program: int) -> tuple[int, int, int, int, int, int]:
 
 
 @compiled
-def run_program(job: int, start: int, stop: int) -> None:
-    """Runs a program on the rows from start to stop.
+def run_program(job: int, start: int, stop: int) -> int:
+    """Runs a program on the rows from start to stop; 0, or 1 where CHECK has found a wrong symbol.
 
-    Everything else lies behind one address, because each argument of a call takes its time.
+    Everything else lies behind one address, because each argument of a call takes its time. Nothing
+    is looked up of rows with a wrong symbol.
 
     Args:
         job: address of int64 addresses: of the program, which is int64 [1 + length, FIELDS] with
@@ -221,6 +254,7 @@ def run_program(job: int, start: int, stop: int) -> None:
     work = np.empty(chunk * floats + 16, np.float32)
     # Vectors that straddle two cache lines take twice as long.
     base = (np.int64(work.ctypes.data) + 63) // 64 * 64
+    wrong = 0
     for first in range(start, stop, chunk):
         rows = min(chunk, stop - first)
         for n in range(length):
@@ -232,6 +266,12 @@ def run_program(job: int, start: int, stop: int) -> None:
             target = base + 4 * chunk * code[2]
             if code[2] == LOGITS:
                 target = logits + 4 * first * classes
-            run_instruction(code, source, target, mask_at, draw_at, first, rows)
+            if code[0] == CHECK:
+                if not symbols_fit(source, rows * features // 2, code[3]):
+                    wrong = 1
+                    break
+            else:
+                run_instruction(code, source, target, mask_at, draw_at, first, rows)
     # Numba frees an array after its last use, and an address is none.
     work[0] = 0
+    return wrong

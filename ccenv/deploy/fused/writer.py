@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, int64
 from torch.nn.functional import pad
 
 from ccenv.deploy.fused import program as ops
@@ -44,6 +44,12 @@ class Writer:
         self.kept.append(tensor)
         return tensor.data_ptr()
 
+    def keep_integers(self, tensor: Tensor) -> int:
+        """Keeps a contiguous int64 tensor as long as the program; returns its address."""
+        tensor = tensor.detach().to(int64).contiguous().clone()
+        self.kept.append(tensor)
+        return tensor.data_ptr()
+
     def layer(
         self,
         weight: Tensor,
@@ -52,11 +58,12 @@ class Writer:
         activation: str | None,
         masks: tuple[int, int],
         blocks: tuple[int, int],
+        target: int | None = None,
     ) -> int:
-        """Adds a layer of a weight [out, in] and returns the place of its result."""
+        """Adds a layer of a weight [out, in]; returns its result's place, by default a new one."""
         (units, features), (in_blocks, out_blocks) = weight.shape, blocks
         panels = weight.unflatten(0, (out_blocks, -1)).transpose(1, 2)
-        target = self.place(units)
+        target = self.place(units) if target is None else target
         out_size = units // out_blocks
         self.write(
             ops.LAYER,

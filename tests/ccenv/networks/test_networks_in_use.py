@@ -21,6 +21,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.faster import why_not_short
+from ccenv.deploy.fused.tokens import why_not_tokens
 from ccenv.deploy.latency import measure_latency
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks.pretrained.llama import LlamaSizes
@@ -239,7 +240,8 @@ def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
     loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
     images, _ = simulator.data.batch(torch.arange(5))
     assert torch.equal(loaded(images), classifier(images))
-    if why_not_short(loaded.network, loaded.image_shape) is None:
+    is_short = why_not_short(loaded.network, loaded.image_shape) is None
+    if is_short or why_not_tokens(loaded.network) is None:
         for image in images:
             torch.testing.assert_close(loaded.fuse()(image[None])[0], loaded(image[None]))
         return

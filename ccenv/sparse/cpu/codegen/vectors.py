@@ -12,6 +12,8 @@ F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64
 
 # So many independent sums keep a unit busy whose additions take four cycles, two at a time.
 BUSY = 8
+SQRT_HALF_BITS = 0x3F3504F3
+"""The word that is the float sqrt(1/2)."""
 LN2_HIGH, LN2_LOW, LOG2_E = 0.693359375, -2.12194440e-4, 1.44269504
 # Where float32's tanh has reached 1.
 TANH_SATURATES = 9.02
@@ -174,6 +176,35 @@ def tanh_of(builder: Any, x: Any) -> Any:
     grown = fma(two_to, series, builder.fsub(two_to, constant(1.0)))
     value = builder.fdiv(grown, builder.fadd(grown, constant(2.0)))
     return builder.call(function(builder, "copysign", vec, 2), [value, x])
+
+
+def log_of(builder: Any, x: Any) -> Any:
+    """Natural logarithm of a vector of normal positive numbers, precise to the last bits.
+
+    Of x = 2^k m with m from sqrt(1/2) to sqrt(2): k ln(2) + 2 artanh((m - 1) / (m + 1)).
+    """
+    vec, ints = x.type, ir.VectorType(I32, x.type.count)
+
+    def constant(value: float) -> Any:
+        return ir.Constant(vec, [value] * vec.count)
+
+    def fma(a: Any, b: Any, c: Any) -> Any:
+        return builder.call(function(builder, "fma", vec, 3), [a, b, c])
+
+    bits, places = builder.bitcast(x, ints), ir.Constant(ints, [23] * vec.count)
+    beyond = builder.sub(bits, ir.Constant(ints, [SQRT_HALF_BITS] * vec.count))
+    whole = builder.ashr(beyond, places)
+    power = builder.sitofp(whole, vec)
+    m = builder.bitcast(builder.sub(bits, builder.shl(whole, places)), vec)
+    s = builder.fdiv(builder.fsub(m, constant(1.0)), builder.fadd(m, constant(1.0)))
+    square = builder.fmul(s, s)
+    series = constant(2 / 9)
+    for odd in (7, 5, 3):
+        series = fma(series, square, constant(2 / odd))
+    # What is small is added first.
+    rest = fma(power, constant(LN2_LOW), builder.fmul(builder.fmul(series, square), s))
+    rest = builder.fadd(rest, builder.fadd(s, s))
+    return fma(power, constant(LN2_HIGH), rest)
 
 
 def relu_of(builder: Any, x: Any) -> Any:
