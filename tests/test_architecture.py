@@ -69,7 +69,7 @@ FLOORS = {
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk sb3"
+        "rloo_budget straight_through topk gumbel disarm menus imitation sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
