@@ -22,8 +22,7 @@ from ccenv.agents.distributions import (
     gumbel_like,
     start_at,
 )
-from ccenv.agents.soft_masks import descend, soft_masked_logits
-from ccenv.agents.topk import load_balance
+from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
@@ -33,10 +32,12 @@ DRAWS = ("independent", "ordered")
 
 
 class Gumbel(Agent):
-    """Learns from the network's loss, whatever the environment's reward; noise only in training.
+    """Learns from the network's loss, whatever the environment's reward.
 
-    An update computes skipped blocks too, as `straight_through` does. The two differ in the slope,
-    here that of the relaxation at the noise that was drawn, and in use, where nothing is drawn.
+    An update computes skipped blocks too, as `straight_through` does; the two differ in the slope,
+    here that of the relaxation at the noise that was drawn. In use, k of n blocks are those of
+    highest score, without noise. Independent gates are coins there too, where masks are drawn: a
+    gate that keeps a quarter of the inputs for its noise would keep none without it.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
@@ -99,7 +100,7 @@ class Gumbel(Agent):
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
     def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
-        """Masks of a layer's images: what the noise makes of the scores, in training."""
+        """Masks of a layer's images: [batch, obs_size] -> a coin for each block, or k of n."""
         scores = self.scores(observation, layer)
         if self.draw == "independent":
             return IndependentBlocks(scores.sigmoid())
@@ -108,14 +109,16 @@ class Gumbel(Agent):
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """See `Agent.act`; only training, which draws from the agent's own stream, is noisy."""
-        scores = self.scores(observation, layer)
+        """See `Agent.act`; training, which draws from the agent's own stream, notes its noise."""
         if generator is self.generator:
+            scores = self.scores(observation, layer)
             self.noise[layer] = self.draw_noise(scores)
-            scores = scores + self.noise[layer]
-        if self.draw == "independent":
-            return scores > 0
-        return scores.topk(self.num_kept[layer], dim=1).indices
+            noisy = scores + self.noise[layer]
+            if self.draw == "independent":
+                return noisy > 0
+            return noisy.topk(self.num_kept[layer], dim=1).indices
+        drawn = self.draw == "independent"
+        return super().act(observation, layer, generator if drawn else None)
 
     def draw_noise(self, scores: Tensor) -> Tensor:
         """Gumbel noise, or of a coin the difference of two: like the scores."""
@@ -123,9 +126,9 @@ class Gumbel(Agent):
         return noise if self.draw == "ordered" else noise - gumbel_like(scores, self.generator)
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
-        """See `Agent.choosers`; nothing is drawn in use."""
+        """See `Agent.choosers`; of k of n nothing is drawn in use."""
         if self.draw == "independent":
-            return self.scores.choosers("likely")
+            return self.scores.choosers("drawn" if drawn else "likely")
         return self.scores.choosers("top_k", self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
@@ -151,7 +154,7 @@ class Gumbel(Agent):
         return float(first * (last / first) ** self.progress)
 
     def relaxed(self, noisy: Tensor, layer: int) -> Tensor:
-        """Soft masks of noisy scores: [batch, num_blocks] in [0, 1]."""
+        """What has the gradient of noisy scores' masks: [batch, num_blocks], at least 0."""
         if self.draw == "independent":
             return (noisy / self.temperature).sigmoid()
         return relaxed_top_k(noisy, self.num_kept[layer], self.temperature)
@@ -166,6 +169,8 @@ class Gumbel(Agent):
 
 def relaxed_top_k(noisy: Tensor, num_kept: int, temperature: float) -> Tensor:
     """Soft masks whose rows sum to k: as many softmaxes, each less likely to take what is taken.
+
+    A block taken twice in part may be above 1, and the first one below the second.
 
     Args:
         noisy: [batch, num_blocks]; scores plus Gumbel noise.

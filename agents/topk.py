@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.soft_masks import descend, soft_masked_logits
+from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
@@ -180,14 +180,3 @@ def weighted_masks(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
         scores = scores.masked_fill(~mask, -torch.inf)
     log_weight = torch.where(mask, scores.log_softmax(dim=1), 0.0)
     return torch.where(mask, (log_weight - log_weight.detach()).exp(), 0.0)
-
-
-def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
-    """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
-
-    >>> load_balance(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])).item()
-    1.0
-    """
-    share = mask.float().mean(dim=0)
-    share = share / share.sum()
-    return mask.shape[1] * (share * scores.softmax(dim=1).mean(dim=0)).sum()

@@ -10,9 +10,9 @@ from test_agents import make_agent, share_of_optimal_masks
 
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.rloo import leave_one_out, normalised
-from ccenv.agents.soft_masks import soft_masked_logits
+from ccenv.agents.soft_masks import load_balance, soft_masked_logits
 from ccenv.agents.straight_through import straight_through
-from ccenv.agents.topk import load_balance, weighted_masks
+from ccenv.agents.topk import weighted_masks
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
