@@ -140,7 +140,7 @@ class Gumbel(Agent):
             mask = as_mask(action, self.num_blocks[layer])
             scores = self.scores(rollout.observations[layer], layer)
             relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
-            soft_masks.append(mask.float() + relaxed - relaxed.detach())
+            soft_masks.append(mask.float() + (relaxed - relaxed.detach()))
             held = held + self.held(soft_masks[-1], scores, mask, layer)
         logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
