@@ -10,8 +10,9 @@ from ccenv.agents.gumbel import relaxed_top_k
 from ccenv.agents.topk import underused
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
+from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.rollout import collect_rollout, walk
 
 COTRAIN = {
     "dataset": "synthetic",
@@ -141,6 +142,17 @@ def test_the_bias_is_in_files_and_states_and_without_a_rate_there_is_none():
         assert all(torch.equal(a, b) for a, b in zip(agent.bias, other.bias, strict=True))
     plain = make_agent("topk", batch_size=16)
     assert not [name for name in plain.parameters() if "bias." in name and "scores" not in name]
+
+
+def test_an_exported_policy_keeps_its_bias(tmp_path):
+    agent = make_agent("topk", batch_size=16, bias_rate=0.5, num_kept=1)
+    agent.learn(64)
+    classifier = SkippingClassifier.from_agent(agent, bias_rate=0.5, num_kept=1)
+    classifier.save(tmp_path / "file")
+    images, _ = agent.simulator.data.batch(torch.arange(50))
+    _, masks = SkippingClassifier.load(tmp_path / "file").classify(images, None, draw="mode")
+    _, actions, _ = walk(agent.simulator.on_split("train", 50), agent, None, torch.arange(50))
+    assert torch.equal(masks[0], as_mask(actions[0], 4))
 
 
 @pytest.mark.parametrize(
