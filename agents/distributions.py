@@ -74,6 +74,21 @@ def check_kept(
     return kept
 
 
+def check_densities(density: float | Sequence[float], layers: int) -> list[float]:
+    """One wanted density for each gated layer.
+
+    Raises:
+        ValueError: if one is not in (0, 1], or there are too many or too few.
+    """
+    targets = list(density) if isinstance(density, Sequence) else [density] * layers
+    if len(targets) != layers or not all(0 < target <= 1 for target in targets):
+        raise ValueError(
+            f"expected target_density in (0, 1], one or {layers}, one for each gated layer, "
+            f"got {density}"
+        )
+    return targets
+
+
 def gumbel_like(values: Tensor, generator: torch.Generator) -> Tensor:
     """Draws standard Gumbel noise of a tensor's shape."""
     uniform = torch.rand(values.shape, generator=generator).to(values.device)

@@ -47,3 +47,14 @@ def descend(optimizer: torch.optim.Optimizer, policy: nn.Module, loss: Tensor) -
     ):
         parameter.grad = gradient
     optimizer.step()
+
+
+def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
+    """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
+
+    >>> load_balance(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])).item()
+    1.0
+    """
+    share = mask.float().mean(dim=0)
+    share = share / share.sum()
+    return mask.shape[1] * (share * scores.softmax(dim=1).mean(dim=0)).sum()

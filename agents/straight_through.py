@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.distributions import start_at
+from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.soft_masks import descend, soft_masked_logits
 from ccenv.base.registry import check_names
@@ -60,13 +60,7 @@ class StraightThrough(IndependentPolicy):
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")
-        layers, given = len(self.num_blocks), target_density
-        self.targets = list(given) if isinstance(given, Sequence) else [given] * layers
-        if len(self.targets) != layers or not all(0 < target <= 1 for target in self.targets):
-            raise ValueError(
-                f"expected target_density in (0, 1], one or {layers}, one for each gated layer, "
-                f"got {target_density}"
-            )
+        self.targets = check_densities(target_density, len(self.num_blocks))
         self.draw, self.density_weight = draw, density_weight
         start_at(self.scores, self.targets)
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)

@@ -4,21 +4,27 @@ The router of mixtures of experts: Shazeer et al. 2017, arXiv 1701.06538 (noisy 
 the kept ones); Fedus, Zoph, Shazeer 2022, arXiv 2101.03961 (softmax over all, load balance). There
 a kept expert is scaled by its weight. Masks of the environment are binary, so here the weight is
 divided by its own value: a kept block counts in full, and only the gradient is the weight's.
+
+Blocks are used alike by a loss, or without one: Wang, Gao, Zhao, Sun, Dai 2024, "Auxiliary-loss-
+free load balancing strategy for mixture-of-experts", arXiv 2408.15664, add a bias to the scores for
+the selection alone, which rises by a fixed rate where a block is kept less than the mean and falls
+where it is kept more. There scores are in (0, 1); here they are logits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.soft_masks import descend, soft_masked_logits
+from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
+from ccenv.networks.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 SOFTMAX = ("all", "kept")
@@ -63,6 +69,7 @@ class TopK(Agent):
         learning_rate: float = 0.005,
         hidden_units: int = 0,
         embedding_size: int = 0,
+        bias_rate: float = 0.0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -77,25 +84,35 @@ class TopK(Agent):
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
 
         Raises:
-            ValueError: if the softmax is unknown, k is not in 1..num_blocks, or no time is left to
-                the noise.
+            ValueError: if the softmax is unknown, k is not in 1..num_blocks, no time is left to
+                the noise, or the bias's rate is below 0.
         """
         super().__init__(env, seed=seed)
         check_names([softmax], SOFTMAX, "softmax")
         if not 0 < noise_share <= 1:
             raise ValueError(f"expected noise_share in (0, 1], got {noise_share}")
+        check_at_least_zero(bias_rate=bias_rate)
         self.num_kept = check_kept(num_kept, self.num_blocks)
         self.softmax, self.balance_weight = softmax, balance_weight
         self.noise, self.noise_share = noise, noise_share
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         self.policy_macs = self.scores.macs
+        self.bias_rate = bias_rate
+        # In a module, so that checkpoints and files hold it with the weights.
+        zeros = [torch.zeros(n, device=self.simulator.device) for n in self.num_blocks]
+        still = [nn.Parameter(zero, requires_grad=False) for zero in zeros if bias_rate]
+        self.bias = nn.ParameterList(still)
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
 
     def distribution(self, observation: Tensor, layer: int, noise: float = 0.0) -> NoisyTopBlocks:
         """Masks of a layer's images, without noise once it is trained."""
-        return NoisyTopBlocks(self.scores(observation, layer), self.num_kept[layer], noise)
+        scores = self.scores(observation, layer)
+        if self.bias_rate:
+            scores = scores + self.bias[layer]
+        return NoisyTopBlocks(scores, self.num_kept[layer], noise)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -109,7 +126,10 @@ class TopK(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`; noise is only drawn in training."""
-        return self.scores.choosers("top_k", self.num_kept)
+        found = self.scores.choosers("top_k", self.num_kept)
+        if found is None or not self.bias_rate:
+            return found
+        return [biased(chooser, bias) for chooser, bias in zip(found, self.bias, strict=True)]
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the load balance."""
@@ -122,11 +142,30 @@ class TopK(Agent):
             scores = self.scores(rollout.observations[layer], layer)
             soft_masks.append(weighted_masks(scores, mask, self.softmax))
             masks.append(mask)
+            if self.bias_rate:
+                self.bias[layer].add_(self.bias_rate * underused(mask))
             balance = balance + load_balance(scores, mask)
         logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks, masks)
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
         descend(self.optimizer, self.scores, loss + self.balance_weight * balance)
         return {"loss": loss.item(), "balance": balance.item()}
+
+
+def underused(mask: Tensor) -> Tensor:
+    """1 for blocks kept less often than the mean, -1 for those kept more often: [num_blocks].
+
+    >>> underused(torch.tensor([[True, False, False], [True, True, False]])).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    load = mask.float().mean(dim=0)
+    return (load.mean() - load).sign()
+
+
+def biased(chooser: Chooser, bias: Tensor) -> Chooser:
+    """A chooser whose scores a bias [num_blocks] is added to."""
+    assert not isinstance(chooser.maps, Tensor)
+    *before, (weight, last) = chooser.maps
+    return replace(chooser, maps=[*before, (weight, bias if last is None else last + bias)])
 
 
 def weighted_masks(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
@@ -141,14 +180,3 @@ def weighted_masks(scores: Tensor, mask: Tensor, softmax: str) -> Tensor:
         scores = scores.masked_fill(~mask, -torch.inf)
     log_weight = torch.where(mask, scores.log_softmax(dim=1), 0.0)
     return torch.where(mask, (log_weight - log_weight.detach()).exp(), 0.0)
-
-
-def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
-    """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
-
-    >>> load_balance(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])).item()
-    1.0
-    """
-    share = mask.float().mean(dim=0)
-    share = share / share.sum()
-    return mask.shape[1] * (share * scores.softmax(dim=1).mean(dim=0)).sum()

@@ -74,9 +74,9 @@ FLOORS = {
     ),
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
-        "soft_masks search sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
+        "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk sb3"
+        "rloo_budget straight_through topk gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
@@ -207,7 +207,7 @@ SHARED = {
     f"ccenv.agents.{name}"
     for name in (
         *("base", "distributions", "counted_blocks", "numbers_of_blocks", "groups"),
-        *("independent", "soft_masks", "search", "symbol_embeddings"),
+        *("independent", "soft_masks", "search", "menus", "symbol_embeddings"),
         *("sb3_settings", "sb3_actor"),
     )
 }

@@ -10,9 +10,9 @@ from test_agents import make_agent, share_of_optimal_masks
 
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.rloo import leave_one_out, normalised
-from ccenv.agents.soft_masks import soft_masked_logits
+from ccenv.agents.soft_masks import load_balance, soft_masked_logits
 from ccenv.agents.straight_through import straight_through
-from ccenv.agents.topk import load_balance, weighted_masks
+from ccenv.agents.topk import weighted_masks
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
@@ -27,6 +27,9 @@ SOLVERS = {
         32_000,
     ),
     "topk": ("topk", {"learning_rate": 0.02, "num_kept": 1}, 64_000),
+    "topk bias": ("topk", {"num_kept": 1, "balance_weight": 0.0, "bias_rate": 0.05}, 64_000),
+    "gumbel": ("gumbel", {"learning_rate": 0.05, "density_weight": 0.1}, 32_000),
+    "gumbel ordered": ("gumbel", {"draw": "ordered", "num_kept": 1}, 32_000),
     "rloo normalised": ("rloo", {"num_kept": 1, "advantage": "normalised"}, 32_000),
     "rloo self-critical": ("rloo", {"num_kept": 1, "advantage": "self_critical"}, 32_000),
     "rloo independent": ("rloo", {"num_kept": 2, "draw": "independent"}, 64_000),
@@ -125,7 +128,7 @@ def test_load_balance_is_one_for_even_use_and_n_where_one_block_does_all():
     assert load_balance(scores, one).item() == pytest.approx(4)
 
 
-@pytest.mark.parametrize("name", ["straight_through", "topk"])
+@pytest.mark.parametrize("name", ["straight_through", "topk", "gumbel"])
 def test_the_agents_update_leaves_the_network_and_its_gradients_alone(name):
     agent = make_agent(name, batch_size=32, env_settings=COTRAIN)
     before = [p.clone() for p in agent.simulator.network.parameters()]

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from ccenv.agents.actor_critic import ActorCritic
 from ccenv.agents.base import LayerScores
+from ccenv.agents.disarm import Disarm
+from ccenv.agents.gumbel import Gumbel
 from ccenv.agents.hash_routing import Hash, balanced_table, random_table
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.reinforce_lagrangian import ReinforceLagrangian
@@ -23,7 +25,9 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import make_simulator
 
 NUM_SYMBOLS = 7
-WITH_EMBEDDINGS = [ActorCritic, Reinforce, ReinforceLagrangian, Rloo, StraightThrough, TopK]
+WITH_EMBEDDINGS = [
+    *(ActorCritic, Disarm, Gumbel, Reinforce, ReinforceLagrangian, Rloo, StraightThrough, TopK)
+]
 
 
 def windows(split):
@@ -98,7 +102,7 @@ def test_without_embeddings_nothing_is_drawn_otherwise():
 
 @pytest.mark.parametrize("kind", WITH_EMBEDDINGS)
 def test_every_agent_of_scores_learns_its_embeddings_and_is_exported_with_them(kind, tmp_path):
-    simulator = make(**kind.env_defaults | {"group_size": 3, "observation": LAST_SYMBOLS})
+    simulator = make(**kind.env_defaults | {"group_size": 2, "observation": LAST_SYMBOLS})
     agent = kind(simulator, embedding_size=3)
     before = agent.scores.layers[0][0].table.detach().clone()
     agent.learn(24)
@@ -123,7 +127,7 @@ def test_a_policy_with_embeddings_learns_which_block_a_symbol_needs():
 
 @pytest.mark.parametrize("kind", WITH_EMBEDDINGS)
 def test_embeddings_of_what_shows_no_symbols_are_refused(kind):
-    simulator = make(**kind.env_defaults | {"group_size": 3, "observation": "layer_input"})
+    simulator = make(**kind.env_defaults | {"group_size": 2, "observation": "layer_input"})
     with pytest.raises(ValueError, match=f"expected observation='{LAST_SYMBOLS}'"):
         kind(simulator, embedding_size=3)
     with pytest.raises(ValueError, match="embedding_size"):

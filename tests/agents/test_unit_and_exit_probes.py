@@ -53,6 +53,15 @@ SOLVERS = {
         {},
         16_000,
     ),
+    "units gumbel": (
+        "probe-residual",
+        "gumbel",
+        {"learning_rate": 0.05, "density_weight": 1.0},
+        {},
+        16_000,
+    ),
+    "units disarm": ("probe-residual", "disarm", {"learning_rate": 0.02}, {}, 32_000),
+    "units imitation": ("probe-residual", "imitation", {"learning_rate": 0.02}, {}, 2_560),
     "units condnet-code": ("probe-residual", "condnet", CODE, {}, 25_600),
     "units condnet-text": (
         "probe-residual",
@@ -88,6 +97,15 @@ SOLVERS = {
         {},
         25_600,
     ),
+    "exits gumbel": (
+        "probe-exit",
+        "gumbel",
+        {"learning_rate": 0.05, "density_weight": 1.0, "target_density": EXIT_DENSITY},
+        {},
+        25_600,
+    ),
+    "exits disarm": ("probe-exit", "disarm", {"learning_rate": 0.02}, {}, 38_400),
+    "exits imitation": ("probe-exit", "imitation", {"learning_rate": 0.02}, {}, 2_560),
     "exits condnet-code": (
         "probe-exit",
         "condnet",

@@ -35,12 +35,14 @@ UNEVEN = {
     "head_units": (6,),
 }
 SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
+# One that learns of frozen networks only.
+ENVIRONMENTS = {"imitation": PROBE_SETTINGS}
 EXPORTABLE = [name for name in AGENTS if not resolve(name, AGENTS, "agent").uses_labels]
 
 
-def make_agent(name, env_settings=UNEVEN, images=96, **settings):
+def make_agent(name, env_settings=None, images=96, **settings):
     agent_class = resolve(name, AGENTS, "agent")
-    wanted = {**env_settings, **agent_class.env_defaults}
+    wanted = {**(env_settings or ENVIRONMENTS.get(name, UNEVEN)), **agent_class.env_defaults}
     make = ContextSimulator if "context" in wanted else Simulator
     simulator = make(16 * wanted.get("group_size", 1), **wanted)
     simulator.seed(0)

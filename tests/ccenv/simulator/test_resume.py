@@ -39,7 +39,8 @@ COTRAIN = {
 }
 SMALL = {"rloo": {"num_kept": 1}, "magnitude": {"target_density": 0.25}}
 LEARNERS = [name for name in AGENTS if resolve(name, AGENTS, "agent").learns]
-WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *LEARNERS]
+ALONG = [name for name in LEARNERS if name != "imitation"]
+WHILE_THE_NETWORK_LEARNS = ["dense", "block_dropout", "magnitude", "oracle", *ALONG]
 
 
 class StoppedError(BaseException):

@@ -39,7 +39,7 @@ def test_six_agents_learn_under_every_reward_of_one_number_with_five_seeds(name)
 
 def test_agents_that_do_not_hear_the_reward_are_not_told_one():
     deaf = [n for n in AGENTS if "whatever the environment's reward" in doc_of(n)]
-    assert set(deaf) == {"condnet", "topk", "straight_through"}
+    assert set(deaf) == {"condnet", "topk", "straight_through", "gumbel"}
     assert not {agent for agent, _ in pairs_of(SWEEPS["shapings"])} & set(deaf)
 
 

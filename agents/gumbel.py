@@ -1,0 +1,188 @@
+"""Gumbel gates: noisy hard masks forward, the gradient of their relaxation backward.
+
+Relaxation and straight-through: Jang, Gu, Poole 2017, "Categorical reparameterization with
+Gumbel-softmax", arXiv 1611.01144; Maddison, Mnih, Teh 2017, arXiv 1611.00712 (one coin: logistic
+noise). Gates with a target rate each: Veit, Belongie 2018, "Convolutional networks with adaptive
+inference graphs", arXiv 1711.11503. k of n: the relaxed draw without replacement of Xie and
+Ermon 2019, "Reparameterizable subset sampling via continuous relaxations", arXiv 1901.10517.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.distributions import (
+    IndependentBlocks,
+    OrderedBlocks,
+    check_densities,
+    check_kept,
+    gumbel_like,
+    start_at,
+)
+from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
+from ccenv.base.masks import as_mask
+from ccenv.base.registry import check_names
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.simulator.rollout import Rollout
+
+DRAWS = ("independent", "ordered")
+
+
+class Gumbel(Agent):
+    """Learns from the network's loss, whatever the environment's reward.
+
+    An update computes skipped blocks too, as `straight_through` does; the two differ in the slope,
+    here that of the relaxation at the noise that was drawn. In use, k of n blocks are those of
+    highest score, without noise. Independent gates are coins there too, where masks are drawn: a
+    gate that keeps a quarter of the inputs for its noise would keep none without it.
+    """
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        draw: str = "independent",
+        target_density: float | Sequence[float] = 0.25,
+        density_weight: float = 16.0,
+        num_kept: int | Sequence[int] = 2,
+        balance_weight: float = 0.01,
+        temperature: float = 1.0,
+        last_temperature: float = 0.5,
+        learning_rate: float = 0.005,
+        hidden_units: int = 0,
+        embedding_size: int = 0,
+    ) -> None:
+        """Prepares policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            draw: "independent" gates each block by itself at a target rate; "ordered" keeps k of n.
+            target_density: of independent gates: wanted share of inputs that keep each block, one
+                number or one for each gated layer.
+            density_weight: of the squared distance from it, a block, in nats.
+            num_kept: k of ordered draws, one number or one for each gated layer.
+            balance_weight: of ordered draws: of `topk`'s load balance loss.
+            temperature: of the relaxation at the start.
+            last_temperature: in the end; it falls by equal factors.
+            learning_rate: Adam's.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+
+        Raises:
+            ValueError: if the draw is unknown, a density is not in (0, 1], k is not in
+                1..num_blocks, or a temperature is not above 0.
+        """
+        super().__init__(env, seed=seed)
+        check_names([draw], DRAWS, "draw")
+        if min(temperature, last_temperature) <= 0:
+            raise ValueError(
+                f"expected temperatures above 0, got {temperature} and {last_temperature}"
+            )
+        self.draw, self.temperatures = draw, (temperature, last_temperature)
+        self.density_weight, self.balance_weight = density_weight, balance_weight
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
+        self.num_kept = [1] * len(self.num_blocks)
+        self.targets: list[float] = []
+        if draw == "ordered":
+            self.num_kept = check_kept(num_kept, self.num_blocks)
+        else:
+            self.targets = check_densities(target_density, len(self.num_blocks))
+            start_at(self.scores, self.targets)
+        self.policy_macs = self.scores.macs
+        self.noise: dict[int, Tensor] = {}
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> a coin for each block, or k of n."""
+        scores = self.scores(observation, layer)
+        if self.draw == "independent":
+            return IndependentBlocks(scores.sigmoid())
+        return OrderedBlocks(scores, self.num_kept[layer])
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; training, which draws from the agent's own stream, notes its noise."""
+        if generator is self.generator:
+            scores = self.scores(observation, layer)
+            self.noise[layer] = self.draw_noise(scores)
+            noisy = scores + self.noise[layer]
+            if self.draw == "independent":
+                return noisy > 0
+            return noisy.topk(self.num_kept[layer], dim=1).indices
+        drawn = self.draw == "independent"
+        return super().act(observation, layer, generator if drawn else None)
+
+    def draw_noise(self, scores: Tensor) -> Tensor:
+        """Gumbel noise, or of a coin the difference of two: like the scores."""
+        noise = gumbel_like(scores, self.generator)
+        return noise if self.draw == "ordered" else noise - gumbel_like(scores, self.generator)
+
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+        """See `Agent.choosers`; of k of n nothing is drawn in use."""
+        if self.draw == "independent":
+            return self.scores.choosers("drawn" if drawn else "likely")
+        return self.scores.choosers("top_k", self.num_kept)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the loss under the rollout's masks."""
+        state = self.simulator.state
+        assert state is not None
+        soft_masks, held = [], torch.zeros(())
+        for layer, action in enumerate(rollout.actions):
+            mask = as_mask(action, self.num_blocks[layer])
+            scores = self.scores(rollout.observations[layer], layer)
+            relaxed = self.relaxed(scores + self.noise.pop(layer), layer)
+            soft_masks.append(mask.float() + (relaxed - relaxed.detach()))
+            held = held + self.held(soft_masks[-1], scores, mask, layer)
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, soft_masks)
+        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        descend(self.optimizer, self.scores, loss + held)
+        return {"loss": loss.item(), "held": held.item(), "temperature": self.temperature}
+
+    @property
+    def temperature(self) -> float:
+        """Of the relaxation at this moment of the training."""
+        first, last = self.temperatures
+        return float(first * (last / first) ** self.progress)
+
+    def relaxed(self, noisy: Tensor, layer: int) -> Tensor:
+        """What has the gradient of noisy scores' masks: [batch, num_blocks], at least 0."""
+        if self.draw == "independent":
+            return (noisy / self.temperature).sigmoid()
+        return relaxed_top_k(noisy, self.num_kept[layer], self.temperature)
+
+    def held(self, soft_mask: Tensor, scores: Tensor, mask: Tensor, layer: int) -> Tensor:
+        """The loss that holds rates or balance, in nats."""
+        if self.draw == "ordered":
+            return self.balance_weight * load_balance(scores, mask)
+        rates = soft_mask.mean(dim=0)
+        return self.density_weight * (rates - self.targets[layer]).square().mean()
+
+
+def relaxed_top_k(noisy: Tensor, num_kept: int, temperature: float) -> Tensor:
+    """Soft masks whose rows sum to k: as many softmaxes, each less likely to take what is taken.
+
+    A block taken twice in part may be above 1, and the first one below the second.
+
+    Args:
+        noisy: [batch, num_blocks]; scores plus Gumbel noise.
+        num_kept: k.
+        temperature: above 0; towards 0 the soft mask becomes that of the k highest.
+
+    >>> relaxed_top_k(torch.tensor([[3.0, 2.0, -9.0]]), 2, temperature=0.05).round().tolist()
+    [[1.0, 1.0, 0.0]]
+    """
+    total = torch.zeros_like(noisy)
+    for _ in range(num_kept):
+        drawn = (noisy / temperature).softmax(dim=1)
+        total = total + drawn
+        noisy = noisy + (1 - drawn).clamp(min=1e-6).log()
+    return total

@@ -1,0 +1,169 @@
+"""Search, then classify: the best mask of each training input is found, and a policy learns it.
+
+Dr.LLM (Heakl et al. 2025, arXiv 2510.12773) searches for the best path of each input through a
+language model and trains small classifiers on the paths, and so does PoLar (arXiv 2606.06574). Here
+the search tries a menu of masks: all masks where there are few blocks, else some of them, drawn
+once. What is best the environment's reward says, with its price; or a limit on the mean compute
+cost, for which a price is found.
+
+Only for frozen networks: a network that learns along makes other masks the best ones, and what was
+found before would have to be searched again after each of its updates. Until the classifier is
+asked, masks are those found with the label in hand: curves of the training are the search's.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.distributions import (
+    MIN_PROBABILITY,
+    IndependentBlocks,
+    OrderedBlocks,
+    check_kept,
+    keep_probability,
+)
+from ccenv.agents.menus import best_entries, make_menu, menu_returns, price_for
+from ccenv.base.seeding import stream
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.rewards import check_cost_limit
+from ccenv.simulator.rollout import Rollout
+
+
+class Imitation(Agent):
+    """Classifies which blocks the best mask keeps, gate by gate, on the way of the best masks."""
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        num_kept: int | Sequence[int] | None = None,
+        cost_limit: float | None = None,
+        menu_size: int = 256,
+        memory: int = 8192,
+        num_steps: int = 8,
+        step_size: int = 256,
+        learning_rate: float = 0.01,
+        hidden_units: int = 0,
+        embedding_size: int = 0,
+    ) -> None:
+        """Prepares menu, policy and optimiser (Adam).
+
+        Args:
+            env: see `Agent`; its network is frozen.
+            seed: see `Agent`; also of the menu.
+            num_kept: k of masks with k of n blocks, one number or one for each gated layer; None
+                for masks of any size.
+            cost_limit: mean compute cost of the masks found, in (0, 1], at a price beside the
+                reward's own; None for the reward's own alone.
+            menu_size: masks that are tried: all there are, or as many drawn ones.
+            memory: inputs that are remembered with their best masks, the newest ones.
+            num_steps: of the classifier after each batch of inputs.
+            step_size: remembered inputs of a step.
+            learning_rate: Adam's.
+            hidden_units: of the policy's hidden layer; 0 for an affine policy.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+
+        Raises:
+            ValueError: if the network learns along, inputs come with prices of their own, or k or
+                the limit is impossible.
+        """
+        super().__init__(env, seed=seed)
+        if self.simulator.weights == "cotrain" or hasattr(self.simulator, "ranges"):
+            raise ValueError(
+                "expected a frozen network and no context, got "
+                f"weights={self.simulator.weights!r}: masks found now would not be the best ones "
+                "of a network that learns along, or at another price"
+            )
+        if cost_limit is not None:
+            check_cost_limit(cost_limit)
+        self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
+        self.menu = make_menu(self.num_blocks, self.num_kept, menu_size, stream(seed, "menu"))
+        self.cost_limit, self.price, self.num_searched = cost_limit, 0.0, 0
+        self.memory, self.num_steps, self.step_size = memory, num_steps, step_size
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
+        self.policy_macs = self.scores.macs
+        self.found: list[Tensor] = []
+        self.seen: list[Tensor] = []
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+
+    def distribution(self, observation: Tensor, layer: int) -> IndependentBlocks | OrderedBlocks:
+        """Masks of a layer's images: [batch, obs_size] -> a coin for each block, or k of n."""
+        scores = self.scores(observation, layer)
+        if self.num_kept is None:
+            return IndependentBlocks(keep_probability(scores))
+        return OrderedBlocks(scores, self.num_kept[layer])
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Agent.act`; in training, which draws from the agent's own stream, the best found."""
+        if generator is self.generator:
+            if layer == 0:
+                self.found = self.search()
+            return self.found[layer]
+        return super().act(observation, layer, generator)
+
+    def choosers(self, *, drawn: bool) -> list[Chooser] | None:
+        """See `Agent.choosers`."""
+        if self.num_kept is None:
+            return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)
+        return self.scores.choosers("drawn_k" if drawn else "top_k", self.num_kept)
+
+    def search(self) -> list[Tensor]:
+        """The best masks of the inputs that start now: bool [batch, num_blocks] for each gate."""
+        returns, costs = menu_returns(self.simulator, self.menu)
+        if self.cost_limit is not None:
+            # A mean over batches: one batch's own price would swing with its inputs.
+            self.num_searched += 1
+            found = price_for(returns, costs, self.cost_limit)
+            self.price += (found - self.price) / self.num_searched
+        best = best_entries(returns, costs, self.price)
+        best = best.repeat_interleave(self.simulator.group_size)
+        return [part[best] for part in self.menu]
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Remembers what was found, and takes some steps on what is remembered."""
+        self.remember(rollout)
+        total = 0.0
+        for _ in range(self.num_steps):
+            draws = torch.randint(len(self.seen[0]), (self.step_size,), generator=self.generator)
+            loss = self.loss([part[draws.to(part.device)] for part in self.seen])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.item() / self.num_steps
+        price = {"price": self.price} if self.cost_limit is not None else {}
+        return {"loss": total, **price}
+
+    def remember(self, rollout: Rollout) -> None:
+        """Adds observations, best masks and who is under way, three tensors a gate."""
+        parts, under_way = [], torch.ones_like(rollout.labels, dtype=torch.bool)
+        for layer, mask in enumerate(rollout.actions):
+            parts += [rollout.observations[layer], mask, under_way]
+            if self.simulator.network.gates[layer].skipped == "stop":
+                under_way = under_way & mask[:, 0]
+        pairs = zip(self.seen or [part[:0] for part in parts], parts, strict=True)
+        self.seen = [torch.cat(pair)[-self.memory :] for pair in pairs]
+
+    def loss(self, parts: list[Tensor]) -> Tensor:
+        """Mean surprise at the best masks, in nats, of inputs that have not stopped: a number."""
+        total = torch.zeros(())
+        for layer in range(len(self.num_blocks)):
+            observation, mask, under_way = parts[3 * layer : 3 * layer + 3]
+            scores = self.scores(observation, layer)
+            surprise = self.surprise(scores, mask)
+            total = total + (surprise * under_way).sum() / under_way.sum().clamp(min=1)
+        return total
+
+    def surprise(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """Of one gate: [batch, num_blocks] twice -> [batch]."""
+        if self.num_kept is not None:
+            return -(scores.log_softmax(dim=1) * mask).sum(dim=1)
+        signs = torch.where(mask, 1.0, -1.0)
+        return -torch.nn.functional.logsigmoid(signs * scores).sum(dim=1)

@@ -1,0 +1,170 @@
+"""Laws of Gumbel gates and of a selection bias by load: what is kept, and what gradients are."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_agents import make_agent
+
+from ccenv.agents.gumbel import relaxed_top_k
+from ccenv.agents.topk import underused
+from ccenv.base.masks import as_mask
+from ccenv.base.seeding import stream
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import collect_rollout, walk
+
+COTRAIN = {
+    "dataset": "synthetic",
+    "network": "mlp",
+    "num_blocks": (8,),
+    "block_size": 4,
+    "weights": "cotrain",
+}
+rows = st.lists(st.floats(-4, 4), min_size=5, max_size=5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows, st.integers(1, 5), st.floats(0.2, 3))
+def test_a_relaxed_draw_sums_to_k(values, kept, temperature):
+    noisy = torch.tensor([values], dtype=torch.float64)
+    relaxed = relaxed_top_k(noisy, kept, temperature)
+    assert relaxed.sum().item() == pytest.approx(kept)
+    assert (relaxed >= 0).all()
+
+
+@given(rows, st.floats(0.2, 3))
+def test_of_one_block_it_is_the_gumbel_softmax(values, temperature):
+    noisy = torch.tensor([values])
+    expected = (noisy / temperature).softmax(dim=1)
+    torch.testing.assert_close(relaxed_top_k(noisy, 1, temperature), expected)
+
+
+@given(st.permutations(range(5)), st.integers(1, 4))
+def test_cold_it_is_the_mask_of_the_k_highest(order, kept):
+    noisy = torch.tensor([order], dtype=torch.float64)
+    mask = as_mask(noisy.topk(kept).indices, 5)
+    torch.testing.assert_close(relaxed_top_k(noisy, kept, 0.02), mask.double(), atol=1e-4, rtol=0)
+
+
+def test_k_of_n_is_noisy_in_training_only_and_the_relaxation_cools_down():
+    agent = make_agent("gumbel", batch_size=64, draw="ordered", num_kept=1)
+    observation = agent.simulator.begin()
+    best = agent.act(observation, 0)
+    assert torch.equal(agent.act(observation, 0, stream(0, "x")), best)
+    assert not torch.equal(agent.act(observation, 0, agent.generator), best)
+    found = []
+    for agent.progress in (0.0, 0.5, 1.0):
+        found.append(agent.temperature)
+    assert found == pytest.approx([1.0, 0.5**0.5, 0.5])
+
+
+def test_a_noisy_coin_keeps_a_block_as_often_as_its_probability_says():
+    agent = make_agent("gumbel", batch_size=4)
+    scores = torch.tensor([[0.0, 1.5, -1.0]]).expand(20_000, -1)
+    kept = (scores + agent.draw_noise(scores) > 0).float().mean(dim=0)
+    torch.testing.assert_close(kept, scores[0].sigmoid(), atol=0.015, rtol=0)
+
+
+def test_an_update_uses_the_noise_that_drew_the_masks_and_forgets_it():
+    agent = make_agent("gumbel", batch_size=16)
+    rollout = collect_rollout(agent.simulator, agent, agent.generator)
+    for layer, mask in enumerate(rollout.actions):
+        noisy = agent.scores(rollout.observations[layer], layer) + agent.noise[layer]
+        assert torch.equal(noisy > 0, mask)
+        assert torch.equal(agent.relaxed(noisy, layer) > 0.5, mask)
+    agent.update(rollout)
+    assert agent.noise == {}
+
+
+def test_independent_gates_come_to_their_rate():
+    agent = make_agent(
+        "gumbel",
+        batch_size=128,
+        env_settings=COTRAIN,
+        target_density=0.25,
+        density_weight=100.0,
+        learning_rate=0.02,
+    )
+    agent.learn(128 * 150)
+    assert evaluate(agent.env, agent).density[0] == pytest.approx(0.25, abs=0.08)
+
+
+def test_a_block_kept_less_than_the_mean_rises_and_the_bias_sums_to_what_is_even():
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    assert underused(mask).tolist() == [-1.0, 0.0, 1.0]
+    assert underused(torch.eye(3, dtype=torch.bool)).tolist() == [0.0] * 3
+
+
+def shares(bias_rate):
+    """Share of inputs that keep each of 8 blocks, where one's score is far ahead at first."""
+    agent = make_agent(
+        "topk",
+        batch_size=128,
+        env_settings=COTRAIN,
+        num_kept=1,
+        noise=0.0,
+        balance_weight=0.0,
+        bias_rate=bias_rate,
+        learning_rate=0.0,
+    )
+    with torch.no_grad():
+        agent.scores.layers[0][-1].bias[0] = 3.0
+    agent.learn(128 * 200)
+    return evaluate(agent.env, agent).masks[0].float().mean(dim=0)
+
+
+def test_the_bias_alone_comes_to_even_use_from_a_start_that_keeps_one_block():
+    assert shares(0.0).max() > 0.95
+    assert shares(0.02).max() < 0.35
+
+
+def test_the_bias_changes_which_blocks_are_kept_and_not_the_gradient_of_kept_ones():
+    plain, moved = (make_agent("topk", batch_size=16, bias_rate=rate) for rate in (0.0, 1e-9))
+    for agent in (plain, moved):
+        agent.update(collect_rollout(agent.simulator, agent, agent.generator))
+    for one, other in zip(plain.scores.parameters(), moved.scores.parameters(), strict=True):
+        assert torch.equal(one, other)
+    observation = plain.simulator.begin()
+    with torch.no_grad():
+        moved.bias[0][3] = 100.0
+    assert (moved.act(observation, 0)[:, 0] == 3).all()
+    assert torch.equal(moved.scores(observation, 0), plain.scores(observation, 0))
+
+
+def test_the_bias_is_in_files_and_states_and_without_a_rate_there_is_none():
+    agent = make_agent("topk", batch_size=16, bias_rate=0.1)
+    agent.learn(64)
+    assert agent.bias[0].abs().max() > 0.05
+    for read, give in (("parameters", "load_parameters"), ("state", "load_state")):
+        other = make_agent("topk", batch_size=16, bias_rate=0.1)
+        getattr(other, give)(getattr(agent, read)())
+        assert all(torch.equal(a, b) for a, b in zip(agent.bias, other.bias, strict=True))
+    plain = make_agent("topk", batch_size=16)
+    assert not [name for name in plain.parameters() if "bias." in name and "scores" not in name]
+
+
+def test_an_exported_policy_keeps_its_bias(tmp_path):
+    agent = make_agent("topk", batch_size=16, bias_rate=0.5, num_kept=1)
+    agent.learn(64)
+    classifier = SkippingClassifier.from_agent(agent, bias_rate=0.5, num_kept=1)
+    classifier.save(tmp_path / "file")
+    images, _ = agent.simulator.data.batch(torch.arange(50))
+    _, masks = SkippingClassifier.load(tmp_path / "file").classify(images, None, draw="mode")
+    _, actions, _ = walk(agent.simulator.on_split("train", 50), agent, None, torch.arange(50))
+    assert torch.equal(masks[0], as_mask(actions[0], 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("gumbel", {"draw": "orderd"}, "did you mean 'ordered'"),
+        ("gumbel", {"draw": "ordered", "num_kept": 5}, "num_kept in 1..num_blocks"),
+        ("gumbel", {"target_density": 0.0}, r"target_density in \(0, 1\]"),
+        ("gumbel", {"last_temperature": 0.0}, "temperatures above 0"),
+        ("topk", {"bias_rate": -0.1}, "bias_rate to be a finite number of at least 0"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(name, given, message):
+    with pytest.raises(ValueError, match=message):
+        make_agent(name, **given)
