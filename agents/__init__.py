@@ -7,6 +7,7 @@ AGENTS: dict[str, str] = {
     "hash": "ccenv.agents.hash_routing:Hash",
     "confidence": "ccenv.agents.confidence:Confidence",
     "magnitude": "ccenv.agents.magnitude:Magnitude",
+    "noisy_topk": "ccenv.agents.noisy_topk:NoisyTopK",
     "oracle": "ccenv.agents.oracle:Oracle",
     "reinforce": "ccenv.agents.reinforce:Reinforce",
     "reinforce_lagrangian": "ccenv.agents.reinforce_lagrangian:ReinforceLagrangian",

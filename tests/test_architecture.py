@@ -39,8 +39,8 @@ FLOORS = {
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
-        "gating check frozen_cache build dropout probe models pretrained table recipe shipped "
-        "training teacher"
+        "gate_values gating check frozen_cache build dropout probe models pretrained table recipe "
+        "shipped training teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
@@ -55,8 +55,8 @@ FLOORS = {
     ),
     "ccenv.mdp": "action_codes dynamics looks symbols observations",
     "ccenv.rewards": (
-        "description answers plain stateful bind lagrangian target_density potential time_table "
-        "latency"
+        "description answers plain stateful bind lagrangian block_use target_density balance "
+        "potential time_table latency"
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.envs": ("infos rendering vector scalar action_views checker stable_baselines sb3_views"),
@@ -69,7 +69,7 @@ FLOORS = {
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk sb3"
+        "rloo_budget straight_through topk noisy_topk sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "

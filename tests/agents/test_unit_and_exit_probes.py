@@ -150,11 +150,11 @@ def test_every_agent_that_learns_is_tried_on_units_and_on_exits():
     learners = {name for name in AGENTS if resolve(name, AGENTS, "agent").learns}
     for network in OPTIMA:
         tried = {name for place, name, *_ in SOLVERS.values() if place == network}
-        assert tried == learners - {"topk"}
+        assert tried == learners - {"topk", "noisy_topk"}
 
 
 @pytest.mark.parametrize("network", OPTIMA)
-@pytest.mark.parametrize("name", ["topk", "rloo"])
+@pytest.mark.parametrize("name", ["topk", "noisy_topk", "rloo"])
 def test_k_of_n_has_nothing_to_choose_where_a_gate_is_one_block(name, network):
     with pytest.raises(ValueError, match=r"num_kept in 1\.\.num_blocks"):
         make_agent(name, network)
