@@ -5,6 +5,8 @@ AGENTS: dict[str, str] = {
     "block_dropout": "ccenv.agents.reference_policies:BlockDropout",
     "fixed_mask": "ccenv.agents.fixed_mask:FixedMask",
     "hash": "ccenv.agents.hash_routing:Hash",
+    "act": "ccenv.agents.act:Act",
+    "allocation": "ccenv.agents.allocation:ConstrainedAllocation",
     "confidence": "ccenv.agents.confidence:Confidence",
     "magnitude": "ccenv.agents.magnitude:Magnitude",
     "noisy_topk": "ccenv.agents.noisy_topk:NoisyTopK",

@@ -180,7 +180,7 @@ def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) ->
 
 
 def squared_variation(values: Tensor) -> Tensor:
-    """Squared coefficient of variation, variance (of all n values) over squared mean: [n] -> number.
+    """Squared coefficient of variation, variance over squared mean: [n] -> number.
 
     >>> squared_variation(torch.tensor([8.0, 0.0, 0.0, 0.0])).item()
     3.0

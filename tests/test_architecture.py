@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # "module:name" are no imports.
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator envs deploy agents sb3",
-    "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
+    "ccenv.base": "seeding registry allocation masks memory clock checked_file tree_file snapshot",
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
         "conv2d"
@@ -34,7 +34,7 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split checked probe bundled unpacked npz real mixed "
+        "moved_copies transforms rows fitted split checked probe bundled parity unpacked npz real mixed "
         "map_style given folder text_files text"
     ),
     "ccenv.networks": (
@@ -48,7 +48,7 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts whole small_conv early pruned ngram_counts ngram"
+        "experts whole small_conv early pondering pruned ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -69,7 +69,8 @@ FLOORS = {
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk noisy_topk sb3"
+        "rloo_budget straight_through topk noisy_topk act "
+        "allocation sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
