@@ -1,18 +1,18 @@
-"""Constrained allocation: (first look at an input) -> one offer of a menu, within a budget on average.
+"""Constrained allocation: (first look at an input) -> an offer of a menu, a budget met on average.
 
 Zhai et al. 2026, "Adaptive test-time compute allocation for reasoning LLMs via constrained policy
-optimization" (arXiv 2604.14853). First solve: what each input would gain from each offer is known on
-held-out inputs, so that the best offers under a budget follow from one price (`ccenv.base.
-allocation`). Then learn: a classifier names the offer from cheap features. What it loses, in value
-less price times cost, is at most its share of other offers times the largest gap between two. In
-spite of the title there is no gradient of a policy: it is a price, and imitation.
+optimization" (arXiv 2604.14853). First solve: what each input would gain from each offer is known
+on held-out inputs, so that the best offers under a budget follow from one price
+(`ccenv.base.allocation`). Then learn: a classifier names the offer from cheap features. What it
+loses, in value less price times cost, is at most its share of other offers times the largest gap
+between two. In spite of the title there is no gradient of a policy: it is a price, and imitation.
 
 Faithful to the abstract, which is all that could be read: Lagrangian relaxation, bisection, a light
 classifier. Ours: the menu, which are exits where a network has some, else masks of growing density;
 the value, which is the probability of the right class (right or wrong leaves few mean costs that
 can be reached); softmax regression on the observation before the first gate; and a second price, on
 the classifier's own log-probabilities, so that its offers and not only the oracle's meet the
-budget, with a coin between the two best offers at that price. Left out: samples of a language
+budget (it may be negative, where the classifier alone would spend less), with a coin between the two best offers at that price. Left out: samples of a language
 model as a menu. Values come from validation inputs, never from those that the network has learned.
 """
 
@@ -36,6 +36,9 @@ PENALTY = 1e-3
 """Of the classifier's squared weights: there may be fewer inputs than features."""
 ITERATIONS = 100
 """Of L-BFGS at most."""
+
+PAID = 1e4
+"""Beforehand for a unit of cost: more than log-probabilities differ by."""
 
 
 class ConstrainedAllocation(Agent):
@@ -117,11 +120,17 @@ class ConstrainedAllocation(Agent):
         weight, bias = fit(seen[:, : self.size].double(), targets)
         learned = {"weight": weight.float(), "bias": bias.float(), "costs": costs.mean(dim=0)}
         self.learned |= learned
-        scores = self.scores(seen).numpy()
-        own = allocate(scores, costs.mean(dim=0).numpy(), self.cost_limit)
-        prices = (own.price, own.dear_price, own.share)
-        self.learned["prices"] = torch.tensor(prices, dtype=torch.float64)
+        self.learned["prices"] = self.own_prices(seen, oracle.mean_cost(costs.numpy()))
         self.chosen_for = version
+
+    def own_prices(self, seen: Tensor, budget: float) -> Tensor:
+        """At which the classifier's offers cost what the oracle's do: float64 [3], see `learned`."""
+        costs = self.learned["costs"].numpy()
+        # A classifier that would spend less needs a price below zero, which is one above it again
+        # where every cost is paid for beforehand.
+        own = allocate(self.scores(seen).numpy() + PAID * costs, costs, budget)
+        prices = (own.price - PAID, own.dear_price - PAID, own.share)
+        return torch.tensor(prices, dtype=torch.float64)
 
     def scores(self, observation: Tensor) -> Tensor:
         """Log-probability of each offer: [batch, obs_size] -> float64 [batch, num_offers]."""

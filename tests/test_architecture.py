@@ -34,8 +34,8 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split checked probe bundled parity unpacked npz real mixed "
-        "map_style given folder text_files text"
+        "moved_copies transforms rows fitted split checked probe bundled parity unpacked npz real "
+        "mixed map_style given folder text_files text"
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "

@@ -126,6 +126,7 @@ def check_tables(values: Floats, costs: Floats, budget: float) -> tuple[Floats, 
     least = float(np.broadcast_to(costs, values.shape).min(axis=1).mean())
     if not budget >= least:
         raise ValueError(
-            f"expected a budget of at least {least:.6g}, what the cheapest offers cost, got {budget}"
+            f"expected a budget of at least {least:.6g}, what the cheapest offers cost, "
+            f"got {budget}"
         )
     return values, costs
