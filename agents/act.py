@@ -49,6 +49,7 @@ class Act(Agent):
         epsilon: float = 0.01,
         halting_bias: float = 1.0,
         learning_rate: float = 0.005,
+        hidden_units: int = 0,
     ) -> None:
         """Prepares halting units and optimiser (Adam).
 
@@ -59,6 +60,8 @@ class Act(Agent):
             epsilon: halting mass that may be missing, in (0, 1).
             halting_bias: of each unit at the start.
             learning_rate: Adam's.
+            hidden_units: of the halting units' hidden layer; 0 for affine ones, the paper's. As the
+                cell does not learn to be read by them, they read more with some.
 
         Raises:
             ValueError: if a number is out of range.
@@ -70,7 +73,7 @@ class Act(Agent):
         gates = self.simulator.network.gates
         self.exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
         self.time_weight, self.epsilon = time_weight, epsilon
-        self.units = LayerScores(self.simulator, seed)
+        self.units = LayerScores(self.simulator, seed, hidden_units)
         for exit_gate in self.exits:
             nn.init.constant_(self.units.layers[exit_gate][-1].bias, halting_bias)
         macs = self.units.macs

@@ -107,10 +107,10 @@ def test_the_load_moves_the_router_where_the_task_cannot():
     assert torch.autograd.grad(load, scores)[0].abs().max() > 0
 
 
-def busiest_after(updates, **weights):
+def busiest_after(updates, learning_rate=0.02, **weights):
     """Largest over mean load at the end, from a router that likes two of eight blocks best."""
     simulator = simulator_of()
-    agent = NoisyTopK(simulator, learning_rate=0.02, **weights)
+    agent = NoisyTopK(simulator, learning_rate=learning_rate, **weights)
     with torch.no_grad():
         agent.router.scores.layers[0][-1].bias[:2] += 4.0
     heard = []
@@ -124,7 +124,7 @@ def test_a_collapsed_router_recovers_with_the_losses_or_the_bias_and_not_without
     assert start > 3.5
     assert left_alone > 3
     assert busiest_after(60, importance_weight=0.1, load_weight=0.1)[1] < 1.7
-    assert busiest_after(60, bias_rate=0.1, **none)[1] < 2.2
+    assert busiest_after(80, learning_rate=0.005, bias_rate=0.1, **none)[1] < 2.8
 
 
 def test_without_a_preference_every_block_is_used_alike_at_first():
