@@ -11,9 +11,10 @@ Faithful to the abstract, which is all that could be read: Lagrangian relaxation
 classifier. Ours: the menu, which are exits where a network has some, else masks of growing density;
 the value, which is the probability of the right class (right or wrong leaves few mean costs that
 can be reached); softmax regression on the observation before the first gate; and a second price, on
-the classifier's own log-probabilities, so that its offers and not only the oracle's meet the
-budget (it may be negative, where the classifier alone would spend less), with a coin between the two best
-offers at that price. Left out: samples of a language model as a menu. Values come from validation inputs, never from those that the network has learned.
+the classifier's own log-probabilities, so that its offers and not only the oracle's meet the budget
+(below zero where the classifier alone would spend less), with a coin between the two best offers at
+that price. Left out: samples of a language model as a menu. Values come from validation inputs,
+never from those that the network has learned.
 """
 
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ class ConstrainedAllocation(Agent):
         self.chosen_for = version
 
     def own_prices(self, seen: Tensor, budget: float) -> Tensor:
-        """Prices at which the classifier spends what the oracle does: float64 [3], see `learned`."""
+        """Prices at which the classifier spends what the oracle does: float64 [3]."""
         costs = self.learned["costs"].numpy()
         # A classifier that would spend less needs a price below zero, which is one above it again
         # where every cost is paid for beforehand.

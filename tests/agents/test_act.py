@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.act import Act, going_on, halt
+from ccenv.data.parity import parity
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
@@ -179,3 +180,38 @@ def test_an_epsilon_that_stops_nothing_or_everything_is_refused(epsilon):
         Act(simulator_of(2), epsilon=epsilon)
     with pytest.raises(ValueError, match="num_steps of at least 2"):
         simulator_of(2, network_kwargs={"num_steps": 1})
+
+
+@pytest.mark.slow
+def test_on_parity_steps_rise_with_difficulty():
+    simulator = Simulator(
+        512,
+        dataset="ccenv.data.parity:parity",
+        network="pondering",
+        network_kwargs={"units": 32, "num_steps": 6, "loss_weight": 0.3},
+        weights="cotrain",
+        weights_kwargs={"learning_rate": 0.005},
+        observation="layer_input",
+    )
+    simulator.seed(0)
+    # A hidden layer sees how sure a step's answer is, which no affine unit does of two classes.
+    units = {"hidden_units": 16, "halting_bias": 0.0, "learning_rate": 0.01}
+    agent = Act(simulator, time_weight=0.02, **units)
+    agent.learn(300_000)
+    test = simulator.on_split("test", 2000)
+    _, _, steps = walk(test, agent, None, torch.arange(2000))
+    number = 1 + sum(step.outcome.mask[:, 0].double() for step in steps)
+    entries = (test.data.batch(torch.arange(2000))[0] != 0).sum(dim=1)
+    means = [number[entries == k].mean().item() for k in range(1, 7)]
+    assert (steps[-1].outcome.logits.argmax(dim=1) != test.data.labels).float().mean() < 0.02
+    assert means[0] < means[1] < sum(means[2:]) / 4
+    assert sum(means[2:]) / 4 - means[0] > 0.2
+
+
+def test_parity_is_odd_numbers_of_ones_among_entries_that_are_not_zero():
+    split = parity("test")
+    images, labels = split.batch(torch.arange(len(split)))
+    assert set(images.unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert torch.equal(labels, (images == 1).sum(dim=1) % 2)
+    assert (images != 0).sum(dim=1).unique().tolist() == [1, 2, 3, 4, 5, 6]
+    assert not torch.equal(parity("validation").images, images[:1000])
