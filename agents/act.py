@@ -38,7 +38,7 @@ class Halting(NamedTuple):
 
 
 class Act(Agent):
-    """Learns from the network's loss and the cost of pondering, whatever the reward."""
+    """Learns from the network's loss and its price of time, whatever the environment's reward."""
 
     def __init__(
         self,
@@ -75,7 +75,9 @@ class Act(Agent):
         self.time_weight, self.epsilon = time_weight, epsilon
         self.units = LayerScores(self.simulator, seed, hidden_units)
         for exit_gate in self.exits:
-            nn.init.constant_(self.units.layers[exit_gate][-1].bias, halting_bias)
+            _, bias = self.units.maps(exit_gate)[-1]
+            assert bias is not None
+            nn.init.constant_(bias, halting_bias)
         macs = self.units.macs
         self.policy_macs = [macs[i] if i in self.exits else 0 for i in range(len(gates))]
         self.optimizer = torch.optim.Adam(self.units.parameters(), lr=learning_rate)

@@ -1,6 +1,6 @@
 """Reward shapings side by side: every agent that learns from a reward, under every reward.
 
-All rewards of one number are here; `vector` is none. Left out are agents that learn from the
+All rewards of one number are here but `balance`, which came later; `vector` is none. Left out are agents that learn from the
 network's loss whatever the reward is (`condnet`, `topk`, `straight_through`), and
 `reinforce_lagrangian` under a reward whose price moves as its own multiplier does. `rloo` tosses a
 coin for each block, for k of n blocks cost the same under every reward.
