@@ -172,6 +172,13 @@ def is_surrounding(value: Any) -> bool:
     return isinstance(value, kinds) or inspect.isroutine(value)
 
 
+def version_of(simulator: Any) -> tuple[int, int] | None:
+    """Which network a simulator has now; None of one without data, as in an exported classifier."""
+    if not isinstance(simulator, Simulator):
+        return None
+    return (simulator.images_seed, simulator.network_version)
+
+
 class LayerScores(nn.Module):
     """One small network for each gated layer: observation -> a score for each block.
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent
+from ccenv.agents.base import Agent, version_of
 from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import initial, look, transition
@@ -134,13 +134,6 @@ class Confidence(Agent):
         """The thresholds that `parameters` gave, for the network as it is now."""
         self.thresholds = tensors["thresholds"].clone()
         self.chosen_for = version_of(self.simulator)
-
-
-def version_of(simulator: Any) -> tuple[int, int] | None:
-    """Which network a simulator has now; None of one without data, as in an exported classifier."""
-    if not isinstance(simulator, Simulator):
-        return None
-    return (simulator.images_seed, simulator.network_version)
 
 
 def shares_of(given: float | Sequence[float], num_exits: int) -> list[float]:

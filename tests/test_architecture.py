@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # "module:name" are no imports.
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3",
-    "ccenv.base": "seeding registry masks memory clock checked_file tree_file snapshot",
+    "ccenv.base": "seeding registry allocation masks memory clock checked_file tree_file snapshot",
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
         "conv2d"
@@ -34,13 +34,13 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split checked probe bundled unpacked npz real mixed "
-        "map_style given folder text_files text"
+        "moved_copies transforms rows fitted split checked probe bundled parity unpacked npz real "
+        "mixed map_style given folder text_files text"
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
-        "gating check frozen_cache build dropout probe models pretrained table recipe shipped "
-        "training teacher"
+        "gate_values gating check frozen_cache build dropout probe models pretrained table recipe "
+        "shipped training teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
@@ -48,15 +48,15 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts whole small_conv early pruned ngram_counts ngram"
+        "experts whole small_conv early pondering pruned ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
     "ccenv.mdp": "action_codes dynamics looks symbols observations",
     "ccenv.rewards": (
-        "description answers plain stateful bind lagrangian target_density potential time_table "
-        "latency"
+        "description answers plain stateful bind lagrangian block_use target_density balance "
+        "potential time_table latency"
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.mask_table": (
@@ -76,7 +76,7 @@ FLOORS = {
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk gumbel disarm imitation sb3"
+        "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "

@@ -44,6 +44,8 @@ def mask_of_indices(indices: Tensor, num_blocks: int) -> Tensor:
 def as_mask(action: Tensor, num_blocks: int) -> Tensor:
     """Reads an action as a mask: bool stays, int64 is the list of kept blocks in drawn order.
 
+    A float action holds gate values, see `gate_values_of`: what is not zero is computed.
+
     An agent that draws k of n blocks one after the other acts with the ordered list, because the
     log-probability of its draw depends on the order; the network only sees the set. Where rows keep
     different numbers of blocks, -1 fills the shorter lists.
@@ -54,6 +56,8 @@ def as_mask(action: Tensor, num_blocks: int) -> Tensor:
     """
     if action.dtype == torch.bool:
         return action
+    if action.is_floating_point():
+        return action > 0
     unused = action == -1
     if not bool(unused.any()):
         return mask_of_indices(action, num_blocks)
@@ -65,6 +69,28 @@ def as_mask(action: Tensor, num_blocks: int) -> Tensor:
             f"expected numbers of blocks in 0..{num_blocks - 1} or -1, got larger ones"
         )
     return whole[..., :num_blocks]
+
+
+def gate_values_of(action: Tensor) -> Tensor | None:
+    """What an action multiplies kept blocks' outputs with; None of masks and of lists of blocks.
+
+    Returns:
+        float [batch, num_blocks] in [0, 1], 0 where a block is not computed.
+
+    Raises:
+        ValueError: if a value is outside of [0, 1] or NaN.
+
+    >>> gate_values_of(torch.tensor([[0.25, 0.0]])), gate_values_of(torch.tensor([[True]]))
+    (tensor([[0.2500, 0.0000]]), None)
+    """
+    if not action.is_floating_point():
+        return None
+    if not bool(((action >= 0) & (action <= 1)).all()):
+        raise ValueError(
+            f"expected gate values in [0, 1], got {float(action.min())}..{float(action.max())}; "
+            "a mask is bool: use .bool()"
+        )
+    return action
 
 
 def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cpu") -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.masks import as_mask
+from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import load_split
@@ -281,10 +281,11 @@ def look_and_compute(
         policy.begin_episode(surface)
     for layer, num_blocks in enumerate(surface.num_blocks):
         surface.state = state
-        mask = as_mask(policy.act(surface.observe(state), layer, generator), num_blocks)
+        action = policy.act(surface.observe(state), layer, generator)
+        mask = as_mask(action, num_blocks)
         if budget is not None:
             mask = affordable(network, state, mask, budget)
-        state, outcome = transition(network, state, mask)
+        state, outcome = transition(network, state, mask, weights=gate_values_of(action))
         masks.append(mask)
     assert outcome.logits is not None
     return outcome.logits, masks

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
-from ccenv.base.masks import as_mask
+from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.deploy.faster import fuse_policy
 from ccenv.deploy.fused.classifier import why_not_fused
@@ -76,7 +76,8 @@ def measure_latency(
             policy.begin_episode(simulator)
         for layer, blocks in enumerate(simulator.num_blocks):
             action = policy.act(simulator.observe(state), layer, generator)
-            state, _ = dynamics.transition(simulator.network, state, as_mask(action, blocks))
+            mask, values = as_mask(action, blocks), gate_values_of(action)
+            state, _ = dynamics.transition(simulator.network, state, mask, weights=values)
         wait_for(simulator.device)
 
     def dense(plain: Callable[[Tensor], object]) -> None:

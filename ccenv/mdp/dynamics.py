@@ -95,7 +95,11 @@ def look(network: GatedNetwork, state: EpisodeState) -> Tensor:
 
 
 def transition(
-    network: GatedNetwork, state: EpisodeState, mask: Tensor, backend: str = "auto"
+    network: GatedNetwork,
+    state: EpisodeState,
+    mask: Tensor,
+    backend: str = "auto",
+    weights: Tensor | None = None,
 ) -> tuple[EpisodeState, StepOutcome]:
     """Computes the blocks that a mask keeps, and the logits after the last gate.
 
@@ -104,6 +108,8 @@ def transition(
         state: where the inputs are; not changed.
         mask: bool [batch, num_blocks[state.layer]].
         backend: see `block_sparse_linear`.
+        weights: float [batch, num_blocks[state.layer]]; outputs of kept blocks are multiplied with
+            them.
 
     Returns:
         The next state and the outcome of this step.
@@ -125,7 +131,7 @@ def transition(
     if hasattr(network, "executed"):
         mask = network.executed(state.layer, state.hidden, mask)
     step_macs = network.macs(state.layer, state.hidden, mask)
-    hidden = network.step(state.layer, state.hidden, mask, backend=backend)
+    hidden = network.step(state.layer, state.hidden, mask, weights, backend)
     after = replace(
         state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs
     )

@@ -18,6 +18,7 @@ NETWORKS: dict[str, Any] = {
     "pruned": "ccenv.networks.models.pruned:pruned",
     "bytes": "ccenv.networks.models.embedding:next_byte",
     "vit": "ccenv.networks.models.transformer:vit",
+    "pondering": "ccenv.networks.models.pondering:pondering",
     "probe-exit": "ccenv.networks.models.probe_units:probe_exit",
     "probe-residual": "ccenv.networks.models.probe_units:probe_residual",
     "resnet": "ccenv.networks.models.residual:resnet",

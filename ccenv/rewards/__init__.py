@@ -13,6 +13,7 @@ from typing import Any
 from ccenv.base.registry import resolve
 from ccenv.rewards import plain
 from ccenv.rewards.answers import correct, log_likelihood
+from ccenv.rewards.balance import Balance
 from ccenv.rewards.bind import (
     Reward,
     RewardFunction,
@@ -37,6 +38,7 @@ REWARDS: dict[str, Any] = {
     "skipnet": plain.skipnet,
     "budget_hinge": plain.budget_hinge,
     "target_density": TargetDensity,
+    "balance": Balance,
     "potential": Potential,
     "lagrangian": Lagrangian,
     "pid_lagrangian": PidLagrangian,

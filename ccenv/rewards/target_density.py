@@ -6,17 +6,16 @@ import torch
 from torch import Tensor
 
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.mlp import positive_ints
 from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards.answers import log_likelihood
+from ccenv.rewards.block_use import BlockUse
 from ccenv.rewards.description import describe
-from ccenv.rewards.stateful import StatefulReward
 
 
 @describe(
     "log p(label) - sparsity_weight * sum over layers of (L_b + L_e)", low=-math.inf, high=math.inf
 )
-class TargetDensity(StatefulReward):
+class TargetDensity(BlockUse):
     """Pays the log-likelihood of the label and charges masks that leave a target density.
 
     Bengio et al. 2015, section 3.2, in the squared form of the authors' code, on masks instead of
@@ -49,22 +48,13 @@ class TargetDensity(StatefulReward):
         """
         check_at_least_zero(target_density=target_density, update_rate=update_rate)
         check_at_least_zero(sparsity_weight=sparsity_weight)
-        positive_ints([update_every], "update_every")
         if target_density > 1 or not 0 < update_rate <= 1:
             raise ValueError(
                 "expected target_density in [0, 1] and update_rate in (0, 1], "
                 f"got {target_density} and {update_rate}"
             )
         self.target_density, self.sparsity_weight = target_density, sparsity_weight
-        self.update_rate, self.update_every = update_rate, update_every
-        self.reset()
-
-    def reset(self) -> None:
-        """Back to every block in use as wished."""
-        self.use: dict[int, Tensor] = {}
-        self._episode: list[Tensor] = []
-        self._sums: list[Tensor] = []
-        self._count = 0
+        super().__init__(target_density, update_rate, update_every)
 
     def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
         """Terms `log_likelihood`, `blocks` (L_b) and `images` (L_e)."""
@@ -77,26 +67,6 @@ class TargetDensity(StatefulReward):
             "blocks": -self.sparsity_weight * blocks.sum(dim=1),
             "images": -self.sparsity_weight * images,
         }
-
-    def update(self, outcome: StepOutcome) -> None:
-        """Counts the blocks of finished episodes and moves the use when there are enough."""
-        if outcome.layer == 0:
-            self._episode = []
-        self._episode.append(outcome.mask.float().sum(dim=0))
-        if not outcome.is_last:
-            return
-        sums = self._sums or [torch.zeros_like(kept) for kept in self._episode]
-        self._sums = [a + b for a, b in zip(sums, self._episode, strict=True)]
-        self._count += len(outcome.mask)
-        if self._count >= self.update_every:
-            self._move()
-
-    def _move(self) -> None:
-        for layer, kept in enumerate(self._sums):
-            newest = kept / self._count
-            before = self.use.get(layer, torch.full_like(newest, self.target_density))
-            self.use[layer] = before + self.update_rate * (newest - before)
-        self._sums, self._count = [], 0
 
     def numbers(self) -> dict[str, float]:
         """How far the use is from the target: root mean square over all blocks."""

@@ -290,7 +290,7 @@ class ContextSimulator(Simulator):
             self._bind(self._draw_context(images))
         return super().begin(indices)
 
-    def step(self, mask: Tensor) -> Step:
+    def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
         """See `Simulator.step`; blocks that the budget cannot pay are skipped."""
         is_running = self.state is not None and self.state.layer < self.num_layers
         if "budget" in self.ranges and is_running:
@@ -298,7 +298,7 @@ class ContextSimulator(Simulator):
             mask = mask[:, : self.num_blocks[self.layer]].to(self.device)
             assert self.state is not None
             mask = affordable(self.network, self.state, mask, self.context["budget"])
-        return super().step(mask)
+        return super().step(mask, weights)
 
     def _draw_context(self, images: int) -> dict[str, Tensor]:
         drawn = {}

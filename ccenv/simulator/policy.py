@@ -41,5 +41,7 @@ class Policy(Protocol):
             generator: source of randomness; None asks for the most probable mask.
 
         Returns:
-            bool [batch, num_blocks[layer]], or int64 [batch, k]: the kept blocks as drawn.
+            bool [batch, num_blocks[layer]]; int64 [batch, k], the kept blocks as drawn; or float32
+            [batch, num_blocks[layer]] in [0, 1], gate values: blocks of value 0 are not computed,
+            outputs of the others are multiplied with theirs.
         """

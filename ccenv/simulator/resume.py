@@ -41,7 +41,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
         "indices": simulator.indices[:: simulator.group_size] if begun else None,
         "extra": simulator.extra_state(begun) if hasattr(simulator, "extra_state") else None,
         "network_version": simulator.network_version,
-        "pending": [[indices, list(masks)] for indices, masks in simulator.pending],
+        "pending": [list(batch) for batch in simulator.pending],
         "reward": None if rule is None else state_of(dict(vars(rule)), "the reward"),
     }
 
@@ -63,14 +63,17 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
         raise ValueError("expected the same frozen weights as before, got others")
     simulator._order_stream.set_state(tree["order_stream"])
     simulator._order = tree["order"]
-    simulator.state, simulator._masks = None, []
+    simulator.state, simulator._masks, simulator._gate_values = None, [], []
     if tree["extra"] is not None:
         simulator.load_extra_state(tree["extra"])  # type: ignore[attr-defined]
     if tree["indices"] is not None:
         simulator.begin(tree["indices"].cpu())
     simulator.network_version = tree["network_version"]
     device = simulator.device
-    batches = [(i.to(device), [m.to(device) for m in masks]) for i, masks in tree["pending"]]
+    batches = [
+        (indices.to(device), *([tensor.to(device) for tensor in part] for part in parts))
+        for indices, *parts in tree["pending"]
+    ]
     simulator.pending = deque(batches, maxlen=simulator.pending.maxlen)
     rule = remembering_rule(simulator)
     if rule is not None:

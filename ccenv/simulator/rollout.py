@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.masks import as_mask, pad_mask
+from ccenv.base.masks import as_mask, gate_values_of, pad_mask
 from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator, Step
@@ -22,7 +22,8 @@ class Rollout:
     masks: Tensor
     """[num_layers, batch, max_blocks] bool."""
     actions: tuple[Tensor, ...]
-    """as the policy gave them, one for each layer: masks, or int64 [batch, k] in drawn order."""
+    """as the policy gave them, one for each layer: masks, int64 [batch, k] in drawn order,
+    or gate values."""
     rewards: Tensor
     """[num_layers, batch] float32."""
     costs: Tensor
@@ -63,7 +64,7 @@ def walk(
             action = policy.act(observation, layer, generator)
         observations.append(observation)
         actions.append(action)
-        steps.append(simulator.step(as_mask(action, num_blocks)))
+        steps.append(simulator.step(as_mask(action, num_blocks), gate_values_of(action)))
     return observations, actions, steps
 
 

@@ -33,6 +33,7 @@ from ccenv.networks.build import (
     make_network,
     refuse_mlp_sizes,
 )
+from ccenv.networks.gate_values import weighted
 from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.networks.shipped import load_shipped, shipped_name
@@ -173,7 +174,8 @@ class Simulator:
         if weights != "cotrain":
             self._prepare_reward()
         self.state: EpisodeState | None = None
-        self.pending: deque[tuple[Tensor, list[Tensor]]] = deque(maxlen=MAX_PENDING)
+        # Indices and masks of a batch; behind them its gate values, where an agent gives some.
+        self.pending: deque[tuple[Any, ...]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
 
     def _load(self, split: str) -> Split:
@@ -210,6 +212,7 @@ class Simulator:
         self._order_stream = stream(seed, "image order")
         self._order = torch.empty(0, dtype=torch.int64)
         self._masks: list[Tensor] = []
+        self._gate_values: list[Tensor] = []
         self.pending.clear()
         self.state = None
         if self.weights == "cotrain":
@@ -242,7 +245,7 @@ class Simulator:
             check_indices(indices, len(self.data))
         indices = indices.to(self.device)
         self.indices = indices.repeat_interleave(self.group_size)
-        self._masks = []
+        self._masks, self._gate_values = [], []
         images, labels = self.data.batch(indices)
         with torch.no_grad():
             self.state = dynamics.initial(self.network, images, labels, self.group_size)
@@ -276,11 +279,13 @@ class Simulator:
         """Number of the gated layer that is decided next; num_layers when the episode is over."""
         return 0 if self.state is None else self.state.layer
 
-    def step(self, mask: Tensor) -> Step:
+    def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
         """Computes one layer under a mask.
 
         Args:
             mask: bool [batch, n], n at least the layer's number of blocks; bits beyond are ignored.
+            weights: float [batch, num_blocks], gate values: outputs of kept blocks are multiplied
+                with them, in co-training too. Give them at every layer of an episode or at none.
 
         Raises:
             RuntimeError: if no episode has begun or it is over.
@@ -293,15 +298,21 @@ class Simulator:
         check_mask(mask, len(self.indices), "mask")
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
-            self.state, outcome = dynamics.transition(self.network, self.state, mask)
+            weights = None if weights is None else weights.to(self.device)
+            self.state, outcome = dynamics.transition(
+                self.network, self.state, mask, weights=weights
+            )
             mask = outcome.mask
             check_answers(outcome.logits)
             terms, numbers = self.reward(outcome), self.reward.rule.numbers()
             total = functools.reduce(torch.add, terms.values())
             self.reward.update(outcome)
         self._masks.append(mask)
+        if weights is not None:
+            self._gate_values.append(weights)
         if outcome.is_last and self.weights == "cotrain":
-            self.pending.append((self.indices, self._masks))
+            values = [self._gate_values] if self._gate_values else []
+            self.pending.append((self.indices, self._masks, *values))
         return Step(self.state, self.observe, total, terms, outcome, numbers)
 
     def update_network(self) -> dict[str, float]:
@@ -315,14 +326,15 @@ class Simulator:
         """
         losses = []
         while self.weights == "cotrain" and self.pending:
-            indices, masks = self.pending.popleft()
+            indices, masks, *values = self.pending.popleft()
             if self.state is not None and indices is self.indices:
                 # The batch that has just been walked through lies there still.
                 images, labels = self.state.images, self.state.labels
             else:
                 images, _ = self.data.batch(indices[:: self.group_size])
                 labels = self.data.labels.index_select(0, indices)
-            losses.append(self.trainer.update(images, labels, masks))
+            with weighted(self.trainer, *values):
+                losses.append(self.trainer.update(images, labels, masks))
             if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
                 self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
             self.network_version += 1

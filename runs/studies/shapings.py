@@ -1,9 +1,10 @@
 """Reward shapings side by side: every agent that learns from a reward, under every reward.
 
-All rewards of one number are here; `vector` is none. Left out are agents that learn from the
-network's loss whatever the reward is (`condnet`, `topk`, `straight_through`), and
-`reinforce_lagrangian` under a reward whose price moves as its own multiplier does. `rloo` tosses a
-coin for each block, for k of n blocks cost the same under every reward.
+All rewards of one number are here but `balance`, which came later; `vector` is none. Left
+out are agents that learn from the network's loss whatever the reward is (`condnet`, `topk`,
+`straight_through` and others), and `reinforce_lagrangian` under a reward whose price moves as its
+own multiplier does. `rloo` tosses a coin for each block, for k of n blocks cost the same under
+every reward.
 
 Weights are frozen: the network is the same under every shaping, what differs comes from the masks,
 and `potential` and `latency` are fitted to a network that knows something. In a trial (MNIST,

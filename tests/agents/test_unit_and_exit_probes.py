@@ -126,6 +126,14 @@ SOLVERS = {
         {},
         51_200,
     ),
+    # With the paper's bias of 1 at first, no input sees the later exits, and it stays so.
+    "exits act": (
+        "probe-exit",
+        "act",
+        {"time_weight": 0.1, "learning_rate": 0.05, "halting_bias": -2.0},
+        {},
+        25_600,
+    ),
     "exits sb3_a2c": ("probe-exit", "sb3_a2c", {"ent_coef": 0.1}, {}, 38_400),
     "exits sb3_ppo": ("probe-exit", "sb3_ppo", {"ent_coef": 0.05}, {}, 9_600),
     "exits sb3_trpo": ("probe-exit", "sb3_trpo", {}, {}, 9_600),
@@ -168,11 +176,12 @@ def test_every_agent_that_learns_is_tried_on_units_and_on_exits():
     learners = {name for name in AGENTS if resolve(name, AGENTS, "agent").learns}
     for network in OPTIMA:
         tried = {name for place, name, *_ in SOLVERS.values() if place == network}
-        assert tried == learners - {"topk"}
+        nothing_to_learn = {"act"} if network == "probe-residual" else set()
+        assert tried == learners - {"topk", "noisy_topk"} - nothing_to_learn
 
 
 @pytest.mark.parametrize("network", OPTIMA)
-@pytest.mark.parametrize("name", ["topk", "rloo"])
+@pytest.mark.parametrize("name", ["topk", "noisy_topk", "rloo"])
 def test_k_of_n_has_nothing_to_choose_where_a_gate_is_one_block(name, network):
     with pytest.raises(ValueError, match=r"num_kept in 1\.\.num_blocks"):
         make_agent(name, network)

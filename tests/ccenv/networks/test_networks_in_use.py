@@ -73,6 +73,7 @@ SMALL = {
     },
     "small_conv": {"network_kwargs": {"channels": [4], "units": [8]}},
     "cascade": {"network_kwargs": {"first": [4], "then": [8]}},
+    "pondering": {"network_kwargs": {"units": 8, "num_steps": 3}},
     "early_exit": {"network_kwargs": {"units": [8, 8]}},
     "probe-residual": {"dataset": "probe"},
     "probe-exit": {"dataset": "probe"},

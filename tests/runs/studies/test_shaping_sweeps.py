@@ -29,7 +29,9 @@ def pairs_of(sweep):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_six_agents_learn_under_every_reward_of_one_number_with_five_seeds(name):
-    one_number = [reward for reward in REWARDS if not make_reward(reward).is_vector]
+    # Of mixtures of experts, and younger than what is recorded.
+    others = [reward for reward in REWARDS if reward != "balance"]
+    one_number = [reward for reward in others if not make_reward(reward).is_vector]
     pairs = pairs_of(SWEEPS[name])
     agents = {agent for agent, _ in pairs} - {"reinforce_lagrangian"}
     assert len(agents) == 6
@@ -39,7 +41,7 @@ def test_six_agents_learn_under_every_reward_of_one_number_with_five_seeds(name)
 
 def test_agents_that_do_not_hear_the_reward_are_not_told_one():
     deaf = [n for n in AGENTS if "whatever the environment's reward" in doc_of(n)]
-    assert set(deaf) == {"condnet", "topk", "straight_through", "gumbel"}
+    assert set(deaf) == {"condnet", "topk", "noisy_topk", "act", "straight_through", "gumbel"}
     assert not {agent for agent, _ in pairs_of(SWEEPS["shapings"])} & set(deaf)
 
 

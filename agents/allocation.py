@@ -1,0 +1,249 @@
+"""Constrained allocation: (first look at an input) -> an offer of a menu, a budget met on average.
+
+Zhai et al. 2026, "Adaptive test-time compute allocation for reasoning LLMs via constrained policy
+optimization" (arXiv 2604.14853). First solve: what each input would gain from each offer is known
+on held-out inputs, so that the best offers under a budget follow from one price
+(`ccenv.base.allocation`). Then learn: a classifier names the offer from cheap features. What it
+loses, in value less price times cost, is at most its share of other offers times the largest gap
+between two. In spite of the title there is no gradient of a policy: it is a price, and imitation.
+
+Faithful to the abstract, which is all that could be read: Lagrangian relaxation, bisection, a light
+classifier. Ours: the menu, which are exits where a network has some, else masks of growing density;
+the value, which is the probability of the right class (right or wrong leaves few mean costs that
+can be reached); softmax regression on the observation before the first gate; and a second price, on
+the classifier's own log-probabilities, so that its offers and not only the oracle's meet the budget
+(below zero where the classifier alone would spend less), with a coin between the two best offers at
+that price. Left out: samples of a language model as a menu. Values come from validation inputs,
+never from those that the network has learned.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent, version_of
+from ccenv.base.allocation import allocate
+from ccenv.base.registry import check_names
+from ccenv.mdp.dynamics import initial, transition
+from ccenv.networks.mlp import positive_ints
+from ccenv.simulator.simulator import Simulator
+
+MENUS = ("auto", "exits", "densities")
+BATCH = 1000
+"""Validation inputs at a time."""
+PENALTY = 1e-3
+"""Of the classifier's squared weights: there may be fewer inputs than features."""
+ITERATIONS = 100
+"""Of L-BFGS at most."""
+
+PAID = 1e4
+"""Beforehand for a unit of cost: more than log-probabilities differ by."""
+
+
+class ConstrainedAllocation(Agent):
+    """Takes offers at random in training; else those that its classifier names at its price."""
+
+    learns: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        cost_limit: float = 0.5,
+        menu: str = "auto",
+        num_offers: int = 5,
+    ) -> None:
+        """Writes the menu.
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            cost_limit: mean compute cost of the offers that are taken, in (0, 1].
+            menu: "exits" (stop at the first, second and so on, or at none), "densities" (the first
+                blocks of each gate, of gates of one block every so many), or "auto": exits where
+                there are some.
+            num_offers: of a menu of densities, at least 2.
+
+        Raises:
+            ValueError: if a setting is impossible, or there are no exits for a menu of them.
+        """
+        super().__init__(env, seed=seed)
+        check_names([menu], MENUS, "menu")
+        positive_ints([num_offers], "num_offers")
+        if not 0 < cost_limit <= 1 or num_offers < 2:
+            raise ValueError(
+                "expected cost_limit in (0, 1] and num_offers of at least 2, got "
+                f"{cost_limit} and {num_offers}"
+            )
+        gates = self.simulator.network.gates
+        exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
+        if menu == "exits" and not exits:
+            raise ValueError("expected a network with exits for menu='exits', got none")
+        self.cost_limit = cost_limit
+        by_exit = menu == "exits" or (menu == "auto" and bool(exits))
+        offers = exit_menu(self.num_blocks, exits) if by_exit else None
+        self.menu = offers or density_menu(self.num_blocks, num_offers)
+        self.num_offers = len(self.menu[0])
+        self.size = self.simulator.observe.lengths[0]
+        self.policy_macs = [self.size * self.num_offers, *[0] * (len(gates) - 1)]
+        self.learned = {
+            "weight": torch.zeros(self.num_offers, self.size),
+            "bias": torch.zeros(self.num_offers),
+            "costs": torch.zeros(self.num_offers, dtype=torch.float64),
+            # Price of cheap offers, of dear ones, and the share of inputs that take these.
+            "prices": torch.zeros(3, dtype=torch.float64),
+        }
+        self.chosen_for: tuple[int, int] | None = None
+        self.offers = torch.zeros(0, dtype=torch.int64)
+
+    def begin_episode(self, simulator: Simulator) -> None:
+        """Solves and learns anew where the network has changed; not for the training's rollouts."""
+        if simulator is not self.simulator:
+            self.choose()
+
+    def choose(self) -> None:
+        """Values of offers, the oracle, the classifier and its price, of the network as it is now.
+
+        Raises:
+            ValueError: if the budget is below the cheapest offer.
+        """
+        version = version_of(self.simulator)
+        if version in (None, self.chosen_for):
+            return
+        seen, values, costs = offer_table(self.simulator.on_split("validation", BATCH), self.menu)
+        oracle = allocate(values.numpy(), costs.numpy(), self.cost_limit)
+        one_hot = torch.eye(self.num_offers, dtype=torch.float64)
+        dear, cheap = (one_hot[torch.from_numpy(o)] for o in (oracle.dear, oracle.cheap))
+        targets = torch.lerp(cheap, dear, oracle.share)
+        weight, bias = fit(seen[:, : self.size].double(), targets)
+        learned = {"weight": weight.float(), "bias": bias.float(), "costs": costs.mean(dim=0)}
+        self.learned |= learned
+        self.learned["prices"] = self.own_prices(seen, oracle.mean_cost(costs.numpy()))
+        self.chosen_for = version
+
+    def own_prices(self, seen: Tensor, budget: float) -> Tensor:
+        """Prices at which the classifier spends what the oracle does: float64 [3]."""
+        costs = self.learned["costs"].numpy()
+        # A classifier that would spend less needs a price below zero, which is one above it again
+        # where every cost is paid for beforehand.
+        own = allocate(self.scores(seen).numpy() + PAID * costs, costs, budget)
+        prices = (own.price - PAID, own.dear_price - PAID, own.share)
+        return torch.tensor(prices, dtype=torch.float64)
+
+    def scores(self, observation: Tensor) -> Tensor:
+        """Log-probability of each offer: [batch, obs_size] -> float64 [batch, num_offers]."""
+        x, weight = observation[:, : self.size], self.learned["weight"].to(observation.device)
+        found = x @ weight.t() + self.learned["bias"].to(observation.device)
+        return found.double().log_softmax(dim=1)
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Masks of the offers that are taken before the first gate; without a stream no coins."""
+        if layer == 0:
+            self.offers = self.take(observation, generator).cpu()
+        return self.menu[layer][self.offers].to(observation.device)
+
+    def take(self, observation: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Numbers of offers: int64 [batch]."""
+        rows = len(observation)
+        if generator is self.generator:
+            return torch.randint(self.num_offers, (rows,), generator=generator)
+        price, dear_price, share = self.learned["prices"].tolist()
+        costs = self.learned["costs"].to(observation.device)
+        scores = self.scores(observation)
+        cheap = (scores - price * costs).argmax(dim=1)
+        dear = (scores - dear_price * costs).argmax(dim=1)
+        if generator is None:
+            return dear if share > 0.5 else cheap
+        coins = torch.rand(rows, generator=generator).to(observation.device) < share
+        return torch.where(coins, dear, cheap)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Classifier, costs of offers and prices, of the network as it is now."""
+        self.choose()
+        return {name: tensor.clone() for name, tensor in self.learned.items()}
+
+    def load_parameters(self, tensors: Any) -> None:
+        """What `parameters` gave, for the network as it is now."""
+        self.learned = {name: tensors[name].clone() for name in self.learned}
+        self.chosen_for = version_of(self.simulator)
+
+
+def exit_menu(num_blocks: Sequence[int], exits: Sequence[int]) -> list[Tensor]:
+    """For each gate a bit of each block for each offer: stop at an exit, or (the last) at none."""
+    stops = torch.tensor([*exits, len(num_blocks)])
+    return [(stops != gate)[:, None].expand(-1, blocks) for gate, blocks in enumerate(num_blocks)]
+
+
+def density_menu(num_blocks: Sequence[int], num_offers: int) -> list[Tensor]:
+    """For each gate bool [num_offers, num_blocks]: none, then more and more, then all blocks.
+
+    Of gates of one block a share is kept, spread evenly over the network.
+    """
+    shares = torch.arange(num_offers, dtype=torch.float64) / (num_offers - 1)
+    single = [gate for gate, blocks in enumerate(num_blocks) if blocks == 1]
+    menu = []
+    for gate, blocks in enumerate(num_blocks):
+        # A gate of one block is the next of its kind, and kept where the count of kept ones grows.
+        place = single.index(gate) if blocks == 1 else 0
+        first = (shares * place + 1e-9).floor()
+        count = (shares * (place + blocks) + 1e-9).floor() - first
+        menu.append(torch.arange(blocks) < count[:, None])
+    return menu
+
+
+@torch.no_grad()
+def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """What every offer of a menu would give every input of a split.
+
+    Returns:
+        What is seen before the first gate, [inputs, obs_size]; the probability of the right class
+        and the compute cost, float64 [inputs, offers].
+    """
+    network, device = simulator.network, simulator.device
+    seen, tables = [], []
+    for indices in torch.arange(len(simulator.data)).split(BATCH):
+        images, labels = simulator.data.batch(indices.to(device))
+        seen.append(simulator.observe(initial(network, images, labels)).cpu())
+        rows = []
+        for offer in range(len(menu[0])):
+            state = initial(network, images, labels)
+            for masks in menu:
+                mask = masks[offer].to(device).expand(len(labels), -1)
+                state, outcome = transition(network, state, mask)
+            assert outcome.logits is not None
+            right = outcome.logits.double().softmax(dim=1).gather(1, labels[:, None])[:, 0]
+            rows.append(torch.stack([right, outcome.macs / network.dense_macs]).cpu())
+        tables.append(torch.stack(rows, dim=2))
+    values, costs = torch.cat(tables, dim=1)
+    return torch.cat(seen), values, costs
+
+
+def fit(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax regression with a penalty: float64 [n, features], [n, classes] -> weight and bias.
+
+    Features are made alike for the penalty's sake; the weights are those of features as they are.
+    """
+    mean, spread = x.mean(dim=0), x.std(dim=0, correction=0).clamp(min=1e-6)
+    z = (x - mean) / spread
+    weight = torch.zeros(targets.shape[1], x.shape[1], dtype=x.dtype, requires_grad=True)
+    bias = torch.zeros(targets.shape[1], dtype=x.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> float:
+        optimizer.zero_grad()
+        found = torch.nn.functional.cross_entropy(z @ weight.t() + bias, targets)
+        total = found + PENALTY * weight.square().sum()
+        total.backward()
+        return total.item()
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    weight, bias = weight.detach() / spread, bias.detach()
+    return weight, bias - weight @ mean

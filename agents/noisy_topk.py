@@ -1,0 +1,200 @@
+"""Noisy top-k gating: (scores, spread of their noise) -> k gate values that sum to one.
+
+Shazeer et al. 2017, "Outrageously large neural networks: the sparsely-gated mixture-of-experts
+layer" (arXiv 1701.06538), sections 2.1 and 4, appendix A. A gate is the softmax over the k highest
+of h_i = (x W_g)_i + noise * softplus((x W_noise)_i); experts whose gate is 0 are not computed, the
+others' outputs are multiplied with theirs. There is no reward and no draw whose probability would
+be differentiated: the gates that are kept have a gradient (from k = 2 on; a softmax over a single
+one is always 1), and noise lets others be kept now and then. Left alone, whoever is kept learns and
+is kept more: two losses hold against it, of what experts weigh (importance) and of how often they
+are kept (load), because few heavy examples weigh as much as many light ones.
+
+Faithful: both losses, the smooth estimate of the load, and weights that start at zero. Ours: scores
+have a bias and read what the environment shows, through which no gradient goes back into the
+network; an expert is a block, so that of a fully connected layer it is a part of the units; the
+spread has a floor, as in the authors' code; in use nothing is noisy. `bias_rate` is a later cure in
+place of the losses (Wang et al. 2024, arXiv 2408.15664): a bias that only chooses, moved against
+the load. Left out: hierarchies of gates, experts on several machines, the strictly balanced gates
+of appendix F.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.distributions import check_kept
+from ccenv.agents.soft_masks import descend, soft_masked_logits
+from ccenv.base.masks import mask_of_indices
+from ccenv.networks.training import check_at_least_zero
+from ccenv.simulator.rollout import Rollout
+
+FLOOR = 0.01
+"""Smallest spread of the noise: the smooth load divides by it."""
+TINY = torch.finfo(torch.float32).tiny
+"""Smallest gate of a kept block: at 0 it would not be computed."""
+
+
+class Router(nn.Module):
+    """Scores, spread of their noise, and biases that only choose, for each gated layer."""
+
+    def __init__(self, simulator: Any, seed: int) -> None:
+        """Zeros: at first every block is as likely as every other."""
+        super().__init__()
+        self.scores, self.spreads = LayerScores(simulator, seed), LayerScores(simulator, seed)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+        for layer, blocks in enumerate(simulator.num_blocks):
+            self.register_buffer(f"bias_{layer}", torch.zeros(blocks, device=simulator.device))
+
+    def bias(self, layer: int) -> Tensor:
+        """Of a layer: [num_blocks[layer]]."""
+        return self.get_buffer(f"bias_{layer}")
+
+    def spread(self, observation: Tensor, layer: int) -> Tensor:
+        """Standard deviation of the noise: [batch, num_blocks[layer]]."""
+        return softplus(self.spreads(observation, layer)) + FLOOR
+
+
+class NoisyTopK(Agent):
+    """Learns from the network's loss, whatever the environment's reward; its actions are gates."""
+
+    env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        num_kept: int | Sequence[int] = 2,
+        importance_weight: float = 0.1,
+        load_weight: float = 0.1,
+        bias_rate: float = 0.0,
+        learning_rate: float = 0.005,
+    ) -> None:
+        """Prepares router and optimiser (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            num_kept: k, one number or one for each gated layer.
+            importance_weight: of the squared coefficient of variation of the sums of gates.
+            load_weight: of that of the smooth load.
+            bias_rate: a step of the biases against the load of a batch; 0 for none.
+            learning_rate: Adam's.
+
+        Raises:
+            ValueError: if k is not in 1..num_blocks, or a weight or rate is negative.
+        """
+        super().__init__(env, seed=seed)
+        check_at_least_zero(
+            importance_weight=importance_weight, load_weight=load_weight, bias_rate=bias_rate
+        )
+        self.num_kept = check_kept(num_kept, self.num_blocks)
+        self.importance_weight, self.load_weight = importance_weight, load_weight
+        self.bias_rate = bias_rate
+        self.router = Router(self.simulator, seed)
+        self.policy_macs = self.router.scores.macs
+        self.optimizer = torch.optim.Adam(self.router.parameters(), lr=learning_rate)
+        self.draws: list[Tensor] = []
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Gates [batch, num_blocks[layer]]; only training, on the agent's own stream, is noisy."""
+        scores = self.router.scores(observation, layer)
+        if generator is self.generator:
+            draw = torch.randn(scores.shape, generator=generator).to(scores.device)
+            # Kept for the update, where the same scores have a gradient.
+            self.draws = [*self.draws[:layer], draw]
+            scores = scores + draw * self.router.spread(observation, layer)
+        return top_gates(scores, self.num_kept[layer], self.router.bias(layer))
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the loss of the rollout's gates, with both balance losses."""
+        state = self.simulator.state
+        assert state is not None
+        gates, loads = [], []
+        for layer, k in enumerate(self.num_kept):
+            seen, bias = rollout.observations[layer], self.router.bias(layer)
+            scores, spread = self.router.scores(seen, layer), self.router.spread(seen, layer)
+            noisy = scores + self.draws[layer] * spread
+            gates.append(top_gates(noisy, k, bias))
+            loads.append(smooth_load(scores + bias, noisy + bias, spread, k).sum(dim=0))
+        masks = [gate > 0 for gate in gates]
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, gates, masks)
+        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        importance = torch.stack([squared_variation(gate.sum(dim=0)) for gate in gates]).sum()
+        load = torch.stack([squared_variation(load) for load in loads]).sum()
+        balance = self.importance_weight * importance + self.load_weight * load
+        descend(self.optimizer, self.router, loss + balance)
+        busiest = max(
+            move_bias(self.router.bias(i), m, self.bias_rate) for i, m in enumerate(masks)
+        )
+        self.draws = []
+        scalars = {"loss": loss, "importance": importance, "load": load}
+        return {name: value.item() for name, value in scalars.items()} | {"busiest": busiest}
+
+
+def top_gates(scores: Tensor, num_kept: int, bias: Tensor | None = None) -> Tensor:
+    """Softmax over the k highest scores, 0 elsewhere: [batch, num_blocks] -> the same.
+
+    Args:
+        scores: [batch, num_blocks] float32.
+        num_kept: k.
+        bias: [num_blocks], added to choose and not to weigh.
+
+    >>> top_gates(torch.tensor([[1.0, 3.0, 1.0, 0.0]]), 1).tolist()
+    [[0.0, 1.0, 0.0, 0.0]]
+    """
+    keys = scores.detach() if bias is None else scores.detach() + bias
+    mask = mask_of_indices(keys.topk(num_kept, dim=1).indices, scores.shape[1])
+    gates = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+    return torch.where(mask, gates.clamp(min=TINY), 0.0)
+
+
+def smooth_load(scores: Tensor, noisy: Tensor, spread: Tensor, num_kept: int) -> Tensor:
+    """Probability of each block to be kept if its noise alone were drawn anew.
+
+    All of them are scores before any softmax: against thresholds after it the load is biased.
+
+    Args:
+        scores: [batch, num_blocks] without noise.
+        noisy: the same with it.
+        spread: [batch, num_blocks], standard deviation of the noise.
+        num_kept: k.
+
+    Returns:
+        [batch, num_blocks] in [0, 1]; its sum over the blocks is k on average over the noise.
+    """
+    if num_kept == scores.shape[1]:
+        return torch.ones_like(scores)
+    highest = noisy.topk(num_kept + 1, dim=1).values
+    last_in, first_out = highest[:, num_kept - 1 : num_kept], highest[:, num_kept:]
+    # The k-th highest of the others: of a block that is in, the first one out.
+    threshold = torch.where(noisy >= last_in, first_out, last_in)
+    return torch.special.ndtr((scores - threshold) / spread)
+
+
+def squared_variation(values: Tensor) -> Tensor:
+    """Squared coefficient of variation, variance over squared mean: [n] -> number.
+
+    >>> squared_variation(torch.tensor([8.0, 0.0, 0.0, 0.0])).item()
+    3.0
+    """
+    return values.var(correction=0) / values.mean().square()
+
+
+@torch.no_grad()
+def move_bias(bias: Tensor, mask: Tensor, rate: float) -> float:
+    """Moves a bias in place, up of blocks kept less than the mean, down of the others.
+
+    Returns:
+        Largest load over the mean load: 1 where blocks are used alike.
+    """
+    load = mask.float().mean(dim=0)
+    bias += rate * (load.mean() - load).sign()
+    return float(load.max() / load.mean())

@@ -1,0 +1,132 @@
+"""Compute for many inputs under a budget: (value and cost of each offer for each input) -> offers.
+
+The largest total value whose mean cost is at most a budget falls apart into one choice an input:
+the offer of largest value - price * cost, at one price for all (Everett 1963, "Generalized Lagrange
+multiplier method for solving problems of optimum allocation of resources"). The mean cost does not
+rise with the price, so that bisection finds it. At the price itself some inputs have two best
+offers; where all of them take the cheap one a part of the budget is left, where all take the dear
+one it is exceeded, and a coin for each meets it on average.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+MAX_HALVINGS = 200
+"""By then neighbouring floats are left."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Offers at the price of a budget."""
+
+    price: float
+    """at which inputs take the cheap offers; value for a unit of cost."""
+    dear_price: float
+    """at which they take the dear ones: the price to rounding, and lower; equal if nothing is dear.
+    """
+    cheap: Ints
+    """[inputs], offers whose mean cost is within the budget."""
+    dear: Ints
+    """[inputs], offers whose mean cost is not; the cheap ones where the budget limits nothing."""
+    share: float
+    """of inputs that take the dear offer, so that the mean cost is the budget."""
+
+    def mean_cost(self, costs: Floats) -> float:
+        """What is spent on average over inputs and coins."""
+        cheap, dear = (taken(costs, offers).mean() for offers in (self.cheap, self.dear))
+        return float((1 - self.share) * cheap + self.share * dear)
+
+    def mean_value(self, values: Floats) -> float:
+        """What is gained on average over inputs and coins."""
+        return self.mean_cost(values)
+
+    def without_coins(self, costs: Floats, budget: float) -> Ints:
+        """Dear offers for as many of the inputs, in order, as the budget pays: int64 [inputs].
+
+        What is left of it is less than what one input's dear offer costs more.
+        """
+        cheap, dear = taken(costs, self.cheap), taken(costs, self.dear)
+        left = budget * len(cheap) - cheap.sum()
+        paid = np.cumsum(dear - cheap) <= left
+        return np.where(paid, self.dear, self.cheap)
+
+
+def taken(table: Floats, offers: Ints) -> Floats:
+    """Entries of the chosen offers: [inputs, offers] or [offers] -> [inputs]."""
+    return table[offers] if table.ndim == 1 else table[np.arange(len(offers)), offers]
+
+
+def best_offers(values: Floats, costs: Floats, price: float) -> Ints:
+    """The offer of largest value - price * cost, of several the cheapest: int64 [inputs].
+
+    Args:
+        values: [inputs, offers].
+        costs: [inputs, offers], or [offers] where they are the same for every input.
+        price: of a unit of cost.
+
+    >>> best_offers(np.array([[0.5, 0.9], [0.8, 0.9]]), np.array([1.0, 2.0]), 0.2).tolist()
+    [1, 0]
+    """
+    gains = values - price * costs
+    is_best = gains == gains.max(axis=1, keepdims=True)
+    every = np.broadcast_to(costs, values.shape)
+    return np.where(is_best, every, np.inf).argmin(axis=1).astype(np.int64)
+
+
+def allocate(values: Floats, costs: Floats, budget: float) -> Allocation:
+    """Chooses an offer for each input so that the mean cost is the budget, or less if that is best.
+
+    Args:
+        values: [inputs, offers], such as the probability of the right answer on held-out inputs.
+        costs: [inputs, offers] or [offers], not negative.
+        budget: of the mean cost.
+
+    Raises:
+        ValueError: if the tables do not fit, hold what is not finite, or the budget is below the
+            cheapest offers.
+    """
+    values, costs = check_tables(values, costs, budget)
+    free = best_offers(values, costs, 0.0)
+    if taken(costs, free).mean() <= budget:
+        return Allocation(0.0, 0.0, free, free, 0.0)
+    low, high = 0.0, 1.0
+    while taken(costs, best_offers(values, costs, high)).mean() > budget:
+        high *= 2
+    for _ in range(MAX_HALVINGS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        if taken(costs, best_offers(values, costs, middle)).mean() > budget:
+            low = middle
+        else:
+            high = middle
+    cheap, dear = (best_offers(values, costs, price) for price in (high, low))
+    least, most = taken(costs, cheap).mean(), taken(costs, dear).mean()
+    return Allocation(high, low, cheap, dear, float((budget - least) / (most - least)))
+
+
+def check_tables(values: Floats, costs: Floats, budget: float) -> tuple[Floats, Floats]:
+    """Tables as float64.
+
+    Raises:
+        ValueError: see `allocate`.
+    """
+    values, costs = np.asarray(values, np.float64), np.asarray(costs, np.float64)
+    if values.ndim != 2 or 0 in values.shape or costs.shape not in (values.shape, values.shape[1:]):
+        raise ValueError(
+            f"expected values [inputs, offers] and costs of that shape or [offers], got "
+            f"{list(values.shape)} and {list(costs.shape)}"
+        )
+    if not (np.isfinite(values).all() and np.isfinite(costs).all() and (costs >= 0).all()):
+        raise ValueError("expected finite values, and costs of at least 0, got others")
+    least = float(np.broadcast_to(costs, values.shape).min(axis=1).mean())
+    if not budget >= least:
+        raise ValueError(
+            f"expected a budget of at least {least:.6g}, what the cheapest offers cost, "
+            f"got {budget}"
+        )
+    return values, costs

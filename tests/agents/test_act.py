@@ -1,0 +1,217 @@
+"""Laws of adaptive computation time (Graves 2016): halting, its cost, and what really runs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.agents.act import Act, going_on, halt
+from ccenv.data.parity import parity
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.simulator import Simulator
+
+SMALL = {
+    "dataset": "digits",
+    "network": "pondering",
+    "network_kwargs": {"units": 8, "num_steps": 5, "loss_weight": 0.0},
+    "weights": "cotrain",
+    "observation": "layer_input",
+}
+
+
+def simulator_of(images=32, **more):
+    simulator = Simulator(images, **SMALL | more)
+    simulator.seed(0)
+    return simulator
+
+
+def pondering(images=32, **settings_of_agent):
+    """An agent whose rows stop at different steps."""
+    simulator = simulator_of(images)
+    agent = Act(simulator, halting_bias=-1.0, **settings_of_agent)
+    with torch.no_grad():
+        for layer in agent.units.layers:
+            layer[-1].weight.mul_(8)
+    return simulator, agent
+
+
+@pytest.mark.parametrize(
+    ("values", "steps", "cost", "weights"),
+    [
+        ([0.01, 0.5, 0.6, 0.7], 3, 3.49, [0.01, 0.5, 0.49, 0, 0]),
+        ([0.999] * 4, 1, 2.0, [1, 0, 0, 0, 0]),
+        ([0.01] * 4, 5, 5.96, [0.01, 0.01, 0.01, 0.01, 0.96]),
+        # A value that is counted twice would stop here at once.
+        ([0.6, 0.6], 2, 2.4, [0.6, 0.4, 0]),
+    ],
+)
+def test_the_known_values(values, steps, cost, weights):
+    found = halt(torch.tensor([values]))
+    assert found.steps.tolist() == [steps]
+    assert found.cost.item() == pytest.approx(cost, abs=1e-6)
+    assert found.weights[0].tolist() == pytest.approx(weights, abs=1e-6)
+
+
+def test_the_costs_gradient_is_minus_one_before_the_last_step_and_zero_from_there_on():
+    values = torch.tensor([[0.01, 0.5, 0.6, 0.7]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(halt(values).cost.sum(), values)
+    assert gradient.tolist() == [[-1.0, -1.0, 0.0, 0.0]]
+
+
+VALUES = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8)
+
+
+@given(values=VALUES, epsilon=st.sampled_from([0.01, 0.1]))
+@settings(max_examples=100, deadline=None)
+def test_the_weights_sum_to_one_and_the_cost_lies_one_above_the_steps(values, epsilon):
+    found = halt(torch.tensor([values]), epsilon)
+    assert found.weights.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (found.weights >= 0).all()
+    assert found.steps < found.cost + 1e-5
+    assert found.cost <= found.steps + 1 + 1e-5
+
+
+@given(values=VALUES)
+@settings(max_examples=100, deadline=None)
+def test_products_of_the_shares_that_go_on_are_the_weights(values):
+    found, shares = halt(torch.tensor([values])), going_on(torch.tensor([values]))[0]
+    left, weights = 1.0, []
+    for share in shares:
+        weights.append(left * (1 - share.item()))
+        left *= share.item()
+    assert [*weights, left] == pytest.approx(found.weights[0].tolist(), abs=1e-5)
+    assert int((shares > 0).sum()) + 1 == found.steps.item()
+
+
+def test_interpolation_by_the_values_themselves_would_lose_mass():
+    values = [0.3, 0.3, 0.4]
+    kept = [p * (1 - q) * (1 - r) for p, q, r in ((0.3, 0.3, 0.4), (0.3, 0.4, 0), (0.4, 0, 0))]
+    assert sum(kept) == pytest.approx(0.706)
+    assert halt(torch.tensor([values])).weights.sum().item() == pytest.approx(1)
+
+
+def test_the_answer_is_the_mean_of_all_steps_answers_that_the_weights_say():
+    simulator, agent = pondering()
+    observations, _, steps = walk(simulator, agent, None, torch.arange(32))
+    values = torch.cat([agent.units(o, i).sigmoid() for i, o in enumerate(observations)], dim=1)
+    found = halt(values.detach())
+    assert len(found.steps.unique()) > 2
+    network, (images, _) = simulator.network, simulator.data.batch(torch.arange(32))
+    hidden, answers = network.start(images), []
+    for gate in range(4):
+        answers.append(network.early_answer(gate, hidden)[0])
+        hidden = network.step(gate, hidden, None)
+    answers.append(network.logits(hidden))
+    expected = (torch.stack(answers, dim=1) * found.weights[:, :, None]).sum(dim=1)
+    torch.testing.assert_close(steps[-1].outcome.logits, expected, atol=1e-5, rtol=1e-5)
+    loss = torch.nn.functional.cross_entropy(expected, steps[-1].outcome.labels)
+    # So the network learns from the same answer, and from no step's own.
+    assert simulator.update_network()["network_loss"] == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_so_many_steps_run_and_are_billed_as_rows_ponder():
+    simulator, agent = pondering()
+    rows = []
+    cell = simulator.network.parts[1]
+    cell.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    _, actions, steps = walk(simulator, agent, None, torch.arange(32))
+    number = 1 + sum((action[:, 0] > 0).long() for action in actions)
+    assert sum(rows) == int((number - 1).sum())
+    network = simulator.network
+    first, more = network.start_macs, network.fixed_macs[0]
+    assert steps[-1].outcome.macs.tolist() == (first + more * (number - 1)).tolist()
+
+
+def test_all_steps_are_one_cell_and_one_readout():
+    network = simulator_of().network
+    sizes = {"input": 64 * 8 + 8, "first": 8, "cell": 8 * 8, "readout": 8 * 10 + 10}
+    assert sum(p.numel() for p in network.parameters()) == sum(sizes.values())
+
+
+def test_asked_twice_at_an_exit_it_answers_alike():
+    simulator, agent = pondering()
+    observation = simulator.begin()
+    for layer in range(4):
+        with torch.no_grad():
+            first, again = (agent.act(observation, layer) for _ in range(2))
+        assert torch.equal(first, again)
+        observation = simulator.step(first > 0, first).observation
+
+
+def steps_after(time_weight, updates=60):
+    simulator = simulator_of()
+    agent = Act(simulator, time_weight=time_weight, halting_bias=-1.0, learning_rate=0.02)
+    heard = []
+    agent.learn(32 * updates, lambda _, scalars: heard.append(scalars))
+    return heard[0]["agent/steps"], heard[-1]["agent/steps"]
+
+
+def test_a_high_price_of_time_ends_pondering_and_without_one_it_goes_on():
+    start, free = steps_after(0.0)
+    assert start > 3.5
+    assert free > 2.5
+    assert steps_after(1.0)[1] <= 2
+
+
+def test_without_exits_it_keeps_everything_and_learns_nothing():
+    simulator = Simulator(8, dataset="probe", network="probe-residual")
+    simulator.seed(0)
+    agent = Act(simulator)
+    rollout = collect_rollout(simulator, agent, agent.generator)
+    assert rollout.masks.all()
+    assert agent.update(rollout) == {}
+    assert agent.policy_macs == [0] * simulator.num_layers
+
+
+def test_it_is_exported_with_its_shares(tmp_path):
+    simulator, agent = pondering()
+    classifier = SkippingClassifier.from_agent(agent, halting_bias=-1.0)
+    classifier.save(tmp_path / "classifier.safetensors")
+    loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
+    _, _, steps = walk(simulator, agent, None, torch.arange(32))
+    images, _ = simulator.data.batch(torch.arange(32))
+    torch.testing.assert_close(loaded(images, draw="mode"), steps[-1].outcome.logits)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0])
+def test_an_epsilon_that_stops_nothing_or_everything_is_refused(epsilon):
+    with pytest.raises(ValueError, match=r"epsilon in \(0, 1\)"):
+        Act(simulator_of(2), epsilon=epsilon)
+    with pytest.raises(ValueError, match="num_steps of at least 2"):
+        simulator_of(2, network_kwargs={"num_steps": 1})
+
+
+@pytest.mark.slow
+def test_on_parity_steps_rise_with_difficulty():
+    simulator = Simulator(
+        512,
+        dataset="ccenv.data.parity:parity",
+        network="pondering",
+        network_kwargs={"units": 32, "num_steps": 6, "loss_weight": 0.3},
+        weights="cotrain",
+        weights_kwargs={"learning_rate": 0.005},
+        observation="layer_input",
+    )
+    simulator.seed(0)
+    # A hidden layer sees how sure a step's answer is, which no affine unit does of two classes.
+    units = {"hidden_units": 16, "halting_bias": 0.0, "learning_rate": 0.01}
+    agent = Act(simulator, time_weight=0.02, **units)
+    agent.learn(300_000)
+    test = simulator.on_split("test", 2000)
+    _, _, steps = walk(test, agent, None, torch.arange(2000))
+    number = 1 + sum(step.outcome.mask[:, 0].double() for step in steps)
+    entries = (test.data.batch(torch.arange(2000))[0] != 0).sum(dim=1)
+    means = [number[entries == k].mean().item() for k in range(1, 7)]
+    assert (steps[-1].outcome.logits.argmax(dim=1) != test.data.labels).float().mean() < 0.02
+    assert means[0] < means[1] < sum(means[2:]) / 4
+    assert sum(means[2:]) / 4 - means[0] > 0.2
+
+
+def test_parity_is_odd_numbers_of_ones_among_entries_that_are_not_zero():
+    split = parity("test")
+    images, labels = split.batch(torch.arange(len(split)))
+    assert set(images.unique().tolist()) == {-1.0, 0.0, 1.0}
+    assert torch.equal(labels, (images == 1).sum(dim=1) % 2)
+    assert (images != 0).sum(dim=1).unique().tolist() == [1, 2, 3, 4, 5, 6]
+    assert not torch.equal(parity("validation").images, images[:1000])

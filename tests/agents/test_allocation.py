@@ -1,0 +1,129 @@
+"""Laws of constrained allocation as an agent: menus, budgets that are met, and export."""
+
+import pytest
+import torch
+
+from ccenv.agents.allocation import ConstrainedAllocation, density_menu, exit_menu, offer_table
+from ccenv.base.allocation import allocate
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.simulator import Simulator
+
+EXITS = {"dataset": "probe", "network": "probe-exit", "observation": "layer_input"}
+UNITS = {"dataset": "digits", "network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
+
+
+def simulator_of(settings=EXITS, images=32, **more):
+    simulator = Simulator(images, **settings | more)
+    simulator.seed(0)
+    return simulator
+
+
+def test_a_menu_of_exits_stops_at_each_and_at_none():
+    menu = exit_menu((1, 2, 1), [0, 2])
+    assert [masks.tolist() for masks in menu] == [
+        [[False], [True], [True]],
+        [[True, True]] * 3,
+        [[True], [False], [True]],
+    ]
+
+
+@pytest.mark.parametrize("blocks", [(4, 3), (1, 1, 1), (1, 5, 1, 1)])
+def test_a_menu_of_densities_leads_from_nothing_to_everything_and_never_gives_up_a_block(blocks):
+    menu = density_menu(blocks, 4)
+    assert [masks.shape for masks in menu] == [(4, n) for n in blocks]
+    assert not any(masks[0].any() for masks in menu)
+    assert all(masks[-1].all() for masks in menu)
+    kept = sum(masks.sum(dim=1) for masks in menu).tolist()
+    assert kept == sorted(kept)
+
+
+def test_the_table_holds_what_each_offer_alone_would_give():
+    simulator = simulator_of()
+    agent = ConstrainedAllocation(simulator)
+    _, values, costs = offer_table(simulator.on_split("validation", 100), agent.menu)
+    for offer in range(agent.num_offers):
+        one = OneOffer(agent.menu, offer)
+        verdict = evaluate(simulator, one, split="validation", sample=False)
+        assert verdict.compute_cost == pytest.approx(costs[:, offer].mean().item(), rel=1e-5)
+        right = values[:, offer].log().mean().item()
+        assert -right == pytest.approx(verdict.nll, rel=1e-4)
+
+
+class OneOffer:
+    """Always the same."""
+
+    policy_macs = (0, 0, 0)
+
+    def __init__(self, menu, offer):
+        self.menu, self.offer = menu, offer
+
+    def act(self, observation, layer, generator=None):
+        return self.menu[layer][self.offer].expand(len(observation), -1)
+
+
+@pytest.mark.parametrize("cost_limit", [0.5, 0.7])
+def test_its_mean_cost_is_the_budget(cost_limit):
+    simulator = simulator_of()
+    agent = ConstrainedAllocation(simulator, cost_limit=cost_limit)
+    agent.choose()
+    _, values, costs = offer_table(simulator.on_split("validation", 256), agent.menu)
+    oracle = allocate(values.numpy(), costs.numpy(), cost_limit)
+    found = [evaluate(simulator, agent, split="validation", seed=i) for i in range(8)]
+    cost = sum(verdict.compute_cost for verdict in found) / len(found)
+    # Coins of 8 times 256 inputs; nothing more is spent where the best offers cost less.
+    assert cost == pytest.approx(oracle.mean_cost(costs.numpy()), abs=0.02)
+    gained = sum(1 - verdict.error for verdict in found) / len(found)
+    assert gained > oracle.mean_value(values.numpy()) - 0.1
+
+
+def test_in_training_every_offer_is_taken():
+    simulator = simulator_of(images=128, weights="cotrain")
+    agent = ConstrainedAllocation(simulator)
+    masks = collect_rollout(simulator, agent, agent.generator).masks[:, :, 0]
+    assert len(masks.t().unique(dim=0)) == agent.num_offers
+    assert agent.learn(128) == 128
+    assert agent.chosen_for is None
+
+
+def test_it_chooses_anew_when_the_network_has_learned():
+    simulator = simulator_of(UNITS, weights="cotrain")
+    agent = ConstrainedAllocation(simulator, cost_limit=0.6, num_offers=3)
+    before = agent.parameters()["weight"]
+    agent.learn(128)
+    assert not torch.equal(agent.parameters()["weight"], before)
+    assert agent.chosen_for[1] == 4
+
+
+def test_an_exported_one_takes_the_same_offers(tmp_path):
+    simulator = simulator_of(UNITS, weights="cotrain")
+    agent = ConstrainedAllocation(simulator, cost_limit=0.6)
+    classifier = SkippingClassifier.from_agent(agent, cost_limit=0.6)
+    classifier.save(tmp_path / "classifier.safetensors")
+    loaded = SkippingClassifier.load(tmp_path / "classifier.safetensors")
+    test = simulator.on_split("test", 50)
+    _, _, steps = walk(test, agent, None, torch.arange(50))
+    logits = loaded(test.data.batch(torch.arange(50))[0], draw="mode")
+    torch.testing.assert_close(logits, steps[-1].outcome.logits)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cost_limit": 0.0}, r"cost_limit in \(0, 1\]"),
+        ({"num_offers": 1}, "num_offers of at least 2"),
+        ({"menu": "exit"}, "did you mean 'exits'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ConstrainedAllocation(simulator_of(), **settings)
+
+
+def test_a_menu_of_exits_without_exits_and_a_budget_that_pays_nothing_are_refused():
+    simulator = simulator_of(UNITS, weights="cotrain")
+    with pytest.raises(ValueError, match="a network with exits"):
+        ConstrainedAllocation(simulator, menu="exits")
+    with pytest.raises(ValueError, match="what the cheapest offers cost"):
+        ConstrainedAllocation(simulator, cost_limit=1e-4).choose()

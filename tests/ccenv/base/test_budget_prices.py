@@ -1,0 +1,144 @@
+"""Laws of compute for many inputs under a budget: prices, coins, and what imitation may lose."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.base.allocation import allocate, best_offers, taken
+
+
+def table(seed, inputs=40, offers=5, right_or_wrong=False, own_costs=False):
+    """Values and costs of random offers."""
+    rng = np.random.default_rng(seed)
+    values = rng.random((inputs, offers))
+    if right_or_wrong:
+        values = np.round(values)
+    shape = (inputs, offers) if own_costs else (offers,)
+    return values, rng.random(shape)
+
+
+TABLES = st.builds(
+    table,
+    st.integers(0, 10**6),
+    st.integers(1, 30),
+    st.integers(2, 6),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(tables=TABLES, prices=st.lists(st.floats(0, 50), min_size=2, max_size=2))
+@settings(max_examples=100, deadline=None)
+def test_the_mean_cost_does_not_rise_with_the_price(tables, prices):
+    values, costs = tables
+    spent = [taken(costs, best_offers(values, costs, price)).mean() for price in sorted(prices)]
+    assert spent[1] <= spent[0] + 1e-12
+
+
+def budget_of(values, costs, share):
+    least = np.broadcast_to(costs, values.shape).min(axis=1).mean()
+    return least + share * (np.broadcast_to(costs, values.shape).max(axis=1).mean() - least)
+
+
+@given(tables=TABLES, share=st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_with_coins_a_budget_that_limits_is_met_exactly(tables, share):
+    values, costs = tables
+    budget = budget_of(values, costs, share)
+    found = allocate(values, costs, budget)
+    assert 0 <= found.share <= 1
+    if found.price:
+        assert found.mean_cost(costs) == pytest.approx(budget, abs=1e-9)
+        assert taken(costs, found.cheap).mean() <= budget < taken(costs, found.dear).mean()
+    else:
+        assert found.mean_cost(costs) <= budget
+
+
+@given(tables=TABLES, share=st.floats(0, 1))
+@settings(max_examples=200, deadline=None)
+def test_without_coins_less_than_one_inputs_step_of_the_budget_is_left(tables, share):
+    values, costs = tables
+    budget = budget_of(values, costs, share)
+    found = allocate(values, costs, budget)
+    offers = found.without_coins(costs, budget)
+    spent = taken(costs, offers).mean()
+    assert spent <= budget + 1e-12
+    if found.price:
+        step = (taken(costs, found.dear) - taken(costs, found.cheap)).max()
+        assert budget - spent <= step / len(values) + 1e-9
+
+
+@given(tables=TABLES, share=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_no_choice_within_the_budget_gains_more(tables, share, seed):
+    values, costs = tables
+    budget = budget_of(values, costs, share)
+    found = allocate(values, costs, budget)
+    rng = np.random.default_rng(seed)
+    other = rng.integers(values.shape[1], size=len(values))
+    spent = taken(costs, other).mean()
+    if spent <= budget:
+        assert taken(values, other).mean() <= found.mean_value(values) + 1e-6
+    # Mixing two offers alike for all inputs, at the same mean cost, is such a choice on average.
+    if costs.ndim == 1 and found.price:
+        low, high = np.argmin(costs), np.argmax(costs)
+        part = (budget - costs[low]) / (costs[high] - costs[low])
+        mixed = (1 - part) * values[:, low].mean() + part * values[:, high].mean()
+        assert mixed <= found.mean_value(values) + 1e-6
+
+
+@given(tables=TABLES, wrong=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_an_imitator_loses_at_most_its_errors_times_the_largest_gap(tables, wrong, seed):
+    values, costs = tables
+    price = allocate(values, costs, budget_of(values, costs, 0.4)).price
+    oracle = best_offers(values, costs, price)
+    rng = np.random.default_rng(seed)
+    strays = rng.random(len(values)) < wrong
+    imitated = np.where(strays, rng.integers(values.shape[1], size=len(values)), oracle)
+    gains = values - price * costs
+    lost = (taken(gains, oracle) - taken(gains, imitated)).mean()
+    worst = (gains.max(axis=1) - gains.min(axis=1)).max()
+    assert -1e-12 <= lost <= (imitated != oracle).mean() * worst + 1e-12
+
+
+def test_without_a_price_the_best_offers_are_taken_and_at_a_high_one_the_cheapest():
+    values, costs = table(0)
+    assert np.array_equal(best_offers(values, costs, 0.0), values.argmax(axis=1))
+    assert (best_offers(values, costs, 1e9) == costs.argmin()).all()
+    assert allocate(values, costs, 1.0).price == 0
+
+
+def test_right_or_wrong_leaves_few_mean_costs_and_coins_reach_the_others():
+    values, costs = table(1, inputs=2000, right_or_wrong=True)
+    prices = np.linspace(0, 30, 3000)
+    reached = {taken(costs, best_offers(values, costs, p)).mean().round(12) for p in prices}
+    assert len(reached) <= 10
+    budget = (sorted(reached)[0] + sorted(reached)[1]) / 2
+    assert allocate(values, costs, budget).mean_cost(costs) == pytest.approx(budget)
+
+
+@pytest.mark.parametrize("budget", [0.1, 0.2, 0.35, 0.5])
+def test_soft_values_meet_a_budget_to_a_step_of_one_of_two_thousand_inputs(budget):
+    rng = np.random.default_rng(2)
+    costs = np.array([0.05, 0.1, 0.25, 0.5, 1.0])
+    ease = rng.random((2000, 1))
+    values = 1 - ease * np.exp(-3 * costs) * (0.9 + 0.1 * rng.random((2000, 5)))
+    spent = taken(costs, allocate(values, costs, budget).cheap).mean()
+    assert 0 <= budget - spent <= 0.5 / 2000
+
+
+@pytest.mark.parametrize(
+    ("values", "costs", "budget", "message"),
+    [
+        (np.ones((2, 3)), np.ones(2), 1.0, r"got \[2, 3\] and \[2\]"),
+        (np.ones((2, 2)), np.array([0.5, 1.0]), 0.4, "at least 0.5, what the cheapest offers cost"),
+        (np.ones((2, 2)), np.array([0.5, 1.0]), float("nan"), "a budget of at least"),
+        (np.full((2, 2), np.nan), np.ones(2), 1.0, "finite values"),
+        (np.ones((2, 2)), np.array([-0.5, 1.0]), 1.0, "costs of at least 0"),
+    ],
+)
+def test_what_cannot_be_allocated_is_refused(values, costs, budget, message):
+    with pytest.raises(ValueError, match=message):
+        allocate(values, costs, budget)
