@@ -37,6 +37,8 @@ class Agent:
     """False for rules that training would not change."""
     uses_labels: ClassVar[bool] = False
     """True for ceilings that look at the true label; tables mark them."""
+    gives_values: ClassVar[bool] = False
+    """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
     """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""
     images_done: int = 0

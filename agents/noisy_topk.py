@@ -63,6 +63,7 @@ class NoisyTopK(Agent):
     """Learns from the network's loss, whatever the environment's reward; its actions are gates."""
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary"}
+    gives_values: ClassVar[bool] = True
 
     def __init__(
         self,

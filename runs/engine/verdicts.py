@@ -116,6 +116,11 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
     config = stored_object(folder, run_folder.CONFIG)
     plan = plan_of(config, trusted)
+    if getattr(plan.agent_class, "gives_values", False):
+        raise ValueError(
+            f"{plan.agent} cannot be asked again yet: it multiplies blocks with gate values, and a "
+            "run's folder holds masks alone"
+        )
     problems = check_identity(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]

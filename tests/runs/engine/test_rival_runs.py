@@ -67,3 +67,11 @@ def test_a_table_shows_the_memory_of_rows_that_have_it():
     (table,) = memory_tables([row | {"memory_bytes": 2500.0}, row | {"memory_bytes": None}, row])
     assert [line[-1] for line in table.texts] == ["2.5"]
     assert memory_tables([row]) == []
+
+
+def test_runs_of_gate_values_are_said_to_be_beyond_validation(tmp_path, capsys):
+    words = ["network=experts", "network_kwargs.num_experts=4", "network_kwargs.expert_size=4"]
+    look = ["observation=layer_input", "weights=cotrain", f"log_dir={tmp_path}", "--json"]
+    assert train.main(["noisy_topk", *words, *look, *SHORT]) == 0, capsys.readouterr().err
+    (row,) = validate(Path(json.loads(capsys.readouterr().out)["folder"]))
+    assert "noisy_topk cannot be asked again yet" in row.problems[0]
