@@ -136,7 +136,7 @@ class LanguageModel(GatedSequential):
 
     def logits_everywhere(self, hidden: Flow) -> Tensor:
         """See `GatedNetwork`: [rows, length, vocabulary]."""
-        found: Tensor = self._running()[2].everywhere(hidden.x)  # type: ignore[operator]
+        found: Tensor = self.running()[2].everywhere(hidden.x)  # type: ignore[operator]
         return found
 
 
