@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ccenv.runs.stats.contests import Contest, Point
+from ccenv.runs.stats.contests import RIVALS, Contest, Point
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
 from ccenv.runs.stats.rows import judge
 
@@ -63,7 +63,8 @@ class EqualError:
 def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> list[EqualError]:
     """For each dense width the cheapest conditional row with no more validation error.
 
-    A row of one seed has no interval: it is not compared with rows of several seeds.
+    A row of one seed has no interval: it is not compared with rows of several seeds. Fixed networks
+    that are rivals themselves, as pruned ones, choose nothing and are not looked for.
 
     Args:
         contest: dense and conditional rows.
@@ -74,7 +75,8 @@ def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> li
         able = [
             point
             for point in contest.conditional
-            if point.validation_mean <= dense.validation_mean < math.inf
+            if point.agent not in RIVALS
+            and point.validation_mean <= dense.validation_mean < math.inf
             and (len(point.error) > 1 or len(dense.error) == 1)
         ]
         point = min(able, key=lambda point: point.macs, default=None)
