@@ -66,6 +66,13 @@ def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     columns |= {f"dense of equal MACs{percent(measure)}": spec, "difference": spec}
     columns |= {"against dense": "left"}
     lines = [equal_macs_line(one) for one in at_equal_macs(contest)]
+    if measure.name:
+        columns |= {"kB": "right ,.0f"}
+        found = [one.point.memory for one in at_equal_macs(contest)]
+        lines = [
+            [*line, None if memory is None else memory / 1000]
+            for line, memory in zip(lines, found, strict=True)
+        ]
     title = f"At equal total MACs, {contest.dataset}"
     return Table(f"at-equal-macs{part}", title, columns, lines, f"{MACS_NOTE} {note}".strip())
 

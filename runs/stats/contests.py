@@ -44,6 +44,8 @@ class Point:
     """layers, blocks and what is kept of them: rows alike in it take the same time."""
     halves: bool = False
     """whether it sees images of half their size."""
+    memory: float | None = None
+    """bytes of its network, None where a run does not say them."""
 
     @property
     def interval(self) -> Interval:
@@ -154,7 +156,8 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     judged = validation.get(draw, {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
-    return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves)
+    memory = runs[0].get("memory_bytes")
+    return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves, memory)
 
 
 def kind_of(run: Result) -> str:
