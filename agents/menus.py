@@ -117,6 +117,10 @@ def best_entries(returns: Tensor, costs: Tensor, price: float) -> Tensor:
     return (returns - price * costs).argmax(dim=1)
 
 
+ROUNDING = 1e-9
+"""Share by which a mean may be above a limit."""
+
+
 def price_for(returns: Tensor, costs: Tensor, cost_limit: float) -> float:
     """The lowest price at which the best entries cost so much or less on average, by bisection.
 
@@ -129,7 +133,8 @@ def price_for(returns: Tensor, costs: Tensor, cost_limit: float) -> float:
 
     def costs_too_much(price: float) -> bool:
         best = best_entries(returns, costs, price)
-        return costs.gather(1, best[:, None]).mean().item() > cost_limit
+        # A mean of costs that are all the limit is above it by rounding.
+        return costs.gather(1, best[:, None]).mean().item() > cost_limit * (1 + ROUNDING)
 
     if not costs_too_much(0.0):
         return 0.0

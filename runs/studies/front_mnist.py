@@ -7,7 +7,7 @@ network each, or two of which the second runs where the first is unsure.
 import dataclasses
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
 from ccenv.runs.studies.equal_cost.mnist import EQUAL_COST_MNIST
 
 NOTE = "half size"
@@ -64,7 +64,7 @@ SHARED = tuple(
     if NOTE in cell.label and cell.seeds is None and cell.agent in ("dense", "rloo")
 )
 
-FRONT_MNIST = Sweep(
+PLANNED = Sweep(
     name="front-mnist",
     description=(
         "MNIST at half its size: dense networks and policies, which were trained for "
@@ -86,3 +86,11 @@ FRONT_MNIST = Sweep(
     minutes=60,
     seeds=(0, 1, 2, 3, 4),
 )
+
+RIVALS = (
+    *(pruned(*row).label for row in PRUNED[1:]),
+    *(convolution(row).label for row in CONVOLUTIONS),
+    *(cascade(*row).label for row in CASCADES),
+)
+FRONT_MNIST = with_seeds(PLANNED, {1: RIVALS, 3: (pruned(*PRUNED[0]).label,)}, minutes=10)
+"""As far as it has been run."""

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
 
 PLACES = 5_120_000
 RATE = 0.01
@@ -88,7 +88,7 @@ OTHER_RATES = ((48, 0.005), (48, 0.02), (192, 0.005), (768, 0.005))
 WIDTHS = (24, 48, 96, 192, 384, 768)
 GATED: tuple[Sizes, ...] = ((32, 16, 1), (32, 16, 2), (64, 16, 2), (64, 16, 4))
 
-TEXT = Sweep(
+PLANNED = Sweep(
     name="text",
     description=(
         "The next byte of Python's standard library, 5.12 million places: dense networks beside "
@@ -123,4 +123,26 @@ TEXT = Sweep(
     seeds=(0, 1, 2, 3, 4),
     # Some text that every machine has, and little of it.
     mini={"dataset": argparse.__file__},
+)
+
+RUN = {
+    2: (
+        *(f"dense {width}" for width in WIDTHS[:-1]),
+        *("rloo 32 x 16, 1 kept", "rloo 32 x 16, 2 kept", "rloo 64 x 16, 2 kept"),
+        *("hash 32 x 16, 1 kept", "hash 64 x 16, 2 kept"),
+    ),
+    1: (
+        *("dense 768", "hash 32 x 16, 2 kept"),
+        *(counted(pairs).label for pairs in (50_000, 400_000, 2_000_000)),
+    ),
+}
+"""Number of seeds -> rows that have so many so far."""
+TEXT = with_seeds(
+    PLANNED,
+    RUN
+    | {
+        0: {cell.label for cell in PLANNED.cells}
+        - {label for some in RUN.values() for label in some}
+    },
+    minutes=45,
 )
