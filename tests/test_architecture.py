@@ -48,7 +48,8 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts whole small_conv early pondering pruned ngram_counts ngram"
+        "experts whole small_conv early pondering pruned_weights pruned pruned_blocks "
+        "ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -97,7 +98,7 @@ FLOORS = {
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
-        "text front_mnist"
+        "text text_agents front_mnist front_cifar10"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"

@@ -16,6 +16,7 @@ NETWORKS: dict[str, Any] = {
     "probe": "ccenv.networks.probe:probe_network",
     "ngram": "ccenv.networks.models.ngram:ngram",
     "pruned": "ccenv.networks.models.pruned:pruned",
+    "pruned_blocks": "ccenv.networks.models.pruned_blocks:pruned_blocks",
     "bytes": "ccenv.networks.models.embedding:next_byte",
     "vit": "ccenv.networks.models.transformer:vit",
     "pondering": "ccenv.networks.models.pondering:pondering",

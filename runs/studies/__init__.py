@@ -20,6 +20,7 @@ from ccenv.runs.studies.equal_cost.mnist import (
     EQUAL_COST_MNIST_LONGER,
     EQUAL_COST_MNIST_SHIFTED,
 )
+from ccenv.runs.studies.front_cifar10 import FRONT_CIFAR10
 from ccenv.runs.studies.front_mnist import FRONT_MNIST
 from ccenv.runs.studies.low_density import LOW_DENSITY_MNIST
 from ccenv.runs.studies.paper.searches import (
@@ -33,6 +34,7 @@ from ccenv.runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SV
 from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
 from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
 from ccenv.runs.studies.text import TEXT
+from ccenv.runs.studies.text_agents import TEXT_AGENTS
 
 STUDIES: dict[str, Study] = {
     study.sweep.name: study
@@ -47,6 +49,6 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
-        *(Study(TEXT), Study(FRONT_MNIST)),
+        *(Study(TEXT), Study(TEXT_AGENTS), Study(FRONT_MNIST), Study(FRONT_CIFAR10)),
     )
 }

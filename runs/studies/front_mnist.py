@@ -5,8 +5,10 @@ network each, or two of which the second runs where the first is unsure.
 """
 
 import dataclasses
+import itertools
 from typing import Any
 
+from ccenv.networks.models.early import early_exit
 from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
 from ccenv.runs.studies.equal_cost.mnist import EQUAL_COST_MNIST
 
@@ -16,6 +18,9 @@ TRAINED: dict[str, Any] = {
     "weights_kwargs": {"learning_rate": 4e-3, "weight_decay": 0.1, "schedule_updates": "run"},
 }
 """As the rows on halved images of `equal-cost-mnist`."""
+CONVOLVED = {"learning_rate": 0.012, "weight_decay": 0.01, "schedule_updates": "run"}
+"""How convolutions learn."""
+CERTAINTY = "ccenv.mdp.looks:certainty"
 PRUNED = ((2_200, (128, 64)), (4_900, (128, 64)), (10_500, (256, 64)), (17_800, (256, 64)))
 """MACs that are left, and the units of the network that is pruned."""
 CONVOLUTIONS = ((2, 6), (3, 8), (4, 12), (8, 16), (12, 20))
@@ -46,8 +51,7 @@ def pruned(macs: int, units: tuple[int, ...]) -> Cell:
 def convolution(channels: tuple[int, ...]) -> Cell:
     """A small convolutional network, at the rate and decay that suit its norms."""
     sizes = {"channels": channels, "kernel": (5, 3), "padded": False}
-    rates = {"learning_rate": 0.012, "weight_decay": 0.01, "schedule_updates": "run"}
-    own = {**TRAINED, "weights_kwargs": rates, "network": "small_conv", "network_kwargs": sizes}
+    own = {**TRAINED, "weights_kwargs": CONVOLVED, "network": "small_conv", "network_kwargs": sizes}
     return Cell(f"convolutions {named(channels)}", "dense", own)
 
 
@@ -56,6 +60,63 @@ def cascade(first: tuple[int, ...], then: tuple[int, ...], share: float) -> Cell
     label = f"cascade {named(first)} / {named(then)}, {share:.1%} stop"
     sizes = {"network": "cascade", "network_kwargs": {"first": first, "then": then}}
     return Cell(label, "confidence", {**TRAINED, **sizes, "stop_shares": share})
+
+
+INSIDE = (
+    *((4, 16, 1, 5_600), (8, 16, 2, 13_000), (8, 16, 2, 20_000)),
+    *((16, 16, 2, 58_000), (16, 16, 4, 58_000)),
+)
+"""Blocks, units of a block, blocks kept, and weights that are left of all of them."""
+Layers = tuple[tuple[int, ...], tuple[int, ...]]
+"""Channels of convolutions and units of fully connected layers, an exit between all of them."""
+EXITS: tuple[tuple[Layers, float], ...] = (
+    *((((8, 16), ()), 0.8), (((4,), (24, 64)), 0.7), (((4, 12), (64,)), 0.7)),
+    (((8, 16), (64,)), 0.7),
+)
+"""Layers, and the share that stops at each exit."""
+
+
+def inside(blocks: int, size: int, kept: int, macs: int) -> Cell:
+    """Blocks chosen by a policy, whose weights are pruned while both learn."""
+    sizes = {"num_blocks": blocks, "block_size": size, "macs": macs}
+    own = {"num_kept": kept, "group_size": 16, "diversity_weight": 0.3}
+    label = f"rloo in pruned {blocks} x {size}, {kept} kept, to {macs:,}"
+    return Cell(
+        label, "rloo", {**TRAINED, "network": "pruned_blocks", "network_kwargs": sizes, **own}
+    )
+
+
+def exits(layers: Layers, share: float, agent: str = "confidence") -> Cell:
+    """Layers that stop where they are sure, or where a policy says so that sees how sure they are.
+
+    Args:
+        layers: channels and units.
+        share: that stops at each exit; a policy may choose where, at the same mean cost.
+        agent: "confidence" or "rloo_budget".
+    """
+    channels, units = layers
+    network = {
+        "network": "early_exit",
+        "network_kwargs": {"channels": channels, "units": units},
+        "weights_kwargs": CONVOLVED,
+    }
+    own: dict[str, Any] = {"stop_shares": share}
+    if agent == "rloo_budget":
+        cost_limit = round(mean_cost(layers, share), 3)
+        own = {"observation": CERTAINTY, "group_size": 4, "cost_limit": cost_limit}
+    label = f"{agent}, exits in {named(channels)} / {named(units)}, {share:.0%} stop"
+    return Cell(label, agent, {**TRAINED, **network, **own})
+
+
+def mean_cost(layers: Layers, share: float) -> float:
+    """Mean compute cost, of everything, where a share stops at each exit."""
+    channels, units = layers
+    network = early_exit((1, 14, 14), 10, units, channels)
+    going_on = itertools.accumulate(
+        network.fixed_macs, lambda left, _: left * (1 - share), initial=1 - share
+    )
+    spent = sum(left * macs for left, macs in zip(going_on, network.fixed_macs, strict=False))
+    return (network.start_macs + spent) / network.dense_macs
 
 
 SHARED = tuple(
@@ -82,6 +143,9 @@ PLANNED = Sweep(
         *(pruned(*row) for row in PRUNED),
         *(convolution(row) for row in CONVOLUTIONS),
         *(cascade(*row) for row in CASCADES),
+        *(inside(*row) for row in INSIDE),
+        *(exits(*row) for row in EXITS),
+        *(exits(*row, "rloo_budget") for row in EXITS),
     ),
     minutes=60,
     seeds=(0, 1, 2, 3, 4),
@@ -92,5 +156,11 @@ RIVALS = (
     *(convolution(row).label for row in CONVOLUTIONS),
     *(cascade(*row).label for row in CASCADES),
 )
-FRONT_MNIST = with_seeds(PLANNED, {1: RIVALS, 3: (pruned(*PRUNED[0]).label,)}, minutes=10)
+NOT_YET = (
+    *(inside(*row).label for row in INSIDE),
+    *(exits(*row, agent).label for row in EXITS for agent in ("confidence", "rloo_budget")),
+)
+FRONT_MNIST = with_seeds(
+    PLANNED, {0: NOT_YET, 1: RIVALS, 3: (pruned(*PRUNED[0]).label,)}, minutes=10
+)
 """As far as it has been run."""

@@ -15,18 +15,16 @@ from torch import Tensor, nn
 from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.models.experts import strided
 from ccenv.networks.models.linear_stage import in_major_linear
+from ccenv.networks.models.pruned_weights import FLOAT_BYTES, PrunedWeights
 from ccenv.networks.models.residual import Centred
 from ccenv.networks.models.whole import Whole
 from ccenv.networks.sequential import GatedSequential
 
 NUM_CUTS = 100
 """In so many steps the weights become fewer."""
-FLOAT_BYTES, POINTER_BYTES = 4, 4
-SHORT_INDEX = 2**16
-"""A row of fewer weights than this has indices of two bytes."""
 
 
-class PrunedLayers(Whole):
+class PrunedLayers(PrunedWeights, Whole):
     """Layers as one block, whose cost is what products with their kept weights cost.
 
     Torch multiplies zeros too: the bill is that of a loop over the weights that are not zero, and
@@ -43,11 +41,7 @@ class PrunedLayers(Whole):
             outputs: columns of its answers.
         """
         super().__init__(body, outputs)
-        self.layers = [m for m in body if isinstance(m, nn.Linear | nn.Conv2d)]
-        for number, layer in enumerate(self.layers):
-            everything = torch.ones_like(layer.weight, dtype=torch.bool)
-            self.register_buffer(f"kept_{number}", everything)
-        self.places = [1] * len(self.layers)
+        self.watch([m for m in body if isinstance(m, nn.Linear | nn.Conv2d)])
 
     def measure(self, x: Tensor) -> Tensor:
         """See `Stage.measure`; of a convolution each weight is used at every place of its map."""
@@ -59,51 +53,9 @@ class PrunedLayers(Whole):
         self.places = sizes
         return super().measure(x)
 
-    def kept(self) -> list[Tensor]:
-        """Which weights of each layer are not pruned: bool, as the weights."""
-        return [self.get_buffer(f"kept_{number}") for number in range(len(self.layers))]
-
-    def kept_macs(self) -> int:
-        """Multiply-accumulates of one input."""
-        pairs = zip(self.kept(), self.places, strict=True)
-        return sum(int(kept.sum()) * places for kept, places in pairs)
-
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """Those of the kept weights: int64 [rows]."""
         return mask[:, 0].long() * self.kept_macs()
-
-    @torch.no_grad()
-    def prune(self, macs: int) -> None:
-        """Gives up the smallest weights of all layers until no more MACs than these are left."""
-        kept = self.kept()
-        # Those that are gone are the smallest, however far the optimiser has moved them.
-        sizes = [
-            torch.where(k, layer.weight.abs(), -1.0)
-            for k, layer in zip(kept, self.layers, strict=True)
-        ]
-        order = torch.cat([size.flatten() for size in sizes]).argsort(stable=True)
-        costs = [k * places for k, places in zip(kept, self.places, strict=True)]
-        left = self.kept_macs() - torch.cat([c.flatten() for c in costs])[order].cumsum(0)
-        gone = order[: int((left > macs).sum()) + 1]
-        parts = torch.ones_like(order, dtype=torch.bool).index_fill(0, gone, False)
-        for own, part in zip(kept, parts.split([k.numel() for k in kept]), strict=True):
-            own &= part.view(own.shape)
-
-    @torch.no_grad()
-    def clear(self) -> None:
-        """Weights that were pruned are zero again, wherever an optimiser has moved them."""
-        for kept, layer in zip(self.kept(), self.layers, strict=True):
-            layer.weight.mul_(kept)
-
-    def memory_bytes(self) -> int:
-        """Of kept values with their indices, row by row, and of biases and row pointers."""
-        total = 0
-        for kept, layer in zip(self.kept(), self.layers, strict=True):
-            rows, columns = kept.flatten(1).shape
-            index = 2 if columns < SHORT_INDEX else 4
-            total += int(kept.sum()) * (FLOAT_BYTES + index) + (rows + 1) * POINTER_BYTES
-            total += 0 if layer.bias is None else layer.bias.numel() * FLOAT_BYTES
-        return total
 
 
 class Shift(nn.Module):
@@ -120,13 +72,12 @@ class Shift(nn.Module):
 
 
 class PrunedNetwork(GatedSequential):
-    """A plain network that is pruned while it is co-trained; its one gate runs it or does not."""
+    """A network of one gate that is pruned while it is co-trained."""
 
     def __init__(
-        self, body: nn.Sequential, outputs: int, example: Tensor, macs: int | None, span: Any
+        self, layers: PrunedWeights, outputs: int, example: Tensor, macs: int | None, span: Any
     ) -> None:
         """See `pruned`; `span` is when pruning begins and ends, as shares of the training."""
-        layers = PrunedLayers(body, outputs)
         super().__init__(nn.Identity(), {"layers": layers}, Shift(outputs), example)
         first, last = span
         if not 0 <= first < last <= 1:
@@ -142,10 +93,10 @@ class PrunedNetwork(GatedSequential):
         self.begin, self.end = first, last
 
     @property
-    def layers(self) -> PrunedLayers:
+    def layers(self) -> PrunedWeights:
         """What is pruned."""
         stage = self.part(0)
-        assert isinstance(stage, PrunedLayers)
+        assert isinstance(stage, PrunedWeights)
         return stage
 
     def macs_at(self, done: float) -> int:
@@ -172,8 +123,7 @@ class PrunedNetwork(GatedSequential):
             ValueError: always.
         """
         raise ValueError(
-            "expected weights='cotrain' with agent 'dense' of a network that is pruned while it "
-            "learns, got 'frozen'"
+            "expected weights='cotrain' of a network that is pruned while it learns, got 'frozen'"
         )
 
 
@@ -215,4 +165,4 @@ def pruned(
     for inputs, outputs in itertools.pairwise([features, *widths]):
         body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
     body.append(in_major_linear([features, *widths][-1], num_classes, bias=False))
-    return PrunedNetwork(body, num_classes, example, macs, (begin, end))
+    return PrunedNetwork(PrunedLayers(body, num_classes), num_classes, example, macs, (begin, end))

@@ -11,6 +11,7 @@ import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.networks.memory import memory_bytes
 from ccenv.networks.models.pruned import pruned
+from ccenv.networks.models.pruned_blocks import pruned_blocks
 from ccenv.networks.training import Pretraining, frozen_weights
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
@@ -69,6 +70,24 @@ def test_before_anything_is_pruned_it_is_the_plain_network():
         assert torch.equal(network(images, [~kept]), torch.full((3, 10), 2.0))
         ccenv.check_network(network, images)
     assert make().dense_macs == DENSE
+
+
+@given(macs=st.integers(1, 4 * 3 * (16 + 10)), seed=st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_kept_blocks_cost_what_is_left_of_them_and_answer_as_the_masked_layers_do(macs, seed):
+    torch.manual_seed(seed)
+    network = pruned_blocks(SHAPE, 10, num_blocks=4, block_size=3, macs=macs).eval()
+    images, mask = torch.rand(5, *SHAPE), torch.rand(5, 4) < 0.5
+    if seed % 5 == 0:
+        ccenv.check_network(network, images)
+    network.after_update(1.0)
+    hidden, out = network.layers.layers
+    of_block = hidden.weight.count_nonzero(dim=1) + out.weight.count_nonzero(dim=0)
+    spent = network.macs(0, network.start(images), mask)
+    assert torch.equal(spent, (mask * of_block.view(4, 3).sum(dim=1)).sum(dim=1))
+    assert network.macs(0, network.start(images), torch.ones_like(mask)).tolist() == [macs] * 5
+    kept = hidden(images.flatten(1)).relu() * mask.repeat_interleave(3, dim=1)
+    torch.testing.assert_close(network(images, [mask]), out(kept))
 
 
 def test_the_smallest_weights_of_all_layers_go_first():
@@ -145,5 +164,5 @@ def test_without_the_end_of_its_training_or_without_training_it_is_refused():
     simulator = Simulator(4, network="pruned", weights="cotrain")
     with pytest.raises(ValueError, match="schedule_updates"):
         simulator.seed(0)
-    with pytest.raises(ValueError, match="weights='cotrain' with agent 'dense'"):
+    with pytest.raises(ValueError, match="weights='cotrain'"):
         frozen_weights(simulator.network, simulator.data, Pretraining(min_updates=1))

@@ -90,7 +90,11 @@ def probe_with(reward, limit, **reward_kwargs):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("reinforce", {"learning_rate": 0.03}), ("sb3_ppo", {})]
+    ("name", "settings"),
+    [
+        ("reinforce", {"learning_rate": 0.03}),
+        pytest.param("sb3_ppo", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_controlled_price_ends_at_the_limit_on_the_probe(name, settings):
     # Less than the 0.17 that right answers cost: the price must hold the policy back.

@@ -32,9 +32,9 @@ def interpreter_is_too_old():
     ("laws", "dtypes"),
     [
         ("interpreted_laws.py", "dtype0"),
-        ("interpreted_laws.py", "not dtype0"),
+        pytest.param("interpreted_laws.py", "not dtype0", marks=pytest.mark.slow),
         ("interpreted_routes.py", "dtype0"),
-        ("interpreted_routes.py", "not dtype0"),
+        pytest.param("interpreted_routes.py", "not dtype0", marks=pytest.mark.slow),
     ],
 )
 def test_the_kernels_obey_their_laws_in_the_interpreter(laws, dtypes):

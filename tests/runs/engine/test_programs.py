@@ -101,14 +101,12 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
-@pytest.mark.parametrize("words", [["--json"], ["--help"]])
-def test_a_reader_that_leaves_early_breaks_no_pipe_loudly(words):
-    command = [sys.executable, "-m", "ccenv.runs.list", *words]
+def test_a_reader_that_leaves_early_breaks_no_pipe_loudly():
+    command = [sys.executable, "-m", "ccenv.runs.list", "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         process.stdout.close()
         said = process.stderr.read()
-        # argparse keeps quiet about its own help and ends well.
         assert process.wait() in (0, programs.BROKEN_PIPE)
     assert said == b""
 

@@ -100,6 +100,7 @@ def test_the_table_counts_who_met_a_limit():
     assert table.texts == [["a", "0.2", "0.2050", "+0.00 to +5.00", "1 of 2", "1 to 2"]]
 
 
+@pytest.mark.slow
 def test_a_miniature_of_the_sweep_runs_and_shows_its_limits(tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     options = compare.make_parser().parse_args(["cost-limits", "--jobs", "1", *folders])

@@ -45,7 +45,13 @@ def in_miniature():
 SMALL = in_miniature()
 
 
-@pytest.mark.parametrize("name", OWN)
+IN_THE_SUITE = ("paper-mnist", "equal-cost-svhn", "text", "front-mnist")
+"""The others take minutes together, and their rows are of the same kinds."""
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in IN_THE_SUITE else pytest.param(n, marks=pytest.mark.slow) for n in OWN]
+)
 def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])

@@ -62,6 +62,7 @@ def test_no_agent_has_two_prices_that_move(chosen):
     assert not {("reinforce_lagrangian", reward) for reward in shapings.MOVING} & pairs
 
 
+@pytest.mark.slow
 def test_every_agent_and_every_reward_runs(tmp_path, capsys):
     small = SWEEPS["shapings"].miniature()
     agents = list(shapings.AGENTS)
