@@ -42,7 +42,9 @@ def compare(options: argparse.Namespace) -> int:
     jobs = make_jobs(sweep, options.log_dir)
     source = source_of(sweep, jobs, options.results_dir)
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
-    known = recorded.load_from_all(source) if options.record or not options.no_recorded else {}
+    is_read = options.record or not options.no_recorded
+    # On the library of another Python the rows are run here, unless they are to be recorded.
+    known = recorded.load_from_all(source, other_texts=options.record) if is_read else {}
     known = {} if options.no_recorded else known
     found = gather(sweep, jobs, known, options.draw)
     todo = [*found.missing, *(outdated(found) if options.rerun else [])]

@@ -97,8 +97,8 @@ FLOORS = {
         "same_run verdicts study"
     ),
     "ccenv.runs.studies": (
-        "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
-        "text text_agents front_mnist front_cifar10"
+        "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
+        "shapings cost_limits front_mnist front_cifar10"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"

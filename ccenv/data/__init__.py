@@ -17,6 +17,7 @@ or `<name>.npz` with plain arrays `x_train, y_train, x_test, y_test`: x is [n, h
 | synthetic | 2,000 | 500 | 500 |
 | probe | 1,024 | 256 | 256 |
 | python_text | 26,520,813 | 1,767,359 | 1,498,652 (24 symbols; label: the next) |
+| python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
 | folder of images | see `ccenv.data.folder` | | |
@@ -58,6 +59,7 @@ DATASETS: dict[str, Any] = {
     "synthetic": "ccenv.data.bundled:synthetic",
     "probe": "ccenv.data.bundled:probe",
     "python_text": "ccenv.data.text:python_text",
+    "python_sample": "ccenv.data.text:python_sample",
 }
 
 

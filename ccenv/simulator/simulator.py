@@ -332,7 +332,7 @@ class Simulator:
                 images, labels = self.state.images, self.state.labels
             else:
                 images, _ = self.data.batch(indices[:: self.group_size])
-                labels = self.data.labels.index_select(0, indices)
+                labels = self.data.labels.index_select(0, indices).long()
             with weighted(self.trainer, *values):
                 losses.append(self.trainer.update(images, labels, masks))
             if hasattr(self.network, "after_update") and self.trainer.schedule_updates:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.data.text import is_of_this_machine
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_checksum
 from ccenv.runs.store.identity import Key, Run, key_of, whole_config
@@ -89,19 +90,25 @@ def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
     )
 
 
-def load(source: Source, *, beside_runs: bool = True) -> dict[Key, Result]:
+def load(
+    source: Source, *, beside_runs: bool = True, other_texts: bool = True
+) -> dict[Key, Result]:
     """Recorded results of a sweep's plans.
 
     Args:
         source: the file, and the plans.
         beside_runs: they will stand beside runs on the data that are here, so these must be the
             same; False for what is made of recorded results alone.
+        other_texts: False to leave out, instead of refusing, what was recorded on the library of
+            another Python than the one that runs.
 
     Raises:
         ValueError: if the file was edited by hand, or recorded on other data than those here.
     """
     plans = source.by_key()
     asked = {key: result for key, result in by_key(read_cells(source.path)).items() if key in plans}
+    if not other_texts:
+        asked = {key: result for key, result in asked.items() if not is_of_another_library(result)}
     if beside_runs:
         check_data(source.path, asked.values())
     return {
@@ -110,10 +117,22 @@ def load(source: Source, *, beside_runs: bool = True) -> dict[Key, Result]:
     }
 
 
-def load_from_all(source: Source) -> dict[Key, Result]:
+def is_of_another_library(result: Mapping[str, Any]) -> bool:
+    """Whether a run was on Python's library, and that is another one here."""
+    return any(
+        is_of_this_machine(name) and data_checksum(name) != recorded
+        for name, recorded in result.get("data", {}).items()
+    )
+
+
+def load_from_all(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
     """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
 
     Rows of two sweeps that agree in agent, settings and seed are one run.
+
+    Args:
+        source: see `load`.
+        other_texts: see `load`.
 
     Raises:
         ValueError: as in `load`, for any of the files.
@@ -121,8 +140,8 @@ def load_from_all(source: Source) -> dict[Key, Result]:
     found: dict[Key, Result] = {}
     for path in sorted(source.path.parent.glob("*.json")):
         if path != source.path and is_comparison(path):
-            found |= load(Source(path, source.plans))
-    return found | load(source)
+            found |= load(Source(path, source.plans), other_texts=other_texts)
+    return found | load(source, other_texts=other_texts)
 
 
 def is_comparison(path: Path) -> bool:

@@ -31,7 +31,13 @@ from ccenv.runs.studies.paper.searches import (
 )
 from ccenv.runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG_5B
 from ccenv.runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
-from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO, QUICKSTART, SMOKE
+from ccenv.runs.studies.quickstart import (
+    DIGITS,
+    MNIST_CONDNET,
+    MNIST_RLOO,
+    QUICKSTART,
+    SMOKE,
+)
 from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
 from ccenv.runs.studies.text import TEXT
 from ccenv.runs.studies.text_agents import TEXT_AGENTS
@@ -39,7 +45,13 @@ from ccenv.runs.studies.text_agents import TEXT_AGENTS
 STUDIES: dict[str, Study] = {
     study.sweep.name: study
     for study in (
-        *(Study(QUICKSTART), Study(DIGITS_SETTINGS), Study(SMOKE), Study(MNIST_RLOO)),
+        *(
+            Study(QUICKSTART),
+            Study(DIGITS),
+            Study(DIGITS_SETTINGS),
+            Study(SMOKE),
+            Study(MNIST_RLOO),
+        ),
         Study(MNIST_CONDNET, (FIG_1,)),
         *(Study(PAPER_MNIST, (FIG_1,)), Study(PAPER_MNIST_DENSITY, (FIG_5_7,))),
         *(Study(LOW_DENSITY_MNIST), Study(PAPER_CIFAR10), Study(PAPER_SVHN)),

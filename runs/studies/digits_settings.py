@@ -1,4 +1,4 @@
-"""What `quickstart` uses, chosen: candidates -> the one with the largest reward on validation."""
+"""What `digits` uses, chosen: candidates -> the one with the largest reward on validation."""
 
 from itertools import product
 
@@ -7,7 +7,7 @@ from ccenv.runs.plan.sweep import Cell, Sweep
 DIGITS_SETTINGS = Sweep(
     name="digits-settings",
     description=(
-        "Candidates for the settings that quickstart uses on the digits, judged by the reward on "
+        "Candidates for the settings that agents use on the digits, judged by the reward on "
         "validation images (1 - error - compute cost at the end of the learning curve), with seeds "
         "that no other sweep uses."
     ),

@@ -64,7 +64,7 @@ def cascade(first: tuple[int, ...], then: tuple[int, ...], share: float) -> Cell
 
 INSIDE = (
     *((4, 16, 1, 5_600), (8, 16, 2, 13_000), (8, 16, 2, 20_000)),
-    *((16, 16, 2, 58_000), (16, 16, 4, 58_000)),
+    *((16, 32, 2, 58_000), (16, 32, 4, 58_000)),
 )
 """Blocks, units of a block, blocks kept, and weights that are left of all of them."""
 Layers = tuple[tuple[int, ...], tuple[int, ...]]

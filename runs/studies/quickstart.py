@@ -1,7 +1,11 @@
 """Sweeps of minutes, and those whose figures the README's first tables show."""
 
+import argparse
+from typing import Any
+
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs.plan.sweep import Cell, Sweep, dropout_rates, plain
+from ccenv.runs.studies.text import SYMBOLS, counted, dense_text, gated_text, own_policy, trained
 
 MNIST_IMAGES = 50_000
 CONDNET_ON_DIGITS = {
@@ -14,8 +18,16 @@ CONDNET_ON_DIGITS = {
 """Frozen weights and 400 updates want larger steps than the paper's thousand epochs; chosen by
 `digits-settings`."""
 
-QUICKSTART = Sweep(
-    name="quickstart",
+
+def limited(agent: str, **own: Any) -> Cell:
+    """An agent of text that tosses a coin a block, under a price that moves until two are kept."""
+    network = {"network_kwargs": {"num_blocks": 32, "block_size": 16}}
+    given = {"reward": "lagrangian", "cost_limit": 2 / 32, "learning_rate": 0.01}
+    return Cell(f"{agent} 32 x 16, a limit of 2", agent, {**network, **given, **own})
+
+
+DIGITS = Sweep(
+    name="digits",
     description="Bundled digits, frozen weights, two gated layers of 10 blocks of 16 units.",
     settings={"images": 100_000},
     cells=(
@@ -27,6 +39,40 @@ QUICKSTART = Sweep(
         *plain("sb3_a2c", "sb3_ppo"),
     ),
     minutes=3,
+)
+
+WINDOWS = 192_000
+SMALL_BLOCKS = (32, 16, 2)
+QUICKSTART = Sweep(
+    name="quickstart",
+    description=(
+        "The next byte of Python's own library, 192,000 places: 2 of 32 blocks of 16 hidden units, "
+        "chosen by the last four bytes, beside networks that compute everything and simple rivals."
+    ),
+    settings={
+        "dataset": "python_sample",
+        "network": "bytes",
+        "reward": "negative_nll",
+        "weights": "cotrain",
+        "batch_size": 256,
+        "images": WINDOWS,
+        "eval_every": WINDOWS,
+        **trained(),
+    },
+    cells=(
+        dense_text(512),
+        dense_text(32),
+        gated_text("block_dropout", SMALL_BLOCKS),
+        gated_text("hash", SMALL_BLOCKS),
+        counted(50_000, positions=WINDOWS),
+        own_policy("topk", SMALL_BLOCKS, learning_rate=0.01),
+        own_policy("rloo", SMALL_BLOCKS, group_size=8, learning_rate=0.03),
+        limited("disarm", group_size=8, start_density=2 / 32, **SYMBOLS, embedding_size=8),
+        limited("sb3_ppo", observation="layer_input"),
+    ),
+    minutes=3,
+    # Some text that every machine has, and little of it.
+    mini={"dataset": argparse.__file__},
 )
 
 MNIST_RLOO = Sweep(

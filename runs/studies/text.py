@@ -66,10 +66,10 @@ def own_policy(
     return gated_text(agent, sizes, note, network, embedding_size=8, **(SYMBOLS | own))
 
 
-def counted(max_pairs: int, order: int = 6, escape: float = 8.0) -> Cell:
+def counted(max_pairs: int, order: int = 6, escape: float = 8.0, positions: int = PLACES) -> Cell:
     """Count tables of so many pairs from as many places as networks learn from."""
     network = {
-        "positions": PLACES,
+        "positions": positions,
         "max_pairs": max_pairs,
         "order": order,
         "escape": escape,

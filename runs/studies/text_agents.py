@@ -1,6 +1,6 @@
 """The next byte of text, agents tuned alike: four settings each, then five seeds of the best one.
 
-512 thousand places, 32 blocks of 16 units of which 2 are kept, or as much compute in the mean.
+256 thousand places, 32 blocks of 16 units of which 2 are kept, or as much compute in the mean.
 A setting is chosen by the bits of its most probable masks on validation text, seed 0.
 """
 
@@ -10,7 +10,7 @@ from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.studies.text import PLANNED as LONG
 from ccenv.runs.studies.text import SYMBOLS
 
-PLACES = 512_000
+PLACES = 256_000
 BLOCKS, SIZE, KEPT = 32, 16, 2
 SHARE = KEPT / BLOCKS
 OWN: dict[str, Any] = {**SYMBOLS, "embedding_size": 8}
@@ -89,11 +89,12 @@ def rows(label: str) -> tuple[Cell, ...]:
 TEXT_AGENTS = Sweep(
     name="text-agents",
     description=(
-        "The next byte of Python's standard library, 512 thousand places, 2 of 32 blocks: agents "
+        "The next byte of Python's standard library, 256 thousand places, 2 of 32 blocks: agents "
         "tuned alike, four settings each, beside hashing and random masks."
     ),
     settings={
         **LONG.settings,
+        "dataset": "python_sample",
         "images": PLACES,
         "eval_every": PLACES,
         "network_kwargs": {"num_blocks": BLOCKS, "block_size": SIZE},
@@ -102,7 +103,7 @@ TEXT_AGENTS = Sweep(
         *(row for label in AGENTS for row in rows(label)),
         *(Cell(label, agent, settings) for label, (agent, settings) in FIXED.items()),
     ),
-    minutes=60,
+    minutes=20,
     seeds=(0, 1, 2, 3, 4),
     mini=LONG.mini,
 )

@@ -16,6 +16,7 @@ from ccenv.data.text_files import (
     split_files,
     texts_of,
 )
+from ccenv.simulator.simulator import make_simulator
 
 
 @pytest.fixture
@@ -140,6 +141,18 @@ def test_without_a_folder_python_text_is_the_library_that_runs(root):
     assert len(text.python_text("test")) == 36
 
 
+def test_a_sample_is_every_32nd_window_of_what_is_judged_and_all_that_is_learned_from(root):
+    words = np.random.default_rng(0).integers(97, 110, 500, dtype=np.uint8).tobytes()
+    write(root / "python_text", {f"{split}.txt": words for split in SPLITS})
+    for split in SPLITS:
+        every, some = (load_split(name, split) for name in text.LIBRARY)
+        step = 1 if split == "train" else 32
+        rows = torch.arange(0, len(every), step)
+        assert len(some) == len(rows)
+        for mine, whole in zip(some.batch(torch.arange(len(rows))), every.batch(rows), strict=True):
+            assert torch.equal(mine, whole)
+
+
 def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
     monkeypatch.setattr(text, "library_texts", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
@@ -151,3 +164,19 @@ def test_windows_and_labels_agree_with_the_bytes(root):
     train = load_split("book", "train")
     windows, labels = train.batch(torch.arange(len(train)))
     assert torch.equal(windows[1:, -1], labels[:-1])
+
+
+def test_a_batch_of_text_is_learned_from_after_the_next_one_has_begun(root):
+    words = np.random.default_rng(0).integers(97, 110, 900, dtype=np.uint8).tobytes()
+    write(root, {"book.txt": words})
+    settings = {"dataset": "book", "network": "bytes", "weights": "cotrain"}
+    losses = []
+    for begins_next in (False, True):
+        simulator = make_simulator(8, settings)
+        simulator.seed(0)
+        simulator.begin()
+        simulator.step(torch.ones(8, 32, dtype=torch.bool))
+        if begins_next:
+            simulator.begin()
+        losses.append(simulator.update_network()["network_loss"])
+    assert losses[0] == losses[1]

@@ -561,9 +561,9 @@ def test_every_sweep_resolves_and_no_two_cells_are_the_same_run(name):
     assert len(folders) == len(jobs) == len(sweep.runs())
 
 
-def test_the_quickstart_compares_at_least_nine_agents_on_three_seeds():
+def test_the_quickstart_has_six_to_nine_rows_of_three_seeds():
     quickstart = SWEEPS["quickstart"]
-    assert len({cell.agent for cell in quickstart.cells}) >= 9
+    assert 6 <= len(quickstart.cells) <= 9
     assert len(quickstart.seeds) >= 3
     assert quickstart.minutes <= 5
 

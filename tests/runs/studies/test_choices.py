@@ -1,4 +1,4 @@
-"""What quickstart uses is what the recorded candidates say on validation images."""
+"""What the sweep digits uses is what the recorded candidates say on validation images."""
 
 import json
 import statistics
