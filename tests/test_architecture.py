@@ -16,7 +16,10 @@ ROOT = Path(__file__).parent.parent
 # "module:name" are no imports.
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3",
-    "ccenv.base": "seeding registry allocation masks memory clock checked_file tree_file snapshot",
+    "ccenv.base": (
+        "seeding registry allocation masks memory clock checked_arrays checked_file tree_file "
+        "snapshot"
+    ),
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
         "conv2d"
@@ -60,10 +63,12 @@ FLOORS = {
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.mask_table": (
-        "menus forms exact fronts policy_file header table walk chunks buildable build"
+        "menus forms exact fronts policy_file header table shipped entry board drawn identity walk "
+        "chunks buildable builder"
     ),
     "ccenv.envs": (
-        "infos rendering vector scalar table action_views checker stable_baselines sb3_views"
+        "rows options recycled table_rewards table_episodes table infos rendering vector scalar "
+        "action_views checker stable_baselines sb3_views"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -80,7 +85,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates table tables weights write cli"
+        "list validate benchmark gates leaderboard table tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -89,7 +94,7 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table mask_table drawing",
+    "ccenv.runs.show": "tables gate_table mask_table standings drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "

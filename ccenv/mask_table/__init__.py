@@ -1,6 +1,11 @@
-"""Tables of all masks: (frozen network, split) -> what each mask answers for each input."""
+"""Tables of all masks: (frozen network, split) -> what each mask answers for each input.
 
-from ccenv.mask_table.build import Plan, build
+Reading, judging and playing tables needs numpy alone; what builds them imports torch on use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ccenv.mask_table.exact import (
     Optimum,
     Outcomes,
@@ -20,9 +25,13 @@ from ccenv.mask_table.fronts import (
     oracle_errors,
 )
 from ccenv.mask_table.header import Header
-from ccenv.mask_table.menus import Menu, all_masks, drawn_menu, menus_of, number_of
+from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
 from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
+
+if TYPE_CHECKING:
+    from ccenv.mask_table.builder import Plan, build
+    from ccenv.mask_table.drawn import drawn_menu
 
 __all__ = [
     "Header",
@@ -53,3 +62,14 @@ __all__ = [
     "write_policy",
     "write_table",
 ]
+
+
+ON_USE = {"Plan": "builder", "build": "builder", "drawn_menu": "drawn"}
+"""What needs torch -> its file."""
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on use what needs torch."""
+    if name not in ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{ON_USE[name]}"), name)
