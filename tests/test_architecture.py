@@ -68,7 +68,7 @@ FLOORS = {
     ),
     "ccenv.envs": (
         "rows options recycled table_rewards table_episodes table infos rendering vector scalar "
-        "action_views checker stable_baselines sb3_views"
+        "action_views checker stable_baselines table_sb3 sb3_views"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -116,7 +116,7 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "training passes front_times speed_figures"
+        "table_rates training passes front_times speed_figures"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

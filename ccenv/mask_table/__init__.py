@@ -6,6 +6,8 @@ Reading, judging and playing tables needs numpy alone; what builds them imports 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ccenv.mask_table.board import Refused, Standing, judge
+from ccenv.mask_table.entry import PRICES, Entry, read_entry, write_entry
 from ccenv.mask_table.exact import (
     Optimum,
     Outcomes,
@@ -27,6 +29,7 @@ from ccenv.mask_table.fronts import (
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
 from ccenv.mask_table.policy_file import read_policy, write_policy
+from ccenv.mask_table.shipped import shipped_table, small
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from ccenv.mask_table.drawn import drawn_menu
 
 __all__ = [
+    "PRICES",
+    "Entry",
     "Header",
     "MaskTable",
     "Menu",
@@ -41,6 +46,8 @@ __all__ = [
     "Outcomes",
     "Plan",
     "PolicyPoint",
+    "Refused",
+    "Standing",
     "UnitPoint",
     "all_masks",
     "best_static",
@@ -49,16 +56,21 @@ __all__ = [
     "front",
     "gap_closed",
     "gradient",
+    "judge",
     "judge_policy",
     "menus_of",
     "number_of",
     "optimum",
     "oracle_errors",
+    "read_entry",
     "read_policy",
     "read_table",
     "regret",
     "rewards",
+    "shipped_table",
+    "small",
     "value",
+    "write_entry",
     "write_policy",
     "write_table",
 ]

@@ -6,12 +6,12 @@ from typing import Any
 from ccenv.runs.show.tables import markdown
 
 NOTES = """\
-Ranked by the mean of the regrets at three prices: reward (1 for a right answer, less the price
-times the MACs as a share of the dense network's) of each input's best mask, less the policy's; exact
-sums over all masks, +- one standard error over the inputs. A function answers for any input by what is
-seen of it; answers were made for these very inputs, so that their makers are to be trusted not to
-have looked. Errors in %, MACs as shares. The best mask of each input is known by its label: no
-policy reaches regret 0."""
+Ranked by the mean of the regrets at three prices: the reward of each input's best mask, less the
+policy's; a right answer pays 1, less the price times the MACs as a share of the dense network's.
+Exact sums over all masks, +- one standard error over the inputs. A function answers for any input
+by what is seen of it; answers were made for these very inputs, so that their makers are
+trusted not to have looked. Errors in %, MACs as shares. The best mask of each input is known by its
+label: no policy reaches regret 0."""
 
 
 def text(found: Mapping[str, Any]) -> str:
