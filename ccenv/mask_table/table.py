@@ -172,6 +172,7 @@ def read_table(path: Path) -> MaskTable:
         raise DamagedFileError(f"expected a table of masks in {path}, got another kind of file")
     if not has_checksum:
         raise DamagedFileError(f"expected a checksum in {path}, got none: it was edited")
-    table = MaskTable(from_text(texts["header"]), **{"nll": None} | arrays)
+    parts: dict[str, Any] = {"nll": None} | arrays
+    table = MaskTable(from_text(texts["header"]), **parts)
     check_parts(table)
     return table
