@@ -1,24 +1,31 @@
-"""Conditional computation as a reinforcement-learning environment."""
+"""Conditional computation as a reinforcement-learning environment.
+
+Everything is imported on use: tables of masks are played without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
-from ccenv.envs.checker import check_vector_env
-from ccenv.envs.scalar import BlockSelectionEnv
-from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks import (
-    Exit,
-    Gate,
-    GatedMLP,
-    GatedNetwork,
-    GatedSequential,
-    Stage,
-    check_network,
-    gate,
-    gateable,
-)
-from ccenv.simulator.evaluate import evaluate
-from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.routes import explain_backend
+if TYPE_CHECKING:
+    from ccenv.envs.checker import check_vector_env
+    from ccenv.envs.scalar import BlockSelectionEnv
+    from ccenv.envs.vector import BlockSelectionVectorEnv
+    from ccenv.networks import (
+        Exit,
+        Gate,
+        GatedMLP,
+        GatedNetwork,
+        GatedSequential,
+        Stage,
+        check_network,
+        gate,
+        gateable,
+    )
+    from ccenv.simulator.evaluate import evaluate
+    from ccenv.sparse.linear import block_sparse_linear
+    from ccenv.sparse.routes import explain_backend
 
 # The paper's architectures (Bengio et al. 2015, section 5).
 PRESETS = {
@@ -36,11 +43,25 @@ for _name, _settings in PRESETS.items():
         kwargs=_settings,
     )
 
-# Its setting `table` is a file that `ccenv table build` wrote.
+# Its setting `table` is a table that comes with the package, or a file of `ccenv table build`.
 register(
     "BlockSelectionTable-v0",
     entry_point="ccenv.envs.table:BlockSelectionTableEnv",
     vector_entry_point="ccenv.envs.table:BlockSelectionTableVectorEnv",
+)
+
+ON_USE = {
+    "BlockSelectionEnv": "envs.scalar",
+    "BlockSelectionVectorEnv": "envs.vector",
+    "block_sparse_linear": "sparse.linear",
+    "check_vector_env": "envs.checker",
+    "evaluate": "simulator.evaluate",
+    "explain_backend": "sparse.routes",
+}
+"""Name -> its file; other names of `__all__` are those of `ccenv.networks`."""
+FOLDERS = (
+    *("base", "sparse", "data", "networks", "mdp", "rewards", "simulator", "mask_table"),
+    *("envs", "deploy"),
 )
 
 __all__ = [
@@ -61,3 +82,20 @@ __all__ = [
     "gate",
     "gateable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on use what is asked for."""
+    if name in FOLDERS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{ON_USE.get(name, 'networks')}"), name)
+    # Kept, so that it is looked for once.
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Names for completion."""
+    return sorted([*globals(), *__all__, *FOLDERS])

@@ -6,7 +6,8 @@ dense ones of as many MACs; on a GPU with `--device cuda`. `networks`: networks 
 some of their blocks skipped, beside their plain modules. `network-rates`: the environment's rate
 and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
-compute a layer over a grid, and what is fitted to it to choose between them.
+compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
+the table of all masks beside the simulated environment.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -40,6 +41,7 @@ from ccenv.runs.timing import (
     network_speed,
     networks,
     routes,
+    table_rates,
     training,
 )
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
@@ -94,6 +96,10 @@ BENCHMARKS = {
     ),
     "training": Benchmark(
         *("training", "training-speed", training.measured, training.table, training.NOTES)
+    ),
+    "table": Benchmark(
+        *("table-rates", "table-rates", table_rates.measured),
+        *(table_rates.table, table_rates.NOTES, table_rates.misses),
     ),
     # Of thousands of rows only what is fitted to them is worth keeping; --json prints all.
     "routes": Benchmark(
@@ -164,7 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="the environment's views beside the bare network; sparse layers and networks beside "
         "dense ones; networks of any kind beside their plain modules; the environment's rate and "
         "memory on them; one layer in blocks of several sizes; training loops with the kernels and "
-        "without; all routes over a grid",
+        "without; all routes over a grid; look-ups in the table of all masks",
     )
     add("--quick", action="store_true", help="a few small cases, seconds only")
     add("--json", action="store_true", help="print JSON only")

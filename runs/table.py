@@ -1,4 +1,4 @@
-"""Tables of all masks: ccenv table build NETWORK DATASET -> a file; ccenv table show FILE."""
+"""Tables of all masks: ccenv table build NETWORK DATASET -> a file; show, pack, judge ENTRY...."""
 
 import argparse
 import dataclasses
@@ -23,13 +23,16 @@ from ccenv.mask_table import (
     judge_policy,
     read_policy,
     read_table,
+    write_table,
 )
 from ccenv.mask_table.policy_file import of_rows
+from ccenv.mask_table.shipped import small
 from ccenv.networks.shipped import shipped_name
+from ccenv.runs.leaderboard import judge_entries
 from ccenv.runs.plan.settings import checked, is_plain
 from ccenv.runs.plan.values import annotations_of, parse_pairs
 from ccenv.runs.programs import program
-from ccenv.runs.show import mask_table
+from ccenv.runs.show import mask_table, standings
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.machine import cpu_model, most_threads, versions
 from ccenv.simulator.simulator import Simulator, setting_defaults
@@ -230,13 +233,29 @@ def parser_of() -> argparse.ArgumentParser:
     look.add_argument("--choose", type=Path, help="table whose inputs choose static masks")
     look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
+    board = commands.add_parser("judge", help="rank entries by regret at three prices")
+    board.add_argument("entries", nargs="*", type=Path, metavar="ENTRY", help="files of entries")
+    board.add_argument("--table", type=Path, help="whose inputs judge; default: test images")
+    board.add_argument("--choose", type=Path, help="whose inputs choose the best static mask")
+    board.add_argument("--json", action="store_true", help="print the result as JSON only")
+    pack = commands.add_parser("pack", help="keep bits and first looks alone, in few bytes")
+    pack.add_argument("file", type=Path)
+    pack.add_argument("--out", type=Path, required=True)
     return parser
 
 
 @program("ccenv table", (ValueError, ImportError, IndexError))
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Builds or shows a table of all masks; see --help."""
+    """Builds, shows or packs a table of all masks, or judges entries; see --help."""
     options = parser_of().parse_args(arguments)
+    if options.command == "judge":
+        standing = judge_entries(options.entries, options.table, options.choose)
+        print(json.dumps(standing, indent=2) if options.json else standings.text(standing))
+        return int(bool(standing["refused"]))
+    if options.command == "pack":
+        write_table(options.out, small(read_table(options.file)))
+        print(f"{options.out}: {options.out.stat().st_size:,} bytes")
+        return 0
     if options.command == "show":
         found = show_table(options.file, options.choose, options.policy)
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))

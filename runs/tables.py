@@ -38,6 +38,7 @@ from ccenv.runs.timing import (
     network_rates,
     network_speed,
     routes,
+    table_rates,
     training,
 )
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
@@ -56,6 +57,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "networks": network_speed.table,
     "network-rates": network_rates.table,
     "route-costs": routes.table,
+    "table-rates": table_rates.table,
     "training": training.table,
     "front-times": front_times.table,
     "gates": gate_table.table,

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parent.parent
 # "module:name" are no imports.
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3",
-    "ccenv.base": "seeding registry allocation masks memory clock checked_file tree_file snapshot",
+    "ccenv.base": (
+        "seeding registry allocation masks memory clock checked_arrays checked_file tree_file "
+        "snapshot"
+    ),
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
         "conv2d"
@@ -61,10 +64,12 @@ FLOORS = {
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.mask_table": (
-        "menus forms exact fronts policy_file header table walk chunks buildable build"
+        "menus forms exact fronts policy_file header table shipped entry board drawn identity walk "
+        "chunks buildable builder"
     ),
     "ccenv.envs": (
-        "infos rendering vector scalar table action_views checker stable_baselines sb3_views"
+        "rows options recycled table_rewards table_episodes table infos rendering vector scalar "
+        "action_views checker stable_baselines table_sb3 sb3_views"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -81,7 +86,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates table tables weights write cli"
+        "list validate benchmark gates leaderboard table tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -90,7 +95,7 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table mask_table drawing",
+    "ccenv.runs.show": "tables gate_table mask_table standings drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
@@ -112,7 +117,7 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "training passes front_times speed_figures"
+        "table_rates training passes front_times speed_figures"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

@@ -32,7 +32,7 @@ SNIPPETS += code_blocks("python", (ROOT / "runs" / "docs" / "table.md").read_tex
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
     *("pip install", "tensorboard", "ccenv compare", "ccenv benchmark"),
-    *("ccenv validate", "ccenv tables", "ccenv gates"),
+    *("ccenv validate", "ccenv tables", "ccenv gates", "ccenv table judge"),
 )
 
 

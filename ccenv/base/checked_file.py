@@ -1,9 +1,7 @@
 """Files whose content is checked: tensors and texts <-> a safetensors file with its SHA-256."""
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,12 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-CHECKSUM = "sha256"
-"""under which name the checksum stands in the file's metadata."""
-
-
-class DamagedFileError(ValueError):
-    """A file that is not as it was written, or of another kind."""
+from ccenv.base.checked_arrays import CHECKSUM, DamagedFileError, replaced_when_whole
 
 
 def content_digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
@@ -41,27 +34,11 @@ def write_checked(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str,
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {**texts, CHECKSUM: content_digest(plain, texts)}
-    partial = path.with_name(path.name + ".partial")
-    with removed_on_error(partial):
+    with replaced_when_whole(path) as partial:
         try:
             save_file(plain, partial, metadata=metadata)
         except SafetensorError as error:
             raise OSError(f"cannot write {partial}: {error}") from error
-        # Renamed only when on disk: a power cut must not leave a name without its content.
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-
-
-@contextlib.contextmanager
-def removed_on_error(partial: Path) -> Iterator[None]:
-    """Leaves no half file behind."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import pad_mask
+from ccenv.envs.rows import checked_bits
 from ccenv.rewards import log_likelihood
 from ccenv.simulator.simulator import Simulator, Step
 
@@ -41,19 +42,6 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     return info
 
 
-def with_presence(info: dict[str, Any], present: np.ndarray) -> dict[str, Any]:
-    """Adds Gymnasium's boolean twin `_key` to each key of a vector info."""
-    return info | {f"_{key}": present.copy() for key in info}
-
-
-def row_of(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:
-    """One row as Python scalars and arrays: the scalar environment's and SB3's `info`."""
-    return {
-        key: value[row].copy() if value.ndim > 1 else value[row].item()
-        for key, value in info.items()
-    }
-
-
 def action_masks(simulator: Simulator) -> np.ndarray:
     """Which values each bit may take at the present layer: bool [2 * max(num_blocks)].
 
@@ -68,32 +56,5 @@ def action_masks(simulator: Simulator) -> np.ndarray:
 
 
 def check_action(action: Any, shape: tuple[int, ...]) -> Tensor:
-    """Reads a mask given by a user: bool tensor of that shape.
-
-    Integers and floats that are 0 or 1 pass, because Stable-Baselines3 samples bits as floats.
-
-    Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if the shape differs or a value is neither 0 nor 1.
-    """
-    array = np.asarray(action)
-    if array.dtype != np.bool_ and not (
-        np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
-    ):
-        raise TypeError(
-            f"expected the action to be an array of bits, got dtype {array.dtype}; "
-            "give bool, int or float with the values 0 and 1"
-        )
-    if array.shape != shape:
-        raise ValueError(
-            f"expected an action of shape {list(shape)}, one bit a block, got {list(array.shape)}"
-        )
-    if array.dtype != np.bool_:
-        if not bool(((array == 0) | (array == 1)).all()):
-            odd = array[(array != 0) & (array != 1)].flat[0]
-            raise ValueError(
-                f"expected every bit of the action to be 0 or 1, got {odd}; "
-                "threshold or sample probabilities first"
-            )
-        array = array.astype(np.bool_)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    """Reads a mask given by a user: bool tensor of that shape; see `checked_bits`."""
+    return torch.from_numpy(checked_bits(action, shape))

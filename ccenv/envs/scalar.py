@@ -6,12 +6,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from ccenv.envs.infos import action_masks, check_action, row_of, step_info
+from ccenv.envs.infos import action_masks, check_action, step_info
+from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import render_image, render_text
+from ccenv.envs.rows import row_of
 from ccenv.envs.vector import (
     RENDER_MODES,
     check_render_mode,
-    image_indices,
     make_reward_space,
     make_spaces,
     paid,

@@ -12,8 +12,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info
+from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.vector import check_render_mode, image_indices, make_spaces
+from ccenv.envs.vector import check_render_mode, make_spaces
 from ccenv.simulator.simulator import Simulator, Step, make_simulator
 
 LOCKSTEP_METHODS = ("reset", "step", "step_async", "step_wait", "close")

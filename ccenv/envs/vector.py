@@ -1,6 +1,5 @@
 """Gymnasium's vector view: numpy block masks of a batch -> observations, rewards, infos."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -10,11 +9,12 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
-from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info, with_presence
+from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info
+from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
 from ccenv.envs.rendering import render_image, render_text
+from ccenv.envs.rows import with_presence
 from ccenv.simulator.simulator import Simulator, Step, make_simulator
 
-AUTORESET_MODES = {mode.name: mode for mode in AutoresetMode}
 RENDER_MODES = ("ansi", "rgb_array")
 
 
@@ -47,52 +47,6 @@ def check_render_mode(render_mode: str | None) -> str | None:
     if render_mode is not None:
         check_names([render_mode], RENDER_MODES, "render_mode")
     return render_mode
-
-
-def read_autoreset_mode(mode: Any) -> AutoresetMode:
-    """Gymnasium's enum from itself, its name or its value.
-
-    Raises:
-        ValueError: if there is no such mode.
-    """
-    if isinstance(mode, AutoresetMode):
-        return mode
-    known = AUTORESET_MODES | {found.value: found for found in AutoresetMode}
-    check_names([mode], known, "autoreset_mode")
-    return known[mode]
-
-
-def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
-    """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
-
-    Raises:
-        ValueError: if the mask names some rows only.
-    """
-    rest = dict(options or {})
-    mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
-    if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.all():
-        raise ValueError(
-            f"expected options['reset_mask'] to be True for all {num_envs} rows, which go through "
-            f"the layers together, got {mask!r}; leave it out"
-        )
-    return rest or None
-
-
-def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
-    """Reads `options={"indices": ...}`, which chooses the images of the next episode.
-
-    Raises:
-        ValueError: if there is another option, or the indices are not integers.
-    """
-    if not options:
-        return None
-    check_names(options, ["indices"], "reset option")
-    indices = np.asarray(options["indices"])
-    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError(
-            f"expected options['indices'] to be whole numbers [num_images], got {indices!r}"
-        )
-    return indices.astype(np.int64)
 
 
 class BlockSelectionVectorEnv(gym.vector.VectorEnv):

@@ -1,6 +1,13 @@
-"""Tables of all masks: (frozen network, split) -> what each mask answers for each input."""
+"""Tables of all masks: (frozen network, split) -> what each mask answers for each input.
 
-from ccenv.mask_table.build import Plan, build
+Reading, judging and playing tables needs numpy alone; what builds them imports torch on use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ccenv.mask_table.board import Refused, Standing, judge
+from ccenv.mask_table.entry import PRICES, Entry, read_entry, write_entry
 from ccenv.mask_table.exact import (
     Optimum,
     Outcomes,
@@ -20,11 +27,18 @@ from ccenv.mask_table.fronts import (
     oracle_errors,
 )
 from ccenv.mask_table.header import Header
-from ccenv.mask_table.menus import Menu, all_masks, drawn_menu, menus_of, number_of
+from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
 from ccenv.mask_table.policy_file import read_policy, write_policy
+from ccenv.mask_table.shipped import shipped_table, small
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 
+if TYPE_CHECKING:
+    from ccenv.mask_table.builder import Plan, build
+    from ccenv.mask_table.drawn import drawn_menu
+
 __all__ = [
+    "PRICES",
+    "Entry",
     "Header",
     "MaskTable",
     "Menu",
@@ -32,6 +46,8 @@ __all__ = [
     "Outcomes",
     "Plan",
     "PolicyPoint",
+    "Refused",
+    "Standing",
     "UnitPoint",
     "all_masks",
     "best_static",
@@ -40,16 +56,32 @@ __all__ = [
     "front",
     "gap_closed",
     "gradient",
+    "judge",
     "judge_policy",
     "menus_of",
     "number_of",
     "optimum",
     "oracle_errors",
+    "read_entry",
     "read_policy",
     "read_table",
     "regret",
     "rewards",
+    "shipped_table",
+    "small",
     "value",
+    "write_entry",
     "write_policy",
     "write_table",
 ]
+
+
+ON_USE = {"Plan": "builder", "build": "builder", "drawn_menu": "drawn"}
+"""What needs torch -> its file."""
+
+
+def __getattr__(name: str) -> Any:
+    """Imports on use what needs torch."""
+    if name not in ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{ON_USE[name]}"), name)

@@ -7,13 +7,13 @@ the first block as the highest bit: nothing kept is number 0, everything kept th
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ccenv.base.masks import random_mask
-from ccenv.networks.protocol import Gate
+if TYPE_CHECKING:  # tables are read and played without torch
+    from ccenv.networks.protocol import Gate
 
 MOST_BITS = 24
 """Of a number that a float32 holds exactly: float products are many times faster than int ones."""
@@ -87,7 +87,9 @@ def counted(masks: BITS) -> NUMBERS:
 Menus = tuple[Menu, ...]
 
 
-def menus_of(gates: Sequence[Gate], chosen: Sequence[Sequence[str] | None] | None = None) -> Menus:
+def menus_of(
+    gates: "Sequence[Gate]", chosen: Sequence[Sequence[str] | None] | None = None
+) -> Menus:
     """Menus of a network's gates.
 
     Args:
@@ -104,24 +106,6 @@ def menus_of(gates: Sequence[Gate], chosen: Sequence[Sequence[str] | None] | Non
         Menu(gate.num_blocks, None if masks is None else tuple(masks))
         for gate, masks in zip(gates, chosen, strict=True)
     )
-
-
-def drawn_menu(num_blocks: int, count: int, generator: torch.Generator) -> tuple[str, ...] | None:
-    """A menu of about so many masks: nothing, everything, and masks drawn at all densities.
-
-    Args:
-        num_blocks: of the gate.
-        count: most masks, at least 2; None is answered where all masks are no more.
-        generator: of the draws; masks that are drawn twice are kept once.
-    """
-    if count < 2:
-        raise ValueError(f"expected a menu of at least 2 masks a gate, got {count}")
-    if num_blocks < 63 and 1 << num_blocks <= count:
-        return None
-    rows = [torch.zeros(num_blocks, dtype=torch.bool), torch.ones(num_blocks, dtype=torch.bool)]
-    for place in range(count - 2):
-        rows.append(random_mask(1, num_blocks, (place + 0.5) / (count - 2), generator)[0])
-    return tuple(sorted({"".join("01"[int(bit)] for bit in row) for row in rows}))
 
 
 def num_masks_of(menus: Menus) -> int:

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
+from ccenv.base.checked_arrays import read_arrays, write_arrays
 
 FORMS = ("numbers", "masks", "keep")
 """See `ccenv.mask_table.exact`."""
@@ -20,8 +19,7 @@ def write_policy(path: Path, **policy: NDArray[np.generic]) -> None:
         OSError: if it cannot be written.
     """
     check_form(list(policy))
-    tensors = {n: torch.from_numpy(np.ascontiguousarray(array)) for n, array in policy.items()}
-    write_checked(path, tensors, {})
+    write_arrays(path, policy, {})
 
 
 def read_policy(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -29,15 +27,12 @@ def read_policy(path: Path) -> dict[str, NDArray[np.generic]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ccenv.base.checked_file.DamagedFileError: if it is no safetensors file, or damaged.
+        ccenv.base.checked_arrays.DamagedFileError: if it is no safetensors file, or damaged.
         ValueError: if there is not exactly one form in it.
     """
-    tensors, _, _ = read_checked(path)
-    check_form(list(tensors))
-    try:
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
-    except TypeError as error:
-        raise DamagedFileError(f"expected numbers that numpy knows in {path}: {error}") from error
+    arrays, _, _ = read_arrays(path)
+    check_form(list(arrays))
+    return arrays
 
 
 def check_form(names: list[str]) -> None:

@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
+from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
 from ccenv.base.registry import check_names
 from ccenv.mask_table.exact import Outcomes
 from ccenv.mask_table.header import Header, as_text, from_text
-from ccenv.mask_table.menus import NUMBERS, is_whole
+from ccenv.mask_table.menus import NUMBERS, is_whole, num_masks_of
 
 KIND = "ccenv table of masks"
 SCORES = ("right", "log_likelihood")
+NEEDED, OPTIONAL = ("right", "macs"), ("nll", "look", "bills")
+"""arrays of a file."""
+LOOK_TYPES = (np.float32, np.float16)
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,21 @@ class MaskTable:
     """what it is of."""
     right: NDArray[np.uint8]
     """[num_images, ceil(num_masks / 8)]; bits, the first mask as the highest of the first byte."""
-    nll: NDArray[np.float16]
-    """[num_images, num_masks] in nats."""
+    nll: NDArray[np.float16] | None
+    """[num_images, num_masks] in nats; None: a table of bits alone."""
     macs: NUMBERS
     """[num_masks]; of one input, stem, head and exits that are looked at included."""
-    look: NDArray[np.float32] | None = None
-    """[num_images, look_size]; what is cheap to see before the first gate; None: not stored."""
+    look: NDArray[np.float32] | NDArray[np.float16] | None = None
+    """[num_images, look_size]; what is cheap to see before the first gate, float16 where a file has
+    to be small; None: not stored."""
+    bills: NUMBERS | None = None
+    """[num_prefixes]; MACs so far after the masks of the first gate, of the first two, and so on,
+    each in counting order; the last `num_masks` are `macs`. None: not stored."""
 
     def look_up(
         self, images: NUMBERS, numbers: NUMBERS
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float16], NUMBERS]:
-        """Outcomes of masks: int64 [rows] twice -> right, nll, MACs, each [rows].
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float16] | None, NUMBERS]:
+        """Outcomes of masks: int64 [rows] twice -> right, nll (None of bits), MACs, each [rows].
 
         Raises:
             IndexError: if an image or a mask is not in the table.
@@ -51,7 +58,20 @@ class MaskTable:
                 f"{images.min()}..{images.max()}"
             )
         bits = self.right[images, numbers >> 3] >> (7 - (numbers & 7)) & 1
-        return bits.astype(bool), self.nll[images, numbers], self.macs[numbers]
+        nll = None if self.nll is None else self.nll[images, numbers]
+        return bits.astype(bool), nll, self.macs[numbers]
+
+    def bills_of(self, gate: int) -> NUMBERS:
+        """MACs so far once a gate is decided, for every prefix of masks: int64 [prefixes].
+
+        Raises:
+            ValueError: if they are not stored.
+        """
+        if self.bills is None:
+            raise ValueError("expected a table with bills of every gate, got none; build it anew")
+        counts = num_prefixes(self.header)
+        first = sum(counts[:gate])
+        return self.bills[first : first + counts[gate]]
 
     def is_right(self) -> NDArray[np.bool_]:
         """All bits: bool [num_images, num_masks]."""
@@ -64,13 +84,36 @@ class MaskTable:
             score: "right" (1 or 0) or "log_likelihood" (minus nll, in nats).
         """
         check_names([score], SCORES, "score")
+        self.check_has(score)
         whole = self.header.num_units if is_whole(self.header.menus) else None
         return Outcomes(
-            scores=self.is_right() if score == "right" else -self.nll.astype(np.float32),
+            scores=self.is_right() if self.nll is None or score == "right" else -wide(self.nll),
             costs=self.macs / self.header.dense_macs,
             kept=self.header.executed().sum(axis=1),
             num_units=whole,
         )
+
+    def check_has(self, score: str) -> None:
+        """Refuses a score that bits alone do not have.
+
+        Raises:
+            ValueError: saying what to do.
+        """
+        if score == "log_likelihood" and self.nll is None:
+            raise ValueError(
+                "expected a table with nll for the score 'log_likelihood', got one of bits alone; "
+                "use 'right', or build the table: ccenv table build"
+            )
+
+
+def wide(nll: NDArray[np.float16]) -> NDArray[np.float32]:
+    """With room for sums."""
+    return nll.astype(np.float32)
+
+
+def num_prefixes(header: Header) -> list[int]:
+    """How many prefixes of masks there are once each gate is decided."""
+    return [num_masks_of(header.menus[: gate + 1]) for gate in range(len(header.menus))]
 
 
 def check_parts(table: MaskTable) -> None:
@@ -80,20 +123,29 @@ def check_parts(table: MaskTable) -> None:
         DamagedFileError: naming the array.
     """
     images, masks = table.header.num_images, table.header.num_masks
-    wanted: dict[str, tuple[tuple[int, ...], type]] = {
-        "right": ((images, -(-masks // 8)), np.uint8),
-        "nll": ((images, masks), np.float16),
-        "macs": ((masks,), np.int64),
+    wanted: dict[str, tuple[tuple[int, ...], tuple[type, ...]]] = {
+        "right": ((images, -(-masks // 8)), (np.uint8,)),
+        "nll": ((images, masks), (np.float16,)),
+        "macs": ((masks,), (np.int64,)),
+        "look": ((images, 0 if table.look is None else table.look.shape[-1]), LOOK_TYPES),
+        "bills": ((sum(num_prefixes(table.header)),), (np.int64,)),
     }
-    if table.look is not None:
-        wanted["look"] = ((images, table.look.shape[-1]), np.float32)
-    for name, (shape, dtype) in wanted.items():
-        array = getattr(table, name)
-        if array.shape != shape or array.dtype != dtype:
+    for name, array in parts_of(table).items():
+        shape, dtypes = wanted[name]
+        if array.shape != shape or array.dtype not in dtypes:
+            names = " or ".join(dtype.__name__ for dtype in dtypes)
             raise DamagedFileError(
-                f"expected {name} {dtype.__name__} {list(shape)}, got {array.dtype} "
+                f"expected {name} {names} {list(shape)}, got {array.dtype} "
                 f"{list(array.shape)}: not the table that its header tells of"
             )
+    if table.bills is not None and not np.array_equal(table.bills[-masks:], table.macs):
+        raise DamagedFileError("expected bills that end with the MACs of all masks, got others")
+
+
+def parts_of(table: MaskTable) -> dict[str, NDArray[Any]]:
+    """Arrays of a table that are there."""
+    arrays = {name: getattr(table, name) for name in (*NEEDED, *OPTIONAL)}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def write_table(path: Path, table: MaskTable) -> None:
@@ -103,11 +155,7 @@ def write_table(path: Path, table: MaskTable) -> None:
         OSError: if it cannot be written.
     """
     check_parts(table)
-    arrays = {"right": table.right, "nll": table.nll, "macs": table.macs}
-    if table.look is not None:
-        arrays["look"] = table.look
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
-    write_checked(path, tensors, {"kind": KIND, "header": as_text(table.header)})
+    write_arrays(path, parts_of(table), {"kind": KIND, "header": as_text(table.header)})
 
 
 def read_table(path: Path) -> MaskTable:
@@ -115,16 +163,16 @@ def read_table(path: Path) -> MaskTable:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ccenv.base.checked_file.DamagedFileError: if it is damaged, or another kind of file.
+        ccenv.base.checked_arrays.DamagedFileError: if it is damaged, or another kind of file.
         ValueError: if it is of another version.
     """
-    tensors, texts, has_checksum = read_checked(path)
-    names = {"right", "nll", "macs"}
-    if texts.get("kind") != KIND or "header" not in texts or set(tensors) - {"look"} != names:
+    arrays, texts, has_checksum = read_arrays(path)
+    is_table = texts.get("kind") == KIND and "header" in texts
+    if not is_table or set(arrays) - set(OPTIONAL) != set(NEEDED):
         raise DamagedFileError(f"expected a table of masks in {path}, got another kind of file")
     if not has_checksum:
         raise DamagedFileError(f"expected a checksum in {path}, got none: it was edited")
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-    table = MaskTable(from_text(texts["header"]), **arrays)
+    parts: dict[str, Any] = {"nll": None} | arrays
+    table = MaskTable(from_text(texts["header"]), **parts)
     check_parts(table)
     return table

@@ -106,3 +106,32 @@ def first_look(network: GatedNetwork, inputs: Tensor) -> NDArray[np.float32]:
     """What is cheap to see before the first gate: [batch, ...] -> [batch, look_size]."""
     found: NDArray[np.float32] = network.look(0, network.start(inputs)).float().cpu().numpy()
     return found
+
+
+@torch.no_grad()
+def earlier_bills(network: GatedNetwork, one: Tensor, menus: Menus) -> NDArray[np.int64]:
+    """MACs so far after every prefix of masks but whole ones, gate by gate, in counting order.
+
+    Args:
+        network: frozen, with a bill that masks alone decide.
+        one: [1, ...], any input.
+        menus: one for each gate.
+
+    Returns:
+        int64 [prefixes].
+    """
+    levels: list[list[int]] = [[] for _ in menus[:-1]]
+
+    def below(gate: int, hidden: Any, spent: int) -> None:
+        for mask in torch.from_numpy(menus[gate].bits()).to(one.device):
+            rows = mask[None]
+            if hasattr(network, "executed"):
+                rows = network.executed(gate, hidden, rows)
+            macs = spent + int(network.macs(gate, hidden, rows))
+            levels[gate].append(macs)
+            if gate + 1 < len(levels):
+                below(gate + 1, network.step(gate, hidden, rows), macs)
+
+    if levels:
+        below(0, network.start(one), 0)
+    return np.array([macs for level in levels for macs in level], dtype=np.int64)

@@ -24,7 +24,7 @@ from ccenv.mask_table import (
     table,
     write_table,
 )
-from ccenv.mask_table.header import check_is_of
+from ccenv.mask_table.identity import check_is_of
 from ccenv.networks.flow import Exit
 from ccenv.networks.models.residual import ResidualUnit, resnet
 from ccenv.rewards.answers import correct, log_likelihood
@@ -179,14 +179,15 @@ def test_every_block_is_computed_once_a_prefix(tmp_path):
     # Without packing, which works on copies.
     network.__class__ = type("Plain", (ccenv.GatedSequential,), {"pack": property()})
     build(network, images_of("test"), tmp_path / "t.safetensors", batch_size=BATCH)
-    assert [body.rows for body in bodies] == [NUM_IMAGES << place for place in range(4)]
+    # One input more walks the prefixes of all but the last two units for their bills.
+    assert [body.rows for body in bodies] == [41, 82, NUM_IMAGES << 2, NUM_IMAGES << 3]
 
 
 def test_a_file_holds_the_table(simulator, tmp_path):
     made = built(simulator, tmp_path, said={"dataset": "mine", "settings": {"depth": 8}})
     read = read_table(tmp_path / "t.safetensors")
     assert read.header == made.header
-    for name in ("right", "nll", "macs"):
+    for name in ("right", "nll", "macs", "look", "bills"):
         assert np.array_equal(getattr(read, name), getattr(made, name))
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
     check_is_of(read.header, simulator.network, simulator.data, {"dataset": "mine"})
@@ -211,8 +212,9 @@ def test_a_stopped_build_goes_on_from_its_finished_chunks(tmp_path, monkeypatch)
     drawn.clear()
     plans = []
     again = built(simulator, tmp_path, tell=plans.append)
-    # The hash and the looks draw all of them; of three chunks the second was finished and whole.
-    assert drawn == [NUM_IMAGES, 16, 8, *[BATCH] * 5]
+    # The hash and the looks draw all of them, the bills one; of three chunks the second was
+    # finished and whole.
+    assert drawn == [NUM_IMAGES, 16, 8, *[BATCH] * 5, 1]
     assert (plans[0].num_left, plans[0].num_images, plans[0].num_masks) == (8, NUM_IMAGES, 8)
     assert np.array_equal(again.nll, whole.nll)
     assert not list(tmp_path.glob("*.parts"))

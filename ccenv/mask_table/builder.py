@@ -31,10 +31,11 @@ from ccenv.mask_table.chunks import (
     workers,
     write_chunk,
 )
-from ccenv.mask_table.header import Header, batches, data_digest, gates_of, weights_digest
+from ccenv.mask_table.header import Header
+from ccenv.mask_table.identity import batches, data_digest, gates_of, weights_digest
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
-from ccenv.mask_table.walk import first_look
+from ccenv.mask_table.walk import earlier_bills, first_look
 
 CHUNK = 2
 """Batches in a chunk."""
@@ -113,7 +114,10 @@ def build(
     with held(folder):
         found = all_chunks(job, split, header, folder, processes, tell, progress)
         look = looks(network, split, rows, batch_size)
-        table = MaskTable(header, np.packbits(found.right, axis=1), found.nll, found.macs, look)
+        early = earlier_bills(network, split.batch(first_row(split))[0], chosen)
+        bills = np.concatenate([early, found.macs])
+        right = np.packbits(found.right, axis=1)
+        table = MaskTable(header, right, found.nll, found.macs, look, bills)
         write_table(path, table)
         forget(folder)
     return table
@@ -149,6 +153,11 @@ def all_chunks(
         for number, result in done(job, split, left[1:], processes):
             keep(number, result)
     return joined([found[number] for number, _ in chunks])
+
+
+def first_row(split: Split) -> Tensor:
+    """Place of the first input: int64 [1]."""
+    return torch.zeros(1, dtype=torch.int64, device=split.labels.device)
 
 
 def looks(network: Any, split: Split, rows: int, size: int) -> NDArray[np.float32]:

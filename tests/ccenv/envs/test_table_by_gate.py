@@ -1,0 +1,174 @@
+"""Laws of tables gate by gate: steps are the simulated environment's, and results stay as given."""
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import ccenv
+from ccenv.data import Split
+from ccenv.envs.infos import step_info
+from ccenv.envs.table_rewards import NEED_NLL, RULES
+from ccenv.mask_table import build, shipped_table, small
+from ccenv.networks.flow import Exit
+from ccenv.networks.models.residual import ResidualUnit
+from ccenv.simulator.simulator import Simulator
+
+NAME, ROWS, NUM_IMAGES = "BlockSelectionTable-v0", 8, 24
+NOT_STORED = {"label", "prediction"}
+
+
+def images_of(split):
+    generator = torch.Generator().manual_seed(len(split))
+    images = torch.rand(NUM_IMAGES, 1, 8, 8, generator=generator)
+    return Split(images, torch.randint(0, 4, (NUM_IMAGES,), generator=generator), 4)
+
+
+def uneven_layers():
+    return ccenv.GatedMLP(64, num_blocks=(3, 2), block_size=4, num_classes=4)
+
+
+def with_exit():
+    """A unit, an exit, a unit."""
+    units = [ResidualUnit(torch.nn.Sequential(torch.nn.Linear(64, 64))) for _ in range(2)]
+    parts = {"first": units[0], "exit": Exit(torch.nn.Linear(64, 4)), "second": units[1]}
+    stem, head = torch.nn.Flatten(), torch.nn.Linear(64, 4)
+    return ccenv.GatedSequential(stem, parts, head, torch.zeros(1, 1, 8, 8))
+
+
+@pytest.fixture(scope="module", params=[uneven_layers, with_exit])
+def pair(request, tmp_path_factory):
+    """A network and its table."""
+    torch.manual_seed(0)
+    network = request.param().eval().requires_grad_(False)
+    path = tmp_path_factory.mktemp("tables") / "t.safetensors"
+    return network, build(network, images_of("test"), path, batch_size=ROWS)
+
+
+def equal(name, one, other):
+    """Bit for bit, but for nll, which tables hold in 16 bits."""
+    if "nll" in name or "likelihood" in name:
+        return np.allclose(one, other, rtol=2**-10)
+    return np.array_equal(one, other)
+
+
+def test_steps_are_the_simulated_environments_under_every_reward(pair):
+    network, table = pair
+    generator = np.random.default_rng(0)
+    for rule in RULES:
+        images = generator.integers(NUM_IMAGES, size=ROWS)
+        settings = {"dataset": images_of, "split": "test", "network": network}
+        simulator = Simulator(ROWS, reward=rule, **settings)
+        simulator.seed(0)
+        simulator.begin(torch.from_numpy(images))
+        env = gym.make_vec(NAME, num_envs=ROWS, table=table, by_gate=True, reward=rule)
+        env.reset(seed=0, options={"indices": images})
+        blocks, total, ran = simulator.num_blocks, 0.0, []
+        masks = generator.random((len(blocks), ROWS, simulator.max_blocks)) < 0.6
+        for gate, mask in enumerate(masks):
+            step = simulator.step(torch.from_numpy(mask))
+            seen, reward, terminated, _, info = env.step(mask)
+            wanted = step_info(step, simulator.max_blocks, 0)
+            assert set(wanted) - NOT_STORED <= set(info)
+            for name in set(wanted) - NOT_STORED:
+                assert equal(name, wanted[name], info[name]), (rule, gate, name)
+            assert equal("nll" if rule in NEED_NLL else "", step.reward.numpy(), reward)
+            assert terminated.all() == step.outcome.is_last
+            total, ran = total + reward, [*ran, step.outcome.mask.numpy()]
+        final, width = info["final_obs"], table.look.shape[1]
+        assert np.array_equal(final[:, :width], table.look[images])
+        assert np.array_equal(final[:, width : -len(blocks)], np.concatenate(ran, axis=1))
+        assert not final[:, -len(blocks) :].any()
+        assert np.array_equal(seen[:, -len(blocks) :], np.eye(len(blocks))[[0] * ROWS])
+        at_once = gym.make_vec(NAME, num_envs=ROWS, table=table, reward=rule)
+        at_once.reset(seed=0, options={"indices": images})
+        whole = [mask[:, :count] for mask, count in zip(masks, blocks, strict=True)]
+        rewards = at_once.step(np.concatenate(whole, axis=1))[1]
+        np.testing.assert_allclose(rewards, total, rtol=1e-5, atol=1e-6)
+
+
+def test_the_checkers_are_silent_gate_by_gate_with_bits_alone(pair):
+    settings = {"table": small(pair[1]), "by_gate": True}
+    check_env(gym.make(NAME, **settings).unwrapped)
+    for mode in ("SAME_STEP", "NEXT_STEP", "DISABLED"):
+        env = gym.make_vec(NAME, num_envs=3, autoreset_mode=mode, **settings)
+        ccenv.check_vector_env(env)
+
+
+def test_what_a_caller_keeps_stays_though_memory_is_used_again(pair):
+    env = gym.make_vec(NAME, num_envs=ROWS, table=pair[1])
+    kept, addresses = [], set()
+    env.reset(seed=0)
+    for turn in range(12):
+        seen, _, _, _, info = env.step(env.action_space.sample())
+        addresses.add(seen.ctypes.data)
+        if turn % 3 == 0:
+            # Of one the array, of another a view, of a third a tensor over its memory.
+            held = (seen, info["final_obs"][2:], torch.from_numpy(seen))[turn // 3 % 3]
+            kept.append((held, np.asarray(held).copy()))
+    assert all(np.array_equal(held, copy) for held, copy in kept)
+    assert len(addresses) < 12
+
+
+def test_rewards_that_a_table_cannot_pay_are_refused(pair):
+    for settings, said in (
+        ({"reward": "lagrangian"}, "simulated environment"),
+        ({"reward": "blockdrop", "cost_weight": 2.0}, "reward_kwargs"),
+        ({"reward": "blockdrop", "reward_kwargs": {"wrong_penlty": 1.0}}, "did you mean"),
+        ({"reward": "budget_hinge", "reward_kwargs": {"cost_limit": 2.0}}, r"0\.\.1"),
+        ({"reward_kwargs": {"cost_weight": 1.0}}, "a reward beside"),
+        ({"reward": "skipnet", "table": small(pair[1])}, "bits alone"),
+        ({"score": "log_likelihood", "table": small(pair[1])}, "bits alone"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            gym.make(NAME, **{"table": pair[1]} | settings)
+
+
+PROGRAM = """
+import sys, gymnasium as gym
+for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}):
+    env = gym.make_vec("ccenv:BlockSelectionTable-v0", num_envs=5, **settings)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+from ccenv.mask_table import judge, shipped_table
+judge([], shipped_table("resnet20", "test"), shipped_table("resnet20", "validation"))
+print([name for name in ("torch", "stable_baselines3") if name in sys.modules])
+"""
+
+
+def test_shipped_tables_are_played_and_judge_without_torch():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_thousand_steps_of_the_shipped_table_are_the_networks():
+    settings = {"dataset": "cifar10", "network": "resnet", "split": "validation"}
+    try:
+        simulator = Simulator(ROWS, weights="shipped", network_kwargs={"depth": 20}, **settings)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    env = gym.make_vec(NAME, num_envs=ROWS, by_gate=True)
+    table, generator = shipped_table("resnet20", "validation"), np.random.default_rng(0)
+    simulator.seed(0)
+    unsure = 0
+    for _ in range(1000 // ROWS):
+        images = generator.integers(table.header.num_images, size=ROWS)
+        env.reset(seed=0, options={"indices": images})
+        simulator.begin(torch.from_numpy(images))
+        for mask in generator.random((9, ROWS, 1)) < generator.random():
+            step = simulator.step(torch.from_numpy(mask))
+            _, reward, _, _, info = env.step(mask)
+            for name in ("mask", "layer_cost", "compute_cost", "macs"):
+                assert np.array_equal(info[name], step_info(step, 1, 0)[name]), name
+        # Among other images and masks logits differ by rounding: two classes may change places.
+        two = step.outcome.logits.topk(2).values
+        is_sure = (two[:, 0] - two[:, 1] > 1e-4).numpy()
+        assert np.array_equal(reward[is_sure], step.reward.numpy()[is_sure])
+        unsure += (~is_sure).sum()
+    assert unsure < 5
