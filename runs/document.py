@@ -1,4 +1,4 @@
-"""The documentation: ccenv docs -> HTML of a checkout's pages; --write, --check: their tables."""
+"""The documentation: ccenv docs -> HTML of a checkout; --write, --check: what is made of code."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ccenv.runs
 from ccenv.runs.pages.marked import differing
+from ccenv.runs.pages.notebook import differing_notebooks
 from ccenv.runs.pages.site import build_site, check_tools
 from ccenv.runs.pages.stage import DOCS, stage
 from ccenv.runs.programs import program
@@ -57,18 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ccenv docs", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/docs"), help="folder of the HTML")
     parser.add_argument(
-        "--write", action="store_true", help="make the tables of the pages anew, from the code"
+        "--write", action="store_true", help="make tables of pages and notebooks anew"
     )
     parser.add_argument(
-        "--check", action="store_true", help="build nothing; fail where those tables differ"
+        "--check", action="store_true", help="build nothing; fail where those differ"
     )
     options = parser.parse_args(arguments)
     root = checkout()
     if not (options.write or options.check):
         return build(root, options.out)
-    changed = differing(root / DOCS)
+    changed = differing(root / DOCS) | differing_notebooks(root, DOCS)
     for page, text in changed.items():
         if options.write:
+            page.parent.mkdir(exist_ok=True)
             page.write_text(text)
         print(f"{page.relative_to(root)}: {'written' if options.write else 'differs'}")
     return int(options.check and bool(changed))

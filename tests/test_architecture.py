@@ -105,7 +105,7 @@ FLOORS = {
     "ccenv.runs.studies.equal_cost": "seeds rows ways mnist colour",
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.sweeps": "",
-    "ccenv.runs.pages": "links promised facts marked stage site",
+    "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
         "run_tables limits shapings tables curve_figures figures findings dense_tables "
         "dense_figures dense_section html publish over_seeds"

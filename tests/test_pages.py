@@ -8,10 +8,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+import ccenv
+from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs import cli
 from ccenv.runs.cli import COMMANDS
 from ccenv.runs.document import main as docs
 from ccenv.runs.pages.links import absolute, project_address
+from ccenv.runs.pages.notebook import NOTEBOOKS
 from ccenv.runs.pages.stage import stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -127,6 +130,14 @@ def test_tables_of_the_reference_are_those_of_the_code(capsys):
     assert docs(["--check"]) == 0, capsys.readouterr().out
 
 
+def test_every_key_of_info_is_explained():
+    env = ccenv.BlockSelectionVectorEnv(2, dataset="synthetic", num_blocks=[4], weights="cotrain")
+    env.reset(seed=0)
+    info = env.step(env.action_space.sample())[-1]
+    told = {key for key in info if not key.startswith(("_", "final_", "reward/"))}
+    assert told == {key for key in INFO_KEYS if "<" not in key}
+
+
 def test_the_address_of_the_project_is_the_same_everywhere_and_makes_every_link_absolute():
     address, readme = project_address(ROOT), (ROOT / "README.md").read_text()
     assert f"git clone {address}.git" in readme
@@ -148,6 +159,17 @@ def test_a_study_is_a_page_and_marks_of_the_long_page_lead_to_it(tmp_path):
     for page in pages.rglob("*.md"):
         for link in links(page.read_text()):
             assert (page.parent / link).exists(), (page, link)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs(name, tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    found = nbformat.read(DOCS / "notebooks" / f"{name}.ipynb", as_version=4)
+    nbclient.NotebookClient(
+        found, timeout=600, resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    assert not [o for c in found.cells for o in c.get("outputs", []) if "error:" in str(o).lower()]
 
 
 @pytest.mark.slow

@@ -50,6 +50,11 @@ def each(settings: Mapping[str, Any]) -> str:
     return " ".join(code(f"{name}={compact(value)}") for name, value in settings.items())
 
 
+def bound(value: float | None, without: str) -> str:
+    """An end of a range, and what stands for none."""
+    return without if value is None else f"{value:g}"
+
+
 def mdp() -> str:
     """The specification: the docstring of the scalar environment."""
     return inspect.getdoc(ccenv.BlockSelectionEnv) or ""
@@ -79,7 +84,7 @@ def rewards() -> str:
         [
             code(name),
             code(line["formula"] or ""),
-            f"{show(line['low'])} to {show(line['high'])}",
+            f"{bound(line['low'], '-inf')} to {bound(line['high'], 'inf')}",
             *(show(line[key]) for key in asked),
             each(line["reward_kwargs"]),
         ]
@@ -155,16 +160,15 @@ def info() -> str:
     env.reset(seed=0)
     found = [env.step(env.action_space.sample())[-1] for _ in range(2)]
     first, last = found
-    rows = [
-        [
-            code(key),
-            "[batch, max(num_blocks)]" if key == MASK else "[batch]",
-            str(last[key].dtype) if key in last else "float32",
-            "every step" if key in first or "<" in key else "the last step",
-            text,
-        ]
-        for key, text in INFO_KEYS.items()
-    ]
+    term = next(key for key in first if key.startswith("reward/"))
+    # What a reward calls its own stands under one word.
+    example = {"reward/<term>": term, "<number>": "price"}
+    rows = []
+    for key, text in INFO_KEYS.items():
+        there = example.get(key, key)
+        shape = "[batch, max(num_blocks)]" if key == MASK else "[batch]"
+        when = "every step" if there in first else "the last step"
+        rows.append([code(key), shape, str(last[there].dtype), when, text])
     return grid(["key", "shape", "dtype", "when", "what"], rows)
 
 

@@ -11,6 +11,7 @@ from ccenv.runs.store.machine import versions
 
 NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo"}
 HEADING = re.compile(r"^#+ (.*)$")
+CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 SETTINGS: dict[str, Any] = {
     "project": "ccenv",
     "copyright": "the ccenv developers",
@@ -20,13 +21,10 @@ SETTINGS: dict[str, Any] = {
     "html_copy_source": False,
     "myst_heading_anchors": 4,
     "myst_enable_extensions": ["fieldlist"],
-    # Docstrings are written as Markdown: what stands between single backticks is code.
-    "default_role": "code",
     "autodoc_member_order": "bysource",
     "autodoc_typehints": "none",
     "napoleon_google_docstring": True,
     "napoleon_numpy_docstring": False,
-    "nitpicky": False,
 }
 """Sphinx's; there is no conf.py, because the folder that it would lie in is made anew each time."""
 
@@ -46,14 +44,15 @@ def check_tools() -> None:
 
 
 def as_restructured(lines: MutableSequence[str]) -> None:
-    """Changes a docstring in place so that Sphinx reads its Markdown: headings, stars.
+    """Changes a docstring in place so that Sphinx reads its Markdown: headings and code.
 
-    >>> lines = ["## Action space", "Bits."]
-    >>> as_restructured(lines); lines
-    ['.. rubric:: Action space', '', 'Bits.']
+    >>> lines = ["## Action space", "`a` or `b:c`."]
+    >>> as_restructured(lines)
+    >>> lines
+    ['.. rubric:: Action space', '', '``a`` or ``b:c``.']
     """
     changed: list[str] = []
-    for line in lines:
+    for line in CODE.sub(r"``\1``", "\n".join(lines)).split("\n"):
         match = HEADING.match(line)
         changed += [f".. rubric:: {match[1]}", ""] if match else [line]
     lines[:] = changed
