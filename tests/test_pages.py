@@ -166,9 +166,8 @@ def test_a_study_is_a_page_and_marks_of_the_long_page_lead_to_it(tmp_path):
 def test_a_notebook_runs(name, tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     found = nbformat.read(DOCS / "notebooks" / f"{name}.ipynb", as_version=4)
-    nbclient.NotebookClient(
-        found, timeout=600, resources={"metadata": {"path": tmp_path}}
-    ).execute()
+    here = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(found, timeout=600, resources=here).execute()
     assert not [o for c in found.cells for o in c.get("outputs", []) if "error:" in str(o).lower()]
 
 
