@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import ccenv.runs
 from ccenv.runs.pages.marked import differing
 from ccenv.runs.pages.notebook import differing_notebooks
 from ccenv.runs.pages.site import build_site, check_tools
@@ -20,7 +19,7 @@ def checkout() -> Path:
     Raises:
         ValueError: if the package was installed without it, as a wheel is.
     """
-    root = Path(ccenv.runs.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[1]
     if not (root / DOCS / "index.md").is_file():
         raise ValueError(
             f"expected a checkout with {DOCS}/index.md, got {root}; the wheel has no pages: "
