@@ -27,6 +27,7 @@ COMMANDS = {
     "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
     "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),
     "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
+    "docs": ("ccenv.runs.document", "build the documentation, or its tables, from a checkout"),
 }
 """Command -> its module, imported on use, and what it does."""
 HELP = "\n".join(

@@ -86,7 +86,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates leaderboard table tables weights write cli"
+        "list validate benchmark gates leaderboard table tables weights write cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -111,6 +111,7 @@ FLOORS = {
     "ccenv.runs.studies.equal_cost": "seeds rows ways mnist colour",
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.sweeps": "",
+    "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
         "run_tables limits shapings tables curve_figures figures findings dense_tables "
         "dense_figures dense_section html publish over_seeds"

@@ -11,6 +11,23 @@ from ccenv.envs.rows import checked_bits
 from ccenv.rewards import log_likelihood
 from ccenv.simulator.simulator import Simulator, Step
 
+INFO_KEYS: dict[str, str] = {
+    "layer": "number of the gate that was decided",
+    "mask": "blocks as executed, True = computed; padded with False to the widest gate",
+    "layer_cost": "MACs of this step over the dense network's",
+    "cost": "the same, for libraries of constrained reinforcement learning",
+    "compute_cost": "MACs so far over the dense network's",
+    "macs": "MACs so far",
+    "network_version": "updates of the network so far; 0 while its weights are frozen",
+    "reward/<term>": "each term of the reward; they sum to it",
+    "<number>": "what a reward remembers, such as `price` of `lagrangian`",
+    "correct": "whether the answer is right",
+    "nll": "negative log-likelihood of the label, in nats",
+    "label": "true class",
+    "prediction": "class that the network answers",
+}
+"""Key of `info` -> what it says; the last four are there on the last step only."""
+
 
 def numpy_copy(tensor: Tensor) -> np.ndarray:
     """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""

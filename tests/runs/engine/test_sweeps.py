@@ -678,10 +678,10 @@ def test_intervals_that_touch_make_no_difference():
     assert judge(Interval(0.1, 0.0, 0.0, 0.2), Interval(0.3, 0.0, 0.2, 0.4)) == "no difference"
 
 
-@pytest.mark.parametrize("file", ["README.md", "runs/results/README.md"])
-def test_tables_of_the_readmes_are_those_of_the_recorded_results(file):
+@pytest.mark.parametrize(("file", "count"), [("README.md", 2), ("runs/results/README.md", 40)])
+def test_tables_of_the_readmes_are_those_of_the_recorded_results(file, count):
     readme = ROOT / file
-    assert readme.read_text().count("<!-- table:") >= 4
+    assert readme.read_text().count("<!-- table:") >= count
     assert tables.main([str(readme), "--check", "--results-dir", str(ROOT / "runs/results")]) == 0
 
 

@@ -1,0 +1,1 @@
+"""The documentation: Markdown with tables made from the code -> pages of HTML."""

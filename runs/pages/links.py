@@ -1,0 +1,67 @@
+"""Links of a Markdown page: (text, what becomes of each) -> the same text in another place."""
+
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+LINK = re.compile(r"(?P<is_picture>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<to>[^()\s]+)\)")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+MARK, BRANCH = "#", "main"
+
+Move = Callable[[str, bool], str]
+"""(link as it stands, whether it is a picture's) -> link as it shall be."""
+
+
+def moved(text: str, move: Move) -> str:
+    """A text with its relative links changed; blocks of code and links with a scheme stay.
+
+    >>> moved("[a](b.md) [c](https://d) ![e](f.png)", lambda link, _: f"../{link}")
+    '[a](../b.md) [c](https://d) ![e](../f.png)'
+    """
+
+    def changed(match: re.Match[str]) -> str:
+        to = match["to"]
+        if "://" not in to and not to.startswith(MARK):
+            to = move(to, bool(match["is_picture"]))
+        return f"{match['is_picture']}[{match['text']}]({to})"
+
+    parts, end = [], 0
+    for fence in FENCE.finditer(text):
+        parts += [LINK.sub(changed, text[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, LINK.sub(changed, text[end:])])
+
+
+def target(link: str, page: PurePosixPath) -> tuple[PurePosixPath, str]:
+    """Where a link of a page leads: path from the root of the checkout, and the mark behind it.
+
+    >>> target("../design.md#floors", PurePosixPath("runs/docs/howto/data.md"))
+    (PurePosixPath('runs/docs/design.md'), '#floors')
+    """
+    path, _, mark = link.partition(MARK)
+    found = PurePosixPath(os.path.normpath(page.parent / path))
+    return found, f"{MARK}{mark}" if mark else ""
+
+
+def absolute(text: str, page: PurePosixPath, address: str) -> str:
+    """A page whose links lead to the project's site, so that it can be read anywhere.
+
+    Args:
+        text: of the page.
+        page: its path from the root of the checkout.
+        address: of the project, without a slash at its end.
+    """
+
+    def move(link: str, is_picture: bool) -> str:
+        path, mark = target(link, page)
+        return f"{address}/{'raw' if is_picture else 'blob'}/{BRANCH}/{path}{mark}"
+
+    return moved(text, move)
+
+
+def project_address(root: Path) -> str:
+    """The project's address as `pyproject.toml` has it: the one place where it is filled in."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    return str(project["urls"]["Repository"]).rstrip("/")

@@ -1,0 +1,41 @@
+"""Names that do not change: name -> what it is, where its docstring cannot say it."""
+
+PROMISED: dict[str, str] = {
+    "ccenv.BlockSelectionEnv": "",
+    "ccenv.BlockSelectionVectorEnv": "",
+    "ccenv.sb3.BlockSelectionVecEnv": "",
+    "ccenv.evaluate": "",
+    "ccenv.check_vector_env": "",
+    "ccenv.gate": "",
+    "ccenv.gateable": "",
+    "ccenv.check_network": "",
+    "ccenv.GatedNetwork": "",
+    "ccenv.GatedSequential": "",
+    "ccenv.GatedMLP": "",
+    "ccenv.Gate": "",
+    "ccenv.Stage": "",
+    "ccenv.Exit": "",
+    "ccenv.block_sparse_linear": "",
+    "ccenv.explain_backend": "",
+    "ccenv.PRESETS": "Environments by id: the settings that make them.",
+    "ccenv.agents.AGENTS": "Agents by name.",
+    "ccenv.agents.base.Agent": "",
+    "ccenv.rewards.REWARDS": "Rewards by name.",
+    "ccenv.rewards.StatefulReward": "",
+    "ccenv.mdp.dynamics.StepOutcome": "",
+    "ccenv.networks.NETWORKS": "Networks by name.",
+    "ccenv.data.DATASETS": "Data sets by name.",
+    "ccenv.runs.sweeps.SWEEPS": "Sweeps by name.",
+    "ccenv.simulator.simulator.Simulator": "",
+    "ccenv.simulator.rollout.collect_rollout": "",
+    "ccenv.simulator.rollout.Rollout": "",
+    "ccenv.simulator.evaluate.Evaluation": "",
+    "ccenv.deploy.export.SkippingClassifier": "",
+    "ccenv.deploy.fused.classifier.FusedClassifier": "",
+    "ccenv.runs.plan.sweep.Sweep": "",
+    "ccenv.runs.plan.sweep.Cell": "",
+    "ccenv.runs.engine.study.Study": "",
+}
+"""An empty text: the first line of the docstring says it."""
+TABLES = tuple(name for name, said in PROMISED.items() if said)
+"""Plain dictionaries, which have no page of their own."""

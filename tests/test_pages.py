@@ -1,0 +1,179 @@
+"""Law 13: what the README and the documentation promise runs; their tables are the code's."""
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+import ccenv
+from ccenv.envs.infos import INFO_KEYS
+from ccenv.runs import cli
+from ccenv.runs.cli import COMMANDS
+from ccenv.runs.document import main as docs
+from ccenv.runs.pages.links import absolute, project_address
+from ccenv.runs.pages.notebook import NOTEBOOKS
+from ccenv.runs.pages.stage import stage
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS, RESULTS = ROOT / "runs" / "docs", ROOT / "runs" / "results" / "README.md"
+PAGES = [ROOT / "README.md", RESULTS, *sorted(DOCS.rglob("*.md"))]
+FILE = re.compile(r"# (\w+\.py)\n")
+# What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
+# and the sweeps by their miniatures in test_sweeps.py.
+BY_HAND = (
+    *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark"),
+    *("ccenv validate", "ccenv tables", "ccenv gates", "ccenv table"),
+)
+SMALL = {"images": "256", "batch_size": "128"}
+GATE = DOCS / "gate.md"
+"""Its blocks are those of tests/ccenv/networks/test_gate.py."""
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text() and page != GATE]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    return [line for block in blocks(page, "bash") for line in block.splitlines() if line]
+
+
+def links(text):
+    """Where the links of a text lead, without the marks of headings; code has none."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [to for to in re.findall(r"\]\(([^)#\s]+)", prose) if "://" not in to]
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, as a reader's; modules that its files define are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # A page sets it; what it is now comes back.
+    was = os.environ.get("CCENV_DATA")
+    monkeypatch.setenv("CCENV_DATA", was or "")
+    if was is None:
+        monkeypatch.delenv("CCENV_DATA")
+    return tmp_path
+
+
+def split_files(page, folder, monkeypatch):
+    """Writes a page's blocks that begin with `# name.py` to files; returns the others."""
+    others = []
+    for block in blocks(page, "python"):
+        if match := FILE.match(block):
+            (folder / match[1]).write_text(block)
+            monkeypatch.delitem(sys.modules, match[1].removesuffix(".py"), raising=False)
+        else:
+            others.append(block)
+    return others
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_the_code_of_a_page_runs(page, folder, monkeypatch, capsys):
+    names = {"__name__": "__main__"}
+    for block in split_files(page, folder, monkeypatch):
+        exec(compile(block, name_of(page), "exec"), names)
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_every_program_explains_itself(program, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([program, "--help"])
+    assert "usage" in capsys.readouterr().out
+
+
+TRAININGS = {
+    command: page for page in PAGES for command in commands(page) if "ccenv train" in command
+}
+
+
+@pytest.mark.parametrize("command", TRAININGS)
+def test_the_trainings_of_a_page_run(command, folder, monkeypatch, capsys):
+    split_files(TRAININGS[command], folder, monkeypatch)
+    given = [word for word in shlex.split(command)[1:] if word.split("=")[0] not in SMALL]
+    small = [f"{name}={value}" for name, value in SMALL.items()]
+    assert cli.main([*given, *small, f"log_dir={folder}/logs"]) == 0
+    assert len(list(folder.rglob("result.json"))) == 1
+
+
+def test_every_command_of_a_page_is_run_here_or_known_to_be_run_by_hand():
+    for page in PAGES:
+        for command in commands(page):
+            assert command.startswith(("ccenv train", *BY_HAND)), (page, command)
+
+
+def test_every_relative_link_leads_somewhere():
+    for page in PAGES:
+        for link in links(page.read_text()):
+            assert (page.parent / link).exists(), (page, link)
+
+
+def test_the_readme_is_short_and_every_page_and_program_can_be_found():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    index = (DOCS / "index.md").read_text()
+    for page in DOCS.rglob("*.md"):
+        name = page.relative_to(DOCS).with_suffix("").as_posix()
+        assert name == "index" or f"\n{name}\n" in index, name
+    listed = (DOCS / "reference" / "commands.md").read_text()
+    assert all(f"`ccenv {name}`" in listed for name in COMMANDS)
+
+
+def test_tables_of_the_reference_are_those_of_the_code(capsys):
+    assert docs(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_every_key_of_info_is_explained():
+    env = ccenv.BlockSelectionVectorEnv(2, dataset="synthetic", num_blocks=[4], weights="cotrain")
+    env.reset(seed=0)
+    info = env.step(env.action_space.sample())[-1]
+    told = {key for key in info if not key.startswith(("_", "final_", "reward/"))}
+    assert told == {key for key in INFO_KEYS if "<" not in key}
+
+
+def test_the_address_of_the_project_is_the_same_everywhere_and_makes_every_link_absolute():
+    address, readme = project_address(ROOT), (ROOT / "README.md").read_text()
+    assert f"git clone {address}.git" in readme
+    assert f"repository-code: {address}\n" in (ROOT / "CITATION.cff").read_text()
+    text = absolute(readme, PurePosixPath("README.md"), address)
+    assert links(readme)
+    assert not links(text)
+    assert f"{address}/blob/main/runs/docs/index.md" in text
+
+
+def test_a_study_is_a_page_and_marks_of_the_long_page_lead_to_it(tmp_path):
+    stage(ROOT, tmp_path / "pages")
+    pages = tmp_path / "pages"
+    index = (pages / "results" / "index.md").read_text()
+    for study in ("mnist", "cost-limits", "which-gates-matter"):
+        assert (pages / "results" / f"{study}.md").read_text().startswith("# ")
+        assert f"\n{study}\n" in index
+    assert "(../results/which-gates-matter.md)" in (pages / "tutorials" / "gate.md").read_text()
+    for page in pages.rglob("*.md"):
+        for link in links(page.read_text()):
+            assert (page.parent / link).exists(), (page, link)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs(name, tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    found = nbformat.read(DOCS / "notebooks" / f"{name}.ipynb", as_version=4)
+    here = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(found, timeout=600, resources=here).execute()
+    assert not [o for c in found.cells for o in c.get("outputs", []) if "error:" in str(o).lower()]
+
+
+@pytest.mark.slow
+def test_the_documentation_is_built_without_a_warning(tmp_path):
+    for name in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(name)
+    assert docs(["--out", str(tmp_path / "html")]) == 0
+    assert (tmp_path / "html" / "tutorials" / "train.html").is_file()
