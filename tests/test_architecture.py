@@ -83,9 +83,9 @@ FLOORS = {
         "list validate benchmark gates table tables weights write cli"
     ),
     "ccenv.runs.store": (
-        "machine checksums program identity result_checks seal folder recorded stored trust"
+        "machine checksums commit program identity result_checks seal folder recorded stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings",
+    "ccenv.runs.plan": "values explained sweep settings command",
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
