@@ -226,14 +226,19 @@ def as_table(lines: Mapping[str, Line]) -> str:
     return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
 
 
-@program("ccenv list")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Shows what can be chosen; see --help."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@program("ccenv list")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Shows what can be chosen; see --help."""
+    options = make_parser().parse_args(arguments)
     if options.kind is None:
         lines: dict[str, Any] = {kind: {"names": list(table)} for kind, (table, _) in KINDS.items()}
     else:

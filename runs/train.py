@@ -18,7 +18,7 @@ from ccenv.runs.plan.settings import Plan, Program, agent_parameters, find_agent
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.stats.bits import bits_lines
-from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.rows import evaluation
 from ccenv.simulator.simulator import Simulator, setting_defaults
 
@@ -69,12 +69,12 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
         mean_interval([verdict[name] for verdict in verdicts]) for name in ("error", "total_cost")
     )
     return (
-        f"over {len(results)} seeds: test error {error:.2%} % (mean and Student's 95 % interval; "
-        f"standard deviation {100 * (error.sd or 0.0):.2f}), total cost {cost:.4f}"
+        f"over {len(results)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
+        f"Student's 95 % interval: {told(error, len(results), '.2%')}), total cost {cost.mean:.4f}"
     )
 
 
-def make_parser(agent: str | None) -> argparse.ArgumentParser:
+def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
     parser = argparse.ArgumentParser(
         prog="ccenv train",

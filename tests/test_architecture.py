@@ -79,8 +79,8 @@ FLOORS = {
         "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
-        "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates table tables weights write cli"
+        "commands programs store plan stats show board engine studies sweeps report timing train "
+        "compare eval plot list validate benchmark gates table tables weights write completion cli"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder recorded stored trust"
@@ -92,8 +92,8 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
-        "same_run verdicts study"
+        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
+        "opened claims same_run verdicts study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
@@ -106,7 +106,7 @@ FLOORS = {
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.sweeps": "",
     "ccenv.runs.report": (
-        "run_tables limits shapings tables curve_figures figures findings dense_tables "
+        "families chart run_tables limits shapings tables curve_figures figures findings dense_tables "
         "dense_figures dense_section html publish over_seeds"
     ),
     "ccenv.runs.timing": (

@@ -27,7 +27,7 @@ from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.protocol import GatedNetwork, tells_norms
 
 LOOKS = {
-    "layer_input": "what the network offers to be seen: an MLP's layer input, others' mean features",
+    "layer_input": "what the network offers to be seen: a layer's input, or features averaged",
     "summary": "the image pooled to at most 8 x 8, and norms of the blocks of the gate before",
     LAST_SYMBOLS: "the last symbols of a window as numbers, the same at every gate",
 }

@@ -1,22 +1,27 @@
-"""Tables and figures to one page that needs nothing else: no network, no server, no script.
+"""Tables and figures to one page that needs nothing else: no network, no server.
 
-Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's).
+Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). What
+moves (sorting, charts) is script inside the page; without it all numbers and pictures are there.
 """
 
 import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.show.drawing import Drawn
-from ccenv.runs.show.tables import Table
+from ccenv.runs.report.chart import chart, embedded, scripts
+from ccenv.runs.report.families import make_families
+from ccenv.runs.report.figures import WIDE, file_name
+from ccenv.runs.show.drawing import INK, Drawn
+from ccenv.runs.show.tables import Table, by_dataset
 
-TEMPLATE = "page.html.jinja"
+TEMPLATE, SCRIPT = "page.html.jinja", "page.js"
 
 
 def page(
@@ -35,6 +40,47 @@ def page(
         figures: by section, see `ccenv.runs.report.figures.all_figures`.
         parts: of the study, and dense networks.
     """
+    charts = charts_of(comparison)
+    return (
+        environment_of_pages()
+        .get_template(TEMPLATE)
+        .render(
+            sweep=comparison.sweep,
+            num_finished=len(comparison.finished),
+            num_runs=len(comparison.finished) + len(comparison.missing),
+            missing=names_of(comparison.missing),
+            origins=origins(comparison),
+            findings=findings,
+            tables=tables,
+            figures=figures,
+            parts=parts,
+            charts=charts,
+            ink=INK,
+            vega=scripts() if charts else "",
+            own_script=own_file(SCRIPT),
+        )
+    )
+
+
+def own_file(name: str) -> str:
+    """A file beside this one."""
+    return Path(__file__).with_name(name).read_text()
+
+
+def charts_of(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Name of a figure -> the same as an interactive chart; empty where Altair is not installed."""
+    families, charts = make_families(comparison.results), {}
+    for name, rows in by_dataset(comparison.rows).items():
+        if spec := chart(rows, families):
+            errors = [row["error"]["mean"] for row in rows]
+            wide = 0 < min(errors) * WIDE < max(errors)
+            content = {"spec": Markup(embedded(spec)), "wide": wide}
+            charts[file_name("front", name, comparison.rows)] = content
+    return charts
+
+
+def environment_of_pages() -> Environment:
+    """Where templates are, and how they escape and format."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -44,17 +90,7 @@ def page(
         keep_trailing_newline=True,
     )
     environment.filters |= {"data_uri": data_uri, "share": share, "breakable": breakable}
-    return environment.get_template(TEMPLATE).render(
-        sweep=comparison.sweep,
-        num_finished=len(comparison.finished),
-        num_runs=len(comparison.finished) + len(comparison.missing),
-        missing=names_of(comparison.missing),
-        origins=origins(comparison),
-        findings=findings,
-        tables=tables,
-        figures=figures,
-        parts=parts,
-    )
+    return environment
 
 
 def data_uri(svg: str) -> str:

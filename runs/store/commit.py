@@ -36,7 +36,5 @@ def git(folder: Path, *words: str) -> str:
         OSError, SubprocessError: if it cannot.
     """
     command = ["git", "--no-optional-locks", "-C", str(folder), *words]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=MOST_SECONDS
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=MOST_SECONDS)
     return done.stdout.strip()
