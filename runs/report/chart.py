@@ -15,6 +15,9 @@ from ccenv.runs.show.drawing import INK
 from ccenv.runs.show.tables import Row, interval, name_of
 from ccenv.runs.stats.intervals import FEWEST, told
 
+QUANTITIES = {"error": "Q", "macs": "Q", "total": "Q", "seeds": "Q"}
+"""Fields that are numbers."""
+ERROR = "test error in %"
 HEIGHT = 380
 """Pixels of the chart, without its legend; as wide as the page lets it be."""
 SHAPES = {"s": "square", "o": "circle", "^": "triangle-up", "D": "diamond", "v": "triangle-down"}
@@ -61,7 +64,7 @@ def chart(rows: Sequence[Row], families: Families) -> dict[str, Any] | None:
     chosen = alt.selection_point(name="chosen", fields=["family"], bind="legend")
     shared = {
         "x": alt.X("macs:Q", title="MACs of an image, policy included", scale=scale(alt, points)),
-        "y": alt.Y("error:Q", title="test error in %", scale=alt.Scale(type="linear", zero=True)),
+        "y": alt.Y("error:Q", title=ERROR, scale=alt.Scale(type="linear", zero=True)),
         "opacity": alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12)),
     }
     base = alt.Chart(alt.NamedData(name="rows")).encode(**shared)
@@ -69,16 +72,20 @@ def chart(rows: Sequence[Row], families: Families) -> dict[str, Any] | None:
         interpolate="step-after", color=INK, strokeWidth=1
     )
     lines = base.transform_filter("datum.line").mark_line(strokeWidth=1.6)
-    bars = base.mark_rule(strokeWidth=1.4).encode(y="low:Q", y2="high:Q", color=color)
-    tips = [alt.Tooltip(name, title=title) for name, title in TIPS.items()]
-    dots = base.mark_point(size=64, strokeWidth=1.6).encode(color=color, shape=shape, tooltip=tips)
-    dots = dots.encode(
-        fill=alt.condition("datum.ceiling", alt.value("transparent"), color.copy(deep=True))
+    bars = base.mark_rule(strokeWidth=1.4).encode(
+        y=alt.Y("low:Q", title=ERROR), y2=alt.Y2("high:Q", title=ERROR), color=color
+    )
+    tips = [alt.Tooltip(f"{n}:{QUANTITIES.get(n, 'N')}", title=title) for n, title in TIPS.items()]
+    hollow, dots = (
+        base.transform_filter(test)
+        .mark_point(size=64, strokeWidth=1.6, filled=test.startswith("!"))
+        .encode(color=color, shape=shape, tooltip=tips)
+        for test in ("datum.ceiling", "!datum.ceiling")
     )
     # Its own opacity: the front belongs to nobody.
     front = front.encode(opacity=alt.value(0.8))
     zoom = alt.selection_interval(name="zoom", bind="scales")
-    whole = alt.layer(front, lines.encode(color=color, order="macs:Q"), bars, dots)
+    whole = alt.layer(front, lines.encode(color=color, order="macs:Q"), bars, hollow, dots)
     whole = whole.add_params(zoom).properties(width="container", height=HEIGHT)
     found: dict[str, Any] = json.loads(whole.to_json(validate=False))
     dot = found["layer"][-1]
@@ -134,10 +141,10 @@ def number(value: float) -> float | None:
 
 
 def embedded(content: Any) -> str:
-    """JSON that may stand in a page's script: no text of it can end the script or open a tag.
+    r"""JSON that may stand in a page's script: no text of it can end the script or open a tag.
 
     >>> embedded({"a": "</script>"})
-    '{"a":"\\\\u003c/script\\\\u003e"}'
+    '{"a":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":

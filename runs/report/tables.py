@@ -38,7 +38,8 @@ def overview(rows: Sequence[Row]) -> list[Table]:
             "Error: mean ± standard deviation over seeds and Student's 95 % interval, from three "
             "seeds on; IQM with its bootstrap interval. MACs and total cost include the policy's "
             "own. Front (*): nobody has less error and fewer MACs. Against random: error beside "
-            "random masks of the same compute cost; better or worse only where 95 % intervals are apart.",
+            "random masks of the same compute cost; better or worse only where 95 % intervals "
+            "are apart.",
         )
         for name, found in groups.items()
     ]
