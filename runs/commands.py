@@ -5,6 +5,10 @@ COMMANDS = {
     "compare": ("ccenv.runs.compare", "run what is missing of a sweep, then show the table"),
     "eval": ("ccenv.runs.eval", "judge a finished run again, on any split"),
     "plot": ("ccenv.runs.plot", "draw finished runs of any folders: page, curves, front, tables"),
+    "show": (
+        "ccenv.runs.view",
+        "a page of single inputs: gates, blocks, cost; switch them by hand",
+    ),
     "list": (
         "ccenv.runs.list",
         "agents, rewards, environments, data sets, networks and sweeps by name",

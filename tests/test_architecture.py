@@ -80,7 +80,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing train "
-        "compare eval plot list validate benchmark gates table tables weights write completion cli"
+        "compare eval plot view list validate benchmark gates table tables weights write completion cli"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder recorded stored trust"
@@ -93,7 +93,7 @@ FLOORS = {
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
-        "opened claims same_run verdicts study"
+        "opened walked claims same_run verdicts study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
@@ -106,8 +106,8 @@ FLOORS = {
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.sweeps": "",
     "ccenv.runs.report": (
-        "families chart run_tables limits shapings tables curve_figures figures findings dense_tables "
-        "dense_figures dense_section html publish over_seeds"
+        "families chart run_tables limits shapings tables curve_figures figures findings "
+        "dense_tables dense_figures dense_section html input_view input_section publish over_seeds"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "

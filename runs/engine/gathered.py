@@ -64,7 +64,7 @@ def results_below(root: Path) -> list[Result]:
     for folder in folders:
         where = str(folder / run_folder.RESULT)
         result = stored_object(folder, run_folder.RESULT)
-        found.append(check_result(check_seal(result, where), where))
+        found.append(check_result(check_seal(result, where), where) | {"folder": str(folder)})
     return found
 
 

@@ -21,7 +21,8 @@ from ccenv.runs.report.figures import WIDE, file_name
 from ccenv.runs.show.drawing import INK, Drawn
 from ccenv.runs.show.tables import Table, by_dataset
 
-TEMPLATE, SCRIPT = "page.html.jinja", "page.js"
+TEMPLATE, SCRIPT, STYLE = "page.html.jinja", "page.js", "page.css"
+INPUTS, INPUT_SCRIPTS = "inputs.html.jinja", ("mlp.js", "inputs.js")
 
 
 def page(
@@ -30,6 +31,7 @@ def page(
     tables: Mapping[str, Sequence[Table]],
     figures: Mapping[str, Sequence[Drawn]],
     parts: Mapping[Section, Part],
+    view: Mapping[str, Any] | None = None,
 ) -> str:
     """Fills the template.
 
@@ -39,27 +41,47 @@ def page(
         tables: by section, see `ccenv.runs.report.tables.all_tables`.
         figures: by section, see `ccenv.runs.report.figures.all_figures`.
         parts: of the study, and dense networks.
+        view: single inputs, see `ccenv.runs.report.input_view`; None where no weights are here.
     """
     charts = charts_of(comparison)
-    return (
-        environment_of_pages()
-        .get_template(TEMPLATE)
-        .render(
-            sweep=comparison.sweep,
-            num_finished=len(comparison.finished),
-            num_runs=len(comparison.finished) + len(comparison.missing),
-            missing=names_of(comparison.missing),
-            origins=origins(comparison),
-            findings=findings,
-            tables=tables,
-            figures=figures,
-            parts=parts,
-            charts=charts,
-            ink=INK,
-            vega=scripts() if charts else "",
-            own_script=own_file(SCRIPT),
-        )
+    template = environment_of_pages().get_template(TEMPLATE)
+    return template.render(
+        sweep=comparison.sweep,
+        num_finished=len(comparison.finished),
+        num_runs=len(comparison.finished) + len(comparison.missing),
+        missing=names_of(comparison.missing),
+        origins=origins(comparison),
+        findings=findings,
+        tables=tables,
+        figures=figures,
+        parts=parts,
+        charts=charts,
+        ink=INK,
+        vega=scripts() if charts else "",
+        own_script=own_file(SCRIPT),
+        style=own_file(STYLE),
+        view=view and Markup(embedded(view)),
+        view_script=input_scripts(),
     )
+
+
+def input_page(view: Mapping[str, Any]) -> str:
+    """A page of single inputs alone."""
+    names = [agent["name"] for agent in view["agents"]]
+    kind = "as drawn" if view["masks"] == "sampled" else "most probable"
+    template = environment_of_pages().get_template(INPUTS)
+    return template.render(
+        title=" and ".join(names),
+        about=f"Test inputs of {view['dataset']}, one by one; masks {kind}.",
+        style=own_file(STYLE),
+        view=Markup(embedded(view)),
+        view_script=input_scripts(),
+    )
+
+
+def input_scripts() -> str:
+    """What draws single inputs."""
+    return "\n".join(map(own_file, INPUT_SCRIPTS))
 
 
 def own_file(name: str) -> str:
