@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.runs.engine.gathered import labels_of, settings_of
 from ccenv.runs.engine.opened import open_run
+from ccenv.runs.engine.replay import Rebuilt
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.programs import program
 from ccenv.runs.report.html import input_page
@@ -40,12 +42,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def names_of(folders: Sequence[Path], agents: Sequence[str]) -> list[str]:
-    """What runs are called: their agents, with their folders where these are the same."""
-    if len(set(agents)) == len(agents):
-        return list(agents)
-    places = [f"{folder.parent.name}, {folder.name}" for folder in folders]
-    return [f"{agent} ({place})" for agent, place in zip(agents, places, strict=True)]
+def names_of(runs: Sequence[Rebuilt]) -> list[str]:
+    """What runs are called: their agents, with what tells two of one agent apart."""
+    plans = [run.plan for run in runs]
+    names = labels_of([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
+    if len(set(names)) < len(names):
+        names = [f"{name}, seed {p.program.seed}" for name, p in zip(names, plans, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return names
 
 
 @program("ccenv show")
@@ -56,8 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(folders) > 2 or len(set(folders)) < len(folders):
         raise ValueError(f"expected one run or two different ones, got {len(folders)}")
     opened = [open_run(folder, options.trust) for folder in options.runs]
-    names = names_of(folders, [run.plan.agent for run in opened])
-    view = view_of(dict(zip(names, opened, strict=True)), options.masks)
+    view = view_of(dict(zip(names_of(opened), opened, strict=True)), options.masks)
     target = options.out or options.runs[0] / PAGE
     write_text(target, input_page(view))
     for agent in view["agents"]:

@@ -80,7 +80,8 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing train "
-        "compare eval plot view list validate benchmark gates table tables weights write completion cli"
+        "compare eval plot view list validate benchmark gates table tables weights write "
+        "completion cli"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder recorded stored trust"

@@ -21,7 +21,7 @@ ERROR = "test error in %"
 HEIGHT = 380
 """Pixels of the chart, without its legend; as wide as the page lets it be."""
 SHAPES = {"s": "square", "o": "circle", "^": "triangle-up", "D": "diamond", "v": "triangle-down"}
-SHAPES |= {"P": "cross", "<": "triangle-left", ">": "triangle-right", "X": "stroke", ".": "circle"}
+SHAPES |= {"P": "cross", "<": "triangle-left", ">": "triangle-right", "X": "wedge", ".": "circle"}
 """Vega's names of the markers of the pictures."""
 TIPS = {
     "label": "row",
@@ -51,8 +51,8 @@ def scripts() -> str | None:
 def chart(rows: Sequence[Row], families: Families) -> dict[str, Any] | None:
     """The specification of one data set's front; None where Altair is not installed.
 
-    Its data are the named source `rows`, so that a script may filter them. Colours are those of
-    the pictures; ink is `INK`, which the script replaces by the reader's.
+    Its data are the named source `rows`, so that `page.js` may filter them; that also chooses the
+    scales. Colours are those of the pictures; ink is `INK`, in whose place the reader's comes.
     """
     if scripts() is None:
         return None
@@ -63,13 +63,13 @@ def chart(rows: Sequence[Row], families: Families) -> dict[str, Any] | None:
     color, shape = scales(alt, shown, families)
     chosen = alt.selection_point(name="chosen", fields=["family"], bind="legend")
     shared = {
-        "x": alt.X("macs:Q", title="MACs of an image, policy included", scale=scale(alt, points)),
-        "y": alt.Y("error:Q", title=ERROR, scale=alt.Scale(type="linear", zero=True)),
+        "x": alt.X("macs:Q", title="MACs of an image, policy included"),
+        "y": alt.Y("error:Q", title=ERROR),
         "opacity": alt.when(chosen).then(alt.value(1)).otherwise(alt.value(0.12)),
     }
     base = alt.Chart(alt.NamedData(name="rows")).encode(**shared)
     front = base.transform_filter("datum.front").mark_line(
-        interpolate="step-after", color=INK, strokeWidth=1
+        interpolate="step-after", color=INK, strokeWidth=1, strokeDash=[4, 3]
     )
     lines = base.transform_filter("datum.line").mark_line(strokeWidth=1.6)
     bars = base.mark_rule(strokeWidth=1.4).encode(
@@ -93,11 +93,6 @@ def chart(rows: Sequence[Row], families: Families) -> dict[str, Any] | None:
     dot.setdefault("params", []).append(chosen.param.to_dict())
     found["datasets"] = {"rows": points}
     return found
-
-
-def scale(alt: Any, points: Sequence[dict[str, Any]]) -> Any:
-    """MACs in logarithms, where all have some."""
-    return alt.Scale(type="log" if all(one["macs"] > 0 for one in points) else "linear", zero=False)
 
 
 def scales(alt: Any, shown: Sequence[str], families: Families) -> tuple[Any, Any]:

@@ -42,7 +42,7 @@
       make("div", {className: "blocks", dataset: {many: blocks > 40}}, ...lit),
       make("div", {className: "spent", title: `${shown(spent, 0)} MACs so far`},
         make("i", {style: {width: `${Math.min(100, 100 * share)}%`}})),
-      make("div", {className: "said"}, `${shown(spent, 0)} MACs, ${shown(100 * share, 1)} %`));
+      make("div", {className: "said"}, `${shown(spent, 0)} MACs so far, ${shown(100 * share, 1)} %`));
   };
 
   const answers = (logits, label) => {

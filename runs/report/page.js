@@ -63,9 +63,10 @@
       : row.low}));
     for (const layer of spec.layer) {
       const {x, y} = layer.encoding;
-      if (x) x.scale = {type: logs.macs ? "log" : "linear", zero: false, nice: false, padding: 12};
-      if (y && !layer.encoding.y2) y.scale = {type: logs.error ? "log" : "linear",
-        zero: !logs.error, nice: !logs.error, padding: logs.error ? 8 : 0};
+      if (x) x.scale = logs.macs ? {type: "log", nice: false, padding: 14} :
+        {type: "linear", zero: false, nice: false, padding: 14};
+      if (y) y.scale = logs.error ? {type: "log", nice: false, padding: 14} :
+        {type: "linear", zero: true, nice: true};
     }
     const narrow = place.clientWidth < 520;
     for (const layer of spec.layer)
