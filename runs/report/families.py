@@ -38,9 +38,15 @@ class Families:
         return dict(self.styles[self.of[label]])
 
     def dash(self, label: str) -> str:
-        """How a row's line is dashed, so that those of a family differ."""
+        """How a row's line is dashed, so that those of a colour differ."""
         alike = [name for name, family in self.of.items() if family == self.of[label]]
-        return DASHES[alike.index(label) % len(DASHES)]
+        return self.dashed(label, alike.index(label))
+
+    def dashed(self, label: str, index: int) -> str:
+        """Dashes of the index-th line of a row's family; a colour's second family goes on."""
+        own, names = self.of[label], list(self.styles)
+        colors = [self.styles[name]["color"] for name in names[: names.index(own)]]
+        return DASHES[(index + colors.count(self.styles[own]["color"])) % len(DASHES)]
 
 
 def make_families(results: Results) -> Families:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.report.curve_figures import curve_figures
-from ccenv.runs.report.families import DASHES, OTHERS, Families, Style, make_families
+from ccenv.runs.report.families import OTHERS, Families, Style, make_families
 from ccenv.runs.show.drawing import (
     INK,
     Drawn,
@@ -164,7 +164,10 @@ def profile_figure(shown: Sequence[Front], name: str, where: str, families: Fami
     handles, shapings = [], list(dict.fromkeys(front.shaping for front in shown))
     for front in shown:
         color = families.style(front.labels[0])["color"]
-        style = {"color": color, "ls": DASHES[shapings.index(front.shaping) % len(DASHES)]}
+        style = {
+            "color": color,
+            "ls": families.dashed(front.labels[0], shapings.index(front.shaping)),
+        }
         share = performance_profile(np.concatenate(front.strata), thresholds)
         handles += axes.step(thresholds, share, lw=1.3, **style)
     axes.set(xlabel="front area", ylabel="share of runs with more", ylim=(0, 1.02))

@@ -91,7 +91,7 @@ def front_line(front: Front, first: Front | None, name: str) -> list[Any]:
     difference, chance = (None, None) if first in (None, front) else against(front, first)
     shared = len(set(front.by_seed) & set(first.by_seed)) if first else 0
     paired = difference and with_interval(difference, shared, ".3f", (-1, 1))
-    is_enough = len(front.by_seed) >= FEWEST
+    is_enough = len(front.by_seed) >= FEWEST and bool(front.mean.sd)
     return [
         name + (" (ceiling)" if front.uses_labels else ""),
         with_interval(front.mean, len(front.by_seed), ".3f"),

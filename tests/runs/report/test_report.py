@@ -15,8 +15,8 @@ import pytest
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part, Section, Study, study_of
-from ccenv.runs.report import findings as findings_file
 from ccenv.runs.report import chart, shapings
+from ccenv.runs.report import findings as findings_file
 from ccenv.runs.report.families import make_families, styles_of
 from ccenv.runs.report.publish import publish
 from ccenv.runs.report.tables import all_tables
