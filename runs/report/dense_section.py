@@ -34,7 +34,9 @@ def against_dense(comparison: Comparison, results_dir: Path, measure: Measure = 
     contests = contests_of(comparison, elsewhere, times, measure)
     tables: list[Table] = []
     families = make_families(comparison.results)
-    styles = families.styles | {r["agent"]: families.style(r["label"]) for r in comparison.rows}
+    styles = dict(families.styles) | {
+        r["agent"]: families.style(r["label"]) for r in comparison.rows
+    }
     figures: list[Drawn] = []
     for draw, under_draw in contests.items():
         tables += dense_tables(under_draw, draw, DRAWS[draw])
