@@ -6,30 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ccenv.base.registry import check_names
+from ccenv.runs.commands import COMMANDS
 from ccenv.runs.programs import program
 from ccenv.runs.store.machine import versions
 
-COMMANDS = {
-    "train": ("ccenv.runs.train", "train one agent, judge it on test images"),
-    "compare": ("ccenv.runs.compare", "run what is missing of a sweep, then show the table"),
-    "list": (
-        "ccenv.runs.list",
-        "agents, rewards, environments, data sets, networks and sweeps by name",
-    ),
-    "validate": ("ccenv.runs.validate", "recompute the figures of finished runs"),
-    "benchmark": ("ccenv.runs.benchmark", "measure speeds on this machine"),
-    "gates": ("ccenv.runs.gates", "tell which gates of a network matter, leaving out each in turn"),
-    "table": (
-        "ccenv.runs.table",
-        "build or show the table of all masks of a frozen network: exact optimum and values",
-    ),
-    "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
-    "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
-    "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),
-    "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
-    "docs": ("ccenv.runs.document", "build the documentation, or its tables, from a checkout"),
-}
-"""Command -> its module, imported on use, and what it does."""
 HELP = "\n".join(
     [
         "usage: ccenv COMMAND ...",

@@ -1,6 +1,7 @@
 """A sweep: run what is missing, then show table and report: ccenv compare [SWEEP]."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def compare(options: argparse.Namespace) -> int:
     """Runs, collects, shows; returns the exit status."""
     study = study_of(resolve(options.sweep, STUDIES, "sweep"), options.sweep)
     sweep = study.sweep
+    if options.seeds:
+        sweep = with_first_seeds(sweep, options.seeds, options.record)
     if options.miniature:
         sweep = miniature_of(sweep, options.record)
     jobs = make_jobs(sweep, options.log_dir)
@@ -65,6 +68,22 @@ def compare(options: argparse.Namespace) -> int:
     if failures:
         say(f"{len(failures)} of {len(jobs)} runs failed; the same command tries them again")
     return 1 if failures or not found.finished else 0
+
+
+def with_first_seeds(sweep: Sweep, number: int, record: bool) -> Sweep:
+    """The sweep with every row run for seeds 0 to number - 1.
+
+    Raises:
+        ValueError: if it were to be recorded: a recorded sweep's seeds stand in its study.
+    """
+    if record:
+        raise ValueError(
+            "expected --seeds without --record, got both: recorded runs are those of the study; "
+            "change its seeds there"
+        )
+    cells = tuple(dataclasses.replace(cell, seeds=None) for cell in sweep.cells)
+    minutes = sweep.minutes * number * len(cells) / max(1, len(sweep.runs()))
+    return dataclasses.replace(sweep, cells=cells, seeds=tuple(range(number)), minutes=minutes)
 
 
 def miniature_of(sweep: Sweep, record: bool) -> Sweep:
@@ -113,6 +132,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "sweep", nargs="?", default="quickstart", help=f"{', '.join(STUDIES)}, or module:name"
+    )
+    parser.add_argument(
+        "--seeds", type=positive, metavar="N", help="run every row with seeds 0 to N - 1"
     )
     parser.add_argument("--jobs", type=positive, default=num_cores(), help="runs at once")
     parser.add_argument(

@@ -171,9 +171,8 @@ def settings_help() -> Iterator[str]:
             yield f"  {name}={compact(value)}  {meaning.get(name, '')}".rstrip()
 
 
-@program("ccenv gates", (ValueError, ImportError))
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Leaves out each gate in turn; see --help."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="ccenv gates",
         description="Error, nll and cost of a frozen network without each of its gates.",
@@ -182,7 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@program("ccenv gates", (ValueError, ImportError))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Leaves out each gate in turn; see --help."""
+    options = make_parser().parse_args(arguments)
     result = gates(progress=not options.json, **parse_pairs(options.settings))
     print(json.dumps(result, indent=2) if options.json else show(result))
     return 0

@@ -15,6 +15,8 @@ from ccenv import PRESETS
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import DATASETS, load_split
+from ccenv.mdp.action_codes import CODES
+from ccenv.mdp.observations import LOOKS
 from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
@@ -133,6 +135,18 @@ def sweep_line(sweep: Any) -> Line:
     }
 
 
+def observation_line(about: str) -> Line:
+    """What a policy sees under a name of the setting `observation`."""
+    return {"about": about}
+
+
+def view_line(code: Any) -> Line:
+    """A view of actions: its settings, and what its actions are."""
+    parameters = inspect.signature(code).parameters.values()
+    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {"settings": settings, "about": first_line(code)}
+
+
 def bound(value: float) -> float | None:
     """A bound, None where there is none: JSON has no infinity."""
     return value if math.isfinite(value) else None
@@ -154,6 +168,8 @@ KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
     "environments": (PRESETS, functools.partial(line_of, PRESETS, environment_line)),
     "datasets": (DATASETS, dataset_line),
     "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),
+    "observations": (LOOKS, lambda name: observation_line(LOOKS[name])),
+    "views": (CODES, functools.partial(line_of, CODES, view_line)),
     "sweeps": (SWEEPS, functools.partial(line_of, SWEEPS, sweep_line)),
 }
 
@@ -210,14 +226,19 @@ def as_table(lines: Mapping[str, Line]) -> str:
     return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
 
 
-@program("ccenv list")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Shows what can be chosen; see --help."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@program("ccenv list")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Shows what can be chosen; see --help."""
+    options = make_parser().parse_args(arguments)
     if options.kind is None:
         lines: dict[str, Any] = {kind: {"names": list(table)} for kind, (table, _) in KINDS.items()}
     else:

@@ -1,21 +1,25 @@
-"""One agent, one environment, one seed -> one folder: ccenv train AGENT key=value ..."""
+"""An agent, an environment, a seed or several -> a folder each: ccenv train AGENT key=value ..."""
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.runs.board.tracking import compact
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
+from ccenv.runs.plan.command import AGENT, read_config
 from ccenv.runs.plan.explained import explained, explained_of_class
 from ccenv.runs.plan.settings import Plan, Program, agent_parameters, find_agent, make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.stats.bits import bits_lines
+from ccenv.runs.stats.intervals import mean_interval, told
+from ccenv.runs.stats.rows import evaluation
 from ccenv.simulator.simulator import Simulator, setting_defaults
 
 STOPPED = (
@@ -58,7 +62,19 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def make_parser(agent: str | None) -> argparse.ArgumentParser:
+def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
+    """Mean over several seeds with its interval, in a line."""
+    verdicts = [evaluation(result, "sampled") for result in results]
+    error, cost = (
+        mean_interval([verdict[name] for verdict in verdicts]) for name in ("error", "total_cost")
+    )
+    return (
+        f"over {len(results)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
+        f"Student's 95 % interval: {told(error, len(results), '.2%')}), total cost {cost.mean:.4f}"
+    )
+
+
+def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
     parser = argparse.ArgumentParser(
         prog="ccenv train",
@@ -66,8 +82,24 @@ def make_parser(agent: str | None) -> argparse.ArgumentParser:
         epilog="\n".join(settings_help(agent)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("agent", help=f"one of {', '.join(AGENTS)}, or module:Class")
+    parser.add_argument(
+        "agent", nargs="?", help=f"one of {', '.join(AGENTS)}, or module:Class; or of --config"
+    )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
+    parser.add_argument(
+        "--seeds",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="train N seeds from seed= on; those that are finished are taken unless --anew",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings as TOML, or a run's config.json; modules that it names are imported; "
+        "key=value goes before it",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.add_argument(
         "--checkpoint-every",
@@ -84,6 +116,18 @@ def make_parser(agent: str | None) -> argparse.ArgumentParser:
         help="leave policy and network in checkpoint/classifier.safetensors",
     )
     return parser
+
+
+def agent_named(arguments: Sequence[str]) -> str | None:
+    """The agent whose settings --help explains: the first word that is no option nor its value."""
+    before = ("", *arguments)
+    takes_value = ("--seeds", "--config", "--checkpoint-every")
+    words = (
+        word
+        for last, word in zip(before, arguments, strict=False)
+        if last not in takes_value and not word.startswith("-") and "=" not in word
+    )
+    return next(words, None)
 
 
 def settings_help(agent: str | None) -> Iterator[str]:
@@ -122,27 +166,63 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def at_least_one(text: str) -> int:
+    """Reads a number of seeds.
+
+    Raises:
+        ArgumentTypeError: if it is no whole number of at least 1.
+    """
+    number = whole_number(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def with_seed(plan: Plan, seed: int) -> Plan:
+    """The same plan with another seed."""
+    return dataclasses.replace(plan, program=dataclasses.replace(plan.program, seed=seed))
+
+
 @program("ccenv train", (CannotStartError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help."""
-    options, plan = read(list(sys.argv[1:] if arguments is None else arguments))
+    options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
     how = Options(options.checkpoint_every, not options.anew, options.export)
-    result = run(plan, wait=False, options=how)
-    print(json.dumps(result, indent=2) if options.json else summary(result))
+    several, results = len(plans) > 1, []
+    for plan in plans:
+        result = run(plan, wait=False, reuse=several and not options.anew, options=how)
+        results.append({"folder": str(plan.folder())} | result)
+        if not options.json:
+            print(summary(results[-1]), flush=True)
+    if options.json:
+        print(json.dumps(results if several else results[0], indent=2))
+    elif several:
+        print(over_seeds(results))
     return 0
 
 
-def read(arguments: list[str]) -> tuple[argparse.Namespace, Plan]:
-    """Reads the command line.
+def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
+    """Reads the command line: its options, and a plan a seed.
 
     Raises:
         CannotStartError: if a name or a value is wrong.
     """
     try:
-        parser = make_parser(next((a for a in arguments if not a.startswith("-")), None))
+        parser = make_parser(agent_named(arguments))
         options = parser.parse_intermixed_args(arguments)
-        settings = {"progress": not options.json} | parse_pairs(options.settings)
-        return options, make_plan(options.agent, settings)
+        found = read_config(options.config) if options.config else {}
+        if options.agent and "=" in options.agent:
+            # With an agent of --config, the first word is a setting.
+            options.settings.insert(0, options.agent)
+            options.agent = None
+        agent = options.agent or found.pop(AGENT, None)
+        found.pop(AGENT, None)
+        if not agent:
+            raise ValueError(f"expected an agent, got none; give one of {', '.join(AGENTS)}")
+        given = found | parse_pairs(options.settings)
+        first = make_plan(agent, given | {"progress": not options.json})
+        seeds = range(first.program.seed, first.program.seed + options.seeds)
+        return options, [with_seed(first, seed) for seed in seeds]
     except ValueError as error:
         raise CannotStartError(str(error)) from error
 

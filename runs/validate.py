@@ -51,10 +51,12 @@ def cells(verdict: Verdict) -> list[str]:
     return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
 
 
-@program("ccenv validate")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Replays stored masks on stored weights and recomputes every figure; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv validate", description=main.__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv validate",
+        description="Replays stored masks on stored weights and recomputes every figure.",
+    )
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(
@@ -64,7 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         help="import what runs name of this module of yours; may be given again",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@program("ccenv validate")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replays stored masks on stored weights and recomputes every figure; see --help."""
+    options = make_parser().parse_args(arguments)
     for module in options.trust:
         print(
             f"trusted: {module} (its code is imported and run if a run names it)", file=sys.stderr

@@ -85,21 +85,22 @@ FLOORS = {
         "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
-        "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates leaderboard table tables weights write cli pages document"
+        "commands programs store plan stats show board engine studies sweeps report timing train "
+        "compare eval plot view list validate benchmark gates leaderboard table tables weights "
+        "write completion cli pages document"
     ),
     "ccenv.runs.store": (
-        "machine checksums program identity result_checks seal folder recorded stored trust"
+        "machine checksums commit program identity result_checks seal folder recorded stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings",
+    "ccenv.runs.plan": "values explained sweep settings command",
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table standings drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
-        "same_run verdicts study"
+        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
+        "opened walked claims same_run verdicts study"
     ),
     "ccenv.runs.studies": (
         "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
@@ -113,8 +114,8 @@ FLOORS = {
     "ccenv.runs.sweeps": "",
     "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
-        "run_tables limits shapings tables curve_figures figures findings dense_tables "
-        "dense_figures dense_section html publish over_seeds"
+        "families chart run_tables limits shapings tables curve_figures figures findings "
+        "dense_tables dense_figures dense_section html input_view input_section publish over_seeds"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "

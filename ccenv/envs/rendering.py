@@ -1,12 +1,26 @@
-"""Pictures of an episode: the masks so far -> text, or an RGB image of one block map per layer."""
+"""Pictures of an episode: the input and the masks so far -> text, or an RGB image.
 
+`render_image` is a map of blocks alone, small enough for a tile of many; `render_episode` shows the
+input beside the gates, with what was spent and answered, at a size that a person reads.
+"""
+
+import base64
+import html
+import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 KEPT, SKIPPED, WAITING = "■", "□", "·"
 COLORS = {KEPT: (46, 125, 50), SKIPPED: (224, 224, 224), WAITING: (250, 250, 250)}
 CELL = 16
+SIDE, GAP, ROW, LETTERS = 168, 14, 42, 13
+"""Pixels: the input's longer side, between things, a gate with its name, a letter's height."""
+WIDEST, SMALLEST = 420, 3
+"""Pixels of a row of blocks at most, and of a block at least."""
+INK, PAPER, EDGE = (29, 29, 31), (255, 255, 255), (190, 190, 196)
+FIRST_PRINTED, LAST_PRINTED = 32, 126
 
 
 def block_rows(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> list[str]:
@@ -34,3 +48,110 @@ def render_image(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> np.n
             top, left = i * CELL, j * CELL
             image[top + 1 : top + CELL - 1, left + 1 : left + CELL - 1] = COLORS[block]
     return image
+
+
+def as_picture(values: np.ndarray) -> np.ndarray:
+    """An input as uint8 [height, width, 3].
+
+    Numbers beyond 0..1 (standardised ones) are stretched from the least to the largest; features
+    without places are a square where they fill one, else a line.
+
+    Args:
+        values: [channels, height, width] or [features], floats or bytes.
+    """
+    x = values.astype(np.float32) / (255 if values.dtype == np.uint8 else 1)
+    if x.ndim == 1:
+        side = round(len(x) ** 0.5)
+        x = x.reshape((1, side, side) if side * side == len(x) else (1, 1, -1))
+    if x.min() < 0 or x.max() > 1:
+        x = (x - x.min()) / max(float(x.max() - x.min()), 1e-9)
+    x = x if len(x) == 3 else np.repeat(x.mean(axis=0, keepdims=True), 3, axis=0)
+    return np.rint(255 * x).astype(np.uint8).transpose(1, 2, 0)
+
+
+def is_symbols(values: np.ndarray) -> bool:
+    """Whether an input is a window of symbols, which is read and not seen."""
+    return values.ndim == 1 and values.dtype.kind == "i"
+
+
+def as_words(symbols: np.ndarray) -> str:
+    """A window of symbols as text; what is no printed letter of ASCII is a dot.
+
+    >>> as_words(np.array([72, 105, 10]))
+    'Hi·'
+    """
+    shown = (FIRST_PRINTED <= s <= LAST_PRINTED for s in symbols)
+    return "".join(chr(s) if ok else "·" for s, ok in zip(symbols.tolist(), shown, strict=True))
+
+
+def render_episode(
+    values: np.ndarray | None,
+    masks: Sequence[np.ndarray],
+    names: Sequence[str],
+    num_blocks: Sequence[int],
+    status: str,
+) -> np.ndarray:
+    """The input, and a row of blocks for each gate: uint8, of one size through an episode.
+
+    Args:
+        values: the input, see `as_picture`; None before the first reset.
+        masks: of the gates that are decided.
+        names: of all gates.
+        num_blocks: of all gates.
+        status: a line below.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell = max(SMALLEST, min(22, WIDEST // max(num_blocks)))
+    right = max(cell * max(num_blocks), 240)
+    size = (SIDE + right + 3 * GAP, max(SIDE, ROW * len(num_blocks)) + 2 * GAP + ROW)
+    image = Image.new("RGB", size, PAPER)
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(LETTERS)
+    if values is not None:
+        draw_input(image, pen, values, font)
+    for i, row in enumerate(block_rows(masks, num_blocks)):
+        left, top = SIDE + 2 * GAP, GAP + i * ROW
+        pen.text((left, top), names[i], INK, font)
+        for j, block in enumerate(row):
+            corner = left + j * cell, top + LETTERS + 5
+            far = corner[0] + cell - 2, corner[1] + min(cell, 18) - 1
+            pen.rectangle((*corner, *far), COLORS[block], EDGE if cell > 6 else None)
+    pen.text((GAP, size[1] - ROW // 2 - GAP // 2), status, INK, font)
+    return np.asarray(image).copy()
+
+
+def draw_input(image: Any, pen: Any, values: np.ndarray, font: Any) -> None:
+    """Draws an input into the square at the left: every pixel as large as it can be, or words."""
+    from PIL import Image
+
+    if is_symbols(values):
+        words = as_words(values)
+        lines = [words[i : i + 20] for i in range(0, len(words), 20)][-10:]
+        pen.multiline_text((GAP, GAP), "\n".join(lines), INK, font)
+        return
+    pixels = as_picture(values)
+    scale = SIDE / max(pixels.shape[:2])
+    width, height = (max(1, round(scale * n)) for n in (pixels.shape[1], pixels.shape[0]))
+    image.paste(
+        Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST), (GAP,) * 2
+    )
+    pen.rectangle((GAP - 1, GAP - 1, GAP + width, GAP + height), None, EDGE)
+
+
+def png(image: np.ndarray) -> bytes:
+    """uint8 [height, width, 3] as the bytes of a PNG."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    return content.getvalue()
+
+
+def png_uri(image: np.ndarray) -> str:
+    """The same as an address that holds its content."""
+    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+
+
+def as_html(image: np.ndarray, words: str) -> str:
+    """A picture for a notebook's cell; its words are shown as text whatever they hold."""
+    return f'<img src="{png_uri(image)}" alt="{html.escape(words)}">'

@@ -8,7 +8,7 @@ import torch
 
 from ccenv.envs.infos import action_masks, check_action, step_info
 from ccenv.envs.options import image_indices
-from ccenv.envs.rendering import render_image, render_text
+from ccenv.envs.rendering import as_html, render_episode, render_text
 from ccenv.envs.rows import row_of
 from ccenv.envs.vector import (
     RENDER_MODES,
@@ -157,12 +157,24 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         return self.simulator.update_network()
 
     def render(self) -> Any:
-        """Block map of the episode so far: str with "ansi", uint8 [height, width, 3] else."""
+        """The episode so far: a map of blocks as str with "ansi"; with "rgb_array" the input too.
+
+        The latter is uint8 [height, width, 3], of one size through the whole episode.
+        """
         if self.render_mode == "ansi":
             return render_text(self._masks, self.simulator.num_blocks, self._status)
-        if self.render_mode == "rgb_array":
-            return render_image(self._masks, self.simulator.num_blocks)
-        return None
+        return self._picture() if self.render_mode == "rgb_array" else None
+
+    def _picture(self) -> np.ndarray:
+        state, network = self.simulator.state, self.simulator.network
+        values = None if state is None else state.images[0].cpu().numpy()
+        names, blocks = [gate.name for gate in network.gates], self.simulator.num_blocks
+        return render_episode(values, self._masks, names, blocks, self._status)
+
+    def _repr_html_(self) -> str:
+        """The picture of `render`, for the cell of a notebook."""
+        words = render_text(self._masks, self.simulator.num_blocks, self._status)
+        return as_html(self._picture(), words)
 
     def close(self) -> None:
         """Ends the environment's life; steps are refused afterwards."""

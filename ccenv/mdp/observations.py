@@ -26,7 +26,13 @@ from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
 from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.protocol import GatedNetwork, tells_norms
 
-OBSERVATIONS = ("layer_input", "summary", LAST_SYMBOLS)
+LOOKS = {
+    "layer_input": "what the network offers to be seen: a layer's input, or features averaged",
+    "summary": "the image pooled to at most 8 x 8, and norms of the blocks of the gate before",
+    LAST_SYMBOLS: "the last symbols of a window as numbers, the same at every gate",
+}
+"""What one may look at, and what that is."""
+OBSERVATIONS = tuple(LOOKS)
 SUMMARY_SIDE = 8
 
 OwnLook = Callable[[GatedNetwork, EpisodeState], Tensor]

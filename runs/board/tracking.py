@@ -4,7 +4,7 @@
 |---|---|
 | `episode/*` | training batches as the agent saw them, averaged between two points |
 | `eval/*` | the validation split, masks sampled |
-| `agent/*` | the agent's own scalars, and the network's loss in co-training |
+| `train/*` | the agent's own scalars (its `agent/*`), and the network's loss in co-training |
 | `test/*` | the test split, masks sampled, once at the end |
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
 | `block_use/layer_<l>` | image: mean keep probability, classes down, blocks across, 1 is white |
@@ -19,11 +19,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.runs.board import projector
-from ccenv.runs.board.hparams import METRICS, compact, hyperparameters
+from ccenv.runs.board.hparams import compact, summaries
 from ccenv.runs.board.layout import OF_A_RUN
 from ccenv.simulator.evaluate import Evaluation
 
@@ -97,7 +96,7 @@ class Tracker:
 
     def _flush(self, images_seen: int) -> None:
         for tag, values in self._pending.items():
-            self.writer.add_scalar(tag, float(np.mean(values)), images_seen)
+            self.writer.add_scalar(shown_as(tag), float(np.mean(values)), images_seen)
         self._pending.clear()
 
     def evaluation(self, images_seen: int, evaluation: Evaluation) -> None:
@@ -121,7 +120,7 @@ class Tracker:
         self._flush(images_seen)
         self._write_scores("test", images_seen, test)
         # SummaryWriter.add_hparams would open a second run in a folder of its own.
-        for summary in hparams(hyperparameters(self.config), dict.fromkeys(METRICS, 0.0)):
+        for summary in summaries(self.config):
             self.writer._get_file_writer().add_summary(summary)
 
     def __enter__(self) -> "Tracker":
@@ -136,6 +135,15 @@ class Tracker:
     ) -> None:
         """Closes the event file."""
         self.writer.close()
+
+
+def shown_as(tag: str) -> str:
+    """A scalar's tag on the board, which sorts by name: error and cost come before details.
+
+    >>> shown_as("agent/loss"), shown_as("episode/error")
+    ('train/loss', 'episode/error')
+    """
+    return f"train/{tag.removeprefix('agent/')}" if tag.startswith("agent/") else tag
 
 
 def event_files(folder: Path) -> list[Path]:

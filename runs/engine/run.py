@@ -21,10 +21,12 @@ from ccenv.runs.board.tracking import Tracker
 from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
 from ccenv.runs.engine.listener import Listener, progress_bar
+from ccenv.runs.plan.command import command_line
 from ccenv.runs.plan.settings import Plan, Program, code_digests
 from ccenv.runs.stats.bits import OF_SYMBOLS
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_of
+from ccenv.runs.store.commit import code_commit
 from ccenv.runs.store.machine import load_average, machine, versions
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
@@ -177,6 +179,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
             torch.manual_seed(plan.program.seed)
             return start(plan, target, options)
     run_folder.start(target, plan.config())
+    run_folder.write_text(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
 
@@ -244,6 +247,7 @@ def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
         "seed": plan.program.seed,
         "settings": plan.config(),
         "code": code_digests(plan),
+        **({"commit": commit} if (commit := code_commit()) else {}),
         "learns": bool(agent.learns),
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),

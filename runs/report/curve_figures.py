@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from ccenv.runs.report.families import Families
 from ccenv.runs.show.drawing import (
     Drawn,
     file_part,
     legend_below,
     legend_height,
-    look,
     new_figure,
     plain_number,
 )
@@ -20,7 +20,7 @@ MEASURES = {"error": "error in %", "total_cost": "total cost"}
 
 
 def curve_figures(
-    results: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row]
+    results: Mapping[str, Sequence[Mapping[str, Any]]], rows: Sequence[Row], families: Families
 ) -> list[Drawn]:
     """Validation error and total cost over images seen: a figure for each data set and shaping."""
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -29,7 +29,9 @@ def curve_figures(
             groups.setdefault((row["dataset"], row["shaping"]), []).append(row)
     single = len(groups) == 1
     return [
-        curve_figure(found, results, "curves" if single else f"curves-{file_part(*key)}", key)
+        curve_figure(
+            found, results, "curves" if single else f"curves-{file_part(*key)}", key, families
+        )
         for key, found in groups.items()
     ]
 
@@ -39,6 +41,7 @@ def curve_figure(
     results: Mapping[str, Sequence[Mapping[str, Any]]],
     name: str,
     key: tuple[str, str],
+    families: Families,
 ) -> Drawn:
     """Two panels, one line for each row, its band from the lowest to the highest seed."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -50,8 +53,8 @@ def curve_figure(
     for axes, (measure, title) in zip(panels, MEASURES.items(), strict=True):
         factor = 100 if measure == "error" else 1
         handles = [
-            draw_curve(axes, results[row["label"]], measure, factor, look(index)["color"])
-            for index, row in enumerate(rows)
+            draw_curve(axes, results[row["label"]], measure, factor, line_of(row, families))
+            for row in rows
         ]
         axes.set(ylabel=title)
         axes.set_ylim(bottom=0)
@@ -65,8 +68,17 @@ def curve_figure(
     return Drawn(figure, name, caption, alt)
 
 
+def line_of(row: Row, families: Families) -> dict[str, Any]:
+    """Colour of a row's agent; rows of one agent are dashed differently."""
+    return {"color": families.style(row["label"])["color"], "ls": families.dash(row["label"])}
+
+
 def draw_curve(
-    axes: Any, results: Sequence[Mapping[str, Any]], measure: str, factor: float, color: str
+    axes: Any,
+    results: Sequence[Mapping[str, Any]],
+    measure: str,
+    factor: float,
+    style: dict[str, Any],
 ) -> Any:
     """Mean and range over the seeds that got as far."""
     by_images: dict[int, list[float]] = {}
@@ -74,7 +86,7 @@ def draw_curve(
         for point in result.get("curve", []):
             by_images.setdefault(point["images_seen"], []).append(factor * point[measure])
     images = sorted(by_images)
-    (line,) = axes.plot(images, [np.mean(by_images[n]) for n in images], color=color, lw=1.2)
+    (line,) = axes.plot(images, [np.mean(by_images[n]) for n in images], lw=1.2, **style)
     low, high = [min(by_images[n]) for n in images], [max(by_images[n]) for n in images]
-    axes.fill_between(images, low, high, color=color, alpha=0.12, lw=0)
+    axes.fill_between(images, low, high, color=style["color"], alpha=0.12, lw=0)
     return line

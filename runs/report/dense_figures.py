@@ -1,16 +1,16 @@
 """The dense front beside conditional rows: test error over total MACs and over measured time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ccenv.runs.report.families import OTHERS, Style
 from ccenv.runs.show.drawing import (
     INK,
-    MARKERS,
+    THEIRS,
     Drawn,
     file_part,
     legend_below,
     legend_height,
-    look,
     new_figure,
     plain_logarithms,
 )
@@ -22,19 +22,20 @@ CHOICE = (
     "beats on validation images; the others are pale. Where some rows see images of half their "
     "size, empty markers are rows on whole images."
 )
-OTHERS = MARKERS.replace("s", "")
-"""Squares are dense networks."""
 WHOLE_IMAGES = "whole images"
 """Said of rows in sweeps where others see images of half their size."""
 Place = Callable[[Point], float | None]
 """Where a point stands on the x axis; None where that is not known."""
 
 
-def dense_figures(contests: Sequence[Contest], draw: str, note: str = "") -> list[Drawn]:
+def dense_figures(
+    contests: Sequence[Contest], styles: Mapping[str, Style], draw: str, note: str = ""
+) -> list[Drawn]:
     """Error over MACs, then over the time of a pass for each number of images.
 
     Args:
         contests: one for each data set.
+        styles: colour and marker of each agent, as in the report's other figures.
         draw: "sampled" or "mode"; in the files' names where it is the latter.
         note: added to captions.
     """
@@ -45,13 +46,13 @@ def dense_figures(contests: Sequence[Contest], draw: str, note: str = "") -> lis
         part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
         title = "total MACs of an image, policy included"
         name = f"equal-macs{part}{suffix}"
-        figures.append(dense_figure(contest, lambda point: point.macs, title, name, note))
+        figures.append(dense_figure(contest, lambda point: point.macs, title, name, note, styles))
         timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
         for images in timed:
             many = "one image" if images == 1 else f"{images} images"
             title = f"milliseconds of a pass of {many}, policy included"
             name = f"equal-time-{images}{part}{suffix}"
-            figures.append(dense_figure(contest, time_of(images), title, name, note))
+            figures.append(dense_figure(contest, time_of(images), title, name, note, styles))
     return figures
 
 
@@ -65,7 +66,14 @@ def time_of(images: int) -> Place:
     return lambda point: point.time(images)
 
 
-def dense_figure(contest: Contest, place: Place, title: str, name: str, note: str) -> Drawn:
+def dense_figure(
+    contest: Contest,
+    place: Place,
+    title: str,
+    name: str,
+    note: str,
+    styles: Mapping[str, Style],
+) -> Drawn:
     """One figure: the dense line, and a colour for each agent."""
     place, measure, factor = on_axis(place), contest.measure, contest.measure.factor
     placed = [point for point in contest.conditional if place(point) is not None]
@@ -84,12 +92,12 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
         for points, ls, face in lines.values()
     ]
     for own in groups.values():
-        style = style_of(agents.index(own[0].agent))
+        style = style_of(styles, own[0].agent)
         empty = {"mfc": "none"} if is_empty(own[0], both) else {}
         handles.append(draw_points(axes, own, place, style | empty, factor))
-    for index, agent in enumerate(agents):
+    for agent in agents:
         others = [point for point in contest.others if point.agent == agent]
-        draw_pale(axes, others, place, style_of(index), factor)
+        draw_pale(axes, others, place, style_of(styles, agent), factor)
     others = [p for p in contest.others if p.agent == "dense"]
     beaten = [p for p in contest.dense if p.label not in shown]
     draw_pale(axes, [*beaten, *others], place, {"color": INK}, factor)
@@ -102,9 +110,9 @@ def dense_figure(contest: Contest, place: Place, title: str, name: str, note: st
     return Drawn(figure, name, caption, words(contest, place, title))
 
 
-def style_of(index: int) -> dict[str, Any]:
+def style_of(styles: Mapping[str, Style], agent: str) -> Style:
     """Colour and marker of an agent."""
-    return {"color": look(index)["color"], "marker": OTHERS[index % len(OTHERS)], "ls": ""}
+    return {"color": THEIRS, "marker": OTHERS[0]} | styles.get(agent, {}) | {"ls": ""}
 
 
 def has_both_sizes(contest: Contest) -> bool:

@@ -8,6 +8,7 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.report.dense_figures import dense_figures
 from ccenv.runs.report.dense_tables import dense_tables
+from ccenv.runs.report.families import make_families
 from ccenv.runs.show.drawing import Drawn
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.bits import OF_SYMBOLS
@@ -32,10 +33,14 @@ def against_dense(comparison: Comparison, results_dir: Path, measure: Measure = 
     times = times_in(results_dir, comparison.name)
     contests = contests_of(comparison, elsewhere, times, measure)
     tables: list[Table] = []
+    families = make_families(comparison.results)
+    styles = dict(families.styles) | {
+        r["agent"]: families.style(r["label"]) for r in comparison.rows
+    }
     figures: list[Drawn] = []
     for draw, under_draw in contests.items():
         tables += dense_tables(under_draw, draw, DRAWS[draw])
-        figures += dense_figures(under_draw, draw, DRAWS[draw])
+        figures += dense_figures(under_draw, styles, draw, DRAWS[draw])
     return Part(tables, figures)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.report.curve_figures import curve_figures
+from ccenv.runs.report.families import OTHERS, Families, Style, make_families
 from ccenv.runs.show.drawing import (
     INK,
     Drawn,
@@ -14,32 +15,36 @@ from ccenv.runs.show.drawing import (
     file_part,
     legend_below,
     legend_height,
-    look,
     new_figure,
     plain_logarithms,
     stacked_axes,
 )
 from ccenv.runs.show.tables import Row, by_dataset, name_of
 from ccenv.runs.stats.fronts import ALL, Front, make_fronts, name_in
-from ccenv.runs.stats.intervals import performance_profile
+from ccenv.runs.stats.intervals import FEWEST, performance_profile
 
 WIDE = 8
 """Errors are drawn on a logarithmic axis if the largest is this many times the smallest."""
 FEW = 16
-"""Up to this many rows have their own colour and marker; more share them by agent and shaping."""
+"""Up to this many fronts share one figure; more have one a shaping."""
+FRONT_CAPTION = (
+    "Error over cost. Points: policies that learn, with 95 % intervals over seeds where there are "
+    "three or more. Lines: rivals that do not learn to choose; grey: random masks. Thin steps: the "
+    "front. Hollow: ceilings."
+)
 
 
 def all_figures(comparison: Comparison) -> dict[str, list[Drawn]]:
     """Every figure of the report, by section."""
-    rows = comparison.rows
+    rows, families = comparison.rows, make_families(comparison.results)
     with drawn_in_style():
         return {
             "front": [
-                front_figure(found, file_name("front", name, rows), name)
+                front_figure(found, file_name("front", name, rows), name, families)
                 for name, found in by_dataset(rows).items()
             ],
-            "profile": profile_figures(make_fronts(comparison.results, comparison.draw)),
-            "curves": curve_figures(comparison.results, rows),
+            "profile": profile_figures(make_fronts(comparison.results, comparison.draw), families),
+            "curves": curve_figures(comparison.results, rows, families),
             "blocks": block_figures(comparison.results, rows),
         }
 
@@ -49,39 +54,43 @@ def file_name(kind: str, part: str, rows: Sequence[Row]) -> str:
     return kind if len(by_dataset(rows)) == 1 else f"{kind}-{part}"
 
 
-def looks(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Label -> colour and marker: each its own, or by agent and shaping where they are many."""
-    if len(rows) <= FEW:
-        return {row["label"]: look(index) for index, row in enumerate(rows)}
-    agents = list(dict.fromkeys(row["agent"] for row in rows))
-    shapings = list(dict.fromkeys(row["shaping"] for row in rows))
-    return {
-        row["label"]: {
-            "color": look(agents.index(row["agent"]))["color"],
-            "marker": look(shapings.index(row["shaping"]))["marker"],
-        }
-        for row in rows
-    }
-
-
-def front_figure(rows: Sequence[Row], name: str, dataset: str) -> Drawn:
-    """Test error over MACs with 95 % intervals; the front as a line."""
-    few = len(rows) <= FEW
-    styles = looks(rows)
-    entries = [name_of(row) for row in rows] if few else [*parts(rows, styles)]
+def front_figure(rows: Sequence[Row], name: str, dataset: str, families: Families) -> Drawn:
+    """Test error over MACs: learners as points, rivals as lines, random masks as a grey curve."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(families.of[row["label"]], []).append(row)
+    markers = shaping_markers(rows)
+    entries = [name_of(own[0]) if len(own) == 1 else family for family, own in groups.items()]
+    entries += list(markers)
     figure = new_figure(2.7 + legend_height(entries))
     axes = figure.add_subplot()
-    handles = [draw_point(axes, row, styles[row["label"]]) for row in rows]
+    handles = [
+        draw_family(axes, own, families.styles[family], markers, family in families.learn)
+        for family, own in groups.items()
+    ]
+    handles += [shaping_entry(marker) for marker in markers.values()]
     line = sorted((r["macs"]["mean"], 100 * r["error"]["mean"]) for r in rows if r["on_front"])
     if line:
         axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, zorder=0)
     axes.set(xlabel="MACs of an image, policy included", ylabel="test error in %")
     set_scales(axes, rows)
-    legend_below(figure, handles if few else [*parts(rows, styles).values()], entries)
+    legend_below(figure, handles, entries)
     best = "; ".join(f"{mac:,.0f} MACs {error:.1f} %" for mac, error in line)
     alt = f"Scatter of test error over MACs for {len(rows)} rows on {dataset}; on the front: {best}"
-    caption = "Error over cost. Bars: 95 % intervals over seeds. Line: the front. Hollow: ceilings."
-    return Drawn(figure, name, caption, alt)
+    return Drawn(figure, name, FRONT_CAPTION, alt)
+
+
+def shaping_markers(rows: Sequence[Row]) -> dict[str, str]:
+    """Shaping -> marker, where agents learned under several."""
+    names = list(dict.fromkeys(row["shaping"] for row in rows if row["learns"]))
+    return {n: OTHERS[i % len(OTHERS)] for i, n in enumerate(names)} if len(names) > 1 else {}
+
+
+def shaping_entry(marker: str) -> Any:
+    """A legend's entry of a marker without colour."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=INK, marker=marker, ls="")
 
 
 def set_scales(axes: Any, rows: Sequence[Row]) -> None:
@@ -98,29 +107,34 @@ def set_scales(axes: Any, rows: Sequence[Row]) -> None:
         plain_logarithms(axis)
 
 
-def draw_point(axes: Any, row: Row, style: Mapping[str, Any]) -> Any:
-    """One row of the front's figure; returns its entry for the legend."""
+def draw_family(
+    axes: Any, rows: Sequence[Row], style: Style, markers: Mapping[str, str], learns: bool
+) -> Any:
+    """Rows of one colour; returns their entry for the legend."""
+    if not learns and len(rows) > 1:
+        places = sorted((row["macs"]["mean"], 100 * row["error"]["mean"]) for row in rows)
+        (line,) = axes.plot(*zip(*places, strict=True), **style, markersize=3, lw=1.0, zorder=1)
+        return line
+    for row in rows:
+        own = style | {"marker": markers.get(row["shaping"], style["marker"])}
+        handle = draw_point(axes, row, own if learns else style)
+    return handle
+
+
+def draw_point(axes: Any, row: Row, style: Style) -> Any:
+    """One row with its interval, where its seeds are enough for one."""
     error, macs = row["error"], row["macs"]["mean"]
-    half = 0.0 if error["high"] is None else error["high"] - error["mean"]
+    is_known = error["high"] is not None and len(row["seeds"]) >= FEWEST
+    half = error["high"] - error["mean"] if is_known else 0.0
     # In logarithms a bar cannot reach below zero.
-    ends = [[100 * min(half, 0.95 * error["mean"])], [100 * half]]
+    ends = [[100 * min(half, 0.95 * error["mean"])], [100 * min(half, 1 - error["mean"])]]
     face = "none" if row["uses_labels"] else style["color"]
     return axes.errorbar(
         macs, 100 * error["mean"], yerr=ends, capsize=2, markersize=5, ls="", mfc=face, **style
     )
 
 
-def parts(rows: Sequence[Row], styles: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of a legend in which colours are agents and markers are shapings."""
-    from matplotlib.lines import Line2D
-
-    colors = {row["agent"]: styles[row["label"]]["color"] for row in rows}
-    markers = {row["shaping"]: styles[row["label"]]["marker"] for row in rows}
-    agents = {name: Line2D([], [], color=color, lw=4) for name, color in colors.items()}
-    return agents | {n: Line2D([], [], color=INK, marker=m, ls="") for n, m in markers.items()}
-
-
-def profile_figures(fronts: Sequence[Front]) -> list[Drawn]:
+def profile_figures(fronts: Sequence[Front], families: Families) -> list[Drawn]:
     """Share of runs whose front area exceeds a threshold; over all data sets where there are some.
 
     One figure, or one for each shaping where fronts are many; nothing where a single front would
@@ -128,18 +142,18 @@ def profile_figures(fronts: Sequence[Front]) -> list[Drawn]:
     """
     shown = [f for f in fronts if f.dataset == ALL] or list(fronts)
     if len(shown) <= FEW:
-        return [profile_figure(shown, "profile", "")] if len(shown) > 1 else []
+        return [profile_figure(shown, "profile", "", families)] if len(shown) > 1 else []
     groups: dict[str, list[Front]] = {}
     for front in shown:
         groups.setdefault(front.shaping, []).append(front)
     return [
-        profile_figure(found, f"profile-{file_part(shaping)}", f" under {shaping}")
+        profile_figure(found, f"profile-{file_part(shaping)}", f" under {shaping}", families)
         for shaping, found in groups.items()
         if len(found) > 1
     ]
 
 
-def profile_figure(shown: Sequence[Front], name: str, where: str) -> Drawn:
+def profile_figure(shown: Sequence[Front], name: str, where: str, families: Families) -> Drawn:
     """One performance profile."""
     areas = np.concatenate([np.concatenate(f.strata) for f in shown])
     lowest = float(areas[areas > 0].min(initial=1.0))
@@ -147,9 +161,13 @@ def profile_figure(shown: Sequence[Front], name: str, where: str) -> Drawn:
     names = [name_in(front, shown) for front in shown]
     figure = new_figure(2.2 + legend_height(names))
     axes = figure.add_subplot()
-    handles = []
-    for index, front in enumerate(shown):
-        style = {"color": look(index)["color"], "ls": ("-", "--", ":")[index // 10 % 3]}
+    handles, shapings = [], list(dict.fromkeys(front.shaping for front in shown))
+    for front in shown:
+        color = families.style(front.labels[0])["color"]
+        style = {
+            "color": color,
+            "ls": families.dashed(front.labels[0], shapings.index(front.shaping)),
+        }
         share = performance_profile(np.concatenate(front.strata), thresholds)
         handles += axes.step(thresholds, share, lw=1.3, **style)
     axes.set(xlabel="front area", ylabel="share of runs with more", ylim=(0, 1.02))

@@ -1,22 +1,28 @@
-"""Tables and figures to one page that needs nothing else: no network, no server, no script.
+"""Tables and figures to one page that needs nothing else: no network, no server.
 
-Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's).
+Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). What
+moves (sorting, charts) is script inside the page; without it all numbers and pictures are there.
 """
 
 import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ccenv.runs.engine.jobs import Comparison, names_of, origins
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.show.drawing import Drawn
-from ccenv.runs.show.tables import Table
+from ccenv.runs.report.chart import chart, embedded, scripts
+from ccenv.runs.report.families import make_families
+from ccenv.runs.report.figures import WIDE, file_name
+from ccenv.runs.show.drawing import INK, Drawn
+from ccenv.runs.show.tables import Table, by_dataset
 
-TEMPLATE = "page.html.jinja"
+TEMPLATE, SCRIPT, STYLE = "page.html.jinja", "page.js", "page.css"
+INPUTS, INPUT_SCRIPTS = "inputs.html.jinja", ("mlp.js", "inputs.js")
 
 
 def page(
@@ -25,6 +31,7 @@ def page(
     tables: Mapping[str, Sequence[Table]],
     figures: Mapping[str, Sequence[Drawn]],
     parts: Mapping[Section, Part],
+    view: Mapping[str, Any] | None = None,
 ) -> str:
     """Fills the template.
 
@@ -34,17 +41,11 @@ def page(
         tables: by section, see `ccenv.runs.report.tables.all_tables`.
         figures: by section, see `ccenv.runs.report.figures.all_figures`.
         parts: of the study, and dense networks.
+        view: single inputs, see `ccenv.runs.report.input_view`; None where no weights are here.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"data_uri": data_uri, "share": share, "breakable": breakable}
-    return environment.get_template(TEMPLATE).render(
+    charts = charts_of(comparison)
+    template = environment_of_pages().get_template(TEMPLATE)
+    return template.render(
         sweep=comparison.sweep,
         num_finished=len(comparison.finished),
         num_runs=len(comparison.finished) + len(comparison.missing),
@@ -54,7 +55,64 @@ def page(
         tables=tables,
         figures=figures,
         parts=parts,
+        charts=charts,
+        ink=INK,
+        vega=scripts() if charts else "",
+        own_script=own_file(SCRIPT),
+        style=own_file(STYLE),
+        view=view and Markup(embedded(view)),
+        view_script=input_scripts(),
     )
+
+
+def input_page(view: Mapping[str, Any]) -> str:
+    """A page of single inputs alone."""
+    names = [agent["name"] for agent in view["agents"]]
+    kind = "as drawn" if view["masks"] == "sampled" else "most probable"
+    template = environment_of_pages().get_template(INPUTS)
+    return template.render(
+        title=" and ".join(names),
+        about=f"Test inputs of {view['dataset']}, one by one; masks {kind}.",
+        style=own_file(STYLE),
+        view=Markup(embedded(view)),
+        view_script=input_scripts(),
+    )
+
+
+def input_scripts() -> str:
+    """What draws single inputs."""
+    return "\n".join(map(own_file, INPUT_SCRIPTS))
+
+
+def own_file(name: str) -> str:
+    """A file beside this one."""
+    return Path(__file__).with_name(name).read_text()
+
+
+def charts_of(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """Name of a figure -> the same as an interactive chart; empty where Altair is not installed."""
+    families, charts = make_families(comparison.results), {}
+    for name, rows in by_dataset(comparison.rows).items():
+        if spec := chart(rows, families):
+            errors = [row["error"]["mean"] for row in rows]
+            wide = 0 < min(errors) * WIDE < max(errors)
+            content = {"spec": Markup(embedded(spec)), "wide": wide}
+            charts[file_name("front", name, comparison.rows)] = content
+    return charts
+
+
+def environment_of_pages() -> Environment:
+    """Where templates are, and how they escape and format."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"data_uri": data_uri, "share": share, "breakable": breakable}
+    return environment
 
 
 def data_uri(svg: str) -> str:

@@ -10,6 +10,7 @@ from ccenv.runs.report.dense_section import AGAINST_DENSE, IN_BITS
 from ccenv.runs.report.figures import all_figures
 from ccenv.runs.report.findings import findings
 from ccenv.runs.report.html import page
+from ccenv.runs.report.input_section import section_of
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.show.tables import notes, rows_csv, table
@@ -47,7 +48,8 @@ def publish(
         (folder / f"{made_table.name}.csv").write_text(made_table.csv())
     for figure in itertools.chain(*figures.values(), *(part.figures for part in own)):
         figure.write(folder)
-    (folder / PAGE).write_text(page(comparison, sentences, tables, figures, parts))
+    view = section_of(comparison)
+    (folder / PAGE).write_text(page(comparison, sentences, tables, figures, parts, view))
     return text
 
 

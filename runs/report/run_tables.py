@@ -12,17 +12,20 @@ from ccenv.runs.stats.intervals import Interval
 def speed_table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """Measured time of a pass, and of the whole run; the first finished seed of each label."""
     columns = {"agent": "left", "images": "right", "ms": "right .3f", "dense ms": "right .3f"}
-    columns |= {"speed-up": "right .2f", "trained for s": "right .0f", "machine": "left"}
+    columns |= {"speed-up": "right .2f", "trained for s": "right .0f"}
+    columns |= {"load": "right .1f", "machine": "left"}
     lines = []
     for label, found in results.items():
         for result in found[:1]:
-            rest = [result["total_seconds"], machine_name(result["machine"])]
+            place = result.get("load"), machine_name(result["machine"])
+            rest = [result["total_seconds"], *place]
             # Of ceilings nothing is timed.
             for latency in result["latency"] or [None]:
                 lines.append([label, *speed_cells(latency), *rest])
     note = (
         "Median time of one pass, looking and choosing included, beside plain dense products in "
-        "the same process, one thread; speed-up with its quartiles. First seed."
+        "the same process, one thread; speed-up with its quartiles. First seed. Load: "
+        "processes that wanted to run in the minute before it was timed, its own among them."
     )
     return Table("speed", "Speed", columns, lines, note)
 

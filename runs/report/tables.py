@@ -10,6 +10,7 @@ from ccenv.runs.report.shapings import shaping_tables
 from ccenv.runs.show.tables import Row, Table, by_dataset, interval, main_tables, name_of
 from ccenv.runs.stats.fronts import ALL, Front, against, leader, make_fronts, name_in
 from ccenv.runs.stats.habits import RULE
+from ccenv.runs.stats.intervals import FEWEST, Interval, told, with_interval
 
 FRONT_NOTE = (
     "Front area: hypervolume of (cost, error) against (1, 1), cost being MACs over those of the "
@@ -24,9 +25,9 @@ FRONT_NOTE = (
 
 def overview(rows: Sequence[Row]) -> list[Table]:
     """The few columns that a reader looks at first; one table for each data set."""
-    columns = {"agent": "left", "test error %": "right ±.2%", "MACs": "right ,.0f"}
-    columns |= {"total cost": "right .3f", "front": "left", "against random": "left"}
-    columns |= {"95 %": "right", "IQM": "right .2%"}
+    columns = {"agent": "left", "seeds": "right", "test error %": "right ±.2%"}
+    columns |= {"MACs": "right ,.0f", "total cost": "right .3f", "front": "left"}
+    columns |= {"against random": "left", "95 %": "right", "IQM": "right .2%"}
     groups = by_dataset(rows)
     return [
         Table(
@@ -34,10 +35,11 @@ def overview(rows: Sequence[Row]) -> list[Table]:
             f"Error and cost on {name}",
             columns,
             [overview_line(row) for row in found],
-            "Error: mean ± standard deviation over seeds and Student's 95 % interval; IQM with its "
-            "bootstrap interval. MACs and total cost include the policy's own. Front (*): nobody "
-            "has less error and fewer MACs. Against random: error beside random masks of the same "
-            "compute cost; better or worse only where 95 % intervals are apart.",
+            "Error: mean ± standard deviation over seeds and Student's 95 % interval, from three "
+            "seeds on; IQM with its bootstrap interval. MACs and total cost include the policy's "
+            "own. Front (*): nobody has less error and fewer MACs. Against random: error beside "
+            "random masks of the same compute cost; better or worse only where 95 % intervals "
+            "are apart.",
         )
         for name, found in groups.items()
     ]
@@ -45,17 +47,25 @@ def overview(rows: Sequence[Row]) -> list[Table]:
 
 def overview_line(row: Row) -> list[Any]:
     """One line of the overview."""
-    error = interval(row, "error")
+    error, iqm, num_seeds = interval(row, "error"), interval(row, "error_iqm"), len(row["seeds"])
+    says_chance = num_seeds >= FEWEST and bool(error.sd)
     return [
         name_of(row),
+        num_seeds,
         error,
         row["macs"]["mean"],
         row["total_cost"]["mean"],
         "*" if row["on_front"] else None,
-        row["verdict"],
-        f"{error:.2%}".partition(" ")[2],
-        interval(row, "error_iqm"),
+        verdict_of(row),
+        told(error, num_seeds, ".2%"),
+        iqm if says_chance else Interval(iqm.mean),
     ]
+
+
+def verdict_of(row: Row) -> str:
+    """Who is better, and of how few seeds that was said."""
+    is_few = len(row["seeds"]) < FEWEST and row["verdict"] in ("better", "worse", "no difference")
+    return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else str(row["verdict"])
 
 
 def front_tables(comparison: Comparison) -> list[Table]:
@@ -79,12 +89,15 @@ def front_tables(comparison: Comparison) -> list[Table]:
 def front_line(front: Front, first: Front | None, name: str) -> list[Any]:
     """One front beside the leader's."""
     difference, chance = (None, None) if first in (None, front) else against(front, first)
+    shared = len(set(front.by_seed) & set(first.by_seed)) if first else 0
+    paired = difference and with_interval(difference, shared, ".3f", (-1, 1))
+    is_enough = len(front.by_seed) >= FEWEST and bool(front.mean.sd)
     return [
         name + (" (ceiling)" if front.uses_labels else ""),
-        front.mean,
-        front.iqm,
-        "largest" if front is first else difference,
-        chance,
+        with_interval(front.mean, len(front.by_seed), ".3f"),
+        front.iqm if is_enough else Interval(front.iqm.mean),
+        "largest" if front is first else paired,
+        chance if is_enough or chance is None else Interval(chance.mean),
         len(front.labels),
         len(front.by_seed),
         front.shaping,

@@ -161,15 +161,32 @@ def winner(fronts: Sequence[Front]) -> str:
     others = [f for f in fronts if f is not first and not f.uses_labels and f.by_seed]
     if not others:
         return f"only {name} has a front; there is nobody to compare it with"
-    if any(front.mean.low is None for front in (first, *others)):
-        return "no winner: a single seed says nothing about chance"
+    single = [front for front in (first, *others) if front.mean.low is None]
+    if first in single or len(single) == len(others):
+        return f"no winner: a single seed {of_whom(single, fronts)}says nothing about chance"
+    others = [front for front in others if front not in single]
+    aside = f" (aside: {listed(single, fronts)}, a single seed)" if single else ""
     close = [name_in(f, fronts) for f in others if (f.mean.high or 0.0) >= (first.mean.low or 0.0)]
     if close:
-        more = f"; and {len(close) - NAMED} others" if len(close) > NAMED else ""
-        return (
-            f"no winner: the interval of {name} overlaps that of {'; '.join(close[:NAMED])}{more}"
-        )
-    return f"{name} has the largest front area, its interval apart from all others"
+        return f"no winner: the interval of {name} overlaps that of {first_names(close)}{aside}"
+    return f"{name} has the largest front area, its interval apart from all others{aside}"
+
+
+def of_whom(single: Sequence[Front], fronts: Sequence[Front]) -> str:
+    """Whose single seed it is, unless it is everybody's."""
+    everybody = [front for front in fronts if front.by_seed and not front.uses_labels]
+    return "" if len(single) == len(everybody) else f"of {listed(single, fronts)} "
+
+
+def listed(some: Sequence[Front], fronts: Sequence[Front]) -> str:
+    """Names of some fronts."""
+    return first_names([name_in(front, fronts) for front in some])
+
+
+def first_names(names: Sequence[str]) -> str:
+    """A list of names that stays short."""
+    more = f"; and {len(names) - NAMED} others" if len(names) > NAMED else ""
+    return "; ".join(names[:NAMED]) + more
 
 
 def against(front: Front, first: Front) -> tuple[Interval | None, Interval | None]:

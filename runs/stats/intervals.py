@@ -49,6 +49,47 @@ class Interval:
         return f"{mean} [{format(factor * self.low, form)}, {format(factor * self.high, form)}]"
 
 
+FEWEST = 3
+"""Seeds from which on an interval says something: Student's of two is 13 times as wide as they."""
+
+
+def told(interval: Interval, num_seeds: int, spec: str, ends: tuple[float, float] = (0, 1)) -> str:
+    """The interval of a mean over seeds, within what is possible; or why there is none to show.
+
+    Args:
+        interval: Student's.
+        num_seeds: that it is from.
+        spec: as of `Interval`, without "±".
+        ends: least and largest value possible.
+
+    >>> told(mean_interval([0.1, 0.3]), 2, ".0%"), told(mean_interval([0.1] * 2), 2, ".0%")
+    ('2 seeds: too few', 'equal in 2 seeds')
+    >>> told(mean_interval([0.0, 0.01, 0.05]), 3, ".1%")
+    '[0.0, 8.6]'
+    """
+    if interval.low is None or interval.high is None or num_seeds < 2:
+        return "1 seed"
+    if not interval.sd:
+        return f"equal in {num_seeds} seeds"
+    if num_seeds < FEWEST:
+        return f"{num_seeds} seeds: too few"
+    low, high = max(interval.low, ends[0]), min(interval.high, ends[1])
+    return format(Interval(interval.mean, None, low, high), spec).partition(" ")[2]
+
+
+def with_interval(
+    interval: Interval, num_seeds: int, spec: str, ends: tuple[float, float] = (0, 1)
+) -> str:
+    """A mean with what `told` says of it.
+
+    >>> with_interval(mean_interval([0.1]), 1, ".2f")
+    '0.10 (1 seed)'
+    """
+    said = told(interval, num_seeds, spec, ends)
+    mean = format(Interval(interval.mean), spec)
+    return f"{mean} {said}" if said.startswith("[") else f"{mean} ({said})"
+
+
 def mean_interval(values: Sequence[float]) -> Interval:
     """Mean, standard deviation and Student's 95 % interval of the mean.
 

@@ -24,6 +24,8 @@ from ccenv.data import user_cache
 from ccenv.runs.store.seal import check_seal, sealed
 
 CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"
+COMMAND = "command.txt"
+"""What one types to make the run again."""
 AGENT, NETWORK, MASKS = "agent.safetensors", "network.safetensors", "masks.safetensors"
 
 

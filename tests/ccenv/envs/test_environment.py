@@ -279,9 +279,14 @@ def test_rendering_shows_one_block_map_a_layer():
     assert lines[:2] == ["layer 0  ■□□■", "layer 1  ····"]
     env = BlockSelectionEnv(render_mode="rgb_array", **UNEVEN)
     env.reset(seed=0)
+    before = env.render()
+    env.step(env.action_space.sample())
     image = env.render()
     assert image.dtype == np.uint8
-    assert image.shape == (2 * 16, 5 * 16, 3)
+    assert image.shape == before.shape
+    assert (image != before).any()
+    assert min(image.shape[:2]) >= 200
+    assert env._repr_html_().startswith('<img src="data:image/png;base64,')
     vector = BlockSelectionVectorEnv(3, render_mode="rgb_array", **PROBE)
     vector.reset(seed=0)
     vector.step(np.ones((3, 4), dtype=bool))

@@ -23,7 +23,7 @@ from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs import train
 from ccenv.runs.board import projector
-from ccenv.runs.board.hparams import METRICS, compact
+from ccenv.runs.board.hparams import METRICS, columns, compact
 from ccenv.runs.board.layout import OF_A_RUN
 from ccenv.runs.board.tracking import CELL, Tracker
 from ccenv.runs.engine import listener, run
@@ -93,7 +93,7 @@ def session_groups(logs):
 def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
     tags = {
         agent: {
-            kind: {t for t in found.Tags()[kind] if not t.startswith("agent/")}
+            kind: {t for t in found.Tags()[kind] if not t.startswith("train/")}
             for kind in ("scalars", "histograms", "images", "tensors")
         }
         for agent, found in events.items()
@@ -119,7 +119,7 @@ def test_curves_run_over_images_seen(events):
 
 
 def test_agents_draw_curves_of_their_own(events):
-    assert "agent/entropy" in events["reinforce"].Tags()["scalars"]
+    assert "train/entropy" in events["reinforce"].Tags()["scalars"]
 
 
 def test_curves_end_with_what_the_result_says(events, runs_of_agents):
@@ -131,15 +131,15 @@ def test_curves_end_with_what_the_result_says(events, runs_of_agents):
                 assert last == pytest.approx(verdict[name], abs=1e-6)
 
 
-def test_hparams_rows_have_every_metric_filled_and_the_same_columns(runs_of_agents):
+def test_hparams_rows_have_every_metric_filled_and_a_column_a_setting(runs_of_agents):
     logs, results = runs_of_agents
     experiment, groups = session_groups(logs)
+    assert {info.name for info in experiment.hparam_infos} == set(columns())
     assert {info.name.tag for info in experiment.metric_infos} == set(METRICS)
     assert len(groups) == len(results)
-    columns = [set(group.hparams) for group in groups]
-    assert all(found == columns[0] for found in columns)
-    assert {"agent", "env", "seed", "reward", "agent_settings"} <= columns[0]
     for group in groups:
+        assert set(group.hparams) <= set(columns())
+        assert {"agent", "env", "seed", "reward", "num_blocks"} <= set(group.hparams)
         agent = group.hparams["agent"].string_value
         values = {value.name.tag: value.value for value in group.metric_values}
         assert set(values) == set(METRICS)

@@ -95,7 +95,7 @@ def test_a_run_is_judged_exported_and_stands(name, run, verdicts):
     assert len(environment["network_kwargs"]) == len(SIZES.get(name, ()))
     assert read_result(place)["dense_macs"] == result["dense_macs"] > 0
     events = EventAccumulator(str(place)).Reload().Tags()["scalars"]
-    assert {"episode/return", "episode/compute_cost", "agent/loss"} <= set(events)
+    assert {"episode/return", "episode/compute_cost", "train/loss"} <= set(events)
     loaded = SkippingClassifier.load(place / "checkpoint" / "classifier.safetensors")
     images, _ = load_split(environment["dataset"], "test").batch(torch.arange(5))
     assert loaded(images).shape[0] == 5

@@ -1,0 +1,30 @@
+"""Words after ccenv: command -> the module whose `main` runs it, and what it does."""
+
+COMMANDS = {
+    "train": ("ccenv.runs.train", "train one agent, judge it on test images"),
+    "compare": ("ccenv.runs.compare", "run what is missing of a sweep, then show the table"),
+    "eval": ("ccenv.runs.eval", "judge a finished run again, on any split"),
+    "plot": ("ccenv.runs.plot", "draw finished runs of any folders: page, curves, front, tables"),
+    "show": (
+        "ccenv.runs.view",
+        "a page of single inputs: gates, blocks, cost; switch them by hand",
+    ),
+    "list": (
+        "ccenv.runs.list",
+        "agents, rewards, environments, data sets, networks and sweeps by name",
+    ),
+    "validate": ("ccenv.runs.validate", "recompute the figures of finished runs"),
+    "benchmark": ("ccenv.runs.benchmark", "measure speeds on this machine"),
+    "gates": ("ccenv.runs.gates", "tell which gates of a network matter, leaving out each in turn"),
+    "table": (
+        "ccenv.runs.table",
+        "build, show or pack the table of all masks of a frozen network; rank policies by it",
+    ),
+    "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
+    "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
+    "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),
+    "completion": ("ccenv.runs.completion", "print what lets a shell complete these commands"),
+    "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
+    "docs": ("ccenv.runs.document", "build the documentation, or its tables, from a checkout"),
+}
+"""Command -> its module, imported on use, and what it does."""

@@ -1,0 +1,89 @@
+"""What a shell needs to complete commands, options, agents and settings: ccenv completion SHELL."""
+
+import argparse
+import dataclasses
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ccenv.agents import AGENTS
+from ccenv.runs.commands import COMMANDS
+from ccenv.runs.programs import program
+from ccenv.runs.store.program import Program
+from ccenv.runs.studies import STUDIES
+from ccenv.simulator.simulator import setting_defaults
+
+SHELLS = ("bash", "zsh", "tcsh")
+HOW = {
+    "bash": 'eval "$(ccenv completion bash)"   # in ~/.bashrc',
+    "zsh": "ccenv completion zsh > ~/.zsh/completions/_ccenv   # a folder of your fpath",
+    "tcsh": "eval `ccenv completion tcsh`   # in ~/.tcshrc",
+}
+
+
+def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
+    """The shell's program, made once: completing starts no Python.
+
+    Args:
+        shell: one of `SHELLS`.
+        commands: name -> module and what it does, see `ccenv.runs.commands`.
+
+    Raises:
+        ValueError: if shtab is not installed.
+    """
+    try:
+        import shtab
+    except ImportError as error:
+        raise ValueError(
+            "expected shtab, which writes completions for shells, got none; "
+            'pip install "ccenv[completion]"'
+        ) from error
+    return str(shtab.complete(whole_parser(commands), shell))
+
+
+def whole_parser(commands: Mapping[str, tuple[str, str]]) -> argparse.ArgumentParser:
+    """All commands as one parser; of those that do not show theirs, the name alone."""
+    parser = argparse.ArgumentParser(prog="ccenv")
+    inner = parser.add_subparsers()
+    for name, (module, about) in commands.items():
+        make = getattr(importlib.import_module(module), "make_parser", None)
+        parents = [with_names(name, make())] if make else []
+        inner.add_parser(name, parents=parents, add_help=not parents, help=about)
+    return parser
+
+
+def with_names(command: str, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Gives positional words the names that they may be, for completion only."""
+    settings = [*(field.name for field in dataclasses.fields(Program)), *setting_defaults()]
+    names: dict[tuple[str, str], Any] = {
+        ("train", "agent"): list(AGENTS),
+        ("train", "settings"): [f"{name}=" for name in settings],
+        ("compare", "sweep"): list(STUDIES),
+    }
+    for action in parser._actions:
+        action.choices = names.get((command, action.dest), action.choices)
+    return parser
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv completion",
+        description="Prints a program that lets a shell complete ccenv's commands.",
+        epilog="\n".join(HOW.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", choices=SHELLS, help="which one")
+    return parser
+
+
+@program("ccenv completion")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a shell's completion; see --help."""
+    print(script(make_parser().parse_args(arguments).shell, COMMANDS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Opened runs to what a page shows of single inputs: pictures, masks, costs, logits, weights.
+
+Everything is plain data; `inputs.js` draws it. Networks that the page can run (fully connected, of
+few weights) come along with it, so that a reader may switch blocks; of others the page shows what
+was computed here, and says why no more.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccenv.envs.rendering import as_picture, as_words, is_symbols, png_uri
+from ccenv.networks.mlp import GatedMLP
+from ccenv.runs.engine.replay import Rebuilt
+from ccenv.runs.engine.walked import Walked, walk_inputs
+from ccenv.sparse.linear import ACTIVATIONS
+
+MOST_WEIGHTS = 1_000_000
+"""Weights of a network that a page carries: 4 MB, and a third more as text."""
+NUM_SHOWN = 24
+"""Inputs of each order: the first, the hardest, those on which two runs differ."""
+LARGEST_SIDE = 96
+"""Pixels of a picture's longer side on the page; larger ones lose every second row and column."""
+View = dict[str, Any]
+
+
+def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
+    """What `inputs.js` draws.
+
+    Args:
+        runs: name -> one run or two, on the same test inputs.
+        draw: "sampled" or "mode".
+
+    Raises:
+        ValueError: if two runs are on different inputs.
+    """
+    walked = [walk_inputs(run, draw) for run in runs.values()]
+    first = walked[0]
+    if any(one.inputs.shape != first.inputs.shape for one in walked) or any(
+        not torch.equal(one.inputs, first.inputs) for one in walked
+    ):
+        names = [run.plan.environment["dataset"] for run in runs.values()]
+        raise ValueError(
+            f"expected runs on the same test inputs, got {' and '.join(names)}, or different "
+            "transforms; choose two runs of one data set"
+        )
+    orders = orders_of(walked)
+    chosen = list(dict.fromkeys(index for found in orders.values() for index in found))
+    places = {index: place for place, index in enumerate(chosen)}
+    agents = [agent_view(name, run) for name, run in runs.items()]
+    needs_numbers = any(agent["network"] for agent in agents)
+    return {
+        "dataset": first_dataset(runs),
+        "masks": draw,
+        "agents": agents,
+        "orders": {name: [places[i] for i in found] for name, found in orders.items()},
+        "inputs": [input_view(walked, index, needs_numbers) for index in chosen],
+    }
+
+
+def first_dataset(runs: Mapping[str, Rebuilt]) -> str:
+    """What the inputs are called."""
+    return str(next(iter(runs.values())).plan.environment["dataset"])
+
+
+def orders_of(walked: Sequence[Walked]) -> dict[str, list[int]]:
+    """Name of an order -> test inputs in it."""
+    first, count = walked[0], len(walked[0].labels)
+    orders = {
+        "as they come": list(range(min(NUM_SHOWN, count))),
+        "hardest first": first.nll.argsort(descending=True)[:NUM_SHOWN].tolist(),
+    }
+    if len(walked) > 1:
+        differ = disagreement(first, walked[1])
+        found = differ.argsort(descending=True, stable=True)[:NUM_SHOWN]
+        if some := [i for i in found.tolist() if differ[i] > 0]:
+            orders["agents differ"] = some
+    return orders
+
+
+def disagreement(one: Walked, other: Walked) -> Tensor:
+    """How much two runs differ on each input: their answers first, then the share of MACs."""
+    answers = one.logits.argmax(dim=1) != other.logits.argmax(dim=1)
+    macs = (one.macs.sum(dim=1) - other.macs.sum(dim=1)).abs().double()
+    return answers.double() + macs / (1 + macs.max())
+
+
+def agent_view(name: str, run: Rebuilt) -> View:
+    """A run's gates and its network, or why the page cannot run that."""
+    network = run.network
+    runs_here, why = network_view(network)
+    return {
+        "name": name,
+        "agent": run.plan.agent,
+        "network": runs_here,
+        "why": why,
+        "dense_macs": int(network.dense_macs),
+        "policy_macs": [int(macs) for macs in run.agent.policy_macs],
+        "gates": [
+            {"name": g.name, "blocks": g.num_blocks, "skipped": g.skipped} for g in network.gates
+        ],
+    }
+
+
+def network_view(network: Any) -> tuple[View | None, str]:
+    """Weights of a network that the page can run, or None and why not."""
+    count = sum(p.numel() for p in network.state_dict().values())
+    still = "so blocks cannot be switched here; what is shown was computed by Python"
+    if type(network) is not GatedMLP or network.activation not in ACTIVATIONS:
+        return None, f"This page runs fully connected networks alone, {still}."
+    if count > MOST_WEIGHTS:
+        return None, f"{count:,} weights are too many for a page ({MOST_WEIGHTS:,}), {still}."
+    stacks = (network.layers, network.head_layers)
+    layers, head = ([linear_view(layer) for layer in stack] for stack in stacks)
+    sizes = {"blocks": list(network.num_blocks), "block_sizes": list(network.block_sizes)}
+    return {"activation": network.activation, **sizes, "layers": layers, "head": head}, ""
+
+
+def linear_view(layer: Any) -> View:
+    """A linear layer: sizes, weights [out, in] and biases as float32."""
+    weight, bias = (tensor.detach().cpu() for tensor in (layer.weight, layer.bias))
+    shape = {"inputs": weight.shape[1], "outputs": weight.shape[0]}
+    return {**shape, "weight": floats(weight), "bias": floats(bias)}
+
+
+def floats(tensor: Tensor) -> str:
+    """float32 in the order of rows, little-endian, as base64."""
+    array = np.ascontiguousarray(tensor.numpy(), dtype="<f4")
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def input_view(walked: Sequence[Walked], index: int, needs_numbers: bool) -> View:
+    """One test input and what each run made of it."""
+    values = walked[0].inputs[index].cpu().numpy()
+    shown = {"text": as_words(values)} if is_symbols(values) else {"picture": picture_of(values)}
+    if needs_numbers:
+        shown["values"] = floats(torch.from_numpy(values.astype(np.float32)).flatten())
+    runs = [
+        {
+            "masks": ["".join("01"[bit] for bit in mask[index].tolist()) for mask in one.masks],
+            "macs": one.macs[index].tolist(),
+            "logits": [float(f"{value:.7g}") for value in one.logits[index].tolist()],
+        }
+        for one in walked
+    ]
+    return {"index": index, "label": int(walked[0].labels[index]), **shown, "runs": runs}
+
+
+def picture_of(values: np.ndarray) -> str:
+    """An input as a PNG that is small enough for a page."""
+    pixels = as_picture(values)
+    step = -(-max(pixels.shape[:2]) // LARGEST_SIDE)
+    return png_uri(np.ascontiguousarray(pixels[::step, ::step]))

@@ -1,0 +1,75 @@
+"""Single inputs on their way through a trained network: ccenv show RUN [OTHER RUN]."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccenv.runs.engine.gathered import labels_of, settings_of
+from ccenv.runs.engine.opened import open_run
+from ccenv.runs.engine.replay import Rebuilt
+from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.programs import program
+from ccenv.runs.report.html import input_page
+from ccenv.runs.report.input_view import view_of
+from ccenv.runs.stats.rows import MODES
+from ccenv.runs.store.folder import write_text
+
+PAGE = "inputs.html"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv show",
+        description="Writes a page of single test inputs: gates, blocks, cost, logits; blocks can "
+        "be switched by hand where the network is small and fully connected.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="one run's folder, or two"
+    )
+    parser.add_argument("--out", type=Path, help=f"the page; {PAGE} in the first run's folder")
+    parser.add_argument(
+        "--masks", choices=MODES, default="mode", help="the most probable masks, or masks drawn"
+    )
+    parser.add_argument(
+        "--trust",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import what the run names of this module of yours; may be given again",
+    )
+    return parser
+
+
+def names_of(runs: Sequence[Rebuilt]) -> list[str]:
+    """What runs are called: their agents, with what tells two of one agent apart."""
+    plans = [run.plan for run in runs]
+    names = labels_of([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
+    if len(set(names)) < len(names):
+        names = [f"{name}, seed {p.program.seed}" for name, p in zip(names, plans, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return names
+
+
+@program("ccenv show")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a page of single inputs; see --help."""
+    options = make_parser().parse_args(arguments)
+    folders = [folder.resolve() for folder in options.runs]
+    if len(folders) > 2 or len(set(folders)) < len(folders):
+        raise ValueError(f"expected one run or two different ones, got {len(folders)}")
+    opened = [open_run(folder, options.trust) for folder in options.runs]
+    view = view_of(dict(zip(names_of(opened), opened, strict=True)), options.masks)
+    target = options.out or options.runs[0] / PAGE
+    write_text(target, input_page(view))
+    for agent in view["agents"]:
+        if agent["why"]:
+            say(f"{agent['name']}: {agent['why']}")
+    print(target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

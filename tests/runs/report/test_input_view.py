@@ -1,0 +1,157 @@
+"""Laws of the page of single inputs: it computes what Python does, and shows names as text."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from ccenv.networks.mlp import GatedMLP
+from ccenv.runs import view as program
+from ccenv.runs.engine.opened import check_finished
+from ccenv.runs.report import html as pages
+from ccenv.runs.report import input_view
+from ccenv.runs.report.input_view import floats, network_view
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+NUM_INPUTS = 100
+
+
+def said_by_a_browser(text, folder):
+    """What a page says of itself in `data-said` of its body, and the browser's console."""
+    (folder / "page.html").write_text(text)
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", "--dump-dom"]
+    done = subprocess.run(
+        [*command, (folder / "page.html").as_uri()], capture_output=True, text=True, timeout=240
+    )
+    found = re.search(r'data-said="([^"]*)"', done.stdout)
+    assert found, done.stderr
+    return json.loads(html.unescape(found[1])), done.stderr
+
+
+def network_of(activation, head):
+    torch.manual_seed(3)
+    network = GatedMLP(12, (3, 5), (4, 2), num_classes=6, activation=activation, head_units=head)
+    for parameter in network.parameters():
+        parameter.data.normal_(std=0.6)
+    return network
+
+
+def answers_of(network, inputs, masks):
+    """Python's logits and MACs of each gate, block by block."""
+    hidden, macs = network.start(inputs), []
+    for gate, mask in enumerate(masks):
+        macs.append(network.macs(gate, hidden, mask).tolist())
+        hidden = network.step(gate, hidden, mask, backend="reference")
+    return network.logits(hidden, "reference"), np.array(macs).T
+
+
+def bits(mask):
+    return ["".join("01"[bit] for bit in row) for row in mask.tolist()]
+
+
+COMPARE = """
+const found = cases.map(({network, values, masks}) => {
+  const own = ccenvMLP.load(network);
+  return values.map((x, i) => ccenvMLP.run(own, ccenvMLP.floats(x), masks.map(m => m[i])));
+});
+document.body.dataset.said = JSON.stringify(found);
+"""
+
+
+@needs_browser
+def test_the_page_computes_what_python_does_for_any_input_and_masks(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(NUM_INPUTS, 12, generator=generator)
+    masks = [torch.rand(NUM_INPUTS, n, generator=generator) < 0.5 for n in (3, 5)]
+    networks = [network_of("tanh", ()), network_of("relu", (7,))]
+    cases = [
+        {
+            "network": network_view(network)[0],
+            "values": [floats(row) for row in inputs],
+            "masks": [bits(mask) for mask in masks],
+        }
+        for network in networks
+    ]
+    script = f"{pages.own_file('mlp.js')}\nconst cases = {json.dumps(cases)};\n{COMPARE}"
+    found, console = said_by_a_browser(f"<body><script>{script}</script></body>", tmp_path)
+    assert "CONSOLE" not in console
+    for network, runs in zip(networks, found, strict=True):
+        logits, macs = answers_of(network, inputs, masks)
+        theirs = torch.tensor([run["logits"] for run in runs])
+        torch.testing.assert_close(theirs, logits.detach(), rtol=1e-5, atol=1e-5)
+        assert [run["macs"] for run in runs] == macs.tolist()
+
+
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+def view_of_a_network(name):
+    """A view as of a run with one input, all kept."""
+    network = network_of("tanh", ())
+    inputs, masks = torch.rand(1, 12), [torch.ones(1, n, dtype=torch.bool) for n in (3, 5)]
+    logits, macs = answers_of(network, inputs, masks)
+    agent = {"name": name, "agent": name, "network": network_view(network)[0], "why": ""}
+    agent |= {"dense_macs": network.dense_macs, "policy_macs": [4, 4]}
+    agent["gates"] = [{"name": name, "blocks": n, "skipped": "zero"} for n in (3, 5)]
+    run = {"masks": ["111", "11111"], "macs": macs[0].tolist(), "logits": logits[0].tolist()}
+    picture = input_view.picture_of(inputs[0].numpy())
+    own = {"index": 0, "label": 1, "picture": picture, "values": floats(inputs[0]), "runs": [run]}
+    orders = {"as they come": [0]}
+    return {"dataset": name, "masks": "mode", "agents": [agent], "orders": orders, "inputs": [own]}
+
+
+SWITCH = """
+<script>
+addEventListener("load", () => {
+  const text = () => document.querySelector(".run").innerText;
+  const before = text();
+  document.querySelector(".block").click();
+  const after = text();
+  document.querySelector(".run .plain").click();
+  document.body.dataset.said = JSON.stringify({before, after, back: text(),
+    broken: [...document.images].filter(i => !i.complete || !i.naturalWidth).length,
+    images: document.images.length});
+});
+</script>
+"""
+
+
+@needs_browser
+def test_a_switched_block_changes_cost_and_names_stay_text(tmp_path):
+    page = pages.input_page(view_of_a_network(EVIL))
+    assert EVIL not in page
+    said, console = said_by_a_browser(page.replace("</body>", SWITCH + "</body>"), tmp_path)
+    assert "CONSOLE" not in console
+    assert EVIL in said["before"]
+    assert "cost 1 of the dense" in said["before"]
+    # 12 inputs and 10 units of the next layer are spared for each of its 4 units.
+    assert "switched by hand: -88 MACs more" in said["after"]
+    assert said["back"] == said["before"]
+    assert (said["images"], said["broken"]) == (2, 0)
+
+
+def test_networks_that_a_page_cannot_run_are_shown_still_and_said_so(monkeypatch):
+    monkeypatch.setattr(input_view, "MOST_WEIGHTS", 50)
+    network, why = network_view(network_of("tanh", ()))
+    assert network is None
+    assert "too many for a page" in why
+    network, why = network_view(torch.nn.Linear(2, 2))
+    assert network is None
+    assert "fully connected networks alone" in why
+
+
+def test_a_folder_without_a_run_or_its_weights_is_refused(tmp_path, capsys):
+    assert program.main([str(tmp_path)]) == 2
+    assert "expected the folder of a run" in capsys.readouterr().err
+    for name in ("config.json", "result.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match=r"got none of checkpoint/agent\.safetensors"):
+        check_finished(tmp_path)
