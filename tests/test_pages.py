@@ -11,7 +11,7 @@ import pytest
 import ccenv
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs import cli
-from ccenv.runs.cli import COMMANDS
+from ccenv.runs.commands import COMMANDS
 from ccenv.runs.document import main as docs
 from ccenv.runs.pages.links import absolute, project_address
 from ccenv.runs.pages.notebook import NOTEBOOKS

@@ -13,7 +13,7 @@ from ccenv.mdp.observations import make_observer
 from ccenv.networks.build import MLP_SIZES, takes_features
 from ccenv.networks.table import NETWORKS
 from ccenv.runs.board.tracking import compact
-from ccenv.runs.cli import COMMANDS
+from ccenv.runs.commands import COMMANDS
 from ccenv.runs.list import first_line, list_kind, show
 from ccenv.runs.pages.promised import PROMISED
 from ccenv.runs.plan.explained import explained
