@@ -58,7 +58,7 @@ FLOORS = {
         "description answers plain stateful bind lagrangian block_use target_density balance "
         "potential time_table latency"
     ),
-    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
+    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context oblivious",
     "ccenv.mask_table": (
         "menus forms exact fronts policy_file header table walk chunks buildable build"
     ),
@@ -74,13 +74,13 @@ FLOORS = {
     ),
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
-        "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
+        "soft_masks search menus winner_take_all sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
+        "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation wta_retrieval blockdrop skipnet pondernet sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates table tables weights write cli"
+        "list validate leaks retrieval benchmark gates table tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -93,7 +93,7 @@ FLOORS = {
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
-        "same_run verdicts study"
+        "same_run verdicts leaks study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
@@ -207,7 +207,7 @@ SHARED = {
     f"ccenv.agents.{name}"
     for name in (
         *("base", "distributions", "counted_blocks", "numbers_of_blocks", "groups"),
-        *("independent", "soft_masks", "search", "menus", "symbol_embeddings"),
+        *("independent", "soft_masks", "search", "menus", "symbol_embeddings", "winner_take_all"),
         *("sb3_settings", "sb3_actor"),
     )
 }
