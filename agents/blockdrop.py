@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.distributions import IndependentBlocks, start_at
+from ccenv.agents.distributions import IndependentBlocks
 from ccenv.networks.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout, walk
 
@@ -38,7 +38,6 @@ class BlockDrop(Agent):
         alpha: float = 0.8,
         curriculum_share: float = 0.5,
         entropy_weight: float = 0.1,
-        start_density: float = 0.5,
         learning_rate: float = 0.005,
         hidden_units: int = 32,
     ) -> None:
@@ -50,7 +49,6 @@ class BlockDrop(Agent):
             alpha: bound of the coins' probabilities, in (0.5, 1].
             curriculum_share: of the training, until all gates are learned; 0 for no curriculum.
             entropy_weight: of the bonus on the coins' entropy, in nats, summed over blocks.
-            start_density: share of blocks kept at first.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
 
@@ -59,10 +57,10 @@ class BlockDrop(Agent):
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(entropy_weight=entropy_weight)
-        if not 0.5 < alpha <= 1 or not 0 <= curriculum_share <= 1 or not 0 < start_density < 1:
+        if not 0.5 < alpha <= 1 or not 0 <= curriculum_share <= 1:
             raise ValueError(
-                "expected alpha in (0.5, 1], curriculum_share in [0, 1] and start_density in "
-                f"(0, 1), got {alpha}, {curriculum_share} and {start_density}"
+                "expected alpha in (0.5, 1] and curriculum_share in [0, 1], got "
+                f"{alpha} and {curriculum_share}"
             )
         if hasattr(self.simulator, "ranges"):
             raise ValueError(
@@ -71,10 +69,9 @@ class BlockDrop(Agent):
             )
         self.alpha, self.entropy_weight = alpha, entropy_weight
         self.curriculum_share = curriculum_share
-        first_look = FirstLook(self.simulator)
+        first_look: Any = FirstLook(self.simulator)
         total = sum(self.num_blocks)
         self.scores = LayerScores(first_look, seed, hidden_units, outputs=[total])
-        start_at(self.scores, [start_density])
         self.policy_macs = [*self.scores.macs, *[0] * (len(self.num_blocks) - 1)]
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
         self.first_learned = 0
