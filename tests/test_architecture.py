@@ -80,7 +80,7 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate leaks retrieval benchmark gates table tables weights write cli"
+        "list validate leaks benchmark gates retrieval table tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
@@ -89,11 +89,11 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table mask_table drawing",
+    "ccenv.runs.show": "tables gate_table mask_table drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
-        "same_run verdicts leaks study"
+        "same_run verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
