@@ -25,7 +25,8 @@ COLUMNS |= {"total cost": "right .3f", "label guessed %": "right", "chance %": "
 COLUMNS |= {"tells": "left"}
 NOTES = """\
 Label guessed: by an affine map on which blocks were touched, learned on half of the test inputs,
-tried on the other half; with Wilson's 95 % interval. Chance: always the commonest label. What such
+tried on the other half; with Wilson's 95 % interval. Chance: always the commonest label
+of that half. What such
 a map does not find may be there all the same, and nothing here is a claim of security."""
 
 

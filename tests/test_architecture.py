@@ -74,9 +74,10 @@ FLOORS = {
     ),
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
-        "soft_masks search menus winner_take_all sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
-        "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation wta_retrieval blockdrop skipnet pondernet sb3"
+        "soft_masks search menus winner_take_all sb3_settings sb3_actor reference_policies "
+        "fixed_mask hash_routing confidence magnitude oracle reinforce actor_critic condnet "
+        "reinforce_lagrangian rloo rloo_budget straight_through topk noisy_topk act allocation "
+        "gumbel disarm imitation wta_retrieval blockdrop skipnet pondernet sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "

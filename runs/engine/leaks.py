@@ -44,7 +44,7 @@ class Leak:
     high: float
     """upper end."""
     chance: float
-    """share that is guessed by the commonest label of the learned half."""
+    """share of the commonest label: the best guess without a trace."""
     num_tested: int
     """inputs."""
 
@@ -97,8 +97,8 @@ def leak_of(masks: Sequence[Tensor], labels: Tensor, seed: int = 0) -> Leak:
     weight, bias = fit(bits[learned], targets)
     guessed = (bits[tried] @ weight.t() + bias).argmax(dim=1)
     hits = int((guessed == labels[tried].cpu()).sum())
-    commonest = targets.sum(dim=0).argmax()
-    chance = (labels[tried].cpu() == commonest).double().mean().item()
+    # Of the inputs that are tried: that of the others would be unlucky where classes are even.
+    chance = labels[tried].cpu().bincount().max().item() / len(tried)
     low, high = share_interval(hits, len(tried))
     return Leak(hits / len(tried), low, high, chance, len(tried))
 

@@ -1,4 +1,4 @@
-"""Recall over the memory of tables: measured sizes -> a figure, a line for each number of probes."""
+"""Recall over the memory of tables: measured sizes -> a figure, a line a number of probes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Laws of obliviousness: one trace for all inputs, the same answers, the bill of what it touches."""
+"""Laws of obliviousness: one trace for all inputs, the same answers, a bill of all it touches."""
 
 import pytest
 import torch
