@@ -25,9 +25,8 @@ COLUMNS |= {"total cost": "right .3f", "label guessed %": "right", "chance %": "
 COLUMNS |= {"tells": "left"}
 NOTES = """\
 Label guessed: by an affine map on which blocks were touched, learned on half of the test inputs,
-tried on the other half; with Wilson's 95 % interval. Chance: always the commonest label
-of that half. What such
-a map does not find may be there all the same, and nothing here is a claim of security."""
+tried on the other half; with Wilson's 95 % interval. Chance: always the commonest label of that
+half. What such a map does not find may be there all the same; nothing here claims security."""
 
 
 def cells(row: LeakOfRun) -> list[object]:
@@ -65,17 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     folders = run_folders(options.folder)
-    rows = [
-        row
-        for folder in tqdm(folders, unit="run", disable=options.json)
-        for row in leaks_of_run(folder, options.trust, oblivious=options.oblivious)
-    ]
+    rows, refused = [], 0
+    for folder in tqdm(folders, unit="run", disable=options.json):
+        try:
+            rows += leaks_of_run(folder, options.trust, oblivious=options.oblivious)
+        except ValueError as error:
+            refused += 1
+            print(f"ccenv leaks: not read: {folder}: {error}", file=sys.stderr)
     if options.json:
         shown = [asdict(row) | {"tells": row.leak.tells} for row in rows]
         print(json.dumps(run_folder.finite(shown), indent=2))
     else:
         print(f"{markdown(COLUMNS, [cells(row) for row in rows])}\n\n{NOTES}")
-    return 0
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":
