@@ -27,7 +27,8 @@ TRAININGS = [c for c in COMMANDS if c.startswith("ccenv train")]
 NETWORKS_PAGE = (ROOT / "runs" / "docs" / "networks.md").read_text()
 SNIPPETS = [b for b in code_blocks("python") if not b.startswith("# my_module.py")]
 SNIPPETS += code_blocks("python", NETWORKS_PAGE)
-SNIPPETS += code_blocks("python", (ROOT / "runs" / "docs" / "table.md").read_text())
+for page in ("table.md", "systems/retrieval.md"):
+    SNIPPETS += code_blocks("python", (ROOT / "runs" / "docs" / page).read_text())
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (

@@ -10,7 +10,6 @@ from ccenv.runs.show.drawing import (
     legend_height,
     look,
     new_figure,
-    plain_logarithms,
 )
 
 Row = Mapping[str, Any]
@@ -35,7 +34,9 @@ def recall_figure(rows: Sequence[Row]) -> Drawn:
     lines += right.plot([0, 1], [0, 1], color=INK, ls="--", lw=0.8)
     left.set(xscale="log", xlabel="numbers in tables", ylabel="recall of the best blocks")
     right.set(xlabel="share retrieved")
-    plain_logarithms(left.xaxis)
+    ticks = sorted({row["entries"] for row in rows})[::2]
+    left.set_xticks(ticks, [f"{number:,}" for number in ticks])
+    left.minorticks_off()
     legend_below(figure, lines, [*names, "by chance"])
     gate = rows[0]["gate"]
     said = "; ".join(
