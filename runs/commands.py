@@ -14,6 +14,11 @@ COMMANDS = {
         "agents, rewards, environments, data sets, networks and sweeps by name",
     ),
     "validate": ("ccenv.runs.validate", "recompute the figures of finished runs"),
+    "leaks": ("ccenv.runs.leaks", "guess labels from the blocks that finished runs touched"),
+    "retrieval": (
+        "ccenv.runs.retrieval",
+        "measure the recall of winner-take-all tables over their memory",
+    ),
     "benchmark": ("ccenv.runs.benchmark", "measure speeds on this machine"),
     "gates": ("ccenv.runs.gates", "tell which gates of a network matter, leaving out each in turn"),
     "table": (

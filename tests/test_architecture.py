@@ -62,7 +62,7 @@ FLOORS = {
         "description answers plain stateful bind lagrangian block_use target_density balance "
         "potential time_table latency"
     ),
-    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
+    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context oblivious",
     "ccenv.mask_table": (
         "menus forms exact fronts policy_file header table shipped entry board drawn identity walk "
         "chunks buildable builder"
@@ -80,14 +80,15 @@ FLOORS = {
     ),
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
-        "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
-        "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
+        "soft_masks search menus winner_take_all sb3_settings sb3_actor reference_policies "
+        "fixed_mask hash_routing confidence magnitude oracle reinforce actor_critic condnet "
+        "reinforce_lagrangian rloo rloo_budget straight_through topk noisy_topk act allocation "
+        "gumbel disarm imitation wta_retrieval blockdrop skipnet pondernet sb3"
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing train "
-        "compare eval plot view list validate benchmark gates leaderboard table tables weights "
-        "write completion cli pages document"
+        "compare eval plot view list validate leaks benchmark gates retrieval leaderboard table "
+        "tables weights write completion cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder recorded stored trust"
@@ -96,11 +97,9 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table mask_table standings drawing",
-    "ccenv.runs.board": "layout hparams projector tracking",
-    "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
-        "opened walked claims same_run verdicts study"
+        "commands programs store plan stats show board engine studies sweeps report timing train "
+        "compare eval plot view list validate leaks benchmark gates retrieval leaderboard table "
+        "tables weights write completion cli pages document"
     ),
     "ccenv.runs.studies": (
         "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
@@ -215,7 +214,7 @@ SHARED = {
     f"ccenv.agents.{name}"
     for name in (
         *("base", "distributions", "counted_blocks", "numbers_of_blocks", "groups"),
-        *("independent", "soft_masks", "search", "menus", "symbol_embeddings"),
+        *("independent", "soft_masks", "search", "menus", "symbol_embeddings", "winner_take_all"),
         *("sb3_settings", "sb3_actor"),
     )
 }

@@ -25,7 +25,14 @@ FILE = re.compile(r"# (\w+\.py)\n")
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
     *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark"),
-    *("ccenv validate", "ccenv tables", "ccenv gates", "ccenv table"),
+    *(
+        "ccenv validate",
+        "ccenv tables",
+        "ccenv gates",
+        "ccenv table",
+        "ccenv leaks",
+        "ccenv retrieval",
+    ),
 )
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.masks import gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
@@ -44,6 +45,9 @@ class Evaluation:
     """for each gated layer: [num_images, num_blocks]; of policies without one, the masks."""
     masks: tuple[Tensor, ...]
     """for each gated layer: [num_images, num_blocks] bool, as executed."""
+    gate_values: tuple[Tensor, ...] = ()
+    """for each gated layer: float32 [num_images, num_blocks], as the policy gave them; empty where
+    it gives masks."""
 
     @property
     def total_cost(self) -> float:
@@ -103,8 +107,9 @@ def evaluate(
     labels: list[Tensor] = []
     masks: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
+    gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     for indices in torch.arange(len(simulator.data)).split(batch_size):
-        observations, _, steps = walk(simulator, policy, generator, indices)
+        observations, actions, steps = walk(simulator, policy, generator, indices)
         last = steps[-1].outcome
         seen["correct"].append(correct(last))
         seen["nll"].append(-log_likelihood(last))
@@ -114,6 +119,8 @@ def evaluate(
         labels.append(last.labels)
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
+            if (values := gate_values_of(actions[layer])) is not None:
+                gates[layer].append(values)
             keep[layer].append(keep_probability_of(policy, observations[layer], layer, step))
     means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
     probabilities = tuple(torch.cat(values) for values in keep)
@@ -133,6 +140,7 @@ def evaluate(
         block_use=tuple(by_class(p, classes, simulator.data.num_classes) for p in probabilities),
         keep_probability=probabilities,
         masks=tuple(torch.cat(values) for values in masks),
+        gate_values=tuple(torch.cat(values) for values in gates if values),
     )
 
 

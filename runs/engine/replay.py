@@ -210,16 +210,23 @@ def restore(agent: Any, stored: Mapping[str, Tensor]) -> bool:
 
 
 @torch.no_grad()
-def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -> Facts:
+def replay(
+    rebuilt: Rebuilt,
+    masks: Sequence[Tensor],
+    batch_size: int = BATCH,
+    gate_values: Sequence[Tensor] | None = None,
+) -> Facts:
     """Classifies all test images under given masks.
 
     Args:
         rebuilt: network, agent (for the MACs of its policy) and the data set's name.
         masks: for each gated layer bool [num_images, num_blocks].
         batch_size: images at a time.
+        gate_values: what kept blocks are multiplied with, float32 of the same shapes; None: 1.
 
     Raises:
-        ValueError: if there is not one mask for each test image.
+        ValueError: if there is not one mask for each test image, or a gate value is zero where a
+            block was computed, or the other way round.
     """
     network, test = rebuilt.network, test_images(rebuilt.plan)
     count = len(test)
@@ -229,7 +236,8 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
     for indices in torch.arange(count).split(batch_size):
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
-        logits, spent = answers(network, images, chosen)
+        values = None if gate_values is None else [value[indices] for value in gate_values]
+        logits, spent = answers(network, images, chosen, values)
         macs += spent
         wrong += int((logits.argmax(dim=1) != labels).sum())
         nll += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
@@ -246,22 +254,54 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
     )
 
 
-def answers(network: Any, images: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, int]:
-    """Logits under masks by the reference, and the MACs of all images."""
+def answers(
+    network: Any,
+    images: Tensor,
+    masks: Sequence[Tensor],
+    gate_values: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, int]:
+    """Logits under masks by the reference, and the MACs of all images.
+
+    Raises:
+        ValueError: if gate values say otherwise than the masks what was computed.
+    """
     hidden, macs = network.start(images), 0
     for gate, mask in enumerate(masks):
+        values = None if gate_values is None else gate_values[gate]
+        if values is not None:
+            check_same_blocks(network, gate, hidden, mask, values)
         macs += int(network.macs(gate, hidden, mask).sum())
-        hidden = network.step(gate, hidden, mask, backend="reference")
+        hidden = network.step(gate, hidden, mask, values, backend="reference")
     return network.logits(hidden, "reference"), macs
 
 
-def returns(rebuilt: Rebuilt, masks: Sequence[Tensor]) -> Tensor:
+def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values: Tensor) -> None:
+    """Refuses gate values of other blocks than those that were computed.
+
+    Raises:
+        ValueError: if they are.
+    """
+    asked = values > 0
+    asked = network.executed(gate, hidden, asked) if hasattr(network, "executed") else asked
+    if not torch.equal(asked, mask):
+        share = (asked != mask).double().mean().item()
+        raise ValueError(
+            f"expected gate values above 0 where a block was computed and 0 elsewhere, got "
+            f"{100 * share:.2g} % others at gate {gate}"
+        )
+
+
+def returns(
+    rebuilt: Rebuilt, masks: Sequence[Tensor], gate_values: Sequence[Tensor] | None = None
+) -> Tensor:
     """What the reward pays for given masks of all test images: [num_images], undiscounted."""
     simulator = rebuilt.env.simulator.on_split("test", BATCH)
     found = []
     for indices in torch.arange(len(simulator.data)).split(BATCH):
         simulator.begin(indices)
-        steps = [simulator.step(mask[indices]).reward for mask in masks]
+        values = [None] * len(masks) if gate_values is None else [v[indices] for v in gate_values]
+        pairs = zip(masks, values, strict=True)
+        steps = [simulator.step(mask[indices], value).reward for mask, value in pairs]
         found.append(torch.stack(steps).sum(dim=0).cpu())
     return torch.cat(found)
 
@@ -305,6 +345,17 @@ def shift(tensors: Iterable[Tensor], by: int, num_classes: int) -> None:
     """Moves labels on to another class, in place."""
     for labels in tensors:
         labels.add_(by).remainder_(num_classes)
+
+
+def share_of_other_values(
+    one: Sequence[Tensor], other: Sequence[Tensor], apart: float = 0.0
+) -> float:
+    """Share of gate values of the same images that are further apart; 1 if one side has none."""
+    if len(one) != len(other):
+        return 1.0
+    pairs = [(a.cpu().double(), b.cpu().double()) for a, b in zip(one, other, strict=True)]
+    others = sum(int(((a - b).abs() > apart).sum()) for a, b in pairs)
+    return others / max(1, sum(value.numel() for value in other))
 
 
 def share_of_other_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:

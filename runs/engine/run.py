@@ -218,7 +218,10 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
-    run_folder.save_masks(target, {e.draw: e.masks for e in (test, most_probable)})
+    judged = (test, most_probable)
+    run_folder.save_masks(
+        target, {e.draw: e.masks for e in judged}, {e.draw: e.gate_values for e in judged}
+    )
     if options.export:
         export(plan, agent, target)
     run_folder.write_result(target, result)

@@ -36,6 +36,7 @@ from ccenv.runs.engine.replay import (
     replay,
     returns,
     share_of_other_bits,
+    share_of_other_values,
     test_images,
     wrong_labels,
 )
@@ -46,6 +47,8 @@ from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.store.stored import stored_file, stored_object
 
+OTHER_VALUE = 1e-4
+"""Another machine's rounding moves a gate value by less."""
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
 
@@ -116,11 +119,6 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
     config = stored_object(folder, run_folder.CONFIG)
     plan = plan_of(config, trusted)
-    if getattr(plan.agent_class, "gives_values", False):
-        raise ValueError(
-            f"{plan.agent} cannot be asked again yet: it multiplies blocks with gate values, and a "
-            "run's folder holds masks alone"
-        )
     problems = check_identity(folder, result, config, plan)
     rebuilt = rebuild(plan, folder)
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
@@ -149,24 +147,49 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
     """Replays one evaluation and compares; `found` also holds the span of the returns."""
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_images = len(test_images(rebuilt.plan))
-    masks = run_folder.load_masks(folder, draw, rebuilt.network.num_blocks, num_images)
-    found = numbers_of(replay(rebuilt, masks))
+    num_blocks = rebuilt.env.simulator.num_blocks
+    masks = run_folder.load_masks(folder, draw, num_blocks, num_images)
+    values = stored_values(folder, draw, rebuilt, num_images)
+    found = numbers_of(replay(rebuilt, masks, gate_values=values))
     span = 0.0
     if pays_again(rebuilt.plan):
-        paid = returns(rebuilt, masks).double()
+        paid = returns(rebuilt, masks, values).double()
         span = float(paid.max() - paid.min())
         found["mean_return"] = float(paid.mean())
     claims = evaluation(result, draw)
     claimed = {name: claims.get(name) for name in found}
     problems = differences(claimed, found, Room(num_images, span))
-    policy, others, asked = ask_again(rebuilt, draw, masks)
+    policy, others, asked = ask_again(rebuilt, draw, masks, values)
     problems += others
     if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
     return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
 
 
-def ask_again(rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor]) -> tuple[str, list[str], Any]:
+def stored_values(
+    folder: Path, draw: str, rebuilt: Rebuilt, num_images: int
+) -> list[Tensor] | None:
+    """Gate values of an agent that acts by them, None of others.
+
+    Raises:
+        ValueError: if they are missing or damaged, or another agent's.
+    """
+    num_blocks = rebuilt.env.simulator.num_blocks
+    found = run_folder.load_gate_values(folder, draw, num_blocks, num_images)
+    wanted = bool(getattr(rebuilt.agent, "gives_values", False))
+    if wanted and found is None:
+        raise ValueError(
+            f"expected gate values of {rebuilt.plan.agent} beside its masks, got none: the run is "
+            "from before they were stored; carry it out again"
+        )
+    if found is not None and not wanted:
+        raise ValueError(f"expected masks alone of {rebuilt.plan.agent}, got gate values too")
+    return found
+
+
+def ask_again(
+    rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor], values: Sequence[Tensor] | None = None
+) -> tuple[str, list[str], Any]:
     """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
     Returns:
@@ -178,16 +201,22 @@ def ask_again(rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor]) -> tuple[str
     asked, problems = ask(rebuilt, draw), []
     with wrong_labels(rebuilt):
         blind = ask(rebuilt, draw)
-    if changed := share_of_other_bits(blind.masks, asked.masks):
+    changed = share_of_other_bits(blind.masks, asked.masks)
+    if changed or share_of_other_values(blind.gate_values, asked.gate_values):
         problems.append(
             f"the policy looks at the labels: with wrong ones it chooses {100 * changed:.2g} % "
-            "other bits"
+            "other bits, or other gate values"
         )
     if not rebuilt.is_restored:
         return "not replayed: parameters() does not hold all it learned", problems, None
     share = share_of_other_bits(asked.masks, masks)
     if share > OTHER_BITS:
         problems.append(f"the stored policy with this seed chooses {100 * share:.1f} % other bits")
+    share = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
+    if share > OTHER_BITS:
+        problems.append(
+            f"the stored policy with this seed gives {100 * share:.1f} % other gate values"
+        )
     return "replayed", problems, asked
 
 

@@ -70,6 +70,20 @@ SOLVERS = {
         {},
         76_800,
     ),
+    "units blockdrop": (
+        "probe-residual",
+        "blockdrop",
+        {"learning_rate": 0.02, "entropy_weight": 0.0},
+        {},
+        38_400,
+    ),
+    "units skipnet": (
+        "probe-residual",
+        "skipnet",
+        {"learning_rate": 0.03, "supervised_share": 0.2},
+        {},
+        38_400,
+    ),
     "units sb3_a2c": ("probe-residual", "sb3_a2c", WIDE | {"ent_coef": 0.2}, SHARED, 25_600),
     "units sb3_ppo": ("probe-residual", "sb3_ppo", WIDE | {"ent_coef": 0.05}, SHARED, 12_800),
     "units sb3_trpo": ("probe-residual", "sb3_trpo", WIDE, SHARED, 12_800),
@@ -134,6 +148,28 @@ SOLVERS = {
         {},
         25_600,
     ),
+    "exits blockdrop": (
+        "probe-exit",
+        "blockdrop",
+        {"learning_rate": 0.02, "entropy_weight": 0.0},
+        {},
+        38_400,
+    ),
+    "exits skipnet": (
+        "probe-exit",
+        "skipnet",
+        {"learning_rate": 0.03, "supervised_share": 0.2},
+        {},
+        38_400,
+    ),
+    # Where later answers are no better, a row halts at the prior's rate.
+    "exits pondernet": (
+        "probe-exit",
+        "pondernet",
+        {"prior_rate": 0.9, "prior_weight": 0.1, "learning_rate": 0.05},
+        {},
+        25_600,
+    ),
     "exits sb3_a2c": ("probe-exit", "sb3_a2c", {"ent_coef": 0.1}, {}, 38_400),
     "exits sb3_ppo": ("probe-exit", "sb3_ppo", {"ent_coef": 0.05}, {}, 9_600),
     "exits sb3_trpo": ("probe-exit", "sb3_trpo", {}, {}, 9_600),
@@ -176,7 +212,7 @@ def test_every_agent_that_learns_is_tried_on_units_and_on_exits():
     learners = {name for name in AGENTS if resolve(name, AGENTS, "agent").learns}
     for network in OPTIMA:
         tried = {name for place, name, *_ in SOLVERS.values() if place == network}
-        nothing_to_learn = {"act"} if network == "probe-residual" else set()
+        nothing_to_learn = {"act", "pondernet"} if network == "probe-residual" else set()
         assert tried == learners - {"topk", "noisy_topk"} - nothing_to_learn
 
 

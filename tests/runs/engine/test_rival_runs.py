@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.runs import train
 from ccenv.runs.engine.verdicts import validate
 from ccenv.runs.report.tables import memory_tables
@@ -69,9 +71,44 @@ def test_a_table_shows_the_memory_of_rows_that_have_it():
     assert memory_tables([row]) == []
 
 
-def test_runs_of_gate_values_are_said_to_be_beyond_validation(tmp_path, capsys):
-    words = ["network=experts", "network_kwargs.num_experts=4", "network_kwargs.expert_size=4"]
-    look = ["observation=layer_input", "weights=cotrain", f"log_dir={tmp_path}", "--json"]
-    assert train.main(["noisy_topk", *words, *look, *SHORT]) == 0, capsys.readouterr().err
-    (row,) = validate(Path(json.loads(capsys.readouterr().out)["folder"]))
-    assert "noisy_topk cannot be asked again yet" in row.problems[0]
+EXPERTS = ["network=experts", "network_kwargs.num_experts=4", "network_kwargs.expert_size=4"]
+STEPS = ["network=pondering", "network_kwargs.units=8", "network_kwargs.num_steps=3"]
+LOOK = ["observation=layer_input", "weights=cotrain"]
+
+
+def altered(folder, change):
+    """The folder of a run whose gate values were changed by hand, checksum and all."""
+    path = folder / "checkpoint" / "masks.safetensors"
+    tensors, _, _ = read_checked(path)
+    write_checked(path, change(tensors), {})
+    return validate(folder)
+
+
+def others(tensors):
+    """Values moved where a block is kept, so that masks stay as they are."""
+    return {
+        name: torch.where(value > 0, 0.9 * value + 0.05, 0) if "values" in name else value
+        for name, value in tensors.items()
+    }
+
+
+@pytest.mark.parametrize(("agent", "words"), [("noisy_topk", EXPERTS), ("act", STEPS)])
+def test_runs_of_gate_values_stand_by_them_and_fall_without_them(agent, words, tmp_path, capsys):
+    place = [f"log_dir={tmp_path}", "--json"]
+    assert train.main([agent, *words, *LOOK, *SHORT, *place]) == 0, capsys.readouterr().err
+    folder = Path(json.loads(capsys.readouterr().out)["folder"])
+    rows = validate(folder)
+    assert [row.problems for row in rows] == [(), ()]
+    assert {row.policy for row in rows} == {"replayed"}
+    path = folder / "checkpoint" / "masks.safetensors"
+    kept = path.read_bytes()
+    told = " ".join(text for row in altered(folder, others) for text in row.problems)
+    assert "other gate values" in told
+    path.write_bytes(kept)
+    (row,) = altered(folder, lambda found: {n: t for n, t in found.items() if "values" not in n})
+    assert "expected gate values of" in row.problems[0]
+    path.write_bytes(kept)
+    (row,) = altered(
+        folder, lambda found: {n: t * 0 if "values" in n else t for n, t in found.items()}
+    )
+    assert "above 0 where a block was computed" in row.problems[0]
