@@ -34,7 +34,7 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split checked probe bundled parity unpacked npz real "
+        "moved_copies transforms rows fitted split checked probe bundled parity surprise unpacked npz real "
         "mixed map_style given folder text_files text"
     ),
     "ccenv.networks": (
@@ -48,7 +48,8 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts whole small_conv early pondering pruned ngram_counts ngram"
+        "experts whole small_conv early pondering chunks patch_trunk streaming pruned ngram_counts "
+        "ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -75,7 +76,7 @@ FLOORS = {
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
-        "confidence magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
+        "confidence entropy_threshold magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
         "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
