@@ -40,7 +40,7 @@ FLOORS = {
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
         "gate_values gating check frozen_cache build dropout probe models pretrained table recipe "
-        "shipped training teacher"
+        "shipped training inactive teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
@@ -59,7 +59,9 @@ FLOORS = {
         "description answers plain stateful bind lagrangian block_use target_density balance "
         "potential time_table latency"
     ),
-    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
+    "ccenv.simulator": (
+        "simulator resume policy sb3_policy rollout evaluate context versions published concurrent"
+    ),
     "ccenv.mask_table": (
         "menus forms exact fronts policy_file header table walk chunks buildable build"
     ),
@@ -77,7 +79,7 @@ FLOORS = {
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
         "confidence entropy_threshold magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through topk noisy_topk act allocation gumbel disarm imitation sb3"
+        "rloo_budget straight_through dynamic_gate topk noisy_topk act allocation gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
