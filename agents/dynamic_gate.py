@@ -2,11 +2,11 @@
 
 Choi 2026, "DynamicGate-MLP" (arXiv 2603.16367) and "Learning inference concurrency in DynamicGate
 MLP: structural and mathematical justification" (arXiv 2604.13546), of which we could read the
-abstracts and the author's tests: a gate's probability is the sigmoid of an affine map, its mask is
-that above 1/2 or the k highest, and the loss is the task's plus beta times the expected usage of
-the gates. Forward the mask counts, 0 or 1, backward the probability does (Bengio, Leonard, Courville
-2013, arXiv 1308.3432). The other way round, which is in circulation, the network computes with
-probabilities and the task gives the gates no gradient at all: the penalty alone closes them.
+abstracts and the author's tests: a gate's probability is the sigmoid of an affine map, its mask
+keeps what is above 1/2 or the k highest, and the loss is the task's plus beta times the expected
+usage of the gates. Forward the mask counts, 0 or 1, backward the probability does (Bengio, Leonard,
+Courville 2013, arXiv 1308.3432). The other way round, which is in circulation, the network computes
+with probabilities and the task gives the gates no gradient at all: the penalty alone closes them.
 
 Faithful: gates, masks, estimator and penalty. Ours: usage is the mean over all blocks of all gates;
 also the k highest have a gradient (the author's have none and are not adapted); what a gate reads

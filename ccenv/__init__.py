@@ -28,7 +28,13 @@ PRESETS = {
     "BlockSelectionSVHN-v0": {"dataset": "svhn", "num_blocks": [25, 22], "block_size": 32},
 }
 
-for _name, _settings in PRESETS.items():
+# Systems that came after (runs/docs/systems); their settings may be given to the others too.
+SYSTEMS = {
+    "BlockSelectionStreaming-v0": {"network": "streaming", "reward": "nll_minus_cost"},
+    "BlockSelectionConcurrent-v0": {"weights": "cotrain", "concurrent": "inactive"},
+}
+
+for _name, _settings in {**PRESETS, **SYSTEMS}.items():
     register(
         _name,
         entry_point="ccenv.envs.scalar:BlockSelectionEnv",
@@ -45,6 +51,7 @@ register(
 
 __all__ = [
     "PRESETS",
+    "SYSTEMS",
     "BlockSelectionEnv",
     "BlockSelectionVectorEnv",
     "Exit",

@@ -34,8 +34,8 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split checked probe bundled parity surprise unpacked npz real "
-        "mixed map_style given folder text_files text"
+        "moved_copies transforms rows fitted split checked probe bundled parity surprise unpacked "
+        "npz real mixed map_style given folder text_files text"
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
@@ -78,8 +78,9 @@ FLOORS = {
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search menus sb3_settings sb3_actor reference_policies fixed_mask hash_routing "
-        "confidence entropy_threshold magnitude oracle reinforce actor_critic condnet reinforce_lagrangian rloo "
-        "rloo_budget straight_through dynamic_gate topk noisy_topk act allocation gumbel disarm imitation sb3"
+        "confidence entropy_threshold magnitude oracle reinforce actor_critic condnet "
+        "reinforce_lagrangian rloo rloo_budget straight_through dynamic_gate topk noisy_topk act "
+        "allocation gumbel disarm imitation sb3"
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "

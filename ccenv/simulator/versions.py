@@ -1,4 +1,4 @@
-"""Versions of parameters: (layers that somebody updates) -> what was read, and the how manyth it is.
+"""Versions of parameters: (layers that somebody updates) -> what was read, and its number.
 
 A network and a policy are two groups of parameters, each cut at the gates: a request reads one part
 at a time, so that what it has read may never have been there all at once.

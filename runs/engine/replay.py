@@ -225,14 +225,16 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
     count = len(test)
     if [len(mask) for mask in masks] != [count] * len(masks):
         raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
-    wrong, nll, macs = 0, 0.0, 0
+    wrong, nll, macs = 0.0, 0.0, 0
     for indices in torch.arange(count).split(batch_size):
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
-        logits, spent = answers(network, images, chosen)
+        logits, right, spent = answers(network, images, labels, chosen)
         macs += spent
-        wrong += int((logits.argmax(dim=1) != labels).sum())
-        nll += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
+        flat = logits.flatten(0, 1)
+        total = torch.nn.functional.cross_entropy(flat, right.flatten(), reduction="sum")
+        nll += float(total) / right.shape[1]
     dense, policy = network.dense_macs, sum(rebuilt.agent.policy_macs)
     return Facts(
         num_images=count,
@@ -246,13 +248,20 @@ def replay(rebuilt: Rebuilt, masks: Sequence[Tensor], batch_size: int = BATCH) -
     )
 
 
-def answers(network: Any, images: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, int]:
-    """Logits under masks by the reference, and the MACs of all images."""
+def answers(
+    network: Any, images: Tensor, labels: Tensor, masks: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, int]:
+    """Logits [images, n, num_classes] under masks by the reference, what is right, all MACs.
+
+    n is 1 but for networks that answer several times on the way.
+    """
     hidden, macs = network.start(images), 0
     for gate, mask in enumerate(masks):
         macs += int(network.macs(gate, hidden, mask).sum())
         hidden = network.step(gate, hidden, mask, backend="reference")
-    return network.logits(hidden, "reference"), macs
+    if hasattr(network, "every_answer"):
+        return *network.every_answer(hidden, labels), macs
+    return network.logits(hidden, "reference")[:, None], labels[:, None], macs
 
 
 def returns(rebuilt: Rebuilt, masks: Sequence[Tensor]) -> Tensor:

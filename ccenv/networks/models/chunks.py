@@ -1,4 +1,4 @@
-"""Inputs in chunks: images in strips, features in parts, texts in symbols -> [rows, chunks, ...]."""
+"""Chunks: images in strips, features in parts, texts in symbols -> [rows, num_chunks, ...]."""
 
 import math
 

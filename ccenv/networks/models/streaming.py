@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ccenv.networks.counting import counted
+from ccenv.networks.mlp import positive_ints
 from ccenv.networks.models.chunks import ChunkEncoder, cut, shape_of_chunks
 from ccenv.networks.models.linear_stage import in_major_linear
 from ccenv.networks.models.patch_trunk import PatchTrunk
-from ccenv.networks.mlp import positive_ints
 from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
 from ccenv.networks.stage import kept_rows
 
