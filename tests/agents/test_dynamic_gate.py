@@ -75,7 +75,6 @@ def test_exported_it_gates_as_before(tmp_path):
     loaded = SkippingClassifier.load(tmp_path / "file")
     _, actions, _ = walk(agent.simulator, agent, None, torch.arange(30))
     assert all(map(torch.equal, loaded.classify(images, None, draw="mode")[1], actions))
-    torch.testing.assert_close(loaded.fuse()(images), loaded(images, draw="mode"))
 
 
 @pytest.mark.parametrize(
