@@ -1,5 +1,7 @@
 """Conditional computation as a reinforcement-learning environment."""
 
+from typing import Any
+
 from gymnasium.envs.registration import register
 
 from ccenv.envs.checker import check_vector_env
@@ -21,7 +23,7 @@ from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import explain_backend
 
 # The paper's architectures (Bengio et al. 2015, section 5).
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "BlockSelection-v0": {},
     "BlockSelectionMNIST-v0": {"dataset": "mnist", "num_blocks": [16], "block_size": 16},
     "BlockSelectionCIFAR10-v0": {"dataset": "cifar10", "num_blocks": [10, 10], "block_size": 64},
@@ -29,7 +31,7 @@ PRESETS = {
 }
 
 # Systems that came after (runs/docs/systems); their settings may be given to the others too.
-SYSTEMS = {
+SYSTEMS: dict[str, dict[str, Any]] = {
     "BlockSelectionStreaming-v0": {"network": "streaming", "reward": "nll_minus_cost"},
     "BlockSelectionConcurrent-v0": {"weights": "cotrain", "concurrent": "inactive"},
 }

@@ -52,8 +52,8 @@ def exit_losses(
             mask = None if mask is None else mask.new_ones(mask.shape)
         hidden = network.step(gate, hidden, mask, None, backend)
     if hasattr(network, "own_loss"):
-        found: Tensor = network.own_loss(hidden, labels, label_smoothing)
-        return found
+        own: Tensor = network.own_loss(hidden, labels, label_smoothing)
+        return own
     logits = network.logits(hidden, backend)
     return sum(losses, start=loss_of(logits, labels, label_smoothing))
 

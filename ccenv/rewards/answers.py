@@ -13,7 +13,7 @@ def correct(outcome: StepOutcome) -> Tensor:
     """1 for a right answer, 0 for a wrong one or none yet: float32 [batch]."""
     if outcome.logits is None:
         return torch.zeros_like(outcome.layer_cost)
-    if outcome.answers is not None:
+    if outcome.answers is not None and outcome.targets is not None:
         return (outcome.answers.argmax(dim=2) == outcome.targets).float().mean(dim=1)
     return (outcome.logits.argmax(dim=1) == outcome.labels).float()
 

@@ -91,7 +91,8 @@ class ConcurrentSimulator(Simulator):
         self.concurrent = concurrent
         self.between_gates: list[Callable[[int], None]] = []
         """Called with the number of the gate behind which something may land."""
-        self.network_parts, self.policy_parts = network_parts(self.network), []
+        self.network_parts = network_parts(self.network)
+        self.policy_parts: list[VersionedPart] = []
         self.read: dict[str, list[Reading]] = {"network": [], "policy": []}
         """What the requests under way, or those of the last episode, have read of each group."""
         self._landed: list[float] = []
@@ -107,7 +108,7 @@ class ConcurrentSimulator(Simulator):
         """
         if len(layers) != self.num_layers:
             raise ValueError(f"expected {self.num_layers} layers of a policy, got {len(layers)}")
-        self.policy_parts: list[VersionedPart] = policy_parts(layers)
+        self.policy_parts = policy_parts(layers)
 
     def seed(self, seed: int) -> None:
         """See `Simulator.seed`; versions count from 0 again."""

@@ -68,7 +68,7 @@ class Stream:
         """Each row for so many neighbours; there are no answers before the first mask."""
         if group == 1:
             return self
-        wide = {
+        wide: dict[str, Any] = {
             name: value.repeat_interleave(group, 0)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
