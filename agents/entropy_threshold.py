@@ -82,13 +82,15 @@ class EntropyThreshold(Agent):
         """Calibrates, unless the threshold is given or that of this network."""
         version = version_of(self.simulator)
         if self.is_stream and not self.is_fixed and version not in (None, self.chosen_for):
-            self.calibrate(self.target_rate)
+            # A run goes on with the nearest rate; its density says which it is.
+            self.calibrate(self.target_rate, tolerance=1.0)
 
-    def calibrate(self, target_rate: float) -> float:
+    def calibrate(self, target_rate: float, tolerance: float = TOLERANCE) -> float:
         """Sets the threshold at which a share of the validation inputs' gates refresh.
 
         Args:
             target_rate: wanted share, in [0, 1].
+            tolerance: how far the nearest share that a threshold reaches may lie from it.
 
         Returns:
             The threshold in nats.
@@ -104,7 +106,7 @@ class EntropyThreshold(Agent):
                 "expected network='streaming' to calibrate on, got "
                 f"{type(self.simulator.network).__name__}, which shows no entropies"
             )
-        found = threshold_of(self.validation_entropies().flatten(), target_rate)
+        found = threshold_of(self.validation_entropies().flatten(), target_rate, tolerance)
         self.target_rate, self.threshold = target_rate, torch.tensor(found).double()
         self.chosen_for = version_of(self.simulator)
         return found
@@ -160,7 +162,7 @@ def check_rate(rate: float) -> None:
         raise ValueError(f"expected target_rate in [0, 1], got {rate}")
 
 
-def threshold_of(entropies: Tensor, rate: float) -> float:
+def threshold_of(entropies: Tensor, rate: float, tolerance: float = TOLERANCE) -> float:
     """Between the entropies that refresh and the others: float [n] -> nats.
 
     Raises:
@@ -179,7 +181,7 @@ def threshold_of(entropies: Tensor, rate: float) -> float:
     last = ordered[count - 1]
     counts = (int((ordered > last).sum()), int((ordered >= last).sum()))
     below, above = (number / total for number in counts)
-    if min(rate - below, above - rate) > TOLERANCE:
+    if min(rate - below, above - rate) > tolerance:
         raise ValueError(
             f"expected a target_rate that a threshold reaches, got {rate}: many entropies are the "
             f"same {float(last):.4g} nats; the nearest rates are {below:.4g} and {above:.4g}"
