@@ -8,6 +8,8 @@ AGENTS: dict[str, str] = {
     "act": "ccenv.agents.act:Act",
     "allocation": "ccenv.agents.allocation:ConstrainedAllocation",
     "confidence": "ccenv.agents.confidence:Confidence",
+    "dynamic_gate": "ccenv.agents.dynamic_gate:DynamicGate",
+    "entropy_threshold": "ccenv.agents.entropy_threshold:EntropyThreshold",
     "magnitude": "ccenv.agents.magnitude:Magnitude",
     "noisy_topk": "ccenv.agents.noisy_topk:NoisyTopK",
     "oracle": "ccenv.agents.oracle:Oracle",

@@ -49,6 +49,19 @@ def descend(optimizer: torch.optim.Optimizer, policy: nn.Module, loss: Tensor) -
     optimizer.step()
 
 
+def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
+    """Soft masks: bool and float [batch, n] -> float [batch, n], the mask's own values.
+
+    Their gradient is the probability's.
+
+    >>> p = torch.tensor([[0.3, 0.9]], requires_grad=True)
+    >>> soft_mask = straight_through(torch.tensor([[True, False]]), p)
+    >>> soft_mask.tolist(), torch.autograd.grad(soft_mask.sum(), p)[0].tolist()
+    ([[1.0, 0.0]], [[1.0, 1.0]])
+    """
+    return mask.float() + (probability - probability.detach())
+
+
 def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
     """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.soft_masks import descend, soft_masked_logits
+from ccenv.agents.soft_masks import descend, soft_masked_logits, straight_through
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout
@@ -88,16 +88,3 @@ class StraightThrough(IndependentPolicy):
         loss = torch.nn.functional.cross_entropy(logits, state.labels)
         descend(self.optimizer, self.scores, loss + self.density_weight * excess)
         return {"loss": loss.item(), "excess": excess.item()}
-
-
-def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
-    """Soft masks: bool and float [batch, n] -> float [batch, n], the mask's own values.
-
-    Their gradient is the probability's.
-
-    >>> p = torch.tensor([[0.3, 0.9]], requires_grad=True)
-    >>> soft_mask = straight_through(torch.tensor([[True, False]]), p)
-    >>> soft_mask.tolist(), torch.autograd.grad(soft_mask.sum(), p)[0].tolist()
-    ([[1.0, 0.0]], [[1.0, 1.0]])
-    """
-    return mask.float() + (probability - probability.detach())

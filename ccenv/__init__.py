@@ -6,6 +6,8 @@ Everything is imported on use: tables of masks are played without torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from typing import Any
+
 from gymnasium.envs.registration import register
 
 if TYPE_CHECKING:
@@ -28,14 +30,20 @@ if TYPE_CHECKING:
     from ccenv.sparse.routes import explain_backend
 
 # The paper's architectures (Bengio et al. 2015, section 5).
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "BlockSelection-v0": {},
     "BlockSelectionMNIST-v0": {"dataset": "mnist", "num_blocks": [16], "block_size": 16},
     "BlockSelectionCIFAR10-v0": {"dataset": "cifar10", "num_blocks": [10, 10], "block_size": 64},
     "BlockSelectionSVHN-v0": {"dataset": "svhn", "num_blocks": [25, 22], "block_size": 32},
 }
 
-for _name, _settings in PRESETS.items():
+# Systems that came after (runs/docs/systems); their settings may be given to the others too.
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "BlockSelectionStreaming-v0": {"network": "streaming", "reward": "nll_minus_cost"},
+    "BlockSelectionConcurrent-v0": {"weights": "cotrain", "concurrent": "inactive"},
+}
+
+for _name, _settings in {**PRESETS, **SYSTEMS}.items():
     register(
         _name,
         entry_point="ccenv.envs.scalar:BlockSelectionEnv",
@@ -66,6 +74,7 @@ FOLDERS = (
 
 __all__ = [
     "PRESETS",
+    "SYSTEMS",
     "BlockSelectionEnv",
     "BlockSelectionVectorEnv",
     "Exit",

@@ -37,13 +37,13 @@ FLOORS = {
     ),
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
-        "moved_copies transforms rows fitted split checked probe bundled parity unpacked npz real "
-        "mixed map_style given folder text_files text"
+        "moved_copies transforms rows fitted split checked probe bundled parity surprise unpacked "
+        "npz real mixed map_style given folder text_files text"
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
         "gate_values gating check frozen_cache build dropout probe models pretrained table recipe "
-        "shipped training teacher"
+        "shipped training inactive teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace tracer gated_calls gate_units gate_fits gate_plan gated_module gate "
@@ -51,8 +51,8 @@ FLOORS = {
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts whole small_conv early pondering pruned_weights pruned pruned_blocks "
-        "ngram_counts ngram"
+        "experts whole small_conv early pondering chunks patch_trunk streaming pruned_weights "
+        "pruned pruned_blocks ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
@@ -62,7 +62,10 @@ FLOORS = {
         "description answers plain stateful bind lagrangian block_use target_density balance "
         "potential time_table latency"
     ),
-    "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context oblivious",
+    "ccenv.simulator": (
+        "simulator resume policy sb3_policy rollout evaluate context oblivious versions published "
+        "concurrent"
+    ),
     "ccenv.mask_table": (
         "menus forms exact fronts policy_file header table shipped entry board drawn identity walk "
         "chunks buildable builder"
@@ -81,9 +84,10 @@ FLOORS = {
     "ccenv.agents": (
         "symbol_embeddings base distributions counted_blocks numbers_of_blocks groups independent "
         "soft_masks search menus winner_take_all sb3_settings sb3_actor reference_policies "
-        "fixed_mask hash_routing confidence magnitude oracle reinforce actor_critic condnet "
-        "reinforce_lagrangian rloo rloo_budget straight_through topk noisy_topk act allocation "
-        "gumbel disarm imitation wta_retrieval blockdrop skipnet pondernet sb3"
+        "fixed_mask hash_routing confidence entropy_threshold magnitude oracle reinforce "
+        "actor_critic condnet reinforce_lagrangian rloo rloo_budget straight_through dynamic_gate "
+        "topk noisy_topk act allocation gumbel disarm imitation wta_retrieval blockdrop skipnet "
+        "pondernet sb3"
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing train "
@@ -97,9 +101,11 @@ FLOORS = {
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
-        "commands programs store plan stats show board engine studies sweeps report timing train "
-        "compare eval plot view list validate leaks benchmark gates retrieval leaderboard table "
-        "tables weights write completion cli pages document"
+    "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
+    "ccenv.runs.board": "layout hparams projector tracking",
+    "ccenv.runs.engine": (
+        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
+        "opened walked claims same_run verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
         "text text_agents quickstart digits_settings paper equal_cost low_density ablation "

@@ -51,6 +51,7 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     }
     info |= {f"reward/{name}": numpy_copy(term) for name, term in step.terms.items()}
     info |= {name: np.full(batch, value) for name, value in step.numbers.items()}
+    info |= {name: numpy_copy(value) for name, value in step.told.items()}
     if outcome.logits is not None:
         label, prediction = numpy_copy(outcome.labels), outcome.logits.argmax(dim=1).cpu().numpy()
         info["correct"] = prediction == label

@@ -64,6 +64,11 @@ class StepOutcome:
     """where the inputs were; its `mask` is that of the gate before."""
     after: EpisodeState
     """where they are now."""
+    answers: Tensor | None = None
+    """[batch, n, num_classes] float32 after the last gate of a network that answers n times on the
+    way, of which `logits` are the last; None of others."""
+    targets: Tensor | None = None
+    """[batch, n] int64; what was right each time, None where there are no answers."""
 
     @property
     def is_last(self) -> bool:
@@ -136,6 +141,9 @@ def transition(
         state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs
     )
     total = network.dense_macs
+    is_last = after.layer == num_layers
+    every = getattr(network, "every_answer", None) if is_last else None
+    answers, targets = (None, None) if every is None else every(hidden, state.labels)
     return after, StepOutcome(
         layer=state.layer,
         mask=mask,
@@ -143,8 +151,10 @@ def transition(
         compute_cost=(after.macs / total).float(),
         macs=after.macs,
         labels=state.labels,
-        logits=network.logits(hidden, backend) if after.layer == num_layers else None,
+        logits=network.logits(hidden, backend) if is_last else None,
         num_layers=num_layers,
         before=state,
         after=after,
+        answers=answers,
+        targets=targets,
     )

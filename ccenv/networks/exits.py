@@ -12,7 +12,9 @@ from torch.nn.functional import cross_entropy
 
 
 def has_exits(network: Any) -> bool:
-    """Whether a network may answer early, and tells what it would answer."""
+    """Whether a network answers more than once: has exits, or a loss of its own."""
+    if hasattr(network, "own_loss"):
+        return True
     return hasattr(network, "early_answer") and any(g.skipped == "stop" for g in network.gates)
 
 
@@ -26,7 +28,7 @@ def exit_losses(
     """The last answer's cross-entropy, and each exit's times its `loss_weight`, in nats.
 
     No input stops, so that every exit learns from all of them. Without exits it is the loss of the
-    network's answers.
+    network's answers; a network that has an `own_loss` learns by that.
 
     Args:
         network: a `GatedNetwork`; one with exits has the method `early_answer`.
@@ -49,6 +51,9 @@ def exit_losses(
             losses.append(weight * loss_of(logits, of_rows, label_smoothing))
             mask = None if mask is None else mask.new_ones(mask.shape)
         hidden = network.step(gate, hidden, mask, None, backend)
+    if hasattr(network, "own_loss"):
+        own: Tensor = network.own_loss(hidden, labels, label_smoothing)
+        return own
     logits = network.logits(hidden, backend)
     return sum(losses, start=loss_of(logits, labels, label_smoothing))
 

@@ -67,6 +67,11 @@ class GatedNetwork(Protocol):
       the agent `magnitude`, which computes them to choose.
     - `logits_everywhere(hidden)`: of language models, after the last gate: float [rows, length,
       num_classes], what would be answered behind each symbol of a window; the last is `logits`.
+    - `every_answer(hidden, labels)`: of networks that answer several times on the way, after the
+      last gate: answers float [rows, n, num_classes] and what was right, int64 [rows, n]. Errors,
+      nll and rewards are then means over them; `logits` is the last one.
+    - `own_loss(hidden, labels, label_smoothing)`: what it learns by, of the state after the last
+      gate, in place of the cross-entropy of `logits`.
     - `gate_parameters(gate)`: weights that belong to a gate's blocks, for `check_network`.
     - `after_update(done)`: told after each update of co-training which share of the updates of its
       schedule is done, so that it may change as its training goes on; it needs `schedule_updates`.

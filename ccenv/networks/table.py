@@ -24,5 +24,6 @@ NETWORKS: dict[str, Any] = {
     "probe-residual": "ccenv.networks.models.probe_units:probe_residual",
     "resnet": "ccenv.networks.models.residual:resnet",
     "small_conv": "ccenv.networks.models.small_conv:small_conv",
+    "streaming": "ccenv.networks.models.streaming:streaming",
     "smollm2": "ccenv.networks.pretrained.smollm:smollm2",
 }

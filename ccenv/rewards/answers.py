@@ -1,4 +1,7 @@
-"""Scores of answers: StepOutcome -> one number per image, 0 before the last layer."""
+"""Scores of answers: StepOutcome -> one number per image, 0 before the last layer.
+
+Of a network that answers several times on the way they are means over its answers.
+"""
 
 import torch
 from torch import Tensor
@@ -10,6 +13,8 @@ def correct(outcome: StepOutcome) -> Tensor:
     """1 for a right answer, 0 for a wrong one or none yet: float32 [batch]."""
     if outcome.logits is None:
         return torch.zeros_like(outcome.layer_cost)
+    if outcome.answers is not None and outcome.targets is not None:
+        return (outcome.answers.argmax(dim=2) == outcome.targets).float().mean(dim=1)
     return (outcome.logits.argmax(dim=1) == outcome.labels).float()
 
 
@@ -17,6 +22,9 @@ def log_likelihood(outcome: StepOutcome) -> Tensor:
     """Log-probability of the true class in nats, 0 before the end: float32 [batch]."""
     if outcome.logits is None:
         return torch.zeros_like(outcome.layer_cost)
+    if outcome.answers is not None and outcome.targets is not None:
+        found = outcome.answers.gather(2, outcome.targets.unsqueeze(2)).squeeze(2)
+        return (found - outcome.answers.logsumexp(dim=2)).mean(dim=1)
     chosen = outcome.logits.gather(1, outcome.labels.unsqueeze(1)).squeeze(1)
     return chosen - outcome.logits.logsumexp(dim=1)
 

@@ -10,7 +10,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,8 +44,11 @@ from ccenv.rewards import RewardFunction, Surroundings, make_reward
 
 WEIGHTS = ("frozen", "shipped", "cotrain")
 MAX_PENDING = 256
-CONTEXT = "ccenv.simulator.context:ContextSimulator"
-"""what a setting `context` asks for, imported on use."""
+KINDS = {
+    "context": "ccenv.simulator.context:ContextSimulator",
+    "concurrent": "ccenv.simulator.concurrent:ConcurrentSimulator",
+}
+"""Settings that ask for another kind of simulator, imported on use."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Step:
     """what the mask did."""
     numbers: dict[str, float]
     """what the reward remembered when it paid, such as its price."""
+    told: dict[str, Tensor] = field(default_factory=dict)
+    """what else `info` says: name -> [batch, ...]; of kinds of simulators, such as `concurrent`."""
 
     @functools.cached_property
     def observation(self) -> Tensor:
@@ -352,7 +357,11 @@ def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
 
     Raises:
         UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
+        ValueError: if two settings ask for different kinds of simulators.
     """
-    check_keywords(settings, [*setting_defaults(), "context"], "environment setting")
-    given = {name: value for name, value in settings.items() if (name, value) != ("context", None)}
-    return resolve(CONTEXT if "context" in given else Simulator, {}, "")(num_images, **given)
+    check_keywords(settings, [*setting_defaults(), *KINDS], "environment setting")
+    given = {n: value for n, value in settings.items() if n not in KINDS or value is not None}
+    asked = [name for name in KINDS if name in given]
+    if len(asked) > 1:
+        raise ValueError(f"expected one of {' and '.join(asked)}, got both; leave one out")
+    return resolve(KINDS[asked[0]] if asked else Simulator, {}, "")(num_images, **given)

@@ -101,7 +101,9 @@ def scores(network: Any, outcome: StepOutcome) -> Tensor:
     """Of each input: share of wrong answers, mean nll in nats, and cost: float64 [3, batch]."""
     assert outcome.logits is not None
     logits, labels = outcome.logits[:, None], outcome.labels[:, None]
-    if hasattr(network, "logits_everywhere"):
+    if outcome.answers is not None and outcome.targets is not None:
+        logits, labels = outcome.answers, outcome.targets
+    elif hasattr(network, "logits_everywhere"):
         logits = network.logits_everywhere(outcome.after.hidden)
         labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
     flat, targets = logits.flatten(0, 1), labels.flatten()

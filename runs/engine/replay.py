@@ -232,15 +232,17 @@ def replay(
     count = len(test)
     if [len(mask) for mask in masks] != [count] * len(masks):
         raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
-    wrong, nll, macs = 0, 0.0, 0
+    wrong, nll, macs = 0.0, 0.0, 0
     for indices in torch.arange(count).split(batch_size):
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
         values = None if gate_values is None else [value[indices] for value in gate_values]
-        logits, spent = answers(network, images, chosen, values)
+        logits, right, spent = answers(network, images, labels, chosen, values)
         macs += spent
-        wrong += int((logits.argmax(dim=1) != labels).sum())
-        nll += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
+        flat = logits.flatten(0, 1)
+        total = torch.nn.functional.cross_entropy(flat, right.flatten(), reduction="sum")
+        nll += float(total) / right.shape[1]
     dense, policy = network.dense_macs, sum(rebuilt.agent.policy_macs)
     return Facts(
         num_images=count,
@@ -257,10 +259,13 @@ def replay(
 def answers(
     network: Any,
     images: Tensor,
+    labels: Tensor,
     masks: Sequence[Tensor],
     gate_values: Sequence[Tensor] | None = None,
-) -> tuple[Tensor, int]:
-    """Logits under masks by the reference, and the MACs of all images.
+) -> tuple[Tensor, Tensor, int]:
+    """Logits [images, n, num_classes] under masks by the reference, what is right, all MACs.
+
+    n is 1 but for networks that answer several times on the way.
 
     Raises:
         ValueError: if gate values say otherwise than the masks what was computed.
@@ -272,7 +277,9 @@ def answers(
             check_same_blocks(network, gate, hidden, mask, values)
         macs += int(network.macs(gate, hidden, mask).sum())
         hidden = network.step(gate, hidden, mask, values, backend="reference")
-    return network.logits(hidden, "reference"), macs
+    if hasattr(network, "every_answer"):
+        return *network.every_answer(hidden, labels), macs
+    return network.logits(hidden, "reference")[:, None], labels[:, None], macs
 
 
 def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values: Tensor) -> None:

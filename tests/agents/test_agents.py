@@ -176,8 +176,8 @@ def test_every_agent_acts_the_same_with_the_same_seed(name):
 def test_every_agent_is_billed_for_choosing_or_looks_at_nothing(name):
     agent = make_agent(name, batch_size=16, **small(name))
     looks_at_nothing = name in ("dense", "block_dropout", "fixed_mask", "hash", "oracle")
-    # The one compares what an exit has answered anyway, the other reads exits alone.
-    looks_at_nothing |= name in ("confidence", "act", "pondernet")
+    # Two compare what the network has answered anyway, two read exits alone.
+    looks_at_nothing |= name in ("confidence", "act", "pondernet", "entropy_threshold")
     assert len(agent.policy_macs) == len(agent.num_blocks)
     # These choose for all layers before the first.
     once = name in ("allocation", "blockdrop")

@@ -78,6 +78,16 @@ SMALL = {
     "small_conv": {"network_kwargs": {"channels": [4], "units": [8]}},
     "cascade": {"network_kwargs": {"first": [4], "then": [8]}},
     "pondering": {"network_kwargs": {"units": 8, "num_steps": 3}},
+    "streaming": {
+        "network_kwargs": {
+            "chunk_size": 2,
+            "patch_size": 3,
+            "width": 8,
+            "local_units": 4,
+            "head_units": 4,
+            "hidden": 8,
+        }
+    },
     "early_exit": {"network_kwargs": {"units": [8, 8]}},
     "probe-residual": {"dataset": "probe"},
     "probe-exit": {"dataset": "probe"},

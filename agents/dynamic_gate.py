@@ -1,0 +1,121 @@
+"""Dynamic gates: a sigmoid a block, on above 1/2, learned from the loss by its own gradient.
+
+Choi 2026, "DynamicGate-MLP" (arXiv 2603.16367) and "Learning inference concurrency in DynamicGate
+MLP: structural and mathematical justification" (arXiv 2604.13546), of which we could read the
+abstracts and the author's tests: a gate's probability is the sigmoid of an affine map, its mask
+keeps what is above 1/2 or the k highest, and the loss is the task's plus beta times the expected
+usage of the gates. Forward the mask counts, 0 or 1, backward the probability does (Bengio, Leonard,
+Courville 2013, arXiv 1308.3432). The other way round, which is in circulation, the network computes
+with probabilities and the task gives the gates no gradient at all: the penalty alone closes them.
+
+Faithful: gates, masks, estimator and penalty. Ours: usage is the mean over all blocks of all gates;
+also the k highest have a gradient (the author's have none and are not adapted); what a gate reads
+is the layer's input or, cheaper, `observation="summary"`; the network learns beside it, as for
+every agent. In an environment with `concurrent` its steps land between gates of later requests.
+Left out: units as blocks of their own, and continual learning.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.distributions import check_kept
+from ccenv.agents.soft_masks import descend, soft_masked_logits, straight_through
+from ccenv.base.masks import mask_of_indices
+from ccenv.deploy.fused.classifier import Chooser
+from ccenv.networks.training import check_at_least_zero
+from ccenv.simulator.rollout import Rollout
+
+
+class DynamicGate(Agent):
+    """Learns from the network's loss, whatever the environment's reward; nothing is drawn.
+
+    An update computes skipped blocks too, because their gates learn from what they would have
+    added: training costs as much as the dense network's, and only use is cheaper.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        *,
+        seed: int = 0,
+        num_kept: int | Sequence[int] | None = None,
+        usage_weight: float = 0.5,
+        learning_rate: float = 0.005,
+        hidden_units: int = 0,
+    ) -> None:
+        """Prepares gates and optimiser (Adam).
+
+        Args:
+            env: see `Agent`.
+            seed: see `Agent`.
+            num_kept: k of the highest gates, one number or one for each gated layer; None keeps
+                those above 1/2.
+            usage_weight: beta, in nats for all blocks on.
+            learning_rate: Adam's.
+            hidden_units: of a gate's hidden layer; 0 for an affine map.
+
+        Raises:
+            ValueError: if k is not in 1..num_blocks, or the weight is negative.
+        """
+        super().__init__(env, seed=seed)
+        check_at_least_zero(usage_weight=usage_weight)
+        self.num_kept = None if num_kept is None else check_kept(num_kept, self.num_blocks)
+        self.usage_weight = usage_weight
+        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.policy_macs = self.scores.macs
+        self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
+        self.waiting: list[Tensor | None] = []
+        self.is_concurrent = hasattr(self.simulator, "between_gates")
+        if self.is_concurrent:
+            self.simulator.watch(self.scores.layers)  # type: ignore[attr-defined]
+            self.simulator.between_gates.append(self.land)  # type: ignore[attr-defined]
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Masks bool [batch, num_blocks[layer]]; see `Agent.act`."""
+        scores = self.scores(observation, layer)
+        if self.num_kept is None:
+            return scores > 0
+        return mask_of_indices(scores.topk(self.num_kept[layer], dim=1).indices, scores.shape[1])
+
+    def choosers(self, *, drawn: bool) -> list[Chooser]:
+        """See `Agent.choosers`."""
+        rule = "likely" if self.num_kept is None else "top_k"
+        return self.scores.choosers(rule, self.num_kept)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """One step down the loss under the rollout's masks, with the price of usage."""
+        state = self.simulator.state
+        assert state is not None
+        gates = [
+            self.scores(seen, layer).sigmoid() for layer, seen in enumerate(rollout.observations)
+        ]
+        hard = [straight_through(*pair) for pair in zip(rollout.actions, gates, strict=True)]
+        logits = soft_masked_logits(self.simulator.network, state.images_by_row, hard)
+        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        usage = torch.cat(gates, dim=1).mean()
+        self.descend(loss + self.usage_weight * usage)
+        return {"loss": loss.item(), "usage": usage.item()}
+
+    def descend(self, loss: Tensor) -> None:
+        """A step at once; where requests are under way, one that lands between their gates."""
+        if not self.is_concurrent:
+            descend(self.optimizer, self.scores, loss)
+            return
+        self.land(0)
+        parameters = list(self.scores.parameters())
+        self.waiting = list(torch.autograd.grad(loss, parameters, allow_unused=True))
+
+    def land(self, gate: int) -> None:
+        """Takes the step that waits, if there is one."""
+        if not self.waiting:
+            return
+        for parameter, gradient in zip(self.scores.parameters(), self.waiting, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+        self.waiting = []

@@ -1,0 +1,278 @@
+"""Laws of streams: what a refresh serves, what stays behind it, what runs, and what is answered."""
+
+import math
+
+import gymnasium as gym
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ccenv
+from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
+from ccenv.agents.reference_policies import BlockDropout
+from ccenv.base.seeding import stream
+from ccenv.data.surprise import BURST, NUM_KEYS, SECOND_WAIT, surprise
+from ccenv.mask_table.buildable import check_frozen
+from ccenv.networks.exits import exit_losses
+from ccenv.networks.models.streaming import entropy, streaming
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.rollout import walk
+from ccenv.simulator.simulator import Simulator
+
+SIZES = {"width": 8, "local_units": 4, "head_units": 8, "hidden": 8, "num_heads": 2}
+SMALL = {
+    "dataset": "digits",
+    "network": "streaming",
+    "network_kwargs": {**SIZES, "patch_size": 3},
+    "weights": "cotrain",
+    "reward": "negative_nll",
+    "observation": "layer_input",
+}
+
+
+def simulator_of(images=16, **more):
+    simulator = Simulator(images, **SMALL | more)
+    simulator.seed(0)
+    return simulator
+
+
+def agent_at(threshold, **more):
+    return EntropyThreshold(simulator_of(**more), threshold=threshold)
+
+
+def plain_patched(network, inputs):
+    """Answers of the model without refreshes, patch by patch, and the trunk's runs."""
+    rows, size = len(inputs), network.patch_size
+    context, memory = network.first.expand(rows, -1), network.trunk.no_memory(rows)
+    strips, answers = inputs.squeeze(1), []
+    for start in range(0, network.num_chunks, size):
+        patch = torch.zeros(rows, network.trunk.width)
+        places = range(start, min(start + size, network.num_chunks))
+        for place in places:
+            local = network.encoder(strips[:, place], place)
+            patch = patch + network.joins[place - start](local)
+            if place == places[-1]:
+                context, entry = network.trunk(patch, memory)
+                memory = torch.cat([memory, entry[:, None]], dim=1)
+            answers.append(network.head(torch.cat([context, local], dim=1)))
+    return torch.stack(answers, dim=1), memory
+
+
+def test_its_bill_is_what_runs_and_its_rows_are_their_own():
+    ccenv.check_network(
+        streaming((1, 6, 4), 5, 1, 3, depth=2, **SIZES).eval(), torch.rand(2, 1, 6, 4)
+    )
+    text = streaming((7,), 11, 1, 4, predicts="next", **SIZES).eval()
+    ccenv.check_network(text, torch.randint(0, 11, (2, 7)))
+
+
+def test_out_of_the_thresholds_reach_it_is_the_plain_patched_model_bit_for_bit():
+    agent = agent_at(math.log(10) + 1e-6)
+    simulator = agent.simulator
+    _, _, steps = walk(simulator, agent, None, torch.arange(16))
+    outcome, hidden = steps[-1].outcome, simulator.state.hidden
+    with torch.no_grad():
+        answers, memory = plain_patched(simulator.network, simulator.state.images)
+    assert torch.equal(outcome.answers, answers)
+    assert torch.equal(hidden.memory, memory)
+    assert outcome.macs.tolist() == [simulator.network.least_macs(0)] * 16
+
+
+def lags(simulator, agent):
+    """Of each answer: chunks of the open patch that its context has not seen, [chunks, rows]."""
+    network, found = simulator.network, {}
+    simulator.begin(torch.arange(16))
+    for gate, place in enumerate(network.places):
+        before = simulator.state.hidden
+        with torch.no_grad():
+            mask = agent.act(simulator.observe(simulator.state), gate, None)
+            found[place] = network.refreshed(before, mask, None).lag
+        simulator.step(mask)
+    nothing = torch.zeros(16, dtype=torch.int64)
+    return torch.stack([found.get(place, nothing) for place in range(network.num_chunks)])
+
+
+def test_without_refreshes_a_context_lags_by_half_a_patch_and_with_all_of_them_by_nothing():
+    never, always = agent_at(10.0), agent_at(-1.0)
+    behind = lags(never.simulator, never)
+    assert behind[:, 0].tolist() == [1, 2, 0, 1, 2, 0, 1, 0]
+    # Of whole patches of P chunks: (P - 1) / 2.
+    assert behind[:6].double().mean() == 1.0
+    assert not lags(always.simulator, always).any()
+    _, _, steps = walk(always.simulator, always, None, torch.arange(16))
+    assert steps[-1].outcome.compute_cost.tolist() == [1.0] * 16
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 2.2])
+def test_a_refresh_is_gone_with_its_patch_and_leaves_nothing_in_the_memory(threshold):
+    some, never = agent_at(threshold), agent_at(10.0)
+    found = []
+    for agent in (some, never):
+        walk(agent.simulator, agent, None, torch.arange(16))
+        found.append(agent.simulator.state.hidden)
+    assert found[0].memory.shape[1] == math.ceil(8 / 3)
+    assert torch.equal(found[0].memory, found[1].memory)
+    assert torch.equal(found[0].answers[-1], found[1].answers[-1])
+    # Entropies are those of the committed context, whatever was refreshed.
+    assert all(torch.equal(a, b) for a, b in zip(found[0].guesses, found[1].guesses, strict=True))
+    assert not torch.equal(found[0].answers[1], found[1].answers[1])
+
+
+def test_the_trunk_runs_for_the_rows_that_refresh_and_once_a_patch():
+    simulator = simulator_of()
+    agent = BlockDropout(simulator, keep_probability=0.4)
+    rows = []
+    simulator.network.trunk.register_forward_hook(lambda m, given, out: rows.append(len(given[0])))
+    _, actions, _ = walk(simulator, agent, stream(0, "test"), torch.arange(16))
+    assert 0 < sum(int(mask.sum()) for mask in actions) < 5 * 16
+    assert sum(rows) == sum(int(mask.sum()) for mask in actions) + 3 * 16
+
+
+@given(low=st.floats(1.8, 2.4), high=st.floats(1.8, 2.4))
+@settings(max_examples=15, deadline=None)
+def test_a_higher_threshold_refreshes_nowhere_else(low, high):
+    low, high = sorted([low, high])
+    kept = []
+    for threshold in (low, high):
+        agent = AGENT
+        agent.threshold = torch.tensor(threshold).double()
+        _, actions, _ = walk(agent.simulator, agent, None, torch.arange(16))
+        kept.append(torch.cat(actions, dim=1))
+    assert not (kept[1] & ~kept[0]).any()
+
+
+AGENT = agent_at(2.0)
+
+
+def test_entropies_are_in_nats_and_do_not_depend_on_neighbours():
+    assert entropy(torch.zeros(1, 10)).item() == pytest.approx(2.302585, abs=1e-6)
+    assert entropy(torch.tensor([[50.0, 0.0]])).item() == pytest.approx(0.0, abs=1e-6)
+    simulator = simulator_of()
+    whole = simulator.begin(torch.arange(16))[:, 0]
+    alone = torch.cat([simulator.begin(torch.tensor([i]))[:, 0] for i in (3, 7)])
+    torch.testing.assert_close(alone, whole[[3, 7]], rtol=1e-5, atol=1e-6)
+
+
+def test_error_and_nll_are_means_over_all_answers_and_the_network_learns_by_them():
+    simulator = simulator_of()
+    agent = BlockDropout(simulator, keep_probability=0.5)
+    _, actions, steps = walk(simulator, agent, stream(0, "test"), torch.arange(16))
+    outcome = steps[-1].outcome
+    labels = outcome.labels[:, None].expand(-1, 8)
+    nll = -outcome.answers.log_softmax(dim=2).gather(2, labels[:, :, None]).mean(dim=(1, 2))
+    torch.testing.assert_close(-steps[-1].reward, nll)
+    right = (outcome.answers.argmax(dim=2) == labels).double().mean().item()
+    found = evaluate(simulator, agent, split="validation", batch_size=500)
+    assert found.nll == pytest.approx(-found.mean_return, rel=1e-4)
+    hidden = simulator.state.hidden
+    guesses = torch.stack(hidden.guesses, dim=1).flatten(0, 1)
+    of_guesses = torch.nn.functional.cross_entropy(guesses, labels[:, :5].flatten())
+    loss = exit_losses(simulator.network, simulator.state.images, outcome.labels, actions)
+    assert loss.item() == pytest.approx((nll.mean() + of_guesses).item(), rel=1e-5)
+    assert 0 <= right <= 1
+
+
+def test_of_a_text_every_next_symbol_is_answered():
+    simulator = simulator_of(
+        dataset=short, network_kwargs={**SIZES, "patch_size": 6, "predicts": "next"}
+    )
+    _, _, steps = walk(simulator, BlockDropout(simulator), stream(0, "test"), torch.arange(16))
+    windows, labels = simulator.data.batch(torch.arange(16))
+    assert torch.equal(steps[-1].outcome.targets[:, :-1], windows[:, 1:])
+    assert torch.equal(steps[-1].outcome.targets[:, -1], labels)
+
+
+def short(split):
+    return surprise(split, 0.15, 12)
+
+
+def test_behind_a_second_wait_comes_the_key_again():
+    windows, _ = surprise("test").batch(torch.arange(200))
+    rows, places = (windows[:, 2:-1] == SECOND_WAIT).nonzero().t()
+    assert len(rows) > 200
+    assert torch.equal(windows[rows, places], windows[rows, places + BURST - 1])
+    assert set(windows[rows, places].tolist()) == set(range(1, NUM_KEYS + 1))
+
+
+def verdicts(seed, updates):
+    """Mean nll of the answers without refreshes, by entropy and by chance at one rate, with all."""
+    simulator = Simulator(
+        64,
+        **SMALL
+        | {
+            "dataset": short,
+            "network_kwargs": {
+                "predicts": "next", "patch_size": 6, "width": 16, "local_units": 16,
+                "head_units": 16, "hidden": 32,
+            },
+            "weights_kwargs": {"learning_rate": 0.01},
+        },
+    )  # fmt: skip
+    simulator.seed(seed)
+    agent = EntropyThreshold(simulator, seed=seed, target_rate=0.1)
+    agent.learn(64 * updates)
+    found = evaluate(simulator, agent, batch_size=2000)
+    rate = sum(found.density) / len(found.density)
+    assert rate == pytest.approx(0.1, abs=0.02)
+    chance = evaluate(simulator, BlockDropout(simulator, keep_probability=rate), batch_size=2000)
+    nll = [found.nll, chance.nll]
+    for limit in (0.0, 1.0):
+        agent.calibrate(limit)
+        nll.append(evaluate(simulator, agent, batch_size=2000).nll)
+    return nll
+
+
+def test_where_surprises_are_rare_entropy_beats_chance_at_the_same_rate():
+    by_entropy, by_chance, never, always = verdicts(0, 70)
+    assert always < by_entropy < by_chance < never
+    assert never - by_entropy > 1.5 * (never - by_chance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_entropy_beats_chance_with_other_seeds(seed):
+    by_entropy, by_chance, never, _ = verdicts(seed, 200)
+    assert never - by_entropy > 1.5 * (never - by_chance)
+
+
+def test_a_rate_that_no_threshold_reaches_is_refused_with_those_that_are_reached():
+    with pytest.raises(ValueError, match=r"nearest rates are 0\.25 and 0\.75"):
+        threshold_of(torch.tensor([2.0, 1.0, 1.0, 0.5]), 0.5)
+    assert threshold_of(torch.tensor([2.0, 1.0, 1.0, 0.5]), 0.4, tolerance=1.0) == 1.5
+    assert threshold_of(torch.tensor([2.0, 1.0, 0.5, 0.25]), 0.5) == 0.75
+    with pytest.raises(ValueError, match=r"target_rate in \[0, 1\], got 1.5"):
+        EntropyThreshold(simulator_of(2), target_rate=1.5)
+    with pytest.raises(ValueError, match="observation='layer_input'"):
+        EntropyThreshold(simulator_of(2, observation="summary"))
+    with pytest.raises(TypeError, match="network='streaming'"):
+        EntropyThreshold(Simulator(2, weights="cotrain")).calibrate(0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"patch_size": 1}, r"patch_size in 2..8.*nothing lags"),
+        ({"patch_size": 9}, r"patch_size in 2..8"),
+        ({"chunk_size": 3}, "chunk_size that divides the input's 8 lines"),
+        ({"predicts": "next"}, r"windows of symbols \(length,\)"),
+        ({"predicts": "nxt"}, "did you mean 'next'"),
+        ({"width": 6, "num_heads": 4}, "multiple of num_heads=4"),
+    ],
+)
+def test_streams_that_cannot_be_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        simulator_of(2, network_kwargs=given)
+
+
+def test_a_table_of_masks_would_hold_last_answers_and_is_refused():
+    with pytest.raises(ValueError, match="answers once, got a stream"):
+        check_frozen(simulator_of(2).network)
+
+
+def test_it_is_an_environment_by_name():
+    made = gym.make("ccenv:BlockSelectionStreaming-v0", weights="cotrain", network_kwargs=SIZES)
+    assert made.unwrapped.simulator.reward.name
+    made.reset(seed=0)
+    *_, info = made.step([1])
+    assert info["mask"].tolist() == [True]

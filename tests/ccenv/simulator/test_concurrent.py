@@ -1,0 +1,301 @@
+"""Laws of updates that land while requests are under way: snapshots, what is off, and threads."""
+
+import copy
+import threading
+import time
+
+import gymnasium as gym
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stable_baselines3.common.env_checker import check_env
+
+import ccenv
+from ccenv.agents.dynamic_gate import DynamicGate
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.masks import random_mask
+from ccenv.base.seeding import stream
+from ccenv.networks.inactive import inactive_entries, only_entries, share_off
+from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.training import CoTrainer
+from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.published import Published, composite_of, serve
+from ccenv.simulator.resume import restore_simulator, simulator_state
+from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.simulator import make_simulator
+
+BLOCKS = (6, 5, 4)
+SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
+ADAM = {"learning_rate": 0.05}
+
+
+def simulator_of(kind, rows=4, **more):
+    wanted = {**SMALL, "concurrent": kind, "weights_kwargs": ADAM, **more}
+    simulator = make_simulator(rows, wanted)
+    simulator.seed(0)
+    return simulator
+
+
+def masks_of(rows, density=0.4, seed=0):
+    generator = stream(seed, "test masks")
+    return [random_mask(rows, n, density, generator) for n in BLOCKS]
+
+
+def episode(simulator, masks, indices=None):
+    simulator.begin(torch.arange(len(masks[0])) if indices is None else indices)
+    return [simulator.step(mask) for mask in masks]
+
+
+def warm(simulator, rows=4, episodes=3):
+    """Fills the optimiser's moments and leaves an update waiting."""
+    for seed in range(episodes):
+        episode(simulator, masks_of(rows, seed=seed + 10))
+
+
+@torch.no_grad()
+def answer(network, simulator, masks):
+    return network(simulator.state.images, masks)
+
+
+def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_version():
+    simulator, masks = simulator_of("unsafe"), masks_of(4)
+    warm(simulator)
+    whole = [copy.deepcopy(simulator.network)]
+    simulator.between_gates.append(lambda gate: whole.append(copy.deepcopy(simulator.network)))
+    steps = episode(simulator, masks)
+    logits = steps[-1].outcome.logits
+    assert torch.equal(logits, answer(simulator.composite(), simulator, masks))
+    assert not any(torch.equal(logits, answer(one, simulator, masks)) for one in whole)
+    before, *_, last = (step.told["versions"][0].tolist() for step in steps)
+    assert before[1:] == [-1, -1, -1]
+    assert all(later >= 0 for later in last)
+    assert len(set(last)) > 1
+
+
+def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
+    simulator = simulator_of("policy", observation="summary", rows=16)
+    agent = DynamicGate(simulator, learning_rate=0.3)
+    network = copy.deepcopy(simulator.network.state_dict())
+    agent.learn(16 * 2)
+    assert agent.waiting
+    whole = copy.deepcopy(agent.scores)
+    observations, actions, steps = walk(simulator, agent, agent.generator)
+    assert not agent.waiting
+    assert steps[-1].told["policy_versions"][0].tolist() == [1, 2, 2]
+    with torch.no_grad():
+        for layer, (seen, mask) in enumerate(zip(observations, actions, strict=True)):
+            # Each gate was decided by the version that was read there: the first before the step.
+            found = copy.deepcopy(agent.scores)
+            found.layers[layer].load_state_dict(simulator.read["policy"][layer].tensors)
+            assert torch.equal(found(seen, layer) > 0, mask)
+        assert torch.equal(whole(observations[0], 0) > 0, actions[0])
+        assert not torch.equal(whole(observations[2], 2), agent.scores(observations[2], 2))
+    after = simulator.network.state_dict()
+    assert all(torch.equal(network[name], tensor) for name, tensor in after.items())
+
+
+@given(seed=st.integers(0, 1000), density=st.floats(0.1, 0.7))
+@settings(max_examples=10, deadline=None)
+def test_updates_of_what_is_off_for_all_change_no_answer_under_way(seed, density):
+    simulator, masks = CONCURRENT, masks_of(4, density, seed)
+    warm(simulator, episodes=1)
+    before = copy.deepcopy(simulator.network)
+    logits = episode(simulator, masks)[-1].outcome.logits
+    assert torch.equal(logits, answer(before, simulator, masks))
+
+
+CONCURRENT = simulator_of("inactive")
+
+
+def test_what_is_off_does_learn_and_nothing_else_moves_though_moments_would_move_it():
+    simulator, masks = simulator_of("inactive"), masks_of(4, 0.2)
+    warm(simulator)
+    before = {n: p.detach().clone() for n, p in simulator.network.named_parameters()}
+    old = copy.deepcopy(simulator.trainer.optimizer.state_dict()["state"])
+    simulator.begin(torch.arange(4))
+    simulator.step(masks[0])
+    entries = inactive_entries(simulator.network, masks[:1])
+    for name, parameter in simulator.network.named_parameters():
+        moved = parameter != before[name]
+        assert not (moved & ~entries[name]).any()
+    off = ~masks[0].any(dim=0)
+    assert off.any()
+    for name in ("layers.0.weight", "layers.0.bias", "layers.1.weight"):
+        assert (dict(simulator.network.named_parameters())[name] != before[name]).any()
+    units = off.repeat_interleave(4)
+    new = simulator.trainer.optimizer.state_dict()["state"]
+    assert torch.equal(new[0]["exp_avg"][~units], old[0]["exp_avg"][~units])
+    assert not torch.equal(new[0]["exp_avg"][units], old[0]["exp_avg"][units])
+
+
+def stepped(masked, guarded):
+    """Largest move of weights of blocks that are on, by Adam whose moments are not empty."""
+    torch.manual_seed(0)
+    network, masks = GatedMLP(6, (4,), 2, 3), [torch.tensor([[True, True, False, False]])]
+    trainer = CoTrainer(network, learning_rate=0.1, weight_decay=0.0)
+    images, labels = torch.rand(8, 6), torch.arange(8) % 3
+    trainer.update(images, labels, [torch.ones(8, 4, dtype=torch.bool)])
+    before = network.layers[0].weight.detach().clone()
+    if masked:
+        # A gradient of zero for what is on.
+        entries = inactive_entries(network, masks)
+        for name, parameter in network.named_parameters():
+            parameter.register_hook(lambda g, kept=entries[name]: g * kept)
+    if guarded:
+        with only_entries(trainer, inactive_entries(network, masks)):
+            trainer.update(images, labels, [torch.ones(8, 4, dtype=torch.bool)])
+    else:
+        trainer.update(images, labels, [torch.ones(8, 4, dtype=torch.bool)])
+    return (network.layers[0].weight - before)[:4].abs().max().item()
+
+
+def test_a_gradient_of_zero_is_not_enough_beside_moments():
+    assert stepped(masked=True, guarded=False) > 0.01
+    assert stepped(masked=False, guarded=True) == 0.0
+
+
+def test_off_on_average_is_not_off_for_each_and_with_many_requests_nothing_is():
+    network = GatedMLP(8, (64,), 1, 3)
+    scores = torch.rand(200, 64, generator=stream(0, "scores"))
+    kept = scores.topk(20, dim=1).indices
+    mask = torch.zeros(200, 64, dtype=torch.bool).scatter_(1, kept, True)
+    # The author's rule, a mean below 1/2, flags every block; every request uses flagged ones.
+    by_mean = mask.float().mean(dim=0) < 0.5
+    assert by_mean.all()
+    assert (mask & by_mean).any(dim=1).all()
+    shares = [share_off(network, [mask[:rows]]) for rows in (1, 5, 20, 200)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == pytest.approx(44 / 64)
+    assert shares[-1] == 0.0
+
+
+def test_the_answers_biases_and_gates_to_come_are_never_written():
+    entries = inactive_entries(GatedMLP(8, BLOCKS, 2, 3), [torch.zeros(2, 6, dtype=torch.bool)])
+    whole = {name for name, entry in entries.items() if entry.all()}
+    assert whole == {"layers.0.weight", "layers.0.bias", "layers.1.weight"}
+    assert not any(entry.any() for name, entry in entries.items() if name not in whole)
+
+
+def test_an_unsafe_update_changes_answers_under_way():
+    simulator, masks = simulator_of("unsafe"), masks_of(4)
+    warm(simulator)
+    before = copy.deepcopy(simulator.network)
+    logits = episode(simulator, masks)[-1].outcome.logits
+    assert not torch.equal(logits, answer(before, simulator, masks))
+
+
+def is_whole(answers):
+    """Whether each request has read one version only."""
+    return all(len({version.number for version in one.read}) == 1 for one in answers)
+
+
+def test_two_threads_answer_from_whole_versions_only():
+    network = GatedMLP(16, (4, 4), 4, 5)
+    published, inputs = Published(network, 0.0), torch.rand(3, 16)
+    versions, stop = {0: published.read()}, threading.Event()
+
+    def learn():
+        generator, learning = stream(0, "steps"), copy.deepcopy(network)
+        while not stop.is_set():
+            with torch.no_grad():
+                for parameter in learning.parameters():
+                    parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            version = published.publish(learning, float(generator.initial_seed() % 7))
+            versions[version.number] = version
+
+    def choose(policy, gate, look):
+        time.sleep(1e-4)
+        return look[:, :4] > look.mean() + 0.01 * policy
+
+    learner = threading.Thread(target=learn, daemon=True)
+    learner.start()
+    served, torn = [], []
+    while len({one.read[0].number for one in served}) < 4 or is_whole(torn):
+        served.append(serve(published, inputs, choose))
+        torn.append(serve(published, inputs, choose, each_gate=True))
+    stop.set()
+    learner.join()
+    with torch.no_grad():
+        assert is_whole(served)
+        for one in served:
+            whole = versions[one.read[0].number].network
+            assert torch.equal(whole(inputs, one.masks), one.logits)
+        for one in torn:
+            assert torch.equal(composite_of(one.read)(inputs, one.masks), one.logits)
+
+
+@pytest.mark.parametrize("kind", ["inactive", "unsafe"])
+def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
+    simulator = simulator_of(kind, rows=16)
+    agent = Reinforce(simulator)
+    heard = []
+    agent.learn(16 * 4, lambda images, scalars: heard.append(scalars))
+    # The first batch's update lands in the second episode.
+    assert [("agent/network_loss" in scalars) for scalars in heard] == [False, True, True, True]
+    assert simulator.network_version == 3
+    before = copy.deepcopy(simulator.network.state_dict())
+    numbers = simulator.extra_state(False)
+    evaluate(simulator, agent, split="validation")
+    assert all(torch.equal(before[n], t) for n, t in simulator.network.state_dict().items())
+    assert simulator.extra_state(False) == numbers
+
+
+def test_a_resumed_one_goes_on_as_if_it_had_not_stopped():
+    first, second = simulator_of("inactive"), simulator_of("inactive")
+    warm(first)
+    restore_simulator(second, copy.deepcopy(simulator_state(first)))
+    told = [episode(simulator, masks_of(4))[-1].told for simulator in (first, second)]
+    assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
+    pairs = (one.network.state_dict().values() for one in (first, second))
+    assert all(map(torch.equal, *pairs))
+
+
+def test_every_view_has_it_and_info_tells_versions_and_what_may_be_written():
+    env = gym.make("ccenv:BlockSelectionConcurrent-v0", num_blocks=BLOCKS, block_size=4)
+    check_env(env.unwrapped, warn=True)
+    wanted = {**SMALL, "concurrent": "inactive"}
+    ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **wanted))
+    many = ccenv.BlockSelectionVectorEnv(4, **wanted)
+    many.reset(seed=0)
+    masks = torch.zeros(4, 6, dtype=torch.bool).numpy()
+    *_, info = many.step(masks)
+    assert info["versions"].tolist() == [[0, -1, -1, -1]] * 4
+    assert info["writable_share"].tolist() == pytest.approx([6 / 15] * 4)
+
+
+def test_updates_of_another_network_are_refused():
+    simulator = simulator_of("inactive")
+    warm(simulator, episodes=1)
+    other = GatedMLP(64, (3,), 4, 10)
+    with (
+        pytest.raises(ValueError, match="those of another"),
+        only_entries(simulator.trainer, inactive_entries(other, [])),
+    ):
+        pass
+    with pytest.raises(ValueError, match="got another's"):
+        Published(simulator.network).publish(other)
+    simulator.trainer = CoTrainer(other)
+    with pytest.raises(ValueError, match="one of another network"):
+        episode(simulator, masks_of(4))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"concurrent": "inactve"}, "did you mean 'inactive'"),
+        ({"weights": "frozen"}, "weights='cotrain' beside concurrent"),
+        ({"num_blocks": (4,)}, "at least two gates beside concurrent, got GatedMLP of 1"),
+        ({"context": {"budget": 0.5}}, "one of context and concurrent"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        make_simulator(2, {**SMALL, "concurrent": "inactive", **given})
+    with pytest.raises(RuntimeError, match="a finished episode"):
+        simulator_of("inactive").composite()
+
+
+def test_rollouts_of_it_are_as_others():
+    rollout = collect_rollout(simulator_of("inactive"), Reinforce(CONCURRENT), stream(0, "x"))
+    assert rollout.masks.shape == (3, 4, 6)
