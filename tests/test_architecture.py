@@ -60,7 +60,8 @@ FLOORS = {
     ),
     "ccenv.simulator": "simulator resume policy sb3_policy rollout evaluate context",
     "ccenv.mask_table": (
-        "menus forms exact fronts policy_file header table walk chunks buildable build"
+        "menus forms exact fronts at_cost estimators learning policy_file header table walk slopes "
+        "chunks buildable build"
     ),
     "ccenv.envs": (
         "infos rendering vector scalar table action_views checker stable_baselines sb3_views"
@@ -97,13 +98,14 @@ FLOORS = {
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
-        "text front_mnist"
+        "text front_mnist estimators"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),
     "ccenv.runs.studies.equal_cost": "seeds rows ways mnist colour",
     "ccenv.runs.studies.ablation": "sweep section",
+    "ccenv.runs.studies.estimators": "problem moments curves fitted show record",
     "ccenv.runs.sweeps": "",
     "ccenv.runs.report": (
         "run_tables limits shapings tables curve_figures figures findings dense_tables "
