@@ -12,6 +12,9 @@ from ccenv.mask_table.forms import FLOATS
 from ccenv.mask_table.learning import standardised
 from ccenv.mask_table.slopes import read_slopes
 
+MOST = 15
+"""Columns of a look that a linear policy sees."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -66,7 +69,7 @@ def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: fl
     if table.look is None or len(table.look) < num_inputs:
         raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
     outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
-    (looks,) = standardised(table.look[:num_inputs].astype(np.float64))
+    looks = main_parts(table.look.astype(np.float64))[:num_inputs]
     by_gates = None
     if slopes is not None:
         by_nll = read_slopes(slopes, table)[:num_inputs]
@@ -76,6 +79,17 @@ def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: fl
         by_gates = (-by_nll.astype(np.float64) - price * costs).astype(np.float32)
     seen = {"constant": np.ones((num_inputs, 1)), "linear": looks}
     return Problem(outcomes, price, seen, LookUp(rewards(outcomes, price), by_gates))
+
+
+def main_parts(looks: FLOATS) -> FLOATS:
+    """A few columns that say most of a look, with a column of ones: [n, at most `MOST` + 1].
+
+    The first principal components of all inputs, each of deviation 1: a policy of few parameters
+    shares them between inputs, and cannot know each by heart.
+    """
+    away = standardised(looks)[0][:, :-1]
+    _, _, directions = np.linalg.svd(away.T @ away)
+    return standardised(away @ directions[:MOST].T)[0]
 
 
 def read(path: Path) -> MaskTable:
