@@ -6,8 +6,6 @@ Everything is imported on use: tables of masks are played without torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from typing import Any
-
 from gymnasium.envs.registration import register
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from ccenv.runs.show import gate_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
 from ccenv.runs.timing import (
     environment,
@@ -45,7 +46,7 @@ from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"
-LINK = re.compile(rf"\]\((?:runs/results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+LINK = re.compile(rf"\]\((?:runs/results/|\.\./results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
 Link = tuple[str, str]
 """Result and figure."""
 TABLES: dict[str, Callable[[Any], str]] = {
@@ -61,7 +62,12 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "training": training.table,
     "front-times": front_times.table,
     "gates": gate_table.table,
+    "estimator-moments": estimators.moments_table,
+    "estimator-curves": estimators.curves_table,
+    "table-policies": estimators.policies_table,
 }
+FIGURES = SPEED_FIGURES | estimators.FIGURES
+"""Kind of a recorded result that is no sweep -> its figure."""
 
 
 def render(text: str, results_dir: Path) -> str:
@@ -128,13 +134,13 @@ def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
     for result, name in wanted:
         by_result.setdefault(result, []).append(name)
     contents = {path.stem: json.loads(path.read_text()) for path in results_dir.glob("*.json")}
-    speeds = {k: c for k, c in contents.items() if c.get("kind") in SPEED_FIGURES}
+    speeds = {k: c for k, c in contents.items() if c.get("kind") in FIGURES}
     drawn: dict[Link, Drawn] = {}
     for result, names in by_result.items():
         check_names([result], [*STUDIES, *speeds], "sweep or recorded speed")
         with drawn_in_style():
             figures = (
-                [SPEED_FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
+                [FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
                 if result in speeds
                 else sweep_figures(STUDIES[result], results_dir)
             )

@@ -67,8 +67,8 @@ FLOORS = {
         "concurrent"
     ),
     "ccenv.mask_table": (
-        "menus forms exact fronts policy_file header table shipped entry board drawn identity walk "
-        "chunks buildable builder"
+        "menus forms exact fronts at_cost estimators learning policy_file header table shipped "
+        "entry board drawn identity walk slopes chunks buildable builder"
     ),
     "ccenv.envs": (
         "rows options recycled table_rewards table_episodes table infos rendering vector scalar "
@@ -109,13 +109,14 @@ FLOORS = {
     ),
     "ccenv.runs.studies": (
         "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
-        "shapings cost_limits front_mnist front_cifar10"
+        "shapings cost_limits front_mnist front_cifar10 estimators"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),
     "ccenv.runs.studies.equal_cost": "seeds rows ways mnist colour",
     "ccenv.runs.studies.ablation": "sweep section",
+    "ccenv.runs.studies.estimators": "problem moments curves fitted show record",
     "ccenv.runs.sweeps": "",
     "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (

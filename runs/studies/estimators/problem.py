@@ -1,0 +1,104 @@
+"""What estimators are tried on: (table, slopes of its first inputs, price) -> a problem."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum, read_table, rewards, value
+from ccenv.mask_table.at_cost import unit_costs
+from ccenv.mask_table.estimators import LookUp
+from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.learning import standardised
+from ccenv.mask_table.slopes import read_slopes
+
+MOST = 15
+"""Columns of a look that a linear policy sees."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The mean reward over some inputs: log-likelihood less price times cost."""
+
+    outcomes: Outcomes
+    """of these inputs."""
+    price: float
+    """of the dense network's MACs, in nats."""
+    looks: dict[str, FLOATS]
+    """policy -> what it sees: [n, features], the last column ones."""
+    look_up: LookUp
+    """what estimators may ask."""
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs."""
+        return len(self.outcomes.scores)
+
+    @property
+    def best(self) -> float:
+        """Mean reward of each input's best mask."""
+        return float(optimum(self.outcomes, self.price).values.mean())
+
+    @property
+    def static_regret(self) -> float:
+        """Least regret of one mask for all inputs."""
+        means = self.outcomes.scores.mean(axis=0, dtype=np.float64)
+        return self.best - float((means - self.price * self.outcomes.costs).max())
+
+    def regret(self, keep: FLOATS) -> float:
+        """Mean regret of keep probabilities [n, units]."""
+        return self.best - float(value(self.outcomes, self.price, keep=keep).mean())
+
+    def gradient(self, keep: FLOATS) -> FLOATS:
+        """Of each input's value by its logits: [n, units]."""
+        return gradient(self.outcomes, self.price, keep, of="logits")
+
+
+def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: float) -> Problem:
+    """The first inputs of a table.
+
+    Args:
+        table: whole, with looks.
+        slopes: file of slopes of at least so many inputs; None: nothing differentiates gates.
+        num_inputs: of the problem.
+        price: of the dense network's MACs.
+
+    Raises:
+        ValueError: if there are not so many inputs, or costs are no sum over units.
+    """
+    if table.look is None or len(table.look) < num_inputs:
+        raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
+    outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
+    looks = main_parts(table.look.astype(np.float64))[:num_inputs]
+    by_gates = None
+    if slopes is not None:
+        by_nll = read_slopes(slopes, table)[:num_inputs]
+        if len(by_nll) < num_inputs:
+            raise ValueError(f"expected slopes of {num_inputs} inputs, got {len(by_nll)}")
+        _, costs = unit_costs(outcomes)
+        by_gates = (-by_nll.astype(np.float64) - price * costs).astype(np.float32)
+    seen = {"constant": np.ones((num_inputs, 1)), "linear": looks}
+    return Problem(outcomes, price, seen, LookUp(rewards(outcomes, price), by_gates))
+
+
+def main_parts(looks: FLOATS) -> FLOATS:
+    """A few columns that say most of a look, with a column of ones: [n, at most `MOST` + 1].
+
+    The first principal components of all inputs, each of deviation 1: a policy of few parameters
+    shares them between inputs, and cannot know each by heart.
+    """
+    away = standardised(looks)[0][:, :-1]
+    _, _, directions = np.linalg.svd(away.T @ away)
+    return standardised(away @ directions[:MOST].T)[0]
+
+
+def read(path: Path) -> MaskTable:
+    """A table for the study.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_table`, or if it is a menu's.
+    """
+    table = read_table(path)
+    if table.outcomes().num_units is None:
+        raise ValueError(f"expected a table of all masks in {path}, got one of a menu")
+    return table
