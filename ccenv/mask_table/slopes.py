@@ -3,6 +3,9 @@
 A gate's value scales what a unit adds: 1 as it is, 0 not at all. Estimators that differentiate
 through gates see the network's slope at the mask that they drew, where skipped units are computed
 too. All prefixes are shared; each mask is differentiated by itself.
+
+Where a unit is skipped and a ReLU follows the sum, channels that are zero stand at its kink: the
+slope there is the framework's, that of the flat side, and no finite difference.
 """
 
 from collections.abc import Iterator

