@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.header import batches, check_is_of
+from ccenv.mask_table.identity import batches, check_is_of
 from ccenv.mask_table.slopes import slopes_of, write_slopes
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
