@@ -99,13 +99,14 @@ FLOORS = {
     ),
     "ccenv.runs.plan": "values explained sweep settings command",
     "ccenv.runs.stats": (
-        "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
+        "intervals habits bits measures rows fronts points contests equal recorded_dense "
+        "recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
-        "opened walked claims same_run verdicts leaks recalls study"
+        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs rebuilt "
+        "replay opened walked claims same_run verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
         "text text_agents quickstart digits_settings paper equal_cost low_density ablation "

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ccenv.envs.rendering import as_picture, as_words, is_symbols, png_uri
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.engine.replay import Rebuilt
+from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.engine.walked import Walked, walk_inputs
 from ccenv.sparse.linear import ACTIVATIONS
 
