@@ -25,9 +25,6 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.trust import check_trusted
 
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("validate")
-
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}
 
