@@ -93,8 +93,8 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table drawing",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs pool run_jobs replay claims "
-        "same_run verdicts study"
+        "gate_sweep tail checkpoint listener at_prices run jobs pool shards remote engines on_ray "
+        "on_slurm run_jobs replay claims same_run verdicts study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
