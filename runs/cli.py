@@ -12,6 +12,7 @@ from ccenv.runs.store.machine import versions
 COMMANDS = {
     "train": ("ccenv.runs.train", "train one agent, judge it on test images"),
     "compare": ("ccenv.runs.compare", "run what is missing of a sweep, then show the table"),
+    "search": ("ccenv.runs.search", "search settings of an agent: error and total cost"),
     "list": (
         "ccenv.runs.list",
         "agents, rewards, environments, data sets, networks and sweeps by name",

@@ -81,12 +81,12 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates table tables weights write cli"
+        "search list validate benchmark gates table tables weights write cli"
     ),
     "ccenv.runs.store": (
         "machine checksums program identity result_checks seal folder recorded stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings",
+    "ccenv.runs.plan": "values explained sweep settings space",
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
@@ -94,7 +94,7 @@ FLOORS = {
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs pool shards remote engines on_ray "
-        "on_slurm run_jobs replay claims same_run verdicts study"
+        "on_slurm run_jobs search replay claims same_run verdicts study"
     ),
     "ccenv.runs.studies": (
         "quickstart digits_settings paper equal_cost low_density ablation shapings cost_limits "
