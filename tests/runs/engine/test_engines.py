@@ -43,6 +43,9 @@ def place(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", ":".join([str(tmp_path), str(ROOT), *sys.path]))
     monkeypatch.setattr(run_jobs, "run_all", lambda tasks, workers: closing(map(work, tasks)))
+    # Figures take longer than the runs.
+    monkeypatch.setattr(compare, "publish", lambda *given: "")
+    monkeypatch.setattr(compare, "write_sweep", lambda *given: "")
     yield tmp_path
     sys.modules.pop("toy_engines", None)
 
