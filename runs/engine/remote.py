@@ -181,5 +181,5 @@ def unpack(files: bytes, folder: Path) -> None:
         found = [path for path in Path(arriving).rglob("*") if path.is_file()]
         for path in sorted(found, key=lambda path: path.name == run_folder.RESULT):
             target = folder / path.relative_to(arriving)
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)

@@ -31,7 +31,7 @@ TOY = Sweep(
     },
     cells=(Cell("reinforce", "reinforce"), *dropout_rates(0.5)),
     minutes=0.1,
-    seeds=(0, 1),
+    seeds=(0,),
 )
 """
 
@@ -80,15 +80,14 @@ def table(place, capsys, name, *arguments):
     if status:
         raise AssertionError(said)
     rows = json.loads(out) if out else []
-    clocks = ("latency", "seconds", "times")
-    return [{k: v for k, v in row.items() if not any(c in k for c in clocks)} for row in rows]
+    return [{name: value for name, value in row.items() if name != "speedup"} for row in rows]
 
 
 @pytest.mark.usefixtures("with_loopback")
 def test_pool_shards_and_far_machines_give_the_same_table(place, capsys):
     here = table(place, capsys, "local")
     assert [row["label"] for row in here] == ["reinforce", "block_dropout 0.5"]
-    assert [row["seeds"] for row in here] == [[0, 1], [0, 1]]
+    assert [row["seeds"] for row in here] == [[0], [0]]
     for results in ("sent", "shared"):
         option = f"--engine-option=results={results}"
         assert table(place, capsys, results, "--engine=loopback", option) == here
@@ -100,10 +99,9 @@ def test_pool_shards_and_far_machines_give_the_same_table(place, capsys):
     ]
     assert names[0] == names[1]
     assert not list((place / "sent").rglob(".arriving*"))
-    table(place, capsys, "shards", "--shard=2/3")
+    table(place, capsys, "shards", "--shard=2/2")
     assert len(list((place / "shards").rglob("result.json"))) == 1
-    table(place, capsys, "shards", "--shard=1/3")
-    assert table(place, capsys, "shards", "--shard=3/3") == here
+    assert table(place, capsys, "shards", "--shard=1/2") == here
 
 
 @pytest.mark.slow
@@ -117,7 +115,7 @@ def test_an_engine_of_a_library_gives_the_table_of_the_pool(options, place, caps
 
 
 def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
-    jobs = make_jobs(QUICKSTART.sweep, "nowhere")
+    jobs = make_jobs(QUICKSTART, "nowhere")
     shards = [Shard(number, 4) for number in range(1, 5)]
     whole = [{job.plan.key() for job in shard.share(jobs, jobs)} for shard in shards]
     assert sum(map(len, whole)) == len(set().union(*whole)) == len({j.plan.key() for j in jobs})
