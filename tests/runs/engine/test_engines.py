@@ -105,7 +105,9 @@ def test_pool_shards_and_far_machines_give_the_same_table(place, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("ray",), ("slurm", "--engine-option=cluster=local")])
+@pytest.mark.parametrize(
+    "options", [("ray",), ("slurm", "--engine-option=cluster=local")], ids=["ray", "slurm"]
+)
 def test_an_engine_of_a_library_gives_the_table_of_the_pool(options, place, capsys):
     library = {"ray": "ray", "slurm": "submitit"}[options[0]]
     if importlib.util.find_spec(library) is None:
