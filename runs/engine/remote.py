@@ -20,8 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ccenv
-import ccenv.agents
-import ccenv.runs
 from ccenv.runs.engine.pool import Outcome, Task
 from ccenv.runs.engine.run import run
 from ccenv.runs.plan.settings import make_plan
@@ -68,15 +66,13 @@ class Delivery:
 def own_version() -> str:
     """The package's version and a hash of all of its source, so that checkouts are told apart."""
     found = hashlib.sha256()
-    roots = {
-        name: Path(module.__path__[0])
-        for name, module in (("", ccenv), ("agents", ccenv.agents), ("runs", ccenv.runs))
-    }
-    for name, root in roots.items():
+    parts = ("", "agents", "runs")
+    for name in parts:
+        root = Path(ccenv.__path__[0]) / name
         for path in sorted(root.rglob("*.py")):
             inner = path.relative_to(root).as_posix()
-            # A wheel holds these two as folders in the first, a checkout as links.
-            if name or inner.split("/")[0] not in roots:
+            # A wheel holds two of them as folders in the first, a checkout as links.
+            if name or inner.split("/")[0] not in parts:
                 found.update(f"{name} {inner} ".encode() + path.read_bytes())
     try:
         number = version("ccenv")
