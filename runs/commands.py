@@ -9,6 +9,7 @@ COMMANDS = {
         "ccenv.runs.view",
         "a page of single inputs: gates, blocks, cost; switch them by hand",
     ),
+    "search": ("ccenv.runs.search", "search settings of an agent: error and total cost"),
     "list": (
         "ccenv.runs.list",
         "agents, rewards, environments, data sets, networks and sweeps by name",

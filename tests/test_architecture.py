@@ -91,13 +91,13 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing train "
-        "compare eval plot view list validate leaks benchmark gates retrieval leaderboard table "
-        "tables weights write completion cli pages document"
+        "compare eval plot view search list validate leaks benchmark gates retrieval leaderboard "
+        "table tables weights write completion cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder recorded stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings command",
+    "ccenv.runs.plan": "values explained sweep settings command space",
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts points contests equal recorded_dense "
         "recorded_times"
@@ -105,8 +105,9 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs rebuilt "
-        "replay opened walked claims same_run verdicts leaks recalls study"
+        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool shards remote "
+        "engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims same_run "
+        "verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
         "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
