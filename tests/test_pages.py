@@ -24,15 +24,10 @@ FILE = re.compile(r"# (\w+\.py)\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
-    *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark"),
-    *(
-        "ccenv validate",
-        "ccenv tables",
-        "ccenv gates",
-        "ccenv table",
-        "ccenv leaks",
-        "ccenv retrieval",
-    ),
+    *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
+    *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
+    # On tables of masks that are built beforehand.
+    *("V=", "python -m ccenv.runs.studies.estimators", "ccenv search"),
 )
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"
