@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent
 # its folder's line, so that nothing has to be understood together. Entries of tables in the form
 # "module:name" are no imports.
 FLOORS = {
-    "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3",
+    "ccenv": (
+        "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
+    ),
     "ccenv.base": "seeding registry allocation masks memory clock checked_file tree_file snapshot",
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
@@ -64,11 +66,12 @@ FLOORS = {
         "menus forms exact fronts policy_file header table walk chunks buildable build"
     ),
     "ccenv.envs": (
-        "infos rendering vector scalar table action_views checker stable_baselines sb3_views"
+        "infos rendering vector scalar table action_views checker stable_baselines sb3_views "
+        "torchrl_view"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
-        "export generate"
+        "export generate mask_rules masked_walks masked_form onnx_file micro_batches"
     ),
     "ccenv.deploy.fused": (
         "pooling tables noise program writer choosers network call classifier symbol_maps tokens"
@@ -81,10 +84,11 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "programs store plan stats show board engine studies sweeps report timing train compare "
-        "list validate benchmark gates table tables weights write cli"
+        "list validate benchmark gates table tables weights write export serve cli"
     ),
     "ccenv.runs.store": (
-        "machine checksums program identity result_checks seal folder recorded stored trust"
+        "machine checksums program identity result_checks seal folder exported recorded stored "
+        "trust"
     ),
     "ccenv.runs.plan": "values explained sweep settings",
     "ccenv.runs.stats": (
@@ -112,7 +116,7 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "training passes front_times speed_figures"
+        "training passes front_times speed_figures serving"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

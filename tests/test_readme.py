@@ -86,7 +86,10 @@ def test_every_command_of_the_readme_is_tested_or_known_to_be_run_by_hand():
 
 @pytest.mark.parametrize(
     "program",
-    ["train", "compare", "benchmark", "gates", "table", "tables", "validate", "write", "list"],
+    [
+        *("train", "compare", "benchmark", "gates", "table", "tables", "validate", "write", "list"),
+        *("export", "serve"),
+    ],
 )
 def test_every_program_explains_itself(program, run_like_a_user):
     assert "usage" in run_like_a_user("-m", f"ccenv.runs.{program}", "--help")

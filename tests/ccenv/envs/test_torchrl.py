@@ -9,18 +9,15 @@ import torch
 import ccenv
 from ccenv.data.probe import PROBE_SETTINGS
 
-pytest.importorskip("torchrl", reason='needs pip install "ccenv[torchrl]"')
-
-from torchrl.envs import check_env_specs
-
-from ccenv.torchrl import BlockSelectionEnv
+envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
+BlockSelectionEnv = pytest.importorskip("ccenv.torchrl").BlockSelectionEnv
 
 ROWS = 6
 
 
 def test_torchrls_own_checker_passes_and_every_step_is_the_vector_environments():
     env = BlockSelectionEnv(ROWS, **PROBE_SETTINGS)
-    check_env_specs(env)
+    envs.check_env_specs(env)
     env.set_seed(3)
     vector = ccenv.BlockSelectionVectorEnv(ROWS, **PROBE_SETTINGS)
     seen, _ = vector.reset(seed=3)
