@@ -27,7 +27,14 @@ BY_HAND = (
     *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
     *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
     # On tables of masks that are built beforehand.
-    *("V=", "python -m ccenv.runs.studies.estimators", "ccenv search"),
+    *(
+        "V=",
+        "python -m ccenv.runs.studies.estimators",
+        "ccenv search",
+        "ccenv export",
+        "ccenv serve",
+        "curl",
+    ),
 )
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"
