@@ -59,7 +59,8 @@ class Session:
     def __call__(self, images: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits and masks of one call."""
         given = dict(zip(("images", "uniforms"), (images, uniforms), strict=True))
-        found = self.inner.run(None, {name: given[name].numpy() for name in self.names})
+        asked = {name: value.numpy() for name, value in given.items() if value is not None}
+        found = self.inner.run(None, {name: asked[name] for name in self.names})
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
 

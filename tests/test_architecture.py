@@ -113,8 +113,8 @@ FLOORS = {
         "verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
-        "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
-        "shapings cost_limits front_mnist front_cifar10 estimators"
+        "text text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
+        "ablation shapings cost_limits front_mnist front_cifar10 estimators"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"

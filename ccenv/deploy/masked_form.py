@@ -47,7 +47,7 @@ class MaskedForm(nn.Module):
         for module in self.network.modules():
             # In a branch of a graph nothing may be changed in place.
             if getattr(module, "inplace", False):
-                module.inplace = False  # type: ignore[assignment]
+                module.inplace = False
         self.num_blocks = num_blocks_of(self.network)
         refuse(classifier, self.network, skips=skips)
         self.walk = BranchedWalk if skips else walk_of(self.network)

@@ -127,7 +127,8 @@ def run_all(
     """
     check_room(tasks, nodes)
     remote = ray.remote(max_retries=RETRIES)(carry_out)
-    waiting, running = list(reversed(tasks)), {}
+    waiting = list(reversed(tasks))
+    running: dict[Any, Any] = {}
     at_once = setup.num_jobs or math.inf
     try:
         while waiting or running:

@@ -230,8 +230,9 @@ def tried(search: Search) -> list[Tried]:
     study = open_study(search)
     state = library("optuna", "optuna").trial.TrialState
     return [
-        Tried(t.number, *t.values, values=dict(t.params), is_usual=t.user_attrs.get(USUAL, False))
+        Tried(t.number, error, cost, dict(t.params), t.user_attrs.get(USUAL, False))
         for t in study.get_trials(states=(state.COMPLETE,))
+        for error, cost in [t.values]
     ]
 
 
