@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
+from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.board.tracking import compact
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
@@ -115,13 +116,16 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="leave policy and network in checkpoint/classifier.safetensors",
     )
+    parser.add_argument(
+        "--track", choices=SERVICES, help="send the curves there too, as they are written"
+    )
     return parser
 
 
 def agent_named(arguments: Sequence[str]) -> str | None:
     """The agent whose settings --help explains: the first word that is no option nor its value."""
     before = ("", *arguments)
-    takes_value = ("--seeds", "--config", "--checkpoint-every")
+    takes_value = ("--seeds", "--config", "--checkpoint-every", "--track")
     words = (
         word
         for last, word in zip(before, arguments, strict=False)
@@ -183,14 +187,15 @@ def with_seed(plan: Plan, seed: int) -> Plan:
     return dataclasses.replace(plan, program=dataclasses.replace(plan.program, seed=seed))
 
 
-@program("ccenv train", (CannotStartError, StoppedError), STOPPED)
+@program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help."""
     options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
     how = Options(options.checkpoint_every, not options.anew, options.export)
     several, results = len(plans) > 1, []
     for plan in plans:
-        result = run(plan, wait=False, reuse=several and not options.anew, options=how)
+        with mirrored(options.track, plan):
+            result = run(plan, wait=False, reuse=several and not options.anew, options=how)
         results.append({"folder": str(plan.folder())} | result)
         if not options.json:
             print(summary(results[-1]), flush=True)

@@ -71,8 +71,8 @@ FLOORS = {
         "entry board drawn identity walk slopes chunks buildable builder"
     ),
     "ccenv.envs": (
-        "rows options recycled table_rewards table_episodes table infos rendering vector scalar "
-        "action_views checker stable_baselines table_sb3 sb3_views"
+        "rows options recycled table_rewards table_episodes table infos rendering window vector "
+        "scalar action_views checker stable_baselines table_sb3 sb3_views"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -102,7 +102,7 @@ FLOORS = {
         "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
-    "ccenv.runs.board": "layout hparams projector tracking",
+    "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
         "opened walked claims same_run verdicts leaks recalls study"
@@ -121,7 +121,8 @@ FLOORS = {
     "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
         "families chart run_tables limits shapings tables curve_figures figures findings "
-        "dense_tables dense_figures dense_section html input_view input_section publish over_seeds"
+        "dense_tables dense_figures dense_section html blocks_seen input_view input_section "
+        "publish over_seeds"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
