@@ -38,7 +38,7 @@
     }));
     return make("div", {className: "gate"},
       make("div", {className: "gate-name"}, `${name}: ${kept} of ${blocks} kept`,
-        make("span", {className: "said"}, ` skipped is ${skipped}`)),
+        make("span", {className: "said"}, ` · skipped: ${skipped}`)),
       make("div", {className: "blocks", dataset: {many: blocks > 40}}, ...lit),
       make("div", {className: "spent", title: `${shown(spent, 0)} MACs so far`},
         make("i", {style: {width: `${Math.min(100, 100 * share)}%`}})),
