@@ -90,7 +90,8 @@ FLOORS = {
         "pondernet sb3"
     ),
     "ccenv.runs": (
-        "commands programs store plan stats show board engine studies sweeps report timing train "
+        "commands programs store plan stats show board engine studies sweeps report timing "
+        "settings_help train "
         "compare eval plot view list validate leaks benchmark gates retrieval leaderboard table "
         "tables weights write completion cli pages document"
     ),
