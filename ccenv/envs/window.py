@@ -1,5 +1,7 @@
 """What `render_mode="human"` opens: pictures of an episode -> a window on the screen."""
 
+from typing import Any
+
 import numpy as np
 
 DOTS = 100
@@ -23,7 +25,7 @@ class Window:
         """
         self.seconds = seconds
         self.picture: np.ndarray | None = None
-        self._figure = None
+        self._figure: Any = None
 
     def show(self, picture: np.ndarray) -> None:
         """Shows a picture, uint8 [height, width, 3], in the place of the one before."""

@@ -44,20 +44,27 @@ def seen_by(walked: Walked, kept: Tensor, letters: np.ndarray | None) -> dict[st
         letters: of symbols.
     """
     share = float(f"{kept.double().mean().item():.3g}")
-    chosen = walked.inputs[kept.to(walked.inputs.device)].cpu()
-    if not len(chosen):
+    inputs, kept = walked.inputs.cpu(), kept.cpu()
+    if not kept.any():
         return {"share": share, "classes": []}
-    if is_symbols(chosen[0].numpy()):
-        last = most_frequent(chosen[:, -1]).numpy()
-        return {"share": share, "classes": [], "text": [as_words(s[None], letters) for s in last]}
+    if is_symbols(inputs[0].numpy()):
+        last = [np.array([symbol]) for symbol in favoured_symbols(inputs[:, -1], kept)]
+        return {"share": share, "classes": [], "text": [as_words(one, letters) for one in last]}
+    chosen = inputs[kept]
     picture = small_png_uri(chosen.float().mean(dim=0).numpy(), SIDE)
     return {"share": share, "classes": favoured(walked.labels, kept), "picture": picture}
 
 
-def most_frequent(symbols: Tensor) -> Tensor:
-    """The symbols that are there most often, [at most MOST_NAMED]."""
-    found, counts = symbols.unique(return_counts=True)
-    return found[counts.argsort(descending=True, stable=True)[:MOST_NAMED]]
+def favoured_symbols(last: Tensor, kept: Tensor) -> list[int]:
+    """Symbols behind which a block is computed more often than by chance, by how many times.
+
+    >>> favoured_symbols(torch.tensor([7, 7, 7, 5, 5, 5]), torch.tensor([1, 1, 1, 1, 0, 0]).bool())
+    [7]
+    """
+    counts, own = last.bincount(), last[kept].bincount(minlength=int(last.max()) + 1)
+    more = own - kept.double().mean() * counts
+    order = more.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
+    return [symbol for symbol in order if more[symbol] > 0]
 
 
 def favoured(labels: Tensor, kept: Tensor) -> list[int]:
@@ -66,9 +73,9 @@ def favoured(labels: Tensor, kept: Tensor) -> list[int]:
     >>> favoured(torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 1, 1, 0, 0, 0]).bool())
     [0]
     """
-    labels = labels.cpu()
+    labels, kept = labels.cpu(), kept.cpu()
     counts = labels.bincount()
-    rates = labels[kept.cpu()].bincount(minlength=len(counts)) / counts.clamp(min=1)
+    rates = labels[kept].bincount(minlength=len(counts)) / counts.clamp(min=1)
     mean = kept.double().mean().item()
     order = rates.argsort(descending=True, stable=True)[:MOST_NAMED].tolist()
     return [c for c in order if rates[c] > mean + 1e-6 and rates[c] > 0.5]

@@ -97,9 +97,10 @@
   const seenBy = (view, one, block) => {
     const often = one.classes.map(i => named(view, i)).join(", ");
     const sight = one.picture ? make("img", {src: one.picture, alt: `mean input of block ${block}`})
-      : make("span", {className: "sight"}, one.text ? one.text.join(" ") : "never");
+      : make("span", {className: "sight"}, 
+        one.text ? one.text.join("").replaceAll(" ", "␣") || "all" : "never");
     return make("div", {className: "sees", title: `block ${block}`}, sight,
-      make("span", {className: "said"}, `${shown(100 * one.share, 0)} %`),
+      make("span", {className: "said"}, `${shown(100 * one.share, one.share < .01 ? 1 : 0)} %`),
       ...(often ? [make("span", {}, often)] : []));
   };
 
@@ -110,8 +111,9 @@
         make("div", {className: "blocks"}, ...blocks.map((one, i) => seenBy(view, one, i)))))));
     return parts.length ? [make("details", {className: "all-seen"},
       make("summary", {}, "What each block sees"), make("p", {className: "note"},
-        `${view.classes ? "The last symbols most often before it" : "The mean of the inputs for which it is computed"}` +
-        ", their share of all, and the classes that it is computed for more often than for others."),
+        view.classes ? "The last symbols behind which it is computed most beyond chance, and its share of inputs." :
+          "The mean of the inputs for which it is computed, their share of all, and the classes for " +
+          "which it is computed more often than for others."),
       ...parts)] : [];
   };
 
