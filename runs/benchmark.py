@@ -68,6 +68,8 @@ class Benchmark:
     """below the table."""
     misses: Callable[[Rows], list[str]] | None = None
     """says which targets were not met."""
+    advice: Callable[[Rows], list[str]] | None = None
+    """says what to choose on this machine."""
     rounds: int = 11
     """of each case, unless asked for otherwise."""
     kept: Callable[[Rows], Rows] = list
@@ -77,7 +79,7 @@ class Benchmark:
 BENCHMARKS = {
     "environment": Benchmark(
         *("speed", "environment-speed", environment.measured),
-        *(environment.table, environment.NOTES, environment.misses),
+        *(environment.table, environment.NOTES, environment.misses, environment.advice),
     ),
     "kernels": Benchmark(
         *("kernels", "kernel-speed", networks.measured, kernels.table, kernels.NOTES)
@@ -151,6 +153,7 @@ def show(benchmark: Benchmark, result: dict[str, Any], report_dir: Path) -> str:
         path = report_dir / f"{result['name']}.png"
         path.write_bytes(figure.png)
         parts.append(f"plot: {path}")
+    parts += benchmark.advice(result["rows"]) if benchmark.advice else []
     parts += [f"target missed: {line}" for line in result.get("misses", [])]
     return "\n".join([*parts, str(result["machine"])])
 

@@ -4,23 +4,22 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
-from ccenv.runs.board.tracking import compact
+from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
 from ccenv.runs.plan.command import AGENT, read_config
-from ccenv.runs.plan.explained import explained, explained_of_class
-from ccenv.runs.plan.settings import Plan, Program, agent_parameters, find_agent, make_plan
+from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
+from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.rows import evaluation
-from ccenv.simulator.simulator import Simulator, setting_defaults
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -115,44 +114,22 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="leave policy and network in checkpoint/classifier.safetensors",
     )
+    parser.add_argument(
+        "--track", choices=SERVICES, help="send the curves there too, as they are written"
+    )
     return parser
 
 
 def agent_named(arguments: Sequence[str]) -> str | None:
     """The agent whose settings --help explains: the first word that is no option nor its value."""
     before = ("", *arguments)
-    takes_value = ("--seeds", "--config", "--checkpoint-every")
+    takes_value = ("--seeds", "--config", "--checkpoint-every", "--track")
     words = (
         word
         for last, word in zip(before, arguments, strict=False)
         if last not in takes_value and not word.startswith("-") and "=" not in word
     )
     return next(words, None)
-
-
-def settings_help(agent: str | None) -> Iterator[str]:
-    """Every setting with its default and its meaning, a line each."""
-    yield "settings of the run:"
-    for option in dataclasses.fields(Program):
-        yield f"  {option.name}={compact(option.default)}  {option.metadata['help']}"
-    yield "settings of the environment (see ccenv.simulator.simulator.Simulator):"
-    meaning = explained(Simulator.__init__)
-    for name, value in setting_defaults().items():
-        yield f"  {name}={compact(value)}  {meaning.get(name, '')}".rstrip()
-    yield "  reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);"
-    yield "  network_kwargs.depth=20 and the like (ccenv list networks);"
-    yield "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
-    yield "  weights_kwargs.schedule_updates=run ends a cosine schedule with the run"
-    if agent is None:
-        return
-    yield f"settings of {agent}:"
-    found = find_agent(agent)
-    own, takes_more = agent_parameters(found)
-    meaning = explained_of_class(found)
-    for name, value in own.items():
-        yield f"  {name}={value!r}  {meaning.get(name, '')}".rstrip()
-    if takes_more:
-        yield f"  others are {meaning.get('settings', 'handed on')}"
 
 
 def whole_number(text: str) -> int:
@@ -183,14 +160,15 @@ def with_seed(plan: Plan, seed: int) -> Plan:
     return dataclasses.replace(plan, program=dataclasses.replace(plan.program, seed=seed))
 
 
-@program("ccenv train", (CannotStartError, StoppedError), STOPPED)
+@program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help."""
     options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
     how = Options(options.checkpoint_every, not options.anew, options.export)
     several, results = len(plans) > 1, []
     for plan in plans:
-        result = run(plan, wait=False, reuse=several and not options.anew, options=how)
+        with mirrored(options.track, plan):
+            result = run(plan, wait=False, reuse=several and not options.anew, options=how)
         results.append({"folder": str(plan.folder())} | result)
         if not options.json:
             print(summary(results[-1]), flush=True)

@@ -73,8 +73,8 @@ FLOORS = {
         "entry board drawn identity walk slopes chunks buildable builder"
     ),
     "ccenv.envs": (
-        "rows options recycled table_rewards table_episodes table infos rendering vector scalar "
-        "action_views checker stable_baselines table_sb3 sb3_views torchrl_view"
+        "rows options recycled table_rewards table_episodes table infos rendering window vector "
+        "scalar action_views checker stable_baselines table_sb3 sb3_views torchrl_view"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -92,9 +92,10 @@ FLOORS = {
         "pondernet sb3"
     ),
     "ccenv.runs": (
-        "commands programs store plan stats show board engine studies sweeps report timing train "
-        "compare eval plot view search list validate leaks benchmark gates retrieval leaderboard "
-        "table tables weights write export serve completion cli pages document"
+        "commands programs store plan stats show board engine studies sweeps report timing "
+        "settings_help train compare eval plot view search list validate leaks benchmark gates "
+        "retrieval leaderboard table tables weights write export serve completion cli pages "
+        "document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder exported recorded "
@@ -106,7 +107,7 @@ FLOORS = {
         "recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
-    "ccenv.runs.board": "layout hparams projector tracking",
+    "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices run jobs gathered pool shards remote "
         "engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims same_run "
@@ -126,7 +127,8 @@ FLOORS = {
     "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
         "families chart run_tables limits shapings tables curve_figures figures findings "
-        "dense_tables dense_figures dense_section html input_view input_section publish over_seeds"
+        "dense_tables dense_figures dense_section html blocks_seen input_view input_section "
+        "publish over_seeds"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "

@@ -20,21 +20,15 @@ from ccenv.runs.pages.stage import stage
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, RESULTS = ROOT / "runs" / "docs", ROOT / "runs" / "results" / "README.md"
 PAGES = [ROOT / "README.md", RESULTS, *sorted(DOCS.rglob("*.md"))]
-FILE = re.compile(r"# (\w+\.py)\n")
+FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
     *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
     *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
-    # On tables of masks that are built beforehand.
-    *(
-        "V=",
-        "python -m ccenv.runs.studies.estimators",
-        "ccenv search",
-        "ccenv export",
-        "ccenv serve",
-        "curl",
-    ),
+    *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
+    # On tables of masks that are built beforehand, and on a server that runs.
+    *("V=", "python -m ccenv.runs.studies.estimators", "curl"),
 )
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"
@@ -76,7 +70,7 @@ def folder(tmp_path, monkeypatch):
 def split_files(page, folder, monkeypatch):
     """Writes a page's blocks that begin with `# name.py` to files; returns the others."""
     others = []
-    for block in blocks(page, "python"):
+    for block in (*blocks(page, "python"), *blocks(page, "toml")):
         if match := FILE.match(block):
             (folder / match[1]).write_text(block)
             monkeypatch.delitem(sys.modules, match[1].removesuffix(".py"), raising=False)

@@ -11,6 +11,7 @@ of memory here.
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,6 +146,14 @@ def coding(name: str) -> tuple[np.ndarray, np.ndarray]:
     own = np.flatnonzero(symbols < NUM_SYMBOLS - 1)
     back[symbols[own]] = own
     return symbols, back
+
+
+def letters_of(dataset: Any) -> np.ndarray | None:
+    """The byte of each symbol of a data set, uint8 [128], for people to read; None of no text."""
+    try:
+        return coding(dataset)[1] if isinstance(dataset, str) else None
+    except (ValueError, FileNotFoundError):
+        return None
 
 
 @functools.lru_cache(maxsize=4)

@@ -83,7 +83,8 @@ class Preparation(nn.Module):
         is_stored = images.dtype == torch.uint8 and self.are_bytes
         if not (self.are_symbols or is_stored or images.dtype == torch.float32):
             also = " in [0, 1], or uint8 ones" if self.are_bytes else ""
-            raise TypeError(f"expected float32 images{also}, got {images.dtype}; use .float()")
+            how = ".float() / 255" if images.dtype == torch.uint8 else ".float()"
+            raise TypeError(f"expected float32 images{also}, got {images.dtype}; use {how}")
         flat = images.flatten(1) if images.ndim > 1 else images
         if flat.ndim != 2 or flat.shape[1] != math.prod(self.shape):
             raise ValueError(

@@ -74,14 +74,22 @@ def is_symbols(values: np.ndarray) -> bool:
     return values.ndim == 1 and values.dtype.kind == "i"
 
 
-def as_words(symbols: np.ndarray) -> str:
+def as_words(symbols: np.ndarray, letters: np.ndarray | None = None) -> str:
     """A window of symbols as text; what is no printed letter of ASCII is a dot.
 
-    >>> as_words(np.array([72, 105, 10]))
+    Args:
+        symbols: [n] whole numbers.
+        letters: the byte of each symbol, see `ccenv.data.text.letters_of`; numbers without it.
+
+    >>> as_words(np.array([1, 0, 2]), np.array([105, 72, 10], dtype=np.uint8))
     'Hi·'
+    >>> as_words(np.array([1, 0, 2]))
+    '1 0 2'
     """
-    shown = (FIRST_PRINTED <= s <= LAST_PRINTED for s in symbols)
-    return "".join(chr(s) if ok else "·" for s, ok in zip(symbols.tolist(), shown, strict=True))
+    if letters is None:
+        return " ".join(map(str, symbols.tolist()))
+    bytes_shown = letters[symbols].tolist()
+    return "".join(chr(b) if FIRST_PRINTED <= b <= LAST_PRINTED else "·" for b in bytes_shown)
 
 
 def render_episode(
@@ -90,6 +98,7 @@ def render_episode(
     names: Sequence[str],
     num_blocks: Sequence[int],
     status: str,
+    letters: np.ndarray | None = None,
 ) -> np.ndarray:
     """The input, and a row of blocks for each gate: uint8, of one size through an episode.
 
@@ -99,6 +108,7 @@ def render_episode(
         names: of all gates.
         num_blocks: of all gates.
         status: a line below.
+        letters: of an input of symbols, see `as_words`.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -108,7 +118,7 @@ def render_episode(
     image = Image.new("RGB", size, PAPER)
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(LETTERS)
     if values is not None:
-        draw_input(image, pen, values, font)
+        draw_input(image, pen, values, font, letters)
     for i, row in enumerate(block_rows(masks, num_blocks)):
         left, top = SIDE + 2 * GAP, GAP + i * ROW
         pen.text((left, top), names[i], INK, font)
@@ -120,12 +130,14 @@ def render_episode(
     return np.asarray(image).copy()
 
 
-def draw_input(image: Any, pen: Any, values: np.ndarray, font: Any) -> None:
+def draw_input(
+    image: Any, pen: Any, values: np.ndarray, font: Any, letters: np.ndarray | None
+) -> None:
     """Draws an input into the square at the left: every pixel as large as it can be, or words."""
     from PIL import Image
 
     if is_symbols(values):
-        words = as_words(values)
+        words = as_words(values, letters)
         lines = [words[i : i + 20] for i in range(0, len(words), 20)][-10:]
         pen.multiline_text((GAP, GAP), "\n".join(lines), INK, font)
         return
@@ -150,6 +162,13 @@ def png(image: np.ndarray) -> bytes:
 def png_uri(image: np.ndarray) -> str:
     """The same as an address that holds its content."""
     return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
+
+
+def small_png_uri(values: np.ndarray, side: int) -> str:
+    """An input as such an address; of one longer than `side`, every second, third, ... pixel."""
+    pixels = as_picture(values)
+    step = -(-max(pixels.shape[:2]) // side)
+    return png_uri(np.ascontiguousarray(pixels[::step, ::step]))
 
 
 def as_html(image: np.ndarray, words: str) -> str:

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from ccenv.data.text import letters_of
 from ccenv.envs.infos import action_masks, check_action, step_info
 from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import as_html, render_episode, render_text
@@ -17,7 +18,12 @@ from ccenv.envs.vector import (
     make_spaces,
     paid,
 )
+from ccenv.envs.window import Window
 from ccenv.simulator.simulator import make_simulator
+
+MODES = (*RENDER_MODES, "human")
+FRAMES = 4
+"""A second."""
 
 
 class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -62,7 +68,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     also that, such as `price`.
 
     ## Arguments
-    `render_mode` ("ansi", "rgb_array") and the settings of `ccenv.simulator.simulator.Simulator`:
+    `render_mode` ("ansi", "rgb_array", "human") and those of `ccenv.simulator.simulator.Simulator`:
     `dataset`, `split`, `transforms`, `network`, `num_blocks`, `block_size`, `head_units`,
     `activation`, `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`;
     and `context`, prices or budgets of each episode, see `ccenv.simulator.context`.
@@ -72,8 +78,8 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
+        "render_modes": list(MODES),
+        "render_fps": FRAMES,
     }
 
     def __init__(self, *, render_mode: str | None = None, **settings: Any) -> None:
@@ -83,7 +89,8 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
             ValueError: if a setting is unknown or impossible.
             FileNotFoundError: if the data set is not there.
         """
-        self.render_mode = check_render_mode(render_mode)
+        self.render_mode = check_render_mode(render_mode, MODES)
+        self._window = Window(1 / FRAMES)
         if settings.get("group_size", 1) != 1:
             raise ValueError(
                 f"expected group_size=1 for a single image, got {settings['group_size']}; "
@@ -120,6 +127,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         chosen = None if indices is None else torch.from_numpy(indices)
         observation = self.simulator.begin(chosen)
         self._masks, self._status = [], "started"
+        self._show()
         return observation[0].cpu().numpy(), {"network_version": self.simulator.network_version}
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
@@ -146,6 +154,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
             self._status += f", answer {info['prediction']}, label {info['label']}"
         paid_now = paid(self.simulator, step)[0]
         reward = float(paid_now) if self.reward_space is None else paid_now
+        self._show()
         return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
 
     def action_masks(self) -> np.ndarray:
@@ -159,17 +168,23 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     def render(self) -> Any:
         """The episode so far: a map of blocks as str with "ansi"; with "rgb_array" the input too.
 
-        The latter is uint8 [height, width, 3], of one size through the whole episode.
+        The latter is uint8 [height, width, 3], of one size through the whole episode. With "human"
+        every reset and step shows that picture in a window, and this is None.
         """
         if self.render_mode == "ansi":
             return render_text(self._masks, self.simulator.num_blocks, self._status)
         return self._picture() if self.render_mode == "rgb_array" else None
 
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._window.show(self._picture())
+
     def _picture(self) -> np.ndarray:
         state, network = self.simulator.state, self.simulator.network
         values = None if state is None else state.images[0].cpu().numpy()
         names, blocks = [gate.name for gate in network.gates], self.simulator.num_blocks
-        return render_episode(values, self._masks, names, blocks, self._status)
+        letters = letters_of(self.simulator.dataset)
+        return render_episode(values, self._masks, names, blocks, self._status, letters)
 
     def _repr_html_(self) -> str:
         """The picture of `render`, for the cell of a notebook."""
@@ -178,6 +193,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def close(self) -> None:
         """Ends the environment's life; steps are refused afterwards."""
+        self._window.close()
         self._is_closed = True
 
     def _check_open(self) -> None:

@@ -42,10 +42,10 @@ def paid(simulator: Simulator, step: Step) -> np.ndarray:
     return numpy_copy(step.reward)
 
 
-def check_render_mode(render_mode: str | None) -> str | None:
+def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_MODES) -> str | None:
     """Refuses a render mode that does not exist."""
     if render_mode is not None:
-        check_names([render_mode], RENDER_MODES, "render_mode")
+        check_names([render_mode], modes, "render_mode")
     return render_mode
 
 

@@ -121,7 +121,16 @@ class Stage:
         return f"{name}.md" if name in self.studies else "index.md"
 
     def copied(self, picture: PurePosixPath) -> str:
-        """Copies a picture beside the pages; its place from the folder."""
+        """Copies a picture beside the pages; its place from the folder.
+
+        Raises:
+            ValueError: if a page names a picture that is not there.
+        """
+        if not (self.root / picture).is_file():
+            raise ValueError(
+                f"expected {picture}, which a page shows, got no such file; "
+                "ccenv tables PAGE --figures draws pictures of recorded results"
+            )
         (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.root / picture, self.folder / PICTURES / picture.name)
         return f"{PICTURES}/{picture.name}"

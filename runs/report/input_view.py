@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.envs.rendering import as_picture, as_words, is_symbols, png_uri
+from ccenv.data.text import letters_of
+from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.engine.walked import Walked, walk_inputs
+from ccenv.runs.report.blocks_seen import blocks_seen
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000
@@ -51,15 +53,27 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     orders = orders_of(walked)
     chosen = list(dict.fromkeys(index for found in orders.values() for index in found))
     places = {index: place for place, index in enumerate(chosen)}
-    agents = [agent_view(name, run) for name, run in runs.items()]
+    letters = letters_of(first_dataset(runs))
+    agents = [
+        agent_view(name, run) | {"seen": blocks_seen(one, letters)}
+        for (name, run), one in zip(runs.items(), walked, strict=True)
+    ]
     needs_numbers = any(agent["network"] for agent in agents)
     return {
         "dataset": first_dataset(runs),
+        "classes": names_of_classes(letters),
         "masks": draw,
         "agents": agents,
         "orders": {name: [places[i] for i in found] for name, found in orders.items()},
-        "inputs": [input_view(walked, index, needs_numbers) for index in chosen],
+        "inputs": [input_view(walked, index, needs_numbers, letters) for index in chosen],
     }
+
+
+def names_of_classes(letters: np.ndarray | None) -> list[str] | None:
+    """What a predictor of text answers with; None where classes are numbers."""
+    if letters is None:
+        return None
+    return [as_words(np.array([symbol]), letters) for symbol in range(len(letters))]
 
 
 def first_dataset(runs: Mapping[str, Rebuilt]) -> str:
@@ -133,10 +147,15 @@ def floats(tensor: Tensor) -> str:
     return base64.b64encode(array.tobytes()).decode()
 
 
-def input_view(walked: Sequence[Walked], index: int, needs_numbers: bool) -> View:
+def input_view(
+    walked: Sequence[Walked], index: int, needs_numbers: bool, letters: np.ndarray | None
+) -> View:
     """One test input and what each run made of it."""
     values = walked[0].inputs[index].cpu().numpy()
-    shown = {"text": as_words(values)} if is_symbols(values) else {"picture": picture_of(values)}
+    if is_symbols(values):
+        shown = {"text": as_words(values, letters)}
+    else:
+        shown = {"picture": small_png_uri(values, LARGEST_SIDE)}
     if needs_numbers:
         shown["values"] = floats(torch.from_numpy(values.astype(np.float32)).flatten())
     runs = [
@@ -148,10 +167,3 @@ def input_view(walked: Sequence[Walked], index: int, needs_numbers: bool) -> Vie
         for one in walked
     ]
     return {"index": index, "label": int(walked[0].labels[index]), **shown, "runs": runs}
-
-
-def picture_of(values: np.ndarray) -> str:
-    """An input as a PNG that is small enough for a page."""
-    pixels = as_picture(values)
-    step = -(-max(pixels.shape[:2]) // LARGEST_SIDE)
-    return png_uri(np.ascontiguousarray(pixels[::step, ::step]))

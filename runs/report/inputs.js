@@ -38,21 +38,23 @@
     }));
     return make("div", {className: "gate"},
       make("div", {className: "gate-name"}, `${name}: ${kept} of ${blocks} kept`,
-        make("span", {className: "said"}, ` skipped is ${skipped}`)),
+        make("span", {className: "said"}, ` · skipped: ${skipped}`)),
       make("div", {className: "blocks", dataset: {many: blocks > 40}}, ...lit),
       make("div", {className: "spent", title: `${shown(spent, 0)} MACs so far`},
         make("i", {style: {width: `${Math.min(100, 100 * share)}%`}})),
       make("div", {className: "said"}, `${shown(spent, 0)} MACs so far, ${shown(100 * share, 1)} %`));
   };
 
-  const answers = (logits, label) => {
+  const named = (view, index) => view.classes ? `“${view.classes[index]}”` : String(index);
+
+  const answers = (view, logits, label) => {
     const shares = softmax(logits);
     const order = logits.map((_, i) => i).sort((a, b) => logits[b] - logits[a]);
     const listed = (logits.length > 12 ? order.slice(0, 10) : logits.map((_, i) => i));
     return make("div", {className: "logits"}, ...listed.map(i => make("div", {
       className: "logit", dataset: {label: i === label, answer: i === order[0]},
       title: `logit ${shown(logits[i])}`,
-    }, make("b", {}, String(i)), make("span", {className: "bar"},
+    }, make("b", {}, named(view, i)), make("span", {className: "bar"},
       make("i", {style: {width: `${100 * shares[i]}%`}})),
       make("span", {className: "said"}, `${shown(100 * shares[i], 1)} %`))));
   };
@@ -74,20 +76,45 @@
       return gateRow(agent, gate, found, spent, change);
     });
     const verdict = answer === input.label ? "right" : "wrong";
-    const said = [`answers ${answer}, ${verdict}`,
+    const said = [`answers ${named(view, answer)}, ${verdict}`,
       `cost ${shown(macs / agent.dense_macs)} of the dense network's`,
       policy ? `${shown((macs + policy) / agent.dense_macs)} with the policy` : ""];
+    const more = macs - sum(own.macs);
     const note = found.isOwn ? "as the policy chose" :
-      `switched by hand: ${shown(macs - sum(own.macs), 0)} MACs more, ` +
-      (answer === before ? "the same answer" : `before it answered ${before}`);
+      `switched by hand: ${shown(Math.abs(more), 0)} MACs ${more < 0 ? "fewer" : "more"}, ` +
+      (answer === before ? "the same answer" : `before it answered ${named(view, before)}`);
     return make("article", {className: "run", dataset: {verdict}},
       make("h3", {}, agent.name),
       make("p", {className: "verdict"}, said.filter(Boolean).join(" · ")),
-      ...rows, answers(found.logits, input.label),
+      ...rows, answers(view, found.logits, input.label),
       make("p", {className: "note"}, note, " ",
         ...(found.isOwn ? [] : [make("button", {type: "button", className: "plain",
           onclick: () => again(own.masks)}, "back to the policy's masks")])),
       ...(agent.why ? [make("p", {className: "note"}, agent.why)] : []));
+  };
+
+  // What each block sees: the mean of the inputs that it is computed for, or a text's last symbols.
+  const seenBy = (view, one, block) => {
+    const often = one.classes.map(i => named(view, i)).join(", ");
+    const sight = one.picture ? make("img", {src: one.picture, alt: `mean input of block ${block}`})
+      : make("span", {className: "sight"}, 
+        one.text ? one.text.join("").replaceAll(" ", "␣") || "all" : "never");
+    return make("div", {className: "sees", title: `block ${block}`}, sight,
+      make("span", {className: "said"}, `${shown(100 * one.share, one.share < .01 ? 1 : 0)} %`),
+      ...(often ? [make("span", {}, often)] : []));
+  };
+
+  const seenByAll = view => {
+    const parts = view.agents.filter(agent => agent.seen?.length).map(agent => make("article", {},
+      make("h3", {}, agent.name), ...agent.seen.map((blocks, gate) => make("div", {className: "gate"},
+        make("div", {className: "gate-name"}, agent.gates[gate].name),
+        make("div", {className: "blocks"}, ...blocks.map((one, i) => seenBy(view, one, i)))))));
+    return parts.length ? [make("details", {className: "all-seen"},
+      make("summary", {}, "What each block sees"), make("p", {className: "note"},
+        view.classes ? "The last symbols behind which it is computed most beyond chance, and its share of inputs." :
+          "The mean of the inputs for which it is computed, their share of all, and the classes for " +
+          "which it is computed more often than for others."),
+      ...parts)] : [];
   };
 
   const start = place => {
@@ -111,7 +138,7 @@
       const focus = document.activeElement?.getAttribute("aria-label");
       stage.replaceChildren(
         make("div", {className: "seen"}, seen, make("p", {className: "note"},
-          `test input ${input.index}, class ${input.label}`)),
+          `test input ${input.index}, class ${named(view, input.label)}`)),
         ...view.agents.map((_, which) => panel(view, which, input, masks[which], changed => {
           masks[which] = changed;
           draw();
@@ -130,7 +157,7 @@
         const input = view.inputs[number];
         const wrong = input.runs.some(run => best(run.logits) !== input.label);
         return make("button", {type: "button", className: "thumb", dataset: {wrong},
-          title: `test input ${input.index}, class ${input.label}${wrong ? ", answered wrong" : ""}`,
+          title: `test input ${input.index}, class ${named(view, input.label)}${wrong ? ", answered wrong" : ""}`,
           onclick: () => show(i)},
         input.picture ? make("img", {src: input.picture, alt: ""}) : `…${input.text.slice(-6)}`);
       }));
@@ -138,7 +165,7 @@
     };
     orders.addEventListener("change", fill);
     place.append(make("div", {className: "controls"}, make("label", {}, "inputs ", orders),
-      step(-1), step(1)), strip, stage);
+      step(-1), step(1)), strip, stage, ...seenByAll(view));
     fill();
   };
   for (const place of document.querySelectorAll(".inputs")) start(place);

@@ -27,8 +27,8 @@ TABLES: dict[str, Iterable[str]] = {
 """Settings that are names, and what they may be."""
 NO_NAMES = {"log_dir": re.compile(r".*", re.DOTALL), "environment.device": re.compile(r"\w+:\d+")}
 """Settings that may hold a colon and lead to no module: a replay does not follow the first."""
-FILE = re.compile(r"[\w-][\w.-]*")
-"""A file's name without a folder."""
+FILE = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*")
+"""A name without a folder: of a file, or of a folder of images with their size behind an @."""
 MOST_DEEP = 32
 """Settings are not nested deeper."""
 
@@ -53,7 +53,7 @@ def check_trusted(config: Any, trusted: Sequence[str] = ()) -> None:
 
 
 def is_own_data(place: str, name: str) -> bool:
-    """Whether a name is that of an .npz file of the reader's: data, which is read and not run."""
+    """Whether a name is that of the reader's own images or text: data, read and not run."""
     return place == "environment.dataset" and FILE.fullmatch(name) is not None
 
 

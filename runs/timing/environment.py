@@ -29,6 +29,8 @@ DENSITY = 0.5
 """share of blocks kept, as a space's sample() does."""
 TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
 """Least rate over the bare network's."""
+ENOUGH = 0.9
+"""Share of the best rate that more rows need not buy."""
 NOTES = """\
 784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians; ratios to
 the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
@@ -166,6 +168,23 @@ def misses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for row in rows
         if row["ratio"] < TARGETS.get(row["view"], 0.0)
     ]
+
+
+def advice(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fewest rows of each view that are nearly as fast as any number that was measured."""
+    found = []
+    for view in TARGETS:
+        own = [row for row in rows if row["view"] == view]
+        best = max((row["images_per_second"] for row in own), default=0.0)
+        enough = [row for row in own if row["images_per_second"] >= ENOUGH * best]
+        if len(own) > 1:
+            fewest = min(enough, key=lambda row: row["num_images"])
+            share = fewest["images_per_second"] / best
+            found.append(
+                f"{view}: num_envs={fewest['num_images']} is enough on this machine "
+                f"({share:.0%} of the best rate)"
+            )
+    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -294,6 +294,19 @@ def test_rendering_shows_one_block_map_a_layer():
     assert BlockSelectionVectorEnv(3, **PROBE).render() is None
 
 
+def test_a_window_shows_what_the_array_holds_and_headless_it_is_silent():
+    env, twin = (BlockSelectionEnv(render_mode=mode, **UNEVEN) for mode in ("human", "rgb_array"))
+    for one in (env, twin):
+        one.reset(seed=0)
+        one.step(np.ones(one.action_space.shape, dtype=np.int8))
+    assert env.render() is None
+    assert (env._window.picture == twin.render()).all()
+    env.close()
+    assert BlockSelectionEnv(render_mode="human", **PROBE).reset(seed=0)
+    with pytest.raises(ValueError, match="unknown render_mode 'human'"):
+        BlockSelectionVectorEnv(3, render_mode="human", **PROBE)
+
+
 def broken_images(split):
     images = torch.zeros(4, 1, 2, 2)
     images[1, 0, 1, 1] = float("nan")

@@ -1,9 +1,12 @@
 """Laws of the curves: the same tags for every agent, HPARAMS rows whose metrics are filled."""
 
+import contextlib
 import io
 import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -232,6 +235,32 @@ def test_a_run_reads_no_file_of_another_run(tmp_path, monkeypatch):
     train.train("reinforce", **given)
     assert files_read
     assert not [path for path in files_read if path.is_relative_to(neighbour)]
+
+
+def test_a_service_listens_while_the_event_file_is_open_and_its_absence_is_told(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    words = [f"{name}={value}" for name, value in (PROBE | {"images": 128}).items()]
+    words = ["dense", *words, f"log_dir={tmp_path}", "--track", "wandb", "--json"]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert train.main(words) == 2
+    assert "pip install wandb" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("events*"))
+    files: list[int] = []
+
+    @contextlib.contextmanager
+    def init(**given):
+        assert given["sync_tensorboard"]
+        assert given["config"]["agent"] == "dense"
+        files.append(len(list(tmp_path.rglob("events*"))))
+        yield
+        files.append(len(list(tmp_path.rglob("events*"))))
+
+    service = SimpleNamespace(init=init, tensorboard=SimpleNamespace(unpatch=lambda: None))
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    assert train.main(words) == 0
+    assert files == [0, 1]
 
 
 def learned(agent, log_dir):

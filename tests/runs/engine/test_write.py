@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ccenv.base.seeding import stream
-from ccenv.data.text import coding
+from ccenv.data.text import coding, letters_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import drawn, write
+from ccenv.envs.rendering import as_words
 from ccenv.runs import cli, train
 from ccenv.runs.engine import run
 from ccenv.runs.engine.run import Options
@@ -57,6 +58,7 @@ def test_symbols_are_bytes_and_rare_ones_a_question_mark(folder, tmp_path, monke
     symbols, back = coding("book")
     text = torch.tensor(list(BOOK[:50]))
     assert bytes(back[symbols[text.numpy()]]) == BOOK[:50]
+    assert as_words(symbols[text[:9].numpy()], letters_of("book")) == "abcdefgh·"
     (tmp_path / "many.txt").write_bytes(bytes(range(256)) * 9)
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     symbols, back = coding("many")

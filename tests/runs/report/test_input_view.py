@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs import view as program
 from ccenv.runs.engine.opened import check_finished
+from ccenv.runs.engine.walked import Walked
 from ccenv.runs.report import html as pages
 from ccenv.runs.report import input_view
+from ccenv.runs.report.blocks_seen import blocks_seen
 from ccenv.runs.report.input_view import floats, network_view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -101,8 +104,10 @@ def view_of_a_network(name):
     agent = {"name": name, "agent": name, "network": network_view(network)[0], "why": ""}
     agent |= {"dense_macs": network.dense_macs, "policy_macs": [4, 4]}
     agent["gates"] = [{"name": name, "blocks": n, "skipped": "zero"} for n in (3, 5)]
+    walked = Walked(inputs, torch.ones(1).long(), tuple(masks), macs, logits, torch.zeros(1))
+    agent["seen"] = blocks_seen(walked)
     run = {"masks": ["111", "11111"], "macs": macs[0].tolist(), "logits": logits[0].tolist()}
-    picture = input_view.picture_of(inputs[0].numpy())
+    picture = small_png_uri(inputs[0].numpy(), 32)
     own = {"index": 0, "label": 1, "picture": picture, "values": floats(inputs[0]), "runs": [run]}
     orders = {"as they come": [0]}
     return {"dataset": name, "masks": "mode", "agents": [agent], "orders": orders, "inputs": [own]}
@@ -133,9 +138,23 @@ def test_a_switched_block_changes_cost_and_names_stay_text(tmp_path):
     assert EVIL in said["before"]
     assert "cost 1 of the dense" in said["before"]
     # 12 inputs and 10 units of the next layer are spared for each of its 4 units.
-    assert "switched by hand: -88 MACs more" in said["after"]
+    assert "switched by hand: 88 MACs fewer" in said["after"]
     assert said["back"] == said["before"]
-    assert (said["images"], said["broken"]) == (2, 0)
+    # The input twice, and what each of 8 blocks sees.
+    assert (said["images"], said["broken"]) == (2 + 8, 0)
+
+
+def test_a_block_sees_the_mean_of_the_inputs_for_which_it_is_computed():
+    inputs = torch.tensor([[0.0] * 4, [1.0] * 4, [0.5] * 4])
+    mask = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 1, 0]]).bool()
+    labels = torch.tensor([0, 1, 2])
+    walked = Walked(inputs, labels, (mask,), mask, inputs, inputs[:, 0])
+    [[some, every, none]] = blocks_seen(walked)
+    assert some["picture"] == small_png_uri(np.full(4, 0.25, np.float32), 32)
+    assert every["picture"] == small_png_uri(np.full(4, 0.5, np.float32), 32)
+    assert (some["share"], some["classes"]) == (0.667, [0, 2])
+    assert (every["share"], every["classes"]) == (1.0, [])
+    assert none == {"share": 0.0, "classes": []}
 
 
 def test_networks_that_a_page_cannot_run_are_shown_still_and_said_so(monkeypatch):

@@ -287,7 +287,7 @@ def test_trust_is_for_one_module_and_for_what_it_defines_itself(mine, sentinels,
 
 def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers():
     config = {"agent": "rloo", "log_dir": "C:/logs", "environment": {"device": "cuda:0"}}
-    for dataset in ("my-images", "probe"):
+    for dataset in ("my-images", "pets@64", "book@text", "<b> mine", "probe"):
         check_trusted(config | {"environment": {"dataset": dataset, "device": "cuda:0"}})
     for dataset in (
         "../mine",

@@ -48,6 +48,17 @@ def test_functions_take_turns_each_warm_and_each_round_begins_with_another_one()
     assert "".join(calls[-24:]) == "aabbccbbccaaccaabbaabbcc"
 
 
+def test_no_more_rows_are_advised_than_nearly_the_best_rate_needs():
+    rates = {256: 50.0, 1024: 95.0, 4096: 100.0}
+    rows = [
+        {"view": "vector_env", "num_images": n, "images_per_second": r} for n, r in rates.items()
+    ]
+    assert environment.advice(rows) == [
+        "vector_env: num_envs=1024 is enough on this machine (95% of the best rate)"
+    ]
+    assert environment.advice(rows[:1]) == []
+
+
 def test_a_missed_target_is_named():
     views = (("vector_env", 0.95), ("sb3_vec_env", 0.5), ("dummy_vec_env", 0.01))
     rows = [{"view": view, "num_images": 256, "ratio": ratio} for view, ratio in views]
