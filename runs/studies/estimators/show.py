@@ -111,8 +111,8 @@ def curves_figure(rows: Sequence[Row]) -> Drawn:
             if place == 0:
                 lines.append(line)
             if row["regret"][0]["low"] is not None:
-                ends = ([one[end] for one in row["regret"]] for end in ("low", "high"))
-                axes.fill_between(at, *ends, color=marks["color"], alpha=0.15, lw=0)
+                bounds = ([one[end] for one in row["regret"]] for end in ("low", "high"))
+                axes.fill_between(at, *bounds, color=marks["color"], alpha=0.15, lw=0)
         axes.axhline(rows[0]["static"], color=THEIRS, lw=0.8, ls="--")
         axes.set(xscale="log", ylabel=f"regret in nats, {policy}")
         plain_logarithms(axes.xaxis)
