@@ -444,7 +444,7 @@ def test_the_mixture_says_which_of_its_sources_is_absent(root, monkeypatch):
     with pytest.raises(FileNotFoundError, match=needs):
         load_split("mixed", "train")
     np.savez(root / "svhn.npz", **arrays(shape=(32, 32, 3)))
-    with pytest.raises(FileNotFoundError, match=r"ccenv\.data mnist --download"):
+    with pytest.raises(FileNotFoundError, match="ccenv data mnist --download"):
         load_split("mixed", "train")
 
 
