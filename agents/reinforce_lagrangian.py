@@ -1,5 +1,6 @@
 """REINFORCE under a cost limit: reward and compute cost come apart, a multiplier joins them."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -91,3 +92,8 @@ class ReinforceLagrangian(IndependentPolicy):
     def parameters(self) -> dict[str, Tensor]:
         """The policy, and the multiplier that it has met."""
         return super().parameters() | {"multiplier": torch.tensor(self.multiplier)}
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Agent.load_parameters`."""
+        super().load_parameters(tensors)
+        self.level = level_of(float(tensors["multiplier"]), self.multiplier_scale)

@@ -9,6 +9,7 @@ COMMANDS = {
         "ccenv.runs.view",
         "a page of single inputs: gates, blocks, cost; switch them by hand",
     ),
+    "search": ("ccenv.runs.search", "search settings of an agent: error and total cost"),
     "list": (
         "ccenv.runs.list",
         "agents, rewards, environments, data sets, networks and sweeps by name",
@@ -28,6 +29,8 @@ COMMANDS = {
     "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
     "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
     "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),
+    "export": ("ccenv.runs.export", "write an exported run as ONNX, and compare it with itself"),
+    "serve": ("ccenv.runs.serve", "answer over HTTP by an exported run, in micro-batches"),
     "completion": ("ccenv.runs.completion", "print what lets a shell complete these commands"),
     "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
     "docs": ("ccenv.runs.document", "build the documentation, or its tables, from a checkout"),

@@ -5,9 +5,11 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ccenv.base.registry import resolve
+from ccenv.runs.engine.engines import ENGINES, LOCAL, Engine, open_engine
 from ccenv.runs.engine.jobs import (
     Comparison,
     gather,
@@ -20,9 +22,11 @@ from ccenv.runs.engine.jobs import (
 )
 from ccenv.runs.engine.pool import Outcome
 from ccenv.runs.engine.run_jobs import in_words, run_todo, say
+from ccenv.runs.engine.shards import read_shard
 from ccenv.runs.engine.study import Study, study_of
 from ccenv.runs.plan.settings import safe_name
 from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
@@ -51,6 +55,9 @@ def compare(options: argparse.Namespace) -> int:
     known = {} if options.no_recorded else known
     found = gather(sweep, jobs, known, options.draw)
     todo = [*found.missing, *(outdated(found) if options.rerun else [])]
+    if options.shard:
+        missing, todo = len(todo), options.shard.share(jobs, todo)
+        say(f"shard {options.shard}: {len(todo)} of {missing} runs to do are this machine's")
     failures: list[Outcome] = []
 
     def keep() -> None:
@@ -58,7 +65,9 @@ def compare(options: argparse.Namespace) -> int:
             record(sweep, jobs, source, options.draw)
 
     if todo and not options.no_run:
-        failures = run_todo(found, todo, options.jobs, not options.rerun, keep)
+        with engine_of(options) as engine:
+            workers = options.jobs or num_cores()
+            failures = run_todo(found, todo, workers, not options.rerun, keep, engine)
         found = gather(sweep, jobs, known, options.draw)
     if found.finished:
         keep()
@@ -67,7 +76,13 @@ def compare(options: argparse.Namespace) -> int:
         say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
     if failures:
         say(f"{len(failures)} of {len(jobs)} runs failed; the same command tries them again")
-    return 1 if failures or not found.finished else 0
+    return 1 if failures or not (found.finished or options.shard) else 0
+
+
+def engine_of(options: argparse.Namespace) -> AbstractContextManager[Engine | None]:
+    """Where the runs go; see `ccenv.runs.engine.engines.open_engine`."""
+    given = parse_pairs(options.engine_option)
+    return open_engine(options.engine, options.jobs, Path(options.log_dir), given)
 
 
 def with_first_seeds(sweep: Sweep, number: int, record: bool) -> Sweep:
@@ -136,7 +151,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="run every row with seeds 0 to N - 1"
     )
-    parser.add_argument("--jobs", type=positive, default=num_cores(), help="runs at once")
+    parser.add_argument(
+        "--jobs", type=positive, help="runs at once; as many as cores, or as a cluster has room for"
+    )
+    add_machines(parser)
     parser.add_argument(
         *("--draw", "--masks"),
         choices=MODES,
@@ -161,6 +179,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--report-dir", default="runs/reports", help="folder of tables and plots")
     parser.add_argument("--results-dir", default="runs/results", help="folder of recorded results")
     return parser
+
+
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """Where runs go, if not to this machine alone."""
+    parser.add_argument(
+        "--shard", type=read_shard, metavar="i/n", help="run the i-th of n equal shares only"
+    )
+    parser.add_argument(
+        "--engine", default=LOCAL, help=f"where: {LOCAL} (by default), {', '.join(ENGINES)}"
+    )
+    parser.add_argument(
+        "--engine-option",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="of ray: address; of slurm: those of submitit; of both: results=sent or shared",
+    )
 
 
 def about(study: Study) -> str:

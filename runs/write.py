@@ -1,7 +1,6 @@
 """A paragraph by a trained run: ccenv write FOLDER_OR_FILE -> text."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,33 +12,7 @@ from ccenv.data.text import coding
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
 from ccenv.runs.programs import program
-from ccenv.runs.store import folder as run_folder
-
-EXPORTED = "classifier.safetensors"
-
-
-def exported_file(place: Path) -> Path:
-    """The file of an exported classifier, of a run's folder its own.
-
-    Raises:
-        ValueError: if the run left none.
-    """
-    path = place / run_folder.CHECKPOINT / EXPORTED if place.is_dir() else place
-    if not path.is_file():
-        raise ValueError(f"expected {path}; train with --export, which leaves it")
-    return path
-
-
-def dataset_of(path: Path) -> str:
-    """The data set of the run that a file lies in.
-
-    Raises:
-        ValueError: if it lies in none.
-    """
-    config = path.parent.parent / run_folder.CONFIG
-    if not config.is_file():
-        raise ValueError(f"expected --dataset NAME: {path} lies in no run's folder")
-    return str(json.loads(config.read_text())["environment"]["dataset"])
+from ccenv.runs.store.exported import dataset_of, exported_file
 
 
 def paragraph(

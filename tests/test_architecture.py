@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent
 # its folder's line, so that nothing has to be understood together. Entries of tables in the form
 # "module:name" are no imports.
 FLOORS = {
-    "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3",
+    "ccenv": (
+        "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
+    ),
     "ccenv.base": (
         "seeding registry allocation masks memory clock checked_arrays checked_file tree_file "
         "snapshot"
@@ -72,11 +74,11 @@ FLOORS = {
     ),
     "ccenv.envs": (
         "rows options recycled table_rewards table_episodes table infos rendering window vector "
-        "scalar action_views checker stable_baselines table_sb3 sb3_views"
+        "scalar action_views checker stable_baselines table_sb3 sb3_views torchrl_view"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
-        "export generate"
+        "export generate mask_rules masked_walks masked_form onnx_file micro_batches"
     ),
     "ccenv.deploy.fused": (
         "pooling tables noise program writer choosers network call classifier symbol_maps tokens"
@@ -91,26 +93,29 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing "
-        "settings_help train "
-        "compare eval plot view list validate leaks benchmark gates retrieval leaderboard table "
-        "tables weights write completion cli pages document"
+        "settings_help train compare eval plot view search list validate leaks benchmark gates "
+        "retrieval leaderboard table tables weights write export serve completion cli pages "
+        "document"
     ),
     "ccenv.runs.store": (
-        "machine checksums commit program identity result_checks seal folder recorded stored trust"
+        "machine checksums commit program identity result_checks seal folder exported recorded "
+        "stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings command",
+    "ccenv.runs.plan": "values explained sweep settings command space",
     "ccenv.runs.stats": (
-        "intervals habits bits measures rows fronts contests equal recorded_dense recorded_times"
+        "intervals habits bits measures rows fronts points contests equal recorded_dense "
+        "recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool run_jobs replay "
-        "opened walked claims same_run verdicts leaks recalls study"
+        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool shards remote "
+        "engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims same_run "
+        "verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
-        "text text_agents quickstart digits_settings paper equal_cost low_density ablation "
-        "shapings cost_limits front_mnist front_cifar10 estimators"
+        "text text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
+        "ablation shapings cost_limits front_mnist front_cifar10 estimators"
     ),
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
@@ -127,7 +132,7 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "table_rates training passes front_times speed_figures"
+        "table_rates training passes front_times speed_figures serving"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

@@ -24,16 +24,11 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
-    *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark"),
-    *("ccenv show", "ccenv eval", "ccenv plot"),
-    *(
-        "ccenv validate",
-        "ccenv tables",
-        "ccenv gates",
-        "ccenv table",
-        "ccenv leaks",
-        "ccenv retrieval",
-    ),
+    *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
+    *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
+    *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
+    # On tables of masks that are built beforehand, and on a server that runs.
+    *("V=", "python -m ccenv.runs.studies.estimators", "curl"),
 )
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"

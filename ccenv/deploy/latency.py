@@ -78,6 +78,8 @@ def measure_latency(
             action = policy.act(simulator.observe(state), layer, generator)
             mask, values = as_mask(action, blocks), gate_values_of(action)
             state, _ = dynamics.transition(simulator.network, state, mask, weights=values)
+            # Some policies look there themselves.
+            simulator.state = state
         wait_for(simulator.device)
 
     def dense(plain: Callable[[Tensor], object]) -> None:

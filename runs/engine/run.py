@@ -52,7 +52,12 @@ class Options:
 
 
 def run(
-    plan: Plan, *, wait: bool = True, reuse: bool = False, options: Options | None = None
+    plan: Plan,
+    *,
+    wait: bool = True,
+    reuse: bool = False,
+    options: Options | None = None,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Carries a plan out in its folder, which no other process uses meanwhile.
 
@@ -64,11 +69,12 @@ def run(
         wait: wait where another process is at it, or refuse.
         reuse: return the result that is there, if there is one.
         options: how to do it.
+        folder: where, if not in the plan's own folder.
 
     Raises:
         CannotStartError: before anything is written, if the plan cannot be carried out.
     """
-    target = plan.folder()
+    target = plan.folder() if folder is None else folder
     try:
         run_folder.check_writable(target)
         run_folder.lock_path(target)

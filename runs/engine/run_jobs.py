@@ -8,6 +8,7 @@ from contextlib import closing
 
 from tqdm import tqdm
 
+from ccenv.runs.engine.engines import Engine
 from ccenv.runs.engine.jobs import Comparison, Job, remaining_seconds
 from ccenv.runs.engine.pool import Outcome, Task, run_all
 from ccenv.runs.store import folder as run_folder
@@ -85,7 +86,12 @@ def seconds_left(
 
 
 def run_missing(
-    found: Comparison, jobs: Sequence[Job], workers: int, reuse: bool, on_end: Callable[[], None]
+    found: Comparison,
+    jobs: Sequence[Job],
+    workers: int,
+    reuse: bool,
+    on_end: Callable[[], None],
+    engine: Engine | None = None,
 ) -> list[Outcome]:
     """Runs jobs in parallel, with a bar, and returns the failures.
 
@@ -95,12 +101,13 @@ def run_missing(
         workers: runs at once.
         reuse: take a result that another process wrote meanwhile.
         on_end: called after each run that went well.
+        engine: where they run; None for processes of this machine.
     """
     tasks = [Task(job.label, job.agent, job.settings, reuse) for job in jobs]
     expected = [remaining_seconds(found, [job])[0] for job in jobs]
     failures: list[Outcome] = []
     ended: list[tuple[float, float]] = []
-    outcomes = run_all(tasks, workers)
+    outcomes = run_all(tasks, workers) if engine is None else engine.run(tasks)
     with tqdm(total=len(tasks), bar_format=BAR) as bar, closing(outcomes):
         for outcome in outcomes:
             ended.append((expected[tasks.index(outcome.task)], time.monotonic()))
@@ -117,10 +124,17 @@ def run_missing(
 
 
 def run_todo(
-    found: Comparison, jobs: Sequence[Job], workers: int, reuse: bool, on_end: Callable[[], None]
+    found: Comparison,
+    jobs: Sequence[Job],
+    workers: int,
+    reuse: bool,
+    on_end: Callable[[], None],
+    engine: Engine | None = None,
 ) -> list[Outcome]:
     """Says how long it will take, then runs jobs; see `run_missing`."""
-    workers = min(workers, len(jobs))
+    workers = min(workers if engine is None else engine.workers, len(jobs))
     say(forecast(found, jobs, workers))
+    if engine is not None:
+        say(engine.about)
     prepare(jobs)
-    return run_missing(found, jobs, workers, reuse, on_end)
+    return run_missing(found, jobs, workers, reuse, on_end, engine)

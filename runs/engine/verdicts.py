@@ -27,17 +27,13 @@ from ccenv.runs.engine.claims import (
     differences,
     numbers_of,
 )
+from ccenv.runs.engine.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
 from ccenv.runs.engine.replay import (
-    Rebuilt,
     ask,
-    pays_again,
-    plan_of,
-    rebuild,
     replay,
     returns,
     share_of_other_bits,
     share_of_other_values,
-    test_images,
     wrong_labels,
 )
 from ccenv.runs.engine.same_run import check_identity

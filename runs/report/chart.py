@@ -45,7 +45,7 @@ def scripts() -> str | None:
         import vl_convert
     except ImportError:
         return None
-    return str(vl_convert.javascript_bundle(None))
+    return str(vl_convert.javascript_bundle())
 
 
 def chart(rows: Sequence[Row], families: Families) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.stats.contests import Contest, Point, undominated
+from ccenv.runs.stats.contests import Contest, undominated
+from ccenv.runs.stats.points import Point
 
 CHOICE = (
     "Where rows of one agent cost the same, validation error chose (full colour); the others are "

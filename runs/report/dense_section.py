@@ -12,8 +12,9 @@ from ccenv.runs.report.families import make_families
 from ccenv.runs.show.drawing import Drawn
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.bits import OF_SYMBOLS
-from ccenv.runs.stats.contests import Contest, Point, Times, make_contests
+from ccenv.runs.stats.contests import Contest, make_contests
 from ccenv.runs.stats.measures import BITS, ERROR, Measure
+from ccenv.runs.stats.points import Point, Times
 from ccenv.runs.stats.recorded_dense import borrowed
 from ccenv.runs.stats.recorded_times import times_in
 from ccenv.runs.stats.rows import MODES

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccenv.runs.show.tables import Table
-from ccenv.runs.stats.contests import Contest, Point, groups_of_one_cost, undominated
+from ccenv.runs.stats.contests import Contest, groups_of_one_cost, undominated
 from ccenv.runs.stats.equal import EqualError, EqualMacs, at_equal_error, at_equal_macs
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.stats.measures import Measure
+from ccenv.runs.stats.points import Point
 
 MACS_NOTE = (
     "Each row beside a dense network of the same total MACs, its error linear in the logarithm of "

@@ -16,7 +16,7 @@ from torch import Tensor
 from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.engine.replay import Rebuilt
+from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.engine.walked import Walked, walk_inputs
 from ccenv.runs.report.blocks_seen import blocks_seen
 from ccenv.sparse.linear import ACTIVATIONS

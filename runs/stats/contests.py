@@ -5,65 +5,22 @@ ways), validation error chooses one of them; only that one's test error is compa
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import ERROR, Measure
-from ccenv.runs.stats.rows import Result, dataset_of, evaluation, has_halves
+from ccenv.runs.stats.points import (
+    BySeed,
+    Point,
+    Times,
+    in_turns,
+    make_point,
+)
+from ccenv.runs.stats.rows import Result, dataset_of
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""
-RIVALS = ("pruned", "small_conv", "ngram")
-"""Networks with nothing to choose that are compared with dense ones, and are none."""
-BySeed = Mapping[int, float]
-Times = Mapping[str, Mapping[int, BySeed]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One row of a sweep as a point over cost."""
-
-    label: str
-    """what the sweep calls it."""
-    agent: str
-    """its name; rows of one agent are variants of each other where they cost the same."""
-    macs: float
-    """of an image, the policy's own included; mean over seeds."""
-    error: BySeed
-    """seed -> test error."""
-    validation: BySeed
-    """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
-    milliseconds: Mapping[int, BySeed]
-    """images of a pass -> seed -> measured time, looking and choosing included."""
-    sizes: str = ""
-    """layers, blocks and what is kept of them: rows alike in it take the same time."""
-    halves: bool = False
-    """whether it sees images of half their size."""
-    memory: float | None = None
-    """bytes of its network, None where a run does not say them."""
-
-    @property
-    def interval(self) -> Interval:
-        """Test error over seeds."""
-        return mean_interval(list(self.error.values()))
-
-    @property
-    def validation_mean(self) -> float:
-        """Mean validation error; what is not known is never chosen."""
-        return float(np.mean(list(self.validation.values()))) if self.validation else math.inf
-
-    def time(self, images: int) -> float | None:
-        """Least time of a pass over seeds, None where it was not measured.
-
-        Runs are timed side by side: other work on the machine can only lengthen a time.
-        """
-        found = self.milliseconds.get(images)
-        return min(found.values()) if found else None
 
 
 @dataclass(frozen=True)
@@ -130,52 +87,6 @@ def make_contests(
         if len(contest.compared) > 1 and rest:
             contests.append(contest)
     return contests
-
-
-def in_turns(point: Point, times: Times | None) -> Point:
-    """A point with the times that were measured in turns, its runs' own where nothing was."""
-    if times is None:
-        return point
-    return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
-
-
-def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure = ERROR) -> Point:
-    """A row's runs as one point."""
-    verdicts = [evaluation(run, draw) for run in runs]
-    times: dict[int, dict[int, float]] = {}
-    validation: dict[str, dict[int, float]] = {}
-    for run in runs:
-        for pass_ in run["latency"]:
-            times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
-        for verdict in run["evaluations"]:
-            if verdict["split"] == "validation":
-                validation.setdefault(verdict["mode"], {})[run["seed"]] = measure.of(verdict)
-    errors = {run["seed"]: measure.of(found) for run, found in zip(runs, verdicts, strict=True)}
-    macs = float(np.mean([found["macs"] for found in verdicts]))
-    # Results of earlier versions know drawn masks' validation error only.
-    judged = validation.get(draw, {})
-    known = judged if len(judged) == len(runs) else validation.get("sampled", {})
-    sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
-    memory = runs[0].get("memory_bytes")
-    return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves, memory)
-
-
-def kind_of(run: Result) -> str:
-    """What a row is a variant of: its agent; of networks that are rivals themselves, their name."""
-    settings = run["settings"]
-    network = settings["environment"].get("network", "") if isinstance(settings, Mapping) else ""
-    if run["agent"] == "confidence":
-        return str(network)
-    return str(network if run["agent"] == "dense" and network in RIVALS else run["agent"])
-
-
-def sizes_of(run: Result) -> str:
-    """What the time of a pass depends on, as text."""
-    settings = run["settings"]
-    parts = settings["environment"] | settings["agent_settings"]
-    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units", "network_kwargs")
-    names = (*layers, "observation", "num_kept", "hidden_units")
-    return json.dumps([run["agent"], *(parts.get(name) for name in names)])
 
 
 def with_times_of(point: Point, points: Sequence[Point]) -> Point:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ccenv.runs.stats.contests import RIVALS, Contest, Point
+from ccenv.runs.stats.contests import Contest
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
+from ccenv.runs.stats.points import RIVALS, Point
 from ccenv.runs.stats.rows import judge
 
 

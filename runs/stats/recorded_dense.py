@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.stats.contests import Point, make_point
+from ccenv.runs.stats.points import Point, make_point
 from ccenv.runs.store.recorded import read_cells
 
 

@@ -3,7 +3,7 @@
 import statistics
 from pathlib import Path
 
-from ccenv.runs.stats.contests import Times
+from ccenv.runs.stats.points import Times
 from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
 

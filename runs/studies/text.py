@@ -125,14 +125,14 @@ PLANNED = Sweep(
     mini={"dataset": argparse.__file__},
 )
 
+SIZES = ("32 x 16, 1 kept", "32 x 16, 2 kept", "64 x 16, 2 kept")
+GATED_ROWS = tuple(f"{agent} {row}" for agent in ("rloo", "hash") for row in SIZES)
 RUN = {
-    2: (
-        *(f"dense {width}" for width in WIDTHS[:-1]),
-        *("rloo 32 x 16, 1 kept", "rloo 32 x 16, 2 kept", "rloo 64 x 16, 2 kept"),
-        *("hash 32 x 16, 1 kept", "hash 64 x 16, 2 kept"),
-    ),
+    5: (*GATED_ROWS, "dense 192", "dense 384"),
+    3: ("dense 96", "dense 768"),
+    2: ("dense 24", "dense 48"),
     1: (
-        *("dense 768", "hash 32 x 16, 2 kept"),
+        *("topk 32 x 16, 2 kept", "block_dropout 32 x 16, 2 kept"),
         *(counted(pairs).label for pairs in (50_000, 400_000, 2_000_000)),
     ),
 }
@@ -144,5 +144,5 @@ TEXT = with_seeds(
         0: {cell.label for cell in PLANNED.cells}
         - {label for some in RUN.values() for label in some}
     },
-    minutes=45,
+    minutes=150,
 )

@@ -68,19 +68,33 @@ FIXED: dict[str, tuple[str, dict[str, Any]]] = {
     "block_dropout": ("block_dropout", {"keep_probability": SHARE}),
 }
 """Rows without a setting to choose."""
-CHOSEN: dict[str, int] = {}
-"""Label -> position of the setting that was best on validation text; it has all seeds."""
+CHOSEN: dict[str, tuple[int, int]] = {
+    "rloo": (1, 5),
+    "topk": (1, 5),
+    "topk, bias": (1, 5),
+    "gumbel, ordered": (3, 5),
+    "gumbel": (3, 5),
+    "straight_through": (3, 5),
+    "reinforce": (2, 5),
+    "actor_critic": (2, 5),
+    "disarm": (2, 5),
+    "condnet": (3, 1),
+    "sb3_ppo": (2, 3),
+    "sb3_a2c": (3, 1),
+}
+"""Label -> position of the setting that was best on validation text, and its seeds so far."""
 
 
 def rows(label: str) -> tuple[Cell, ...]:
     """An agent's settings: all seeds of the chosen one, one of the others."""
     agent, shared, tried = AGENTS[label]
+    best, seeds = CHOSEN[label]
     return tuple(
         Cell(
             f"{label}, {' '.join(f'{name} {value:g}' for name, value in setting.items())}",
             agent,
             {**shared, **setting},
-            None if position == CHOSEN.get(label) else (0,),
+            tuple(range(seeds)) if position == best else (0,),
         )
         for position, setting in enumerate(tried)
     )

@@ -19,7 +19,7 @@ from ccenv.data.fitted import through
 from ccenv.data.transforms import as_floats
 from ccenv.deploy.faster import fuse_policy
 from ccenv.runs.engine.jobs import make_jobs, own_result
-from ccenv.runs.engine.replay import rebuild
+from ccenv.runs.engine.rebuilt import rebuild
 from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.plan.sweep import Sweep
 from ccenv.simulator.simulator import Simulator

@@ -147,7 +147,7 @@ def test_every_agent_gives_masks_of_the_layers_own_shape_sampled_and_not(name):
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_every_agent_learns_a_little_and_reports_finite_numbers_under_the_same_names(name):
+def test_every_agent_learns_a_little_reports_finite_numbers_and_hands_on_what_it_has_learned(name):
     agent = make_agent(name, batch_size=16, **small(name))
     heard = []
     agent.learn(64, lambda images, scalars: heard.append((images, scalars)))
@@ -160,6 +160,11 @@ def test_every_agent_learns_a_little_and_reports_finite_numbers_under_the_same_n
             for key in ("return", "error", "nll", "compute_cost", "density_0", "density_1")
         }
     assert bool(heard) == agent.learns
+    # What it has learned goes into another one of the same settings, every number of it.
+    fresh = make_agent(name, batch_size=16, **small(name))
+    fresh.load_parameters({key: value.clone() for key, value in agent.parameters().items()})
+    for key, value in agent.parameters().items():
+        assert torch.equal(fresh.parameters()[key], value), key
 
 
 @pytest.mark.parametrize("name", AGENTS)

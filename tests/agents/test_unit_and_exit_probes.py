@@ -213,7 +213,8 @@ def test_every_agent_that_learns_is_tried_on_units_and_on_exits():
     for network in OPTIMA:
         tried = {name for place, name, *_ in SOLVERS.values() if place == network}
         nothing_to_learn = {"act", "pondernet"} if network == "probe-residual" else set()
-        assert tried == learners - {"topk", "noisy_topk"} - nothing_to_learn
+        # k of n has nothing to choose there, and gates that nothing moves never try another way.
+        assert tried == learners - {"topk", "noisy_topk", "dynamic_gate"} - nothing_to_learn
 
 
 @pytest.mark.parametrize("network", OPTIMA)

@@ -132,9 +132,8 @@ class Streaming(nn.Module):
             self.start_macs = macs
             for gate in range(len(self.gates)):
                 refreshes.append(counted(self.trunk, stream.patch, stream.memory)[0])
-                nothing = torch.zeros(1, 1, dtype=torch.bool)
-                spent, stream = counted(self.step, gate, stream, nothing)
-                fixed.append(spent)
+                spent, stream = counted(self.step, gate, stream, None)
+                fixed.append(spent - refreshes[-1])
         self.fixed_macs, self.refresh_macs = tuple(fixed), tuple(refreshes)
         self.dense_macs = self.start_macs + sum(fixed) + sum(refreshes)
 

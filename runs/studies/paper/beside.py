@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.show.tables import interval, markdown
-from ccenv.runs.stats.contests import Point, best_on_validation, chosen, make_point
+from ccenv.runs.stats.contests import best_on_validation, chosen
+from ccenv.runs.stats.points import Point, make_point
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.studies.paper.numbers import PAPER_TABLES, PaperRow

@@ -18,12 +18,9 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.stats.contests import (
-    Point,
-    front_error,
-    validation_error,
-)
+from ccenv.runs.stats.contests import front_error, validation_error
 from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.stats.points import Point
 from ccenv.runs.stats.rows import Result
 from ccenv.runs.studies.paper.digitised import Series, digitised, trend
 

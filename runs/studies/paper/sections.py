@@ -7,7 +7,8 @@ from pathlib import Path
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.show.drawing import Drawn
-from ccenv.runs.stats.contests import Point, chosen, in_turns, make_point
+from ccenv.runs.stats.contests import chosen
+from ccenv.runs.stats.points import Point, in_turns, make_point
 from ccenv.runs.stats.recorded_dense import borrowed
 from ccenv.runs.stats.recorded_times import times_in
 from ccenv.runs.studies.paper.fig1 import fig1_figure, fig1_of, fig1_table

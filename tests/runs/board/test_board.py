@@ -19,9 +19,6 @@ from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report import over_seeds
 from ccenv.runs.stats.intervals import mean_interval
 
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("board")
-
 PROBE = PROBE_SETTINGS | {"images": 512, "batch_size": 64}
 SWEEP = Sweep(
     name="toy",

@@ -31,9 +31,6 @@ from ccenv.runs.board.layout import OF_A_RUN
 from ccenv.runs.board.tracking import CELL, Tracker
 from ccenv.runs.engine import listener, run
 
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("tracking")
-
 PROBE = PROBE_SETTINGS | {
     "images": 2048,
     "batch_size": 64,

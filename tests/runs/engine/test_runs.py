@@ -107,7 +107,7 @@ def test_a_run_leaves_exactly_the_listed_files(logs):
     stored = [f"checkpoint/{name}.safetensors" for name in ("agent", "masks", "network")]
     points = [f"00256/masks/{name}.tsv" for name in ("metadata", "tensors")]
     points.append("projector_config.pbtxt")
-    assert names == sorted([*stored, *events, *points, "config.json", "result.json"])
+    assert names == sorted([*stored, *events, *points, "command.txt", "config.json", "result.json"])
     assert len(events) == 1
     assert json.loads((place / "result.json").read_text()) == {
         k: v for k, v in result.items() if k != "folder"

@@ -31,9 +31,6 @@ from ccenv.runs.store import recorded
 from ccenv.runs.store.seal import sealed
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("sweeps")
-
 ROOT = Path(__file__).parents[3]
 
 TOLD = """
@@ -132,10 +129,6 @@ def crash_or_not(task):
 """
 
 
-ONE_WORKER = pytest.mark.xdist_group("two compares at once")
-"""Else two workers of pytest would start the two compares each."""
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with toy modules, found by this process and those it starts."""
@@ -176,7 +169,6 @@ def two_at_once(place):
     return [(p.returncode, *o) for p, o in zip(started, outputs, strict=True)]
 
 
-@ONE_WORKER
 def test_two_compares_at_once_agree_and_run_no_cell_twice(two_at_once, place):
     for status, _, said in two_at_once:
         assert status == 0, said
@@ -196,14 +188,12 @@ def without_clock(text):
     return re.sub(r"\d+\.\d\d / \d+\.\d\d", "", text)
 
 
-@ONE_WORKER
 def test_a_compare_says_beforehand_how_much_is_missing_and_last_how_to_see_curves(two_at_once):
     said = two_at_once[0][2].strip().splitlines()
     assert re.search(r"'toy': \d+ of 8 runs missing, about \d+ seconds", said[0])
     assert said[-1].startswith("curves: tensorboard --logdir ")
 
 
-@ONE_WORKER
 @pytest.mark.usefixtures("two_at_once")
 def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypatch, capsys):
     forbid_runs(monkeypatch)
@@ -214,7 +204,6 @@ def test_a_second_compare_runs_nothing_and_shows_mean_and_spread(place, monkeypa
     assert (place / "reports" / "toy" / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
-@ONE_WORKER
 @pytest.mark.usefixtures("two_at_once")
 def test_rows_say_no_difference_where_intervals_overlap_and_never_show_reward(place, capsys):
     assert compare.main(["toy_sweep:TOY", "--json", *options(place)]) == 0
@@ -227,7 +216,6 @@ def test_rows_say_no_difference_where_intervals_overlap_and_never_show_reward(pl
     assert not any("reward" in name or "return" in name for name in names | set(report.COLUMNS))
 
 
-@ONE_WORKER
 @pytest.mark.usefixtures("two_at_once")
 def test_a_recorded_result_makes_the_table_of_a_readme(place, tmp_path, capsys):
     assert compare.main(["toy_sweep:TOY", "--record", *options(place)]) == 0
@@ -389,7 +377,6 @@ def test_a_recording_that_is_no_json_is_refused(elsewhere, capsys):
     assert "expected JSON in" in capsys.readouterr().err
 
 
-@ONE_WORKER
 def test_a_result_edited_by_hand_is_refused_by_name(place, two_at_once, tmp_path, capsys):
     shutil.copytree(place / "logs", tmp_path / "logs")
     path = sorted((tmp_path / "logs").rglob("result.json"))[0]

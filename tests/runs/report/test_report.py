@@ -27,9 +27,6 @@ from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import recorded
 from ccenv.runs.sweeps import Cell, Sweep
 
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("report")
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
@@ -535,7 +532,9 @@ addEventListener("load", () => {
 def look_at(text, folder, width):
     """What a browser of some width says about a page: `PROBE`'s findings, and its console."""
     # A headless window is never narrower than 500 pixels; a frame is.
-    (folder / "inner.html").write_text(text.replace("</body>", PROBE + "</body>"))
+    # The last one: the chart's script has the word too.
+    page, end, rest = text.rpartition("</body>")
+    (folder / "inner.html").write_text(page + PROBE + end + rest)
     frame = (
         f'<iframe id="f" src="inner.html" style="border:0" width="{width}" height="800"></iframe>'
     )

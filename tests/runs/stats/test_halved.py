@@ -116,6 +116,6 @@ def test_figures_tell_whole_images_from_halves_only_where_both_are():
         "rloo": ["rloo, half size"],
         "rloo, whole images": ["rloo"],
     }
-    (drawn, *_) = dense_figures([both], "sampled")
+    (drawn, *_) = dense_figures([both], {}, "sampled")
     for label in results:
         assert label in drawn.alt

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.runs.engine.jobs import make_jobs, source_of
-from ccenv.runs.engine.replay import plan_of
+from ccenv.runs.engine.rebuilt import plan_of
 from ccenv.runs.plan import settings
 from ccenv.runs.plan.settings import agent_parameters, is_plain, make_plan
 from ccenv.runs.store import identity, recorded

@@ -14,9 +14,6 @@ from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store.seal import SEAL, sealed
 
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("reading")
-
 TOY = Sweep(
     name="toy",
     description="A rule and a learner on the probe.",

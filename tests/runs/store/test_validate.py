@@ -17,15 +17,13 @@ from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.networks import training as weights
 from ccenv.runs import train, validate
 from ccenv.runs.engine import run
-from ccenv.runs.engine.replay import ask, pays_again, plan_of, rebuild, replay, wrong_labels
+from ccenv.runs.engine.rebuilt import pays_again, plan_of, rebuild
+from ccenv.runs.engine.replay import ask, replay, wrong_labels
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.rows import evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.trust import check_trusted
-
-# One worker makes what these tests share, once.
-pytestmark = pytest.mark.xdist_group("validate")
 
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}

@@ -13,16 +13,10 @@ from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.report.dense_figures import dense_figures
 from ccenv.runs.report.dense_tables import dense_tables
 from ccenv.runs.report.publish import publish
-from ccenv.runs.stats.contests import (
-    Point,
-    chosen,
-    front_error,
-    interpolated,
-    make_contests,
-    undominated,
-)
+from ccenv.runs.stats.contests import chosen, front_error, interpolated, make_contests, undominated
 from ccenv.runs.stats.equal import at_equal_error, at_equal_macs
 from ccenv.runs.stats.measures import BITS
+from ccenv.runs.stats.points import Point
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.paper.digitised import digitised, trend
 from ccenv.runs.studies.paper.figures import density_of
@@ -148,7 +142,7 @@ def test_texts_are_compared_in_bits():
         ("dense 16", "rloo", "0.12"),
     ]
     assert lines[0][2].startswith("3.001 [")
-    drawn = dense_figures([found], "mode")[0]
+    drawn = dense_figures([found], {}, "mode")[0]
     assert "rloo at 50: 2.001 bits" in drawn.alt
     assert drawn.name == "equal-macs-bits-mode"
 
@@ -288,7 +282,7 @@ def test_masks_that_keep_nothing_have_no_place_on_a_logarithmic_axis():
         # A call takes its time, whatever is skipped.
         row["latency"] = [{"batch_size": n, "milliseconds": 0.01} for n in (1, 256)]
     found = contest(nothing=nothing, a=runs("rloo", 150, 0.05))
-    figures = dense_figures([found], "mode")
+    figures = dense_figures([found], {}, "mode")
     assert "a at 150" in figures[0].alt
     assert len(figures) == 3
     for figure in figures:

@@ -106,3 +106,25 @@ def test_what_the_page_says_of_regret_was_measured(recorded):
     best = sorted(linear, key=linear.get)[:3]
     assert best == [curves.EXACT, "normalised, 8", "vimco, 8"]
     assert linear[curves.EXACT] < 0.9 * linear["normalised, 8"]
+
+
+def test_what_the_page_says_of_unseen_images_was_measured(recorded):
+    rows = {(r["budget"], r["policy"], r["learner"]): r for r in recorded["table-policies"]}
+    gaps = {key: row["gap_closed"] for key, row in rows.items()}
+    assert 0.02 < max(gap["mean"] for key, gap in gaps.items() if key[0] == 0.5) < 0.04
+    for budget in (0.35, 0.5, 0.7):
+        menu = gaps[budget, "hidden", fitted.MENU]
+        assert menu["low"] > 0 if budget < 0.7 else menu["high"] < 0
+        own = {key[1:]: gap for key, gap in gaps.items() if key[0] == budget}
+        coins = {key: gap for key, gap in own.items() if key[1] != fitted.MENU}
+        assert all(gap["high"] < 0 for key, gap in coins.items() if key[0] == "linear")
+        assert own["hidden", fitted.EXACT]["mean"] > -0.06
+        worst = max(gap["high"] for key, gap in own.items() if key[1] == fitted.IMITATION)
+        assert worst < min(gap["low"] for key, gap in own.items() if key[1] != fitted.IMITATION)
+        alike = [own["hidden", name] for name in fitted.LEARNERS]
+        assert max(gap["low"] for gap in alike) < min(gap["high"] for gap in alike)
+        assert min(gap["mean"] for gap in alike) > -0.09
+    assert all(gap["high"] < 0 for key, gap in gaps.items() if key[0] == 0.7)
+    below = [r for r in rows.values() if r["score"]["mean"] < r["random"]["mean"]]
+    assert below
+    assert {row["learner"] for row in below} == {fitted.IMITATION}

@@ -41,7 +41,8 @@ def test_six_agents_learn_under_every_reward_of_one_number_with_five_seeds(name)
 
 def test_agents_that_do_not_hear_the_reward_are_not_told_one():
     deaf = [n for n in AGENTS if "whatever the environment's reward" in doc_of(n)]
-    assert set(deaf) == {"condnet", "topk", "noisy_topk", "act", "straight_through", "gumbel"}
+    by_slopes = {"topk", "noisy_topk", "straight_through", "gumbel", "dynamic_gate"}
+    assert set(deaf) == {"condnet", "act", "pondernet", *by_slopes}
     assert not {agent for agent, _ in pairs_of(SWEEPS["shapings"])} & set(deaf)
 
 

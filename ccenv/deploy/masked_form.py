@@ -1,0 +1,120 @@
+"""A classifier as one graph of tensor operations: (images, uniform numbers) -> logits and masks.
+
+Every block is computed and multiplied away where it is skipped (`backend="reference"`), so that a
+graph without decisions means exactly what the skipping classifier does; with `skips`, single inputs
+go through residual units by `torch.cond`, which exporters write as a branch that is not run.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.data.fitted import through
+from ccenv.data.transforms import Standardise, as_floats
+from ccenv.deploy.export_content import build_network
+from ccenv.deploy.export_draw import is_drawn
+from ccenv.deploy.export_images import Preparation
+from ccenv.deploy.mask_rules import PolicyRules
+from ccenv.deploy.masked_walks import AnyWalk, BranchedWalk, walk_of
+from ccenv.mdp.dynamics import EpisodeState
+from ccenv.mdp.observations import Observer
+from ccenv.mdp.symbols import last_symbols
+from ccenv.networks.models.residual import ResidualUnit
+from ccenv.networks.one_row import why_not_one_row
+from ccenv.networks.protocol import num_blocks_of
+
+
+class MaskedForm(nn.Module):
+    """Images [batch, ...], uniforms [batch, all blocks] -> logits, executed masks."""
+
+    def __init__(self, classifier: Any, draw: str | None = None, *, skips: bool = False) -> None:
+        """Copies policy and network of a classifier.
+
+        Args:
+            classifier: a `SkippingClassifier`.
+            draw: "mode" or "sampled"; None: as the classifier does.
+            skips: branches instead of products with masks.
+
+        Raises:
+            ValueError: if there is no such form; says why.
+        """
+        super().__init__()
+        content = classifier.content
+        self.prepare: Preparation = classifier.prepare
+        # Built anew: a packed network would run its kernels.
+        self.network = build_network(content["network"], classifier.image_shape).eval()
+        for module in self.network.modules():
+            # In a branch of a graph nothing may be changed in place.
+            if getattr(module, "inplace", False):
+                module.inplace = False
+        self.num_blocks = num_blocks_of(self.network)
+        refuse(classifier, self.network, skips=skips)
+        self.walk = BranchedWalk if skips else walk_of(self.network)
+        looks_are_ours = classifier.look.own in (None, last_symbols)
+        self.open_batch = self.walk not in (BranchedWalk, AnyWalk) and looks_are_ours
+        """whether any number of inputs can be given at once; else one."""
+        drawn = is_drawn(draw or classifier.draw)
+        policy = classifier.policy
+        found = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
+        if found is None:
+            raise ValueError(
+                f"cannot write {type(policy).__name__} as a graph: expected a policy of affine "
+                "maps or lists (Agent.choosers); take the safetensors file"
+            )
+        self.policy = PolicyRules(list(found), self.num_blocks)
+        self.see = Observer(classifier.look.kind, classifier.look.lengths, self.network,
+                            classifier.look.own)  # fmt: skip
+
+    def forward(self, images: Tensor, uniforms: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [batch, num_classes], and bool [batch, all blocks]: what was executed."""
+        images = prepared(self.prepare, images)
+        walk = self.walk(self.network)
+        hidden, mask, masks = walk.start(images), None, []
+        for gate in range(len(self.num_blocks)):
+            seen = self._seen(gate, images, hidden, mask)
+            mask, hidden = walk.step(gate, hidden, self.policy(gate, seen, uniforms))
+            masks.append(mask)
+        return walk.answer(hidden), torch.cat(masks, dim=1)
+
+    def _seen(self, gate: int, images: Tensor, hidden: Any, mask: Tensor | None) -> Tensor:
+        if not self.see.lengths[gate]:
+            return images.flatten(1)[:, :0].float()
+        if self.see.kind == "layer_input":
+            # Not by the state: that asks how many rows there are, which a graph leaves open.
+            found: Tensor = self.network.look(gate, hidden)
+            return found
+        labels = torch.zeros_like(images.flatten(1)[:, 0], dtype=torch.int64)
+        state = EpisodeState(images, labels, gate, hidden, mask, labels)
+        return torch.cat(self.see._looks(state), dim=1)
+
+
+def prepared(prepare: Preparation, images: Tensor) -> Tensor:
+    """`Preparation.forward` of inputs that fit, without looking at their values."""
+    transforms = prepare.transforms
+    if prepare.are_bytes and not all(isinstance(t.function, Standardise) for t in transforms):
+        images = (images * 255).round().to(torch.uint8)
+    return as_floats(through(transforms, images))
+
+
+def refuse(classifier: Any, network: Any, *, skips: bool) -> None:
+    """Refuses what has no such form.
+
+    Raises:
+        ValueError: saying why.
+    """
+    if classifier.ranges:
+        raise ValueError(
+            "cannot write a policy under a context as a graph: expected fixed prices and budgets, "
+            f"got {', '.join(classifier.ranges)}; take the safetensors file"
+        )
+    reason = why_not_one_row(network)
+    has_exits = any(gate.skipped == "stop" for gate in network.gates)
+    if has_exits and reason is not None:
+        raise ValueError(f"cannot write exits of {type(network).__name__} as a graph: {reason}")
+    parts = [] if reason else [network.part(gate) for gate in range(len(network.gates))]
+    if skips and not (parts and all(isinstance(part, ResidualUnit) for part in parts)):
+        raise ValueError(
+            "expected a GatedSequential whose gates are all residual units for a graph that "
+            f"branches, got {type(network).__name__}; leave --skip out"
+        )

@@ -1,0 +1,81 @@
+"""ONNX: (exported classifier, way of choosing) -> a file for onnxruntime and other runtimes.
+
+Two forms. `masked`: any number of inputs, everything computed and masked, exact. `skip`: one input,
+each residual unit in an `If`, so that what is skipped is not run.
+
+Inputs are `images`, float32 [batch, ...] as the data set stores them (bytes as shares of 255), of
+symbols int64, and, where masks are drawn, `uniforms`, float32 [batch, blocks of all gates] in
+[0, 1): who calls it draws. Outputs are `logits` and `masks`, bool [batch, blocks of all gates],
+what was executed.
+"""
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ccenv.deploy.masked_form import MaskedForm
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+ROWS = 3
+"""Rows of the example; only that it is more than one matters."""
+
+
+def check_installed() -> None:
+    """Refuses to go on without the libraries.
+
+    Raises:
+        ValueError: naming what is missing.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f'expected {", ".join(missing)}; run pip install "ccenv[onnx]"')
+
+
+def write_onnx(
+    classifier: Any, path: Path, draw: str | None = None, *, skips: bool = False
+) -> MaskedForm:
+    """Writes a classifier's graph.
+
+    Args:
+        classifier: a `SkippingClassifier`.
+        path: of the file.
+        draw: "mode" or "sampled"; None: as the classifier does.
+        skips: the form of one input that branches.
+
+    Returns:
+        The form in torch, as it was written.
+
+    Raises:
+        ValueError: if a library is missing, or there is no such form.
+    """
+    check_installed()
+    form = MaskedForm(classifier, draw, skips=skips)
+    rows = ROWS if form.open_batch else 1
+    dtype = torch.int64 if form.prepare.are_symbols else torch.float32
+    given = {"images": torch.zeros(rows, *form.prepare.shape, dtype=dtype)}
+    if form.policy.draws:
+        given["uniforms"] = torch.full((rows, sum(form.num_blocks)), 0.5)
+    batch = {0: torch.export.Dim("batch")}
+    shapes = dict.fromkeys(given, batch) if form.open_batch else None
+    # With gradients wanted, zeros are put by `where`, which every runtime knows, not by bits; in a
+    # branch nobody wants any.
+    form.network.requires_grad_(not skips)
+    with warnings.catch_warnings(), torch.set_grad_enabled(not skips):
+        warnings.simplefilter("ignore")
+        graph = torch.export.export(
+            form, tuple(given.values()), dynamic_shapes=shapes, strict=False
+        )
+        program = torch.onnx.export(
+            graph,
+            dynamo=True,
+            input_names=list(given),
+            output_names=["logits", "masks"],
+            verbose=False,
+        )
+    assert program is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program.save(path)
+    return form

@@ -1,0 +1,98 @@
+"""Engines by name: ("ray", its options) -> what runs many tasks at once, on many machines.
+
+The local pool (`ccenv.runs.engine.pool`) is the default and needs none of this.
+"""
+
+import importlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccenv.base.registry import check_names, import_object
+from ccenv.runs.engine.pool import Outcome, Task
+from ccenv.runs.engine.remote import Terms, terms
+
+LOCAL = "local"
+ENGINES = {"ray": "ccenv.runs.engine.on_ray:opened", "slurm": "ccenv.runs.engine.on_slurm:opened"}
+"""Name -> what opens it, imported on use: each needs a library of its own."""
+RESULTS = "results"
+SENT, SHARED = "sent", "shared"
+USUAL = {"ray": SENT, "slurm": SHARED}
+"""How results come back where nothing is said; Slurm needs a shared folder anyway."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an engine is opened with."""
+
+    num_jobs: int | None
+    """runs at once, None for as many as there is room for."""
+    log_dir: Path
+    """folder of the runs."""
+    options: Mapping[str, Any]
+    """the engine's own, by name."""
+    terms: Terms
+    """what its workers must have in common with this process."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Many runs at once, somewhere."""
+
+    workers: int
+    """runs at once, for the forecast."""
+    about: str
+    """where, in words."""
+    run: Callable[[Sequence[Task]], Generator[Outcome]]
+    """yields outcomes as they come; closing it cancels what is left."""
+
+
+Opened = Callable[[Setup], AbstractContextManager[Engine]]
+
+
+@contextmanager
+def open_engine(
+    name: str, num_jobs: int | None, log_dir: Path, options: Mapping[str, Any]
+) -> Iterator[Engine | None]:
+    """Opens an engine for a while; None for the local pool.
+
+    Args:
+        name: "local" or one of `ENGINES`.
+        num_jobs: runs at once, None for the engine's own choice.
+        log_dir: folder of the runs.
+        options: `results` ("sent" back or "shared" folder), and the engine's own.
+
+    Raises:
+        ValueError: if its library is not installed, nothing is reached, or an option is wrong.
+    """
+    check_names([name], [LOCAL, *ENGINES], "engine")
+    if name == LOCAL:
+        if options:
+            raise ValueError(f"expected no --engine-option of the local pool, got {[*options]}")
+        yield None
+        return
+    results = options.get(RESULTS, USUAL[name])
+    check_names([results], [SENT, SHARED], "way of results")
+    others = {key: value for key, value in options.items() if key != RESULTS}
+    opened: Opened = import_object(ENGINES[name], "engine")
+    with (
+        terms(log_dir if results == SHARED else None) as found,
+        opened(Setup(num_jobs, log_dir, others, found)) as engine,
+    ):
+        yield engine
+
+
+def library(name: str, extra: str) -> Any:
+    """A library that not everybody needs.
+
+    Raises:
+        ValueError: if it is not installed, with what to install.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"expected {name} to be installed, got {error}; pip install 'ccenv[{extra}]'"
+        ) from error

@@ -1,0 +1,251 @@
+"""A search by Optuna: (agent, what is kept, what is varied) -> trials in a journal, their front.
+
+Error and total cost on validation images are two objectives: the answer is a front, no winner. Any
+number of processes share one journal; it and the folders of the runs are all that is needed to go
+on.
+"""
+
+import dataclasses
+import json
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ccenv.base.seeding import stream_seed
+from ccenv.runs.engine.engines import library
+from ccenv.runs.engine.pool import Outcome, Task
+from ccenv.runs.engine.run import run
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.space import Choice, Space, Span, usual_value, with_values
+from ccenv.runs.plan.values import parse_value
+from ccenv.runs.store.identity import canonical
+from ccenv.runs.store.program import Program
+
+JOURNAL, RUNS, PRESETS, LOCKS = "journal.log", "runs", "presets", "locks"
+ABOUT, USUAL = "about", "defaults"
+"""Names of what is noted beside a study, and beside its trial of the defaults."""
+OBJECTIVES = ("error", "total_cost")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched."""
+
+    agent: str
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
+    kept: dict[str, Any]
+    """settings of all runs."""
+    space: Space
+    """settings that are varied."""
+    num_seeds: int
+    """runs of each trial, whose verdicts are averaged."""
+    folder: Path
+    """where journal, runs and presets lie."""
+    trials: int
+    """how many there shall be."""
+
+    def about(self) -> str:
+        """What must not change in between, as JSON."""
+        space = {name: dataclasses.asdict(found) for name, found in self.space.items()}
+        told = {"agent": self.agent, "kept": self.kept, "space": space, "seeds": self.num_seeds}
+        return json.dumps(canonical(told), sort_keys=True)
+
+    def settings(self, values: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+        """Settings of a run."""
+        return with_values(self.kept, values) | {"seed": seed}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A finished trial."""
+
+    number: int
+    """in the journal."""
+    error: float
+    """share of wrong answers on validation images, masks sampled, mean over seeds."""
+    total_cost: float
+    """of the same, with the policy's own."""
+    values: dict[str, Any]
+    """of what is varied."""
+    is_usual: bool
+    """whether these are the defaults."""
+
+
+def open_study(search: Search) -> Any:
+    """Makes or reads a search's journal.
+
+    Raises:
+        ValueError: if Optuna is missing, or the journal is of another search.
+    """
+    optuna = library("optuna", "optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    search.folder.mkdir(parents=True, exist_ok=True)
+    with asking(search.folder):
+        study = optuna.create_study(
+            study_name="search",
+            storage=storage_of(optuna, search.folder),
+            directions=["minimize"] * len(OBJECTIVES),
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get(ABOUT)
+        if known is None:
+            study.set_user_attr(ABOUT, search.about())
+            if (usual := usual_values(search)) is not None:
+                study.enqueue_trial(usual, user_attrs={USUAL: True})
+        elif known != search.about():
+            raise ValueError(
+                f"expected the settings of the search in {search.folder}, {known}, got "
+                f"{search.about()}; give those, or another --folder"
+            )
+    return study
+
+
+def storage_of(optuna: Any, folder: Path) -> Any:
+    """The journal: a file that processes of several machines append to."""
+    journal = optuna.storages.journal
+    return optuna.storages.JournalStorage(journal.JournalFileBackend(str(folder / JOURNAL)))
+
+
+@contextmanager
+def asking(folder: Path) -> Iterator[None]:
+    """One process at a time looks at all trials and begins one."""
+    (folder / LOCKS).mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCKS / "ask.lock"):
+        yield
+
+
+def usual_values(search: Search) -> dict[str, Any] | None:
+    """The defaults of what is varied; None if one of them lies outside."""
+    plan = make_plan(search.agent, search.kept)
+    values: dict[str, Any] = {}
+    for name, found in search.space.items():
+        usual = usual_value(plan, name)
+        if isinstance(found, Choice):
+            same = [option for option in found.options if parse_value(option) == usual]
+            values[name] = same[0] if same else None
+        elif isinstance(usual, int | float) and found.low <= usual <= found.high:
+            values[name] = usual
+        if values.get(name) is None:
+            return None
+    return values
+
+
+def recover(search: Search) -> int:
+    """Trials whose process has died are asked again, with the same values; returns how many."""
+    study = open_study(search)
+    state = library("optuna", "optuna").trial.TrialState
+    lost = 0
+    with asking(search.folder):
+        for trial in study.get_trials(states=(state.RUNNING,)):
+            lock = FileLock(lock_of(search, trial.number))
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            study.tell(trial.number, state=state.FAIL)
+            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+            lock.release()
+            lost += 1
+    return lost
+
+
+def lock_of(search: Search, number: int) -> Path:
+    """Held by the process that works on a trial, freed when it dies."""
+    return search.folder / LOCKS / f"{number}.lock"
+
+
+def num_missing(search: Search, study: Any) -> int:
+    """Trials that are neither finished nor at work."""
+    state = library("optuna", "optuna").trial.TrialState
+    states = (state.COMPLETE, state.RUNNING)
+    return search.trials - len(study.get_trials(deepcopy=False, states=states))
+
+
+def one_trial(task: Task) -> Outcome:
+    """A process's work: asks, runs, tells; nothing where others have begun the last trial.
+
+    Settings that turn out impossible end their trial as failed, and the search goes on.
+    """
+    search: Search = task.settings["search"]
+    study = open_study(search)
+    state = library("optuna", "optuna").trial.TrialState
+    with asking(search.folder):
+        if num_missing(search, study) <= 0:
+            return Outcome(task, None)
+        # Seeded by its place: a search that was interrupted goes on as if it had not been.
+        study.sampler = sampler(len(study.get_trials(deepcopy=False)))
+        trial = study.ask(distributions(search.space))
+        held = FileLock(lock_of(search, trial.number)).acquire()
+    with held:
+        try:
+            study.tell(trial, judged(search, trial.params))
+        except Exception:
+            study.tell(trial, state=state.FAIL)
+            return Outcome(task, f"{trial.params}\n{traceback.format_exc()}")
+    return Outcome(task, None)
+
+
+def sampler(place: int) -> Any:
+    """Optuna's sampler for the trial at a place of the journal."""
+    optuna = library("optuna", "optuna")
+    seed = stream_seed(0, f"search trial {place}") % 2**32
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def distributions(space: Space) -> dict[str, Any]:
+    """What is varied in Optuna's words."""
+    words = library("optuna", "optuna").distributions
+    found: dict[str, Any] = {}
+    for name, one in space.items():
+        if not isinstance(one, Span):
+            found[name] = words.CategoricalDistribution(one.options)
+        elif one.is_whole:
+            found[name] = words.IntDistribution(one.low, one.high, log=one.is_log)
+        else:
+            found[name] = words.FloatDistribution(one.low, one.high, log=one.is_log)
+    return found
+
+
+def judged(search: Search, values: Mapping[str, Any]) -> list[float]:
+    """Runs a trial and returns its objectives; figures on test images are not looked at."""
+    verdicts = []
+    for seed in range(search.num_seeds):
+        settings = search.settings(values, seed) | {"log_dir": str(search.folder / RUNS)}
+        result = run(make_plan(search.agent, settings), reuse=True)
+        verdicts += [
+            [float(e[name]) for name in OBJECTIVES]
+            for e in result["evaluations"]
+            if e["split"] == "validation" and e["mode"] == "sampled"
+        ]
+    return [sum(column) / len(column) for column in zip(*verdicts, strict=True)]
+
+
+def tried(search: Search) -> list[Tried]:
+    """All finished trials."""
+    study = open_study(search)
+    state = library("optuna", "optuna").trial.TrialState
+    return [
+        Tried(t.number, error, cost, dict(t.params), t.user_attrs.get(USUAL, False))
+        for t in study.get_trials(states=(state.COMPLETE,))
+        for error, cost in [t.values]
+    ]
+
+
+def front_of(found: list[Tried]) -> list[Tried]:
+    """Those that no other beats in one objective without losing in the other, by cost."""
+    front: list[Tried] = []
+    for one in sorted(found, key=lambda one: (one.total_cost, one.error)):
+        if not front or one.error < front[-1].error:
+            front.append(one)
+    return front
+
+
+def preset(search: Search, one: Tried) -> dict[str, Any]:
+    """Settings of a trial as `ccenv train` takes them, in the form of a run's `config.json`."""
+    settings = search.settings(one.values) | {"log_dir": Program().log_dir, "progress": False}
+    return make_plan(search.agent, settings).config()

@@ -1,0 +1,61 @@
+"""TorchRL's view is the vector environment in tensors."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import ccenv
+from ccenv.data.probe import PROBE_SETTINGS
+
+envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
+BlockSelectionEnv = pytest.importorskip("ccenv.torchrl").BlockSelectionEnv
+
+ROWS = 6
+
+
+def test_torchrls_own_checker_passes_and_every_step_is_the_vector_environments():
+    env = BlockSelectionEnv(ROWS, **PROBE_SETTINGS)
+    envs.check_env_specs(env)
+    env.set_seed(3)
+    vector = ccenv.BlockSelectionVectorEnv(ROWS, **PROBE_SETTINGS)
+    seen, _ = vector.reset(seed=3)
+    now = env.reset()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2 * vector.simulator.num_layers):
+        assert torch.equal(now["observation"], torch.from_numpy(seen))
+        mask = torch.rand(env.action_spec.shape, generator=generator) < 0.5
+        # Floats of 0 and 1 are what distributions of bits sample.
+        stepped, now = env.step_and_maybe_reset(now.set("action", mask.float()))
+        seen, reward, ended, _, info = vector.step(mask.numpy())
+        after = stepped["next"]
+        assert torch.equal(after["reward"][:, 0], torch.from_numpy(reward))
+        assert torch.equal(after["done"][:, 0], torch.from_numpy(ended))
+        for name in ("mask", "cost", "compute_cost"):
+            expected = torch.from_numpy(info[name]).reshape(ROWS, -1)
+            assert torch.equal(after[name], expected), name
+        if ended.all():
+            assert torch.equal(after["correct"][:, 0], torch.from_numpy(info["correct"]))
+            assert torch.equal(after["observation"], torch.from_numpy(info["final_obs"]))
+
+
+def test_what_is_no_mask_and_what_resets_some_rows_is_refused():
+    env = BlockSelectionEnv(ROWS, **PROBE_SETTINGS)
+    now = env.reset()
+    with pytest.raises(ValueError, match="0 and 1"):
+        env.step(now.set("action", torch.full(env.action_spec.shape, 0.5)))
+    some = torch.zeros(ROWS, 1, dtype=torch.bool)
+    some[0] = True
+    with pytest.raises(ValueError, match="all rows"):
+        env.reset(now.set("_reset", some))
+
+
+@pytest.mark.slow
+def test_the_pages_ppo_of_torchrl_learns():
+    page = Path(__file__).parents[3] / "runs" / "docs" / "torchrl.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    first, last = names["history"][0], names["history"][-1]
+    assert last > first + 0.1

@@ -1,0 +1,156 @@
+"""Laws of `ccenv search`: one journal, no trial too many, nothing judged on test images."""
+
+import json
+import sys
+
+import pytest
+
+from ccenv.runs import search as program
+from ccenv.runs.engine import search as engine
+from ccenv.runs.engine.replay import plan_of
+from ccenv.runs.engine.search import Tried, front_of
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.space import Choice, Span, check_space, read_space, usual_space, with_values
+from ccenv.runs.plan.values import parse_pairs
+
+VARIED = ("learning_rate=0.001..0.1", "reward_kwargs.cost_weight=0.1|1.0|2.0", "batch_size=64..256")
+
+
+def test_ranges_and_choices_are_read_and_put_back_where_they_were():
+    kept, space = read_space(parse_pairs(["images=128", "reward_kwargs.a=1", *VARIED]))
+    assert kept == {"images": 128, "reward_kwargs": {"a": 1}}
+    assert space["learning_rate"] == Span(0.001, 0.1)
+    assert space["learning_rate"].is_log
+    assert space["batch_size"].is_whole
+    assert space["reward_kwargs.cost_weight"] == Choice(("0.1", "1.0", "2.0"))
+    whole = with_values(kept, {"reward_kwargs.cost_weight": "0.5", "batch_size": 64})
+    assert whole == {
+        "images": 128,
+        "reward_kwargs": {"a": 1, "cost_weight": 0.5},
+        "batch_size": 64,
+    }
+    assert kept == {"images": 128, "reward_kwargs": {"a": 1}}
+    for bad, told in (("a=2..1", "low below high"), ("a=1|1", "different values")):
+        with pytest.raises(ValueError, match=told):
+            read_space(parse_pairs([bad]))
+
+
+def test_impossible_ends_and_unknown_names_are_refused_before_anything_runs():
+    for pairs, told in (
+        (["learning_rat=0.1..1"], "learning_rate"),
+        (["batch_size=-1..64"], "batch_size of at least 1"),
+        (["reward=accuracy_minus_cost|nonsense"], "nonsense"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            check_space("reinforce", *read_space(parse_pairs(pairs)))
+    usual = usual_space(make_plan("reinforce", {}))
+    assert usual["learning_rate"] == Span(0.001, 0.1)
+    assert set(usual) == {"learning_rate", "reward_kwargs.cost_weight"}
+
+
+def test_the_front_holds_whom_no_other_beats():
+    points = [(0.1, 0.5), (0.2, 0.3), (0.15, 0.5), (0.2, 0.4), (0.3, 0.1), (0.3, 0.1)]
+    found = [Tried(n, *point, values={}, is_usual=False) for n, point in enumerate(points)]
+    assert [one.number for one in front_of(found)] == [4, 1, 0]
+
+
+def judged(search, values):
+    """Verdicts known beforehand, in place of runs."""
+    return [values["learning_rate"], 0.3 - values["learning_rate"]]
+
+
+def one_after_another(tasks, workers, function):
+    yield from map(function, tasks)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    pytest.importorskip("optuna", reason="pip install 'ccenv[optuna]'")
+
+    monkeypatch.setattr(program, "run_all", one_after_another)
+    monkeypatch.setattr(engine, "judged", judged)
+
+
+def trials(folder, capsys, number, *pairs, json_only=True):
+    arguments = ["reinforce", *(pairs or VARIED), f"--folder={folder}", f"--trials={number}"]
+    status = program.main([*arguments, *(["--json"] if json_only else [])])
+    out, said = capsys.readouterr()
+    return status, (json.loads(out) if json_only and out else out), said
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_search_goes_on_as_if_it_had_never_stopped_and_others_are_refused(
+    tmp_path, capsys, monkeypatch
+):
+    _, whole, _ = trials(tmp_path / "whole", capsys, 12)
+    # The first are the defaults.
+    assert whole[0]["is_usual"]
+    assert whole[0]["values"] == {
+        "learning_rate": 0.01,
+        "reward_kwargs.cost_weight": "1.0",
+        "batch_size": 256,
+    }
+
+    def dies(search, values):
+        raise KeyboardInterrupt
+
+    parts = tmp_path / "parts"
+    trials(parts, capsys, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "judged", dies)
+        assert trials(parts, capsys, 12)[0] == 130
+    status, found, said = trials(parts, capsys, 12)
+    assert status == 0
+    assert "1 trials that were interrupted are tried again" in said
+    assert len(found) == 12
+    # The trial that died is a new one in the journal; its values are those it had.
+    assert [one["values"] for one in found[:6]] == [one["values"] for one in whole[:6]]
+    assert len({json.dumps(one["values"]) for one in found}) == 12
+    status, again, _ = trials(parts, capsys, 12)
+    assert (status, again) == (0, found)
+    status, _, said = trials(parts, capsys, 12, "learning_rate=0.001..0.2")
+    assert status == 2
+    assert "give those, or another --folder" in said
+
+
+@pytest.mark.usefixtures("quick")
+def test_presets_are_the_fronts_settings_in_the_form_of_a_runs_own(tmp_path, capsys):
+    _, text, said = trials(tmp_path, capsys, 6, json_only=False)
+    assert "front of error and total cost on validation images" in text
+    assert "ccenv train --config" in said
+    told = json.loads((tmp_path / "search.json").read_text())
+    numbers = [one["number"] for one in told["front"]]
+    stored = {path.stem for path in (tmp_path / "presets").iterdir()}
+    assert stored == {f"trial-{number}" for number in numbers}
+    for one in told["front"]:
+        config = json.loads((tmp_path / "presets" / f"trial-{one['number']}.json").read_text())
+        values = with_values({}, one["values"])
+        assert plan_of(config).key() == make_plan("reinforce", values).key()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_trial_is_judged_by_its_run_on_validation_images(tmp_path, capsys, monkeypatch):
+    def run(plan, reuse):
+        verdicts = [("test", 0.0), ("validation", 0.25 + plan.program.seed)]
+        return {
+            "evaluations": [
+                {"split": split, "mode": mode, "error": error, "total_cost": 0.5}
+                for split, error in verdicts
+                for mode in ("sampled", "mode")
+            ]
+        }
+
+    monkeypatch.undo()
+    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(program, "run_all", one_after_another)
+    arguments = ["reinforce", f"--folder={tmp_path}", "--trials=1", "--seeds=2", "--json"]
+    assert program.main(arguments) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert (one["error"], one["total_cost"], one["on_front"]) == (0.75, 0.5, True)
+
+
+def test_a_search_without_optuna_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    status, _, said = trials(tmp_path / "none", capsys, 1)
+    assert status == 2
+    assert "pip install 'ccenv[optuna]'" in said
