@@ -79,10 +79,8 @@ class Benchmark:
 BENCHMARKS = {
     "environment": Benchmark(
         *("speed", "environment-speed", environment.measured),
-        environment.table,
-        environment.NOTES,
-        environment.misses,
-        environment.advice,
+        *(environment.table, environment.NOTES, environment.misses),
+        advice=environment.advice,
     ),
     "kernels": Benchmark(
         *("kernels", "kernel-speed", networks.measured, kernels.table, kernels.NOTES)

@@ -55,7 +55,7 @@ def real_dataset(name: str, split: str) -> Split:
     npz = root / f"{name}.npz"
     if npz.exists():
         return npz_split(npz, name, split, num_train=num_train, sizes=SIZES[name])
-    stored, command = root / STORED_AS[name], f"python -m ccenv.data {name} --download"
+    stored, command = root / STORED_AS[name], f"ccenv data {name} --download"
     if not stored.exists():
         raise FileNotFoundError(
             f"dataset {name!r} is not in {root}; run: {command} "

@@ -58,6 +58,7 @@ def seen_by(walked: Walked, kept: Tensor, letters: np.ndarray | None) -> dict[st
 def favoured_symbols(last: Tensor, kept: Tensor) -> list[int]:
     """Symbols behind which a block is computed more often than by chance, by how many times.
 
+    >>> import torch
     >>> favoured_symbols(torch.tensor([7, 7, 7, 5, 5, 5]), torch.tensor([1, 1, 1, 1, 0, 0]).bool())
     [7]
     """
@@ -70,6 +71,7 @@ def favoured_symbols(last: Tensor, kept: Tensor) -> list[int]:
 def favoured(labels: Tensor, kept: Tensor) -> list[int]:
     """Classes for which a block is computed more often than for others, the most favoured first.
 
+    >>> import torch
     >>> favoured(torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([1, 1, 1, 0, 0, 0]).bool())
     [0]
     """

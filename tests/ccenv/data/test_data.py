@@ -244,7 +244,7 @@ def test_a_short_npz_of_a_known_data_set_is_refused_by_name(root, name, count):
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
 def test_a_missing_data_set_says_the_command_that_gets_it_and_leaves_nothing_behind(root, name):
-    with pytest.raises(FileNotFoundError, match=f"run: python -m ccenv.data {name} --download"):
+    with pytest.raises(FileNotFoundError, match=f"run: ccenv data {name} --download"):
         load_split(name, "train")
     assert not list(root.iterdir())
 
@@ -344,7 +344,7 @@ def test_the_program_describes_a_data_set_and_warns_of_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mnist"], "run: python -m ccenv.data mnist --download"),
+        (["mnist"], "run: ccenv data mnist --download"),
         (["mnits"], "did you mean 'mnist'?"),
         (["digits", "--download"], "unknown dataset to download 'digits'"),
     ],
@@ -444,7 +444,7 @@ def test_the_mixture_says_which_of_its_sources_is_absent(root, monkeypatch):
     with pytest.raises(FileNotFoundError, match=needs):
         load_split("mixed", "train")
     np.savez(root / "svhn.npz", **arrays(shape=(32, 32, 3)))
-    with pytest.raises(FileNotFoundError, match=r"ccenv\.data mnist --download"):
+    with pytest.raises(FileNotFoundError, match="ccenv data mnist --download"):
         load_split("mixed", "train")
 
 

@@ -425,5 +425,5 @@ def test_nothing_goes_on_before_reset_or_after_close(view):
 
 def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"python -m ccenv.data mnist --download"):
+    with pytest.raises(FileNotFoundError, match=r"ccenv data mnist --download"):
         gym.make("BlockSelectionMNIST-v0")

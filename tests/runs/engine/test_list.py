@@ -120,4 +120,4 @@ def test_a_data_set_that_is_not_here_is_listed_with_how_to_get_it(tmp_path, monk
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     line = listing.list_kind("datasets", ["mnist"])["mnist"]
     assert line["here"] is False
-    assert "ccenv.data mnist" in line["about"]
+    assert "ccenv data mnist" in line["about"]

@@ -227,7 +227,7 @@ def test_a_failed_start_says_why_once_and_leaves_nothing(command, hint, logs, ca
 def test_missing_data_says_how_to_get_it_and_leaves_nothing(logs, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CCENV_DATA", str(tmp_path / "empty"))
     assert train.main(["reinforce", "env=BlockSelectionMNIST-v0", f"log_dir={logs}"]) == 2
-    assert "python -m ccenv.data mnist --download" in capsys.readouterr().err
+    assert "ccenv data mnist --download" in capsys.readouterr().err
     assert not logs.exists()
 
 

@@ -103,4 +103,4 @@ def test_where_data_are_absent_one_line_says_how_to_get_them(tmp_path, monkeypat
     monkeypatch.setenv("CCENV_DATA", str(tmp_path))
     assert benchmark.main(["training", "--quick"]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert "python -m ccenv.data mnist --download" in said
+    assert "ccenv data mnist --download" in said
