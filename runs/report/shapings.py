@@ -57,6 +57,12 @@ def shared_agents(rows: Sequence[Row]) -> list[str]:
     return [a for a in dict.fromkeys(row["agent"] for row in rows) if a in shared]
 
 
+def is_compared(rows: Sequence[Row]) -> bool:
+    """Whether an agent learned under several shapings."""
+    pairs = {(row["agent"], row["shaping"]) for row in rows if row["learns"]}
+    return len({agent for agent, _ in pairs}) < len(pairs)
+
+
 def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]:
     """Shapings of one data set, the largest mean area first.
 
@@ -74,11 +80,14 @@ def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]
 
 
 def shaping_tables(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Table]:
-    """A line for each shaping, then rows agents and columns shapings; where there are several."""
+    """A line for each shaping, then rows agents and columns shapings.
+
+    Only where an agent learned under several: else rewards differ with agents, and say nothing.
+    """
     tables = []
     groups = by_dataset(rows)
     for dataset, found in groups.items():
-        if len(learned(found)) < 2:
+        if not is_compared(found):
             continue
         ending = "" if len(groups) == 1 else f"-{dataset}"
         tables.append(summary(found, fronts, f"shapings-summary{ending}", dataset))

@@ -399,6 +399,11 @@ def test_a_rule_with_a_front_of_many_rates_is_no_rival_of_shapings_of_one_point(
     assert findings_file.rivals([learned[0], rule], "digits", rows) == [learned[0], rule]
 
 
+def test_rewards_that_differ_with_agents_are_not_compared():
+    rows = [shaping_row("a", "fair"), shaping_row("b", "dear")]
+    assert shapings.shaping_tables(rows, []) == []
+
+
 def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
     rows = [shaping_row("a", "fair"), shaping_row("b", "fair", verdict="no difference")]
     rows += [shaping_row("a", "dear", error=0.9, habit="always off", verdict="outside its costs")]
