@@ -107,7 +107,7 @@ def test_the_trainings_of_a_page_run(command, folder, monkeypatch, capsys):
         for name in re.findall(r"\bdataset=(\w+)(?= |$)", command):
             load_split(name, "test")
     except FileNotFoundError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # Some pages train on images that come with no package.
     split_files(TRAININGS[command], folder, monkeypatch)
     given = [word for word in shlex.split(command)[1:] if word.split("=")[0] not in SMALL]
     small = [f"{name}={value}" for name, value in SMALL.items()]

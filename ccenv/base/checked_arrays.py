@@ -95,9 +95,19 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, str], bool]:
             f"expected a safetensors file in {path}, got {type(error).__name__}: {error}"
         ) from error
     expected = texts.pop(CHECKSUM, None)
-    if expected is not None and arrays_digest(arrays, texts) != expected:
+    if expected is not None:
+        check_digest(path, expected, arrays_digest(arrays, texts))
+    return arrays, texts, expected is not None
+
+
+def check_digest(path: str | Path, expected: str, found: str) -> None:
+    """Refuses a file whose content is not what it was written with.
+
+    Raises:
+        DamagedFileError: if it is not.
+    """
+    if found != expected:
         raise DamagedFileError(
             f"expected the content of {path} to have the SHA-256 {expected[:12]}... that it was "
             "written with, got another: it was damaged or edited"
         )
-    return arrays, texts, expected is not None

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ccenv.base.checked_arrays import CHECKSUM, DamagedFileError, replaced_when_whole
+from ccenv.base.checked_arrays import CHECKSUM, DamagedFileError, check_digest, replaced_when_whole
 
 
 def content_digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
@@ -63,11 +63,8 @@ def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str], bool]:
             f"expected a safetensors file in {path}, got {type(error).__name__}: {error}"
         ) from error
     expected = texts.pop(CHECKSUM, None)
-    if expected is not None and content_digest(tensors, texts) != expected:
-        raise DamagedFileError(
-            f"expected the content of {path} to have the SHA-256 {expected[:12]}... that it was "
-            "written with, got another: it was damaged or edited"
-        )
+    if expected is not None:
+        check_digest(path, expected, content_digest(tensors, texts))
     return tensors, texts, expected is not None
 
 

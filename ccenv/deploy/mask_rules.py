@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.deploy.fused.choosers import DRAWN_RULES, AnyChooser, Chooser, ListChooser
-from ccenv.deploy.policy_scores import ALMOST_ONE, TINY
+from ccenv.deploy.policy_scores import mask_of
 
 
 class MaskRule(nn.Module):
@@ -52,16 +52,7 @@ class MaskRule(nn.Module):
         chooser = self.chooser
         if isinstance(chooser, ListChooser):
             return among(self._listed(chooser, seen), self.num_blocks)
-        scores = self._scores(chooser, seen)
-        if chooser.rule == "likely":
-            return scores > 0
-        if chooser.rule == "drawn":
-            assert uniform is not None
-            return uniform < chooser.low + (1 - 2 * chooser.low) * scores.sigmoid()
-        if chooser.rule == "drawn_k":
-            assert uniform is not None
-            scores = scores - torch.log(-torch.log(uniform.clamp(TINY, ALMOST_ONE)))
-        return among(scores.topk(chooser.num_kept, dim=1).indices, self.num_blocks)
+        return mask_of(chooser, self._scores(chooser, seen), uniform, among)
 
     def _listed(self, chooser: ListChooser, seen: Tensor) -> Tensor:
         key = torch.zeros_like(seen[:, 0], dtype=torch.int64)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -120,8 +120,16 @@ def scores_of(chooser: Chooser, look: Tensor) -> Tensor:
     return look
 
 
-def mask_of(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
-    """Masks that a rule makes of scores [batch, num_blocks] and numbers in [0, 1) like them."""
+def mask_of(
+    chooser: Chooser,
+    scores: Tensor,
+    uniform: Tensor | None,
+    listed: Callable[[Tensor, int], Tensor] = mask_of_indices,
+) -> Tensor:
+    """Masks that a rule makes of scores [batch, num_blocks] and numbers in [0, 1) like them.
+
+    `listed` makes masks of lists of blocks: an exporter needs other operations for it.
+    """
     if chooser.rule == "likely":
         return scores > 0
     if chooser.rule == "drawn":
@@ -130,7 +138,7 @@ def mask_of(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
     if chooser.rule == "drawn_k":
         assert uniform is not None
         scores = scores - torch.log(-torch.log(uniform.clamp(TINY, ALMOST_ONE)))
-    return mask_of_indices(scores.topk(chooser.num_kept, dim=1).indices, scores.shape[1])
+    return listed(scores.topk(chooser.num_kept, dim=1).indices, scores.shape[1])
 
 
 def least_score(chooser: Chooser, uniform: float) -> float:

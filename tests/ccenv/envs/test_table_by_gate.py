@@ -152,7 +152,7 @@ def test_a_thousand_steps_of_the_shipped_table_are_the_networks():
     try:
         simulator = Simulator(ROWS, weights="shipped", network_kwargs={"depth": 20}, **settings)
     except FileNotFoundError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # CIFAR-10 comes with no package.
     env = gym.make_vec(NAME, num_envs=ROWS, by_gate=True)
     table, generator = shipped_table("resnet20", "validation"), np.random.default_rng(0)
     simulator.seed(0)
