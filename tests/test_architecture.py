@@ -114,7 +114,7 @@ FLOORS = {
         "verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
-        "text text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
+        "text text_longer text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
         "ablation shapings cost_limits front_mnist front_cifar10 estimators"
     ),
     "ccenv.runs.studies.paper": (

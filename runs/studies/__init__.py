@@ -41,6 +41,7 @@ from ccenv.runs.studies.quickstart import (
 from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
 from ccenv.runs.studies.text import TEXT
 from ccenv.runs.studies.text_agents import TEXT_AGENTS
+from ccenv.runs.studies.text_longer import TEXT_LONGER
 from ccenv.runs.studies.tuned_section import TUNED
 
 STUDIES: dict[str, Study] = {
@@ -62,6 +63,7 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
-        *(Study(TEXT), Study(TEXT_AGENTS, (TUNED,)), Study(FRONT_MNIST), Study(FRONT_CIFAR10)),
+        *(Study(TEXT), Study(TEXT_LONGER), Study(TEXT_AGENTS, (TUNED,))),
+        *(Study(FRONT_MNIST), Study(FRONT_CIFAR10)),
     )
 }
