@@ -115,8 +115,9 @@ FLOORS = {
     ),
     "ccenv.runs.studies": (
         "text text_longer text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
-        "ablation shapings cost_limits front_mnist front_cifar10 estimators"
+        "ablation shapings cost_limits front_mnist front_cifar10 estimators budget"
     ),
+    "ccenv.runs.studies.budget": "menu policies record",
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),
@@ -127,7 +128,7 @@ FLOORS = {
     "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
         "families chart run_tables limits shapings tables curve_figures figures findings "
-        "dense_tables dense_figures dense_section html blocks_seen input_view input_section "
+        "at_budgets dense_tables dense_figures dense_section html blocks_seen input_view input_section "
         "publish over_seeds"
     ),
     "ccenv.runs.timing": (

@@ -50,26 +50,28 @@ class AtCost:
     """mean reward of the optimum at each of `PRICES`."""
 
     @staticmethod
-    def made(judge: Outcomes, choose: Outcomes) -> "AtCost":
-        """Looks at a whole table.
+    def made(
+        judge: Outcomes, choose: Outcomes, random: tuple[FLOATS, FLOATS] | None = None
+    ) -> "AtCost":
+        """Looks at a table.
 
         Args:
             judge: of the inputs that judge.
             choose: of the inputs that choose the static masks.
+            random: costs, ascending, and scores of random masks, for a menu; of a whole table they
+                are found.
 
         Raises:
-            ValueError: if the tables' masks differ, or not all masks are there.
+            ValueError: if the tables' masks differ, or are a menu and `random` is not given.
         """
-        if judge.num_units is None or not np.array_equal(judge.costs, choose.costs):
-            raise ValueError("expected two tables of the same masks, all there are, got others")
+        if not np.array_equal(judge.costs, choose.costs):
+            raise ValueError("expected two tables of the same masks, got others")
         own = hull(choose.costs, choose.scores.mean(axis=0, dtype=np.float64))
         means = judge.scores.mean(axis=0, dtype=np.float64)
-        tossed = Outcomes(means[None], judge.costs, judge.kept, judge.num_units)
-        paid = [coins(tossed, chance) for chance in CHANCES]
         return AtCost(
             judge,
             (judge.costs[own], means[own]),
-            (np.array([cost for cost, _ in paid]), np.array([score for _, score in paid])),
+            random or tossed(judge, means),
             np.array([optimum(judge, price).values.mean() for price in PRICES]),
         )
 
@@ -94,6 +96,19 @@ class AtCost:
         At every price the optimum, with price x cost put back, is at least that score.
         """
         return float((self.bests + PRICES * cost).min())
+
+
+def tossed(judge: Outcomes, means: FLOATS) -> tuple[FLOATS, FLOATS]:
+    """Costs and scores where every unit is kept with one probability, at all of `CHANCES`.
+
+    Raises:
+        ValueError: if not all masks are there.
+    """
+    if judge.num_units is None:
+        raise ValueError("expected a table of all masks, or `random` beside a menu")
+    mean = Outcomes(means[None], judge.costs, judge.kept, judge.num_units)
+    paid = [coins(mean, chance) for chance in CHANCES]
+    return np.array([cost for cost, _ in paid]), np.array([score for _, score in paid])
 
 
 def coins(mean: Outcomes, chance: float) -> tuple[float, float]:

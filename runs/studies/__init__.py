@@ -6,6 +6,8 @@ runs.compare my_module:MY_STUDY`.
 """
 
 from ccenv.runs.engine.study import Study
+from ccenv.runs.report.at_budgets import at_budgets
+from ccenv.runs.stats.measures import BITS
 from ccenv.runs.studies.ablation.section import ABLATION
 from ccenv.runs.studies.ablation.sweep import RLOO_WHY
 from ccenv.runs.studies.cost_limits import COST_LIMITS
@@ -44,6 +46,8 @@ from ccenv.runs.studies.text_agents import TEXT_AGENTS
 from ccenv.runs.studies.text_longer import TEXT_LONGER
 from ccenv.runs.studies.tuned_section import TUNED
 
+TEXT_BUDGETS = (6_200, 12_300, 61_440, 122_880, 245_760)
+"""MACs of the gated rows, and of dense ones."""
 STUDIES: dict[str, Study] = {
     study.sweep.name: study
     for study in (
@@ -63,7 +67,10 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
-        *(Study(TEXT), Study(TEXT_LONGER), Study(TEXT_AGENTS, (TUNED,))),
-        *(Study(FRONT_MNIST), Study(FRONT_CIFAR10)),
+        Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS),)),
+        Study(TEXT_LONGER, (at_budgets(TEXT_BUDGETS, BITS),)),
+        Study(TEXT_AGENTS, (TUNED,)),
+        Study(FRONT_MNIST, (at_budgets((2_250, 5_000, 10_600, 18_000)),)),
+        Study(FRONT_CIFAR10, (at_budgets((61_000, 157_000, 191_000, 340_000)),)),
     )
 }

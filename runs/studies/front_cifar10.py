@@ -33,14 +33,14 @@ def chosen(agent: str, channels: Channels, kept: int, **own: Any) -> Cell:
         "block_dropout": {"keep_probability": kept / 32},
         "straight_through": {"target_density": kept / 32},
     }.get(agent, {"num_kept": kept})
-    network = {"network_kwargs": {"channels": channels}}
+    network = {"network_kwargs": {"channels": channels, "norms": True}}
     label = f"{agent} {kept} of 32, stem {channels[0]}, {channels[1]}"
     return Cell(label, agent, {**network, **how_many, **own})
 
 
 def dense_experts(channels: Channels, units: int) -> Cell:
     """All of the same network, with as many units."""
-    sizes = {"channels": channels, "num_experts": 1, "expert_size": units}
+    sizes = {"channels": channels, "norms": True, "num_experts": 1, "expert_size": units}
     label = f"dense {units}, stem {channels[0]}, {channels[1]}"
     return Cell(label, "dense", {"network_kwargs": sizes})
 
@@ -60,7 +60,7 @@ FRONT_CIFAR10 = Sweep(
     ),
     settings={
         "dataset": "cifar10",
-        "transforms": ("copies=7", "shift=2", "mirror", "halve"),
+        "transforms": ("mirror", "halve", "standardise"),
         "network": "experts",
         "observation": "layer_input",
         "reward": "negative_nll",

@@ -5,6 +5,7 @@ to them; a policy sees the first logits and the features. Shazeer et al. 2017, "
 neural networks" (arXiv 1701.06538), has such experts behind a gate learned by back-propagation.
 """
 
+import itertools
 import math
 from typing import Any, ClassVar
 
@@ -163,9 +164,9 @@ class FirstAnswer(nn.Module):
         return torch.cat([x, self.output(self.hidden(x).relu())], dim=1)
 
 
-def strided(inputs: int, outputs: int) -> nn.Conv2d:
+def strided(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
     """A 3 x 3 convolution at every second pixel."""
-    layer = nn.Conv2d(inputs, outputs, 3, 2, 1)
+    layer = nn.Conv2d(inputs, outputs, 3, 2, 1, bias=bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return layer
 
@@ -177,6 +178,7 @@ def experts(
     expert_size: int = 16,
     channels: tuple[int, int] = (16, 32),
     first_units: int = 32,
+    norms: bool = False,
 ) -> GatedSequential:
     """Two strided convolutions and first logits, then one gate of experts that add to them.
 
@@ -187,17 +189,18 @@ def experts(
         expert_size: hidden units of one.
         channels: of the two convolutions.
         first_units: hidden units of the first logits, which always run.
+        norms: whether batch norm follows each convolution. It learns while the network is
+            co-trained: it lies before the gate, so that what it averages over is never masked.
     """
-    stem = nn.Sequential(
-        Centred(),
-        strided(input_shape[0], channels[0]),
-        nn.ReLU(),
-        strided(channels[0], channels[1]),
-        nn.ReLU(),
-    )
+    stem = nn.Sequential(Centred())
+    for inputs, outputs in itertools.pairwise((input_shape[0], *channels)):
+        stem.append(strided(inputs, outputs, bias=not norms))
+        stem.extend([nn.BatchNorm2d(outputs), nn.ReLU()] if norms else [nn.ReLU()])
     example = torch.zeros(1, *input_shape)
     with torch.no_grad():
-        map_shape = tuple(stem(example).shape[1:])
+        map_shape = tuple(stem.eval()(example).shape[1:])
     stem.append(FirstAnswer(math.prod(map_shape), first_units, num_classes))
     stage = ExpertsOnAnswer(map_shape, num_experts, expert_size, num_classes)
-    return GatedSequential(stem, {"experts": stage}, nn.Identity(), example)
+    network = GatedSequential(stem, {"experts": stage}, nn.Identity(), example)
+    network.norms_learn = norms
+    return network
