@@ -114,7 +114,7 @@ FLOORS = {
         "verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
-        "text text_longer text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
+        "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
         "ablation shapings cost_limits front_mnist front_cifar10 estimators budget"
     ),
     "ccenv.runs.studies.budget": "menu policies record",
@@ -128,7 +128,7 @@ FLOORS = {
     "ccenv.runs.pages": "links promised facts marked notebook stage site",
     "ccenv.runs.report": (
         "families chart run_tables limits shapings tables curve_figures figures findings "
-        "at_budgets dense_tables dense_figures dense_section html blocks_seen input_view input_section "
+        "dense_tables dense_figures dense_section html blocks_seen input_view input_section "
         "publish over_seeds"
     ),
     "ccenv.runs.timing": (

@@ -6,10 +6,10 @@ runs.compare my_module:MY_STUDY`.
 """
 
 from ccenv.runs.engine.study import Study
-from ccenv.runs.report.at_budgets import at_budgets
 from ccenv.runs.stats.measures import BITS
 from ccenv.runs.studies.ablation.section import ABLATION
 from ccenv.runs.studies.ablation.sweep import RLOO_WHY
+from ccenv.runs.studies.at_budgets import at_budgets
 from ccenv.runs.studies.cost_limits import COST_LIMITS
 from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
 from ccenv.runs.studies.equal_cost.colour import (
