@@ -15,7 +15,7 @@ from ccenv.runs.show.drawing import (
     plain_logarithms,
 )
 from ccenv.runs.stats.contests import Contest, undominated
-from ccenv.runs.stats.points import Point
+from ccenv.runs.stats.points import RIVALS, Point
 
 CHOICE = (
     "Where rows of one agent cost the same, validation error chose (full colour); the others are "
@@ -94,6 +94,8 @@ def dense_figure(
     ]
     for own in groups.values():
         style = style_of(styles, own[0].agent)
+        if own[0].agent in RIVALS:
+            own, style = front(own, place), style | {"ls": "-", "lw": 0.7}
         empty = {"mfc": "none"} if is_empty(own[0], both) else {}
         handles.append(draw_points(axes, own, place, style | empty, factor))
     for agent in agents:
@@ -171,7 +173,7 @@ def draw_points(
     # In logarithms a bar cannot reach below zero.
     ends = [[min(h, 0.9 * m) for h, m in zip(halves, means, strict=True)], halves]
     return axes.errorbar(
-        [at for at, _ in known], means, yerr=ends, capsize=2, markersize=4, lw=1, **style
+        [at for at, _ in known], means, yerr=ends, capsize=2, markersize=4, **({"lw": 1} | style)
     )
 
 

@@ -35,9 +35,8 @@ def against_dense(comparison: Comparison, results_dir: Path, measure: Measure = 
     contests = contests_of(comparison, elsewhere, times, measure)
     tables: list[Table] = []
     families = make_families(comparison.results)
-    styles = dict(families.styles) | {
-        r["agent"]: families.style(r["label"]) for r in comparison.rows
-    }
+    of_agents = {r["agent"]: families.style(r["label"]) for r in comparison.rows}
+    styles = of_agents | dict(families.styles)
     figures: list[Drawn] = []
     for draw, under_draw in contests.items():
         tables += dense_tables(under_draw, draw, DRAWS[draw])

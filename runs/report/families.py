@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.runs.show.drawing import COLORS, INK, MARKERS, THEIRS
+from ccenv.runs.stats.points import kind_of
 
 DENSE, DROPOUT = "dense", "block_dropout"
-RIVALS = ("pruned", "small_conv", "early_exit", "cascade", "ngram")
-"""Networks that are rivals of their own, whatever rule runs them."""
 NUM_COLORS = 8
 OTHERS = MARKERS.replace("s", "")
 """Squares are dense networks."""
@@ -56,19 +55,10 @@ def make_families(results: Results) -> Families:
         results: label -> one result a seed.
     """
     first = {label: found[0] for label, found in results.items() if found}
-    of = {label: family_of(result) for label, result in first.items()}
+    of = {label: kind_of(result) for label, result in first.items()}
     learn = {of[label] for label, result in first.items() if result["learns"]}
     names = sorted(dict.fromkeys(of.values()), key=lambda name: name not in learn)
     return Families(of, styles_of(names), frozenset(learn))
-
-
-def family_of(result: Mapping[str, Any]) -> str:
-    """An agent's name; of fixed networks and exits that are rivals, the network's."""
-    settings = result["settings"]
-    environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
-    network = environment.get("network")
-    agent = str(result["agent"])
-    return network if network in RIVALS and not result["learns"] else agent
 
 
 def styles_of(names: Sequence[str]) -> dict[str, Style]:

@@ -12,8 +12,10 @@ from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import ERROR, Measure
 from ccenv.runs.stats.rows import Result, evaluation, has_halves
 
-RIVALS = ("pruned", "small_conv", "ngram")
-"""Networks with nothing to choose that are compared with dense ones, and are none."""
+RIVALS = ("pruned", "small_conv", "early_exit", "cascade", "ngram")
+"""Networks that are rivals of their own, whatever rule runs them."""
+PRUNED_BLOCKS = "pruned_blocks"
+"""The network in whose pruned weights agents choose."""
 BySeed = Mapping[int, float]
 Times = Mapping[str, Mapping[int, BySeed]]
 
@@ -90,11 +92,12 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
 
 def kind_of(run: Result) -> str:
     """What a row is a variant of: its agent; of networks that are rivals themselves, their name."""
-    settings = run["settings"]
-    network = settings["environment"].get("network", "") if isinstance(settings, Mapping) else ""
-    if run["agent"] == "confidence":
+    settings, agent = run["settings"], str(run["agent"])
+    environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
+    network = environment.get("network")
+    if network in RIVALS and not run["learns"]:
         return str(network)
-    return str(network if run["agent"] == "dense" and network in RIVALS else run["agent"])
+    return f"{agent} in pruned" if network == PRUNED_BLOCKS else agent
 
 
 def sizes_of(run: Result) -> str:
