@@ -19,7 +19,7 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
     ),
     "ccenv.base": (
-        "seeding registry allocation masks memory clock checked_arrays checked_file tree_file "
+        "seeding registry ranks allocation masks memory clock checked_arrays checked_file tree_file "
         "snapshot"
     ),
     "ccenv.sparse": (
@@ -65,7 +65,7 @@ FLOORS = {
         "potential time_table latency"
     ),
     "ccenv.simulator": (
-        "simulator resume policy sb3_policy rollout evaluate context oblivious versions published "
+        "sharing simulator resume policy sb3_policy rollout evaluate context oblivious versions published "
         "concurrent"
     ),
     "ccenv.mask_table": (
@@ -109,7 +109,7 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool shards remote "
+        "gate_sweep tail checkpoint listener at_prices together run ranked jobs gathered pool shards remote "
         "engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims same_run "
         "verdicts leaks recalls study"
     ),
