@@ -74,7 +74,9 @@ class Ranks(OneProcess):
 
     def gathered(self, *parts: Tensor) -> tuple[Tensor, ...]:
         """See `OneProcess.gathered`; one message for all tensors. Gradients stop here."""
-        own = [part.detach().reshape(len(part), -1).contiguous().view(torch.uint8) for part in parts]
+        own = [
+            part.detach().reshape(len(part), -1).contiguous().view(torch.uint8) for part in parts
+        ]
         sent = torch.cat(own, dim=1)
         found = sent.new_empty(self.size * len(sent), sent.shape[1])
         with self.others():
@@ -204,9 +206,7 @@ def rows_shared(modules: Iterable[nn.Module], ranks: Ranks) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def gradients_averaged(
-    optimizers: Iterable[torch.optim.Optimizer], ranks: Ranks
-) -> Iterator[None]:
+def gradients_averaged(optimizers: Iterable[torch.optim.Optimizer], ranks: Ranks) -> Iterator[None]:
     """Lets each step of an optimiser go down the mean of all ranks' gradients."""
 
     def average(optimizer: torch.optim.Optimizer, *_: Any) -> None:

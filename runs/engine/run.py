@@ -102,14 +102,25 @@ def torch_settings(program: Program) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+def build(
+    plan: Plan, lead: Lead | None = None
+) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training: an agent that cannot act fails here.
+
+    Args:
+        plan: what to build.
+        lead: of several ranks, which cannot share everything.
 
     Raises:
         CannotStartError: if data or a library is missing, or a setting impossible.
     """
+    with told_as(CannotStartError, plan, (ValueError,)):
+        if lead is not None:
+            lead.check_plan(plan)
     env, agent = build_agent(plan)
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        if lead is not None:
+            lead.check_agent(agent)
         return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
 
 
@@ -187,10 +198,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
     every = int(plan.program.eval_every or 1) if every is None else every
     unfinished = options.resume and run_folder.read_result(target) is None
     found = read_checkpoint(plan, target) if unfinished else None
-    env, agent, first = build(plan)
-    if options.lead is not None:
-        with told_as(CannotStartError, plan, (ValueError,)):
-            options.lead.check(plan, agent)
+    env, agent, first = build(plan, options.lead)
     keeper = Keeper(plan, target, agent, every)
     if found is not None:
         try:
@@ -221,7 +229,9 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        learn = agent.learn if options.lead is None else options.lead.learner(agent, listener.keeper)
+        learn = (
+            agent.learn if options.lead is None else options.lead.learner(agent, listener.keeper)
+        )
         images_seen = learn(plan.program.images, listener)
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)

@@ -7,6 +7,7 @@ prices) is done by every rank from the rows of all: it is what one process would
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,24 +50,37 @@ class Lead:
         """Takes the ranks; nothing is told yet."""
         self.ranks, self.has_told = ranks, False
 
-    def check(self, plan: Plan, agent: Agent) -> None:
-        """Refuses what ranks cannot do as one process would.
+    def check_plan(self, plan: Plan) -> None:
+        """Refuses an agent or a device that ranks cannot share, before anything is built.
 
         Raises:
             ValueError: saying what to do instead.
         """
-        size, device = self.ranks.size, agent.simulator.device
-        if plan.agent not in BY_RANKS and not vars(type(agent)).get("by_ranks", False):
+        size, device = self.ranks.size, plan.environment["device"]
+        if plan.agent not in BY_RANKS and not vars(plan.agent_class).get("by_ranks", False):
             raise ValueError(
                 f"expected an agent that {size} ranks can train together, one of "
                 f"{', '.join(BY_RANKS)} or one of yours with by_ranks = True, got {plan.agent!r}; "
                 "train it in one process"
             )
-        if device.type == "cuda" and plan.environment["device"] != "cuda":
+        if device not in ("cpu", "cuda"):
             raise ValueError(
-                f"expected device=cuda, which is another GPU on each of {size} ranks, got "
-                f"{plan.environment['device']!r}"
+                f"expected device=cpu, or cuda, which is another GPU on each of {size} ranks, got "
+                f"{device!r}"
             )
+        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if device == "cuda" and here > gpus:
+            raise ValueError(
+                f"expected a GPU for each rank, got {gpus} for the {here} ranks of this machine; "
+                f"give torchrun --nproc-per-node {max(1, gpus)}"
+            )
+
+    def check_agent(self, agent: Agent) -> None:
+        """Refuses an environment whose batches ranks cannot share.
+
+        Raises:
+            ValueError: saying what to do instead.
+        """
         check_shareable(agent.simulator, self.ranks)
 
     def learner(self, agent: Agent, keeper: Keeper) -> Callable[[int, OnRollout], int]:
