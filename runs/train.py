@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
-from ccenv.base.ranks import OneProcess, RanksError, joined
+from ccenv.base.joined import joined
+from ccenv.base.ranks import OneProcess, RanksError
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ccenv.base.ranks import ALONE, OneProcess, Ranks, gradients_averaged
+from ccenv.base.ranks import ALONE, OneProcess, Ranks
+from ccenv.base.shared_rows import gradients_averaged
 from ccenv.mdp.dynamics import StepOutcome
 
 BY_ROW = ("mask", "layer_cost", "compute_cost", "macs", "labels", "logits", "answers", "targets")
@@ -26,7 +27,7 @@ def of_all_rows(
         return outcome, terms
     own = {n: value for n in BY_ROW if (value := getattr(outcome, n)) is not None}
     found = ranks.gathered(*own.values(), *terms.values())
-    fields = dict(zip(own, found, strict=False))
+    fields: dict[str, Any] = dict(zip(own, found, strict=False))
     return replace(outcome, **fields), dict(zip(terms, found[len(own) :], strict=True))
 
 

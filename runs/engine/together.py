@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, OnRollout
-from ccenv.base.ranks import Ranks, RanksError, gradients_averaged, rows_shared
+from ccenv.base.ranks import Ranks, RanksError
+from ccenv.base.shared_rows import gradients_averaged, rows_shared
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.plan.settings import Plan
 from ccenv.simulator.resume import restore_simulator, simulator_state

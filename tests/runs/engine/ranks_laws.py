@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from ccenv.agents import AGENTS
-from ccenv.base.ranks import RanksError, joined
+from ccenv.base.joined import joined
+from ccenv.base.ranks import RanksError
 from ccenv.base.registry import resolve
 from ccenv.runs.engine.ranked import run_by
 from ccenv.runs.engine.run import Options, StoppedError
 from ccenv.runs.engine.together import BY_RANKS, Watch, digest
 from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.table import build_table, help_table
 from ccenv.simulator.simulator import Simulator
 
 SMALL = {"dataset": "synthetic", "num_blocks": (3, 5), "block_size": (4, 2)}
@@ -78,6 +80,15 @@ def die(settings, ranks):
         return str(error)
 
 
+def tables(folder, ranks):
+    """Builds a table by all ranks, and the same one alone."""
+    together, alone = folder / "together", folder / "alone"
+    if not ranks.leads:
+        return help_table(ranks, "probe-residual", "probe", batch_size=8)
+    build_table("probe-residual", "probe", together, limit=90, batch_size=8, ranks=ranks)
+    build_table("probe-residual", "probe", alone, limit=90, batch_size=8)
+
+
 def main(folder, settings):
     """Does all of it; rank 0 writes what came."""
     torch.set_num_threads(1)
@@ -87,6 +98,7 @@ def main(folder, settings):
             (together, hash_of_all), (alone, _) = learned(name, ranks), learned(name)
             ranks.check_same(hash_of_all, name)
             found["away"][name] = away(together, alone)
+        tables(folder, ranks)
         found["died"] = die(settings, ranks)
         (folder / "found.json").write_text(json.dumps(found))
 
