@@ -300,18 +300,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
     """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
-    names = (options.network, options.dataset)
+    network, dataset = options.network, options.dataset
     settings = parse_pairs(options.settings) | {
         **{name: getattr(options, name) for name in ("split", "menu", "seed")},
         "batch_size": options.batch,
     }
     if isinstance(ranks, Ranks) and not ranks.leads:
-        help_table(ranks, *names, **settings)
+        help_table(ranks, network, dataset, **settings)
         return 0
-    name = f"{options.network}-{options.dataset}-{options.split}.safetensors"
+    name = f"{network}-{dataset}-{options.split}.safetensors"
     out = options.out or Path(name.replace(":", "-").replace("/", "-"))
     how = {"limit": options.limit, "processes": options.processes, "progress": True}
-    table = build_table(*names, out, ranks=ranks, **how, **settings)
+    table = build_table(network, dataset, out, ranks=ranks, **how, **settings)
     print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
     return 0
 
