@@ -41,6 +41,9 @@ class Agent:
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
     """whether the `learn` of the same class goes on from `images_done`; say so beside your own."""
+    by_ranks: ClassVar[bool] = False
+    """whether ranks may share its batches; say so beside an `update` of yours that looks at nothing
+    but the rollout and steps by optimisers of torch that are attributes, as its modules are."""
     images_done: int = 0
     """images that an interrupted run has seen: the next `learn` goes on from there."""
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ccenv.base.joined import joined
+from ccenv.base.ranks import ALONE, OneProcess, Ranks, RanksError
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data import SPLITS
@@ -25,6 +27,7 @@ from ccenv.mask_table import (
     read_table,
     write_table,
 )
+from ccenv.mask_table.builder import help_build
 from ccenv.mask_table.policy_file import of_rows
 from ccenv.mask_table.shipped import small
 from ccenv.networks.shipped import shipped_name
@@ -56,6 +59,7 @@ def build_table(
     processes: int = 1,
     batch_size: int = 64,
     progress: bool = False,
+    ranks: OneProcess = ALONE,
     **settings: Any,
 ) -> MaskTable:
     """Builds a table of a frozen or shipped network; the same as the command line.
@@ -72,6 +76,7 @@ def build_table(
         processes: at once.
         batch_size: inputs at a time.
         progress: show a bar, and the time before it starts.
+        ranks: processes that build it together; the others call `help_table` with the same.
         **settings: those of `SETTINGS`.
 
     Raises:
@@ -85,10 +90,6 @@ def build_table(
     torch.set_num_threads(1)
     out.parent.mkdir(parents=True, exist_ok=True)
     simulator = Simulator(1, split=split, **environment)
-    gates, generator = simulator.network.gates, stream(seed, "menus of masks")
-    chosen = None
-    if menu is not None:
-        chosen = [drawn_menu(gate.num_blocks, menu, generator) for gate in gates]
     with tqdm(unit="input", disable=not progress) as bar:
         bar.total = len(simulator.data) if limit is None else limit
         return build(
@@ -96,15 +97,48 @@ def build_table(
             simulator.data,
             out,
             said=said_of(environment, split),
-            menus=chosen,
+            menus=menus_drawn(simulator, menu, seed),
             limit=limit,
             batch_size=batch_size,
             processes=processes,
+            ranks=ranks,
             tell=lambda plan: (
                 bar.write(mask_table.plan_text(plan), file=sys.stderr) if progress else None
             ),
             progress=lambda done: bar.update(done - bar.n),
         )
+
+
+def help_table(
+    ranks: Ranks,
+    network: str,
+    dataset: str,
+    *,
+    split: str = "test",
+    menu: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    **settings: Any,
+) -> None:
+    """Does a share of the table that rank 0 builds with the same settings.
+
+    Raises:
+        ValueError: if a setting is wrong.
+        RanksError: if another rank ends.
+    """
+    check_names([split], SPLITS, "split")
+    torch.set_num_threads(1)
+    simulator = Simulator(1, split=split, **read_settings(network, dataset, settings))
+    chosen = menus_drawn(simulator, menu, seed)
+    help_build(simulator.network, simulator.data, ranks, menus=chosen, batch_size=batch_size)
+
+
+def menus_drawn(simulator: Simulator, menu: int | None, seed: int) -> list[Any] | None:
+    """At most so many masks for each gate; None for all."""
+    if menu is None:
+        return None
+    generator = stream(seed, "menus of masks")
+    return [drawn_menu(gate.num_blocks, menu, generator) for gate in simulator.network.gates]
 
 
 def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -244,7 +278,7 @@ def parser_of() -> argparse.ArgumentParser:
     return parser
 
 
-@program("ccenv table", (ValueError, ImportError, IndexError))
+@program("ccenv table", (ValueError, ImportError, IndexError, RanksError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, shows or packs a table of all masks, or judges entries; see --help."""
     options = parser_of().parse_args(arguments)
@@ -260,21 +294,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = show_table(options.file, options.choose, options.policy)
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
         return 0
-    name = f"{options.network}-{options.dataset}-{options.split}.safetensors"
+    with joined() as ranks:
+        return build_by(ranks, options)
+
+
+def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
+    """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
+    network, dataset = options.network, options.dataset
+    settings = parse_pairs(options.settings) | {
+        **{name: getattr(options, name) for name in ("split", "menu", "seed")},
+        "batch_size": options.batch,
+    }
+    if isinstance(ranks, Ranks) and not ranks.leads:
+        help_table(ranks, network, dataset, **settings)
+        return 0
+    name = f"{network}-{dataset}-{options.split}.safetensors"
     out = options.out or Path(name.replace(":", "-").replace("/", "-"))
-    table = build_table(
-        options.network,
-        options.dataset,
-        out,
-        split=options.split,
-        limit=options.limit,
-        menu=options.menu,
-        seed=options.seed,
-        processes=options.processes,
-        batch_size=options.batch,
-        progress=True,
-        **parse_pairs(options.settings),
-    )
+    how = {"limit": options.limit, "processes": options.processes, "progress": True}
+    table = build_table(network, dataset, out, ranks=ranks, **how, **settings)
     print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
     return 0
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
+from ccenv.base.joined import joined
+from ccenv.base.ranks import OneProcess, RanksError
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
+from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
 from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
 from ccenv.runs.plan.command import AGENT, read_config
 from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import program
+from ccenv.runs.programs import REFUSED, program
 from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
@@ -160,23 +163,40 @@ def with_seed(plan: Plan, seed: int) -> Plan:
     return dataclasses.replace(plan, program=dataclasses.replace(plan.program, seed=seed))
 
 
-@program("ccenv train", (CannotStartError, NoServiceError, StoppedError), STOPPED)
+@program("ccenv train", (CannotStartError, NoServiceError, StoppedError, RanksError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains one agent; see --help."""
+    """Trains one agent; see --help. By torchrun, several processes train it together."""
     options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
-    how = Options(options.checkpoint_every, not options.anew, options.export)
-    several, results = len(plans) > 1, []
-    for plan in plans:
-        with mirrored(options.track, plan):
-            result = run(plan, wait=False, reuse=several and not options.anew, options=how)
-        results.append({"folder": str(plan.folder())} | result)
-        if not options.json:
-            print(summary(results[-1]), flush=True)
+    try:
+        with joined() as ranks:
+            results = train_all(options, plans, ranks)
+    except LeaderStoppedError:
+        return REFUSED
+    if not results:
+        return 0
+    several = len(plans) > 1
     if options.json:
         print(json.dumps(results if several else results[0], indent=2))
     elif several:
         print(over_seeds(results))
     return 0
+
+
+def train_all(
+    options: argparse.Namespace, plans: Sequence[Plan], ranks: OneProcess
+) -> list[dict[str, Any]]:
+    """Trains plan after plan, and prints each result; ranks that follow have none."""
+    how = Options(options.checkpoint_every, not options.anew, options.export)
+    reuse, results = len(plans) > 1 and not options.anew, []
+    for plan in plans:
+        with mirrored(options.track if ranks.leads else None, plan):
+            result = run_by(ranks, plan, wait=False, reuse=reuse, options=how)
+        if result is None:
+            continue
+        results.append({"folder": str(plan.folder())} | result)
+        if not options.json:
+            print(summary(results[-1]), flush=True)
+    return results
 
 
 def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:

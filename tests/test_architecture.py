@@ -19,8 +19,8 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
     ),
     "ccenv.base": (
-        "seeding registry allocation masks memory clock checked_arrays checked_file tree_file "
-        "snapshot"
+        "seeding registry ranks joined shared_rows allocation masks memory clock checked_arrays "
+        "checked_file tree_file snapshot"
     ),
     "ccenv.sparse": (
         "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
@@ -65,12 +65,12 @@ FLOORS = {
         "potential time_table latency"
     ),
     "ccenv.simulator": (
-        "simulator resume policy sb3_policy rollout evaluate context oblivious versions published "
-        "concurrent"
+        "sharing simulator resume policy sb3_policy rollout evaluate context oblivious versions "
+        "published concurrent"
     ),
     "ccenv.mask_table": (
         "menus forms exact fronts at_cost estimators learning policy_file header table shipped "
-        "entry board drawn identity walk slopes chunks buildable builder"
+        "entry board drawn identity walk slopes chunks by_ranks buildable builder"
     ),
     "ccenv.envs": (
         "rows options recycled table_rewards table_episodes table infos rendering window vector "
@@ -109,9 +109,9 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices run jobs gathered pool shards remote "
-        "engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims same_run "
-        "verdicts leaks recalls study"
+        "gate_sweep tail checkpoint listener at_prices together run ranked jobs gathered pool "
+        "shards remote engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims "
+        "same_run verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
         "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper equal_cost low_density "

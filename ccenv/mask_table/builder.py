@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
 from ccenv.mask_table.buildable import MOST_BYTES, check_frozen, check_size, rows_of, table_bytes
+from ccenv.mask_table.by_ranks import assist, given_out
 from ccenv.mask_table.chunks import (
     Answers,
     Job,
@@ -67,6 +69,7 @@ def build(
     limit: int | None = None,
     batch_size: int = 64,
     processes: int = 1,
+    ranks: OneProcess = ALONE,
     most_bytes: int = MOST_BYTES,
     tell: Callable[[Plan], None] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -87,6 +90,8 @@ def build(
         limit: the first so many inputs; None for all.
         batch_size: inputs at a time.
         processes: that work at once, each with one thread; 1 works in this one.
+        ranks: several that torchrun started work at once; this one is rank 0, and the others call
+            `help_build`.
         most_bytes: of the file.
         tell: called once, before all but the first chunk, with what is going to be done.
         progress: called with the number of inputs done.
@@ -103,18 +108,17 @@ def build(
     for name, number in (("batch_size", batch_size), ("processes", processes)):
         if number < 1:
             raise ValueError(f"expected {name} of at least 1, got {number}")
+    if processes > 1 and ranks.size > 1:
+        raise ValueError(f"expected processes=1 beside {ranks.size} ranks, got {processes}")
     chosen, rows = menus_of(network.gates, menus), rows_of(split, limit)
     check_size(chosen, rows, most_bytes)
     header = header_of(network, split, chosen, rows, said or {})
-    if hasattr(network, "pack"):
-        network = copy.deepcopy(network)
-        network.pack()
     folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
-    job = Job(network, chosen, batch_size)
+    job = job_of(network, chosen, batch_size)
     with held(folder):
-        found = all_chunks(job, split, header, folder, processes, tell, progress)
-        look = looks(network, split, rows, batch_size)
-        early = earlier_bills(network, split.batch(first_row(split))[0], chosen)
+        found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
+        look = looks(job.network, split, rows, batch_size)
+        early = earlier_bills(job.network, split.batch(first_row(split))[0], chosen)
         bills = np.concatenate([early, found.macs])
         right = np.packbits(found.right, axis=1)
         table = MaskTable(header, right, found.nll, found.macs, look, bills)
@@ -123,12 +127,39 @@ def build(
     return table
 
 
+def help_build(
+    network: Any,
+    split: Split,
+    ranks: Ranks,
+    *,
+    menus: Sequence[Sequence[str] | None] | None = None,
+    batch_size: int = 64,
+) -> None:
+    """Does chunks for rank 0, which builds the table of the same network with the same settings.
+
+    Raises:
+        ValueError: see `build`.
+        RanksError: if another rank ends.
+    """
+    check_frozen(network)
+    assist(job_of(network, menus_of(network.gates, menus), batch_size), split, ranks)
+
+
+def job_of(network: Any, menus: Menus, batch_size: int) -> Job:
+    """What each chunk needs; a network that can be packed is packed, in a copy."""
+    if hasattr(network, "pack"):
+        network = copy.deepcopy(network)
+        network.pack()
+    return Job(network, menus, batch_size)
+
+
 def all_chunks(
     job: Job,
     split: Split,
     header: Header,
     folder: Path,
     processes: int,
+    ranks: OneProcess,
     tell: Callable[[Plan], None] | None,
     progress: Callable[[int], None] | None,
 ) -> Answers:
@@ -149,9 +180,11 @@ def all_chunks(
         result, each = timed(job, *split.batch(left[0][1]))
         keep(left[0][0], result)
         if tell is not None:
-            tell(planned(header, left, each, processes))
-        for number, result in done(job, split, left[1:], processes):
-            keep(number, result)
+            tell(planned(header, left, each, max(processes, ranks.size)))
+    rest = left[1:]
+    work = given_out(job, split, rest, ranks) if isinstance(ranks, Ranks) else None
+    for number, result in work or done(job, split, rest, processes):
+        keep(number, result)
     return joined([found[number] for number, _ in chunks])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
+from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_keywords, check_names, resolve
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
@@ -41,6 +42,7 @@ from ccenv.networks.table import NETWORKS
 from ccenv.networks.teacher import make_trainer
 from ccenv.networks.training import check_cotraining_settings, frozen_weights
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
+from ccenv.simulator.sharing import of_all_rows
 
 WEIGHTS = ("frozen", "shipped", "cotrain")
 MAX_PENDING = 256
@@ -69,6 +71,8 @@ class Step:
     """what the reward remembered when it paid, such as its price."""
     told: dict[str, Tensor] = field(default_factory=dict)
     """what else `info` says: name -> [batch, ...]; of kinds of simulators, such as `concurrent`."""
+    ranks: OneProcess = ALONE
+    """processes that have rows of the state each."""
 
     @functools.cached_property
     def observation(self) -> Tensor:
@@ -76,11 +80,14 @@ class Step:
 
         After the last layer it is usually not needed, and the copy costs as much as a small layer.
         """
-        return self.observe(self.state)
+        return self.ranks.gathered(self.observe(self.state))[0]
 
 
 class Simulator:
     """A batch of images, the network they walk through, and the streams that choose them."""
+
+    ranks: OneProcess = ALONE
+    """processes that share the batch, each with rows of its own, see `ccenv.simulator.sharing`."""
 
     def __init__(
         self,
@@ -251,10 +258,10 @@ class Simulator:
         indices = indices.to(self.device)
         self.indices = indices.repeat_interleave(self.group_size)
         self._masks, self._gate_values = [], []
-        images, labels = self.data.batch(indices)
+        images, labels = self.data.batch(self.ranks.share(indices))
         with torch.no_grad():
             self.state = dynamics.initial(self.network, images, labels, self.group_size)
-        return self.observe(self.state)
+        return self.ranks.gathered(self.observe(self.state))[0]
 
     def on_split(self, split: str, num_images: int) -> "Simulator":
         """A second simulator with the same network, as it is at any moment, on another split.
@@ -265,7 +272,7 @@ class Simulator:
         other.split, other.data = split, self._load(split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
         other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
-        other.pending, other.reward = deque(), self.reward.held()
+        other.pending, other.reward, other.ranks = deque(), self.reward.held(), ALONE
         other.seed(0)
         return other
 
@@ -303,13 +310,16 @@ class Simulator:
         check_mask(mask, len(self.indices), "mask")
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
+            share = self.ranks.share
             weights = None if weights is None else weights.to(self.device)
+            own_weights = None if weights is None else share(weights)
             self.state, outcome = dynamics.transition(
-                self.network, self.state, mask, weights=weights
+                self.network, self.state, share(mask), weights=own_weights
             )
-            mask = outcome.mask
             check_answers(outcome.logits)
             terms, numbers = self.reward(outcome), self.reward.rule.numbers()
+            outcome, terms = of_all_rows(outcome, terms, self.ranks)
+            mask = outcome.mask
             total = functools.reduce(torch.add, terms.values())
             self.reward.update(outcome)
         self._masks.append(mask)
@@ -318,7 +328,7 @@ class Simulator:
         if outcome.is_last and self.weights == "cotrain":
             values = [self._gate_values] if self._gate_values else []
             self.pending.append((self.indices, self._masks, *values))
-        return Step(self.state, self.observe, total, terms, outcome, numbers)
+        return Step(self.state, self.observe, total, terms, outcome, numbers, ranks=self.ranks)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.
@@ -331,19 +341,21 @@ class Simulator:
         """
         losses = []
         while self.weights == "cotrain" and self.pending:
-            indices, masks, *values = self.pending.popleft()
+            indices, *parts = self.pending.popleft()
+            masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
             if self.state is not None and indices is self.indices:
                 # The batch that has just been walked through lies there still.
                 images, labels = self.state.images, self.state.labels
             else:
-                images, _ = self.data.batch(indices[:: self.group_size])
-                labels = self.data.labels.index_select(0, indices).long()
+                own = self.ranks.share(indices)
+                images, _ = self.data.batch(own[:: self.group_size])
+                labels = self.data.labels.index_select(0, own).long()
             with weighted(self.trainer, *values):
                 losses.append(self.trainer.update(images, labels, masks))
             if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
                 self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
             self.network_version += 1
-        return {"network_loss": sum(losses) / len(losses)} if losses else {}
+        return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
 
 
 def setting_defaults() -> dict[str, Any]:

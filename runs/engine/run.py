@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from ccenv.agents.base import Agent
+from ccenv.base.ranks import RanksError
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.latency import measure_latency
 from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -21,6 +22,7 @@ from ccenv.runs.board.tracking import Tracker
 from ccenv.runs.engine.at_prices import verdicts_of_context
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
 from ccenv.runs.engine.listener import Listener, progress_bar
+from ccenv.runs.engine.together import Lead
 from ccenv.runs.plan.command import command_line
 from ccenv.runs.plan.settings import Plan, Program, code_digests
 from ccenv.runs.stats.bits import OF_SYMBOLS
@@ -49,6 +51,8 @@ class Options:
     """go on from the checkpoint of an interrupted run, if there is one."""
     export: bool = False
     """leave policy and network as one file, see `ccenv.deploy.export`."""
+    lead: Lead | None = None
+    """of processes that share the batches; None where this one has all rows."""
 
 
 def run(
@@ -98,19 +102,40 @@ def torch_settings(program: Program) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def build(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+def build(
+    plan: Plan, lead: Lead | None = None
+) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
     """Environment, agent and its evaluation before training: an agent that cannot act fails here.
+
+    Args:
+        plan: what to build.
+        lead: of several ranks, which cannot share everything.
 
     Raises:
         CannotStartError: if data or a library is missing, or a setting impossible.
+    """
+    with told_as(CannotStartError, plan, (ValueError,)):
+        if lead is not None:
+            lead.check_plan(plan)
+    env, agent = build_agent(plan)
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        if lead is not None:
+            lead.check_agent(agent)
+        return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
+
+
+def build_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
+    """Environment and agent before training.
+
+    Raises:
+        CannotStartError: see `build`.
     """
     seed = plan.program.seed
     with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
         env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
         env.reset(seed=seed)
-        agent = plan.agent_class(env, seed=seed, **plan.agent_settings)
-        return env, agent, evaluate(env, agent, split="validation", seed=seed)
+        return env, plan.agent_class(env, seed=seed, **plan.agent_settings)
 
 
 @contextmanager
@@ -173,7 +198,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
     every = int(plan.program.eval_every or 1) if every is None else every
     unfinished = options.resume and run_folder.read_result(target) is None
     found = read_checkpoint(plan, target) if unfinished else None
-    env, agent, first = build(plan)
+    env, agent, first = build(plan, options.lead)
     keeper = Keeper(plan, target, agent, every)
     if found is not None:
         try:
@@ -195,7 +220,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     started = start(plan, target, options)
     env, agent, curves = started.env, started.agent, started.curves
     with (
-        told_as(StoppedError, plan, agent=agent),
+        told_as(StoppedError, plan, (RanksError,), agent),
         Tracker(target, plan.config(), curves and curves["tracker"]) as tracker,
         progress_bar(plan) as bar,
     ):
@@ -204,7 +229,10 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        images_seen = agent.learn(plan.program.images, listener)
+        learn = (
+            agent.learn if options.lead is None else options.lead.learner(agent, listener.keeper)
+        )
+        images_seen = learn(plan.program.images, listener)
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
@@ -213,6 +241,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     chosen_by = evaluate(env, agent, split="validation", sample=False)
     result = {
         **description_of(plan, env, agent),
+        **({} if options.lead is None else {"ranks": options.lead.ranks.size}),
         "images_seen": images_seen,
         "seconds": seconds,
         "evaluations": [e.numbers() for e in (test, most_probable, last, chosen_by)],
