@@ -124,11 +124,11 @@ FLOORS = {
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.studies.estimators": "problem moments curves fitted show record",
     "ccenv.runs.sweeps": "",
-    "ccenv.runs.pages": "links promised facts marked notebook stage site",
+    "ccenv.runs.pages": "links promised facts marked notebook site stage",
     "ccenv.runs.report": (
         "families chart run_tables limits shapings tables curve_figures figures findings "
-        "dense_tables dense_figures dense_section html blocks_seen layer_view price_view input_view "
-        "input_section publish over_seeds"
+        "dense_tables dense_figures dense_section html blocks_seen layer_view price_view "
+        "input_view input_section publish over_seeds"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "

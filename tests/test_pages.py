@@ -48,7 +48,8 @@ def commands(page):
 def links(text):
     """Where the links of a text lead, without the marks of headings; code has none."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    return [to for to in re.findall(r"\]\(([^)#\s]+)", prose) if "://" not in to]
+    found = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'src(?:set)?="([^"]+)"', prose)
+    return [to for to in found if "://" not in to]
 
 
 def name_of(page):
@@ -187,4 +188,8 @@ def test_the_documentation_is_built_without_a_warning(tmp_path):
     for name in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(name)
     assert docs(["--out", str(tmp_path / "html")]) == 0
-    assert (tmp_path / "html" / "tutorials" / "train.html").is_file()
+    html = tmp_path / "html"
+    assert (html / "tutorials" / "train.html").is_file()
+    shown = re.findall(r'src(?:set)?="(pictures/[^"]+)"', (html / "index.html").read_text())
+    assert len(shown) == 2
+    assert all((html / name).is_file() for name in shown)
