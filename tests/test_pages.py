@@ -1,5 +1,6 @@
 """Law 13: what the README and the documentation promise runs; their tables are the code's."""
 
+import json
 import os
 import re
 import shlex
@@ -28,6 +29,7 @@ BY_HAND = (
     *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
     *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
+    "ccenv share",
     # On tables of masks that are built beforehand, and on a server that runs.
     *("V=", "python -m ccenv.runs.studies.estimators", "curl"),
 )
@@ -171,6 +173,16 @@ def test_a_study_is_a_page_and_marks_of_the_long_page_lead_to_it(tmp_path):
     for page in pages.rglob("*.md"):
         for link in links(page.read_text()):
             assert (page.parent / link).exists(), (page, link)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_comes_with_what_its_cells_said(name):
+    text = (DOCS / "notebooks" / f"{name}.ipynb").read_text()
+    code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert all(cell["outputs"] for cell in code)
+    assert "error:" not in text.lower()
+    assert str(Path.home()) not in text
 
 
 @pytest.mark.slow
