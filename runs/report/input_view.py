@@ -139,9 +139,14 @@ def network_view(network: Any) -> tuple[View | None, str]:
     if count > MOST_WEIGHTS:
         return None, f"{count:,} weights are too many for a page ({MOST_WEIGHTS:,}), {still}."
     stacks = (network.layers, network.head_layers)
-    layers, head = ([linear_view(x.weight, x.bias) for x in stack] for stack in stacks)
+    layers, head = map(stack_view, stacks)
     sizes = {"blocks": list(network.num_blocks), "block_sizes": list(network.block_sizes)}
     return {"activation": network.activation, **sizes, "layers": layers, "head": head}, ""
+
+
+def stack_view(stack: Any) -> list[View]:
+    """Linear layers, the first one first."""
+    return [linear_view(layer.weight, layer.bias) for layer in stack]
 
 
 def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndarray | None) -> View:
