@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.runs.pages.executed import executed
 from ccenv.runs.pages.marked import differing
-from ccenv.runs.pages.notebook import differing_notebooks
+from ccenv.runs.pages.notebook import NOTEBOOKS, differing_notebooks
 from ccenv.runs.pages.site import build_site, check_tools
 from ccenv.runs.pages.stage import DOCS, stage
 from ccenv.runs.programs import program
@@ -51,6 +52,15 @@ def build(root: Path, out: Path) -> int:
     return status
 
 
+def execute(root: Path) -> int:
+    """Runs the notebooks of a checkout anew and writes them with their outputs."""
+    for name in NOTEBOOKS:
+        path = root / DOCS / "notebooks" / f"{name}.ipynb"
+        path.write_text(executed(path.read_text()))
+        print(path.relative_to(root))
+    return 0
+
+
 @program("ccenv docs")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds the documentation as HTML; see --help."""
@@ -62,8 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="build nothing; fail where those differ"
     )
+    parser.add_argument(
+        "--execute", action="store_true", help="run the notebooks and keep what they say (minutes)"
+    )
     options = parser.parse_args(arguments)
     root = checkout()
+    if options.execute:
+        return execute(root)
     if not (options.write or options.check):
         return build(root, options.out)
     changed = differing(root / DOCS) | differing_notebooks(root, DOCS)

@@ -94,7 +94,7 @@ FLOORS = {
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing "
         "settings_help train compare eval plot view search list validate leaks benchmark gates "
-        "retrieval leaderboard table tables weights write export serve completion cli pages "
+        "retrieval leaderboard table tables weights write export share serve completion cli pages "
         "document"
     ),
     "ccenv.runs.store": (
@@ -125,11 +125,11 @@ FLOORS = {
     "ccenv.runs.studies.ablation": "sweep section",
     "ccenv.runs.studies.estimators": "problem moments curves fitted show record",
     "ccenv.runs.sweeps": "",
-    "ccenv.runs.pages": "links promised facts marked notebook stage site",
+    "ccenv.runs.pages": "links promised facts marked notebook executed site stage",
     "ccenv.runs.report": (
         "families chart run_tables limits shapings tables curve_figures figures findings "
-        "dense_tables dense_figures dense_section html blocks_seen input_view input_section "
-        "publish over_seeds"
+        "dense_tables dense_figures dense_section html blocks_seen layer_view price_view "
+        "input_view input_section publish over_seeds"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "

@@ -1,5 +1,6 @@
 """Law 13: what the README and the documentation promise runs; their tables are the code's."""
 
+import json
 import os
 import re
 import shlex
@@ -28,6 +29,7 @@ BY_HAND = (
     *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
     *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
+    "ccenv share",
     # On tables of masks that are built beforehand, and on a server that runs.
     *("V=", "python -m ccenv.runs.studies.estimators", "curl", "torchrun"),
 )
@@ -48,7 +50,8 @@ def commands(page):
 def links(text):
     """Where the links of a text lead, without the marks of headings; code has none."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    return [to for to in re.findall(r"\]\(([^)#\s]+)", prose) if "://" not in to]
+    found = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'src(?:set)?="([^"]+)"', prose)
+    return [to for to in found if "://" not in to]
 
 
 def name_of(page):
@@ -172,6 +175,16 @@ def test_a_study_is_a_page_and_marks_of_the_long_page_lead_to_it(tmp_path):
             assert (page.parent / link).exists(), (page, link)
 
 
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_comes_with_what_its_cells_said(name):
+    text = (DOCS / "notebooks" / f"{name}.ipynb").read_text()
+    code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert all(cell["outputs"] for cell in code)
+    said = json.dumps([cell["outputs"] for cell in code]).lower()
+    assert not [trace for trace in ("error:", "traceback", "/tmp/") if trace in said]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, tmp_path):
@@ -187,4 +200,8 @@ def test_the_documentation_is_built_without_a_warning(tmp_path):
     for name in ("sphinx", "myst_parser", "furo"):
         pytest.importorskip(name)
     assert docs(["--out", str(tmp_path / "html")]) == 0
-    assert (tmp_path / "html" / "tutorials" / "train.html").is_file()
+    html = tmp_path / "html"
+    assert (html / "tutorials" / "train.html").is_file()
+    shown = re.findall(r'src(?:set)?="(pictures/[^"]+)"', (html / "index.html").read_text())
+    assert len(shown) == 2
+    assert all((html / name).is_file() for name in shown)

@@ -37,7 +37,7 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
     }
 
 
-def grid(found: Range) -> list[float]:
+def grid(found: Range, count: int = NUM_VALUES) -> list[float]:
     """Values evenly spread over a range, as they are drawn from it; both ends are among them.
 
     >>> [round(value, 2) for value in grid(Range(0.1, 10.0, is_log=True))]
@@ -45,7 +45,7 @@ def grid(found: Range) -> list[float]:
     """
     if found.low == found.high:
         return [found.low]
-    values: list[float] = found.at(torch.linspace(0, 1, NUM_VALUES)).tolist()
+    values: list[float] = found.at(torch.linspace(0, 1, count)).tolist()
     return [found.low, *values[1:-1], found.high]
 
 

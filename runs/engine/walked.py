@@ -1,5 +1,6 @@
 """What a run does with single test inputs: masks, MACs gate by gate, logits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,16 +34,20 @@ class Walked:
     """[n] in nats."""
 
 
-def walk_inputs(rebuilt: Rebuilt, draw: str) -> Walked:
+def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None = None) -> Walked:
     """Asks the policy for its masks of the first test inputs, as the run's evaluation did.
 
     Args:
         rebuilt: the run.
         draw: "sampled" (with the run's seed) or "mode".
+        context: prices or budgets of all inputs, see `ContextSimulator.at`; None: as the
+            environment has them.
     """
     whole = rebuilt.env.simulator.on_split("test", 1)
     count = min(MOST, len(whole.data))
-    simulator = whole.on_split("test", count)
+    simulator: Any = whole.on_split("test", count)
+    if context:
+        simulator = simulator.at(**context)
     seed = rebuilt.plan.program.seed
     generator = stream(seed, "evaluation masks") if draw == "sampled" else None
     _, _, steps = walk(simulator, rebuilt.agent, generator, torch.arange(count))

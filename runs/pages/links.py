@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 LINK = re.compile(r"(?P<is_picture>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<to>[^()\s]+)\)")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+ATTRIBUTE = re.compile(r'(?P<name>\bsrc|\bsrcset)="(?P<to>[^"\s]+)"')
+"""Pictures of HTML in a page, which has one for narrow screens beside that for wide ones."""
 MARK, BRANCH = "#", "main"
 
 Move = Callable[[str, bool], str]
@@ -19,19 +21,28 @@ def moved(text: str, move: Move) -> str:
 
     >>> moved("[a](b.md) [c](https://d) ![e](f.png)", lambda link, _: f"../{link}")
     '[a](../b.md) [c](https://d) ![e](../f.png)'
+    >>> moved('<source srcset="a.svg">', lambda link, _: f"../{link}")
+    '<source srcset="../a.svg">'
     """
 
-    def changed(match: re.Match[str]) -> str:
-        to = match["to"]
-        if "://" not in to and not to.startswith(MARK):
-            to = move(to, bool(match["is_picture"]))
+    def place(to: str, is_picture: bool) -> str:
+        return to if "://" in to or to.startswith(MARK) else move(to, is_picture)
+
+    def link(match: re.Match[str]) -> str:
+        to = place(match["to"], bool(match["is_picture"]))
         return f"{match['is_picture']}[{match['text']}]({to})"
+
+    def attribute(match: re.Match[str]) -> str:
+        return f'{match["name"]}="{place(match["to"], True)}"'
+
+    def changed(prose: str) -> str:
+        return ATTRIBUTE.sub(attribute, LINK.sub(link, prose))
 
     parts, end = [], 0
     for fence in FENCE.finditer(text):
-        parts += [LINK.sub(changed, text[end : fence.start()]), fence[0]]
+        parts += [changed(text[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*parts, LINK.sub(changed, text[end:])])
+    return "".join([*parts, changed(text[end:])])
 
 
 def target(link: str, page: PurePosixPath) -> tuple[PurePosixPath, str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -51,12 +51,26 @@ def notebook(text: str) -> str:
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source}
         made.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    whole = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": made}
-    return json.dumps(whole, indent=1) + "\n"
+    return as_text(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": made}
+    )
+
+
+def as_text(whole: Mapping[str, Any]) -> str:
+    """A notebook's file."""
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def sources(text: str) -> list[tuple[str, str]]:
+    """Kind and text of each cell of a notebook's file, whatever came out of it."""
+    found = json.loads(text)["cells"]
+    return [(cell["cell_type"], "".join(cell["source"])) for cell in found]
 
 
 def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
-    """Notebooks that are not their tutorial's, with the texts that they should have.
+    """Notebooks whose cells are not their tutorial's, with the texts that they should have.
+
+    What came out of cells is not compared; new texts have no outputs.
 
     Args:
         root: the checkout.
@@ -67,6 +81,6 @@ def differing_notebooks(root: Path, docs: PurePosixPath) -> dict[Path, str]:
         page = docs / "tutorials" / f"{name}.md"
         text = notebook(absolute((root / page).read_text(), page, address))
         path = root / docs / "notebooks" / f"{name}.ipynb"
-        if not path.is_file() or path.read_text() != text:
+        if not path.is_file() or sources(path.read_text()) != sources(text):
             found[path] = text
     return found

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 import sys
 from collections.abc import MutableSequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from ccenv.runs.store.machine import versions
 
 NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo"}
+PICTURES = "pictures"
 HEADING = re.compile(r"^#+ (.*)$")
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 SETTINGS: dict[str, Any] = {
@@ -86,6 +88,8 @@ def build_site(source: Path, out: Path) -> int:
         )
         app.connect("autodoc-process-docstring", restructure, priority=100)
         app.build()
+    # Sphinx copies what Markdown shows; a page's own HTML shows some of these too.
+    shutil.copytree(source / PICTURES, out / PICTURES, dirs_exist_ok=True)
     return int(app.statuscode)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from ccenv.runs.pages.links import BRANCH, moved, project_address, target
 from ccenv.runs.pages.promised import PROMISED, TABLES
+from ccenv.runs.pages.site import PICTURES
 
 DOCS, RESULTS = PurePosixPath("runs/docs"), PurePosixPath("runs/results/README.md")
 STUDY = re.compile(r"^## (.+)$", re.MULTILINE)
-PICTURES = "pictures"
 API = "reference/api.md"
 
 

@@ -16,7 +16,7 @@ MACS_NOTE = (
     "on validation images are left out, and beyond the dearest of the others it is that one. "
     "Variants of one cost were chosen by validation error. "
     "Difference: ours minus dense, paired by seed, with Student's 95 % interval. Better or worse: "
-    "the two 95 % intervals over seeds are apart."
+    "the two 95 % intervals over seeds are apart. Rows that compute nothing are left out."
 )
 ERROR_NOTE = (
     "For each dense width (dropout chosen by validation error) the cheapest conditional row whose "
@@ -66,10 +66,12 @@ def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     columns = {"row": "left", "MACs": "right ,.0f", f"test {titled(measure)}": spec}
     columns |= {f"dense of equal MACs{percent(measure)}": spec, "difference": spec}
     columns |= {"against dense": "left"}
-    lines = [equal_macs_line(one) for one in at_equal_macs(contest)]
+    # The most probable masks of a dropout are none at all, which is no network to compare.
+    pairs = [one for one in at_equal_macs(contest) if one.point.macs > 0]
+    lines = [equal_macs_line(one) for one in pairs]
     if measure.name:
         columns |= {"kB": "right ,.0f"}
-        found = [one.point.memory for one in at_equal_macs(contest)]
+        found = [one.point.memory for one in pairs]
         lines = [
             [*line, None if memory is None else memory / 1000]
             for line, memory in zip(lines, found, strict=True)

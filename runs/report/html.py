@@ -22,7 +22,8 @@ from ccenv.runs.show.drawing import INK, Drawn
 from ccenv.runs.show.tables import Table, by_dataset
 
 TEMPLATE, SCRIPT, STYLE = "page.html.jinja", "page.js", "page.css"
-INPUTS, INPUT_SCRIPTS = "inputs.html.jinja", ("mlp.js", "inputs.js")
+INPUTS = "inputs.html.jinja"
+INPUT_SCRIPTS = ("mlp.js", "policy.js", "price.js", "inputs.js")
 
 
 def page(

@@ -5,7 +5,6 @@ few weights) come along with it, so that a reader may switch blocks; of others t
 was computed here, and says why no more.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +14,13 @@ from torch import Tensor
 
 from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
+from ccenv.mdp.observations import pool
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.engine.walked import Walked, walk_inputs
 from ccenv.runs.report.blocks_seen import blocks_seen
+from ccenv.runs.report.layer_view import View, floats, linear_view
+from ccenv.runs.report.price_view import Priced, price_view, walk_prices
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000
@@ -27,7 +29,6 @@ NUM_SHOWN = 24
 """Inputs of each order: the first, the hardest, those on which two runs differ."""
 LARGEST_SIDE = 96
 """Pixels of a picture's longer side on the page; larger ones lose every second row and column."""
-View = dict[str, Any]
 
 
 def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
@@ -40,7 +41,11 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     Raises:
         ValueError: if two runs are on different inputs.
     """
-    walked = [walk_inputs(run, draw) for run in runs.values()]
+    priced = [walk_prices(run, draw) for run in runs.values()]
+    walked = [
+        walk_inputs(run, draw) if prices is None else prices.middle
+        for run, prices in zip(runs.values(), priced, strict=True)
+    ]
     first = walked[0]
     if any(one.inputs.shape != first.inputs.shape for one in walked) or any(
         not torch.equal(one.inputs, first.inputs) for one in walked
@@ -55,8 +60,8 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
     places = {index: place for place, index in enumerate(chosen)}
     letters = letters_of(first_dataset(runs))
     agents = [
-        agent_view(name, run) | {"seen": blocks_seen(one, letters)}
-        for (name, run), one in zip(runs.items(), walked, strict=True)
+        agent_view(name, run, prices, draw) | {"seen": blocks_seen(one, letters)}
+        for (name, run), one, prices in zip(runs.items(), walked, priced, strict=True)
     ]
     needs_numbers = any(agent["network"] for agent in agents)
     return {
@@ -65,7 +70,11 @@ def view_of(runs: Mapping[str, Rebuilt], draw: str) -> View:
         "masks": draw,
         "agents": agents,
         "orders": {name: [places[i] for i in found] for name, found in orders.items()},
-        "inputs": [input_view(walked, index, needs_numbers, letters) for index in chosen],
+        "inputs": [
+            input_view(first, index, needs_numbers, letters)
+            | {"runs": [run_view(*found, index) for found in zip(walked, priced, strict=True)]}
+            for index in chosen
+        ],
     }
 
 
@@ -103,8 +112,8 @@ def disagreement(one: Walked, other: Walked) -> Tensor:
     return answers.double() + macs / (1 + macs.max())
 
 
-def agent_view(name: str, run: Rebuilt) -> View:
-    """A run's gates and its network, or why the page cannot run that."""
+def agent_view(name: str, run: Rebuilt, prices: Priced | None, draw: str) -> View:
+    """A run's gates and its network, or why the page cannot run that; its prices, if it has any."""
     network = run.network
     runs_here, why = network_view(network)
     return {
@@ -112,6 +121,7 @@ def agent_view(name: str, run: Rebuilt) -> View:
         "agent": run.plan.agent,
         "network": runs_here,
         "why": why,
+        "price": prices and price_view(run, prices, draw, runs_here),
         "dense_macs": int(network.dense_macs),
         "policy_macs": [int(macs) for macs in run.agent.policy_macs],
         "gates": [
@@ -129,41 +139,42 @@ def network_view(network: Any) -> tuple[View | None, str]:
     if count > MOST_WEIGHTS:
         return None, f"{count:,} weights are too many for a page ({MOST_WEIGHTS:,}), {still}."
     stacks = (network.layers, network.head_layers)
-    layers, head = ([linear_view(layer) for layer in stack] for stack in stacks)
+    layers, head = map(stack_view, stacks)
     sizes = {"blocks": list(network.num_blocks), "block_sizes": list(network.block_sizes)}
     return {"activation": network.activation, **sizes, "layers": layers, "head": head}, ""
 
 
-def linear_view(layer: Any) -> View:
-    """A linear layer: sizes, weights [out, in] and biases as float32."""
-    weight, bias = (tensor.detach().cpu() for tensor in (layer.weight, layer.bias))
-    shape = {"inputs": weight.shape[1], "outputs": weight.shape[0]}
-    return {**shape, "weight": floats(weight), "bias": floats(bias)}
+def stack_view(stack: Any) -> list[View]:
+    """Linear layers, the first one first."""
+    return [linear_view(layer.weight, layer.bias) for layer in stack]
 
 
-def floats(tensor: Tensor) -> str:
-    """float32 in the order of rows, little-endian, as base64."""
-    array = np.ascontiguousarray(tensor.numpy(), dtype="<f4")
-    return base64.b64encode(array.tobytes()).decode()
-
-
-def input_view(
-    walked: Sequence[Walked], index: int, needs_numbers: bool, letters: np.ndarray | None
-) -> View:
-    """One test input and what each run made of it."""
-    values = walked[0].inputs[index].cpu().numpy()
+def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndarray | None) -> View:
+    """One test input as it is shown."""
+    values = walked.inputs[index].cpu().numpy()
     if is_symbols(values):
         shown = {"text": as_words(values, letters)}
     else:
         shown = {"picture": small_png_uri(values, LARGEST_SIDE)}
     if needs_numbers:
         shown["values"] = floats(torch.from_numpy(values.astype(np.float32)).flatten())
-    runs = [
-        {
-            "masks": ["".join("01"[bit] for bit in mask[index].tolist()) for mask in one.masks],
-            "macs": one.macs[index].tolist(),
-            "logits": [float(f"{value:.7g}") for value in one.logits[index].tolist()],
-        }
-        for one in walked
-    ]
-    return {"index": index, "label": int(walked[0].labels[index]), **shown, "runs": runs}
+        if values.ndim == 3:
+            shown["small"] = floats(pool(torch.from_numpy(values)[None]).flatten())
+    return {"index": index, "label": int(walked.labels[index]), **shown}
+
+
+def run_view(walked: Walked, prices: Priced | None, index: int) -> View:
+    """What a run made of an input, at several prices too where it learned under some."""
+    found = outcome_view(walked, index)
+    if prices is None:
+        return found
+    return found | {"prices": [outcome_view(one, index) for one in prices.walked]}
+
+
+def outcome_view(walked: Walked, index: int) -> View:
+    """Masks as 0 and 1, MACs gate by gate, logits."""
+    return {
+        "masks": ["".join("01"[bit] for bit in mask[index].tolist()) for mask in walked.masks],
+        "macs": walked.macs[index].tolist(),
+        "logits": [float(f"{value:.7g}") for value in walked.logits[index].tolist()],
+    }

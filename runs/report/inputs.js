@@ -20,11 +20,21 @@
     mask.slice(0, block) + (mask[block] === "1" ? "0" : "1") + mask.slice(block + 1);
 
   // What a run does with an input: as it was computed by Python, or, once a block is switched, here.
-  const outcome = (agent, network, input, own, masks) => {
+  const outcome = (network, input, own, masks) => {
     const isOwn = masks.every((mask, gate) => mask === own.masks[gate]);
-    if (isOwn || !network) return {masks, macs: own.macs, logits: own.logits, isOwn: true};
+    if (isOwn || !network) return {...own, masks, isOwn: true};
     return {masks, ...ccenvMLP.run(network, ccenvMLP.floats(input.values), masks), isOwn: false};
   };
+
+  // What the policy does with an input: at the price of its slider, where it has one.
+  const ownOf = (agent, input, which) => {
+    const own = input.runs[which];
+    return agent.price ? ccenvPrice.outcome(agent, input, own) : own;
+  };
+  const isWrong = (view, input) => view.agents.some(({price}, which) => {
+    const own = input.runs[which];
+    return best((price ? own.prices[ccenvPrice.nearest(price)] : own).logits) !== input.label;
+  });
 
   const gateRow = (agent, gate, found, spent, change) => {
     const {name, blocks, skipped} = agent.gates[gate];
@@ -61,8 +71,8 @@
 
   const panel = (view, which, input, masks, again) => {
     const agent = view.agents[which];
-    const own = input.runs[which];
-    const found = outcome(agent, agent.loaded, input, own, masks);
+    const own = ownOf(agent, input, which);
+    const found = outcome(agent.loaded, input, own, masks);
     const change = agent.loaded && ((gate, block) => {
       again(masks.map((mask, i) => i === gate ? flipped(mask, block) : mask));
     });
@@ -119,8 +129,10 @@
 
   const start = place => {
     const view = JSON.parse(place.querySelector("script").textContent);
-    for (const agent of view.agents)
+    for (const agent of view.agents) {
       agent.loaded = agent.network && ccenvMLP.load(agent.network);
+      agent.price = agent.price && ccenvPrice.load(agent.price);
+    }
     const orders = make("select", {name: "order", ariaLabel: "order of inputs"},
       ...Object.keys(view.orders).map(name => make("option", {value: name}, name)));
     const strip = make("div", {className: "strip", role: "group", ariaLabel: "inputs"});
@@ -149,13 +161,13 @@
     const show = index => {
       const list = view.orders[orders.value];
       at = (index + list.length) % list.length;
-      masks = view.inputs[list[at]].runs.map(run => run.masks);
+      masks = view.agents.map((agent, i) => ownOf(agent, view.inputs[list[at]], i).masks);
       draw();
     };
     const fill = () => {
       strip.replaceChildren(...view.orders[orders.value].map((number, i) => {
         const input = view.inputs[number];
-        const wrong = input.runs.some(run => best(run.logits) !== input.label);
+        const wrong = isWrong(view, input);
         return make("button", {type: "button", className: "thumb", dataset: {wrong},
           title: `test input ${input.index}, class ${named(view, input.label)}${wrong ? ", answered wrong" : ""}`,
           onclick: () => show(i)},
@@ -163,9 +175,18 @@
       }));
       show(0);
     };
+    const price = (agent, which) => ccenvPrice.control(make, agent, () => {
+      const list = view.orders[orders.value];
+      masks[which] = ownOf(agent, view.inputs[list[at]], which).masks;
+      draw();
+      [...strip.children].forEach((b, i) => {
+        b.dataset.wrong = isWrong(view, view.inputs[list[i]]);
+      });
+    });
+    const prices = view.agents.flatMap((agent, i) => agent.price ? [price(agent, i)] : []);
     orders.addEventListener("change", fill);
     place.append(make("div", {className: "controls"}, make("label", {}, "inputs ", orders),
-      step(-1), step(1)), strip, stage, ...seenByAll(view));
+      step(-1), step(1)), strip, make("div", {className: "prices"}, ...prices), stage, ...seenByAll(view));
     fill();
   };
   for (const place of document.querySelectorAll(".inputs")) start(place);

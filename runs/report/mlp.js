@@ -29,26 +29,35 @@ const ccenvMLP = (() => {
 
   const count = (mask, size) => size * [...mask].filter(bit => bit === "1").length;
 
-  // masks: one text of 0 and 1 for each gate.
+  // MACs of a gate under a mask; the head pays for the inputs that were kept, with the last gate.
+  const macsOf = (network, gate, inputs, mask) => {
+    const kept = count(mask, network.block_sizes[gate]);
+    const heads = gate === network.layers.length - 1 ? network.head : [];
+    return heads.reduce((macs, layer, index) => macs + (index ? layer.inputs : kept) * layer.outputs,
+      inputs * kept);
+  };
+
+  // masks: one text of 0 and 1 for each gate, or what makes one of (gate, what it reads, inputs
+  // that were kept, MACs so far).
   const run = (network, values, masks) => {
+    const choose = typeof masks === "function" ? masks : gate => masks[gate];
+    const chosen = [];
+    const macs = [];
     let x = values;
     let inputs = network.layers[0].inputs;
-    const macs = network.layers.map((layer, gate) => {
+    network.layers.forEach((layer, gate) => {
       const size = network.block_sizes[gate];
-      x = linear(layer, x, unit => masks[gate][Math.floor(unit / size)] === "1",
-        network.activation);
-      const kept = count(masks[gate], size);
-      const spent = inputs * kept;
-      inputs = kept;
-      return spent;
+      const mask = choose(gate, x, inputs, macs.reduce((a, b) => a + b, 0));
+      x = linear(layer, x, unit => mask[Math.floor(unit / size)] === "1", network.activation);
+      macs.push(macsOf(network, gate, inputs, mask));
+      chosen.push(mask);
+      inputs = count(mask, size);
     });
     const last = network.head.length - 1;
     network.head.forEach((layer, index) => {
       x = linear(layer, x, () => true, index === last ? null : network.activation);
-      // The head pays for the inputs that were kept, with the last gate.
-      macs[macs.length - 1] += (index ? layer.inputs : inputs) * layer.outputs;
     });
-    return {logits: [...x], macs};
+    return {logits: [...x], macs, masks: chosen};
   };
-  return {floats, load, run};
+  return {floats, linear, load, macsOf, run, unpacked};
 })();

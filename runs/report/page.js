@@ -61,8 +61,15 @@
     const least = Math.min(...rows.map(row => row.error));
     spec.datasets.rows = rows.map(row => ({...row, low: logs.error ? Math.max(row.low, least / 2)
       : row.low}));
+    // On logarithms Vega labels powers of ten and little else: within one all ticks are to be read.
+    const isShort = name => logs[name] &&
+      Math.max(...rows.map(row => row[name])) < 10 * Math.min(...rows.map(row => row[name]));
+    const ticks = name => isShort(name) ? {labelSeparation: 6,
+      labelExpr: "format(datum.value, '~s')"} : {};
     for (const layer of spec.layer) {
       const {x, y} = layer.encoding;
+      for (const [name, axis] of [["macs", x], ["error", y]])
+        if (axis && axis.axis !== null) axis.axis = {...axis.axis, ...ticks(name)};
       if (x) x.scale = logs.macs ? {type: "log", nice: false, padding: 14} :
         {type: "linear", zero: false, nice: false, padding: 14};
       if (y) y.scale = logs.error ? {type: "log", nice: false, padding: 14} :

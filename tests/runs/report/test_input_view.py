@@ -18,7 +18,8 @@ from ccenv.runs.engine.walked import Walked
 from ccenv.runs.report import html as pages
 from ccenv.runs.report import input_view
 from ccenv.runs.report.blocks_seen import blocks_seen
-from ccenv.runs.report.input_view import floats, network_view
+from ccenv.runs.report.input_view import network_view
+from ccenv.runs.report.layer_view import floats
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

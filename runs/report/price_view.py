@@ -1,0 +1,139 @@
+"""A run that learned under prices -> what its slider moves: masks, errors and costs at prices.
+
+Some prices are judged here; of a policy of affine maps over a network that the page can run its
+maps come along too, so that the page finds the masks at any price between them (`policy.js`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.deploy.fused.choosers import Chooser
+from ccenv.runs.engine.at_prices import grid
+from ccenv.runs.engine.rebuilt import Rebuilt
+from ccenv.runs.engine.walked import Walked, walk_inputs
+from ccenv.runs.report.layer_view import View, linear_view
+from ccenv.simulator.context import ContextSimulator, Range, least_macs
+
+NUM_PRICES = 9
+"""Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
+RULES = ("likely", "top_k")
+"""How a policy of the page may choose its most probable masks."""
+LOOKS = ("layer_input", "summary")
+"""What it may look at."""
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What a policy does with the same inputs at several prices."""
+
+    name: str
+    """"cost_weight" or "budget"."""
+    values: tuple[float, ...]
+    """of it, increasing."""
+    fixed: dict[str, float]
+    """the other one meanwhile, in the middle of its range, where there is another."""
+    walked: tuple[Walked, ...]
+    """for each value."""
+
+    @property
+    def middle(self) -> Walked:
+        """What is shown first."""
+        return self.walked[len(self.walked) // 2]
+
+
+def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
+    """Walks test inputs at prices over a run's range; None where no price or budget is drawn.
+
+    Args:
+        run: whose policy is asked.
+        draw: "sampled" or "mode".
+    """
+    simulator = run.env.simulator
+    if not isinstance(simulator, ContextSimulator):
+        return None
+    ranges = simulator.ranges
+    drawn = [name for name, found in ranges.items() if found.low < found.high]
+    if not drawn:
+        return None
+    name, half = drawn[0], torch.tensor(0.5)
+    fixed = {other: float(ranges[other].at(half)) for other in ranges if other != name}
+    values = grid(ranges[name], NUM_PRICES)
+    walked = tuple(walk_inputs(run, draw, fixed | {name: value}) for value in values)
+    return Priced(name, tuple(values), fixed, walked)
+
+
+def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) -> View:
+    """What `price.js` needs: the range, the judged prices, and the policy where the page runs it.
+
+    Args:
+        run: whose policy it is.
+        priced: what it did.
+        draw: as there; masks that are drawn are shown at the judged prices alone.
+        network: the weights that the page has, None where it cannot run them.
+    """
+    simulator = run.env.simulator
+    assert isinstance(simulator, ContextSimulator)
+    own = range_view(priced.name, simulator.ranges[priced.name])
+    runs_here = network is not None and draw == "mode"
+    return own | {
+        "values": list(priced.values),
+        "fixed": priced.fixed,
+        "num_inputs": len(priced.middle.labels),
+        "verdicts": [verdict(one, run.network.dense_macs) for one in priced.walked],
+        "policy": policy_view(run, simulator) if runs_here else None,
+    }
+
+
+def verdict(walked: Walked, dense_macs: int) -> dict[str, float]:
+    """Error and compute cost over all inputs, the policy's own aside."""
+    wrong = walked.logits.argmax(dim=1) != walked.labels
+    cost = walked.macs.sum(dim=1).double().mean() / dense_macs
+    return {"error": wrong.double().mean().item(), "cost": cost.item()}
+
+
+def range_view(name: str, found: Range) -> View:
+    """A range of prices or budgets."""
+    return {"name": name, "low": found.low, "high": found.high, "is_log": found.is_log}
+
+
+def policy_view(run: Rebuilt, simulator: ContextSimulator) -> View | None:
+    """Maps of a policy that the page can run; None of any other."""
+    network, choosers = run.network, run.agent.choosers(drawn=False)
+    observation = run.plan.environment["observation"]
+    if observation not in LOOKS or not choosers:
+        return None
+    if not all(map(runs_in_page, choosers, simulator.observe.lengths)):
+        return None
+    return {
+        "observation": observation,
+        "ranges": [range_view(name, found) for name, found in simulator.ranges.items()],
+        "dense_macs": int(network.dense_macs),
+        "least": [least_macs(network, gate + 1) for gate in range(len(network.gates))],
+        "gates": [gate_view(chooser) for chooser in choosers],
+    }
+
+
+def runs_in_page(chooser: Any, length: int) -> bool:
+    """Whether `policy.js` has the rule, and its maps read the columns that it makes."""
+    if not isinstance(chooser, Chooser) or chooser.rule not in RULES:
+        return False
+    if isinstance(chooser.maps, Tensor):
+        return True
+    return chooser.embeddings is None and chooser.maps[0][0].shape[1] == length
+
+
+def gate_view(chooser: Chooser) -> View:
+    """How one gate's mask is chosen."""
+    rule = {"rule": chooser.rule, "num_kept": chooser.num_kept, "activation": chooser.activation}
+    if isinstance(chooser.maps, Tensor):
+        return rule | {"scores": chooser.maps.tolist()}
+    return rule | {"maps": maps_view(chooser.maps)}
+
+
+def maps_view(maps: Sequence[tuple[Tensor, Tensor | None]]) -> list[View]:
+    """Affine maps as linear layers."""
+    return [linear_view(w, w.new_zeros(len(w)) if bias is None else bias) for w, bias in maps]
