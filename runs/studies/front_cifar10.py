@@ -7,7 +7,7 @@ MACs those of the chosen experts and their policy.
 
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
 
 EPOCH = 40_000
 MASKS = 8
@@ -52,7 +52,7 @@ def convolution(channels: tuple[int, ...], units: tuple[int, ...]) -> Cell:
     return Cell(label, "dense", {"network": "small_conv", "network_kwargs": sizes})
 
 
-FRONT_CIFAR10 = Sweep(
+PLANNED = Sweep(
     name="front-cifar10",
     description=(
         "CIFAR-10 at half its size, 12 epochs: k of 32 experts on a convolutional stem beside "
@@ -92,3 +92,15 @@ FRONT_CIFAR10 = Sweep(
     minutes=90,
     seeds=(0, 1, 2, 3, 4),
 )
+
+BESIDE = ("topk", "straight_through", "block_dropout")
+"""Agents beside rloo on the stem in the middle."""
+FRONT_CIFAR10 = with_seeds(
+    PLANNED,
+    {
+        1: [c.label for c in PLANNED.cells if "24, 48" in c.label or "convolutions" in c.label],
+        3: [c.label for c in PLANNED.cells if c.agent in BESIDE],
+    },
+    minutes=35,
+)
+"""As far as it has been run."""
