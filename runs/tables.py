@@ -65,6 +65,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "estimator-moments": estimators.moments_table,
     "estimator-curves": estimators.curves_table,
     "table-policies": estimators.policies_table,
+    "table-agents": estimators.agents_table,
+    "table-looks": estimators.looks_table,
 }
 FIGURES = SPEED_FIGURES | estimators.FIGURES
 """Kind of a recorded result that is no sweep -> its figure."""
