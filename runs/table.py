@@ -32,7 +32,9 @@ from ccenv.runs.leaderboard import judge_entries
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import mask_table, standings
-from ccenv.runs.store.machine import most_threads
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.machine import machine, most_threads, versions
+from ccenv.runs.store.seal import sealed
 from ccenv.runs.table_settings import SETTINGS, read_settings, said_of
 from ccenv.runs.table_times import time_units
 from ccenv.simulator.simulator import Simulator
@@ -149,6 +151,19 @@ def show_table(
     }
 
 
+def recorded(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """What was shown as a result of its own, sealed: without sizes of files, with versions."""
+    said = {key: found["header"][key] for key in ("network", "settings", "dataset", "split")}
+    said |= {key: found["header"][key] for key in ("weights", "data", "num_images", "dense_macs")}
+    numbers = {key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")}
+    content = {"kind": "mask-table", "name": name, **said, **numbers}
+    return sealed(
+        run_folder.finite(
+            content | {"versions": versions(), "machine": machine(), "rows": found["rows"]}
+        )
+    )
+
+
 def dense_error(judge: Outcomes) -> float | None:
     """Share of wrong answers with everything kept; None where a menu has no such mask."""
     is_dense = judge.costs == 1
@@ -189,6 +204,7 @@ def parser_of() -> argparse.ArgumentParser:
     look.add_argument("--choose", type=Path, help="table whose inputs choose static masks")
     look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
     look.add_argument("--times", type=Path, help="file of ccenv table times: costs are its time")
+    look.add_argument("--record", type=Path, help="JSON file of a result to keep, for pages")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
     clock = commands.add_parser("times", help="measure a network's units on this machine")
     clock.add_argument("network", help="name of a network, such as resnet")
@@ -228,6 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.command == "show":
         found = show_table(options.file, options.choose, options.policy, options.times)
+        if options.record is not None:
+            run_folder.write_json(options.record, recorded(found, options.record.stem))
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
         return 0
     names = (options.network, options.dataset)

@@ -1,6 +1,6 @@
 """Tables of all masks as text: (what `ccenv table show` found, a plan) -> Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.mask_table import Plan
@@ -41,7 +41,12 @@ def text(found: Mapping[str, Any]) -> str:
         said += f"; MACs below are shares of the time on {found['machine']}"
     if found["policy"] is not None:
         said = f"{said}\n\n{policy_text(found['policy'])}"
-    return f"{said}\n\n{markdown(COLUMNS, [cells(row) for row in found['rows']])}\n\n{NOTES}"
+    return f"{said}\n\n{recorded_table(found['rows'])}\n\n{NOTES}"
+
+
+def recorded_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of a recorded result."""
+    return markdown(COLUMNS, [cells(row) for row in rows])
 
 
 def policy_text(placed: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream_seed
 from ccenv.mask_table import MaskTable
+from ccenv.mask_table.at_cost import CostPoint
 from ccenv.mask_table.bandit import LinUCB
 from ccenv.mask_table.played import mask_chances, table_simulator
 from ccenv.runs.stats.intervals import mean_interval
@@ -88,15 +89,17 @@ def agent_rows(tables: Tables, sizes: Sizes) -> Iterator[dict[str, Any]]:
             yield {
                 "budget": budget,
                 "agent": name,
-                **{
-                    key: vars(mean_interval([getattr(point, key) for point in points]))
-                    for key in vars(points[0])
-                },
+                **{k: vars(mean_interval([point[k] for point in points])) for k in points[0]},
             }
 
 
-def judged(tables: Tables, sizes: Sizes, budget: float, name: str, seed: int) -> Any:
-    """What one run reaches on the inputs that judge, stopped by those that choose."""
+def judged(tables: Tables, sizes: Sizes, budget: float, name: str, seed: int) -> dict[str, float]:
+    """What one run reaches on the inputs that judge, stopped by those that choose.
+
+    Returns:
+        Numbers of a `CostPoint` where masks are drawn, and `mode_cost` and `mode_gap` where the
+        likeliest mask of each input is taken.
+    """
     if name == BANDIT:
         return bandit_point(tables.data, sizes, budget, seed)
     kind = KINDS[name]
@@ -119,7 +122,14 @@ def judged(tables: Tables, sizes: Sizes, budget: float, name: str, seed: int) ->
 
     agent.learn(updates[-1] * simulator.num_images // simulator.group_size, look)
     agent.load_parameters(best[1])
-    return tables.data.judge.place(masks=mask_chances(simulator, agent, "test"))
+    chances = mask_chances(simulator, agent, "test")
+    drawn = tables.data.judge.place(masks=chances)
+    return both(drawn, tables.data.judge.place(numbers=chances.argmax(axis=1)))
+
+
+def both(drawn: CostPoint, mode: CostPoint) -> dict[str, float]:
+    """Numbers of drawn masks, and what the likeliest ones differ in."""
+    return {**vars(drawn), "mode_cost": mode.cost, "mode_gap": mode.gap_closed}
 
 
 def simulator_for(
@@ -149,10 +159,10 @@ WAYS = tuple((ridge, doubt) for ridge in (30.0, 300.0) for doubt in (1.0,))
 """Ridge and doubt of a bandit; a seed takes what chooses best."""
 
 
-def bandit_point(data: Data, sizes: Sizes, budget: float, seed: int) -> Any:
-    """What a contextual bandit reaches."""
+def bandit_point(data: Data, sizes: Sizes, budget: float, seed: int) -> dict[str, float]:
+    """What a contextual bandit reaches; it draws nothing once it has learned."""
     fitting, choosing, judging = data.looks["linear"]
-    menu, best = np.array(data.menu), (-np.inf, None, 0.0)
+    menu, best = np.array(data.menu), (-np.inf, np.empty(0, dtype=np.int64))
     for ridge, doubt in WAYS:
         generator = np.random.default_rng(stream_seed(seed, f"bandit {budget} {ridge} {doubt}"))
         bandit = LinUCB.made(data.fit.costs[menu], fitting.shape[1], ridge, doubt)
@@ -166,5 +176,6 @@ def bandit_point(data: Data, sizes: Sizes, budget: float, seed: int) -> Any:
             price = bandit.price_for(fitting, budget)
             point = data.choose.place(numbers=menu[bandit.chosen(choosing, price)])
             if point.gap_closed > best[0]:
-                best = point.gap_closed, menu[bandit.chosen(judging, price)], price
-    return data.judge.place(numbers=best[1])
+                best = point.gap_closed, menu[bandit.chosen(judging, price)]
+    point = data.judge.place(numbers=best[1])
+    return both(point, point)

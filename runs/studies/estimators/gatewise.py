@@ -24,9 +24,9 @@ class Sizes:
     """units of each gate's hidden layer."""
     inputs: int = 32
     """of an update, of which all masks are known."""
-    updates: tuple[int, ...] = (75, 150)
+    updates: tuple[int, ...] = (50, 100)
     """after which a run may have stopped."""
-    rate: float = 0.01
+    rate: float = 0.02
     """Adam's; it falls to 0."""
 
 

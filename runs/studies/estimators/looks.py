@@ -52,7 +52,7 @@ class Sizes:
     """of the softmax."""
     coins: gatewise.Sizes = field(default=gatewise.Sizes())
     """of coins gate by gate."""
-    coin_seeds: int = 5
+    coin_seeds: int = 3
     """runs of these."""
 
 
@@ -93,14 +93,6 @@ def seen_of(network: Any, split: Split, table: MaskTable, masks: dict[str, int])
         share = table.macs[masks[name]] / table.header.dense_macs if name in masks else 0.0
         found[name] = Seen(columns, float(share))
     return found
-
-
-def masks_of(data: Data, budgets: Sequence[float]) -> dict[str, int]:
-    """Static masks whose answers are looked at: the cheapest, the best of budgets, the dense."""
-    menu = np.array(data.menu)
-    costs = data.fit.costs[menu]
-    chosen = {f"answer at {b:g}": int(menu[costs <= b + 0.02][-1]) for b in budgets}
-    return {"answer of no unit": 0, **chosen, "answer of all units": len(data.fit.costs) - 1}
 
 
 def main_parts(fit: FLOATS, *others: FLOATS) -> list[FLOATS]:

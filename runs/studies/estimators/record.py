@@ -89,8 +89,7 @@ def seen_rows(options: argparse.Namespace) -> tuple[Any, Iterator[dict[str, Any]
     fitting, judging = read(options.table), read(options.judge)
     sizes = looks.Sizes()
     few = judging.first(min(sizes.judging, judging.header.num_images))
-    data = fitted.data_of(fitting, few, sizes.choosing)
-    masks = looks.masks_of(data, (0.35, sizes.budget))
+    masks = {"answer of no unit": 0, "answer of all units": fitting.header.num_masks - 1}
     seen = []
     for table, part in ((fitting, fitting), (judging, few)):
         network, split = network_of(table)

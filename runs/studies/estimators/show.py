@@ -102,7 +102,15 @@ def agents_table(rows: Sequence[Row]) -> str:
     """What each agent reaches at each budget."""
     columns = {"budget": "right .2f", "agent": "left", "MACs": "right .3f", "nll": "right .3f"}
     columns |= dict.fromkeys(NUMBERS[1:], "right .3f") | {"gap closed": "right .3f"}
-    return markdown(columns, [[row["budget"], row["agent"], *reached(row)] for row in rows])
+    columns |= {"likeliest: MACs": "right .3f", "likeliest: gap": "right .3f"}
+    lines = [
+        [
+            *(row["budget"], row["agent"], *reached(row)),
+            *(row["mode_cost"]["mean"], Interval(**row["mode_gap"])),
+        ]
+        for row in rows
+    ]
+    return markdown(columns, lines)
 
 
 def looks_table(rows: Sequence[Row]) -> str:
