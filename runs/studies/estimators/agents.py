@@ -89,6 +89,7 @@ def agent_rows(tables: Tables, sizes: Sizes) -> Iterator[dict[str, Any]]:
             yield {
                 "budget": budget,
                 "agent": name,
+                "seeds": len(points),
                 **{k: vars(mean_interval([point[k] for point in points])) for k in points[0]},
             }
 

@@ -100,12 +100,14 @@ NUMBERS = ("score", "static", "random", "oracle")
 
 def agents_table(rows: Sequence[Row]) -> str:
     """What each agent reaches at each budget."""
-    columns = {"budget": "right .2f", "agent": "left", "MACs": "right .3f", "nll": "right .3f"}
-    columns |= dict.fromkeys(NUMBERS[1:], "right .3f") | {"gap closed": "right .3f"}
+    columns = {"budget": "right .2f", "agent": "left", "seeds": "right", "MACs": "right .3f"}
+    columns |= (
+        {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f") | {"gap closed": "right .3f"}
+    )
     columns |= {"likeliest: MACs": "right .3f", "likeliest: gap": "right .3f"}
     lines = [
         [
-            *(row["budget"], row["agent"], *reached(row)),
+            *(row["budget"], row["agent"], row["seeds"], *reached(row)),
             *(row["mode_cost"]["mean"], Interval(**row["mode_gap"])),
         ]
         for row in rows
