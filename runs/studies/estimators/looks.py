@@ -80,8 +80,8 @@ def seen_of(network: Any, split: Split, table: MaskTable, masks: dict[str, int])
     parts: dict[str, list[Tensor]] = {name: [] for name in ("image", "stem", *masks)}
     bits = Menu(table.header.num_units).bits()
     for inputs, _ in batches(split, table.header.num_images, FORWARD):
-        parts["image"].append(pool(inputs).flatten(1))
-        parts["stem"].append(pool(network.start(inputs).x).flatten(1))
+        parts["image"].append(pooled(inputs))
+        parts["stem"].append(pooled(network.start(inputs).x))
         for name, number in masks.items():
             rows = torch.from_numpy(bits[number]).expand(len(inputs), -1)
             blocks = [count for _, count, _ in table.header.gates]
@@ -93,6 +93,11 @@ def seen_of(network: Any, split: Split, table: MaskTable, masks: dict[str, int])
         share = table.macs[masks[name]] / table.header.dense_macs if name in masks else 0.0
         found[name] = Seen(columns, float(share))
     return found
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """At most 8 x 8 places of maps [n, channels, height, width]; other features as they are."""
+    return (pool(maps) if maps.ndim == 4 else maps).flatten(1)
 
 
 def main_parts(fit: FLOATS, *others: FLOATS) -> list[FLOATS]:
