@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,17 @@ from ccenv.mask_table import (
 from ccenv.mask_table.builder import help_build
 from ccenv.mask_table.policy_file import of_rows
 from ccenv.mask_table.shipped import small
-from ccenv.networks.shipped import shipped_name
+from ccenv.mask_table.times import read_times
 from ccenv.runs.leaderboard import judge_entries
-from ccenv.runs.plan.settings import checked, is_plain
-from ccenv.runs.plan.values import annotations_of, parse_pairs
+from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import mask_table, standings
-from ccenv.runs.store.identity import canonical, same
-from ccenv.runs.store.machine import cpu_model, most_threads, versions
-from ccenv.simulator.simulator import Simulator, setting_defaults
-
-SETTINGS = (
-    *("network_kwargs", "num_blocks", "block_size", "head_units", "activation"),
-    *("weights", "transforms", "device"),
-)
-"""Settings of the environment that a table depends on, beside network and data set."""
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.machine import machine, most_threads, versions
+from ccenv.runs.store.seal import sealed
+from ccenv.runs.table_settings import SETTINGS, read_settings, said_of
+from ccenv.runs.table_times import time_units
+from ccenv.simulator.simulator import Simulator
 
 
 def build_table(
@@ -141,52 +137,11 @@ def menus_drawn(simulator: Simulator, menu: int | None, seed: int) -> list[Any] 
     return [drawn_menu(gate.num_blocks, menu, generator) for gate in simulator.network.gates]
 
 
-def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks settings of the environment.
-
-    Raises:
-        ValueError: if a name is unknown, a value impossible, or the network would learn.
-    """
-    defaults = {name: v for name, v in setting_defaults().items() if name in SETTINGS}
-    check_names(given, defaults, "setting")
-    found = {"network": network, "dataset": dataset}
-    found |= checked(dict(given), annotations_of(Simulator.__init__), defaults)
-    if "weights" not in given:
-        names: list[Any] = [network, found["network_kwargs"] or {}, dataset, found["transforms"]]
-        found["weights"] = "shipped" if is_shipped(*names) else "frozen"
-    if found["weights"] == "cotrain":
-        raise ValueError("expected a frozen network, got weights='cotrain': it learns")
-    return found
-
-
-def is_shipped(*names: Any) -> bool:
-    """Whether weights come with the package."""
-    try:
-        shipped_name(*names)
-    except ValueError:
-        return False
-    return True
-
-
-def said_of(environment: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """What the header is told."""
-    defaults = setting_defaults()
-    chosen = {
-        name: canonical(value) if is_plain(value) else str(value)
-        for name, value in environment.items()
-        if name not in ("network", "dataset") and not same(value, defaults[name])
-    }
-    return {
-        "network": environment["network"],
-        "dataset": environment["dataset"],
-        "settings": chosen,
-        "split": split,
-        "made_with": versions() | {"cpu": cpu_model()},
-    }
-
-
 def show_table(
-    path: Path, choose: Path | None = None, policy: Path | None = None
+    path: Path,
+    choose: Path | None = None,
+    policy: Path | None = None,
+    times: Path | None = None,
 ) -> dict[str, Any]:
     """What a table reaches: the dense network, static, random and the oracle's masks.
 
@@ -195,19 +150,21 @@ def show_table(
             choose.
         choose: of the table whose inputs choose static masks.
         policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
+        times: of `ccenv table times`: costs are then shares of a machine's time, not of MACs.
 
     Raises:
         ValueError: if a file is damaged, or the tables are not of one network and data set.
         FileNotFoundError: if there is no such file.
     """
     table = read_table(path)
-    outcomes = table.outcomes()
+    known = None if times is None else read_times(times)
+    outcomes = table.outcomes(times=known)
     chosen_by = outcomes.of_images(slice(0, None, 2))
     judged = slice(1, None, 2) if choose is None else slice(None)
     if choose is not None:
         other = read_table(choose)
         check_alike(table, other)
-        chosen_by = other.outcomes()
+        chosen_by = other.outcomes(times=known)
     judge = outcomes.of_images(judged)
     if not len(judge.scores):
         raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
@@ -219,12 +176,26 @@ def show_table(
         "header": dataclasses.asdict(table.header),
         "num_masks": table.header.num_masks,
         "num_bytes": path.stat().st_size,
+        "machine": None if known is None else known.machine["name"],
         "choose": len(chosen_by.scores),
         "judge": len(judge.scores),
         "dense_error": dense_error(judge),
         "policy": placed,
         "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
     }
+
+
+def recorded(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """What was shown as a result of its own, sealed: without sizes of files, with versions."""
+    said = {key: found["header"][key] for key in ("network", "settings", "dataset", "split")}
+    said |= {key: found["header"][key] for key in ("weights", "data", "num_images", "dense_macs")}
+    numbers = {key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")}
+    content = {"kind": "mask-table", "name": name, **said, **numbers}
+    return sealed(
+        run_folder.finite(
+            content | {"versions": versions(), "machine": machine(), "rows": found["rows"]}
+        )
+    )
 
 
 def dense_error(judge: Outcomes) -> float | None:
@@ -266,7 +237,17 @@ def parser_of() -> argparse.ArgumentParser:
     look.add_argument("file", type=Path)
     look.add_argument("--choose", type=Path, help="table whose inputs choose static masks")
     look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
+    look.add_argument("--times", type=Path, help="file of ccenv table times: costs are its time")
+    look.add_argument("--record", type=Path, help="JSON file of a result to keep, for pages")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
+    clock = commands.add_parser("times", help="measure a network's units on this machine")
+    clock.add_argument("network", help="name of a network, such as resnet")
+    clock.add_argument("dataset", help="name of a data set, such as cifar10")
+    clock.add_argument("settings", nargs="*", metavar="key=value", help=text)
+    clock.add_argument("--batch", type=int, default=1, help="inputs of a pass")
+    clock.add_argument("--threads", type=int, default=1, help="torch's threads")
+    clock.add_argument("--machine", help="its name in the file; default: the processor's")
+    clock.add_argument("--out", type=Path, help="default: NETWORK-DATASET-times.json")
     board = commands.add_parser("judge", help="rank entries by regret at three prices")
     board.add_argument("entries", nargs="*", type=Path, metavar="ENTRY", help="files of entries")
     board.add_argument("--table", type=Path, help="whose inputs judge; default: test images")
@@ -276,6 +257,11 @@ def parser_of() -> argparse.ArgumentParser:
     pack.add_argument("file", type=Path)
     pack.add_argument("--out", type=Path, required=True)
     return parser
+
+
+def file_name(network: str, dataset: str, last: str) -> str:
+    """Where a file lies by default."""
+    return f"{network}-{dataset}-{last}".replace(":", "-").replace("/", "-")
 
 
 @program("ccenv table", (ValueError, ImportError, IndexError, RanksError))
@@ -291,8 +277,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.out}: {options.out.stat().st_size:,} bytes")
         return 0
     if options.command == "show":
-        found = show_table(options.file, options.choose, options.policy)
+        found = show_table(options.file, options.choose, options.policy, options.times)
+        if options.record is not None:
+            run_folder.write_json(options.record, recorded(found, options.record.stem))
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
+        return 0
+    names = (options.network, options.dataset)
+    if options.command == "times":
+        out = options.out or Path(file_name(*names, "times.json"))
+        times = time_units(
+            *names,
+            out,
+            batch_size=options.batch,
+            machine=options.machine,
+            threads=options.threads,
+            **parse_pairs(options.settings),
+        )
+        print(f"{out}: {mask_table.times_text(times)}")
         return 0
     with joined() as ranks:
         return build_by(ranks, options)
@@ -308,8 +309,7 @@ def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
     if isinstance(ranks, Ranks) and not ranks.leads:
         help_table(ranks, network, dataset, **settings)
         return 0
-    name = f"{network}-{dataset}-{options.split}.safetensors"
-    out = options.out or Path(name.replace(":", "-").replace("/", "-"))
+    out = options.out or Path(file_name(network, dataset, f"{options.split}.safetensors"))
     how = {"limit": options.limit, "processes": options.processes, "progress": True}
     table = build_table(network, dataset, out, ranks=ranks, **how, **settings)
     print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")

@@ -26,7 +26,7 @@ from ccenv.runs.engine.study import Study, study_of
 from ccenv.runs.programs import program
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.show import gate_table
+from ccenv.runs.show import gate_table, mask_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.studies import STUDIES
@@ -62,9 +62,12 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "training": training.table,
     "front-times": front_times.table,
     "gates": gate_table.table,
+    "mask-table": mask_table.recorded_table,
     "estimator-moments": estimators.moments_table,
     "estimator-curves": estimators.curves_table,
     "table-policies": estimators.policies_table,
+    "table-agents": estimators.agents_table,
+    "table-looks": estimators.looks_table,
 }
 FIGURES = SPEED_FIGURES | estimators.FIGURES
 """Kind of a recorded result that is no sweep -> its figure."""

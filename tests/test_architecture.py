@@ -69,8 +69,9 @@ FLOORS = {
         "published concurrent"
     ),
     "ccenv.mask_table": (
-        "menus forms exact fronts at_cost estimators learning policy_file header table shipped "
-        "entry board drawn identity walk slopes chunks by_ranks buildable builder"
+        "menus forms exact fronts at_cost estimators learning bandit policy_file header times "
+        "table shipped entry board drawn identity timing walk slopes prefix_looks network played "
+        "chunks by_ranks buildable builder"
     ),
     "ccenv.envs": (
         "rows options recycled table_rewards table_episodes table infos rendering window vector "
@@ -94,8 +95,8 @@ FLOORS = {
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing "
         "settings_help train compare eval plot view search list validate leaks benchmark gates "
-        "retrieval leaderboard table tables weights write export share serve completion cli pages "
-        "document"
+        "retrieval leaderboard table_settings table_times table tables weights write export share "
+        "serve completion cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder exported recorded "
@@ -123,7 +124,9 @@ FLOORS = {
     ),
     "ccenv.runs.studies.equal_cost": "seeds rows ways mnist colour",
     "ccenv.runs.studies.ablation": "sweep section",
-    "ccenv.runs.studies.estimators": "problem moments curves fitted show record",
+    "ccenv.runs.studies.estimators": (
+        "problem moments curves fitted agents gatewise looks show record"
+    ),
     "ccenv.runs.sweeps": "",
     "ccenv.runs.pages": "links promised facts marked notebook executed site stage",
     "ccenv.runs.report": (

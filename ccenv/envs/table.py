@@ -22,7 +22,8 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
     (`MultiBinary(num_units)`), the observation what is cheap to see before the first gate, the
     reward score - cost_weight * cost, where cost is the mask's MACs over the dense network's.
     `info`: `mask`, `cost`, `compute_cost`, `macs`, `correct`, `nll` (unless the table holds bits
-    alone), `image` (row of the split), `reward/<term>`.
+    alone), `image` (row of the split), `reward/<term>`. With `times` (file of `ccenv table times`)
+    it is a machine's time that has a price, and `cost` tells it; `compute_cost` stays MACs.
 
     `by_gate=True`: a step is one gate, as in `BlockSelectionEnv`: actions
     `MultiBinary(max(num_blocks))`, `info` as there but for `label` and `prediction`, which a table
@@ -40,10 +41,11 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         by_gate: bool = False,
         reward: str | None = None,
         reward_kwargs: dict[str, Any] | None = None,
+        times: str | Path | None = None,
         render_mode: None = None,
     ) -> None:
         """Reads the table; see `TableEpisodes`."""
-        rule = reward, reward_kwargs
+        rule = reward, reward_kwargs, times
         self.episodes = TableEpisodes(table, cost_weight, score, by_gate, *rule)
         self.observation_space, self.action_space = self.episodes.spaces()
         self.render_mode = render_mode
@@ -91,11 +93,12 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         by_gate: bool = False,
         reward: str | None = None,
         reward_kwargs: dict[str, Any] | None = None,
+        times: str | Path | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         render_mode: None = None,
     ) -> None:
         """Reads the table; see `TableEpisodes` and, for `autoreset_mode`, Gymnasium."""
-        rule = reward, reward_kwargs
+        rule = reward, reward_kwargs, times
         self.episodes = TableEpisodes(table, cost_weight, score, by_gate, *rule)
         self.num_envs = num_envs
         self.autoreset_mode = read_autoreset_mode(autoreset_mode)

@@ -14,6 +14,7 @@ from ccenv.envs.table_rewards import RULES, Looked, check_rule, score_minus_cost
 from ccenv.mask_table.menus import NUMBERS, number_of
 from ccenv.mask_table.shipped import table_of
 from ccenv.mask_table.table import SCORES, MaskTable
+from ccenv.mask_table.times import UnitTimes, read_times
 
 INFO = dict[str, Any]
 F32 = NDArray[np.float32]
@@ -36,6 +37,7 @@ class TableEpisodes:
         by_gate: bool = False,
         reward: str | None = None,
         reward_kwargs: dict[str, Any] | None = None,
+        times: str | Path | UnitTimes | None = None,
     ) -> None:
         """Reads the table.
 
@@ -47,6 +49,8 @@ class TableEpisodes:
             reward: None pays score - cost_weight * cost; else a name in `RULES`, and `cost_weight`
                 and `score` stay at their defaults.
             reward_kwargs: settings of that reward.
+            times: file of `ccenv table times`, or what it holds: the price is then on the machine's
+                time instead of MACs, and so is `info["cost"]`; None for MACs.
 
         Raises:
             FileNotFoundError, ValueError: see `read_table`; if it holds no look, or lacks what the
@@ -74,7 +78,12 @@ class TableEpisodes:
         self.is_split = self.by_gate or reward is not None
         if self.is_split:
             self.bills = [self.table.bills_of(gate) for gate in range(self.num_gates)]
-        self.costs = shares(self.table.macs, header.dense_macs)
+        self.costs = self.charged = shares(self.table.macs, header.dense_macs)
+        self.clocked: list[F32] | None = None
+        if times is not None:
+            known = times if isinstance(times, UnitTimes) else read_times(Path(times))
+            self.clocked = [known.shares(header, gate) for gate in range(self.num_gates)]
+            self.charged = self.clocked[-1]
         self.generator: np.random.Generator | None = None
         self.order = self.images = np.empty(0, dtype=np.int64)
         self.gate = 0
@@ -137,10 +146,10 @@ class TableEpisodes:
             return self.decide_all(masks)
         numbers = number_of(self.header.menus, masks)
         right, nll, macs = self.table.look_up(self.images, numbers)
-        cost = self.costs[numbers]
+        cost, charged = self.costs[numbers], self.charged[numbers]
         score = right.astype(np.float32) if self.score == "right" else -scores_of(nll)
-        paid = np.float32(-self.cost_weight) * cost
-        info = self.end_info(right, nll) | {"mask": masks.copy(), "cost": cost.copy()}
+        paid = np.float32(-self.cost_weight) * charged
+        info = self.end_info(right, nll) | {"mask": masks.copy(), "cost": charged.copy()}
         info |= {"compute_cost": cost, "macs": macs, "reward/score": score, "reward/cost": paid}
         self.gate = self.num_gates
         return score + paid, True, info
@@ -152,7 +161,8 @@ class TableEpisodes:
 
     def decide(self, masks: BITS) -> tuple[F32, bool, INFO]:
         """One gate: bool [rows, max_blocks], bits beyond its own blocks are ignored."""
-        gate, looked, ended = self.gate, *self.walk(masks)
+        gate, before = self.gate, self.spent
+        looked, ended = self.walk(masks)
         terms = self.rule(looked)
         whole = np.zeros_like(masks)
         whole[:, : looked.mask.shape[1]] = looked.mask
@@ -160,9 +170,9 @@ class TableEpisodes:
         info = {
             "layer": np.full(rows, gate, dtype=np.int64),
             "mask": whole,
-            "layer_cost": looked.layer_cost,
-            "cost": looked.layer_cost.copy(),
-            "compute_cost": looked.compute_cost,
+            "layer_cost": shares(self.spent - before, self.header.dense_macs),
+            "cost": looked.layer_cost,
+            "compute_cost": shares(self.spent, self.header.dense_macs),
             "macs": self.spent.copy(),
             "network_version": np.zeros(rows, dtype=np.int64),
             **{f"reward/{name}": term.copy() for name, term in terms.items()},
@@ -179,8 +189,8 @@ class TableEpisodes:
                 sums[name] = sums[name] + term if name in sums else term.copy()
         info = ended | {
             "mask": masks.copy(),
-            "cost": looked.compute_cost.copy(),
-            "compute_cost": looked.compute_cost,
+            "cost": looked.compute_cost,
+            "compute_cost": shares(self.spent, self.header.dense_macs),
             "macs": self.spent.copy(),
             **{f"reward/{name}": term for name, term in sums.items()},
         }
@@ -190,7 +200,7 @@ class TableEpisodes:
         """Decides the next gate: bool [rows, blocks or more] -> what it did, and the end's info."""
         gate, menu = self.gate, self.header.menus[self.gate]
         bits = masks[:, : menu.num_blocks]
-        self.prefix = self.prefix * len(menu) + menu.number_of(bits)
+        earlier, self.prefix = self.prefix, self.prefix * len(menu) + menu.number_of(bits)
         mask = bits & self.running[:, None]
         self.executed[:, self.starts[gate] : self.starts[gate + 1]] = mask
         if self.header.gates[gate][2] == "stop":
@@ -207,6 +217,9 @@ class TableEpisodes:
             nll = ended.get("nll")
         dense = self.header.dense_macs
         now, so_far = shares(self.spent - before, dense), shares(self.spent, dense)
+        if self.clocked is not None:
+            so_far = self.clocked[gate][self.prefix]
+            now = so_far - self.clocked[gate - 1][earlier] if gate else so_far
         return Looked(is_last, mask, now, so_far, right, nll, self.num_gates), ended
 
 

@@ -1,5 +1,6 @@
 """The table of masks: (inputs, numbers of masks) -> right or wrong, nll, MACs; a checked file."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ccenv.base.registry import check_names
 from ccenv.mask_table.exact import Outcomes
 from ccenv.mask_table.header import Header, as_text, from_text
 from ccenv.mask_table.menus import NUMBERS, is_whole, num_masks_of
+from ccenv.mask_table.times import UnitTimes
 
 KIND = "ccenv table of masks"
 SCORES = ("right", "log_likelihood")
@@ -73,22 +75,43 @@ class MaskTable:
         first = sum(counts[:gate])
         return self.bills[first : first + counts[gate]]
 
+    def first(self, count: int) -> "MaskTable":
+        """The same of its first inputs, in memory: the header says how many, not which checksum.
+
+        Raises:
+            ValueError: if there are not so many.
+        """
+        if not 1 <= count <= self.header.num_images:
+            raise ValueError(f"expected 1..{self.header.num_images} inputs, got {count}")
+        if count == self.header.num_images:
+            return self
+        header = dataclasses.replace(self.header, num_images=count, data="")
+        cut = {name: getattr(self, name) for name in ("right", "nll", "look")}
+        cut = {name: None if part is None else part[:count] for name, part in cut.items()}
+        return dataclasses.replace(self, header=header, **cut)
+
     def is_right(self) -> NDArray[np.bool_]:
         """All bits: bool [num_images, num_masks]."""
         return np.unpackbits(self.right, axis=1, count=self.header.num_masks).view(bool)
 
-    def outcomes(self, score: str = "right") -> Outcomes:
+    def outcomes(self, score: str = "right", times: UnitTimes | None = None) -> Outcomes:
         """For the exact tools.
 
         Args:
             score: "right" (1 or 0) or "log_likelihood" (minus nll, in nats).
+            times: of a machine: costs are then shares of the dense network's time, not of MACs.
+
+        Raises:
+            ValueError: if the table lacks the score, or the times are of another network.
         """
         check_names([score], SCORES, "score")
         self.check_has(score)
         whole = self.header.num_units if is_whole(self.header.menus) else None
         return Outcomes(
             scores=self.is_right() if self.nll is None or score == "right" else -wide(self.nll),
-            costs=self.macs / self.header.dense_macs,
+            costs=self.macs / self.header.dense_macs
+            if times is None
+            else shares_of_time(self, times),
             kept=self.header.executed().sum(axis=1),
             num_units=whole,
         )
@@ -104,6 +127,11 @@ class MaskTable:
                 "expected a table with nll for the score 'log_likelihood', got one of bits alone; "
                 "use 'right', or build the table: ccenv table build"
             )
+
+
+def shares_of_time(table: MaskTable, times: UnitTimes) -> NDArray[np.float64]:
+    """Costs of all masks by a machine's clock: [num_masks]."""
+    return times.shares(table.header).astype(np.float64)
 
 
 def wide(nll: NDArray[np.float16]) -> NDArray[np.float32]:

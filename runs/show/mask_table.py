@@ -1,9 +1,10 @@
 """Tables of all masks as text: (what `ccenv table show` found, a plan) -> Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ccenv.mask_table import Plan
+from ccenv.mask_table.times import UnitTimes
 from ccenv.runs.show.tables import markdown
 
 COLUMNS = {
@@ -36,9 +37,16 @@ def text(found: Mapping[str, Any]) -> str:
         f"error e is sqrt(e (1 - e) / {found['judge']:,})); dense {header['dense_macs']:,} MACs, "
         f"error {'unknown' if dense is None else f'{100 * dense:.2f} %'}"
     )
+    if found.get("machine"):
+        said += f"; MACs below are shares of the time on {found['machine']}"
     if found["policy"] is not None:
         said = f"{said}\n\n{policy_text(found['policy'])}"
-    return f"{said}\n\n{markdown(COLUMNS, [cells(row) for row in found['rows']])}\n\n{NOTES}"
+    return f"{said}\n\n{recorded_table(found['rows'])}\n\n{NOTES}"
+
+
+def recorded_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of a recorded result."""
+    return markdown(COLUMNS, [cells(row) for row in rows])
 
 
 def policy_text(placed: Mapping[str, Any]) -> str:
@@ -58,6 +66,15 @@ def cells(row: Mapping[str, Any]) -> list[Any]:
     gap = 100 * (row["static_error"] - row["equal_error"])
     numbers = [number for pair in pairs for number in pair]
     return [row["units"], row["num_masks"], *numbers, 100 * row["equal_error"], gap]
+
+
+def times_text(times: UnitTimes) -> str:
+    """How long a network takes, and what its units' share is."""
+    share = sum(times.units) / times.dense
+    return (
+        f"{1e6 * times.dense:,.0f} microseconds an input on {times.machine['name']}, "
+        f"{len(times.units)} units {100 * share:.0f} % of them"
+    )
 
 
 def size_text(num_masks: int, num_images: int) -> str:

@@ -95,6 +95,61 @@ def policies_table(rows: Sequence[Row]) -> str:
     return markdown(columns, lines)
 
 
+NUMBERS = ("score", "static", "random", "oracle")
+
+
+def agents_table(rows: Sequence[Row]) -> str:
+    """What each agent reaches at each budget."""
+    columns = {"budget": "right .2f", "agent": "left", "seeds": "right", "MACs": "right .3f"}
+    columns |= (
+        {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f") | {"gap closed": "right .3f"}
+    )
+    columns |= {"likeliest: MACs": "right .3f", "likeliest: gap": "right .3f"}
+    lines = [
+        [
+            *(row["budget"], row["agent"], row["seeds"], *reached(row)),
+            *(row["mode_cost"]["mean"], Interval(**row["mode_gap"])),
+        ]
+        for row in rows
+    ]
+    return markdown(columns, lines)
+
+
+def looks_table(rows: Sequence[Row]) -> str:
+    """What each look is worth."""
+    columns = {"look": "left", "inputs": "right ,", "run before": "right .3f", "MACs": "right .3f"}
+    columns |= {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f")
+    lines = [[row["look"], row["inputs"], row["beforehand"], *reached(row)] for row in rows]
+    return markdown(columns | {"gap closed": "right .3f"}, lines)
+
+
+def reached(row: Row) -> list[Any]:
+    """MACs, nll of policy and rivals, and the share of the gap closed."""
+    numbers = [-row[name]["mean"] for name in NUMBERS]
+    return [row["cost"]["mean"], *numbers, Interval(**row["gap_closed"])]
+
+
+def looks_figure(rows: Sequence[Row]) -> Drawn:
+    """Share of the gap closed with each look, from the least to the most."""
+    ordered = sorted(rows, key=lambda row: row["gap_closed"]["mean"])
+    figure = new_figure(0.8 + 0.22 * len(rows))
+    axes = figure.add_subplot()
+    gaps = [Interval(**row["gap_closed"]) for row in ordered]
+    places = range(len(rows))
+    paid = [row["beforehand"] for row in ordered]
+    axes.barh(places, [gap.mean for gap in gaps], color=[COLORS[int(p > 0)] for p in paid])
+    for place, gap in zip(places, gaps, strict=True):
+        if gap.low is not None and gap.high is not None:
+            axes.plot([gap.low, gap.high], [place, place], color=INK, lw=1.0)
+    axes.axvline(0.0, color=INK, lw=0.8)
+    axes.set_yticks(list(places), [f"{row['look']} ({row['inputs']:,})" for row in ordered])
+    axes.set(xlabel="share of the gap closed")
+    caption = "What better looks, and more inputs (in brackets), are worth."
+    best = ordered[-1]
+    alt = f"Most, {best['gap_closed']['mean']:.3f}, has {best['look']}"
+    return Drawn(figure, "gap", caption, alt)
+
+
 def curves_figure(rows: Sequence[Row]) -> Drawn:
     """Regret over looked-up masks, a panel a policy."""
     policies = list(dict.fromkeys(row["policy"] for row in rows))
@@ -152,5 +207,6 @@ def policies_figure(rows: Sequence[Row]) -> Drawn:
 FIGURES: dict[str, Callable[[Sequence[Row]], Drawn]] = {
     "estimator-curves": curves_figure,
     "table-policies": policies_figure,
+    "table-looks": looks_figure,
 }
 """Kind of a recorded result -> its figure."""

@@ -8,17 +8,36 @@ import pytest
 
 from ccenv.runs import tables
 from ccenv.runs.store.seal import check_seal
-from ccenv.runs.studies.estimators import curves, fitted, moments, record
+from ccenv.runs.studies.estimators import (
+    agents,
+    curves,
+    fitted,
+    gatewise,
+    looks,
+    moments,
+    record,
+)
 from ccenv.runs.table import build_table
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs" / "results"
+FITTED = {
+    **{"seeds": 2, "budgets": (0.5,), "choosing": 10, "look_ups": 16, "updates": (2,)},
+    **{"rates": (0.1,), "hidden": 3},
+}
 SMALL = {
     moments: {"seeds": 3, "draws": 3, "warm_up": 2},
     curves: {"runs": 2, "tuning_runs": 1, "updates": (2, 4), "rates": (0.1,), "look_ups": 16},
-    fitted: {
-        **{"seeds": 2, "budgets": (0.5,), "choosing": 10, "look_ups": 16, "updates": (2,)},
-        **{"rates": (0.1,), "hidden": 3},
+    fitted: FITTED,
+    agents: {
+        **{"seeds": 1, "budgets": (0.5,), "choosing": 10, "look_ups": 16, "updates": (1,)},
+        **{"judging": 8, "searched": 4, "searches": (1,)},
+        "agents": ("disarm", "imitation", agents.BANDIT),
+    },
+    looks: {
+        **{"fewer": 10, "choosing": 10, "judging": 6, "coin_seeds": 1},
+        "learned": fitted.Sizes(**FITTED),
+        "coins": gatewise.Sizes(hidden=3, inputs=4, updates=(1,)),
     },
 }
 
@@ -32,16 +51,20 @@ def test_every_part_is_recorded_shown_and_drawn(tmp_path, monkeypatch, capsys):
     words += ["--slopes", str(tmp_path / "slopes"), "--inputs", "20", "--price", "0.5"]
     assert record.main(["policies", *words]) == 2
     assert "--judge" in capsys.readouterr().err
+    behind = [str(tmp_path / f"behind-{split}") for split in ("validation", "test")]
+    for split, path in zip(("validation", "test"), behind, strict=True):
+        assert record.main(["behind", "--table", str(tmp_path / split), "--behind", path]) == 0
+    words += ["--judge", str(tmp_path / "test"), "--behind", *behind]
     for part in ("slopes", *record.NAMES):
-        assert record.main([part, *words, "--judge", str(tmp_path / "test")]) == 0
-    links = {"estimator-curves": "regret", "table-policies": "gap"}
+        assert record.main([part, *words]) == 0
+    links = {"estimator-curves": "regret", "table-policies": "gap", "table-looks": "gap"}
     page = "".join(f"<!-- table: {name} -->\n<!-- end -->\n" for name in record.NAMES.values())
     page += "".join(f"![x](../results/figures/{k}--{v}.png)" for k, v in links.items())
     (tmp_path / "page.md").write_text(page)
     words = [str(tmp_path / "page.md"), "--results-dir", str(tmp_path)]
     assert tables.main([*words, "--figures"]) == 0
     assert tables.main([*words, "--check"]) == 0
-    assert len(list((tmp_path / "figures").iterdir())) == 2
+    assert len(list((tmp_path / "figures").iterdir())) == 3
     for name in record.NAMES.values():
         check_seal(json.loads((tmp_path / f"{name}.json").read_text()), name)
     rows = json.loads((tmp_path / "estimator-curves.json").read_text())["rows"]
