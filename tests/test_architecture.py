@@ -115,8 +115,9 @@ FLOORS = {
         "same_run verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
-        "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
-        "ablation shapings cost_limits front_mnist front_cifar10 estimators budget"
+        "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper "
+        "equal_cost low_density ablation shapings cost_limits front_mnist front_cifar10 estimators "
+        "budget"
     ),
     "ccenv.runs.studies.budget": "menu policies record",
     "ccenv.runs.studies.paper": (

@@ -1,4 +1,4 @@
-"""Networks under a budget: walks share their start, chains are nested, learners learn what shows."""
+"""Networks under a budget: walks share their start, chains are nested, what shows is learned."""
 
 import numpy as np
 import pytest
