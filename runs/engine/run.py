@@ -233,7 +233,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     run_folder.write_result(target, result)
     started.keeper.remove()
     env.close()
-    return json.loads((target / run_folder.RESULT).read_text()) | {"folder": str(target)}
+    return json.loads((target / run_folder.RESULT).read_text(encoding="utf-8")) | {"folder": str(target)}
 
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:
