@@ -134,7 +134,10 @@ def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
     by_result: dict[str, list[str]] = {}
     for result, name in wanted:
         by_result.setdefault(result, []).append(name)
-    contents = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in results_dir.glob("*.json")}
+    contents = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in results_dir.glob("*.json")
+    }
     speeds = {k: c for k, c in contents.items() if c.get("kind") in FIGURES}
     drawn: dict[Link, Drawn] = {}
     for result, names in by_result.items():

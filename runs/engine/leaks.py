@@ -21,7 +21,7 @@ from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
-from ccenv.runs.store.stored import stored_file, stored_object
+from ccenv.runs.store.stored import stored_config, stored_file, stored_object
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.oblivious import ObliviousSimulator
 

@@ -1,7 +1,6 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -233,7 +232,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     run_folder.write_result(target, result)
     started.keeper.remove()
     env.close()
-    return json.loads((target / run_folder.RESULT).read_text(encoding="utf-8")) | {"folder": str(target)}
+    return dict(run_folder.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
 
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:

@@ -8,6 +8,9 @@ from ccenv.runs.programs import program
 
 PARTS = {
     "kills": ("ccenv.runs.faults.kill_program:main", "kill -9 at random moments, and go on"),
+    "damage": ("ccenv.runs.faults.damage_program:main", "damage files of every kind, read them"),
+    "table": ("ccenv.runs.faults.circumstance_program:main", "try odd circumstances one by one"),
+    "fuzz": ("ccenv.runs.faults.fuzz_program:main", "give odd command lines and constructors"),
 }
 """First word -> the program, and what it does."""
 HELP = "\n".join(

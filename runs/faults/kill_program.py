@@ -12,6 +12,8 @@ from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.folder import write_json
 from ccenv.runs.store.machine import machine, versions
+from ccenv.runs.store.recorded import read_table
+from ccenv.runs.store.seal import sealed
 
 KIND = "kills"
 COLUMNS = {
@@ -41,6 +43,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(COLUMNS, lines)
 
 
+def others(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Rows of a recorded file about what was not killed now."""
+    before = read_table(path)["rows"] if path.exists() else []
+    return [row for row in before if row["what"] not in [one["what"] for one in rows]]
+
+
 @program("faults kills")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kills at random moments after the first checkpoint, goes on, and compares; see --help."""
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20, help="of each")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--folder", type=Path, help="for the runs, kept; a temporary one if none")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write the table there, as JSON")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write rows there, as JSON")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="ccenv-kills-") as own:
         folder = (options.folder or Path(own)).absolute()
@@ -59,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
     print(table(rows))
     if options.record:
+        rows = [*others(options.record, rows), *rows]
         head = {"kind": KIND, "rows": rows, "machine": machine(), "versions": versions()}
-        write_json(options.record, head)
+        write_json(options.record, sealed(head))
     return int(any(row["same"] < row["kills"] for row in rows))
 
 

@@ -87,7 +87,8 @@ VICTIMS = {
 
 def ended(place: Path) -> dict[str, Any]:
     """Everything that the last command in a folder left and printed, without what a clock says."""
-    return left(place / LOGS) | {"printed": printed((place / "out.txt").read_text(encoding="utf-8"))}
+    out = (place / "out.txt").read_text(encoding="utf-8")
+    return left(place / LOGS) | {"printed": printed(out)}
 
 
 def printed(text: str) -> Any:

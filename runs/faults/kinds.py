@@ -1,4 +1,4 @@
-"""One sound file of every kind that is written or read, with its reader: a folder -> kinds by name."""
+"""One sound file of every kind that is written or read: a folder -> files and readers by name."""
 
 import dataclasses
 from pathlib import Path
@@ -116,7 +116,7 @@ def of_data(folder: Path) -> dict[str, Kind]:
     numbers = np.random.default_rng(0)
     images, weights = folder / "images.npz", folder / "weights.safetensors"
     parts = {f"x_{part}": numbers.integers(0, 256, (10, 4, 4), dtype=np.uint8) for part in PARTS}
-    np.savez(images, allow_pickle=False, **parts, **{f"y_{part}": np.arange(10) for part in PARTS})
+    np.savez(images, **parts, **{f"y_{part}": np.arange(10) for part in PARTS})
     network = nn.Linear(4, 3)
     write_checked(weights, network.state_dict(), {})
     return {
@@ -154,4 +154,5 @@ def digest_of_tree(tree: Any) -> str:
 def digest_of_split(path: Path) -> str:
     """A hash of all images and labels of a file."""
     found = [npz_split(path, "packed", split) for split in SPLITS]
-    return digest({f"{n} {m}": t for n, one in enumerate(found) for m, t in enumerate(one.tensors())})
+    tensors = [tensor for one in found for tensor in one.tensors()]
+    return digest({str(number): tensor for number, tensor in enumerate(tensors)})

@@ -9,8 +9,8 @@ from ccenv.base.checked_file import content_digest, read_checked
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import SEAL, check_seal
 
-CLOCKED = ("seconds", "total_seconds", "latency", "load", "speedup", SEAL)
-"""Entries of results and rows that depend on the moment."""
+CLOCKED = ("seconds", "total_seconds", "latency", "load", "speedup", "commit", SEAL)
+"""Entries of results and rows that depend on the moment, a commit meanwhile among them."""
 EVENTS = "events.out.tfevents.*"
 
 

@@ -1,4 +1,4 @@
-"""A sweep of seconds with many checkpoints, to be killed: ccenv compare ccenv.runs.faults.tiny:TINY."""
+"""A sweep of seconds with many checkpoints, to be killed: ccenv.runs.faults.tiny:TINY."""
 
 from typing import Any
 

@@ -49,7 +49,9 @@ def publish(
     for figure in itertools.chain(*figures.values(), *(part.figures for part in own)):
         figure.write(folder)
     view = section_of(comparison)
-    (folder / PAGE).write_text(page(comparison, sentences, tables, figures, parts, view), encoding="utf-8")
+    (folder / PAGE).write_text(
+        page(comparison, sentences, tables, figures, parts, view), encoding="utf-8"
+    )
     return text
 
 
