@@ -23,6 +23,12 @@ from typing import Any
 from ccenv.base.registry import check_names, resolve
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.faults import (
+    circumstance_program,
+    damage_program,
+    kill_program,
+    soak_program,
+)
 from ccenv.runs.programs import program
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
@@ -66,6 +72,10 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "estimator-moments": estimators.moments_table,
     "estimator-curves": estimators.curves_table,
     "table-policies": estimators.policies_table,
+    "kills": kill_program.table,
+    "circumstances": circumstance_program.table,
+    "damage": damage_program.table,
+    "soak": soak_program.table,
 }
 FIGURES = SPEED_FIGURES | estimators.FIGURES
 """Kind of a recorded result that is no sweep -> its figure."""

@@ -11,6 +11,8 @@ PARTS = {
     "damage": ("ccenv.runs.faults.damage_program:main", "damage files of every kind, read them"),
     "table": ("ccenv.runs.faults.circumstance_program:main", "try odd circumstances one by one"),
     "fuzz": ("ccenv.runs.faults.fuzz_program:main", "give odd command lines and constructors"),
+    "size": ("ccenv.runs.faults.size:main", "time a comparison of 10,000 recorded runs"),
+    "soak": ("ccenv.runs.faults.soak_program:main", "use everything for half an hour"),
 }
 """First word -> the program, and what it does."""
 HELP = "\n".join(

@@ -14,8 +14,8 @@ from unittest import mock
 
 from ccenv.agents import AGENTS
 from ccenv.rewards import REWARDS
-from ccenv.runs import cli
 from ccenv.runs.faults.odd import ODD_WORDS, strategies
+from ccenv.runs.faults.processes import PROGRAM
 from ccenv.runs.plan.settings import agent_parameters, find_agent
 from ccenv.runs.store.program import Program
 from ccenv.simulator.simulator import setting_defaults
@@ -89,6 +89,11 @@ def without_work(command: str) -> Iterator[None]:
         yield
 
 
+def program() -> Any:
+    """The console script's module, which stands above this one: found by its name."""
+    return importlib.import_module(PROGRAM)
+
+
 @contextlib.contextmanager
 def silenced(said: io.StringIO) -> Iterator[None]:
     """Prints nothing, and keeps what goes to stderr."""
@@ -102,7 +107,7 @@ def taken(words: Sequence[str]) -> Crash | None:
     command = words[0]
     try:
         with without_work(command), silenced(said):
-            status = cli.main(list(words))
+            status = program().main(list(words))
     except WorkBeginsError:
         return None
     except SystemExit as left:
@@ -119,7 +124,7 @@ def options_of(command: str) -> tuple[str, ...]:
     """Names of a program's options, from its help."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        cli.main([command, "--help"])
+        program().main([command, "--help"])
     return tuple(sorted(set(re.findall(r"--[a-z][a-z-]+", text.getvalue())) - {"--help"}))
 
 

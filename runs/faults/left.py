@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.checked_file import content_digest, read_checked
+from ccenv.runs.report.over_seeds import WRITTEN
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import SEAL, check_seal
 
@@ -37,7 +38,9 @@ def left(folder: Path) -> dict[str, Any]:
             found |= {f"{name} {key}": content_digest({key: tensors[key]}, {}) for key in tensors}
             found |= {f"{name} texts": texts}
         elif path.suffix == ".json":
-            found[name] = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            # What a sweep's curves were made of: a hash of them, and a table with measured speeds.
+            found[name] = content["curves"] if path.name == WRITTEN else content
     for place in sorted({path.parent for path in folder.rglob(EVENTS)}):
         name = place.relative_to(folder).as_posix()
         found |= {f"{name} curve {tag}": points for tag, points in curves(place)}
