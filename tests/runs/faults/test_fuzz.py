@@ -1,4 +1,4 @@
-"""Law of odd input: whatever is given, it is taken, or refused by name; what once crashed is kept."""
+"""Law of odd input: whatever is given is taken, or refused by name; what once crashed is kept."""
 
 import pytest
 
