@@ -29,7 +29,7 @@ BY_HAND = (
     *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
     # On tables of masks that are built beforehand, and on a server that runs.
-    *("V=", "python -m ccenv.runs.studies.estimators", "curl"),
+    *("V=", "python -m ccenv.runs.studies.estimators", "python -m ccenv.runs.faults", "curl"),
 )
 SMALL = {"images": "256", "batch_size": "128"}
 GATE = DOCS / "gate.md"

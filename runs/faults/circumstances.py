@@ -96,7 +96,7 @@ def full_cache(place: Path, whole: dict[str, Any]) -> Tried:
     with small_disk(place, "4k") as disk:
         (disk / "filled").write_bytes(bytes(4096))
         ended = ccenv(TRAIN, place, {"CCENV_CACHE": str(disk / "cache")})
-    return told_in_a_line(ended, "CCENV_CACHE", place)
+        return same_end(ended, place, whole)
 
 
 def other_user(place: Path, whole: dict[str, Any]) -> Tried:
@@ -183,7 +183,9 @@ CIRCUMSTANCES = {
         full_disk,
     ),
     "full cache": Circumstance(
-        "a cache on a disk that is full", "one line that names CCENV_CACHE", full_cache
+        "a cache on a disk that is full",
+        "the same end: what cannot be kept is made again",
+        full_cache,
     ),
     "read-only": Circumstance(
         "training on a disk that is mounted read-only", "one line, before anything runs", read_only

@@ -27,7 +27,6 @@ WHAT = {
     "train": "`ccenv train`, then the same command",
     "compare": "`ccenv compare`, its parent, then the same command",
     "worker": "a worker of `ccenv compare`, which goes on by itself",
-    "ray-node": "a node of a Ray cluster of three, which `ccenv compare` goes on without",
 }
 
 
