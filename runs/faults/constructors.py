@@ -68,7 +68,12 @@ def built(kind: str, name: str, settings: Mapping[str, Any]) -> None:
         env.reset(seed=0)
         env.step(settings["action"])
     else:
-        usual = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": (4,), "block_size": 4}
+        usual: dict[str, Any] = {
+            "dataset": "synthetic",
+            "weights": "cotrain",
+            "num_blocks": (4,),
+            "block_size": 4,
+        }
         if kind == "network":
             settings = {"network": name, "network_kwargs": SMALL[name] | dict(settings)}
         Simulator(**(usual | {"num_images": 4} | dict(settings)))

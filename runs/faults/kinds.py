@@ -115,8 +115,11 @@ def of_data(folder: Path) -> dict[str, Kind]:
     """Packed images and frozen weights."""
     numbers = np.random.default_rng(0)
     images, weights = folder / "images.npz", folder / "weights.safetensors"
-    parts = {f"x_{part}": numbers.integers(0, 256, (10, 4, 4), dtype=np.uint8) for part in PARTS}
-    np.savez(images, **parts, **{f"y_{part}": np.arange(10) for part in PARTS})
+    parts: dict[str, Any] = {
+        f"x_{part}": numbers.integers(0, 256, (10, 4, 4), dtype=np.uint8) for part in PARTS
+    }
+    arrays: dict[str, Any] = parts | {f"y_{part}": np.arange(10) for part in PARTS}
+    np.savez(images, **arrays)
     network = nn.Linear(4, 3)
     write_checked(weights, network.state_dict(), {})
     return {

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,12 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.envs.vector import BlockSelectionVectorEnv
 
-PLACE = {"dataset": "synthetic", "num_blocks": (4, 4), "block_size": 4, "weights": "cotrain"}
+PLACE: dict[str, Any] = {
+    "dataset": "synthetic",
+    "num_blocks": (4, 4),
+    "block_size": 4,
+    "weights": "cotrain",
+}
 ROWS = 64
 WARM = 0.2
 """Share of the time that is left out of the fits: caches fill."""
