@@ -146,7 +146,7 @@ def ascii_locale(place: Path, whole: dict[str, Any]) -> Tried:
 def loss_not_finite(place: Path, whole: dict[str, Any]) -> Tried:
     """A learning rate that leaves the finite numbers."""
     usual = [word for word in TRAIN if not word.startswith("learning_rate=")]
-    ended = ccenv([*usual, "learning_rate=1e30"], place)
+    ended = ccenv([*usual, "learning_rate=1e38"], place)
     return told_in_a_line(ended, "check the settings that were given", place)
 
 
@@ -201,7 +201,7 @@ CIRCUMSTANCES = {
         ascii_locale,
     ),
     "not finite": Circumstance(
-        "learning_rate=1e30", "one line that says so, no result", loss_not_finite
+        "learning_rate=1e38", "one line that says so, no result", loss_not_finite
     ),
     "cut events": Circumstance(
         "a killed run's event file cut by seven bytes",

@@ -5,7 +5,9 @@ import sys
 import time
 
 import pytest
+import torch
 
+from ccenv.agents.reinforce import Reinforce
 from ccenv.data import user_cache
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs.engine import checkpoint, listener, run
@@ -69,6 +71,20 @@ def test_a_cut_event_file_costs_what_came_after_the_checkpoint_before(
     curves = [{n: sorted(v) for n, v in one.items() if " curve " in n} for one in (whole, cut)]
     assert curves[0] == curves[1]
     assert not [name for name in apart(whole, cut) if " curve " not in name]
+
+
+def test_what_left_the_finite_numbers_is_no_result(tmp_path, monkeypatch):
+    def update(self, rollout):
+        with torch.no_grad():
+            for parameter in self.parameters().values():
+                parameter.fill_(float("nan"))
+        return {}
+
+    monkeypatch.setattr(Reinforce, "update", update)
+    plan = make_plan("reinforce", SHORT | {"log_dir": str(tmp_path), "progress": False})
+    with pytest.raises(run.StoppedError, match="expected finite parameters of reinforce"):
+        run.run(plan)
+    assert not list(tmp_path.rglob("result.json"))
 
 
 def test_a_user_without_a_home_is_told_of_the_cache(monkeypatch):
