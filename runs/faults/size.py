@@ -44,15 +44,15 @@ def record_copies(sweep: Sweep, folder: Path) -> None:
 
 def known(sweep: Sweep, folder: Path) -> tuple[Comparison, dict[str, float]]:
     """What `ccenv compare` does before it shows anything, and the seconds of each part."""
-    moments = [time.perf_counter()]
+    moments = [time.process_time()]
     jobs = make_jobs(sweep, str(folder / "none"))
-    moments.append(time.perf_counter())
+    moments.append(time.process_time())
     found = recorded.load_from_all(source_of(sweep, jobs, str(folder)))
-    moments.append(time.perf_counter())
+    moments.append(time.process_time())
     comparison = gather(sweep, jobs, found)
-    moments.append(time.perf_counter())
+    moments.append(time.process_time())
     assert comparison.rows
-    moments.append(time.perf_counter())
+    moments.append(time.process_time())
     names = ("plans", "reading", "gathering", "rows")
     spans = zip(names, moments, moments[1:], strict=False)
     return comparison, {name: later - earlier for name, earlier, later in spans}
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts = ", ".join(f"{name} {found:.2f}" for name, found in seconds.items())
         runs = len(comparison.finished)
         total = sum(seconds.values())
-        print(f"{runs:,} runs, {size / 2**20:.1f} MiB: {total:.2f} s ({parts})", flush=True)
+        print(f"{runs:,} runs, {size / 2**20:.1f} MiB: {total:.2f} s of one core ({parts})", flush=True)
     return 0
 
 
