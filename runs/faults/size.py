@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parts = ", ".join(f"{name} {found:.2f}" for name, found in seconds.items())
         runs = len(comparison.finished)
         total = sum(seconds.values())
-        print(f"{runs:,} runs, {size / 2**20:.1f} MiB: {total:.2f} s of one core ({parts})", flush=True)
+        told = f"{total:.2f} s of one core ({parts})"
+        print(f"{runs:,} runs, {size / 2**20:.1f} MiB: {told}", flush=True)
     return 0
 
 
