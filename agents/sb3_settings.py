@@ -29,6 +29,8 @@ COUNTS = (
     "stats_window_size",
 )
 """Whole numbers of at least 1; Stable-Baselines3 looks at none of them."""
+RATES = ("learning_rate", "clip_range")
+"""Numbers, or functions of what is left of a run; Stable-Baselines3 asserts that they are."""
 
 
 def complete_settings(
@@ -56,6 +58,10 @@ def complete_settings(
             raise ValueError(
                 f"expected {name} to be a whole number of at least 1, got {completed[name]!r}"
             )
+    for name in RATES:
+        value = completed.get(name, 0.0)
+        if not (callable(value) or isinstance(value, int | float)):
+            raise ValueError(f"expected {name} to be a number or a function, got {value!r}")
     if completed["gamma"] != 1:
         raise ValueError(
             f"expected gamma=1, got {completed['gamma']}: episodes are {num_layers} steps long and "

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import io
 import os
 import re
 import sys
@@ -42,6 +43,7 @@ def program(
     def frame(main: Main) -> Main:
         @functools.wraps(main)
         def framed(arguments: Sequence[str] | None = None) -> int:
+            say_what_can_be_said()
             try:
                 with quiet_threads():
                     return flushed(main, arguments)
@@ -58,6 +60,17 @@ def program(
         return framed
 
     return frame
+
+
+def say_what_can_be_said() -> None:
+    """Prints a question mark for what a terminal of few letters does not have, instead of dying.
+
+    Python gives such a terminal ASCII where the locale is C and UTF-8 is switched off.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A test's or a notebook's stream may be of another kind.
+        if isinstance(stream, io.TextIOWrapper) and "utf" not in (stream.encoding or "").lower():
+            stream.reconfigure(errors="replace")
 
 
 def flushed(main: Main, arguments: Sequence[str] | None) -> int:

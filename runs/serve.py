@@ -55,9 +55,9 @@ class Handler(BaseHTTPRequestHandler):
         """Says how it is."""
         if self.path != "/health":
             return self._answer(404, {"error": "expected GET /health or POST /classify"})
-        sizes = self.batches.sizes
-        mean = sum(sizes) / max(1, len(sizes))
-        self._answer(200, {"batches": len(sizes), "mean_batch": mean})
+        count = self.batches.num_batches
+        mean = self.batches.num_inputs / max(1, count)
+        self._answer(200, {"batches": count, "mean_batch": mean})
 
     def do_POST(self) -> None:
         """Classifies one input."""

@@ -23,12 +23,19 @@ from typing import Any
 from ccenv.base.registry import check_names, resolve
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.faults import (
+    circumstance_program,
+    damage_program,
+    kill_program,
+    soak_program,
+)
 from ccenv.runs.programs import program
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.show import gate_table, mask_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
+from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
@@ -68,6 +75,10 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "table-policies": estimators.policies_table,
     "table-agents": estimators.agents_table,
     "table-looks": estimators.looks_table,
+    "kills": kill_program.table,
+    "circumstances": circumstance_program.table,
+    "damage": damage_program.table,
+    "soak": soak_program.table,
 }
 FIGURES = SPEED_FIGURES | estimators.FIGURES
 """Kind of a recorded result that is no sweep -> its figure."""
@@ -94,7 +105,7 @@ def render(text: str, results_dir: Path) -> str:
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
             raise ValueError(f"expected the recorded result {path}, got none; record it first")
-        content = json.loads(path.read_text())
+        content = recorded.read_table(path)
         check_names([content["kind"]], TABLES, f"kind of table in {path}")
         return f"{match[1]}{TABLES[content['kind']](content['rows'])}\n{match[3]}"
 
@@ -136,7 +147,10 @@ def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
     by_result: dict[str, list[str]] = {}
     for result, name in wanted:
         by_result.setdefault(result, []).append(name)
-    contents = {path.stem: json.loads(path.read_text()) for path in results_dir.glob("*.json")}
+    contents = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in results_dir.glob("*.json")
+    }
     speeds = {k: c for k, c in contents.items() if c.get("kind") in FIGURES}
     drawn: dict[Link, Drawn] = {}
     for result, names in by_result.items():
@@ -179,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--figures", action="store_true", help="draw linked figures too")
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
     options = parser.parse_args(arguments)
-    before = {file: file.read_text() for file in options.files}
+    before = {file: file.read_text(encoding="utf-8") for file in options.files}
     after = {file: render(text, options.results_dir) for file, text in before.items()}
     if options.figures and not options.check:
         draw_figures("\n".join(before.values()), options.results_dir)
@@ -188,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             print(f"{file}: tables differ; run ccenv tables {file}")
         else:
-            file.write_text(after[file])
+            file.write_text(after[file], encoding="utf-8")
     return int(options.check and bool(changed))
 
 

@@ -93,7 +93,7 @@ FLOORS = {
         "pondernet sb3"
     ),
     "ccenv.runs": (
-        "commands programs store plan stats show board engine studies sweeps report timing "
+        "commands programs store plan stats show board engine studies sweeps report timing faults "
         "settings_help train compare eval plot view search list validate leaks benchmark gates "
         "retrieval leaderboard table_settings table_times table tables weights write export share "
         "serve completion cli pages document"
@@ -134,6 +134,11 @@ FLOORS = {
         "families chart run_tables limits shapings tables curve_figures figures findings "
         "dense_tables dense_figures dense_section html blocks_seen layer_view price_view "
         "input_view input_section publish over_seeds"
+    ),
+    "ccenv.runs.faults": (
+        "tiny left processes kills kill_program fresh circumstances circumstance_program damage "
+        "kinds damage_program odd command_lines constructors fuzz samples fuzz_program size soak "
+        "soak_program"
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "

@@ -20,6 +20,8 @@ from torch import Tensor
 
 Classify = Callable[[Tensor], Tensor]
 """Inputs [batch, ...] -> logits [batch, num_classes]."""
+LATEST = 1024
+"""Batches whose sizes are remembered."""
 
 
 class BusyError(RuntimeError):
@@ -55,8 +57,10 @@ class MicroBatches:
             )
         self.classify, self.max_batch, self.max_wait = classify, max_batch, max_wait
         self.max_pending = max_pending
-        self.sizes: list[int] = []
-        """inputs of the batches so far."""
+        self.sizes: deque[int] = deque(maxlen=LATEST)
+        """inputs of the latest batches; a server that runs for months must not grow."""
+        self.num_batches = self.num_inputs = 0
+        """all that were computed so far."""
         self._waiting: deque[tuple[Tensor, Future[Tensor]]] = deque()
         self._changed = threading.Condition()
         self._is_open = True
@@ -98,11 +102,14 @@ class MicroBatches:
     def _work(self) -> None:
         while batch := self._next():
             self.sizes.append(len(batch))
+            self.num_batches += 1
+            self.num_inputs += len(batch)
             self._answer(batch)
 
     def _answer(self, batch: list[tuple[Tensor, "Future[Tensor]"]]) -> None:
         try:
             logits = self.classify(torch.stack([image for image, _ in batch]))
+            answered = list(zip(batch, logits, strict=True))
         except Exception as error:
             # One input that is none must not fail its neighbours: each is tried by itself.
             if len(batch) == 1:
@@ -111,10 +118,17 @@ class MicroBatches:
                 for pair in batch:
                     self._answer([pair])
             return
-        for (_, answer), row in zip(batch, logits, strict=True):
+        for (_, answer), row in answered:
             answer.set_result(row)
 
     def _next(self) -> list[tuple[Tensor, "Future[Tensor]"]]:
+        while taken := self._taken():
+            # Whoever has given up is not computed, and whoever is computed can no longer give up.
+            if live := [pair for pair in taken if pair[1].set_running_or_notify_cancel()]:
+                return live
+        return []
+
+    def _taken(self) -> list[tuple[Tensor, "Future[Tensor]"]]:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._is_open)
             end = time.monotonic() + self.max_wait
@@ -123,7 +137,4 @@ class MicroBatches:
                 if left <= 0 or not self._changed.wait(left):
                     break
             count = min(self.max_batch, len(self._waiting))
-            taken = [self._waiting.popleft() for _ in range(count)]
-        # Whoever has given up is not computed, and whoever is computed can no longer give up.
-        live = [pair for pair in taken if pair[1].set_running_or_notify_cancel()]
-        return live if live or not taken else self._next()
+            return [self._waiting.popleft() for _ in range(count)]

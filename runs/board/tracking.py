@@ -151,6 +151,12 @@ def event_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("events.out.tfevents.*"))
 
 
+def too_short(folder: Path, sizes: dict[str, int]) -> list[str]:
+    """Names of event files that hold less than a checkpoint knows, or are gone."""
+    here = {path.name: path.stat().st_size for path in event_files(folder)}
+    return [name for name, size in sizes.items() if here.get(name, 0) < size]
+
+
 def cut_event_files(folder: Path, sizes: dict[str, int]) -> None:
     """Cuts off what came after a checkpoint: files are shortened to their size then, or removed."""
     for path in event_files(folder):

@@ -12,6 +12,7 @@ from typing import Any
 from ccenv.agents.base import Agent
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.base.tree_file import load_tree, save_tree
+from ccenv.runs.board.tracking import too_short
 from ccenv.runs.plan.settings import Plan, code_digests
 from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.machine import versions
@@ -58,6 +59,10 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
             warn(f"the checkpoint {path} is damaged: {error}")
             damaged = True
             continue
+        if same and (short := too_short(folder, sizes_of(found))):
+            warn(f"{', '.join(short)} in {folder} holds less than {path} knows: it was cut")
+            damaged = True
+            continue
         if same:
             return dict(found)
         warn(f"code or libraries have changed since {path} was written, the run starts anew")
@@ -65,6 +70,11 @@ def read_checkpoint(plan: Plan, folder: Path) -> dict[str, Any] | None:
     if damaged:
         warn("no sound checkpoint is left, the run starts anew")
     return None
+
+
+def sizes_of(found: dict[str, Any]) -> dict[str, int]:
+    """Bytes of each event file at a checkpoint."""
+    return dict(found["curves"].get("tracker", {}).get("sizes", {}))
 
 
 class Keeper:

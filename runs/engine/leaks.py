@@ -21,7 +21,7 @@ from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
-from ccenv.runs.store.stored import stored_file, stored_object
+from ccenv.runs.store.stored import stored_config, stored_file, stored_object
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.oblivious import ObliviousSimulator
 
@@ -126,7 +126,7 @@ def leaks_of_run(
     """
     stored = stored_object(folder, run_folder.RESULT)
     result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
-    plan = plan_of(stored_object(folder, run_folder.CONFIG), trusted)
+    plan = plan_of(stored_config(folder), trusted)
     labels = test_images(plan).labels
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_blocks = [len(layer[0]) for layer in result["block_use"]]
@@ -141,7 +141,7 @@ def leaks_of_run(
 
 def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
     """The same run's policy where every input leaves the same trace."""
-    plan = plan_of(stored_object(folder, run_folder.CONFIG), trusted)
+    plan = plan_of(stored_config(folder), trusted)
     rebuilt = rebuild(plan, folder)
     simulator: Any = ObliviousSimulator(rebuilt.env.simulator)
     found = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ccenv.runs.engine.rebuilt import Rebuilt, plan_of, rebuild
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.stored import stored_object
+from ccenv.runs.store.stored import stored_config
 
 
 def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
@@ -20,7 +20,7 @@ def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
             be put back.
     """
     check_finished(folder)
-    config = stored_object(folder, run_folder.CONFIG)
+    config = stored_config(folder)
     rebuilt = rebuild(plan_of(config, trusted), folder)
     if not rebuilt.is_restored:
         raise ValueError(

@@ -7,7 +7,6 @@ refuses an order of another version.
 import functools
 import hashlib
 import io
-import json
 import platform
 import sys
 import tarfile
@@ -173,7 +172,7 @@ def unpack(files: bytes, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".arriving-") as arriving:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
             archive.extractall(arriving, filter="data")
-        run_folder.start(folder, json.loads((Path(arriving) / run_folder.CONFIG).read_text()))
+        run_folder.start(folder, run_folder.check_json(Path(arriving) / run_folder.CONFIG))
         found = [path for path in Path(arriving).rglob("*") if path.is_file()]
         for path in sorted(found, key=lambda path: path.name == run_folder.RESULT):
             target = folder / path.relative_to(arriving)

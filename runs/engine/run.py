@@ -1,7 +1,6 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,6 +236,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
         tracker.finish(images_seen, test)
+    check_learned_finite(plan, agent)
     most_probable = evaluate(env, agent, sample=False)
     chosen_by = evaluate(env, agent, split="validation", sample=False)
     result = {
@@ -262,7 +262,24 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     run_folder.write_result(target, result)
     started.keeper.remove()
     env.close()
-    return json.loads((target / run_folder.RESULT).read_text()) | {"folder": str(target)}
+    return dict(run_folder.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+
+
+def check_learned_finite(plan: Plan, agent: Agent) -> None:
+    """Refuses what was learned where it left the finite numbers: NaN compares as a choice does.
+
+    Raises:
+        StoppedError: naming whose numbers they are; no result is written.
+    """
+    learned = {plan.agent: agent.parameters()} if agent.learns else {}
+    if plan.environment["weights"] == "cotrain":
+        learned["the network"] = agent.simulator.network.state_dict()
+    for name, tensors in learned.items():
+        if not all(bool(t.isfinite().all()) for t in tensors.values()):
+            raise StoppedError(
+                f"expected finite parameters of {name}, got NaN or infinity in training; check "
+                "the settings that were given"
+            )
 
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:

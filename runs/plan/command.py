@@ -92,9 +92,9 @@ def read_config(path: Path) -> dict[str, Any]:
             right is the plan's to say.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"expected settings as TOML (or a run's config.json) in {path}, got {error}"
         ) from error

@@ -6,6 +6,7 @@ come the preset's, the agent's `env_defaults` and what the user gives.
 """
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
@@ -73,11 +74,20 @@ class Plan:
 
     def chosen(self) -> dict[str, Any]:
         """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""
+        return dict(self._chosen)
+
+    @functools.cached_property
+    def _chosen(self) -> dict[str, Any]:
+        # Asked for by key, folder and records of every run of a study.
         return chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
 
     def key(self) -> Key:
         """The run's identity."""
-        return key_of(self.agent, self.chosen(), self.program.seed)
+        return self._key
+
+    @functools.cached_property
+    def _key(self) -> Key:
+        return key_of(self.agent, self._chosen, self.program.seed)
 
     def folder(self) -> Path:
         """Where the run writes."""
@@ -258,13 +268,20 @@ def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
 
     An agent that hands settings on to a library lists those it prefers as `defaults`.
     """
+    own, open_ended = own_parameters(agent_class)
+    return own | dict(getattr(agent_class, "defaults", {})), open_ended
+
+
+@functools.lru_cache(maxsize=256)
+def own_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
+    """The same without what it prefers of a library."""
     parameters = inspect.signature(agent_class).parameters.values()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     own = {
         p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
     }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return own | dict(getattr(agent_class, "defaults", {})), open_ended
+    return own, open_ended
 
 
 def hints_of_agent(agent_class: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import ast
 import contextlib
+import functools
 import inspect
 import types
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 WORDS = {"true": True, "false": False, "none": None}
@@ -60,6 +61,15 @@ def annotations_of(function: Any) -> dict[str, Any]:
     Args:
         function: a function, or a class with annotated fields.
     """
+    # A callable object of a user's may have no hash.
+    hashable = isinstance(function, Hashable)
+    read = read_annotations if hashable else read_annotations.__wrapped__
+    return dict(read(function))
+
+
+@functools.lru_cache(maxsize=256)
+def read_annotations(function: Any) -> dict[str, Any]:
+    """The same, read once: every run of a study is checked against them."""
     hints: dict[str, Any] = {}
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     for name, hint in getattr(function, "__annotations__", {}).items():

@@ -87,7 +87,7 @@ def input_scripts() -> str:
 
 def own_file(name: str) -> str:
     """A file beside this one."""
-    return Path(__file__).with_name(name).read_text()
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def charts_of(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -37,19 +37,21 @@ def publish(
     rows, sentences = comparison.rows, findings(comparison)
     words = "\n".join(f"- {sentence}" for sentence in sentences)
     text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
-    (folder / "table.md").write_text(text)
-    (folder / "table.csv").write_text(rows_csv(rows))
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    (folder / "table.csv").write_text(rows_csv(rows), encoding="utf-8")
     tables, parts = all_tables(comparison), made(comparison, results_dir, sections)
     with drawn_in_style():
         figures = all_figures(comparison)
     own = list(parts.values())
     for made_table in itertools.chain(*tables.values(), *(part.tables for part in own)):
-        (folder / f"{made_table.name}.md").write_text(made_table.markdown())
-        (folder / f"{made_table.name}.csv").write_text(made_table.csv())
+        (folder / f"{made_table.name}.md").write_text(made_table.markdown(), encoding="utf-8")
+        (folder / f"{made_table.name}.csv").write_text(made_table.csv(), encoding="utf-8")
     for figure in itertools.chain(*figures.values(), *(part.figures for part in own)):
         figure.write(folder)
     view = section_of(comparison)
-    (folder / PAGE).write_text(page(comparison, sentences, tables, figures, parts, view))
+    (folder / PAGE).write_text(
+        page(comparison, sentences, tables, figures, parts, view), encoding="utf-8"
+    )
     return text
 
 

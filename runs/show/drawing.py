@@ -89,7 +89,7 @@ class Drawn:
     def write(self, folder: Path) -> None:
         """Writes both files."""
         (folder / f"{self.name}.png").write_bytes(self.png)
-        (folder / f"{self.name}.svg").write_text(self.svg)
+        (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
 
 
 def file_part(*parts: str) -> str:

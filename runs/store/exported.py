@@ -29,4 +29,4 @@ def dataset_of(path: Path) -> str:
     config = path.parent.parent / run_folder.CONFIG
     if not config.is_file():
         raise ValueError(f"expected --dataset NAME: {path} lies in no run's folder")
-    return str(json.loads(config.read_text())["environment"]["dataset"])
+    return str(json.loads(config.read_text(encoding="utf-8"))["environment"]["dataset"])

@@ -105,7 +105,7 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text so that a reader sees all of it or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
@@ -131,7 +131,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / RESULT
     try:
-        result: dict[str, Any] = json.loads(path.read_text())
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     check_seal(result, str(path))
@@ -145,7 +145,7 @@ def check_json(path: Path) -> Any:
         ValueError: if it is no JSON any more.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"expected JSON in {path}, got {error}; it was edited or damaged: put the file back as "

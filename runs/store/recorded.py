@@ -58,12 +58,36 @@ def read_cells(path: Path) -> list[Result]:
     cells = content.get("cells", []) if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise ValueError(f"expected a comparison in {path}, got something else")
+    head_of(content, path)
     if cells and content.get("format") != FORMAT:
         raise ValueError(
             f"expected recorded runs of format {FORMAT} in {path}, got {content.get('format', 1)}; "
             "record them again, or take the file from a later version"
         )
     return [read_cell(cell, content, f"cell {n} of {path}") for n, cell in enumerate(cells)]
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A recorded file as tables are made of it: its kind, its rows and what else is no cell.
+
+    Raises:
+        ValueError: if it is no such file, or was edited; files of earlier versions have no seal.
+    """
+    content = run_folder.check_json(path)
+    found = content if isinstance(content, dict) else {}
+    if not isinstance(found.get("rows"), list) or not isinstance(found.get("kind"), str):
+        raise edited(str(path), "a kind and its rows", type(content).__name__)
+    return head_of(found, path)
+
+
+def head_of(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """All of a recorded file but its cells, which have seals of their own.
+
+    Raises:
+        ValueError: if it is not as it was sealed.
+    """
+    head = {name: value for name, value in content.items() if name != "cells"}
+    return dict(check_seal(head, str(path)))
 
 
 def by_key(results: Iterable[Result]) -> dict[Key, Result]:
@@ -236,7 +260,7 @@ def rounded(value: Any) -> Any:
 
 def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
     """JSON whose cells stand on one line each, so that versions of the file can be compared."""
-    head = json.dumps(run_folder.finite(content), indent=2, allow_nan=False)
+    head = json.dumps(sealed(run_folder.finite(content)), indent=2, allow_nan=False)
     lines = (
         json.dumps(sealed(run_folder.finite(cell)), allow_nan=False, separators=(",", ":"))
         for cell in cells

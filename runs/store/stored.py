@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ccenv.base.checked_file import read_checked
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.result_checks import edited
+from ccenv.runs.store.seal import check_seal
 
 MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
 """By the file's ending; larger ones are not read."""
@@ -41,6 +43,20 @@ def stored_object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
     return found
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """Settings of a finished run, `config.json`, held against those that its sealed result names.
+
+    Raises:
+        ValueError: if either is missing or damaged, or they differ.
+    """
+    where = str(folder / run_folder.RESULT)
+    result = check_seal(stored_object(folder, run_folder.RESULT), where)
+    config = stored_object(folder, run_folder.CONFIG)
+    if result.get("settings") != config:
+        raise edited(str(folder / run_folder.CONFIG), f"the settings in {where}", "others")
+    return config
 
 
 def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:

@@ -78,10 +78,9 @@ def under_load(
                 refused += 1
         sent = time.perf_counter() - start
     whole = time.perf_counter() - start
-    sizes = batches.sizes
     shares = torch.tensor([0.5, 0.95, 0.99], dtype=torch.float64)
     p50, p95, p99 = (1e3 * torch.tensor(took, dtype=torch.float64).quantile(shares)).tolist()
-    mean = sum(sizes) / len(sizes)
+    mean = batches.num_inputs / batches.num_batches
     return Load(rate, count / sent, len(took) / whole, refused / count, mean, p50, p95, p99)
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from ccenv.deploy.micro_batches import BusyError, MicroBatches
+from ccenv.deploy.micro_batches import LATEST, BusyError, MicroBatches
 from ccenv.runs.timing.serving import under_load
 
 
@@ -22,7 +22,21 @@ def test_each_input_gets_its_own_answer_and_a_bad_one_fails_alone():
             answers.pop(2).result(10)
         values.pop(2)
         assert [answer.result(10).tolist() for answer in answers] == [[v, 2 * v] for v in values]
-    assert batches.sizes == [4]
+    assert list(batches.sizes) == [4]
+    assert (batches.num_batches, batches.num_inputs) == (1, 4)
+
+
+def test_what_is_remembered_does_not_grow_and_a_wrong_number_of_answers_ends_nothing():
+    class Short:
+        def __call__(self, images):
+            return images if len(images) == 1 and images[0] >= 0 else images[:0]
+
+    with MicroBatches(Short(), max_batch=1, max_wait=0.0) as batches:
+        assert isinstance(batches.submit(torch.tensor([-1.0])).exception(10), ValueError)
+        for _ in range(LATEST + 10):
+            assert batches.submit(torch.tensor([1.0])).result(10) == 1
+    assert len(batches.sizes) == LATEST
+    assert batches.num_batches == LATEST + 11
 
 
 def test_at_most_so_many_wait_and_closing_answers_them():
