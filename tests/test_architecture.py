@@ -101,7 +101,7 @@ FLOORS = {
         "machine checksums commit program identity result_checks seal folder exported recorded "
         "stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings command space",
+    "ccenv.runs.plan": "values kinds explained sweep settings command space",
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts points contests equal recorded_dense "
         "recorded_times"

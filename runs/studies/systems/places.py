@@ -46,7 +46,7 @@ class Place:
 
 
 def of_layers(kept: int) -> Budget:
-    """k of 16 blocks of both layers: 196 inputs, 2 x 256 units, 10 answers.
+    """Blocks kept of 16 in both layers: 196 inputs, 2 x 256 units, 10 answers.
 
     >>> of_layers(4)
     Budget(name='4 of 16', share=0.25, cost=0.146, kept=4)
@@ -57,7 +57,7 @@ def of_layers(kept: int) -> Budget:
 
 
 def of_experts(kept: int, always: float) -> Budget:
-    """k of 32 experts.
+    """Experts kept of 32.
 
     Args:
         kept: k.
@@ -126,7 +126,7 @@ PLACES: dict[str, Place] = {
                 "local_units": 16,
                 "head_units": 16,
                 "hidden": 64,
-            },  # fmt: skip
+            },
             "observation": "layer_input",
         },
         (of_strips(0.1), of_strips(0.25), of_strips(0.5)),

@@ -162,7 +162,25 @@ SYSTEMS: dict[str, dict[str, System]] = {
 }
 """Place -> label -> what is run. `noisy_topk` needs weights that learn under gate values; units of
 depth (`blockdrop`, `skipnet`) are coins of one gate where there are experts, as `reinforce` is."""
-CHOSEN: dict[str, dict[str, int]] = {place: {} for place in SYSTEMS}
+CHOSEN: dict[str, dict[str, int]] = {
+    "mlp": {
+        "rloo": 2,
+        "noisy_topk": 2,
+        "dynamic_gate": 0,
+        "wta_retrieval": 0,
+        "gumbel": 2,
+        "condnet": 2,
+        "reinforce": 2,
+        "sb3_ppo": 1,
+        "allocation": 2,
+        "blockdrop": 0,
+        "skipnet": 2,
+    },
+    "exits": {},
+    "experts": {},
+    "strips": {},
+    "cifar10": {},
+}
 """Place -> label -> position of the setting with the least validation error."""
 
 
