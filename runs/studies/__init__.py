@@ -39,6 +39,7 @@ from ccenv.runs.studies.quickstart import (
     SMOKE,
 )
 from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
+from ccenv.runs.studies.systems.section import COMPARED
 from ccenv.runs.studies.systems.sweep import SYSTEMS_SWEEP
 from ccenv.runs.studies.text import TEXT
 from ccenv.runs.studies.text_agents import TEXT_AGENTS
@@ -64,6 +65,6 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
         *(Study(TEXT), Study(TEXT_AGENTS, (TUNED,)), Study(FRONT_MNIST), Study(FRONT_CIFAR10)),
-        Study(SYSTEMS_SWEEP),
+        Study(SYSTEMS_SWEEP, (COMPARED,)),
     )
 }

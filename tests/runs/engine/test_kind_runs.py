@@ -12,7 +12,7 @@ from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.store.identity import whole_config
 from ccenv.runs.validate import validate
 
-SHORT = "dataset=digits num_blocks=4,4 block_size=4".split()
+SHORT = ["dataset=digits", "num_blocks=4,4", "block_size=4"]
 
 
 @pytest.fixture(autouse=True)
