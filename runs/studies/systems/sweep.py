@@ -59,6 +59,8 @@ TABLES: Tried = (
     {"tables": 2, "probes": 16},
     {"tables": 8, "probes": 4, "keys": "units"},
 )
+SAME_RATE = RATES[2:]
+"""What was best on the fully connected network; not chosen anew."""
 RANDOM = "chance: what choosing must beat"
 STATIC = "static: the same blocks for everybody, what choosing by input must beat"
 
@@ -134,7 +136,7 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "allocation": System(
             "allocation", lambda b: {"cost_limit": b.cost}, why="exits from the first look"
         ),
-        "reinforce": System("reinforce", price, RATES, "exits by reward"),
+        "reinforce": System("reinforce", price, SAME_RATE, "exits by reward"),
         "block_dropout": System(
             "block_dropout", lambda b: {"keep_probability": 1 - b.share}, why=RANDOM
         ),
@@ -148,7 +150,7 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "entropy_threshold": System(
             "entropy_threshold", lambda b: {"target_rate": b.share}, why="doubt as a trigger"
         ),
-        "reinforce": System("reinforce", price, RATES, "a learned trigger"),
+        "reinforce": System("reinforce", price, SAME_RATE, "a learned trigger"),
         "block_dropout": CHANCE,
     },
     "cifar10": {
