@@ -160,7 +160,7 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
         ]
         for line in sorted(lines, key=rank)
     ]
-    return Table(f"systems-{place}", PLACES[place].title, columns, body, NOTE)
+    return Table(f"{place}-at-equal-cost", PLACES[place].title, columns, body, NOTE)
 
 
 def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
