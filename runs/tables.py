@@ -68,6 +68,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "estimator-moments": estimators.moments_table,
     "estimator-curves": estimators.curves_table,
     "table-policies": estimators.policies_table,
+    concurrency.NAME: concurrency.table,
 }
 FIGURES = SPEED_FIGURES | estimators.FIGURES | {concurrency.NAME: concurrency.concurrency_figure}
 """Kind of a recorded result that is no sweep -> its figure."""

@@ -20,6 +20,7 @@ from ccenv.agents.dynamic_gate import DynamicGate
 from ccenv.networks.inactive import share_off
 from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import INK, Drawn, legend_below, legend_height, look, new_figure
+from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.store.seal import sealed
@@ -76,6 +77,13 @@ def by_chance(requests: float) -> float:
     (0.75, 0.5625)
     """
     return float((1 - KEPT / BLOCKS) ** requests)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line for each kind of update and number of requests."""
+    columns = {"updates": "left", "requests": "right", "off for all": "right .2f"}
+    lines = [[LEGEND[r["kind"]], r["requests"], r["share_off"], 100 * r["error"]] for r in rows]
+    return markdown(columns | {"error %": "right .1f"}, lines)
 
 
 def concurrency_figure(rows: Sequence[Row]) -> Drawn:
