@@ -117,7 +117,7 @@ FLOORS = {
         "text text_agents tuned_section quickstart digits_settings paper equal_cost low_density "
         "ablation shapings cost_limits front_mnist front_cifar10 systems estimators"
     ),
-    "ccenv.runs.studies.systems": "places sweep section concurrency",
+    "ccenv.runs.studies.systems": "places asked sweep section concurrency",
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),

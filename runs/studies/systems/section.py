@@ -20,9 +20,11 @@ NOTE = (
     "Test error (%) at total costs, the policy's own included, of the MACs of the network with "
     "everything kept: between a row's own costs linear, "
     "above them that of its dearest, empty below them. Interval: Student's, 95 %, over seeds. "
-    "Masks drawn or most probable, whichever validation prefers. Seconds: of training, one thread, "
-    "on a busy machine."
+    "Masks drawn or most probable, whichever validation prefers. Seeds: at each of the own costs. "
+    "Seconds: of training, one thread, beside other work on the same core: orders of magnitude."
 )
+REFERENCE = {"exits": "confidence", "strips": "entropy_threshold"}
+"""Place -> the system at whose costs all are compared, `rloo` elsewhere."""
 WORDS = {"sampled": "drawn", "mode": "likely"}
 
 
@@ -39,8 +41,6 @@ class Line:
     points: tuple[tuple[float, tuple[float, ...]], ...]
     """total cost, of the place's network with everything kept, and test errors by seed; for each
     budget that has runs, by cost."""
-    seeds: int
-    """fewest of a budget."""
     seconds: float
     """of training at the middle budget, median over seeds."""
 
@@ -71,7 +71,9 @@ def line_of(comparison: Comparison, place: str, name: str) -> Line | None:
     if not results[1]:
         return None
     whole = dense_macs(comparison, place)
-    draw = min(MODES, key=lambda mode: mean_of(results[1], mode, "error", "validation"))
+    draw = system.draw or min(
+        MODES, key=lambda mode: mean_of(results[1], mode, "error", "validation")
+    )
     points = sorted(
         (mean_of(some, draw, "macs") / whole, tuple(evaluation(r, draw)["error"] for r in some))
         for some in results
@@ -79,8 +81,7 @@ def line_of(comparison: Comparison, place: str, name: str) -> Line | None:
     )
     seconds = float(np.median([result["seconds"] for result in results[1]]))
     told = ", ".join(f"{key} {value}" for key, value in setting.items())
-    seeds = min(len(some) for some in results if some)
-    return Line(name, told, draw, tuple(points), seeds, seconds)
+    return Line(name, told, draw, tuple(points), seconds)
 
 
 def dense_macs(comparison: Comparison, place: str) -> float:
@@ -109,15 +110,17 @@ def mean_of(results: Sequence[Result], draw: str, number: str, split: str = "tes
     return float(np.mean(found))
 
 
-def reference_costs(lines: Sequence[Line]) -> list[float]:
-    """Total costs at which all are compared: those of the first system at its three budgets."""
-    return [cost for cost, _ in lines[0].points]
+def reference_costs(place: str, lines: Sequence[Line]) -> list[float]:
+    """Total costs at which all are compared: those of `REFERENCE` at its budgets."""
+    wanted = REFERENCE.get(place, "rloo")
+    line = next((line for line in lines if line.name == wanted), lines[0])
+    return list({f"{cost:.3f}": cost for cost, _ in line.points}.values())
 
 
 def at_cost(line: Line, cost: float) -> Interval | None:
     """A line's error where it spends so much at most, None where it always spends more.
 
-    >>> line = Line("a", "", "mode", ((0.1, (0.4,)), (0.3, (0.2,))), 1, 1.0)
+    >>> line = Line("a", "", "mode", ((0.1, (0.4,)), (0.3, (0.2,))), 1.0)
     >>> round(at_cost(line, 0.2).mean, 3), at_cost(line, 0.5).mean, at_cost(line, 0.05)
     (0.3, 0.2, None)
     """
@@ -125,15 +128,14 @@ def at_cost(line: Line, cost: float) -> Interval | None:
     # A hundredth more is the same cost: a price or a target hits its budget no better.
     if cost < 0.99 * costs[0]:
         return None
+    for own, errors in line.points:
+        if abs(cost - own) <= 0.01 * own:
+            return mean_interval(errors)
+    if cost > costs[-1]:
+        return mean_interval(line.points[-1][1])
     seeds = min(len(errors) for _, errors in line.points)
-    if cost >= costs[-1]:
-        seeds = len(line.points[-1][1])
     by_seed = [
-        float(
-            np.interp(
-                cost, costs, [errors[min(seed, len(errors) - 1)] for _, errors in line.points]
-            )
-        )
+        float(np.interp(cost, costs, [errors[seed] for _, errors in line.points]))
         for seed in range(seeds)
     ]
     return mean_interval(by_seed)
@@ -141,8 +143,8 @@ def at_cost(line: Line, cost: float) -> Interval | None:
 
 def table_of(place: str, lines: Sequence[Line]) -> Table:
     """By error at the middle cost."""
-    costs = reference_costs(lines)
-    columns = {"agent": "left", "setting": "left", "masks": "left", "seeds": "right"}
+    costs = reference_costs(place, lines)
+    columns = {"agent": "left", "setting": "left", "masks": "left", "seeds": "left"}
     columns |= {f"at {cost:.3f}": "right .2%" for cost in costs}
     columns |= {"own costs": "left", "seconds": "right .0f"}
     middle = costs[len(costs) // 2]
@@ -153,7 +155,8 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
 
     body: list[list[Any]] = [
         [
-            *(line.name, line.setting, WORDS[line.draw], line.seeds),
+            *(line.name, line.setting, WORDS[line.draw]),
+            ", ".join(str(len(errors)) for _, errors in line.points),
             *(at_cost(line, cost) for cost in costs),
             ", ".join(f"{cost:.2f}" for cost, _ in line.points),
             line.seconds,
@@ -175,7 +178,7 @@ def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
         style: Mapping[str, Any] = look(index) | {"ms": 3, "lw": 1}
         drawn += axes.plot(costs, errors, **style)
     axes.set(xscale="log", yscale="log", xlabel="total cost", ylabel="test error %")
-    ticks = reference_costs(lines)
+    ticks = reference_costs(place, lines)
     axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
     axes.minorticks_off()
     percents = [tick for tick in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50) if within(tick, axes)]

@@ -4,120 +4,28 @@ Every agent has three settings at the middle budget and seed 0; the one with the
 error goes on to all budgets and seeds. What a row is there for stands beside it in `SYSTEMS`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
 
 from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.studies.systems.asked import (
+    AT_ONCE,
+    CHANCE,
+    CHOOSERS,
+    HYBRID,
+    RANDOM,
+    SAME_RATE,
+    STATIC,
+    System,
+    by_knob,
+    one_block,
+    one_expert,
+    price,
+    searched,
+)
 from ccenv.runs.studies.systems.places import PLACES, Budget
 
 SEEDS = (0, 1, 2)
-Tried = tuple[dict[str, Any], ...]
-Asks = Callable[[Budget], dict[str, Any]]
-
-
-def keep(budget: Budget) -> dict[str, Any]:
-    """Exactly k blocks."""
-    return {"num_kept": budget.kept}
-
-
-def coins(budget: Budget) -> dict[str, Any]:
-    """Coins of that density."""
-    return {"target_density": budget.share}
-
-
-def price(budget: Budget) -> dict[str, Any]:
-    """A price that moves until masks cost so much."""
-    return {"reward": "lagrangian", "cost_limit": budget.cost}
-
-
-def over(name: str, *values: Any) -> Tried:
-    """One setting's values."""
-    return tuple({name: value} for value in values)
-
-
-@dataclass(frozen=True)
-class System:
-    """An agent at one place."""
-
-    agent: str
-    """its name."""
-    asks: Asks
-    """budget -> the settings that ask for it."""
-    tried: Tried = ({},)
-    """settings, of which one is chosen."""
-    why: str = ""
-    """the sentence that the row supports."""
-
-
-RATES = over("learning_rate", 0.003, 0.01, 0.03)
-LOSS_RATES = over("learning_rate", 0.001, 0.005, 0.02)
-PPO_RATES = over("learning_rate", 0.001, 0.003, 0.01)
-PAPER_RATES = over("learning_rate", 5e-5, 5e-4, 5e-3)
-TABLES: Tried = (
-    {"tables": 8, "probes": 4},
-    {"tables": 2, "probes": 16},
-    {"tables": 8, "probes": 4, "keys": "units"},
-)
-SAME_RATE = RATES[2:]
-"""What was best on the fully connected network; not chosen anew."""
-RANDOM = "chance: what choosing must beat"
-STATIC = "static: the same blocks for everybody, what choosing by input must beat"
-
-CHOOSERS: dict[str, System] = {
-    "rloo": System("rloo", keep, RATES, "k of n by reward, against other masks of the image"),
-    "noisy_topk": System("noisy_topk", keep, LOSS_RATES, "k of n by the loss, through gate values"),
-    "dynamic_gate": System("dynamic_gate", keep, LOSS_RATES, "k of n by the loss, through masks"),
-    "wta_retrieval": System(
-        "wta_retrieval",
-        lambda budget: {"min_kept": budget.kept, "max_kept": budget.kept},
-        TABLES,
-        "k of n by look-up, nothing learned",
-    ),
-    "gumbel": System("gumbel", coins, LOSS_RATES, "coins by the loss"),
-    "condnet": System("condnet", coins, PAPER_RATES, "the paper: coins by REINFORCE"),
-    "reinforce": System("reinforce", price, RATES, "coins by reward, a price for a budget"),
-    "sb3_ppo": System("sb3_ppo", price, PPO_RATES, "the same by a library's agent"),
-    "allocation": System(
-        "allocation",
-        lambda budget: {"cost_limit": budget.cost},
-        over("num_offers", 3, 5, 9),
-        "how many blocks, not which, by imitation",
-    ),
-}
-AT_ONCE = System(
-    "blockdrop", price, over("alpha", 0.8, 0.95, 0.99), "all coins at once, before the first gate"
-)
-HYBRID = System("skipnet", price, RATES, "coins by the loss first, then by reward")
-CHANCE = System("block_dropout", lambda b: {"keep_probability": b.share}, why=RANDOM)
-
-
-def searched(budget: Budget) -> dict[str, Any]:
-    """The best static mask under a budget."""
-    limit = {"cost_limit": budget.cost, "cost_weight": 10.0}
-    return {"reward": "budget_hinge", "reward_kwargs": limit}
-
-
-def one_block(budget: Budget) -> dict[str, Any]:
-    """A dense network of as many units: static masks of a network that learns along are such."""
-    return {"num_blocks": (1, 1), "block_size": 16 * budget.kept}
-
-
-def one_expert(budget: Budget) -> dict[str, Any]:
-    """The same with one expert."""
-    size = {"num_experts": 1, "expert_size": 16 * budget.kept}
-    return {"network_kwargs": {**PLACES["experts"].settings["network_kwargs"], **size}}
-
-
-def by_knob(name: str, *values: float) -> Asks:
-    """One value of a setting for each budget, where nothing can be asked for a cost."""
-
-    def ask(budget: Budget) -> dict[str, Any]:
-        places = (PLACES["exits"].budgets, values)
-        return next({name: value} for found, value in zip(*places, strict=True) if found == budget)
-
-    return ask
-
 
 SYSTEMS: dict[str, dict[str, System]] = {
     "mlp": {
@@ -128,8 +36,13 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "static": System("dense", one_block, why=STATIC),
     },
     "exits": {
-        "act": System("act", by_knob("time_weight", 0.1, 0.03, 0.01), why="halting values"),
-        "pondernet": System("pondernet", by_knob("prior_rate", 0.8, 0.6, 0.4), why="halting coins"),
+        "act": System("act", by_knob("time_weight", 1.0, 0.1, 0.0), why="halting values"),
+        "pondernet": System(
+            "pondernet",
+            by_knob("prior_rate", 0.8, 0.6, 0.4),
+            why="halting coins",
+            draw="sampled",
+        ),
         "confidence": System(
             "confidence", lambda b: {"stop_shares": b.share}, why="a rule that learns nothing"
         ),
@@ -215,7 +128,7 @@ def rows(place: str, name: str) -> list[Cell]:
     return [*found, *(row(place, name, budget, setting) for budget in (low, high))]
 
 
-SYSTEMS_SWEEP = Sweep(
+PLANNED = Sweep(
     name="systems",
     description=(
         "Systems that choose blocks, experts, exits and refreshes on the same images at three "
@@ -226,3 +139,20 @@ SYSTEMS_SWEEP = Sweep(
     minutes=60,
     seeds=SEEDS,
 )
+
+RUN = {"mlp": (3, 1), "exits": (1, 1), "strips": (1, 1), "experts": (0, 0), "cifar10": (0, 0)}
+"""Place -> seeds so far at the middle budget, and at the others."""
+
+
+def so_far(cell: Cell) -> Cell:
+    """A row with the seeds that were run."""
+    place, told = cell.label.split(": ")
+    middle, others = RUN[place]
+    count = middle if PLACES[place].budgets[1].name in told else others
+    return dataclasses.replace(cell, seeds=(cell.seeds or SEEDS)[:count])
+
+
+SYSTEMS_SWEEP = dataclasses.replace(
+    PLANNED, cells=tuple(cell for cell in map(so_far, PLANNED.cells) if cell.seeds)
+)
+"""As far as it has been run; `ccenv compare ccenv.runs.studies.systems.sweep:PLANNED` goes on."""
