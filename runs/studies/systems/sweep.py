@@ -14,12 +14,14 @@ from ccenv.runs.studies.systems.asked import (
     CHOOSERS,
     HYBRID,
     RANDOM,
+    RATES,
     SAME_RATE,
     STATIC,
     System,
     by_knob,
     one_block,
     one_expert,
+    over,
     price,
     searched,
 )
@@ -36,10 +38,16 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "static": System("dense", one_block, why=STATIC),
     },
     "exits": {
-        "act": System("act", by_knob("time_weight", 1.0, 0.1, 0.0), why="halting values"),
+        "act": System(
+            "act",
+            by_knob("time_weight", 1.0, 0.1, 0.0),
+            over("learning_rate", 0.05),
+            why="halting values",
+        ),
         "pondernet": System(
             "pondernet",
             by_knob("prior_rate", 0.8, 0.6, 0.4),
+            over("prior_weight", 0.3),
             why="halting coins",
             draw="sampled",
         ),
@@ -49,7 +57,7 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "allocation": System(
             "allocation", lambda b: {"cost_limit": b.cost}, why="exits from the first look"
         ),
-        "reinforce": System("reinforce", price, SAME_RATE, "exits by reward"),
+        "reinforce": System("reinforce", price, RATES[::2], "exits by reward"),
         "block_dropout": System(
             "block_dropout", lambda b: {"keep_probability": 1 - b.share}, why=RANDOM
         ),
@@ -91,7 +99,7 @@ CHOSEN: dict[str, dict[str, int]] = {
         "blockdrop": 0,
         "skipnet": 2,
     },
-    "exits": {},
+    "exits": {"reinforce": 0},
     "experts": {},
     "strips": {},
     "cifar10": {},
@@ -140,7 +148,7 @@ PLANNED = Sweep(
     seeds=SEEDS,
 )
 
-RUN = {"mlp": (3, 1), "exits": (1, 1), "strips": (1, 1), "experts": (0, 0), "cifar10": (0, 0)}
+RUN = {"mlp": (3, 1), "exits": (1, 1), "strips": (0, 0), "experts": (0, 0), "cifar10": (0, 0)}
 """Place -> seeds so far at the middle budget, and at the others."""
 
 
