@@ -38,6 +38,8 @@ def settings_help(agent: str | None) -> Iterator[str]:
     yield "  reward_kwargs.cost_weight=0.5 and the like (ccenv list rewards);"
     yield "  network_kwargs.depth=20 and the like (ccenv list networks);"
     yield "  context.cost_weight=[0.05,5] or context.budget=[0.1,0.5] drawn anew for each image;"
+    yield "  concurrent=inactive, unsafe or policy: updates land between gates (weights=cotrain);"
+    yield "  oblivious=all, or oblivious=3 blocks in slots: one trace for all inputs;"
     yield "  weights_kwargs.schedule_updates=run ends a cosine schedule with the run"
     if agent is None:
         return

@@ -39,6 +39,7 @@ from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
+from ccenv.runs.studies.systems import concurrency
 from ccenv.runs.timing import (
     environment,
     front_times,
@@ -53,7 +54,9 @@ from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"
-LINK = re.compile(rf"\]\((?:runs/results/|\.\./results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)")
+LINK = re.compile(
+    rf"\]\((?:(?:runs/|\.\./|\.\./\.\./)results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)"
+)
 Link = tuple[str, str]
 """Result and figure."""
 TABLES: dict[str, Callable[[Any], str]] = {
@@ -79,8 +82,9 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "circumstances": circumstance_program.table,
     "damage": damage_program.table,
     "soak": soak_program.table,
+    concurrency.NAME: concurrency.table,
 }
-FIGURES = SPEED_FIGURES | estimators.FIGURES
+FIGURES = SPEED_FIGURES | estimators.FIGURES | {concurrency.NAME: concurrency.concurrency_figure}
 """Kind of a recorded result that is no sweep -> its figure."""
 
 

@@ -102,7 +102,7 @@ FLOORS = {
         "machine checksums commit program identity result_checks seal folder exported recorded "
         "stored trust"
     ),
-    "ccenv.runs.plan": "values explained sweep settings command space",
+    "ccenv.runs.plan": "values kinds explained sweep settings command space",
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts points contests equal recorded_dense "
         "recorded_times"
@@ -117,9 +117,10 @@ FLOORS = {
     "ccenv.runs.studies": (
         "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper "
         "equal_cost low_density ablation shapings cost_limits front_mnist front_cifar10 estimators "
-        "budget"
+        "budget systems"
     ),
     "ccenv.runs.studies.budget": "menu policies record",
+    "ccenv.runs.studies.systems": "places asked sweep section concurrency",
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.masks import gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
@@ -109,7 +108,7 @@ def evaluate(
     keep: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     gates: list[list[Tensor]] = [[] for _ in simulator.num_blocks]
     for indices in torch.arange(len(simulator.data)).split(batch_size):
-        observations, actions, steps = walk(simulator, policy, generator, indices)
+        observations, _, steps = walk(simulator, policy, generator, indices)
         last = steps[-1].outcome
         seen["correct"].append(correct(last))
         seen["nll"].append(-log_likelihood(last))
@@ -117,10 +116,10 @@ def evaluate(
         seen["cost"].append(last.compute_cost)
         seen["macs"].append(last.macs.double())
         labels.append(last.labels)
+        for layer, values in enumerate(simulator.gate_values):
+            gates[layer].append(values)
         for layer, step in enumerate(steps):
             masks[layer].append(step.outcome.mask)
-            if (values := gate_values_of(actions[layer])) is not None:
-                gates[layer].append(values)
             keep[layer].append(keep_probability_of(policy, observations[layer], layer, step))
     means = {name: torch.cat(values).double().mean().item() for name, values in seen.items()}
     probabilities = tuple(torch.cat(values) for values in keep)

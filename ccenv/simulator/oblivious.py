@@ -14,11 +14,17 @@ same trace here, and the bill is that of the trace:
 
     evaluate(ObliviousSimulator(env.simulator, slots=4), agent)
 
+`oblivious` is a setting of every view of the environment, "all" or the slots; an agent that learns
+so pays the same for every choice:
+
+    gym.make("BlockSelection-v0", oblivious=4)
+
 A model of constant traces at the size of blocks, and no claim of security: times, caches, the
 policy's own memory (buckets of `wta_retrieval`) and rounding are left out.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,11 +32,15 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 from ccenv.simulator.simulator import Simulator, Step
 
+ALL = "all"
+"""The setting that touches all blocks."""
+Slots = int | Sequence[int] | None
+
 
 class ObliviousSimulator(Simulator):
     """Another simulator's network, data and streams, with steps of constant trace."""
 
-    def __init__(self, simulator: Simulator, slots: int | Sequence[int] | None = None) -> None:
+    def __init__(self, simulator: Simulator, slots: Slots = None) -> None:
         """Takes over what a simulator has; use either of both, not both.
 
         Args:
@@ -81,7 +91,43 @@ class ObliviousSimulator(Simulator):
         return torch.arange(blocks if slots == blocks else blocks + slots).expand(rows, -1)
 
 
-def check_slots(slots: int | Sequence[int] | None, num_blocks: Sequence[int]) -> list[int]:
+def from_settings(
+    num_images: int = 1, *, oblivious: str | int | Sequence[int] = ALL, **settings: Any
+) -> ObliviousSimulator:
+    """Builds the simulator and wraps it.
+
+    Args:
+        num_images: rows of the batch.
+        oblivious: "all" blocks are touched, or the slots, one number or one for each gate.
+        **settings: see `Simulator`.
+
+    Raises:
+        ValueError: if a setting is unknown or impossible.
+    """
+    return ObliviousSimulator(Simulator(num_images, **settings), read_oblivious(oblivious))
+
+
+def read_oblivious(oblivious: Any) -> Slots:
+    """Reads the setting: "all" -> None, whole numbers as they are.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if oblivious == ALL:
+        return None
+    numbers = [oblivious] if isinstance(oblivious, int) else oblivious
+    fits = isinstance(numbers, list | tuple) and all(
+        isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers
+    )
+    if not fits or not numbers:
+        raise ValueError(
+            f"expected oblivious to be {ALL!r}, or blocks in slots, one number or one for each "
+            f"gate, got {oblivious!r}"
+        )
+    return oblivious  # type: ignore[no-any-return]
+
+
+def check_slots(slots: Slots, num_blocks: Sequence[int]) -> list[int]:
     """One number for each gate.
 
     Raises:

@@ -49,6 +49,7 @@ MAX_PENDING = 256
 KINDS = {
     "context": "ccenv.simulator.context:ContextSimulator",
     "concurrent": "ccenv.simulator.concurrent:ConcurrentSimulator",
+    "oblivious": "ccenv.simulator.oblivious:from_settings",
 }
 """Settings that ask for another kind of simulator, imported on use."""
 
@@ -290,6 +291,11 @@ class Simulator:
     def layer(self) -> int:
         """Number of the gated layer that is decided next; num_layers when the episode is over."""
         return 0 if self.state is None else self.state.layer
+
+    @property
+    def gate_values(self) -> Sequence[Tensor]:
+        """Of the gates that are decided, float [batch, num_blocks] each; none under masks alone."""
+        return self._gate_values
 
     def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
         """Computes one layer under a mask.

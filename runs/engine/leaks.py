@@ -119,7 +119,8 @@ def leaks_of_run(
     Args:
         folder: the run's.
         trusted: modules of the reader's own that it may name.
-        oblivious: also rebuilds its policy and judges it under `ObliviousSimulator`.
+        oblivious: also rebuilds its policy and judges it under `ObliviousSimulator`; where the
+            run was under it, nothing is seen anyway.
 
     Raises:
         ValueError: if the run cannot be read, or its inputs are too few or of too many classes.
@@ -131,12 +132,15 @@ def leaks_of_run(
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_blocks = [len(layer[0]) for layer in result["block_use"]]
     judged = {e["mode"]: e for e in result["evaluations"] if e["split"] == "test"}
-    found = []
+    found, is_hidden = [], "oblivious" in plan.environment
     for draw in MODES:
         masks = run_folder.load_masks(folder, draw, num_blocks, len(labels))
+        if is_hidden:
+            # What is seen are blocks that are read and slots; what lies in them is not.
+            masks = [torch.ones_like(mask) for mask in masks]
         numbers = judged[draw]["error"], judged[draw]["total_cost"]
         found.append(LeakOfRun(str(folder), plan.agent, draw, *numbers, leak_of(masks, labels)))
-    return found + (wrapped(folder, trusted) if oblivious else [])
+    return found + (wrapped(folder, trusted) if oblivious and not is_hidden else [])
 
 
 def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:

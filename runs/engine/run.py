@@ -31,6 +31,9 @@ from ccenv.runs.store.commit import code_commit
 from ccenv.runs.store.machine import load_average, machine, versions
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
+OBLIVIOUS = "oblivious"
+"""A setting under which nothing is skipped: what would be timed and exported is another program."""
+
 
 class CannotStartError(ValueError):
     """Settings that cannot be carried out; nothing was written."""
@@ -249,7 +252,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         "last_tenth": listener.tail.numbers(),
         **verdicts_of_context(env, agent, plan.program.seed),
         "block_use": [(100 * use).round().int().tolist() for use in test.block_use],
-        "latency": latencies(env, agent),
+        "latency": [] if OBLIVIOUS in plan.environment else latencies(env, agent),
         "total_seconds": time.perf_counter() - begun + listener.seconds_before,
     }
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
@@ -284,6 +287,9 @@ def check_learned_finite(plan: Plan, agent: Agent) -> None:
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:
     """Leaves policy and network as one file, or says why that cannot be."""
+    if OBLIVIOUS in plan.environment:
+        warn("no classifier exported: it would touch only what it chooses, which is seen")
+        return
     try:
         classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)
         classifier.save(target / run_folder.CHECKPOINT / "classifier.safetensors")

@@ -165,14 +165,15 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
 def stored_values(
     folder: Path, draw: str, rebuilt: Rebuilt, num_images: int
 ) -> list[Tensor] | None:
-    """Gate values of an agent that acts by them, None of others.
+    """Gate values of an agent that acts by them, or whose blocks are touched only; else None.
 
     Raises:
         ValueError: if they are missing or damaged, or another agent's.
     """
     num_blocks = rebuilt.env.simulator.num_blocks
     found = run_folder.load_gate_values(folder, draw, num_blocks, num_images)
-    wanted = bool(getattr(rebuilt.agent, "gives_values", False))
+    gives = bool(getattr(rebuilt.agent, "gives_values", False))
+    wanted = gives or "oblivious" in rebuilt.plan.environment
     if wanted and found is None:
         raise ValueError(
             f"expected gate values of {rebuilt.plan.agent} beside its masks, got none: the run is "

@@ -21,15 +21,12 @@ from ccenv.agents.base import Agent
 from ccenv.base.registry import check_names, import_object, resolve
 from ccenv.data import transform_names
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
-from ccenv.runs.plan.values import annotations_of, check_sizes, coerce, shown
+from ccenv.runs.plan.kinds import checked_kinds
+from ccenv.runs.plan.values import annotations_of, coerce, shown
 from ccenv.runs.store.identity import Key, chosen_settings, environment_defaults, key_of, short_name
 from ccenv.runs.store.machine import most_threads
 from ccenv.runs.store.program import Program, validations_every
-from ccenv.simulator.context import read_context
-from ccenv.simulator.simulator import Simulator, setting_defaults
-
-CONTEXT = "context"
-"""A setting of the environment that only runs have which use it; see `ccenv.simulator.context`."""
+from ccenv.simulator.simulator import KINDS, Simulator, setting_defaults
 
 
 @dataclass(frozen=True)
@@ -120,13 +117,13 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, takes_any = agent_parameters(agent_class)
     if not takes_any:
-        check_names(settings, [*program_names, *setting_defaults(), CONTEXT, *own], "setting")
+        check_names(settings, [*program_names, *setting_defaults(), *KINDS, *own], "setting")
     given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
     program = make_program({n: given.pop(n) for n in program_names if n in given})
     environment = make_environment(
         program,
         agent_class,
-        {n: given.pop(n) for n in (*setting_defaults(), CONTEXT) if n in given},
+        {n: given.pop(n) for n in (*setting_defaults(), *KINDS) if n in given},
     )
     if program.cost_limit is not None:
         given |= pass_limit_on(program.cost_limit, agent, own, environment)
@@ -249,18 +246,14 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     if "reward" in given:
         # They belong to the reward that the agent would have chosen.
         wishes.pop("reward_kwargs", None)
-    context = given.pop(CONTEXT, None)
+    kinds = {name: given.pop(name) for name in KINDS if name in given}
     layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, annotations_of(Simulator.__init__), defaults)
     for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
         settings[name] = settings[name] or {}
     settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
-    if context is not None:
-        check_sizes(CONTEXT, context)
-        read_context(context)
-        settings[CONTEXT] = dict(context)
-    return settings
+    return settings | checked_kinds({k: v for k, v in kinds.items() if v is not None})
 
 
 def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:

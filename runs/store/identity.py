@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ccenv.runs.store.program import Program, validations_every
-from ccenv.simulator.simulator import setting_defaults
+from ccenv.simulator.simulator import KINDS, setting_defaults
 
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""
@@ -71,14 +71,13 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
     The agent's own settings are those that were chosen: its class is not asked.
     """
     program = dataclasses.asdict(Program(seed=seed))
-    environment = environment_defaults() | {"context": None}
+    environment = environment_defaults() | dict.fromkeys(KINDS)
     own = {k: v for k, v in chosen.items() if k not in {*program, *environment} or k in AROUND}
     program |= {k: v for k, v in chosen.items() if k in program and k not in own}
     if program["eval_every"] is None:
         program["eval_every"] = validations_every(program["images"])
     environment |= {k: v for k, v in chosen.items() if k in environment}
-    if environment["context"] is None:
-        del environment["context"]
+    environment = {k: v for k, v in environment.items() if k not in KINDS or v is not None}
     config = {"agent": agent, "agent_settings": own, "environment": environment, **program}
     as_stored: dict[str, Any] = json.loads(json.dumps(config))
     return as_stored

@@ -41,6 +41,8 @@ from ccenv.runs.studies.quickstart import (
     SMOKE,
 )
 from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
+from ccenv.runs.studies.systems.section import COMPARED
+from ccenv.runs.studies.systems.sweep import SYSTEMS_SWEEP
 from ccenv.runs.studies.text import TEXT
 from ccenv.runs.studies.text_agents import TEXT_AGENTS
 from ccenv.runs.studies.text_longer import TEXT_LONGER
@@ -72,5 +74,6 @@ STUDIES: dict[str, Study] = {
         Study(TEXT_AGENTS, (TUNED,)),
         Study(FRONT_MNIST, (at_budgets((2_250, 5_000, 10_600, 18_000)),)),
         Study(FRONT_CIFAR10, (at_budgets((61_000, 157_000, 191_000, 340_000)),)),
+        Study(SYSTEMS_SWEEP, (COMPARED,)),
     )
 }

@@ -22,7 +22,7 @@ from ccenv.runs.engine.jobs import make_jobs, own_result
 from ccenv.runs.engine.rebuilt import rebuild
 from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.plan.sweep import Sweep
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.simulator import KINDS, Simulator
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
@@ -106,7 +106,8 @@ def make_agent(plan: Plan, folder: Path | None) -> Any:
             raise ValueError(f"expected what {plan.agent} learned in {folder}, got none of it")
         return rebuilt.agent
     group = int(plan.environment["group_size"])
-    settings = {k: v for k, v in plan.environment.items() if k not in ("weights_kwargs", "context")}
+    left_out = ("weights_kwargs", *KINDS)
+    settings = {k: v for k, v in plan.environment.items() if k not in left_out}
     simulator = Simulator(group, **settings)
     simulator.seed(0)
     return plan.agent_class(simulator, seed=0, **plan.agent_settings)

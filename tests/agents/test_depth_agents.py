@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ccenv.agents.blockdrop import BlockDrop
 from ccenv.agents.pondernet import PonderNet, divergence, halting
 from ccenv.agents.skipnet import SkipNet
+from ccenv.networks.norms import learning_norms
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 
@@ -91,6 +92,23 @@ def test_skipnet_learns_from_the_loss_by_hard_gates_and_then_from_returns_by_dra
     drawn = collect_rollout(agent.simulator, agent, agent.generator)
     assert 0.5 < drawn.masks.float().mean() < 0.95
     assert agent.update(drawn)["supervised"] == 0
+
+
+def test_while_masks_are_drawn_norms_keep_their_statistics_which_learning_norms_would_move():
+    residual = {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
+    simulator = simulator_of(dataset="digits", weights="cotrain", reward="skipnet", **residual)
+    norms = [m for m in simulator.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    weights = [parameter.detach().clone() for parameter in simulator.network.parameters()]
+
+    def means_after(images):
+        SkipNet(simulator, supervised_share=0.0).learn(images)
+        return [norm.running_mean.clone() for norm in norms]
+
+    assert not any(mean.any() for mean in means_after(48))
+    changed = map(torch.equal, weights, simulator.network.parameters())
+    assert not all(changed)
+    with learning_norms(simulator.network):
+        assert any(mean.any() for mean in means_after(48))
 
 
 def test_skipnets_gate_has_a_gradient_of_the_task_where_its_block_is_skipped_too():

@@ -108,7 +108,5 @@ def test_runs_of_gate_values_stand_by_them_and_fall_without_them(agent, words, t
     (row,) = altered(folder, lambda found: {n: t for n, t in found.items() if "values" not in n})
     assert "expected gate values of" in row.problems[0]
     path.write_bytes(kept)
-    (row,) = altered(
-        folder, lambda found: {n: t * 0 if "values" in n else t for n, t in found.items()}
-    )
-    assert "above 0 where a block was computed" in row.problems[0]
+    zeros = altered(folder, lambda told: {n: t * ("values" not in n) for n, t in told.items()})
+    assert all("other gate values" in " ".join(row.problems) for row in zeros)

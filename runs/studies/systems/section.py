@@ -1,0 +1,199 @@
+"""Systems beside each other: the runs of `systems` -> a table and a figure of each place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccenv.runs.engine.jobs import Comparison
+from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, new_figure
+from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.rows import MODES, Result, evaluation
+from ccenv.runs.studies.systems.places import PLACES
+from ccenv.runs.studies.systems.sweep import CHOSEN, SYSTEMS, label_of, rows
+
+NOTE = (
+    "Test error (%) at total costs, the policy's own included, of the MACs of the network with "
+    "everything kept: between a row's own costs linear, "
+    "above them that of its dearest, empty below them. Interval: Student's, 95 %, over seeds. "
+    "Masks drawn or most probable, whichever validation prefers. Seeds: at each of the own costs. "
+    "Seconds: of training, one thread, beside other work on the same core: orders of magnitude."
+)
+REFERENCE = {"exits": "confidence", "strips": "entropy_threshold"}
+"""Place -> the system at whose costs all are compared, `rloo` elsewhere."""
+WORDS = {"sampled": "drawn", "mode": "likely"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A system at one place, at the setting that was chosen."""
+
+    name: str
+    """its label."""
+    setting: str
+    """what was chosen, empty where nothing was."""
+    draw: str
+    """"sampled" or "mode"."""
+    points: tuple[tuple[float, tuple[float, ...]], ...]
+    """total cost, of the place's network with everything kept, and test errors by seed; for each
+    budget that has runs, by cost."""
+    seconds: float
+    """of training at the middle budget, median over seeds."""
+
+
+def systems(comparison: Comparison, results_dir: Path) -> Part:
+    """A table and a figure of each place that has runs."""
+    tables, figures = [], []
+    for place in SYSTEMS:
+        found = [line for name in SYSTEMS[place] if (line := line_of(comparison, place, name))]
+        if found:
+            tables.append(table_of(place, found))
+            figures.append(figure_of(place, found))
+    return Part(tables, figures)
+
+
+COMPARED = Section("systems", "Systems at equal cost", systems)
+
+
+def line_of(comparison: Comparison, place: str, name: str) -> Line | None:
+    """A system's runs at its chosen setting; None before there are any of the middle budget."""
+    system, budgets = SYSTEMS[place][name], PLACES[place].budgets
+    best = CHOSEN[place].get(name)
+    if best is None and len(system.tried) > 1:
+        return None
+    setting = system.tried[best or 0]
+    labels = [label_of(place, name, budget, setting) for budget in budgets]
+    results = [comparison.results.get(label) or [] for label in labels]
+    if not results[1]:
+        return None
+    whole = dense_macs(comparison, place)
+    draw = system.draw or min(
+        MODES, key=lambda mode: mean_of(results[1], mode, "error", "validation")
+    )
+    points = sorted(
+        (mean_of(some, draw, "macs") / whole, tuple(evaluation(r, draw)["error"] for r in some))
+        for some in results
+        if some
+    )
+    seconds = float(np.median([result["seconds"] for result in results[1]]))
+    told = ", ".join(f"{key} {value}" for key, value in setting.items())
+    return Line(name, told, draw, tuple(points), seconds)
+
+
+def dense_macs(comparison: Comparison, place: str) -> float:
+    """MACs of the place's network with everything kept: those of any system's but the static one.
+
+    That may be a network of its own, which is as large as what it keeps.
+    """
+    others = [name for name in SYSTEMS[place] if name != "static"]
+    found = (
+        result
+        for name in others
+        for label in (cell.label for cell in rows(place, name))
+        for result in comparison.results.get(label) or []
+    )
+    return float(next(found)["dense_macs"])
+
+
+def mean_of(results: Sequence[Result], draw: str, number: str, split: str = "test") -> float:
+    """Mean over seeds of a number of their evaluations."""
+    found = [
+        e[number]
+        for result in results
+        for e in result["evaluations"]
+        if (e["split"], e["mode"]) == (split, draw)
+    ]
+    return float(np.mean(found))
+
+
+def reference_costs(place: str, lines: Sequence[Line]) -> list[float]:
+    """Total costs at which all are compared: those of `REFERENCE` at its budgets."""
+    wanted = REFERENCE.get(place, "rloo")
+    line = next((line for line in lines if line.name == wanted), lines[0])
+    return list({f"{cost:.3f}": cost for cost, _ in line.points}.values())
+
+
+def at_cost(line: Line, cost: float) -> Interval | None:
+    """A line's error where it spends so much at most, None where it always spends more.
+
+    >>> line = Line("a", "", "mode", ((0.1, (0.4,)), (0.3, (0.2,))), 1.0)
+    >>> round(at_cost(line, 0.2).mean, 3), at_cost(line, 0.5).mean, at_cost(line, 0.05)
+    (0.3, 0.2, None)
+    """
+    costs = [point for point, _ in line.points]
+    # A hundredth more is the same cost: a price or a target hits its budget no better.
+    if cost < 0.99 * costs[0]:
+        return None
+    for own, errors in line.points:
+        if abs(cost - own) <= 0.01 * own:
+            return mean_interval(errors)
+    if cost > costs[-1]:
+        return mean_interval(line.points[-1][1])
+    seeds = min(len(errors) for _, errors in line.points)
+    by_seed = [
+        float(np.interp(cost, costs, [errors[seed] for _, errors in line.points]))
+        for seed in range(seeds)
+    ]
+    return mean_interval(by_seed)
+
+
+def table_of(place: str, lines: Sequence[Line]) -> Table:
+    """By error at the middle cost."""
+    costs = reference_costs(place, lines)
+    columns = {"agent": "left", "setting": "left", "masks": "left", "seeds": "left"}
+    columns |= {f"at {cost:.3f}": "right .2%" for cost in costs}
+    columns |= {"own costs": "left", "seconds": "right .0f"}
+    middle = costs[len(costs) // 2]
+
+    def rank(line: Line) -> float:
+        found = at_cost(line, middle)
+        return found.mean if found else 1.0
+
+    body: list[list[Any]] = [
+        [
+            *(line.name, line.setting, WORDS[line.draw]),
+            ", ".join(str(len(errors)) for _, errors in line.points),
+            *(at_cost(line, cost) for cost in costs),
+            ", ".join(f"{cost:.2f}" for cost, _ in line.points),
+            line.seconds,
+        ]
+        for line in sorted(lines, key=rank)
+    ]
+    return Table(f"{place}-at-equal-cost", PLACES[place].title, columns, body, NOTE)
+
+
+def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
+    """Error over total cost, a line a system."""
+    names = [line.name for line in lines]
+    figure = new_figure(2.6 + legend_height(names))
+    axes = figure.subplots()
+    drawn = []
+    for index, line in enumerate(lines):
+        costs = [cost for cost, _ in line.points]
+        errors = [100 * float(np.mean(errors)) for _, errors in line.points]
+        style: Mapping[str, Any] = look(index) | {"ms": 3, "lw": 1}
+        drawn += axes.plot(costs, errors, **style)
+    axes.set(xscale="log", yscale="log", xlabel="total cost", ylabel="test error %")
+    ticks = reference_costs(place, lines)
+    axes.set_xticks(ticks, [f"{tick:.2f}" for tick in ticks])
+    axes.minorticks_off()
+    percents = [tick for tick in (1, 2, 3, 5, 7, 10, 15, 20, 30, 50) if within(tick, axes)]
+    axes.set_yticks(percents, [str(tick) for tick in percents])
+    legend_below(figure, drawn, names)
+    said = "; ".join(f"{line.name}: {told(line)}" for line in lines)
+    return Drawn(figure, place, f"{PLACES[place].title}: error over total cost.", said)
+
+
+def within(tick: float, axes: Any) -> bool:
+    """Whether a tick lies on the axis."""
+    low, high = axes.get_ylim()
+    return bool(low <= tick <= high)
+
+
+def told(line: Line) -> str:
+    """A line's points in words."""
+    return ", ".join(f"{np.mean(errors):.1%} at {cost:.2f}" for cost, errors in line.points)

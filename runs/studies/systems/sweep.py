@@ -1,0 +1,166 @@
+"""The systems that came after the paper, each on the same images, network and three budgets.
+
+Every agent has three settings at the middle budget and seed 0; the one with the least validation
+error goes on to all budgets and seeds. What a row is there for stands beside it in `SYSTEMS`.
+"""
+
+import dataclasses
+from typing import Any
+
+from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.studies.systems.asked import (
+    AT_ONCE,
+    CHANCE,
+    CHOOSERS,
+    HYBRID,
+    RANDOM,
+    RATES,
+    SAME_RATE,
+    STATIC,
+    System,
+    by_knob,
+    one_block,
+    one_expert,
+    over,
+    price,
+    searched,
+)
+from ccenv.runs.studies.systems.places import PLACES, Budget
+
+SEEDS = (0, 1, 2)
+
+SYSTEMS: dict[str, dict[str, System]] = {
+    "mlp": {
+        **CHOOSERS,
+        "blockdrop": AT_ONCE,
+        "skipnet": HYBRID,
+        "block_dropout": CHANCE,
+        "static": System("dense", one_block, why=STATIC),
+    },
+    "exits": {
+        "act": System(
+            "act",
+            by_knob("time_weight", 1.0, 0.1, 0.0),
+            over("learning_rate", 0.05),
+            why="halting values",
+        ),
+        "pondernet": System(
+            "pondernet",
+            by_knob("prior_rate", 0.8, 0.6, 0.4),
+            over("prior_weight", 0.3),
+            why="halting coins",
+            draw="sampled",
+        ),
+        "confidence": System(
+            "confidence", lambda b: {"stop_shares": b.share}, why="a rule that learns nothing"
+        ),
+        "allocation": System(
+            "allocation", lambda b: {"cost_limit": b.cost}, why="exits from the first look"
+        ),
+        "reinforce": System("reinforce", price, RATES[::2], "exits by reward"),
+        "block_dropout": System(
+            "block_dropout", lambda b: {"keep_probability": 1 - b.share}, why=RANDOM
+        ),
+    },
+    "experts": {
+        **CHOOSERS,
+        "block_dropout": CHANCE,
+        "static": System("dense", one_expert, why=STATIC),
+    },
+    "strips": {
+        "entropy_threshold": System(
+            "entropy_threshold", lambda b: {"target_rate": b.share}, why="doubt as a trigger"
+        ),
+        "reinforce": System("reinforce", price, SAME_RATE, "a learned trigger"),
+        "block_dropout": CHANCE,
+    },
+    "cifar10": {
+        name: CHOOSERS[name]
+        for name in ("rloo", "dynamic_gate", "gumbel", "reinforce", "wta_retrieval", "allocation")
+    }
+    | {
+        "block_dropout": CHANCE,
+        "static": System("fixed_mask", searched, why=STATIC),
+    },
+}
+"""Place -> label -> what is run. `noisy_topk` needs weights that learn under gate values; units of
+depth (`blockdrop`, `skipnet`) are coins of one gate where there are experts, as `reinforce` is."""
+CHOSEN: dict[str, dict[str, int]] = {
+    "mlp": {
+        "rloo": 2,
+        "noisy_topk": 2,
+        "dynamic_gate": 0,
+        "wta_retrieval": 0,
+        "gumbel": 2,
+        "condnet": 2,
+        "reinforce": 2,
+        "sb3_ppo": 1,
+        "allocation": 2,
+        "blockdrop": 0,
+        "skipnet": 2,
+    },
+    "exits": {"reinforce": 0},
+    "experts": {},
+    "strips": {},
+    "cifar10": {},
+}
+"""Place -> label -> position of the setting with the least validation error."""
+
+
+def label_of(place: str, name: str, budget: Budget, setting: dict[str, Any]) -> str:
+    """What a row is called."""
+    own = "".join(f", {key} {value}" for key, value in setting.items())
+    return f"{place}: {name} {budget.name}{own}"
+
+
+def row(place: str, name: str, budget: Budget, setting: dict[str, Any]) -> Cell:
+    """One cell with all seeds."""
+    system = SYSTEMS[place][name]
+    settings = PLACES[place].settings | system.asks(budget) | setting
+    return Cell(label_of(place, name, budget, setting), system.agent, settings, SEEDS)
+
+
+def rows(place: str, name: str) -> list[Cell]:
+    """A system's cells: settings tried at the middle budget, then the chosen one at the others."""
+    system, (low, middle, high) = SYSTEMS[place][name], PLACES[place].budgets
+    best = CHOSEN[place].get(name, 0 if len(system.tried) == 1 else None)
+    found = []
+    for position, setting in enumerate(system.tried):
+        cell = row(place, name, middle, setting)
+        if position != best:
+            cell = Cell(cell.label, cell.agent, cell.settings, SEEDS[:1])
+        found.append(cell)
+    if best is None:
+        return found
+    setting = system.tried[best]
+    return [*found, *(row(place, name, budget, setting) for budget in (low, high))]
+
+
+PLANNED = Sweep(
+    name="systems",
+    description=(
+        "Systems that choose blocks, experts, exits and refreshes on the same images at three "
+        "budgets, one setting of three each, beside chance, static masks and the paper."
+    ),
+    settings={"batch_size": 128, "reward": "negative_nll"},
+    cells=tuple(cell for place in SYSTEMS for name in SYSTEMS[place] for cell in rows(place, name)),
+    minutes=60,
+    seeds=SEEDS,
+)
+
+RUN = {"mlp": (3, 1), "exits": (1, 1), "strips": (0, 0), "experts": (0, 0), "cifar10": (0, 0)}
+"""Place -> seeds so far at the middle budget, and at the others."""
+
+
+def so_far(cell: Cell) -> Cell:
+    """A row with the seeds that were run."""
+    place, told = cell.label.split(": ")
+    middle, others = RUN[place]
+    count = middle if PLACES[place].budgets[1].name in told else others
+    return dataclasses.replace(cell, seeds=(cell.seeds or SEEDS)[:count])
+
+
+SYSTEMS_SWEEP = dataclasses.replace(
+    PLANNED, cells=tuple(cell for cell in map(so_far, PLANNED.cells) if cell.seeds)
+)
+"""As far as it has been run; `ccenv compare ccenv.runs.studies.systems.sweep:PLANNED` goes on."""
