@@ -5,6 +5,13 @@ Gumbel-softmax", arXiv 1611.01144; Maddison, Mnih, Teh 2017, arXiv 1611.00712 (o
 noise). Gates with a target rate each: Veit, Belongie 2018, "Convolutional networks with adaptive
 inference graphs", arXiv 1711.11503. k of n: the relaxed draw without replacement of Xie and
 Ermon 2019, "Reparameterizable subset sampling via continuous relaxations", arXiv 1901.10517.
+
+Faithful: forward a hard mask of noisy scores, backward the slope of the relaxation at that noise;
+independent gates are held to a target rate each by a squared price, as in ConvNet-AIG. Ours: a gate
+is a block's of any network, with an affine map or one hidden layer on what the environment shows,
+where theirs pools a residual unit's input; the temperature falls by equal factors; in use a gate is
+a coin of its probability, and k of n are the highest scores (whether theirs draw in use is an open
+question of their users). Left out: classes of gates that must not be skipped, and rates by class.
 """
 
 from collections.abc import Sequence
