@@ -7,6 +7,8 @@ import json
 import pickle
 import random
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from ccenv.runs.studies.quickstart import QUICKSTART
 
 ROOT = Path(__file__).parents[3]
 TOY = """
+import dataclasses
+
 from ccenv.runs.sweeps import Cell, Sweep, dropout_rates
 
 TOY = Sweep(
@@ -32,6 +36,9 @@ TOY = Sweep(
     cells=(Cell("reinforce", "reinforce"), *dropout_rates(0.5)),
     minutes=0.1,
     seeds=(0,),
+)
+LONG = dataclasses.replace(
+    TOY, name="toy-long", settings=TOY.settings | {"images": 32_768}, seeds=(0, 1, 2)
 )
 """
 
@@ -72,10 +79,10 @@ def with_loopback(monkeypatch):
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
 
 
-def table(place, capsys, name, *arguments):
-    """Rows of the toy sweep without what a clock says, run in a folder of its own."""
+def table(place, capsys, name, *arguments, sweep="TOY"):
+    """Rows of a toy sweep without what a clock says, run in a folder of its own."""
     folders = [f"--{kind}-dir={place / name / kind}" for kind in ("log", "report", "results")]
-    status = compare.main(["toy_engines:TOY", "--json", *folders, *arguments])
+    status = compare.main([f"toy_engines:{sweep}", "--json", *folders, *arguments])
     out, said = capsys.readouterr()
     if status:
         raise AssertionError(said)
@@ -114,6 +121,36 @@ def test_an_engine_of_a_library_gives_the_table_of_the_pool(options, place, caps
         pytest.skip(f"{library} is not installed: pip install 'ccenv[{options[0]}]'")
     there = table(place, capsys, "there", "--jobs=2", f"--engine={options[0]}", *options[1:])
     assert there == table(place, capsys, "local")
+
+
+@pytest.mark.slow
+def test_a_node_of_a_cluster_that_is_killed_costs_nothing_but_time(place, capsys):
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install 'ccenv[ray]'")
+    from ray.cluster_utils import Cluster
+
+    # The driver's node runs nothing, so that runs are under way on both of the others.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    killed = []
+
+    def kill(node):
+        while not list((place / "there").rglob("result.json")):
+            time.sleep(0.1)
+        cluster.remove_node(node, allow_graceful=False)
+        killed.append(len(list((place / "there").rglob("result.json"))))
+
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        killer = threading.Thread(target=kill, args=(nodes[1],), daemon=True)
+        killer.start()
+        address = f"--engine-option=address={cluster.address}"
+        there = table(place, capsys, "there", "--engine=ray", address, sweep="LONG")
+        killer.join(60)
+    finally:
+        cluster.shutdown()
+    assert killed
+    assert killed[0] < 6
+    assert there == table(place, capsys, "local", sweep="LONG")
 
 
 def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
