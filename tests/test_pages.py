@@ -113,7 +113,8 @@ def test_the_trainings_of_a_page_run(command, folder, monkeypatch, capsys):
     except FileNotFoundError as error:
         pytest.skip(str(error))  # Some pages train on images that come with no package.
     split_files(TRAININGS[command], folder, monkeypatch)
-    given = [word for word in shlex.split(command)[1:] if word.split("=")[0] not in SMALL]
+    own = {*SMALL, "log_dir"}
+    given = [word for word in shlex.split(command)[1:] if word.split("=")[0] not in own]
     small = [f"{name}={value}" for name, value in SMALL.items()]
     assert cli.main([*given, *small, f"log_dir={folder}/logs"]) == 0
     assert len(list(folder.rglob("result.json"))) == 1
