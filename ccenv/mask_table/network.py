@@ -48,6 +48,9 @@ class Prefix:
 class TableNetwork(nn.Module):
     """What a frozen network gave, from memory."""
 
+    right: Tensor
+    nll: Tensor
+
     def __init__(
         self,
         tables: Sequence[MaskTable],

@@ -1,5 +1,6 @@
 """Measuring times of units: (frozen network, inputs) -> seconds of each block, and of all else."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ def measured(
             mask = whole.clone()
             if block is not None:
                 mask[:, block] = False
-            calls[gate, block] = lambda g=gate, h=hidden, m=mask: network.step(g, h, m)
+            calls[gate, block] = functools.partial(network.step, gate, hidden, mask)
         hidden = network.step(gate, hidden, whole)
     last = hidden
     calls["head"] = lambda: network.logits(last)

@@ -124,7 +124,7 @@ def read_oblivious(oblivious: Any) -> Slots:
             f"expected oblivious to be {ALL!r}, or blocks in slots, one number or one for each "
             f"gate, got {oblivious!r}"
         )
-    return oblivious  # type: ignore[no-any-return]
+    return oblivious
 
 
 def check_slots(slots: Slots, num_blocks: Sequence[int]) -> list[int]:

@@ -83,9 +83,11 @@ def chain(
     units = sum(num_blocks_of(network))
     mask = torch.ones(units, dtype=torch.bool)
     (nll,), (cost,) = means(network, batch, mask[None])
-    masks, costs, order = [mask], [cost], None
+    masks, costs = [mask], [cost]
+    order: list[int] | None = None
     while costs[-1] > least_cost:
-        left = [unit for unit in (order or range(units)) if mask[unit]][: order and most_tried]
+        left = [unit for unit in (order or range(units)) if mask[unit]]
+        left = left if order is None else left[:most_tried]
         if not left:
             raise ValueError(f"expected units to leave out at cost {costs[-1]:.2f}, found none")
         tried = mask.repeat(len(left), 1)

@@ -104,7 +104,8 @@ def gatewise_point(
     adam = torch.optim.Adam(coins.layers.parameters(), lr=sizes.rate)
     scores = torch.from_numpy(data.fit.scores.astype(np.float32))
     costs = torch.from_numpy(data.fit.costs.astype(np.float32))
-    price, best = 1.5, (-np.inf, {})
+    price = 1.5
+    best: tuple[float, dict[str, Any]] = (-np.inf, {})
     for update in range(1, sizes.updates[-1] + 1):
         rows = fit[torch.randint(len(fit), (sizes.inputs,), generator=order)]
         worth = torch.stack([scores[rows], costs.expand(len(rows), -1)], dim=2)

@@ -131,8 +131,8 @@ def look_rows(
     last = slice(-sizes.choosing, None)
     for name, own in seen[0].items():
         judged = seen[1][name].columns[: sizes.judging]
-        parts = main_parts(own.columns[first], own.columns[last], judged)
-        looked = dataclasses.replace(data, looks={"hidden": tuple(parts)})
+        fit, choose, judge = main_parts(own.columns[first], own.columns[last], judged)
+        looked = dataclasses.replace(data, looks={"hidden": (fit, choose, judge)})
         yield row_of(name, len(data.fit.scores), own.beforehand, menu_points(looked, sizes))
     for label, more in (("fewer inputs", fewer(data, sizes)), more_of(judging, few, sizes)):
         yield row_of(f"{FIRST}, {label}", len(more.fit.scores), 0.0, menu_points(more, sizes))

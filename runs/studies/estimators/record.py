@@ -114,9 +114,8 @@ def rows_of(part: str, options: argparse.Namespace) -> tuple[Any, Iterator[dict[
     if part in JUDGED and options.judge is None:
         raise ValueError("expected --judge TABLE, of inputs that training never sees")
     if part == "agents":
-        sizes = agents.Sizes()
-        tables = agents.Tables.made(table, read(options.judge), sizes)
-        return sizes, agents.agent_rows(tables, sizes)
+        own = agents.Sizes()
+        return own, agents.agent_rows(agents.Tables.made(table, read(options.judge), own), own)
     if part == "looks":
         return seen_rows(options)
     if part == "policies":

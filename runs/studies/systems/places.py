@@ -70,6 +70,11 @@ def of_experts(kept: int, always: float) -> Budget:
     return Budget(f"{kept} of 32", kept / 32, round(cost, 3), kept)
 
 
+def three_of_experts(always: float) -> tuple[Budget, Budget, Budget]:
+    """2, 4 and 8 of 32; see `of_experts`."""
+    return of_experts(2, always), of_experts(4, always), of_experts(8, always)
+
+
 EXIT_CHANNELS, EXIT_UNITS = (4, 12), (64,)
 
 
@@ -113,7 +118,7 @@ PLACES: dict[str, Place] = {
             "network_kwargs": {"channels": (4, 8), "first_units": 8},
             "observation": "layer_input",
         },
-        tuple(of_experts(kept, MNIST_EXPERTS) for kept in (2, 4, 8)),
+        three_of_experts(MNIST_EXPERTS),
     ),
     "strips": Place(
         "MNIST in 14 strips, seven to a patch, answered behind each, learning along",
@@ -142,6 +147,6 @@ PLACES: dict[str, Place] = {
             "images": IMAGES // 2,
             "eval_every": IMAGES // 2,
         },
-        tuple(of_experts(kept, CIFAR_EXPERTS) for kept in (2, 4, 8)),
+        three_of_experts(CIFAR_EXPERTS),
     ),
 }
