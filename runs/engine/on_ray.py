@@ -3,8 +3,9 @@
 import math
 import os
 import socket
+import sys
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,13 @@ def opened(setup: Setup) -> Iterator[Engine]:
     ray = library("ray", "ray")
     check_names(setup.options, [ADDRESS], "option of ray")
     address = str(setup.options.get(ADDRESS) or os.environ.get("RAY_ADDRESS") or LOCAL)
+    with redirect_stdout(sys.stderr):
+        # Ray says there what becomes of its nodes; what is printed for other programs is no place.
+        yield from connected(ray, address, setup)
+
+
+def connected(ray: Any, address: str, setup: Setup) -> Iterator[Engine]:
+    """The engine of a cluster that is joined, and left at the end."""
     connect(ray, address, setup.num_jobs)
     try:
         nodes = [n for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
