@@ -37,6 +37,7 @@ from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.budget import show as budget
 from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
 from ccenv.runs.studies.systems import concurrency
@@ -76,6 +77,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "estimator-moments": estimators.moments_table,
     "estimator-curves": estimators.curves_table,
     "table-policies": estimators.policies_table,
+    "budget": budget.table,
     "table-agents": estimators.agents_table,
     "table-looks": estimators.looks_table,
     "kills": kill_program.table,
