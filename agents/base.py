@@ -210,9 +210,13 @@ class LayerScores(nn.Module):
             outputs: scores of each layer; None for one a block.
 
         Raises:
-            ValueError: if there are embeddings, and the observation shows no symbols.
+            ValueError: if a size is no number of 0 or more, or there are embeddings, and the
+                observation shows no symbols.
         """
         super().__init__()
+        for name, size in {"hidden_units": hidden_units, "embedding_size": embedding_size}.items():
+            if not isinstance(size, int) or size < 0:
+                raise ValueError(f"expected {name} of 0 or more, got {size!r}")
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()

@@ -56,13 +56,15 @@ class EntropyThreshold(Agent):
             threshold: in nats, in place of a rate; negative refreshes always.
 
         Raises:
-            ValueError: if the rate is outside [0, 1], the threshold is NaN, or the observation does
-                not show the entropy.
+            ValueError: if the rate is outside [0, 1], the threshold is no number, or the
+                observation does not show the entropy.
         """
         super().__init__(env, seed=seed)
         check_rate(target_rate)
-        if threshold is not None and threshold != threshold:
-            raise ValueError("expected a threshold in nats, got NaN")
+        if threshold is not None and not (
+            isinstance(threshold, int | float) and threshold == threshold
+        ):
+            raise ValueError(f"expected a threshold in nats, got {threshold!r}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
         self.threshold = torch.tensor(NEVER if threshold is None else threshold).double()
         self.is_stream = hasattr(self.simulator.network, "every_answer")

@@ -16,6 +16,8 @@ COMMAND_LINES = [
 """Found by `python -m ccenv.runs.faults fuzz`, or by hand."""
 CONSTRUCTORS = [
     ("agent", "sb3_ppo", {"learning_rate": 1j}),
+    ("agent", "entropy_threshold", {"threshold": {"depth": 8}}),
+    ("agent", "gumbel", {"target_density": True, "hidden_units": -1, "embedding_size": ""}),
     ("data", "train", {"dataset": {"train": ([[1]], "x"), "test": ([[1]], [0])}}),
 ]
 
