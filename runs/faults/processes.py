@@ -73,9 +73,12 @@ def start(words: list[str], place: Path) -> Running:
         os.chdir(place)
         for number, name in ((1, "out.txt"), (2, "said.txt")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        # Whoever forks may have put others in their place, as a test does.
+        sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8") for number in (1, 2))  # noqa: SIM115
         # They take longer than the runs, and hold nothing that the rows do not.
         setattr(modules[2], "publish", lambda *_: "")  # noqa: B010
         status = modules[0].main(words)
+        sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(status)
