@@ -144,6 +144,22 @@ def is_below(middle: int, left: int, right: int, costs: FLOATS, scores: FLOATS) 
     return bool((scores[middle] - scores[left]) * run <= rise * (costs[middle] - costs[left]))
 
 
+def best_at(outcomes: Outcomes, budget: float, halvings: int) -> Any:
+    """Each input's best mask at the price where they cost a budget on the mean: int64 [n].
+
+    Args:
+        outcomes: of a table or a menu.
+        budget: share of the dense network's MACs.
+        halvings: of the interval in which the price is looked for.
+    """
+    low, high = 0.0, 1000.0
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        spent = outcomes.costs[optimum(outcomes, middle).numbers].mean()
+        low, high = (middle, high) if spent > budget else (low, middle)
+    return optimum(outcomes, high).numbers
+
+
 def unit_costs(outcomes: Outcomes) -> tuple[float, FLOATS]:
     """What always runs costs, and what each unit adds: [units].
 

@@ -76,6 +76,13 @@ def sigmoid(logits: FLOATS) -> FLOATS:
     return found
 
 
+def softmax(logits: FLOATS) -> FLOATS:
+    """Probabilities along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    found: FLOATS = powers / powers.sum(axis=-1, keepdims=True)
+    return found
+
+
 @dataclass
 class Adam:
     """Steps up a slope, with a rate for each run (Kingma, Ba 2015, arXiv 1412.6980)."""

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.at_cost import AtCost
-from ccenv.mask_table.exact import Outcomes, optimum
+from ccenv.mask_table.at_cost import AtCost, best_at
+from ccenv.mask_table.exact import Outcomes
 from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.learning import Adam, Policies
+from ccenv.mask_table.learning import Adam, Policies, softmax
 from ccenv.runs.stats.intervals import mean_interval
 
 LEARNERS = ("exact gradient", "rloo", "reinforce", "imitation")
@@ -93,7 +93,7 @@ def fitted(
     runs, (count, masks) = len(RATES), fit.scores.shape
     policies = Policies.made(runs, looks.shape[1], masks, hidden, generator)
     adam, prices, scores = Adam(np.array(RATES)), np.ones(runs), fit.scores.astype(np.float64)
-    targets = np.eye(masks)[best_numbers(fit, budget)]
+    targets = np.eye(masks)[best_at(fit, budget, 40)]
     for update in range(updates):
         chances = softmax(policies.logits(looks[None]))
         over = (chances @ fit.costs).mean(axis=1) - budget
@@ -126,20 +126,3 @@ def slope(
     one_hot = np.eye(last + 1)[numbers]
     estimate: FLOATS = (advantage[..., None] * (one_hot - chances)).mean(axis=0)
     return estimate
-
-
-def best_numbers(fit: Outcomes, budget: float) -> Any:
-    """Each input's best mask at the price where they cost a budget: int64 [n]."""
-    low, high = 0.0, 1000.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        spent = fit.costs[optimum(fit, middle).numbers].mean()
-        low, high = (middle, high) if spent > budget else (low, middle)
-    return optimum(fit, high).numbers
-
-
-def softmax(logits: FLOATS) -> FLOATS:
-    """Probabilities along the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found: FLOATS = powers / powers.sum(axis=-1, keepdims=True)
-    return found

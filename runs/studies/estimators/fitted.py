@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum
-from ccenv.mask_table.at_cost import AtCost, hull, unit_costs
+from ccenv.mask_table import MaskTable, Outcomes, gradient
+from ccenv.mask_table.at_cost import AtCost, best_at, hull, unit_costs
 from ccenv.mask_table.estimators import ESTIMATORS, LookUp
 from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.learning import Adam, Policies, sigmoid, standardised
+from ccenv.mask_table.learning import Adam, Policies, sigmoid, softmax, standardised
 from ccenv.runs.stats.intervals import mean_interval
 
 EXACT, IMITATION, MENU = "exact gradient", "imitation", "exact gradient, menu"
@@ -219,21 +219,9 @@ class Way:
                 yield {"keep": sigmoid(logits)}
 
 
-def softmax(logits: FLOATS) -> FLOATS:
-    """Probabilities along the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found: FLOATS = powers / powers.sum(axis=-1, keepdims=True)
-    return found
-
-
 def best_bits(outcomes: Outcomes, budget: float) -> FLOATS:
     """Units of each input's best mask at the price where they cost a budget: [n, units]."""
-    low, high = 0.0, 1000.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        spent = outcomes.costs[optimum(outcomes, middle).numbers].mean()
-        low, high = (middle, high) if spent > budget else (low, middle)
     units = outcomes.num_units or 0
-    numbers = optimum(outcomes, high).numbers[:, None]
+    numbers = best_at(outcomes, budget, 20)[:, None]
     bits: FLOATS = (numbers >> np.arange(units - 1, -1, -1) & 1).astype(np.float64)
     return bits

@@ -6,11 +6,12 @@ import torch
 
 from ccenv.mask_table.at_cost import AtCost
 from ccenv.mask_table.exact import Outcomes
+from ccenv.mask_table.learning import softmax
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.models.residual import resnet
 from ccenv.runs.engine.gate_sweep import scores
 from ccenv.runs.studies.budget import menu
-from ccenv.runs.studies.budget.policies import DRAWS, LEARNERS, Data, placed, slope, softmax
+from ccenv.runs.studies.budget.policies import DRAWS, LEARNERS, Data, placed, slope
 
 
 @pytest.fixture(scope="module")
