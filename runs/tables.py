@@ -40,7 +40,7 @@ from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.budget import show as budget
 from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
-from ccenv.runs.studies.systems import concurrency
+from ccenv.runs.studies.systems import concurrency, parity
 from ccenv.runs.timing import (
     environment,
     front_times,
@@ -85,8 +85,13 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "damage": damage_program.table,
     "soak": soak_program.table,
     concurrency.NAME: concurrency.table,
+    parity.NAME: parity.table,
 }
-FIGURES = SPEED_FIGURES | estimators.FIGURES | {concurrency.NAME: concurrency.concurrency_figure}
+FIGURES = (
+    SPEED_FIGURES
+    | estimators.FIGURES
+    | {concurrency.NAME: concurrency.concurrency_figure, parity.NAME: parity.parity_figure}
+)
 """Kind of a recorded result that is no sweep -> its figure."""
 
 

@@ -74,8 +74,8 @@ FLOORS = {
         "chunks by_ranks buildable builder"
     ),
     "ccenv.envs": (
-        "rows options recycled table_rewards table_episodes table infos rendering window vector "
-        "scalar action_views checker stable_baselines table_sb3 sb3_views torchrl_view"
+        "rows actions options recycled table_rewards table_episodes table infos rendering window "
+        "vector scalar action_views checker stable_baselines table_sb3 sb3_views torchrl_view"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
@@ -120,7 +120,7 @@ FLOORS = {
         "budget systems"
     ),
     "ccenv.runs.studies.budget": "menu policies show record",
-    "ccenv.runs.studies.systems": "places asked sweep section concurrency",
+    "ccenv.runs.studies.systems": "places asked sweep section concurrency parity",
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),

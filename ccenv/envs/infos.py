@@ -1,13 +1,9 @@
 """What `info` says of a step: (outcome, reward terms) -> arrays, one row for each image."""
 
-from typing import Any
-
 import numpy as np
-import torch
 from torch import Tensor
 
 from ccenv.base.masks import pad_mask
-from ccenv.envs.rows import checked_bits
 from ccenv.rewards import log_likelihood
 from ccenv.simulator.simulator import Simulator, Step
 
@@ -71,8 +67,3 @@ def action_masks(simulator: Simulator) -> np.ndarray:
     allowed = np.ones((count, 2), dtype=bool)
     allowed[own:, 1] = False
     return allowed.ravel()
-
-
-def check_action(action: Any, shape: tuple[int, ...]) -> Tensor:
-    """Reads a mask given by a user: bool tensor of that shape; see `checked_bits`."""
-    return torch.from_numpy(checked_bits(action, shape))

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ccenv.data.text import letters_of
-from ccenv.envs.infos import action_masks, check_action, step_info
+from ccenv.envs.actions import Actions
+from ccenv.envs.infos import action_masks, step_info
 from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import as_html, render_episode, render_text
 from ccenv.envs.rows import row_of
@@ -15,7 +16,7 @@ from ccenv.envs.vector import (
     RENDER_MODES,
     check_render_mode,
     make_reward_space,
-    make_spaces,
+    observation_space,
     paid,
 )
 from ccenv.envs.window import Window
@@ -39,7 +40,9 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
 
     ## Action space
     `MultiBinary(max(num_blocks))`: 1 computes a block, 0 skips it. A layer with fewer blocks
-    ignores the bits beyond its own; they are free.
+    ignores the bits beyond its own; they are free. With `action="weight"`:
+    `Box(0, 1, (max(num_blocks),))`, gate values: 0 skips a block, what others give is multiplied
+    with theirs.
 
     ## Observation space
     `Box(obs_size,)` float32. With `observation="layer_input"`: the layer's input padded with zeros
@@ -68,10 +71,11 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     also that, such as `price`.
 
     ## Arguments
-    `render_mode` ("ansi", "rgb_array", "human") and those of `ccenv.simulator.simulator.Simulator`:
-    `dataset`, `split`, `transforms`, `network`, `num_blocks`, `block_size`, `head_units`,
-    `activation`, `weights`, `weights_kwargs`, `reward`, `reward_kwargs`, `observation`, `device`;
-    and `context`, prices or budgets of each episode, see `ccenv.simulator.context`.
+    `action` ("mask", "weight"), `render_mode` ("ansi", "rgb_array", "human") and those of
+    `ccenv.simulator.simulator.Simulator`: `dataset`, `split`, `transforms`, `network`,
+    `num_blocks`, `block_size`, `head_units`, `activation`, `weights`, `weights_kwargs`, `reward`,
+    `reward_kwargs`, `observation`, `device`; and `context`, prices or budgets of each episode, see
+    `ccenv.simulator.context`.
 
     ## Version history
     v0: first version.
@@ -82,7 +86,9 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         "render_fps": FRAMES,
     }
 
-    def __init__(self, *, render_mode: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, action: str = "mask", render_mode: str | None = None, **settings: Any
+    ) -> None:
         """Builds the environment; see the class.
 
         Raises:
@@ -97,7 +103,9 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
                 "groups are the vector environment's: use gym.make_vec"
             )
         self.simulator = make_simulator(1, settings)
-        self.observation_space, self.action_space = make_spaces(self.simulator)
+        self.actions = Actions(self.simulator, action)
+        self.observation_space = observation_space(self.simulator)
+        self.action_space = self.actions.space()
         self.reward_space = make_reward_space(self.simulator)
         self._masks: list[np.ndarray] = []
         self._status = "not started"
@@ -134,7 +142,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         """Computes one gated layer under a mask.
 
         Args:
-            action: [max(num_blocks)] of 0 and 1.
+            action: [max(num_blocks)] of 0 and 1, or gate values in [0, 1] with `action="weight"`.
 
         Returns:
             Observation, reward (a float; of a reward of several numbers float32
@@ -142,11 +150,10 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
 
         Raises:
             RuntimeError: before reset, after the end of the episode, or after close.
-            TypeError, ValueError: if the action is not a mask.
+            TypeError, ValueError: if the action is neither a mask nor gate values, as set.
         """
         self._check_open()
-        bits = check_action(action, (self.simulator.max_blocks,))
-        step = self.simulator.step(bits.unsqueeze(0))
+        step = self.simulator.step(*self.actions.read(action))
         info = row_of(step_info(step, self.simulator.max_blocks, self.simulator.network_version), 0)
         self._masks.append(info["mask"])
         self._status = f"cost {info['compute_cost']:.3f}"

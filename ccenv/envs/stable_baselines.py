@@ -11,10 +11,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info
+from ccenv.envs.actions import Actions
+from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.vector import check_render_mode, make_spaces
+from ccenv.envs.vector import check_render_mode, observation_space
 from ccenv.simulator.simulator import Simulator, Step, make_simulator
 
 LOCKSTEP_METHODS = ("reset", "step", "step_async", "step_wait", "close")
@@ -64,7 +65,9 @@ class BlockSelectionVecEnv(VecEnv):
             )
         self.simulator = simulator or make_simulator(num_envs, settings)
         self.simulator.reward.check_is_one_number("Stable-Baselines3")
-        super().__init__(self.simulator.num_images, *make_spaces(self.simulator))
+        self.masks = Actions(self.simulator)
+        spaces = observation_space(self.simulator), self.masks.space()
+        super().__init__(self.simulator.num_images, *spaces)
         self.steps: list[Step] = []
         self._is_seeded = simulator is not None
         self._is_over = True
@@ -114,7 +117,7 @@ class BlockSelectionVecEnv(VecEnv):
         self._check_open()
         if self._is_over:
             raise RuntimeError("expected a running episode, got none; call reset() first")
-        mask = check_action(self._actions, (self.num_envs, self.simulator.max_blocks))
+        mask, _ = self.masks.read(self._actions, self.num_envs)
         if self.simulator.layer == 0:
             self.steps = []
         step = self.simulator.step(mask)

@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
-from ccenv.envs.infos import action_masks, check_action, numpy_copy, step_info
+from ccenv.envs.actions import Actions
+from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.rows import with_presence
@@ -18,12 +19,11 @@ from ccenv.simulator.simulator import Simulator, Step, make_simulator
 RENDER_MODES = ("ansi", "rgb_array")
 
 
-def make_spaces(simulator: Simulator) -> tuple[gym.spaces.Box, gym.spaces.MultiBinary]:
-    """Observation and action space of one image."""
+def observation_space(simulator: Simulator) -> gym.spaces.Box:
+    """Of what is seen of one image."""
     # Activations may be of any size; finite bounds, because Gymnasium's checker minds infinity.
     limit = float(np.finfo(np.float32).max)
-    observation = gym.spaces.Box(-limit, limit, (simulator.observe.obs_size,), np.float32)
-    return observation, gym.spaces.MultiBinary(simulator.max_blocks)
+    return gym.spaces.Box(-limit, limit, (simulator.observe.obs_size,), np.float32)
 
 
 def make_reward_space(simulator: Simulator) -> gym.spaces.Box | None:
@@ -73,6 +73,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self,
         num_envs: int = 1,
         *,
+        action: str = "mask",
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         render_mode: str | None = None,
         **settings: Any,
@@ -81,6 +82,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
 
         Args:
             num_envs: images in a batch; a multiple of `group_size`.
+            action: "mask", bits, or "weight", gate values; see `ccenv.envs.actions`.
             autoreset_mode: "SAME_STEP", "NEXT_STEP" or "DISABLED", or Gymnasium's enum.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.simulator.Simulator`.
@@ -94,11 +96,12 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self.simulator = make_simulator(num_envs, settings)
         self.num_envs = num_envs
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
-        self.single_observation_space, self.single_action_space = make_spaces(self.simulator)
+        self.actions = Actions(self.simulator, action)
+        self.single_observation_space = observation_space(self.simulator)
+        self.single_action_space = self.actions.space()
         self.reward_space = make_reward_space(self.simulator)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._shape = (num_envs, self.simulator.max_blocks)
         self._masks: list[np.ndarray] = []
         self._is_over = True
         self._is_seeded = False
@@ -144,7 +147,8 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         """Computes one gated layer of every image under its mask.
 
         Args:
-            actions: [num_envs, max(num_blocks)] of 0 and 1 (bool, int or float).
+            actions: [num_envs, max(num_blocks)] of 0 and 1 (bool, int or float), or gate values in
+                [0, 1] of an environment made with `action="weight"`.
 
         Returns:
             Observations float32 [num_envs, obs_size], rewards float32 [num_envs] (of a reward of
@@ -153,7 +157,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
 
         Raises:
             RuntimeError: before the first reset, after close, or after the end without autoreset.
-            TypeError, ValueError: if the actions are not masks.
+            TypeError, ValueError: if the actions are neither masks nor gate values, as set.
         """
         self._check_open()
         truncated = np.zeros(self.num_envs, dtype=bool)
@@ -163,7 +167,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
             reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
-        step = self.simulator.step(check_action(actions, self._shape))
+        step = self.simulator.step(*self.actions.read(actions, self.num_envs))
         self._is_over = step.outcome.is_last
         version = self.simulator.network_version
         info: dict[str, Any] = step_info(step, self.simulator.max_blocks, version)
