@@ -75,7 +75,8 @@ FLOORS = {
     ),
     "ccenv.envs": (
         "rows actions options recycled table_rewards table_episodes table infos rendering window "
-        "vector scalar action_views checker stable_baselines table_sb3 sb3_views torchrl_view"
+        "vector scalar action_views nested checked_calls checker stable_baselines table_sb3 "
+        "sb3_views torchrl_view"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
