@@ -26,8 +26,10 @@ from torch import Tensor
 from ccenv.agents.base import Agent, version_of
 from ccenv.base.allocation import allocate
 from ccenv.base.registry import check_names
-from ccenv.mdp.dynamics import initial, transition
+from ccenv.mdp.dynamics import StepOutcome, initial
 from ccenv.networks.mlp import positive_ints
+from ccenv.networks.protocol import GatedNetwork
+from ccenv.simulator.menus import flat_menu, judged
 from ccenv.simulator.simulator import Simulator
 
 MENUS = ("auto", "exits", "densities")
@@ -205,22 +207,22 @@ def offer_table(simulator: Simulator, menu: Sequence[Tensor]) -> tuple[Tensor, T
         and the compute cost, float64 [inputs, offers].
     """
     network, device = simulator.network, simulator.device
+    masks = flat_menu(menu, simulator.num_blocks)
     seen, tables = [], []
     for indices in torch.arange(len(simulator.data)).split(BATCH):
-        images, labels = simulator.data.batch(indices.to(device))
-        seen.append(simulator.observe(initial(network, images, labels)).cpu())
-        rows = []
-        for offer in range(len(menu[0])):
-            state = initial(network, images, labels)
-            for masks in menu:
-                mask = masks[offer].to(device).expand(len(labels), -1)
-                state, outcome = transition(network, state, mask)
-            assert outcome.logits is not None
-            right = outcome.logits.double().softmax(dim=1).gather(1, labels[:, None])[:, 0]
-            rows.append(torch.stack([right, outcome.macs / network.dense_macs]).cpu())
-        tables.append(torch.stack(rows, dim=2))
+        batch = simulator.data.batch(indices.to(device))
+        seen.append(simulator.observe(initial(network, *batch)).cpu())
+        tables.append(judged(network, batch, masks, right_and_cost))
     values, costs = torch.cat(tables, dim=1)
     return torch.cat(seen), values, costs
+
+
+def right_and_cost(network: GatedNetwork, outcome: StepOutcome) -> Tensor:
+    """Probability of the right class, and compute cost: float64 [2, batch]."""
+    assert outcome.logits is not None
+    shares = outcome.logits.double().softmax(dim=1)
+    right = shares.gather(1, outcome.labels[:, None])[:, 0]
+    return torch.stack([right, outcome.macs / network.dense_macs]).cpu()
 
 
 def fit(x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

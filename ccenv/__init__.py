@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         gateable,
     )
     from ccenv.simulator.evaluate import evaluate
+    from ccenv.simulator.menus import evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
 
@@ -62,6 +63,7 @@ ON_USE = {
     "block_sparse_linear": "sparse.linear",
     "check_vector_env": "envs.checker",
     "evaluate": "simulator.evaluate",
+    "evaluate_menu": "simulator.menus",
     "explain_backend": "sparse.routes",
 }
 """Name -> its file; other names of `__all__` are those of `ccenv.networks`."""
@@ -85,6 +87,7 @@ __all__ = [
     "check_network",
     "check_vector_env",
     "evaluate",
+    "evaluate_menu",
     "explain_backend",
     "gate",
     "gateable",

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.protocol import GatedNetwork, num_blocks_of
+from ccenv.simulator.menus import scores
 
 WHOLE, WITHOUT, HALF, NOTHING = "everything", "without", "random half", "nothing"
 """What is kept."""
@@ -97,23 +98,6 @@ def ended(network: GatedNetwork, state: EpisodeState, masks: Sequence[Tensor]) -
     return outcome
 
 
-def scores(network: Any, outcome: StepOutcome) -> Tensor:
-    """Of each input: share of wrong answers, mean nll in nats, and cost: float64 [3, batch]."""
-    assert outcome.logits is not None
-    logits, labels = outcome.logits[:, None], outcome.labels[:, None]
-    if outcome.answers is not None and outcome.targets is not None:
-        logits, labels = outcome.answers, outcome.targets
-    elif hasattr(network, "logits_everywhere"):
-        logits = network.logits_everywhere(outcome.after.hidden)
-        labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
-    flat, targets = logits.flatten(0, 1), labels.flatten()
-    nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()
-    wrong = (flat.argmax(dim=1) != targets).double()
-    of_inputs = [values.view(labels.shape).mean(dim=1) for values in (wrong, nll)]
-    cost = outcome.macs.double() / network.dense_macs
-    return torch.stack([*of_inputs, cost]).cpu()
-
-
 def in_order(keys: Sequence[Key] | dict[Key, Any]) -> list[Key]:
     """Everything first, then gate by gate, a half, nothing."""
     order = (WHOLE, WITHOUT, HALF, NOTHING)
@@ -126,7 +110,7 @@ def row(network: GatedNetwork, key: Key, of_inputs: Tensor, whole: Tensor) -> Ro
     Args:
         network: whose gates have names.
         key: what is kept.
-        of_inputs: float64 [3, n], see `scores`.
+        of_inputs: float64 [3, n], see `ccenv.simulator.menus.scores`.
         whole: the same with everything kept.
     """
     kept, gate = key

@@ -6,56 +6,16 @@ chains, and their masks at a few budgets are the menu. Removal one by one matter
 gates cost does not add up.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
 from ccenv.networks.protocol import GatedNetwork, num_blocks_of
-from ccenv.runs.engine.gate_sweep import scores
+from ccenv.simulator.menus import Batch, judged
 
-Batch = tuple[Tensor, Tensor]
-"""Inputs and labels."""
 NEVER = 1.0
 """Nats; a gate whose own removal costs more is not tried again."""
-
-
-def ends(
-    network: GatedNetwork, state: EpisodeState, masks: Tensor, numbers: Tensor
-) -> Iterator[tuple[int, StepOutcome]]:
-    """Walks a batch through some masks; what they have in common at the start is computed once.
-
-    Args:
-        network: frozen.
-        state: where the batch is.
-        masks: bool [masks, num_units], of all gates side by side.
-        numbers: int64 [n], which of them lead through this state.
-    """
-    blocks = num_blocks_of(network)
-    first = sum(blocks[: state.layer])
-    own = masks[numbers, first : first + blocks[state.layer]]
-    kinds, kind_of = own.unique(dim=0, return_inverse=True)
-    for kind, bits in enumerate(kinds):
-        here = numbers[kind_of == kind]
-        rows = bits.to(state.labels.device).expand(len(state.labels), -1).contiguous()
-        after, outcome = transition(network, state, rows)
-        if outcome.is_last:
-            yield from ((int(number), outcome) for number in here)
-        else:
-            yield from ends(network, after, masks, here)
-
-
-@torch.no_grad()
-def judged(network: GatedNetwork, batch: Batch, masks: Tensor) -> Tensor:
-    """Error, nll and cost of every mask for every input: float64 [3, batch, masks].
-
-    A network that answers everywhere is judged at every symbol, see `gate_sweep.scores`.
-    """
-    found = torch.zeros(3, len(batch[1]), len(masks), dtype=torch.float64)
-    for number, outcome in ends(network, initial(network, *batch), masks, torch.arange(len(masks))):
-        found[:, :, number] = scores(network, outcome)
-    return found
 
 
 def chain(

@@ -1,0 +1,142 @@
+"""Menus of masks: (frozen network, inputs, masks) -> error, nll and cost of each mask and input.
+
+What masks have in common up to a gate is computed once: a menu of prefixes or of exits costs little
+more than its dearest mask. Systems that choose among few offers ask for such a table (allocation
+under a budget, a cascade, a search), and `ccenv.mask_table` has it of all masks there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
+from ccenv.networks.protocol import GatedNetwork, num_blocks_of
+from ccenv.simulator.rollout import simulator_of
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs and labels."""
+Scores = Callable[[Any, StepOutcome], Tensor]
+"""(network, what came of a mask) -> float64 [numbers, batch]."""
+
+
+class MenuTable(NamedTuple):
+    """What each mask of a menu gives each input of a split."""
+
+    errors: Tensor
+    """float64 [inputs, masks]: 1 where the answer is wrong; of a network that answers everywhere
+    the share of wrong answers."""
+    nll: Tensor
+    """float64 [inputs, masks], nats."""
+    compute_cost: Tensor
+    """float64 [inputs, masks], executed MACs over the dense network's."""
+
+
+def evaluate_menu(
+    env: Any, menu: Sequence[Any], *, split: str = "test", batch_size: int = 1000
+) -> MenuTable:
+    """Judges every mask of a menu on every input of a split.
+
+    Args:
+        env: any view of the environment, or a `Simulator`; its network is used as it is now.
+        menu: for each gate a row of bits for each mask: [masks, num_blocks of the gate].
+        split: "train", "validation" or "test".
+        batch_size: inputs at a time; changes speed and memory alone.
+
+    Returns:
+        Error, nll and cost of each, see `MenuTable`.
+
+    Raises:
+        TypeError: if `env` is no view of the environment.
+        ValueError: if the menu is not one row of bits a mask and gate, of the gates' own widths.
+    """
+    simulator = simulator_of(env).on_split(split, batch_size)
+    network, device = simulator.network, simulator.device
+    masks = flat_menu(menu, simulator.num_blocks)
+    parts = []
+    for indices in torch.arange(len(simulator.data)).split(batch_size):
+        batch = simulator.data.batch(indices.to(device))
+        parts.append(judged(network, batch, masks))
+    return MenuTable(*torch.cat(parts, dim=1))
+
+
+def flat_menu(menu: Sequence[Any], num_blocks: Sequence[int]) -> Tensor:
+    """Checks a menu and lays the gates' bits side by side: bool [masks, sum(num_blocks)].
+
+    Raises:
+        ValueError: if a gate's rows are missing, of another gate's width, or no bits.
+    """
+    parts = [torch.as_tensor(part) for part in menu]
+    shapes = [list(part.shape) for part in parts]
+    count = shapes[0][0] if shapes and shapes[0] else 0
+    if count < 1 or shapes != [[count, blocks] for blocks in num_blocks]:
+        raise ValueError(
+            f"expected a menu of bits [masks, num_blocks] for each gate, num_blocks="
+            f"{list(num_blocks)}, got shapes {shapes}"
+        )
+    flat = torch.cat([part.cpu() for part in parts], dim=1)
+    if flat.dtype != torch.bool and not bool(((flat == 0) | (flat == 1)).all()):
+        raise ValueError(f"expected the bits of a menu to be 0 or 1, got {flat.unique().tolist()}")
+    return flat.bool()
+
+
+def ends(
+    network: GatedNetwork, state: EpisodeState, masks: Tensor, numbers: Tensor
+) -> Iterator[tuple[int, StepOutcome]]:
+    """Walks a batch through some masks; what they have in common at the start is computed once.
+
+    Args:
+        network: frozen.
+        state: where the batch is.
+        masks: bool [masks, num_units], of all gates side by side.
+        numbers: int64 [n], which of them lead through this state.
+    """
+    blocks = num_blocks_of(network)
+    first = sum(blocks[: state.layer])
+    own = masks[numbers, first : first + blocks[state.layer]]
+    kinds, kind_of = own.unique(dim=0, return_inverse=True)
+    for kind, bits in enumerate(kinds):
+        here = numbers[kind_of == kind]
+        rows = bits.to(state.labels.device).expand(len(state.labels), -1).contiguous()
+        after, outcome = transition(network, state, rows)
+        if outcome.is_last:
+            yield from ((int(number), outcome) for number in here)
+        else:
+            yield from ends(network, after, masks, here)
+
+
+@torch.no_grad()
+def judged(
+    network: GatedNetwork, batch: Batch, masks: Tensor, score: Scores | None = None
+) -> Tensor:
+    """Error, nll and cost of every mask for every input: float64 [3, batch, masks].
+
+    Args:
+        network: frozen, in evaluation mode.
+        batch: inputs and labels.
+        masks: bool [masks, num_units], of all gates side by side.
+        score: other numbers of an outcome than `scores`.
+    """
+    score = score or scores
+    found: list[Tensor] = [torch.empty(0)] * len(masks)
+    for number, outcome in ends(network, initial(network, *batch), masks, torch.arange(len(masks))):
+        found[number] = score(network, outcome)
+    return torch.stack(found, dim=2)
+
+
+def scores(network: Any, outcome: StepOutcome) -> Tensor:
+    """Of each input: share of wrong answers, mean nll in nats, and cost: float64 [3, batch]."""
+    assert outcome.logits is not None
+    logits, labels = outcome.logits[:, None], outcome.labels[:, None]
+    if outcome.answers is not None and outcome.targets is not None:
+        logits, labels = outcome.answers, outcome.targets
+    elif hasattr(network, "logits_everywhere"):
+        logits = network.logits_everywhere(outcome.after.hidden)
+        labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
+    flat, targets = logits.flatten(0, 1), labels.flatten()
+    nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()
+    wrong = (flat.argmax(dim=1) != targets).double()
+    of_inputs = [values.view(labels.shape).mean(dim=1) for values in (wrong, nll)]
+    cost = outcome.macs.double() / network.dense_macs
+    return torch.stack([*of_inputs, cost]).cpu()
