@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.simulator.context import ContextSimulator, Range
+from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.evaluate import evaluate
+from ccenv.simulator.ranges import Range
 
 NUM_VALUES = 5
 """Both ends of a range and three between them."""

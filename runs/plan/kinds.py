@@ -9,8 +9,8 @@ from typing import Any
 from ccenv.base.registry import check_names
 from ccenv.runs.plan.values import check_sizes
 from ccenv.simulator.concurrent import KINDS as CONCURRENT
-from ccenv.simulator.context import read_context
 from ccenv.simulator.oblivious import read_oblivious
+from ccenv.simulator.ranges import read_context
 
 
 def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:

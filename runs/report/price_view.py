@@ -16,7 +16,9 @@ from ccenv.runs.engine.at_prices import grid
 from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.engine.walked import Walked, walk_inputs
 from ccenv.runs.report.layer_view import View, linear_view
-from ccenv.simulator.context import ContextSimulator, Range, least_macs
+from ccenv.simulator.context import ContextSimulator
+from ccenv.simulator.ranges import Range
+from ccenv.simulator.spending import least_macs
 
 NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""

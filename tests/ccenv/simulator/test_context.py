@@ -21,7 +21,8 @@ from ccenv.base.snapshot import restore, state_of
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.networks.costs import dense_tail_macs
-from ccenv.simulator.context import ContextSimulator, Range, evaluate_context, read_context
+from ccenv.simulator.context import ContextSimulator, evaluate_context
+from ccenv.simulator.ranges import Range, read_context
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator, make_simulator

@@ -12,7 +12,7 @@ from ccenv.runs.engine.rebuilt import plan_of
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.validate import validate
-from ccenv.simulator.context import read_context
+from ccenv.simulator.ranges import read_context
 
 SHORT = {**PROBE_SETTINGS, "images": 2048, "batch_size": 128}
 
