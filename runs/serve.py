@@ -3,12 +3,15 @@
     POST /classify   one input's numbers as JSON -> {"answer": 3, "logits": [...]}
     GET /health      {"batches": 12, "mean_batch": 3.4}
 
-400: not such an input. 503 with Retry-After: too many wait. An example: no encryption, no users.
+400: not such an input. 503 with Retry-After: too many wait, or too many are connected. An example:
+no encryption, no users.
 """
 
 import argparse
+import contextlib
 import json
 import sys
+import threading
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +29,12 @@ LONGEST = 1 << 24
 """Bytes of a request that are read at most."""
 PATIENCE = 30.0
 """Seconds that a request waits for its answer, or for its body."""
+BACKLOG = 1024
+"""Connections that the system keeps until they are looked at; a full one makes clients try anew
+after a second."""
+BRIEF, FIRST = 0.01, 1 << 16
+"""Seconds for the first bytes of a request that is refused, and how many are read."""
+FULL = b"""HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"""
 
 
 def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
@@ -92,6 +101,38 @@ def handler_of(classifier: SkippingClassifier, batches: MicroBatches) -> type[Ha
     return type("OwnHandler", (Handler,), {"classifier": classifier, "batches": batches})
 
 
+class Server(ThreadingHTTPServer):
+    """A thread a connection, at most so many; one more is refused before its request is read.
+
+    Threads take turns: with thousands of them nobody is answered, and no refusal is sent in time.
+    """
+
+    request_queue_size = BACKLOG
+
+    def __init__(self, address: tuple[str, int], handler: type[Handler], most: int) -> None:
+        """Opens the port; `most` connections at a time."""
+        self.room = threading.BoundedSemaphore(most)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answers in a thread of its own, or refuses."""
+        if self.room.acquire(blocking=False):
+            return super().process_request(request, client_address)
+        with contextlib.suppress(OSError):
+            # What has come is read, else closing would take the refusal back.
+            request.settimeout(BRIEF)
+            request.recv(FIRST)
+            request.sendall(FULL)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers, and makes room."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.room.release()
+
+
 @program("ccenv serve", stopped="stopped; what waited was answered")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answers over HTTP by an exported run, until Ctrl-C; see --help."""
@@ -110,8 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         max_wait=options.max_wait / 1e3,
         max_pending=options.max_pending,
     ) as batches:
+        # Those that wait, and those whose answers are computed or sent.
+        most = options.max_pending + 2 * options.max_batch
         handler = handler_of(classifier, batches)
-        with ThreadingHTTPServer((options.host, options.port), handler) as server:
+        with Server((options.host, options.port), handler, most) as server:
             print(f"http://{options.host}:{server.server_port}/classify", flush=True)
             server.serve_forever()
     return 0

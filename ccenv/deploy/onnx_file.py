@@ -1,7 +1,7 @@
 """ONNX: (exported classifier, way of choosing) -> a file for onnxruntime and other runtimes.
 
 Two forms. `masked`: any number of inputs, everything computed and masked, exact. `skip`: one input,
-each residual unit in an `If`, so that what is skipped is not run.
+each block and what lies behind an exit in an `If`, so that what is skipped is not run.
 
 Inputs are `images`, float32 [batch, ...] as the data set stores them (bytes as shares of 255), of
 symbols int64, and, where masks are drawn, `uniforms`, float32 [batch, blocks of all gates] in
@@ -65,16 +65,24 @@ def write_onnx(
     form.network.requires_grad_(not skips)
     with warnings.catch_warnings(), torch.set_grad_enabled(not skips):
         warnings.simplefilter("ignore")
-        graph = torch.export.export(
-            form, tuple(given.values()), dynamic_shapes=shapes, strict=False
-        )
-        program = torch.onnx.export(
-            graph,
-            dynamo=True,
-            input_names=list(given),
-            output_names=["logits", "masks"],
-            verbose=False,
-        )
+        try:
+            graph = torch.export.export(
+                form, tuple(given.values()), dynamic_shapes=shapes, strict=False
+            )
+            program = torch.onnx.export(
+                graph,
+                dynamo=True,
+                input_names=list(given),
+                output_names=["logits", "masks"],
+                verbose=False,
+            )
+        except Exception as error:
+            # Torch has an exception of its own for each thing that a graph cannot hold.
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ValueError(
+                f"cannot write {type(form.network).__name__} as a graph: expected operations on "
+                f"tensors alone, got {told}; take the safetensors file"
+            ) from error
     assert program is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path)

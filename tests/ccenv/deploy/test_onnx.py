@@ -7,8 +7,8 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.topk import TopK
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.onnx_check import Session, compare
 from ccenv.deploy.onnx_file import write_onnx
-from ccenv.runs.export import Session, compare
 from ccenv.simulator.simulator import Simulator
 
 for library in ("onnx", "onnxscript", "onnxruntime"):
