@@ -8,8 +8,8 @@ and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
 compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
 the table of all masks beside the simulated environment. `onnx`: ONNX files beside the classifier
-that they are written from, compared on whole test sets and timed for one input. `torchrl`: TorchRL's view
-beside the vector environment.
+that they are written from, compared on whole test sets and timed for one input. `torchrl`: its
+view beside the vector environment.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 

@@ -32,7 +32,7 @@ from ccenv.runs.faults import (
 from ccenv.runs.programs import program
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.show import gate_table, mask_table
+from ccenv.runs.show import gate_table, mask_table, search_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.store import recorded
@@ -74,6 +74,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "network-rates": network_rates.table,
     "route-costs": routes.table,
     "table-rates": table_rates.table,
+    search_table.KIND: search_table.table,
     serving.KIND: serving.table,
     serving_http.KIND: serving_http.table,
     "torchrl-rates": torchrl_rates.table,

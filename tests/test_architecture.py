@@ -108,7 +108,7 @@ FLOORS = {
         "intervals habits bits measures rows fronts points contests equal recorded_dense "
         "recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
+    "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices together run ranked jobs gathered pool "

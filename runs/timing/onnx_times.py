@@ -141,13 +141,14 @@ def one_by_one(
     blocks = sum(gate.num_blocks for gate in classifier.network.gates)
     uniforms = torch.rand(len(images), blocks, generator=stream(0, "onnx uniforms"))
     plain, fused = plain_pass(classifier.network, 1), fused_of(classifier)
+    prepare = classifier.prepare
 
     def over(call: Callable[[Tensor, Tensor], object]) -> Callable[[], object]:
         pairs = itertools.cycle(zip(images.split(1), uniforms.split(1), strict=True))
         return lambda: call(*next(pairs))
 
     ways: Calls = {
-        "dense": over(lambda image, _: plain(classifier.prepare(image))),
+        "dense": over(torch.no_grad()(lambda image, _: plain(prepare(image)))),
         "torch": over(lambda image, _: classifier(image, generator)),
     }
     if fused is not None:
@@ -164,21 +165,28 @@ def fused_of(classifier: SkippingClassifier) -> Any:
 
 
 def measured(*, quick: bool, rounds: int) -> Iterator[dict[str, Any]]:
-    """A row for each case whose data are here; quick: the first, compared on a few inputs.
+    """A row for each case; quick: the first, compared on a few inputs.
 
     Raises:
         ValueError: if onnxruntime is missing.
     """
     check_installed()
-    for case in CASES[:1] if quick else CASES:
-        classifier = exported(case)
-        data = load_split(case.settings["dataset"], "test")
-        images, _ = data.batch(torch.arange(min(QUICK, len(data)) if quick else len(data)))
-        with TemporaryDirectory() as folder, torch.no_grad():
-            sessions, found = files(classifier, images, Path(folder), skips=case.skips)
-            ways = one_by_one(classifier, sessions, images[:TIMED])
-            times = seconds_in_turns(ways, rounds, 0.02 if quick else 0.1, work_clock())
+    # All are compared first, which takes minutes: what is timed is timed in one go.
+    for case, found, ways in [
+        compared(case, quick=quick) for case in CASES[: 1 if quick else None]
+    ]:
+        times = seconds_in_turns(ways, rounds, 0.02 if quick else 0.1, work_clock())
         yield row(case, found, times)
+
+
+def compared(case: Case, *, quick: bool) -> tuple[Case, list[Agreement], Calls]:
+    """Trains, writes and compares."""
+    classifier = exported(case)
+    data = load_split(case.settings["dataset"], "test")
+    images, _ = data.batch(torch.arange(min(QUICK, len(data)) if quick else len(data)))
+    with TemporaryDirectory() as folder:
+        sessions, found = files(classifier, images, Path(folder), skips=case.skips)
+    return case, found, one_by_one(classifier, sessions, images[:TIMED])
 
 
 def row(

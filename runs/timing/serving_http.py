@@ -1,4 +1,4 @@
-"""The server under load: (an exported run, rates) -> what `ccenv serve` answers, by another process.
+"""The server under load: (an exported run, rates) -> what `ccenv serve` answers another process.
 
     python -m ccenv.runs.timing.serving_http RUN --rates 100 300 1000
 
