@@ -52,6 +52,7 @@ class Case:
 
 
 CONV = {"channels": [16, 32], "strides": [1, 2], "num_blocks": 8}
+VIT = {"depth": 2, "dim": 64, "patch_size": 2}
 TEXT = {"num_blocks": 32, "block_size": 16}
 SEEN = {"observation": "symbols", "reward": "negative_nll", "group_size": 8}
 CASES = (
@@ -76,8 +77,8 @@ CASES = (
         skips=True,
     ),
     Case(
-        "vit, 4 layers of 64",
-        {"dataset": "digits", "network": "vit", "network_kwargs": {"dim": 64, "patch_size": 2}},
+        "vit, 2 layers of 64",
+        {"dataset": "digits", "network": "vit", "network_kwargs": VIT},
         skips=True,
     ),
     Case(
