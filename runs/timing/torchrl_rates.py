@@ -45,8 +45,8 @@ def rolled(env: Any, masks: Sequence[Tensor]) -> Pass:
     """An episode by TorchRL's own loop, which keeps every TensorDict."""
     drawn = itertools.cycle(masks)
 
-    def policy(seen: Any) -> Any:
-        return seen.set("action", next(drawn))
+    def policy(tensordict: Any) -> Any:
+        return tensordict.set("action", next(drawn))
 
     return lambda: env.rollout(len(masks), policy)
 
