@@ -3,19 +3,19 @@
     POST /classify   one input's numbers as JSON -> {"answer": 3, "logits": [...]}
     GET /health      {"batches": 12, "mean_batch": 3.4}
 
-400: not such an input. 503 with Retry-After: too many wait, or too many are connected. An example:
-no encryption, no users.
+400: not such an input. 503 with Retry-After: too many wait. An example: no encryption, no users.
+
+One thread talks to all clients, another computes. A thread a connection would be the usual way in
+Python; but hundreds of them take turns so slowly that who comes is neither answered nor refused.
 """
 
 import argparse
-import contextlib
+import asyncio
 import json
 import sys
-import threading
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,11 +30,10 @@ LONGEST = 1 << 24
 PATIENCE = 30.0
 """Seconds that a request waits for its answer, or for its body."""
 BACKLOG = 1024
-"""Connections that the system keeps until they are looked at; a full one makes clients try anew
-after a second."""
-BRIEF, FIRST = 0.01, 1 << 16
-"""Seconds for the first bytes of a request that is refused, and how many are read."""
-FULL = b"""HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"""
+"""Connections that the system keeps until they are looked at."""
+REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
+Answer = tuple[int, dict[str, Any]]
+"""Status and content."""
 
 
 def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
@@ -53,84 +52,91 @@ def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
         ) from error
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers of one server; `batches` and `classifier` are set by `handler_of`."""
+class Server:
+    """Answers of one classifier."""
 
-    timeout = PATIENCE
-    classifier: ClassVar[SkippingClassifier]
-    batches: ClassVar[MicroBatches]
+    def __init__(self, classifier: SkippingClassifier, batches: MicroBatches) -> None:
+        """Takes what computes."""
+        self.classifier, self.batches = classifier, batches
+        self.open: set[asyncio.Task[Any]] = set()
+        """connections."""
 
-    def do_GET(self) -> None:
-        """Says how it is."""
-        if self.path != "/health":
-            return self._answer(404, {"error": "expected GET /health or POST /classify"})
-        count = self.batches.num_batches
-        mean = self.batches.num_inputs / max(1, count)
-        self._answer(200, {"batches": count, "mean_batch": mean})
-
-    def do_POST(self) -> None:
-        """Classifies one input."""
-        length = self.headers.get("Content-Length", "")
-        if self.path != "/classify" or not length.isdecimal() or int(length) > LONGEST:
-            return self._answer(400, {"error": f"expected POST /classify of 1..{LONGEST} bytes"})
+    async def serve(self, host: str, port: int) -> None:
+        """Listens until it is cancelled; who has connected by then is answered."""
+        server = await asyncio.start_server(self.talk, host, port, backlog=BACKLOG)
+        print(f"http://{host}:{server.sockets[0].getsockname()[1]}/classify", flush=True)
         try:
-            image = input_of(self.rfile.read(int(length)), self.classifier)
-            logits = self.batches.submit(image).result(timeout=PATIENCE)
-        except (BusyError, TimeoutError) as error:
-            return self._answer(503, {"error": str(error) or "no answer in time"})
-        except ValueError as error:
-            return self._answer(400, {"error": str(error)})
-        self._answer(200, {"answer": int(logits.argmax()), "logits": logits.tolist()})
-
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if status == 503:
-            self.send_header("Retry-After", "1")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: a line a request would cost more than an answer."""
-
-
-def handler_of(classifier: SkippingClassifier, batches: MicroBatches) -> type[Handler]:
-    """A class of handlers of one classifier."""
-    return type("OwnHandler", (Handler,), {"classifier": classifier, "batches": batches})
-
-
-class Server(ThreadingHTTPServer):
-    """A thread a connection, at most so many; one more is refused before its request is read.
-
-    Threads take turns: with thousands of them nobody is answered, and no refusal is sent in time.
-    """
-
-    request_queue_size = BACKLOG
-
-    def __init__(self, address: tuple[str, int], handler: type[Handler], most: int) -> None:
-        """Opens the port; `most` connections at a time."""
-        self.room = threading.BoundedSemaphore(most)
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answers in a thread of its own, or refuses."""
-        if self.room.acquire(blocking=False):
-            return super().process_request(request, client_address)
-        with contextlib.suppress(OSError):
-            # What has come is read, else closing would take the refusal back.
-            request.settimeout(BRIEF)
-            request.recv(FIRST)
-            request.sendall(FULL)
-        self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answers, and makes room."""
-        try:
-            super().process_request_thread(request, client_address)
+            await server.serve_forever()
         finally:
-            self.room.release()
+            server.close()
+            if self.open:
+                await asyncio.wait(self.open, timeout=PATIENCE)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one request and its answer."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.open.add(task)
+        task.add_done_callback(self.open.discard)
+        try:
+            status, content = await self.answer(reader)
+            writer.write(reply(status, content))
+            await writer.drain()
+        except (OSError, EOFError):
+            pass  # The client has gone.
+        finally:
+            writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader) -> Answer:
+        """Reads a request and computes its answer.
+
+        Raises:
+            EOFError: if the client ends before its request does.
+        """
+        try:
+            asked, body = await asyncio.wait_for(request(reader), PATIENCE)
+            if asked == "GET /health":
+                count = self.batches.num_batches
+                mean = self.batches.num_inputs / max(1, count)
+                return 200, {"batches": count, "mean_batch": mean}
+            if asked != "POST /classify":
+                return 404, {"error": f"expected GET /health or POST /classify, got {asked}"}
+            waiting = self.batches.submit(input_of(body, self.classifier))
+            logits = await asyncio.wait_for(asyncio.wrap_future(waiting), PATIENCE)
+        except (BusyError, TimeoutError) as error:
+            return 503, {"error": str(error) or "no answer in time"}
+        except ValueError as error:
+            return 400, {"error": str(error)}
+        return 200, {"answer": int(logits.argmax()), "logits": logits.tolist()}
+
+
+async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Reads a request: its method and path, and its body.
+
+    Raises:
+        ValueError: if it is none, or too long.
+        EOFError: if it ends too early.
+    """
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    except asyncio.LimitOverrunError as error:
+        raise ValueError(f"expected shorter headers: {error}") from error
+    fields = dict(line.lower().split(":", 1) for line in head[1:] if ":" in line)
+    length = fields.get("content-length", "0").strip()
+    if not length.isdecimal() or len(length) > len(str(LONGEST)) or int(length) > LONGEST:
+        raise ValueError(f"expected a body of at most {LONGEST} bytes, got {length[:20]!r}")
+    return " ".join(head[0].split()[:2]), await reader.readexactly(int(length))
+
+
+def reply(status: int, content: dict[str, Any]) -> bytes:
+    """An answer as it is sent."""
+    body = json.dumps(content).encode()
+    again = "Retry-After: 1\r\n" if status == 503 else ""
+    head = (
+        f"HTTP/1.0 {status} {REASONS[status]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{again}\r\n"
+    )
+    return head.encode() + body
 
 
 @program("ccenv serve", stopped="stopped; what waited was answered")
@@ -151,12 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         max_wait=options.max_wait / 1e3,
         max_pending=options.max_pending,
     ) as batches:
-        # Those that wait, and those whose answers are computed or sent.
-        most = options.max_pending + 2 * options.max_batch
-        handler = handler_of(classifier, batches)
-        with Server((options.host, options.port), handler, most) as server:
-            print(f"http://{options.host}:{server.server_port}/classify", flush=True)
-            server.serve_forever()
+        asyncio.run(Server(classifier, batches).serve(options.host, options.port))
     return 0
 
 

@@ -48,13 +48,13 @@ def test_on_a_whole_test_set_answers_costs_and_rewards_are_the_vector_environmen
     env = BlockSelectionEnv(rows, weights="cotrain", seed=0, **settings)
     vector = ccenv.BlockSelectionVectorEnv(rows, weights="cotrain", **settings)
     generator = torch.Generator().manual_seed(0)
-    seen, _ = vector.reset(seed=0, options={"indices": np.arange(rows)})
+    vector.reset(seed=0, options={"indices": np.arange(rows)})
     vector.simulator.network.load_state_dict(env.simulator.network.state_dict())
     now = env.reset(indices=torch.arange(rows))
     for _ in range(2):
         mask = torch.rand(env.action_spec.shape, generator=generator) < 0.5
         after = env.step(now.set("action", mask))["next"]
-        seen, reward, _, _, info = vector.step(mask.numpy())
+        _, reward, _, _, info = vector.step(mask.numpy())
         now = after
         assert torch.equal(after["reward"][:, 0], torch.from_numpy(reward))
         assert torch.equal(after["compute_cost"][:, 0], torch.from_numpy(info["compute_cost"]))
