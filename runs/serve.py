@@ -29,6 +29,8 @@ LONGEST = 1 << 24
 """Bytes of a request that are read at most."""
 PATIENCE = 30.0
 """Seconds that a request waits for its answer, or for its body."""
+BRIEF, FIRST = 1.0, 1 << 16
+"""Seconds that a request that is refused has to say something, and bytes that are read of it."""
 BACKLOG = 1024
 """Connections that the system keeps until they are looked at."""
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
@@ -58,8 +60,12 @@ class Server:
     def __init__(self, classifier: SkippingClassifier, batches: MicroBatches) -> None:
         """Takes what computes."""
         self.classifier, self.batches = classifier, batches
+        self.most = batches.max_pending + 2 * batches.max_batch
+        """connections that are listened to: those that wait, are computed, or come and go."""
         self.open: set[asyncio.Task[Any]] = set()
-        """connections."""
+        """connections, those that are refused too."""
+        self.busy = 0
+        """connections that are listened to."""
 
     async def serve(self, host: str, port: int) -> None:
         """Listens until it is cancelled; who has connected by then is answered."""
@@ -79,11 +85,20 @@ class Server:
         self.open.add(task)
         task.add_done_callback(self.open.discard)
         try:
-            status, content = await self.answer(reader)
+            if self.busy < self.most:
+                self.busy += 1
+                try:
+                    status, content = await self.answer(reader)
+                finally:
+                    self.busy -= 1
+            else:
+                # Not parsed: refusing must cost less than answering.
+                await asyncio.wait_for(reader.read(FIRST), BRIEF)
+                status, content = 503, {"error": f"{self.most} are connected; try again later"}
             writer.write(reply(status, content))
             await writer.drain()
         except (OSError, EOFError):
-            pass  # The client has gone.
+            pass  # The client has gone, or says nothing.
         finally:
             writer.close()
 

@@ -36,10 +36,10 @@ def classifier_of(agent, **settings):
     ("settings", "branches"),
     [
         ({"num_blocks": (4, 4), "block_size": 4, "observation": "summary"}, 0),
-        (WHOLE, 0),
-        (EXITS, 0),
+        pytest.param(WHOLE, 0, marks=pytest.mark.slow),
+        pytest.param(EXITS, 0, marks=pytest.mark.slow),
         (EXITS, 1),
-        (UNITS, 3),
+        pytest.param(UNITS, 3, marks=pytest.mark.slow),
         # Two heads and two groups of units.
         (HEADS, 4),
     ],
