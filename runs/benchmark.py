@@ -7,7 +7,9 @@ some of their blocks skipped, beside their plain modules. `network-rates`: the e
 and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
 compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
-the table of all masks beside the simulated environment.
+the table of all masks beside the simulated environment. `onnx`: ONNX files beside the classifier
+that they are written from, compared on whole test sets and timed for one input. `torchrl`: its
+view beside the vector environment.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -40,8 +42,10 @@ from ccenv.runs.timing import (
     network_rates,
     network_speed,
     networks,
+    onnx_times,
     routes,
     table_rates,
+    torchrl_rates,
     training,
 )
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
@@ -103,6 +107,14 @@ BENCHMARKS = {
     "table": Benchmark(
         *("table-rates", "table-rates", table_rates.measured),
         *(table_rates.table, table_rates.NOTES, table_rates.misses),
+    ),
+    "onnx": Benchmark(
+        *("onnx-times", "onnx-times", onnx_times.measured),
+        *(onnx_times.table, onnx_times.NOTES),
+    ),
+    "torchrl": Benchmark(
+        *("torchrl-rates", "torchrl-rates", torchrl_rates.measured),
+        *(torchrl_rates.table, torchrl_rates.NOTES),
     ),
     # Of thousands of rows only what is fitted to them is worth keeping; --json prints all.
     "routes": Benchmark(
@@ -174,7 +186,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="the environment's views beside the bare network; sparse layers and networks beside "
         "dense ones; networks of any kind beside their plain modules; the environment's rate and "
         "memory on them; one layer in blocks of several sizes; training loops with the kernels and "
-        "without; all routes over a grid; look-ups in the table of all masks",
+        "without; all routes over a grid; look-ups in the table of all masks; ONNX files beside "
+        "what they are written from; TorchRL's view beside the vector environment",
     )
     add("--quick", action="store_true", help="a few small cases, seconds only")
     add("--json", action="store_true", help="print JSON only")

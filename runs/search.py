@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from ccenv.runs.engine.search import (
     PRESETS,
     Search,
     Tried,
+    again,
     front_of,
     num_missing,
     one_trial,
@@ -30,8 +32,9 @@ from ccenv.runs.plan.settings import make_plan, safe_name
 from ccenv.runs.plan.space import check_space, read_space, usual_space
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
+from ccenv.runs.show import search_table
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.machine import num_cores, versions
+from ccenv.runs.store.machine import machine, num_cores, versions
 
 STOPPED = "stopped; the same command goes on with what is missing"
 OWN = ("seed", "log_dir", "progress")
@@ -90,6 +93,21 @@ def write_presets(search: Search, front: Sequence[Tried]) -> None:
     run_folder.write_json(search.folder / "search.json", told)
 
 
+def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
+    """The front and the defaults, each run anew with other seeds, and what they come from."""
+    front = front_of(list(found))
+    shown = [one for one in found if one.is_usual and one not in front] + front
+    rows = []
+    for one in shown:
+        anew = again(search, one, count)
+        rows.append(
+            dataclasses.asdict(one) | {"on_front": one in front, "anew": [e for e, _ in anew]}
+        )
+    head = {"kind": search_table.KIND, "trials": len(found), "judged_on": "validation"}
+    told = {"rows": rows, "search": json.loads(search.about())}
+    return head | told | {"machine": machine(), "versions": versions()}
+
+
 def lines(found: Sequence[Tried], front: Sequence[Tried]) -> list[str]:
     """The front by cost, and the defaults for comparison."""
     shown = [f"{len(found)} trials; front of error and total cost on validation images:"]
@@ -130,6 +148,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=positive, default=1, help="runs of each trial, averaged")
     parser.add_argument("--jobs", type=positive, default=num_cores(), help="trials at once")
     parser.add_argument("--folder", type=Path, help="of the search; runs/searches/AGENT if none")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write front and defaults there"
+    )
+    parser.add_argument(
+        "--again", type=positive, default=5, help="runs of each recorded trial with other seeds"
+    )
     parser.add_argument("--json", action="store_true", help="print all trials as JSON only")
     return parser
 
@@ -145,6 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = tried(search)
     front = front_of(found)
     write_presets(search, front)
+    if options.record:
+        run_folder.write_json(options.record, recorded(search, found, options.again))
     if options.json:
         print(json.dumps([dataclasses.asdict(o) | {"on_front": o in front} for o in found]))
     else:

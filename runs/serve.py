@@ -4,15 +4,18 @@
     GET /health      {"batches": 12, "mean_batch": 3.4}
 
 400: not such an input. 503 with Retry-After: too many wait. An example: no encryption, no users.
+
+One thread talks to all clients, another computes. A thread a connection would be the usual way in
+Python; but hundreds of them take turns so slowly that who comes is neither answered nor refused.
 """
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +29,13 @@ LONGEST = 1 << 24
 """Bytes of a request that are read at most."""
 PATIENCE = 30.0
 """Seconds that a request waits for its answer, or for its body."""
+BRIEF, FIRST = 1.0, 1 << 16
+"""Seconds that a request that is refused has to say something, and bytes that are read of it."""
+BACKLOG = 1024
+"""Connections that the system keeps until they are looked at."""
+REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 503: "Service Unavailable"}
+Answer = tuple[int, dict[str, Any]]
+"""Status and content."""
 
 
 def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
@@ -44,52 +54,104 @@ def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
         ) from error
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers of one server; `batches` and `classifier` are set by `handler_of`."""
+class Server:
+    """Answers of one classifier."""
 
-    timeout = PATIENCE
-    classifier: ClassVar[SkippingClassifier]
-    batches: ClassVar[MicroBatches]
+    def __init__(self, classifier: SkippingClassifier, batches: MicroBatches) -> None:
+        """Takes what computes."""
+        self.classifier, self.batches = classifier, batches
+        self.most = batches.max_pending + 2 * batches.max_batch
+        """connections that are listened to: those that wait, are computed, or come and go."""
+        self.open: set[asyncio.Task[Any]] = set()
+        """connections, those that are refused too."""
+        self.busy = 0
+        """connections that are listened to."""
 
-    def do_GET(self) -> None:
-        """Says how it is."""
-        if self.path != "/health":
-            return self._answer(404, {"error": "expected GET /health or POST /classify"})
-        count = self.batches.num_batches
-        mean = self.batches.num_inputs / max(1, count)
-        self._answer(200, {"batches": count, "mean_batch": mean})
-
-    def do_POST(self) -> None:
-        """Classifies one input."""
-        length = self.headers.get("Content-Length", "")
-        if self.path != "/classify" or not length.isdecimal() or int(length) > LONGEST:
-            return self._answer(400, {"error": f"expected POST /classify of 1..{LONGEST} bytes"})
+    async def serve(self, host: str, port: int) -> None:
+        """Listens until it is cancelled; who has connected by then is answered."""
+        server = await asyncio.start_server(self.talk, host, port, backlog=BACKLOG)
+        print(f"http://{host}:{server.sockets[0].getsockname()[1]}/classify", flush=True)
         try:
-            image = input_of(self.rfile.read(int(length)), self.classifier)
-            logits = self.batches.submit(image).result(timeout=PATIENCE)
+            await server.serve_forever()
+        finally:
+            server.close()
+            if self.open:
+                await asyncio.wait(self.open, timeout=PATIENCE)
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: one request and its answer."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.open.add(task)
+        task.add_done_callback(self.open.discard)
+        try:
+            if self.busy < self.most:
+                self.busy += 1
+                try:
+                    status, content = await self.answer(reader)
+                finally:
+                    self.busy -= 1
+            else:
+                # Not parsed: refusing must cost less than answering.
+                await asyncio.wait_for(reader.read(FIRST), BRIEF)
+                status, content = 503, {"error": f"{self.most} are connected; try again later"}
+            writer.write(reply(status, content))
+            await writer.drain()
+        except (OSError, EOFError):
+            pass  # The client has gone, or says nothing.
+        finally:
+            writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader) -> Answer:
+        """Reads a request and computes its answer.
+
+        Raises:
+            EOFError: if the client ends before its request does.
+        """
+        try:
+            asked, body = await asyncio.wait_for(request(reader), PATIENCE)
+            if asked == "GET /health":
+                count = self.batches.num_batches
+                mean = self.batches.num_inputs / max(1, count)
+                return 200, {"batches": count, "mean_batch": mean}
+            if asked != "POST /classify":
+                return 404, {"error": f"expected GET /health or POST /classify, got {asked}"}
+            waiting = self.batches.submit(input_of(body, self.classifier))
+            logits = await asyncio.wait_for(asyncio.wrap_future(waiting), PATIENCE)
         except (BusyError, TimeoutError) as error:
-            return self._answer(503, {"error": str(error) or "no answer in time"})
+            return 503, {"error": str(error) or "no answer in time"}
         except ValueError as error:
-            return self._answer(400, {"error": str(error)})
-        self._answer(200, {"answer": int(logits.argmax()), "logits": logits.tolist()})
-
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if status == 503:
-            self.send_header("Retry-After", "1")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: a line a request would cost more than an answer."""
+            return 400, {"error": str(error)}
+        return 200, {"answer": int(logits.argmax()), "logits": logits.tolist()}
 
 
-def handler_of(classifier: SkippingClassifier, batches: MicroBatches) -> type[Handler]:
-    """A class of handlers of one classifier."""
-    return type("OwnHandler", (Handler,), {"classifier": classifier, "batches": batches})
+async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Reads a request: its method and path, and its body.
+
+    Raises:
+        ValueError: if it is none, or too long.
+        EOFError: if it ends too early.
+    """
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    except asyncio.LimitOverrunError as error:
+        raise ValueError(f"expected shorter headers: {error}") from error
+    fields = dict(line.lower().split(":", 1) for line in head[1:] if ":" in line)
+    length = fields.get("content-length", "0").strip()
+    if not length.isdecimal() or len(length) > len(str(LONGEST)) or int(length) > LONGEST:
+        raise ValueError(f"expected a body of at most {LONGEST} bytes, got {length[:20]!r}")
+    return " ".join(head[0].split()[:2]), await reader.readexactly(int(length))
+
+
+def reply(status: int, content: dict[str, Any]) -> bytes:
+    """An answer as it is sent."""
+    body = json.dumps(content).encode()
+    again = "Retry-After: 1\r\n" if status == 503 else ""
+    head = (
+        f"HTTP/1.0 {status} {REASONS[status]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{again}\r\n"
+    )
+    return head.encode() + body
 
 
 @program("ccenv serve", stopped="stopped; what waited was answered")
@@ -110,10 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         max_wait=options.max_wait / 1e3,
         max_pending=options.max_pending,
     ) as batches:
-        handler = handler_of(classifier, batches)
-        with ThreadingHTTPServer((options.host, options.port), handler) as server:
-            print(f"http://{options.host}:{server.server_port}/classify", flush=True)
-            server.serve_forever()
+        asyncio.run(Server(classifier, batches).serve(options.host, options.port))
     return 0
 
 

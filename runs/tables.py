@@ -32,7 +32,7 @@ from ccenv.runs.faults import (
 from ccenv.runs.programs import program
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.show import gate_table, mask_table
+from ccenv.runs.show import gate_table, mask_table, search_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.store import recorded
@@ -47,8 +47,12 @@ from ccenv.runs.timing import (
     kernels,
     network_rates,
     network_speed,
+    onnx_times,
     routes,
+    serving,
+    serving_http,
     table_rates,
+    torchrl_rates,
     training,
 )
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
@@ -70,8 +74,13 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "network-rates": network_rates.table,
     "route-costs": routes.table,
     "table-rates": table_rates.table,
+    search_table.KIND: search_table.table,
+    serving.KIND: serving.table,
+    serving_http.KIND: serving_http.table,
+    "torchrl-rates": torchrl_rates.table,
     "training": training.table,
     "front-times": front_times.table,
+    "onnx-times": onnx_times.table,
     "gates": gate_table.table,
     "mask-table": mask_table.recorded_table,
     "estimator-moments": estimators.moments_table,

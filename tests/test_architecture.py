@@ -80,7 +80,8 @@ FLOORS = {
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "
-        "export generate mask_rules masked_walks masked_form onnx_file micro_batches"
+        "export generate mask_rules masked_walks masked_form onnx_file onnx_check "
+        "micro_batches"
     ),
     "ccenv.deploy.fused": (
         "pooling tables noise program writer choosers network call classifier symbol_maps tokens"
@@ -108,7 +109,7 @@ FLOORS = {
         "intervals habits bits measures rows fronts points contests equal recorded_dense "
         "recorded_times"
     ),
-    "ccenv.runs.show": "tables gate_table mask_table standings drawing recall_figure",
+    "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
         "gate_sweep tail checkpoint listener at_prices together run ranked jobs gathered pool "
@@ -144,7 +145,8 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "table_rates training passes front_times speed_figures serving"
+        "table_rates training passes front_times onnx_times speed_figures serving "
+        "torchrl_rates serving_http"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

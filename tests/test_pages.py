@@ -32,6 +32,7 @@ BY_HAND = (
     "ccenv share",
     # On tables of masks that are built beforehand, and on a server that runs.
     *("V=", "python -m ccenv.runs.studies.estimators", "python -m ccenv.runs.faults", "curl"),
+    "python -m ccenv.runs.timing",
     "torchrun",
 )
 SMALL = {"images": "256", "batch_size": "128"}

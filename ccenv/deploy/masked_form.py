@@ -2,9 +2,10 @@
 
 Every block is computed and multiplied away where it is skipped (`backend="reference"`), so that a
 graph without decisions means exactly what the skipping classifier does; with `skips`, single inputs
-go through residual units by `torch.cond`, which exporters write as a branch that is not run.
+go through blocks by `torch.cond`, which exporters write as a branch that is not run.
 """
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -16,13 +17,16 @@ from ccenv.deploy.export_content import build_network
 from ccenv.deploy.export_draw import is_drawn
 from ccenv.deploy.export_images import Preparation
 from ccenv.deploy.mask_rules import PolicyRules
-from ccenv.deploy.masked_walks import AnyWalk, BranchedWalk, walk_of
+from ccenv.deploy.masked_walks import BRANCHED, AnyWalk, BranchedWalk, branch, walk_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
 from ccenv.mdp.symbols import last_symbols
-from ccenv.networks.models.residual import ResidualUnit
+from ccenv.networks.flow import Exit, Flow
 from ccenv.networks.one_row import why_not_one_row
 from ccenv.networks.protocol import num_blocks_of
+
+Given = tuple[Tensor, Tensor | None]
+"""Images as the network sees them, and uniform numbers."""
 
 
 class MaskedForm(nn.Module):
@@ -70,12 +74,42 @@ class MaskedForm(nn.Module):
         """Logits [batch, num_classes], and bool [batch, all blocks]: what was executed."""
         images = prepared(self.prepare, images)
         walk = self.walk(self.network)
-        hidden, mask, masks = walk.start(images), None, []
-        for gate in range(len(self.num_blocks)):
-            seen = self._seen(gate, images, hidden, mask)
-            mask, hidden = walk.step(gate, hidden, self.policy(gate, seen, uniforms))
-            masks.append(mask)
-        return walk.answer(hidden), torch.cat(masks, dim=1)
+        given = images, uniforms
+        logits, masks = self._behind(walk, 0, walk.start(images), None, given)
+        return logits, torch.cat(masks, dim=1)
+
+    def _behind(
+        self, walk: AnyWalk, gate: int, hidden: Any, before: Tensor | None, given: Given
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and what is executed from a gate on."""
+        if gate == len(self.num_blocks):
+            return walk.answer(hidden), []
+        images, uniforms = given
+        mask = self.policy(gate, self._seen(gate, images, hidden, before), uniforms)
+        if isinstance(walk, BranchedWalk) and self.network.gates[gate].skipped == "stop":
+            return self._branched(walk, gate, hidden, mask, given)
+        mask, hidden = walk.step(gate, hidden, mask)
+        logits, masks = self._behind(walk, gate + 1, hidden, mask, given)
+        return logits, [mask, *masks]
+
+    def _branched(
+        self, walk: BranchedWalk, gate: int, hidden: Flow, mask: Tensor, given: Given
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All that lies behind an exit stands in a branch."""
+        assert hidden.early is not None
+        num_bits, width = sum(self.num_blocks[gate:]), hidden.early.shape[1]
+
+        # A branch gives one tensor: logits, and behind them the bits.
+        def goes(x: Tensor, early: Tensor) -> Tensor:
+            flow = walk.past(gate, dataclasses.replace(hidden, x=x, early=early))
+            logits, masks = self._behind(walk, gate + 1, flow, mask, given)
+            return torch.cat([logits, *(bits.float() for bits in (mask, *masks))], dim=1)
+
+        def stops(_: Tensor, early: Tensor) -> Tensor:
+            return torch.cat([early, early.new_zeros(1, num_bits)], dim=1)
+
+        found = branch(mask[0, 0], goes, stops, (hidden.x, hidden.early))
+        return found[:, :width], [found[:, width:] > 0]
 
     def _seen(self, gate: int, images: Tensor, hidden: Any, mask: Tensor | None) -> Tensor:
         if not self.see.lengths[gate]:
@@ -112,9 +146,13 @@ def refuse(classifier: Any, network: Any, *, skips: bool) -> None:
     has_exits = any(gate.skipped == "stop" for gate in network.gates)
     if has_exits and reason is not None:
         raise ValueError(f"cannot write exits of {type(network).__name__} as a graph: {reason}")
+    if not skips:
+        return
     parts = [] if reason else [network.part(gate) for gate in range(len(network.gates))]
-    if skips and not (parts and all(isinstance(part, ResidualUnit) for part in parts)):
+    others = {type(part).__name__ for part in parts if not isinstance(part, (*BRANCHED, Exit))}
+    if reason or others:
         raise ValueError(
-            "expected a GatedSequential whose gates are all residual units for a graph that "
-            f"branches, got {type(network).__name__}; leave --skip out"
+            "expected a GatedSequential whose gates are residual units, attention heads, groups of "
+            f"units or exits for a graph that branches, got {type(network).__name__}"
+            f"{f' with {min(others)}' if others else f': {reason}'}; leave --skip out"
         )

@@ -5,6 +5,7 @@ Every block is computed and zeroed where it is skipped. `len` of a tensor is ask
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from ccenv.networks.flow import Exit, Flow
 from ccenv.networks.mlp import GatedMLP, MLPHidden
 from ccenv.networks.models.residual import ResidualUnit
+from ccenv.networks.models.summed import Summed
+from ccenv.networks.models.tokens import TokenMLP, Units
+from ccenv.networks.models.whole import Whole
 from ccenv.networks.one_row import why_not_one_row
 from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.stage import Stage
@@ -21,6 +25,10 @@ from ccenv.networks.stage import Stage
 REFERENCE = "reference"
 MLP_WALK = ("start", "step", "logits", "gated_layer", "head")
 """Methods by which a `GatedMLP` is known to walk as its own."""
+TOKEN_WALK = ("start", "step", "units", "logits")
+"""The same of a `TokenMLP`."""
+BRANCHED = (ResidualUnit, Summed, Whole)
+"""Stages whose blocks can stand in branches of a graph, beside exits."""
 
 
 class AnyWalk:
@@ -53,6 +61,15 @@ class MLPWalk(AnyWalk):
         return mask, MLPHidden(x, mask)
 
 
+class TokenWalk(AnyWalk):
+    """A `TokenMLP` without tables, of any number of rows."""
+
+    def step(self, gate: int, hidden: Units, mask: Tensor) -> tuple[Tensor, Units]:
+        """See `AnyWalk.step`."""
+        x = self.network.units(gate, hidden, mask, REFERENCE)
+        return mask, dataclasses.replace(hidden, x=x, before=mask)
+
+
 class SequentialWalk(AnyWalk):
     """A `GatedSequential`, of any number of rows; whoever stops at an exit goes on unheard."""
 
@@ -74,10 +91,15 @@ class SequentialWalk(AnyWalk):
             mask = mask & self.goes
         if isinstance(part, Exit):
             self._hear(hidden, mask)
-            return mask, self.network._ahead(dataclasses.replace(hidden, early=None), gate + 1)
+            return mask, self.past(gate, hidden)
         x = self.through(part, hidden, mask)
         before = mask if part.marks_output else None
         return mask, self.network._ahead(dataclasses.replace(hidden, x=x, before=before), gate + 1)
+
+    def past(self, gate: int, hidden: Flow) -> Flow:
+        """Goes on from an exit to the next gate."""
+        flow: Flow = self.network._ahead(dataclasses.replace(hidden, early=None), gate + 1)
+        return flow
 
     def through(self, part: Stage, hidden: Flow, mask: Tensor) -> Tensor:
         """What a stage makes of its input."""
@@ -100,25 +122,58 @@ class SequentialWalk(AnyWalk):
 
 
 class BranchedWalk(SequentialWalk):
-    """Residual units of one row, whose bodies stand in branches of the graph."""
+    """One row, whose blocks stand in branches of the graph."""
 
     def through(self, part: Stage, hidden: Flow, mask: Tensor) -> Tensor:
         """See `SequentialWalk.through`."""
+        x = hidden.x
+        if isinstance(part, Summed):
+            return self._sum(part, x, mask)
+        if isinstance(part, Whole):
+            nothing = x.new_zeros(1, part.outputs)
+            return branch(mask[0, 0], part.body, lambda _: nothing.clone(), (x,))
         assert isinstance(part, ResidualUnit)
+        return branch(
+            mask[0, 0], lambda x: part.of_one(x, kept=True), lambda x: part.of_one(x, kept=False),
+            (x,),
+        )  # fmt: skip
 
-        def kept(x: Tensor) -> Tensor:
-            return part.of_one(x, kept=True).clone()
+    def _sum(self, part: Summed, x: Tensor, mask: Tensor) -> Tensor:
+        seen, total = part.prepared(x), x + part.bias
+        for block in range(part.num_blocks):
 
-        def skipped(x: Tensor) -> Tensor:
-            return part.of_one(x, kept=False).clone()
+            def kept(seen: Tensor, block: int = block) -> Tensor:
+                return part.added(seen, (block,), None)
 
-        # An exporter opens all sizes, and a branch whose output is strided cannot have open ones;
-        # of one row all are known.
-        known = {"assume_static_by_default": True, "automatic_dynamic_shapes": False}
-        with torch._dynamo.config.patch(known):
-            torch.compiler.reset()
-            found: Tensor = torch.cond(mask[0, 0], kept, skipped, (hidden.x,))
-        return found
+            total = total + branch(mask[0, block], kept, torch.zeros_like, (seen,))
+        return total
+
+
+def branch(
+    taken: Tensor,
+    yes: Callable[..., Tensor],
+    no: Callable[..., Tensor],
+    given: tuple[Tensor, ...],
+) -> Tensor:
+    """`torch.cond` whose branches give new tensors of sizes that are known."""
+
+    def one(*given: Tensor) -> Tensor:
+        return yes(*given).clone()
+
+    def other(*given: Tensor) -> Tensor:
+        return no(*given).clone()
+
+    if torch.compiler.is_dynamo_compiling():
+        # Within another branch.
+        inner: Tensor = torch.cond(taken, one, other, given)
+        return inner
+    # An exporter opens all sizes, and a branch whose output is strided cannot have open ones;
+    # of one row all are known.
+    known = {"assume_static_by_default": True, "automatic_dynamic_shapes": False}
+    with torch._dynamo.config.patch(known):
+        torch.compiler.reset()
+        found: Tensor = torch.cond(taken, one, other, given)
+    return found
 
 
 def walk_of(network: Any) -> type[AnyWalk]:
@@ -128,4 +183,7 @@ def walk_of(network: Any) -> type[AnyWalk]:
     own = [getattr(type(network), name, None) for name in MLP_WALK]
     if own == [getattr(GatedMLP, name) for name in MLP_WALK]:
         return MLPWalk
+    own = [getattr(type(network), name, None) for name in TOKEN_WALK]
+    if own == [getattr(TokenMLP, name) for name in TOKEN_WALK]:
+        return TokenWalk
     return AnyWalk

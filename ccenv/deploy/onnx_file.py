@@ -1,7 +1,7 @@
 """ONNX: (exported classifier, way of choosing) -> a file for onnxruntime and other runtimes.
 
 Two forms. `masked`: any number of inputs, everything computed and masked, exact. `skip`: one input,
-each residual unit in an `If`, so that what is skipped is not run.
+each block and what lies behind an exit in an `If`, so that what is skipped is not run.
 
 Inputs are `images`, float32 [batch, ...] as the data set stores them (bytes as shares of 255), of
 symbols int64, and, where masks are drawn, `uniforms`, float32 [batch, blocks of all gates] in
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ccenv.deploy.masked_form import MaskedForm
+from ccenv.deploy.masked_walks import BranchedWalk
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 ROWS = 3
@@ -53,6 +54,23 @@ def write_onnx(
     """
     check_installed()
     form = MaskedForm(classifier, draw, skips=skips)
+    # In a branch nobody wants gradients.
+    form.network.requires_grad_(not skips)
+    program = as_program(form)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program.save(path)
+    return form
+
+
+def as_program(form: MaskedForm) -> Any:
+    """A form as torch's exporter writes it.
+
+    With gradients wanted, zeros are put by `where`, which every runtime knows, not by bits.
+
+    Raises:
+        ValueError: if it holds what no graph does.
+    """
+    skips = form.walk is BranchedWalk
     rows = ROWS if form.open_batch else 1
     dtype = torch.int64 if form.prepare.are_symbols else torch.float32
     given = {"images": torch.zeros(rows, *form.prepare.shape, dtype=dtype)}
@@ -60,22 +78,25 @@ def write_onnx(
         given["uniforms"] = torch.full((rows, sum(form.num_blocks)), 0.5)
     batch = {0: torch.export.Dim("batch")}
     shapes = dict.fromkeys(given, batch) if form.open_batch else None
-    # With gradients wanted, zeros are put by `where`, which every runtime knows, not by bits; in a
-    # branch nobody wants any.
-    form.network.requires_grad_(not skips)
     with warnings.catch_warnings(), torch.set_grad_enabled(not skips):
         warnings.simplefilter("ignore")
-        graph = torch.export.export(
-            form, tuple(given.values()), dynamic_shapes=shapes, strict=False
-        )
-        program = torch.onnx.export(
-            graph,
-            dynamo=True,
-            input_names=list(given),
-            output_names=["logits", "masks"],
-            verbose=False,
-        )
+        try:
+            graph = torch.export.export(
+                form, tuple(given.values()), dynamic_shapes=shapes, strict=False
+            )
+            program = torch.onnx.export(
+                graph,
+                dynamo=True,
+                input_names=list(given),
+                output_names=["logits", "masks"],
+                verbose=False,
+            )
+        except Exception as error:
+            # Torch has an exception of its own for each thing that a graph cannot hold.
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ValueError(
+                f"cannot write {type(form.network).__name__} as a graph: expected operations on "
+                f"tensors alone, got {told}; take the safetensors file"
+            ) from error
     assert program is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    program.save(path)
-    return form
+    return program

@@ -8,7 +8,7 @@ on.
 import dataclasses
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,17 +212,33 @@ def distributions(space: Space) -> dict[str, Any]:
 
 
 def judged(search: Search, values: Mapping[str, Any]) -> list[float]:
-    """Runs a trial and returns its objectives; figures on test images are not looked at."""
-    verdicts = []
-    for seed in range(search.num_seeds):
+    """Runs a trial and returns its objectives, means over its seeds."""
+    found = verdicts(search, values, range(search.num_seeds))
+    return [sum(column) / len(column) for column in zip(*found, strict=True)]
+
+
+def verdicts(
+    search: Search, values: Mapping[str, Any], seeds: Iterable[int]
+) -> list[tuple[float, ...]]:
+    """A run's objectives for each seed; figures on test images are not looked at."""
+    found = []
+    for seed in seeds:
         settings = search.settings(values, seed) | {"log_dir": str(search.folder / RUNS)}
         result = run(make_plan(search.agent, settings), reuse=True)
-        verdicts += [
-            [float(e[name]) for name in OBJECTIVES]
+        found += [
+            tuple(float(e[name]) for name in OBJECTIVES)
             for e in result["evaluations"]
             if e["split"] == "validation" and e["mode"] == "sampled"
         ]
-    return [sum(column) / len(column) for column in zip(*verdicts, strict=True)]
+    return found
+
+
+def again(search: Search, one: Tried, count: int) -> list[tuple[float, ...]]:
+    """Objectives of so many runs with seeds that the search has not seen.
+
+    The error by which a trial was chosen is the least of many, and flatters it.
+    """
+    return verdicts(search, one.values, range(search.num_seeds, search.num_seeds + count))
 
 
 def tried(search: Search) -> list[Tried]:

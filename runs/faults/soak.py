@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
@@ -25,6 +26,7 @@ PLACE: dict[str, Any] = {
 ROWS = 64
 WARM = 0.2
 """Share of the time that is left out of the fits: caches fill."""
+Numbers = NDArray[np.float64]
 Work = Callable[[], int]
 """Does a little; how many inputs it took."""
 
@@ -55,6 +57,8 @@ class Fit:
     """inputs a second of one core, on average."""
     rate_change: float
     """over the time that was fitted, as a share of it."""
+    rate_error: float
+    """two standard errors of that: what else the machine did moves rates."""
     mebibytes: float
     """of memory at the end."""
     growth: float
@@ -163,6 +167,15 @@ def fitted(samples: list[Sample], what: str, inputs: int) -> Fit:
     span = minutes[-1] - minutes[0]
     rates = np.array([sample.rate for sample in own])
     memory = np.array([sample.mebibytes for sample in own])
-    slopes = [np.polyfit(minutes, values, 1)[0] * span for values in (rates, memory)]
+    (faster, error), (more, _) = (line(minutes, values) for values in (rates, memory))
     mean = float(rates.mean())
-    return Fit(what, inputs, mean, float(slopes[0]) / mean, float(memory[-1]), float(slopes[1]))
+    change, spread = faster * span / mean, 2 * error * span / mean
+    return Fit(what, inputs, mean, change, spread, float(memory[-1]), more * span)
+
+
+def line(x: Numbers, y: Numbers) -> tuple[float, float]:
+    """Slope of the straight line through points, and its standard error."""
+    found, covariances = np.polyfit(x, y, 1, cov="unscaled")
+    left = y - np.polyval(found, x)
+    variance = float(left @ left) / max(1, len(x) - 2)
+    return float(found[0]), float(np.sqrt(covariances[0, 0] * variance))

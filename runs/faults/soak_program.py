@@ -23,7 +23,7 @@ COLUMNS = {
     "minutes of all": "right .0f",
     "inputs": "right ,d",
     "a second of one core": "right ,.0f",
-    "change of the rate": "right +.1%",
+    "change of the rate": "right",
     "MiB at the end": "right .0f",
     "MiB more": "right +.1f",
 }
@@ -33,8 +33,12 @@ MOST_GROWTH = 8.0
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Recorded soaks as Markdown."""
-    names = ("what", "minutes", "inputs", "rate", "rate_change", "mebibytes", "growth")
-    return markdown(COLUMNS, [[row[name] for name in names] for row in rows])
+    lines = []
+    for row in rows:
+        change = f"{row['rate_change']:+.1%} ± {row['rate_error']:.1%}"
+        told = [row[name] for name in ("what", "minutes", "inputs", "rate")]
+        lines.append([*told, change, row["mebibytes"], row["growth"]])
+    return markdown(COLUMNS, lines)
 
 
 def counted(work: Work, name: str, counts: Counter[str]) -> Work:

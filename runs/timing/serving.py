@@ -9,10 +9,11 @@ users; without HTTP, which this measures nothing of. A load is held where nothin
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,22 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
 from ccenv.runs.programs import program
+from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
+from ccenv.runs.store.folder import write_json
+from ccenv.runs.store.machine import load_average, machine, versions
+
+KIND = "micro-batches"
+COLUMNS = {
+    "inputs a second": ">{rate:,.0f}",
+    "arrived": ">{arrived:,.0f}",
+    "answered a second": ">{served:,.0f}",
+    "refused": ">{refused:.1%}",
+    "mean batch": ">{mean_batch:.1f}",
+    "p50 ms": ">{p50:.2f}",
+    "p95 ms": ">{p95:.2f}",
+    "p99 ms": ">{p99:.2f}",
+}
 
 
 @dataclass(frozen=True)
@@ -84,17 +100,9 @@ def under_load(
     return Load(rate, count / sent, len(took) / whole, refused / count, mean, p50, p95, p99)
 
 
-def line(load: Load) -> str:
-    """One row of the printed table."""
-    return (
-        f"{load.rate:9.0f} {load.arrived:9.0f} {load.served:9.0f} {load.refused:8.1%} "
-        f"{load.mean_batch:6.1f} {load.p50:8.2f} {load.p95:8.2f} {load.p99:8.2f}"
-    )
-
-
-HEAD = f"{'rate':>9} {'arrived':>9} {'served':>9} {'refused':>8} {'batch':>6} " + " ".join(
-    f"{name:>8}" for name in ("p50 ms", "p95 ms", "p99 ms")
-)
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Loads in Markdown."""
+    return formatted(COLUMNS, rows)
 
 
 @program("serving")
@@ -107,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-batch", type=int, default=32)
     parser.add_argument("--max-wait", type=float, default=2.0, metavar="MS")
     parser.add_argument("--max-pending", type=int, default=256)
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write rows there, as JSON")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     classifier = SkippingClassifier.load(exported_file(options.place))
@@ -117,9 +126,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits = {"max_batch": options.max_batch, "max_wait": options.max_wait / 1e3}
     limits["max_pending"] = options.max_pending
     classifier(images[: options.max_batch])
-    print(HEAD)
+    load, rows = load_average(), []
     for rate in options.rates:
-        print(line(under_load(classifier, images, rate, options.seconds, **limits)), flush=True)
+        rows.append(asdict(under_load(classifier, images, rate, options.seconds, **limits)))
+        print(f"measured {rate:,.0f} a second", file=sys.stderr, flush=True)
+    print(table(rows))
+    if options.record:
+        place = machine() | {"load_average": load}
+        write_json(
+            options.record, {"kind": KIND, "rows": rows, "machine": place, "versions": versions()}
+        )
     return 0
 
 

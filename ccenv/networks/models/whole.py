@@ -5,6 +5,7 @@ For rivals that choose nothing, so that they are trained, billed and judged as a
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ccenv.networks.stage import Stage, add_kept_rows
@@ -37,4 +38,6 @@ class Whole(Stage):
         if mask is None and weights is None:
             found: Tensor = self.body(x)
             return found
+        if backend == "reference" and mask is not None and weights is None:
+            return torch.where(mask, self.body(x), 0.0)
         return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)

@@ -7,8 +7,11 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.topk import TopK
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.onnx_file import write_onnx
-from ccenv.runs.export import Session, compare
+from ccenv.deploy.masked_form import MaskedForm
+from ccenv.deploy.masked_walks import AnyWalk
+from ccenv.deploy.onnx_check import Session, compare
+from ccenv.deploy.onnx_file import as_program, write_onnx
+from ccenv.networks.mlp import GatedMLP
 from ccenv.simulator.simulator import Simulator
 
 for library in ("onnx", "onnxscript", "onnxruntime"):
@@ -16,6 +19,11 @@ for library in ("onnx", "onnxscript", "onnxruntime"):
 
 UNITS = {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
 EXITS = {"network": "early_exit", "network_kwargs": {"units": (8, 8)}}
+HEADS = {
+    "network": "vit",
+    "network_kwargs": {"depth": 1, "dim": 8, "num_heads": 2, "num_groups": 2},
+}
+WHOLE = {"network": "small_conv", "network_kwargs": {"channels": (4,), "units": (8,)}}
 
 
 def classifier_of(agent, **settings):
@@ -25,37 +33,53 @@ def classifier_of(agent, **settings):
 
 
 @pytest.mark.parametrize(
-    ("agent", "settings", "draw", "skips"),
+    ("settings", "branches"),
     [
-        (
-            Reinforce,
-            {"num_blocks": (4, 4), "block_size": 4, "observation": "summary"},
-            "sampled",
-            0,
-        ),
-        (Reinforce, EXITS, "sampled", 0),
-        (Reinforce, UNITS, "sampled", 1),
+        ({"num_blocks": (4, 4), "block_size": 4, "observation": "summary"}, 0),
+        pytest.param(WHOLE, 0, marks=pytest.mark.slow),
+        pytest.param(EXITS, 0, marks=pytest.mark.slow),
+        (EXITS, 1),
+        pytest.param(UNITS, 3, marks=pytest.mark.slow),
+        # Two heads and two groups of units.
+        (HEADS, 4),
     ],
 )
-def test_a_file_answers_as_its_classifier_on_the_same_draws(agent, settings, draw, skips, tmp_path):
-    classifier = classifier_of(agent, **settings)
+def test_a_file_answers_as_its_classifier_on_the_same_draws(settings, branches, tmp_path):
+    classifier = classifier_of(Reinforce, **settings)
     images, _ = load_split("digits", "test").batch(torch.arange(40))
     path = tmp_path / "file.onnx"
-    form = write_onnx(classifier, path, draw, skips=bool(skips))
+    form = write_onnx(classifier, path, "sampled", skips=bool(branches))
     found = compare(classifier, form, Session(path), images)
     assert found.logits_apart < 1e-4
     assert found.same_masks == found.same_answers == 1
     assert 0 < found.kept < 1
-    if skips:
+    if branches:
         import onnx
 
         operations = [node.op_type for node in onnx.load(path).graph.node]
-        assert operations.count("If") == 3
+        assert operations.count("If") == branches
 
 
 def test_what_no_graph_holds_is_refused(tmp_path):
     classifier = classifier_of(
         TopK, network="conv", network_kwargs={"channels": (4,), "strides": (1,), "num_blocks": 2}
     )
-    with pytest.raises(ValueError, match="residual units"):
+    with pytest.raises(ValueError, match=r"residual units.*BlockConv2d"):
         write_onnx(classifier, tmp_path / "file.onnx", skips=True)
+
+
+class Looks(GatedMLP):
+    """A network that decides by values, which no graph holds."""
+
+    def step(self, gate, hidden, mask, weights=None, backend="auto"):
+        if hidden.x.sum() > 0:
+            return super().step(gate, hidden, mask, weights, backend)
+        return super().step(gate, hidden, ~mask, weights, backend)
+
+
+def test_a_network_that_looks_at_values_is_refused_in_one_line(tmp_path):
+    form = MaskedForm(classifier_of(Reinforce, num_blocks=(2,), block_size=4))
+    form.network.__class__ = Looks
+    form.walk, form.open_batch = AnyWalk, False
+    with pytest.raises(ValueError, match="Looks as a graph: expected operations on tensors alone"):
+        as_program(form)

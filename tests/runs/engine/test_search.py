@@ -12,6 +12,7 @@ from ccenv.runs.engine.search import Tried, front_of
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.space import Choice, Span, check_space, read_space, usual_space, with_values
 from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.show import search_table
 
 VARIED = ("learning_rate=0.001..0.1", "reward_kwargs.cost_weight=0.1|1.0|2.0", "batch_size=64..256")
 
@@ -147,6 +148,13 @@ def test_a_trial_is_judged_by_its_run_on_validation_images(tmp_path, capsys, mon
     assert program.main(arguments) == 0
     (one,) = json.loads(capsys.readouterr().out)
     assert (one["error"], one["total_cost"], one["on_front"]) == (0.75, 0.5, True)
+    # What is recorded is judged by seeds that the search has not seen.
+    record = tmp_path / "record.json"
+    assert program.main([*arguments, f"--record={record}", "--again=3"]) == 0
+    told = json.loads(record.read_text())
+    (row,) = told["rows"]
+    assert (row["anew"], row["is_usual"]) == ([2.25, 3.25, 4.25], True)
+    assert "325.00 [" in search_table.table(told["rows"])
 
 
 def test_a_search_without_optuna_says_what_to_install(tmp_path, capsys, monkeypatch):

@@ -21,3 +21,6 @@ def test_a_line_tells_growth_and_a_falling_rate_from_flatness():
     assert growing.rate_change == pytest.approx(-8 / 44)
     assert flat.growth == pytest.approx(0, abs=1e-9)
     assert flat.rate_change == pytest.approx(0, abs=1e-9)
+    assert max(growing.rate_error, flat.rate_error) < 1e-9
+    noisy = [Sample("c", n, 100, 50 + (-1) ** n) for n in range(1, 41)]
+    assert abs(fitted(noisy, "c", 7).rate_change) < fitted(noisy, "c", 7).rate_error
