@@ -99,8 +99,8 @@ FLOORS = {
         "serve completion cli pages document"
     ),
     "ccenv.runs.store": (
-        "machine checksums commit program identity result_checks seal folder exported recorded "
-        "stored trust"
+        "machine checksums commit program identity result_checks seal folder exported "
+        "uncollected recorded stored trust"
     ),
     "ccenv.runs.plan": "values kinds explained sweep settings command space",
     "ccenv.runs.stats": (
