@@ -7,7 +7,8 @@ some of their blocks skipped, beside their plain modules. `network-rates`: the e
 and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
 compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
-the table of all masks beside the simulated environment.
+the table of all masks beside the simulated environment. `sizes`: time and memory of a pass and a
+training step as width, depth, blocks and batch grow.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -35,6 +36,7 @@ from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.timing import (
     environment,
     gpu,
+    growth,
     kernels,
     layers,
     network_rates,
@@ -103,6 +105,9 @@ BENCHMARKS = {
     "table": Benchmark(
         *("table-rates", "table-rates", table_rates.measured),
         *(table_rates.table, table_rates.NOTES, table_rates.misses),
+    ),
+    "sizes": Benchmark(
+        *("growth", "growth", growth.measured, growth.table, growth.NOTES), rounds=3
     ),
     # Of thousands of rows only what is fitted to them is worth keeping; --json prints all.
     "routes": Benchmark(

@@ -44,6 +44,7 @@ from ccenv.runs.studies.systems import concurrency
 from ccenv.runs.timing import (
     environment,
     front_times,
+    growth,
     kernels,
     network_rates,
     network_speed,
@@ -71,6 +72,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "route-costs": routes.table,
     "table-rates": table_rates.table,
     "training": training.table,
+    "growth": growth.table,
     "front-times": front_times.table,
     "gates": gate_table.table,
     "mask-table": mask_table.recorded_table,

@@ -143,7 +143,7 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "table_rates training passes front_times speed_figures serving"
+        "table_rates growth training passes front_times growth_figures speed_figures serving"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.
