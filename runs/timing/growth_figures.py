@@ -17,6 +17,10 @@ from ccenv.runs.timing.network_speed import FORWARD, TRAINED
 
 Row = Mapping[str, Any]
 WAYS = {FORWARD: "-", TRAINED: ":"}
+LONG = 30
+"""Times its beginning, an axis has no room for 1, 2 and 5 of every ten."""
+LEAST = {"milliseconds": 0.0, "mebibytes": 1.0}
+"""What is drawn."""
 TITLES = {"milliseconds": "ms", "mebibytes": "MiB"}
 
 
@@ -30,8 +34,8 @@ def growth_figure(rows: Sequence[Row]) -> Drawn:
         for axes, (measure, unit) in zip(pair, TITLES.items(), strict=True):
             lines_of(axes, [row for row in rows if row["axis"] == axis], measure)
             axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=unit)
-            plain_logarithms(axes.xaxis)
-            plain_logarithms(axes.yaxis)
+            ticks(axes.xaxis)
+            ticks(axes.yaxis)
             axes.tick_params(labelsize=6)
     plain = all_axes[0][0]
     handles = [plain.plot([], [], color=color)[0] for color in COLORS[: len(AXES)]]
@@ -41,12 +45,23 @@ def growth_figure(rows: Sequence[Row]) -> Drawn:
     return Drawn(figure, "sizes", caption, f"{caption} {in_words(rows)}")
 
 
+def ticks(axis: Any) -> None:
+    """Ticks in few letters: of a long axis at powers of ten alone."""
+    from matplotlib.ticker import LogLocator
+
+    low, high = axis.get_view_interval()
+    plain_logarithms(axis)
+    if high > LONG * low:
+        axis.set_major_locator(LogLocator())
+
+
 def lines_of(axes: Any, rows: Sequence[Row], measure: str) -> None:
     """Lines of each network: a pass, a training step dotted, and with everything kept dashed."""
     for color, network in zip(COLORS, AXES, strict=False):
         for way, style in WAYS.items():
             own = [row for row in rows if (row["network"], row["way"]) == (network, way)]
-            own.sort(key=value_of)
+            # Of the least networks there is no memory beyond that of the first of them.
+            own = sorted((row for row in own if row[measure] >= LEAST[measure]), key=value_of)
             at = [row["value"] for row in own]
             look = {"color": color, "markersize": 2.5, "lw": 1.0}
             axes.plot(at, [row[measure] for row in own], ls=style, marker="o", **look)
