@@ -9,7 +9,8 @@ to 128 units. `training`: whole training loops with the kernels and without. `ro
 compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
 the table of all masks beside the simulated environment. `onnx`: ONNX files beside the classifier
 that they are written from, compared on whole test sets and timed for one input. `torchrl`: its
-view beside the vector environment.
+view beside the vector environment. `sizes`: time and memory of a pass and a training step as width,
+depth, blocks and batch grow.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -37,6 +38,7 @@ from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.timing import (
     environment,
     gpu,
+    growth,
     kernels,
     layers,
     network_rates,
@@ -115,6 +117,9 @@ BENCHMARKS = {
     "torchrl": Benchmark(
         *("torchrl-rates", "torchrl-rates", torchrl_rates.measured),
         *(torchrl_rates.table, torchrl_rates.NOTES),
+    ),
+    "sizes": Benchmark(
+        *("growth", "growth", growth.measured, growth.table, growth.NOTES), rounds=3
     ),
     # Of thousands of rows only what is fitted to them is worth keeping; --json prints all.
     "routes": Benchmark(

@@ -29,7 +29,7 @@ from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.report.over_seeds import write_sweep
-from ccenv.runs.report.publish import PAGE, publish
+from ccenv.runs.report.publish import PAGE, answer, publish
 from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import recorded
 from ccenv.runs.store.machine import num_cores
@@ -122,8 +122,9 @@ def show(found: Comparison, study: Study, options: argparse.Namespace) -> None:
         say(f"{len(found.missing)} runs have no result yet: {names_of(found.missing)}")
     if not found.finished:
         return
-    text = publish(found, report, Path(options.results_dir), study.sections)
-    print(json.dumps(found.rows, indent=2) if options.json else text)
+    # First the answer: a hundred figures take longer than all runs take to be read.
+    print(json.dumps(found.rows, indent=2) if options.json else answer(found), flush=True)
+    publish(found, report, Path(options.results_dir), study.sections)
     for line in origins(found):
         say(line)
     if old := outdated(found):

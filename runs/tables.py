@@ -44,6 +44,7 @@ from ccenv.runs.studies.systems import concurrency, parity
 from ccenv.runs.timing import (
     environment,
     front_times,
+    growth,
     kernels,
     network_rates,
     network_speed,
@@ -79,6 +80,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     serving_http.KIND: serving_http.table,
     "torchrl-rates": torchrl_rates.table,
     "training": training.table,
+    "growth": growth.table,
     "front-times": front_times.table,
     "onnx-times": onnx_times.table,
     "gates": gate_table.table,

@@ -1,7 +1,6 @@
 """An agent, an environment, a seed or several -> a folder each: ccenv train AGENT key=value ..."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -158,11 +157,6 @@ def at_least_one(text: str) -> int:
     return number
 
 
-def with_seed(plan: Plan, seed: int) -> Plan:
-    """The same plan with another seed."""
-    return dataclasses.replace(plan, program=dataclasses.replace(plan.program, seed=seed))
-
-
 @program("ccenv train", (CannotStartError, NoServiceError, StoppedError, RanksError), STOPPED)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains one agent; see --help. By torchrun, several processes train it together."""
@@ -220,7 +214,7 @@ def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
         given = found | parse_pairs(options.settings)
         first = make_plan(agent, given | {"progress": not options.json})
         seeds = range(first.program.seed, first.program.seed + options.seeds)
-        return options, [with_seed(first, seed) for seed in seeds]
+        return options, [first.with_seed(seed) for seed in seeds]
     except ValueError as error:
         raise CannotStartError(str(error)) from error
 

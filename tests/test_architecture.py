@@ -101,8 +101,8 @@ FLOORS = {
         "serve completion cli pages document"
     ),
     "ccenv.runs.store": (
-        "machine checksums commit program identity result_checks seal folder exported recorded "
-        "stored trust"
+        "machine checksums commit program identity result_checks seal folder exported "
+        "uncollected recorded stored trust"
     ),
     "ccenv.runs.plan": "values kinds explained sweep settings command space",
     "ccenv.runs.stats": (
@@ -145,8 +145,8 @@ FLOORS = {
     ),
     "ccenv.runs.timing": (
         "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "table_rates training passes front_times onnx_times speed_figures serving "
-        "torchrl_rates serving_http"
+        "table_rates growth training passes front_times onnx_times growth_figures speed_figures "
+        "serving torchrl_rates serving_http"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

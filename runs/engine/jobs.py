@@ -1,12 +1,13 @@
 """A sweep's runs: which are there, which are missing, and how long those will take."""
 
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.plan.settings import Plan, code_digests, make_plan, safe_name
+from ccenv.runs.plan.settings import OF_CODE, Plan, code_digests, make_plan, safe_name
 from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import folder as run_folder
@@ -83,17 +84,22 @@ def make_jobs(sweep: Sweep, log_dir: str) -> list[Job]:
     Raises:
         ValueError: if a name or a setting is wrong, or two cells have one label.
     """
-    labels = [cell.label for cell in sweep.cells]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+    counts = Counter(cell.label for cell in sweep.cells)
+    twice = sorted(label for label, count in counts.items() if count > 1)
     if twice:
         raise ValueError(f"sweep {sweep.name!r}: expected different labels, got {twice[0]!r} twice")
+    plans: dict[str, Plan] = {}
     jobs = []
     for cell, given in sweep.runs():
         settings = {"log_dir": log_dir} | given
         try:
-            jobs.append(Job(cell.label, cell.agent, settings, make_plan(cell.agent, settings)))
+            # Seeds of a row differ in nothing else.
+            first = plans.get(cell.label)
+            plan = first.with_seed(given["seed"]) if first else make_plan(cell.agent, settings)
         except ValueError as error:
             raise ValueError(f"sweep {sweep.name!r}, cell {cell.label!r}: {error}") from error
+        plans.setdefault(cell.label, plan)
+        jobs.append(Job(cell.label, cell.agent, settings, plan))
     return jobs
 
 
@@ -164,9 +170,17 @@ def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
 
 def outdated(comparison: Comparison) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file."""
-    return [
-        one.job for one in comparison.finished if one.result["code"] != code_digests(one.job.plan)
-    ]
+    # Read once for all runs of an agent, for this answer alone: files may change until the next.
+    here: dict[tuple[Any, ...], dict[str, str]] = {}
+    found = []
+    for one in comparison.finished:
+        plan = one.job.plan
+        names = (plan.agent, *(plan.environment[name] for name in OF_CODE))
+        if names not in here:
+            here[names] = code_digests(plan)
+        if one.result["code"] != here[names]:
+            found.append(one.job)
+    return found
 
 
 def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str) -> None:

@@ -39,7 +39,7 @@ class Outcome:
     task: Task
     """which one."""
     error: str | None
-    """traceback, None where all went well."""
+    """a sentence or a traceback, None where all went well."""
 
 
 def work(task: Task) -> Outcome:
@@ -49,9 +49,18 @@ def work(task: Task) -> Outcome:
 
     try:
         run(make_plan(task.agent, task.settings), reuse=task.reuse)
-    except Exception:
-        return Outcome(task, traceback.format_exc())
+    except Exception as error:
+        return Outcome(task, told_of(error))
     return Outcome(task, None)
+
+
+def told_of(error: Exception) -> str:
+    """What is told of a run that failed: the sentence of its settings' error, else a traceback."""
+    from ccenv.runs.engine.run import CannotStartError, StoppedError
+
+    if isinstance(error, CannotStartError | StoppedError):
+        return str(error)
+    return "".join(traceback.format_exception(error))
 
 
 def run_all(

@@ -7,7 +7,6 @@ on.
 
 import dataclasses
 import json
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from ccenv.base.seeding import stream_seed
 from ccenv.runs.engine.engines import library
-from ccenv.runs.engine.pool import Outcome, Task
+from ccenv.runs.engine.pool import Outcome, Task, told_of
 from ccenv.runs.engine.run import run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.space import Choice, Space, Span, usual_value, with_values
@@ -184,9 +183,9 @@ def one_trial(task: Task) -> Outcome:
     with held:
         try:
             study.tell(trial, judged(search, trial.params))
-        except Exception:
+        except Exception as error:
             study.tell(trial, state=state.FAIL)
-            return Outcome(task, f"{trial.params}\n{traceback.format_exc()}")
+            return Outcome(task, f"{trial.params}\n{told_of(error)}")
     return Outcome(task, None)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.faults.fresh import TRAIN, Ended, ccenv
+from ccenv.runs.faults.fresh import PACKAGES, TRAIN, Ended, ccenv
 from ccenv.runs.faults.left import apart, left
 from ccenv.runs.faults.processes import has_checkpoint, kill, num_results, start, wait_for
 
@@ -162,6 +162,23 @@ def truncated_events(place: Path, whole: dict[str, Any]) -> Tried:
     return same_end(ccenv(TRAIN, place), place, whole)
 
 
+JUMPS = """\
+import itertools, time
+true, count = time.time, itertools.count()
+time.time = lambda: true() + 3600 * (1, -1, 0)[next(count) % 3]
+"""
+"""What makes the clock of a Python process jump an hour ahead and back at every look at it."""
+
+
+def jumping_clock(place: Path, whole: dict[str, Any]) -> Tried:
+    """A clock that jumps by hours, in both directions, from one look at it to the next."""
+    site = place / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(JUMPS, encoding="utf-8")
+    paths = [str(PACKAGES), str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return same_end(ccenv(TRAIN, place, {"PYTHONPATH": os.pathsep.join(paths)}), place, whole)
+
+
 def two_at_once(place: Path, whole: dict[str, Any]) -> Tried:
     """Two comparisons in one folder."""
     found: list[Ended] = []
@@ -207,6 +224,9 @@ CIRCUMSTANCES = {
         "a killed run's event file cut by seven bytes",
         "the same command ends as if undisturbed, curves too",
         truncated_events,
+    ),
+    "clock": Circumstance(
+        "a clock that jumps an hour ahead and back at every look", "the same end", jumping_clock
     ),
     "two at once": Circumstance(
         "two `ccenv compare` in one folder", "each run once, equal tables", two_at_once

@@ -34,9 +34,7 @@ def publish(
         sections: the study's own.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows, sentences = comparison.rows, findings(comparison)
-    words = "\n".join(f"- {sentence}" for sentence in sentences)
-    text = f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
+    rows, sentences, text = comparison.rows, findings(comparison), answer(comparison)
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "table.csv").write_text(rows_csv(rows), encoding="utf-8")
     tables, parts = all_tables(comparison), made(comparison, results_dir, sections)
@@ -53,6 +51,13 @@ def publish(
         page(comparison, sentences, tables, figures, parts, view), encoding="utf-8"
     )
     return text
+
+
+def answer(comparison: Comparison) -> str:
+    """The main table, with notes and findings, as text: what is there before anything is drawn."""
+    rows = comparison.rows
+    words = "\n".join(f"- {sentence}" for sentence in findings(comparison))
+    return f"{comparison.sweep.description}\n\n{table(rows)}\n\n{notes(rows)}\n\n{words}\n"
 
 
 def made(

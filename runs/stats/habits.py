@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Use = NDArray[np.float64]
 
 NEARLY = 0.02
 """A density so near to 0 or 1 counts as such."""
@@ -56,10 +59,13 @@ def habit_of(result: Mapping[str, Any], density: Sequence[float]) -> str:
         return "always off"
     if not result.get("block_use"):
         return ""
-    between_classes, between_blocks = spread_of_use(result)
-    if between_classes > SLACK:
+    images = judged_images(result)
+    layers = [np.asarray(layer, dtype=np.float64) / 100 for layer in result["block_use"]]
+    # Asked one layer after the other: most policies are known by their first.
+    if any(between_classes(use, images) > SLACK for use in layers):
         return ""
-    return "uniform" if between_blocks <= SLACK else "same for all classes"
+    is_even = all(between_blocks(use, images) <= SLACK for use in layers)
+    return "uniform" if is_even else "same for all classes"
 
 
 def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -79,17 +85,27 @@ def runs_fallen(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def spread_of_use(result: Mapping[str, Any]) -> tuple[float, float]:
-    """Standard deviation of block use between classes and between blocks, beyond chance."""
-    images = judged_images(result)
-    classes, blocks = [], []
-    for layer in result["block_use"]:
-        use = np.asarray(layer, dtype=np.float64) / 100
-        chance = (use * (1 - use)).mean(axis=0) / images
-        between = np.clip(use.var(axis=0) - len(use) * chance, 0, None)
-        classes.append(np.sqrt(between).mean())
-        blocks.append(np.sqrt(max(0.0, use.mean(axis=0).var() - chance.mean())))
-    return float(max(classes)), float(max(blocks))
+def between_classes(use: Use, images: int) -> float:
+    """Standard deviation of block use between classes beyond chance, mean over blocks.
+
+    Args:
+        use: of one layer, [classes, blocks], shares of the images of a class.
+        images: that it is from.
+    """
+    between = np.maximum(use.var(axis=0) - len(use) * chance_of(use, images), 0)
+    return float(np.sqrt(between).mean())
+
+
+def between_blocks(use: Use, images: int) -> float:
+    """Standard deviation of block use between blocks beyond chance; see `between_classes`."""
+    between = use.mean(axis=0).var() - chance_of(use, images).mean()
+    return float(np.sqrt(max(0.0, between)))
+
+
+def chance_of(use: Use, images: int) -> Use:
+    """Variance of each block's use that drawing masks for so few images gives: [blocks]."""
+    chance: Use = (use * (1 - use)).mean(axis=0) / images
+    return chance
 
 
 def judged_images(result: Mapping[str, Any]) -> int:

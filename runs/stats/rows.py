@@ -15,6 +15,8 @@ from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
 
 Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
+FLOORS = ("block_dropout", "dense")
+"""Agents that stand on the curve of random masks."""
 HALVE = "halve"
 """The transform that leaves a result comparable with those on whole images."""
 
@@ -121,8 +123,10 @@ def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -
     points = {label: _point(found, draw) for label, found in present.items()}
     contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
     front = {k for k in contenders if not dominated(points[k], contenders.values())}
+    # Found once: every row is held against them.
+    floors = {k: [r for r in found if r["agent"] in FLOORS] for k, found in present.items()}
     return [
-        _row(label, found, draw, label in front, dropout_curves(present, draw, found[0]))
+        _row(label, found, draw, label in front, dropout_curves(floors, draw, found[0]))
         for label, found in present.items()
     ]
 
@@ -155,7 +159,7 @@ def dropout_curves(
     curves: dict[int, list[tuple[float, float]]] = {}
     for found in results.values():
         for result in found:
-            if result["agent"] in ("block_dropout", "dense") and same_network(result, like):
+            if result["agent"] in FLOORS and same_network(result, like):
                 verdict = evaluation(result, draw)
                 point = (verdict["compute_cost"], verdict["error"])
                 curves.setdefault(result["seed"], []).append(point)
@@ -206,7 +210,7 @@ def _row(
     error = mean_interval([v["error"] for v in verdicts])
     density = tuple(np.mean([v["density"] for v in verdicts], axis=0).tolist())
     floor, verdict = None, ""
-    if results[0]["agent"] not in ("block_dropout", "dense") and not results[0]["uses_labels"]:
+    if results[0]["agent"] not in FLOORS and not results[0]["uses_labels"]:
         floor, verdict = compare_with_dropout(error, results, verdicts, curves)
     bits = [bits_in(r, v) for r, v in zip(results, verdicts, strict=True)]
     known = [value for value in bits if value is not None]

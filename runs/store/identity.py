@@ -5,7 +5,6 @@ changes no run's identity. Changing the default of a setting changes what stored
 the old value into them first.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -55,7 +54,7 @@ def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]
     program = {k: v for k, v in config.items() if k not in (*AROUND, *GROUPS, "agent")}
     if program.get("eval_every") == validations_every(program["images"]):
         del program["eval_every"]
-    defaults = dataclasses.asdict(Program()), environment_defaults(), agent_defaults
+    defaults = vars(Program()), environment_defaults(), agent_defaults
     groups = program, config["environment"], config["agent_settings"]
     return {
         name: canonical(value)
@@ -70,7 +69,7 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
 
     The agent's own settings are those that were chosen: its class is not asked.
     """
-    program = dataclasses.asdict(Program(seed=seed))
+    program = dict(vars(Program(seed=seed)))
     environment = environment_defaults() | dict.fromkeys(KINDS)
     own = {k: v for k, v in chosen.items() if k not in {*program, *environment} or k in AROUND}
     program |= {k: v for k, v in chosen.items() if k in program and k not in own}
@@ -79,8 +78,13 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
     environment |= {k: v for k, v in chosen.items() if k in environment}
     environment = {k: v for k, v in environment.items() if k not in KINDS or v is not None}
     config = {"agent": agent, "agent_settings": own, "environment": environment, **program}
-    as_stored: dict[str, Any] = json.loads(json.dumps(config))
-    return as_stored
+    return as_stored(config)
+
+
+def as_stored(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they come back from JSON: tuples as lists."""
+    found: dict[str, Any] = json.loads(json.dumps(config))
+    return found
 
 
 def key_of(agent: str, chosen: Mapping[str, Any], seed: int) -> Key:

@@ -20,9 +20,10 @@ from typing import Any
 from ccenv.data.text import is_of_this_machine
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_checksum
-from ccenv.runs.store.identity import Key, Run, key_of, whole_config
+from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
 from ccenv.runs.store.result_checks import check_result, edited
 from ccenv.runs.store.seal import SEAL, check_seal, sealed
+from ccenv.runs.store.uncollected import uncollected
 
 FORMAT = 2
 """Of the file; in the first one cells held a hash of all their settings."""
@@ -54,7 +55,17 @@ def read_cells(path: Path) -> list[Result]:
     Raises:
         ValueError: if the file was edited by hand, or written by an older version.
     """
-    content = run_folder.check_json(path) if path.exists() else {}
+    return cells_of(run_folder.check_json(path) if path.exists() else {}, path, {})
+
+
+def cells_of(content: Any, path: Path, plans: Mapping[Key, Run]) -> list[Result]:
+    """The same of a file that was parsed.
+
+    Args:
+        content: parsed JSON.
+        path: where it is from, for messages.
+        plans: results of these get the settings that the plan has here.
+    """
     cells = content.get("cells", []) if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise ValueError(f"expected a comparison in {path}, got something else")
@@ -64,7 +75,8 @@ def read_cells(path: Path) -> list[Result]:
             f"expected recorded runs of format {FORMAT} in {path}, got {content.get('format', 1)}; "
             "record them again, or take the file from a later version"
         )
-    return [read_cell(cell, content, f"cell {n} of {path}") for n, cell in enumerate(cells)]
+    places = (f"cell {n} of {path}" for n in range(len(cells)))
+    return [read_cell(*pair, content, plans) for pair in zip(cells, places, strict=True)]
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -95,7 +107,9 @@ def by_key(results: Iterable[Result]) -> dict[Key, Result]:
     return {key_of(one["agent"], one["chosen"], one["seed"]): one for one in results}
 
 
-def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
+def read_cell(
+    cell: Any, where: str, content: Mapping[str, Any], plans: Mapping[Key, Run]
+) -> Result:
     """A result as its run wrote it, with the settings that differ from the defaults as `chosen`.
 
     Raises:
@@ -105,7 +119,8 @@ def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
     try:
         shared = {part: content[name][cell[part]] for part, name in SHARED.items()}
         agent, chosen, seed = cell["agent"], cell["settings"], cell["seed"]
-        settings = whole_config(agent, chosen, seed)
+        plan = plans.get(key_of(agent, chosen, seed))
+        settings = as_stored(plan.config()) if plan else whole_config(agent, chosen, seed)
         curve = points_of(cell.get("curve", {}))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise edited(where, "agent, settings, seed, versions and machine", repr(error)) from error
@@ -114,6 +129,7 @@ def read_cell(cell: Any, content: Mapping[str, Any], where: str) -> Result:
     )
 
 
+@uncollected()
 def load(
     source: Source, *, beside_runs: bool = True, other_texts: bool = True
 ) -> dict[Key, Result]:
@@ -129,15 +145,22 @@ def load(
     Raises:
         ValueError: if the file was edited by hand, or recorded on other data than those here.
     """
-    plans = source.by_key()
-    asked = {key: result for key, result in by_key(read_cells(source.path)).items() if key in plans}
-    if not other_texts:
-        asked = {key: result for key, result in asked.items() if not is_of_another_library(result)}
+    content = run_folder.check_json(source.path) if source.path.exists() else {}
+    asked = asked_of(content, source.path, source.by_key(), other_texts)
     if beside_runs:
         check_data(source.path, asked.values())
+    return asked
+
+
+def asked_of(
+    content: Any, path: Path, plans: Mapping[Key, Run], other_texts: bool
+) -> dict[Key, Result]:
+    """Results of plans in a file that was parsed; see `load`."""
+    found = by_key(cells_of(content, path, plans))
     return {
-        key: result | {"settings": json.loads(json.dumps(plans[key].config()))}
-        for key, result in asked.items()
+        key: result
+        for key, result in found.items()
+        if key in plans and (other_texts or not is_of_another_library(result))
     }
 
 
@@ -149,6 +172,7 @@ def is_of_another_library(result: Mapping[str, Any]) -> bool:
     )
 
 
+@uncollected()
 def load_from_all(source: Source, *, other_texts: bool = True) -> dict[Key, Result]:
     """Recorded results of a sweep's plans, also those that other sweeps of the folder recorded.
 
@@ -162,15 +186,23 @@ def load_from_all(source: Source, *, other_texts: bool = True) -> dict[Key, Resu
         ValueError: as in `load`, for any of the files.
     """
     found: dict[Key, Result] = {}
+    plans = source.by_key()
     for path in sorted(source.path.parent.glob("*.json")):
-        if path != source.path and is_comparison(path):
-            found |= load(Source(path, source.plans), other_texts=other_texts)
+        content = run_folder.check_json(path) if path != source.path else None
+        if holds_runs(content):
+            others = asked_of(content, path, plans, other_texts)
+            check_data(path, others.values())
+            found |= others
     return found | load(source, other_texts=other_texts)
 
 
 def is_comparison(path: Path) -> bool:
     """Whether a file of the results' folder holds recorded runs in today's form."""
-    content = run_folder.check_json(path)
+    return holds_runs(run_folder.check_json(path))
+
+
+def holds_runs(content: Any) -> bool:
+    """The same of a file that was parsed."""
     return isinstance(content, dict) and "cells" in content and content.get("format") == FORMAT
 
 

@@ -17,6 +17,7 @@ from ccenv.runs.show.drawing import (
     plain_logarithms,
 )
 from ccenv.runs.studies.paper.digitised import digitised
+from ccenv.runs.timing.growth_figures import growth_figure
 
 Row = Mapping[str, Any]
 
@@ -116,5 +117,6 @@ def mean_speedup(rows: Sequence[Row]) -> float:
 SPEED_FIGURES: dict[str, Callable[[Sequence[Row]], Drawn]] = {
     "kernels": density_figure,
     "block-sizes": block_size_figure,
+    "growth": growth_figure,
 }
 """Kind of a recorded result -> its figure."""

@@ -7,11 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 from numba.core import event as events
+from numba.core.caching import CacheImpl
 
 from ccenv import explain_backend
 from ccenv.networks.mlp import GatedMLP
 from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
-from ccenv.sparse.cpu.codegen.compiled import Announcement, announcement, forget_stale
+from ccenv.sparse.cpu.codegen.compiled import (
+    Announcement,
+    announcement,
+    compiled,
+    forget_stale,
+)
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
@@ -216,6 +222,19 @@ def test_who_waits_for_our_kernels_is_told_so_once(module, lines, capfd):
         events.register("numba:compile", announcement)
     said = [line for line in capfd.readouterr().err.splitlines() if "compiling kernels" in line]
     assert len(said) == lines
+
+
+def test_a_user_who_may_keep_no_kernels_compiles_them_and_is_told(monkeypatch, capfd):
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(announcement, "said", False)
+    monkeypatch.setattr(announcement, "may_say", lambda: True)
+
+    def third(x):
+        return x + 3
+
+    third.__module__ = "ccenv.sparse.mine"
+    assert compiled(third)(1) == 4
+    assert "(about a minute; in every process: neither" in capfd.readouterr().err
 
 
 def test_repeated_passes_are_equal_bit_for_bit():

@@ -5,14 +5,40 @@ import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from numba import njit
 from numba.core import event as events
+from numba.core.caching import FunctionCache
 from tqdm import tqdm
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+NOT_KEPT = (
+    "in every process: neither the package's folder nor this user's cache folder can be written "
+    "in; give NUMBA_CACHE_DIR"
+)
+
+
+def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compiles functions and keeps them on disk, where that can be.
+
+    A user who may write neither beside the sources nor in a cache folder of his own gets them
+    compiled anew in every process.
+    """
+
+    def compile_one(function: Callable[..., Any]) -> Any:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            return njit(**options)(function)
+
+    return compile_one
+
+
+compiled = kept(nogil=True, error_model="numpy")
 # Sums in any order, as vectors make them; NaN and infinities stay what they are.
-compiled_sum = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+compiled_sum = kept(nogil=True, error_model="numpy", fastmath={"reassoc"})
 inlined = njit(inline="always", error_model="numpy")
 
 
@@ -32,9 +58,10 @@ class Announcement(events.Listener):
         ours = event.data["dispatcher"].py_func.__module__.startswith("ccenv.")
         if ours and not self.said:
             self.said = True
-            told = "ccenv: compiling kernels (about a minute; once, then cached)"
+            is_kept = isinstance(event.data["dispatcher"]._cache, FunctionCache)
             if self.may_say():
-                tqdm.write(told, file=sys.stderr)
+                told = "once, then cached" if is_kept else NOT_KEPT
+                tqdm.write(f"ccenv: compiling kernels (about a minute; {told})", file=sys.stderr)
 
     def on_end(self, event: events.Event) -> None:
         """Nothing to say."""

@@ -1,0 +1,21 @@
+"""Law of pieces: a data set that is judged in pieces gets the verdict that it gets at once."""
+
+import pytest
+import torch
+
+from ccenv.agents.reinforce import Reinforce
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.evaluate import evaluate
+
+
+def test_a_verdict_does_not_depend_on_how_many_inputs_are_judged_at_a_time():
+    env = BlockSelectionVectorEnv(8, **PROBE_SETTINGS)
+    env.reset(seed=0)
+    agent = Reinforce(env, seed=0)
+    whole, *others = (evaluate(env, agent, sample=False, batch_size=n) for n in (1000, 7, 64))
+    for pieces in others:
+        assert pieces.error == whole.error
+        assert pieces.nll == pytest.approx(whole.nll, rel=1e-6)
+        assert pieces.compute_cost == pytest.approx(whole.compute_cost, rel=1e-12)
+        assert all(torch.equal(a, b) for a, b in zip(pieces.masks, whole.masks, strict=True))
