@@ -151,7 +151,8 @@ def our_lines(rows: Sequence[Row]) -> list[list[Any]]:
         of_policy = ("rloo, frozen", "by image", row["cost"]["mean"], row["error"]["mean"])
         of_mask = ("best mask, frozen", "static", static["cost"], static["error"])
         for method, kind, kept, error in (of_mask, of_policy):
-            lines.append([method, kind, kept, 100 * error, f"{error / dense:.2f}", "here"])
+            over = f"{error / dense:.2f}" if dense else ""
+            lines.append([method, kind, kept, 100 * error, over, "here"])
     return lines
 
 
