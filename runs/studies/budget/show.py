@@ -114,7 +114,7 @@ def masks_table(rows: Sequence[Row]) -> str:
     """The best mask of each size beside greedy removal's."""
     columns = {"units": "right"}
     for way in ("exact", "greedy"):
-        columns |= {f"{way}: MACs": "right .3f", f"{way}: error %": "right .2%"}
+        columns |= {f"{way}: MACs": "right .3f", f"{way}: error %": "right .2f"}
         columns |= {f"{way}: nll": "right .3f"}
     columns |= {"left out": "left"}
     found = [row for row in rows if "size" in row]
@@ -123,7 +123,7 @@ def masks_table(rows: Sequence[Row]) -> str:
         line: list[Any] = [str(size)]
         own = {way: row for row in found if row["size"] == size for way in row["ways"]}
         for way in ("exact", "greedy"):
-            line += [own[way]["cost"], own[way]["error"], own[way]["nll"]]
+            line += [own[way]["cost"], 100 * own[way]["error"], own[way]["nll"]]
         lines.append([*line, " ".join(str(unit) for unit in own["exact"]["skipped"])])
     return markdown(columns, lines)
 
