@@ -105,7 +105,9 @@ def within(rows: Sequence[Row], budget: float) -> Row:
 
 
 def share(times: Sequence[float], whole: Sequence[float]) -> Interval:
-    """Ratio of rounds: the median with its quartiles."""
+    """Ratio of rounds: the median with its quartiles, which two rounds do not have."""
+    if len(times) < 3:
+        return Interval(statistics.median(a / b for a, b in zip(times, whole, strict=True)))
     low, middle, high = quartiles_of_ratio(times, whole)
     return Interval(middle, None, low, high)
 
