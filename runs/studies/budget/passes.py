@@ -142,7 +142,7 @@ def single_policy(
             if at == gate:
                 number = int(chosen(one.look(at, x, early)))
             # Everything before the look is kept: there all masks of the menu agree.
-            return kept[at][number]  # type: ignore[no-any-return]
+            return kept[at][number]
 
         return one(inputs, decide)
 
