@@ -98,6 +98,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     concurrency.NAME: concurrency.table,
     parity.NAME: parity.table,
 }
+TOGETHER = BESIDE | budget.TOGETHER
+"""Name of a table that several results make, or one that is no table of its kind."""
 FIGURES = (
     SPEED_FIGURES
     | estimators.FIGURES
@@ -116,8 +118,8 @@ def render(text: str, results_dir: Path) -> str:
     tables_of = functools.cache(of_report)
 
     def replace(match: re.Match[str]) -> str:
-        if match[2] in BESIDE:
-            return f"{match[1]}{BESIDE[match[2]](results_dir)}\n{match[3]}"
+        if match[2] in TOGETHER:
+            return f"{match[1]}{TOGETHER[match[2]](results_dir)}\n{match[3]}"
         if "/" in match[2]:
             sweep_name, table_name = match[2].split("/", maxsplit=1)
             tables = tables_of(sweep_name, results_dir)

@@ -121,7 +121,9 @@ FLOORS = {
         "equal_cost low_density ablation shapings cost_limits front_mnist front_cifar10 estimators "
         "budget systems"
     ),
-    "ccenv.runs.studies.budget": "menu policies show record",
+    "ccenv.runs.studies.budget": (
+        "menu measured static parts policies passes published show times record"
+    ),
     "ccenv.runs.studies.systems": "places asked sweep section concurrency parity",
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"

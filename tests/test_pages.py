@@ -31,7 +31,7 @@ BY_HAND = (
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
     "ccenv share",
     # On tables of masks that are built beforehand, and on a server that runs.
-    *("V=", "python -m ccenv.runs.studies.estimators", "python -m ccenv.runs.faults", "curl"),
+    *("V=", "python -m ccenv.runs.studies", "python -m ccenv.runs.faults", "curl"),
     "python -m ccenv.runs.timing",
     "torchrun",
 )

@@ -1,196 +1,132 @@
 """Records a network under a budget: python -m ccenv.runs.studies.budget.record NETWORK DATASET.
 
-A menu is made by training inputs (see `menu`), judged on training, validation and test inputs, and
-policies choose from it (see `policies`); the result goes to `runs/results/budget-NETWORK.json`.
+A menu of masks is made, judged on inputs that fit, choose and judge (see `parts`), and policies
+choose from it (see `policies`); the result goes to `runs/results/budget-NETWORK.json`. With
+`--table` the menu is the best mask of each size on that table's inputs, with `--judge` all inputs
+are a table's. Times are added to a result by `ccenv.runs.studies.budget.time`.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from ccenv.base.masks import random_mask
-from ccenv.base.seeding import stream
+from ccenv.base.registry import check_names
 from ccenv.mask_table.at_cost import AtCost
-from ccenv.mask_table.exact import Outcomes
-from ccenv.mask_table.forms import FLOATS
 from ccenv.mask_table.identity import weights_digest
-from ccenv.mask_table.learning import standardised
-from ccenv.mdp.dynamics import initial, look, transition
-from ccenv.networks.protocol import num_blocks_of
-from ccenv.runs.engine.gate_sweep import chosen_inputs
+from ccenv.mask_table.table import MaskTable, read_table
+from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.store.seal import sealed
-from ccenv.runs.studies.budget import menu
-from ccenv.runs.studies.budget.policies import Data, placed_rows
-from ccenv.simulator.simulator import Simulator
+from ccenv.runs.studies.budget.measured import components
+from ccenv.runs.studies.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
+from ccenv.runs.studies.budget.policies import Data, Learning, placed_rows
+from ccenv.simulator.simulator import Simulator, setting_defaults
 
-SPLITS = ("train", "validation", "test")
 KIND = "budget"
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured."""
-
-    inputs: tuple[int, int, int] = (192, 64, 128)
-    """of training, which make the menu and fit; of validation, which choose rates; of test."""
-    chains: int = 3
-    """of greedy removal, each judged by inputs of its own."""
-    chain_inputs: int = 4
-    most_tried: int = 12
-    budgets: tuple[float, ...] = (0.92, 0.85, 0.78)
-    """shares of the dense MACs at which chains give the menu masks, and policies are placed."""
-    random: int = 3
-    """random masks at each budget."""
-    columns: int = 32
-    """principal components of the look."""
-    hidden: int = 32
-    updates: int = 600
-    seeds: int = 10
-    batch: int = 8
-
-
-def make_menu(simulator: Simulator, sizes: Sizes, seed: int) -> Tensor:
-    """Everything, and each chain's mask at each budget: bool [masks, num_units], no two alike."""
-    order = chosen_inputs(simulator.data, len(simulator.data), seed)
-    order = order[torch.randperm(len(order), generator=stream(seed, "inputs of chains"))]
-    found = [torch.ones(1, sum(num_blocks_of(simulator.network)), dtype=torch.bool)]
-    for indices in order.split(sizes.chain_inputs)[: sizes.chains]:
-        batch = simulator.data.batch(indices)
-        masks, costs = menu.chain(
-            simulator.network,
-            batch,
-            min(sizes.budgets),
-            sizes.most_tried,
-            lambda cost: print(f"chain at {cost:.3f}", file=sys.stderr, flush=True),
-        )
-        found.append(menu.at_budgets(masks, costs, sizes.budgets))
-    # Ascending as numbers, everything last; `unique` sorts.
-    return torch.cat(found).unique(dim=0)
-
-
-def random_masks(simulator: Simulator, budgets: Sequence[float], count: int, seed: int) -> Tensor:
-    """Masks whose units are kept so often that they cost each budget on the mean: bool [n, units].
-
-    A network whose start and head are dear keeps fewer than the budget's share of its units.
-    """
-    blocks, generator = num_blocks_of(simulator.network), stream(seed, "random masks")
-    batch = simulator.data.batch(torch.zeros(1, dtype=torch.int64))
-    nothing = torch.zeros(1, sum(blocks), dtype=torch.bool)
-    fixed = float(menu.judged(simulator.network, batch, nothing)[2])
-    drawn = []
-    for budget in budgets:
-        chance = max(0.0, (budget - fixed) / (1 - fixed))
-        parts = [random_mask(count, n, chance, generator) for n in blocks]
-        drawn.append(torch.cat(parts, dim=1))
-    return torch.cat(drawn)
-
-
-@torch.no_grad()
-def seen_of(simulator: Simulator, indices: Tensor, gate: int, size: int) -> FLOATS:
-    """The look before a gate, all gates before it kept: [inputs, look_size]."""
-    parts = []
-    for some in indices.split(size):
-        state = initial(simulator.network, *simulator.data.batch(some))
-        for blocks in num_blocks_of(simulator.network)[:gate]:
-            kept = torch.ones(len(some), blocks, dtype=torch.bool)
-            state, _ = transition(simulator.network, state, kept)
-        parts.append(look(simulator.network, state).double().numpy())
-    found: FLOATS = np.concatenate(parts)
-    return found
-
-
-def components(fit: FLOATS, others: Sequence[FLOATS], columns: int) -> list[FLOATS]:
-    """Principal components of looks, of deviation 1, and a column of ones."""
-    whole = standardised(fit, *others)
-    _, _, axes = np.linalg.svd(whole[0][:, :-1], full_matrices=False)
-    return standardised(*(part[:, :-1] @ axes[:columns].T for part in whole))
-
-
-def outcomes_of(nll: FLOATS, cost: FLOATS, masks: Tensor) -> Outcomes:
-    """A menu's outcomes: [inputs, masks] twice."""
-    kept = masks.sum(dim=1).numpy().astype(np.int64)
-    return Outcomes(-nll, cost[0], kept, None)
-
-
-def rows_of(
-    simulators: dict[str, Simulator], sizes: Sizes, seed: int, progress: bool
-) -> Iterator[dict[str, Any]]:
+def rows_of(parts: Parts, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """The menu's rows, then those of policies."""
-    masks = make_menu(simulators["train"], sizes, seed)
-    tossed = random_masks(simulators["train"], sizes.budgets, sizes.random, seed)
-    first = int((~masks).any(dim=0).nonzero()[0, 0])
-    gate = int(np.searchsorted(np.cumsum(num_blocks_of(simulators["train"].network)), first + 1))
-    found, looks = {}, {}
-    for split, count in zip(SPLITS, sizes.inputs, strict=True):
-        simulator, asked = simulators[split], masks
-        if split == "test":
-            asked = torch.cat([masks, tossed])
-        indices = chosen_inputs(simulator.data, count, seed + 1)
-        parts = []
-        for some in tqdm(indices.split(sizes.batch), desc=split, disable=not progress):
-            batch = simulator.data.batch(some)
-            parts.append(menu.judged(simulator.network, batch, asked).numpy())
-        found[split] = np.concatenate(parts, axis=1)
-        looks[split] = seen_of(simulator, indices, gate, sizes.batch)
-    yield from menu_rows(masks, found["test"])
-    seen = components(looks["train"], [looks[s] for s in SPLITS[1:]], sizes.columns)
-    count = len(masks)
-    menus = {s: outcomes_of(found[s][1][:, :count], found[s][2][:, :count], masks) for s in SPLITS}
-    chance = by_budget(found["test"][:, :, count:], len(sizes.budgets))
-    fit = menus["train"]
-    places = [AtCost.made(menus[s], fit, chance) for s in SPLITS[1:]]
-    data = Data(fit, seen[0], places[0], seen[1], places[1], seen[2])
-    yield from placed_rows(data, sizes.budgets, sizes.seeds, sizes.updates, sizes.hidden)
+    masks = parts.masks
+    yield from menu_rows(parts)
+    looks = [part.looks for part in (parts.fit, parts.choose, parts.judge)]
+    seen = components(looks[0], looks[1:], sizes.columns)
+    fit, choose, judge = (part.outcomes(masks) for part in (parts.fit, parts.choose, parts.judge))
+    data = Data(
+        fit,
+        seen[0],
+        AtCost.made(choose, fit, parts.random),
+        seen[1],
+        AtCost.made(judge, fit, parts.random),
+        seen[2],
+        parts.judge.found[0, :, : len(masks)],
+        parts.whole,
+    )
+    learning = Learning(sizes.updates, batch=sizes.fit_batch)
+    yield from placed_rows(data, sizes.budgets, sizes.seeds, sizes.hidden, learning)
 
 
-def menu_rows(masks: Tensor, test: FLOATS) -> Iterator[dict[str, Any]]:
-    """A row for each mask: gates left out, error, nll and cost on test inputs."""
-    for number, mask in enumerate(masks):
-        error, nll, cost = test[:, :, number].mean(axis=1).tolist()
+def menu_rows(parts: Parts) -> Iterator[dict[str, Any]]:
+    """A row for each mask: units left out, error, nll and cost on inputs that judge."""
+    for number, mask in enumerate(parts.masks):
+        error, nll, cost = parts.judge.found[:, :, number].mean(axis=1).tolist()
         skipped = (~mask).nonzero()[:, 0].tolist()
-        yield {"mask": number, "skipped": skipped, "error": error, "nll": nll, "cost": cost}
+        row = {"mask": number, "skipped": skipped, "error": error, "nll": nll, "cost": cost}
+        if parts.sized:
+            row |= {"size": parts.sized[number].size, "ways": list(parts.sized[number].ways)}
+        yield row
 
 
-def by_budget(test: FLOATS, budgets: int) -> tuple[FLOATS, FLOATS]:
-    """Mean costs, ascending, and scores of random masks."""
-    costs, nlls = (test[k].mean(axis=0).reshape(budgets, -1).mean(axis=1) for k in (2, 1))
-    order = np.argsort(costs)
-    return costs[order], -nlls[order]
+def parts_of(
+    split: Any, tables: Sequence[MaskTable], sizes: Sizes, seed: int, *, progress: bool
+) -> Parts:
+    """Menu and inputs; no table, one that chooses the menu, or that and one that judges."""
+    if len(tables) > 1:
+        return by_tables(tables[0], tables[1], sizes)
+    if tables:
+        return by_table(split, tables[0], sizes, seed, progress=progress)
+    return by_chains(split, sizes, seed, progress=progress)
 
 
-def record(network: str, dataset: str, sizes: Sizes, seed: int, out: Path) -> Path:
-    """Measures and writes the result."""
+def record(
+    environment: dict[str, Any],
+    tables: Sequence[MaskTable],
+    sizes: Sizes,
+    seed: int,
+    out: Path,
+    *,
+    progress: bool = False,
+) -> Path:
+    """Measures and writes the result.
+
+    Args:
+        environment: settings of the simulator: network, its weights, data.
+        tables: see `parts_of`.
+        sizes: how much.
+        seed: of what is drawn.
+        out: the file.
+        progress: show bars, and rows as they come.
+
+    Raises:
+        ValueError: if tables are of something else, or too small.
+        OSError: if it cannot be written.
+    """
     run_folder.check_writable(out.parent)
-    began = time.process_time()
-    simulators: dict[str, Simulator] = {}
-    for split in SPLITS:
-        simulators[split] = Simulator(1, split=split, network=network, dataset=dataset)
-    rows = []
-    for row in rows_of(simulators, sizes, seed, progress=True):
+    began, rows = time.process_time(), []
+
+    @functools.cache
+    def split(name: str) -> Simulator:
+        return Simulator(1, split=name, **environment)
+
+    weights = weights_digest(split("test").network)
+    for table in tables:
+        if table.header.weights != weights:
+            raise ValueError(f"expected a table of weights {weights}, got {table.header.weights}")
+    for row in rows_of(parts_of(split, tables, sizes, seed, progress=progress), sizes):
         rows.append(row)
-        print(json.dumps(row)[:160], file=sys.stderr, flush=True)
+        if progress:
+            print(json.dumps(row)[:160], file=sys.stderr, flush=True)
+    said = {k: v for k, v in environment.items() if k in ("network", "dataset")}
     content = {
         "kind": KIND,
         "name": out.stem,
-        "settings": {"network": network, "dataset": dataset, **dataclasses.asdict(sizes)},
+        "settings": {**said, **dataclasses.asdict(sizes)},
+        "environment": {k: v for k, v in environment.items() if k not in said},
         "seed": seed,
-        "weights": weights_digest(simulators["train"].network),
-        "data": data_of(dataset),
+        "weights": weights,
+        "data": data_of(environment["dataset"]),
+        "tables": [said_of(table) for table in tables],
         "cpu_seconds": round(time.process_time() - began, 1),
         "versions": versions(),
         "machine": machine(),
@@ -200,23 +136,61 @@ def record(network: str, dataset: str, sizes: Sizes, seed: int, out: Path) -> Pa
     return out
 
 
-@program("ccenv.runs.studies.budget.record", (ValueError, OSError, ImportError))
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Records one network; see --help."""
+def said_of(table: MaskTable) -> dict[str, Any]:
+    """Which table it was."""
+    names = ("network", "settings", "dataset", "split", "num_images", "weights", "data")
+    return {name: getattr(table.header, name) for name in names}
+
+
+def result_path(network: str) -> Path:
+    """Where a network's result lies."""
+    return Path(f"runs/results/budget-{network.replace('_', '-')}.json")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m ccenv.runs.studies.budget.record", description=__doc__
     )
     parser.add_argument("network")
     parser.add_argument("dataset")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--inputs", type=int, nargs=3, default=Sizes.inputs, metavar="N")
-    parser.add_argument("--budgets", type=float, nargs="+", default=Sizes.budgets)
-    parser.add_argument("--out", type=Path, help="default: runs/results/budget-NETWORK.json")
-    options = parser.parse_args(arguments)
+    own = parser.add_argument
+    own("settings", nargs="*", metavar="key=value", help="of the simulator: weights=shipped")
+    own("--seed", type=int, default=0)
+    own("--table", type=Path, help="of all masks of some inputs, which choose the menu")
+    own(
+        "--judge", type=Path, help="of all masks of other inputs, which judge; all come from tables"
+    )
+    own("--inputs", type=int, nargs=3, default=Sizes.inputs, metavar="N")
+    own("--budgets", type=float, nargs="+", default=Sizes.budgets)
+    own("--random", type=int, default=Sizes.random, help="masks at each budget")
+    own("--updates", type=int, nargs="+", default=Sizes.updates, help="where runs may stop")
+    own("--fit-batch", type=int, help="inputs of an update; default: all")
+    own("--batch", type=int, default=Sizes.batch, help="inputs that are walked at a time")
+    own("--out", type=Path, help="default: runs/results/budget-NETWORK.json")
+    return parser
+
+
+@program("ccenv.runs.studies.budget.record", (ValueError, OSError, ImportError))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Records one network; see --help."""
+    options = make_parser().parse_args(arguments)
+    if options.judge is not None and options.table is None:
+        raise ValueError("expected --table beside --judge: inputs that choose the menu and fit")
     torch.set_num_threads(1)
-    sizes = Sizes(inputs=tuple(options.inputs), budgets=tuple(options.budgets))
-    out = options.out or Path(f"runs/results/budget-{options.network}.json")
-    print(record(options.network, options.dataset, sizes, options.seed, out))
+    names = ("random", "fit_batch", "batch")
+    sizes = Sizes(
+        inputs=tuple(options.inputs),
+        budgets=tuple(options.budgets),
+        updates=tuple(options.updates),
+        **{name: getattr(options, name) for name in names},
+    )
+    given = parse_pairs(options.settings)
+    check_names(given, setting_defaults(), "setting")
+    environment = {"network": options.network, "dataset": options.dataset, **given}
+    tables = [read_table(path) for path in (options.table, options.judge) if path is not None]
+    out = options.out or result_path(options.network)
+    print(record(environment, tables, sizes, options.seed, out, progress=True))
     return 0
 
 
