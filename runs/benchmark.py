@@ -33,6 +33,7 @@ from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.timing import (
+    auto,
     environment,
     gpu,
     kernels,
@@ -103,6 +104,11 @@ BENCHMARKS = {
     "table": Benchmark(
         *("table-rates", "table-rates", table_rates.measured),
         *(table_rates.table, table_rates.NOTES, table_rates.misses),
+    ),
+    "auto": Benchmark(
+        *("auto-grid", "auto-grid", auto.measured, auto.table, auto.NOTES),
+        rounds=auto.ROUNDS,
+        kept=auto.summary,
     ),
     # Of thousands of rows only what is fitted to them is worth keeping; --json prints all.
     "routes": Benchmark(
@@ -192,7 +198,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program("ccenv benchmark", (CannotStartError,))
+@program("ccenv benchmark", (CannotStartError,), measures=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     parser = make_parser()

@@ -42,6 +42,7 @@ from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
 from ccenv.runs.studies.systems import concurrency
 from ccenv.runs.timing import (
+    auto,
     environment,
     front_times,
     kernels,
@@ -69,6 +70,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "networks": network_speed.table,
     "network-rates": network_rates.table,
     "route-costs": routes.table,
+    "auto-grid": auto.table,
     "table-rates": table_rates.table,
     "training": training.table,
     "front-times": front_times.table,
