@@ -21,7 +21,7 @@ from ccenv.base.seeding import stream
 from ccenv.sparse.cost_model import Costs, Factors
 from ccenv.sparse.layer_costs import Layer
 
-SECONDS = 2.5
+SECONDS = 2.2
 """of timing, about; a busy machine's rounds are fewer."""
 MOST_ROUNDS, LEAST_TIMING = 24, 0.0004
 MOST_CALLS = 16

@@ -19,16 +19,18 @@ from torch import Tensor, nn
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.runs.show.tables import formatted
+from ccenv.runs.timing.auto_elsewhere import Elsewhere, machines, times
 from ccenv.runs.timing.kernels import Pass, Row
 from ccenv.runs.timing.layers import make_layer, plain_layers
 from ccenv.runs.timing.masks import draw_pool
+from ccenv.sparse.calibration import measure
 from ccenv.sparse.cost_model import Costs
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.machine_prices import machine_prices
 from ccenv.sparse.masked_dense import masked_dense_linear
 from ccenv.sparse.price_switch import using
-from ccenv.sparse.routes import choose_route
+from ccenv.sparse.routes import choose_route, layer_of
 
 BATCHES = (1, 8, 24, 96, 192, 768, 1536, 4096)
 SHAPES = ((384, 384), (768, 768), (1536, 384), (192, 1152), (480, 960))
@@ -39,6 +41,8 @@ LAYOUTS = ("as networks keep them", "as nn.Linear holds them")
 """of weights: frozen ones of the package lie panel by panel, trained ones input by input."""
 MOST_MACS = 8e8
 """of a dense pass; more take too long."""
+FEW, ROWS = 8, {True: "to 8", False: "from 24"}
+"""Up to so many rows a call takes as long as the product, and some block is kept by nobody."""
 NEAR = 0.95
 """A cell is below where it has less than this of the dense layer's speed."""
 ROUNDS, SECONDS, MASKS = 7, 0.001, 4
@@ -47,10 +51,13 @@ NOTES = """\
 Speed of `auto` over torch's dense layer without masks, in cells of batch, widths, blocks, density
 and masked sides to which no price was fitted; below: cells with less than 0.95 of dense. None can:
 cells in which neither the kernels nor a dense product times masks reaches 0.95. Over the best: time
-over that of the faster of these two, mean over cells."""
+over that of the faster of these two, mean over cells. Where kernels take longer: times of this
+machine, those of the kernels multiplied (few rows to many), as a machine would have them that the
+shipped prices were not fitted on."""
 COLUMNS = {
     "passes": "<{passes}",
     "weights": "<{layout}",
+    "rows": "<{rows}",
     "auto": "<{way}",
     "cells": ">{cells}",
     "below %": ">{below_percent:.1f}",
@@ -110,11 +117,21 @@ def quick_grid() -> Iterator[Cell]:
 def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     """Every cell in turn; this machine is measured before, unless that is switched off."""
     known = machine_prices(torch.get_num_threads())
-    return (time_cell(cell, known, rounds) for cell in (quick_grid() if quick else grid()))
+    others = [] if quick else machines(measure())
+    return (time_cell(cell, known, rounds, others) for cell in (quick_grid() if quick else grid()))
 
 
-def time_cell(cell: Cell, known: Costs | None, rounds: int) -> Row:
-    """Times all ways of a cell in turns: the cell, seconds of each, and the routes of `auto`."""
+def time_cell(
+    cell: Cell, known: Costs | None, rounds: int, others: Sequence[Elsewhere] = ()
+) -> Row:
+    """Times all ways of a cell in turns: the cell, seconds of each, and the routes of `auto`.
+
+    Args:
+        cell: what.
+        known: prices of this machine.
+        rounds: how often each way has its turn.
+        others: machines whose times are worked out.
+    """
     layer, plain = layers_of(cell)
     pool = masks_of(cell)
     x = torch.randn(cell.batch, cell.in_features, generator=stream(0, "inputs"))
@@ -156,11 +173,23 @@ def time_cell(cell: Cell, known: Costs | None, rounds: int) -> Row:
     found = seconds_in_turns(passes, rounds, SECONDS, work_clock())
     seconds = {way: min(times) for way, times in found.items()}
     seconds.setdefault("measured", seconds["shipped"])
+    pairs = statistics.mean(kept_of(cell, masks) for masks in pool)
+    laid = layer_of(x, layer.weight, *pool[0], is_training=cell.training)
     return {
         **vars(cell),
         **{f"{way}_seconds": least for way, least in seconds.items()},
         **{f"{way}_routes": sorted(set(found)) for way, found in routes.items()},
+        "elsewhere": {
+            other.name: times(other, laid, pairs, seconds, training=cell.training)
+            for other in others
+        },
     }
+
+
+def kept_of(cell: Cell, masks: Sequence[Tensor | None]) -> float:
+    """Kept pairs of blocks of all rows together."""
+    kept = [torch.ones(cell.batch) if mask is None else mask.sum(dim=1) for mask in masks]
+    return float((kept[0] * kept[1]).sum())
 
 
 def layers_of(cell: Cell) -> tuple[nn.Linear, nn.Linear]:
@@ -184,18 +213,24 @@ def masks_of(cell: Cell) -> list[list[Tensor | None]]:
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """What is recorded: for each kind of pass, layout and way how `auto` stands beside dense."""
-    kinds = itertools.product((False, True), LAYOUTS)
-    groups = {
-        ("training" if training else "forward", layout): [
-            row for row in rows if row["training"] is training and row["layout"] == layout
+    """What is recorded: for each kind of cells and each way how `auto` stands beside dense."""
+    groups: dict[tuple[str, str, str], Sequence[Row]] = {}
+    for training, layout, is_few in itertools.product((False, True), LAYOUTS, (True, False)):
+        name = ("training" if training else "forward", layout, ROWS[is_few])
+        groups[name] = [
+            row
+            for row in rows
+            if row["training"] is training
+            and row["layout"] == layout
+            and (row["batch"] <= FEW) is is_few
         ]
-        for training, layout in kinds
-    }
-    groups[("all", "all")] = list(rows)
+    groups["all", "all", "all"] = rows
+    for other in rows[0]["elsewhere"]:
+        groups[f"all, {other}", "all", "all"] = [row["elsewhere"][other] for row in rows]
     return [
-        {"passes": passes, "layout": layout, "way": told} | standing(group, way)
-        for (passes, layout), group in groups.items()
+        {"passes": passes, "layout": layout, "rows": size, "way": told} | standing(group, way)
+        for (passes, layout, size), group in groups.items()
+        if group
         for way, told in WAYS.items()
     ]
 
