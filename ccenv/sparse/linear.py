@@ -76,7 +76,8 @@ def block_sparse_linear(
 
 def takes_blanks(x: Tensor) -> bool:
     """Whether a dense product between masks has an own way, faster than the definition."""
-    return x.is_cuda or x.dtype == torch.float32
+    # Where torch chooses other dtypes for products, the definition follows it.
+    return x.is_cuda or (x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"))
 
 
 @functools.cache
