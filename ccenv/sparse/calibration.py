@@ -118,7 +118,8 @@ class Subject:
         from ccenv.sparse.cpu.layer import kernel_linear
 
         training = self.timed.probe.is_training
-        y = kernel_linear(self.x, self.weight, self.bias, *self._masks(), None, training)
+        in_mask, out_mask = self._masks()
+        y = kernel_linear(self.x, self.weight, self.bias, in_mask, out_mask, None, training)
         self._back(y)
 
     def dense(self) -> None:

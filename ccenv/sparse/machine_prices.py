@@ -43,9 +43,10 @@ _one_at_a_time = threading.Lock()
 
 def prices_for(layer: Layer) -> Costs | None:
     """What is known of this machine and used for a layer; None for the shipped prices."""
+    known: Costs | None
     is_given, known = given()
     if is_given:
-        return known  # type: ignore[no-any-return]
+        return known
     if layer.batch * layer.weights < LEAST_MACS:
         return None
     return machine_prices(torch.get_num_threads())

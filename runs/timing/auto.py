@@ -39,6 +39,8 @@ DENSITIES = (0.07, 0.15, 0.35, 0.6, 0.8, 0.95)
 SIDES = ("both", "both", "both", "out", "in")
 LAYOUTS = ("as networks keep them", "as nn.Linear holds them")
 """of weights: frozen ones of the package lie panel by panel, trained ones input by input."""
+Masks = tuple[Tensor | None, Tensor | None]
+"""of the input and of the output side."""
 MOST_MACS = 8e8
 """of a dense pass; more take too long."""
 FEW, ROWS = 8, {True: "to 8", False: "from 24"}
@@ -147,7 +149,8 @@ def time_cell(
         return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
 
     def masked_dense() -> Tensor:
-        operands = x, layer.weight, layer.bias, *next(turns)
+        in_mask, out_mask = next(turns)
+        operands = x, layer.weight, layer.bias, in_mask, out_mask
         return masked_dense_linear(*operands, is_training=cell.training)
 
     def auto(prices: Costs | None) -> Tensor:
@@ -165,7 +168,7 @@ def time_cell(
     for way, prices in (("shipped", None), ("measured", known)):
         with using(prices):
             routes[way] = [
-                choose_route(x, layer.weight, *masks, is_training=cell.training) for masks in pool
+                choose_route(x, layer.weight, *sides, is_training=cell.training) for sides in pool
             ]
     if routes["shipped"] == routes["measured"]:
         # One way, one time: noise between two is no finding.
@@ -186,7 +189,7 @@ def time_cell(
     }
 
 
-def kept_of(cell: Cell, masks: Sequence[Tensor | None]) -> float:
+def kept_of(cell: Cell, masks: Masks) -> float:
     """Kept pairs of blocks of all rows together."""
     kept = [torch.ones(cell.batch) if mask is None else mask.sum(dim=1) for mask in masks]
     return float((kept[0] * kept[1]).sum())
@@ -204,12 +207,12 @@ def layers_of(cell: Cell) -> tuple[nn.Linear, nn.Linear]:
     return layer, plain.requires_grad_(cell.training)
 
 
-def masks_of(cell: Cell) -> list[list[Tensor | None]]:
+def masks_of(cell: Cell) -> list[Masks]:
     """Input and output masks of several passes, None on a side without."""
     blocks = [width // cell.block_size for width in (cell.in_features, cell.out_features)]
     pool = draw_pool(cell.batch, blocks, cell.density, passes=MASKS)
-    has = [cell.sides in (side, "both") for side in ("in", "out")]
-    return [[m if wanted else None for m, wanted in zip(masks, has, strict=True)] for masks in pool]
+    has_in, has_out = (cell.sides in (side, "both") for side in ("in", "out"))
+    return [(ins if has_in else None, outs if has_out else None) for ins, outs in pool]
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

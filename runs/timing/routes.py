@@ -158,7 +158,8 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
         return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend="cpu")
 
     def masked_dense() -> Tensor:
-        operands = x, layer.weight, layer.bias, *next(turns)
+        in_mask, out_mask = next(turns)
+        operands = x, layer.weight, layer.bias, in_mask, out_mask
         return masked_dense_linear(*operands, is_training=point.training)
 
     def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
