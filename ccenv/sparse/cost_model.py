@@ -86,8 +86,8 @@ class Costs:
     """forward and backward; the kernels then read weights where they lie."""
     turned: tuple[float, float]
     """seconds of a weight that lies output by output, forward and in training, beyond those of one
-    that lies input by input; measured by hand (24 layers of 512 units on an AMD EPYC, 8 to 512 rows:
-    forward 0 to 0.2 nanoseconds, at most 0.9; gradients are faster so, which is not counted)."""
+    that lies input by input; by hand (24 layers of 512 units on an AMD EPYC, 8 to 512 rows):
+    forward 0 to 0.2 nanoseconds, at most 0.9; gradients are faster so, which is not counted."""
     factors: tuple[Factors, Factors] = (Factors(), Factors())
     """of this machine, forward and in training."""
     caution: float = 1.0
