@@ -187,8 +187,10 @@ def fit_part(timed: Sequence[Timed], known: Costs) -> Array:
         factors = Factors(*np.exp(logs).tolist())
         prices = known.on((factors, factors))
         off = (weights * (np.log([expected(row, prices) for row in timed]) - wanted)).ravel()
-        # The kernels' and the dense product's are drawn to their own middles.
-        drawn = [part - part.mean() for part in (logs[:OF_KERNELS], logs[OF_KERNELS:])]
+        # The kernels' and the dense product's are drawn to their own middles, that of the layout,
+        # which is one of times that have theirs, to one.
+        parts = logs[: OF_KERNELS - 1], logs[OF_KERNELS:]
+        drawn = [*(part - part.mean() for part in parts), logs[OF_KERNELS - 1 : OF_KERNELS]]
         return np.concatenate([off, DRAWN * np.concatenate(drawn), DRAWN / 10 * logs])
 
     logs = np.zeros(len(astuple(Factors())))
@@ -203,7 +205,8 @@ def fit_part(timed: Sequence[Timed], known: Costs) -> Array:
 
 
 OF_KERNELS = 5
-"""The first factors are the kernels', the others the dense product's."""
+"""The first factors are the kernels', the last of them that of the layout; the others the dense
+product's."""
 
 
 def expected(row: Timed, prices: Costs) -> tuple[float, float]:

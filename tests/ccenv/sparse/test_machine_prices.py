@@ -152,6 +152,7 @@ FACTORS = st.lists(st.floats(0.5, 2.0), min_size=8, max_size=8).map(lambda f: Fa
 @given(FACTORS, st.floats(0.3, 3.0), st.sampled_from([EIGHT, SIXTEEN]))
 def test_the_fit_explains_times_that_factors_made(factors, speed, known):
     scaled = Factors(*(speed * found for found in astuple(factors)))
+    scaled = replace(scaled, turned=factors.turned)
     truth = known.on((scaled, scaled))
     timed = []
     for probe in calibration.probes():
