@@ -1,4 +1,4 @@
-"""Measured speed: ccenv benchmark [environment|kernels|networks|network-rates|block-sizes|...].
+"""Measured speed: ccenv benchmark [machine|environment|kernels|networks|...].
 
 `environment`: the views of the environment beside the bare network; an image is one episode of two
 steps. `kernels`: block-sparse layers and networks beside dense ones, dense products times masks and
@@ -7,10 +7,12 @@ some of their blocks skipped, beside their plain modules. `network-rates`: the e
 and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
 to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
 compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
-the table of all masks beside the simulated environment. `onnx`: ONNX files beside the classifier
-that they are written from, compared on whole test sets and timed for one input. `torchrl`: its
-view beside the vector environment. `sizes`: time and memory of a pass and a training step as width,
-depth, blocks and batch grow.
+the table of all masks beside the simulated environment. `machine`, which `--quick` alone means:
+this machine's own figures beside those of others, in half a minute. `auto`: how the choice between
+kernels and dense products stands beside dense ones, on layers that nothing was fitted to. `onnx`:
+ONNX files beside the classifier that they are written from, compared on whole test sets and timed
+for one input. `torchrl`: its view beside the vector environment. `sizes`: time and memory of a pass
+and a training step as width, depth, blocks and batch grow.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -36,6 +38,7 @@ from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.timing import (
+    auto,
     environment,
     gpu,
     growth,
@@ -45,6 +48,7 @@ from ccenv.runs.timing import (
     network_speed,
     networks,
     onnx_times,
+    own_figures,
     routes,
     table_rates,
     torchrl_rates,
@@ -52,7 +56,9 @@ from ccenv.runs.timing import (
 )
 from ccenv.runs.timing.speed_figures import SPEED_FIGURES
 from ccenv.sparse.cpu.codegen.registers import LANES
+from ccenv.sparse.machine_prices import machine_prices
 
+MACHINE = "machine"
 USUAL_LANES = 16
 """floats of a vector; results of machines with others have names of their own."""
 Rows = Sequence[dict[str, Any]]
@@ -110,6 +116,16 @@ BENCHMARKS = {
         *("table-rates", "table-rates", table_rates.measured),
         *(table_rates.table, table_rates.NOTES, table_rates.misses),
     ),
+    "machine": Benchmark(
+        *("own-figures", "own-figures", own_figures.measured),
+        *(own_figures.table, own_figures.NOTES),
+        rounds=5,
+    ),
+    "auto": Benchmark(
+        *("auto-grid", "auto-grid", auto.measured, auto.table, auto.NOTES),
+        rounds=auto.ROUNDS,
+        kept=auto.summary,
+    ),
     "onnx": Benchmark(
         *("onnx-times", "onnx-times", onnx_times.measured),
         *(onnx_times.table, onnx_times.NOTES),
@@ -150,7 +166,8 @@ def measure(benchmark: Benchmark, options: argparse.Namespace) -> dict[str, Any]
     name += f"-{LANES}-lanes" if LANES != USUAL_LANES and not on_card else ""
     name += f"-{options.threads}-threads" if options.threads > 1 else ""
     name += "-kept-memory" if any(text.startswith("MALLOC_") for text in tuned()) else ""
-    place = machine() | {"load_average": load, "variables": tuned()}
+    prices = "shipped" if machine_prices(options.threads) is None else "measured"
+    place = machine() | {"load_average": load, "variables": tuned(), "prices": prices}
     return {
         "kind": benchmark.kind,
         "name": name,
@@ -187,12 +204,13 @@ def make_parser() -> argparse.ArgumentParser:
         "what",
         nargs="?",
         choices=tuple(BENCHMARKS),
-        default="environment",
-        help="the environment's views beside the bare network; sparse layers and networks beside "
-        "dense ones; networks of any kind beside their plain modules; the environment's rate and "
-        "memory on them; one layer in blocks of several sizes; training loops with the kernels and "
-        "without; all routes over a grid; look-ups in the table of all masks; ONNX files beside "
-        "what they are written from; TorchRL's view beside the vector environment",
+        help="this machine's own figures in half a minute (the default with --quick); the "
+        "environment's views beside the bare network (the default); sparse layers and networks "
+        "beside dense ones; networks of any kind beside their plain modules; the environment's "
+        "rate and memory on them; one layer in blocks of several sizes; training loops with the "
+        "kernels and without; all routes over a grid, and auto beside dense on another one; "
+        "look-ups in the table of all masks; ONNX files beside what they are written from; "
+        "TorchRL's view beside the vector environment; how time and memory grow",
     )
     add("--quick", action="store_true", help="a few small cases, seconds only")
     add("--json", action="store_true", help="print JSON only")
@@ -210,21 +228,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program("ccenv benchmark", (CannotStartError,))
+@program("ccenv benchmark", (CannotStartError,), measures=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; see --help."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    benchmark = BENCHMARKS[options.what]
+    what = options.what or (MACHINE if options.quick else "environment")
+    benchmark = BENCHMARKS[what]
     if options.repeats is not None and options.repeats < 2:
         parser.error(f"expected --repeats of at least 2, got {options.repeats}")
     if options.device == "cuda":
-        if options.what != "kernels":
-            parser.error(f"expected kernels with --device cuda, got {options.what}")
+        if what != "kernels":
+            parser.error(f"expected kernels with --device cuda, got {what}")
         benchmark, reason = ON_A_CARD, gpu.why_not_measured()
         if reason is not None:
             print(f"nothing was measured: {reason}", file=sys.stderr)
             return 1
+    # Without a name --quick asks for the few rows that the machine's table has anyway.
+    options.quick &= options.what is not None
     result = measure(benchmark, options)
     kept = {**result, "rows": benchmark.kept(result["rows"])}
     if options.record:

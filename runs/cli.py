@@ -21,7 +21,8 @@ HELP = "\n".join(
 )
 
 
-@program("ccenv")
+# Which prices are used is each program's own affair.
+@program("ccenv", measures=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program that the first word names; the other words are the program's.
 

@@ -21,6 +21,10 @@ COMMANDS = {
         "measure the recall of winner-take-all tables over their memory",
     ),
     "benchmark": ("ccenv.runs.benchmark", "measure speeds on this machine"),
+    "calibrate": (
+        "ccenv.runs.calibrate",
+        "measure once how fast this machine computes layers, for auto to choose by",
+    ),
     "gates": ("ccenv.runs.gates", "tell which gates of a network matter, leaving out each in turn"),
     "table": (
         "ccenv.runs.table",

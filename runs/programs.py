@@ -13,6 +13,8 @@ from typing import Protocol
 
 from safetensors import SafetensorError
 
+from ccenv.sparse.price_switch import shipped_prices
+
 
 class Main(Protocol):
     """A program: words of the command line (those of this process if none) -> an exit status."""
@@ -31,6 +33,8 @@ def program(
     name: str,
     refused: tuple[type[Exception], ...] = (ValueError,),
     stopped: str = "stopped",
+    *,
+    measures: bool = False,
 ) -> Callable[[Main], Main]:
     """Frames a `main`: wrong input, a full disk, Ctrl-C and a closed pipe end it in one line.
 
@@ -38,6 +42,8 @@ def program(
         name: what its messages begin with.
         refused: exceptions whose message is all that the user needs; others show their traceback.
         stopped: what is said after Ctrl-C.
+        measures: whether layers go the ways that were measured to be fastest on this machine; other
+            programs go those of the shipped prices, so that their results repeat.
     """
 
     def frame(main: Main) -> Main:
@@ -45,7 +51,7 @@ def program(
         def framed(arguments: Sequence[str] | None = None) -> int:
             say_what_can_be_said()
             try:
-                with quiet_threads():
+                with quiet_threads(), contextlib.nullcontext() if measures else shipped_prices():
                     return flushed(main, arguments)
             except BrokenPipeError:
                 forget_output()

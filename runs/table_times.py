@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from ccenv.base.processor import cpu_model
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.mask_table.timing import measured
-from ccenv.runs.store.machine import cpu_model, versions
+from ccenv.runs.store.machine import versions
 from ccenv.runs.table_settings import read_settings
 from ccenv.simulator.simulator import Simulator
 

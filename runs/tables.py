@@ -16,7 +16,7 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from ccenv.runs.studies.estimators import show as estimators
 from ccenv.runs.studies.paper.beside import BESIDE
 from ccenv.runs.studies.systems import concurrency, parity
 from ccenv.runs.timing import (
+    auto,
     environment,
     front_times,
     growth,
@@ -49,6 +50,7 @@ from ccenv.runs.timing import (
     network_rates,
     network_speed,
     onnx_times,
+    own_figures,
     routes,
     serving,
     serving_http,
@@ -74,6 +76,8 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "networks": network_speed.table,
     "network-rates": network_rates.table,
     "route-costs": routes.table,
+    "auto-grid": auto.table,
+    "own-figures": own_figures.table,
     "table-rates": table_rates.table,
     search_table.KIND: search_table.table,
     serving.KIND: serving.table,
@@ -100,6 +104,11 @@ TABLES: dict[str, Callable[[Any], str]] = {
 }
 TOGETHER = BESIDE | budget.TOGETHER
 """Name of a table that several results make, or one that is no table of its kind."""
+TIMES = (
+    *("speed", "kernels", "block-sizes", "networks", "network-rates", "route-costs", "auto-grid"),
+    *("own-figures", "table-rates", "training", "front-times"),
+)
+"""Kinds whose figures hold on the processor that they were taken on."""
 FIGURES = (
     SPEED_FIGURES
     | estimators.FIGURES
@@ -131,9 +140,21 @@ def render(text: str, results_dir: Path) -> str:
             raise ValueError(f"expected the recorded result {path}, got none; record it first")
         content = recorded.read_table(path)
         check_names([content["kind"]], TABLES, f"kind of table in {path}")
-        return f"{match[1]}{TABLES[content['kind']](content['rows'])}\n{match[3]}"
+        made = TABLES[content["kind"]](content["rows"]) + place_of(content)
+        return f"{match[1]}{made}\n{match[3]}"
 
     return MARKED.sub(replace, text)
+
+
+def place_of(content: Mapping[str, Any]) -> str:
+    """A line below a table of times: on which processor they were taken; nothing of others."""
+    machine = content.get("machine") or {}
+    if content["kind"] not in TIMES or "cpu" not in machine:
+        return ""
+    threads = machine.get("threads", 1)
+    vectors = f", vectors of {machine['lanes']} floats" if "lanes" in machine else ""
+    told = f"{threads} threads" if threads > 1 else "one thread"
+    return f"\n\nMeasured on: {machine['cpu']}{vectors}, {told}."
 
 
 def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:

@@ -19,17 +19,17 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
     ),
     "ccenv.base": (
-        "seeding registry ranks joined shared_rows allocation masks memory clock checked_arrays "
-        "checked_file tree_file snapshot"
+        "seeding registry ranks joined shared_rows allocation masks memory clock processor "
+        "user_cache checked_arrays checked_file tree_file snapshot"
     ),
     "ccenv.sparse": (
-        "reference grouped operands cpu cost_model repeat merge gpu routes linear conv_routes "
-        "conv2d"
+        "reference grouped operands cpu layer_costs cost_model masked_dense calibration "
+        "price_switch machine_prices repeat merge gpu routes linear conv_routes conv2d"
     ),
     "ccenv.sparse.cpu": (
         "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels merge_kernels pool_kernels layer conv_kernels conv_gradients "
-        "conv_layer"
+        "buffers repeat_kernels merge_kernels blank_kernels pool_kernels layer "
+        "conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
         "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
@@ -96,9 +96,9 @@ FLOORS = {
     ),
     "ccenv.runs": (
         "commands programs store plan stats show board engine studies sweeps report timing faults "
-        "settings_help train compare eval plot view search list validate leaks benchmark gates "
-        "retrieval leaderboard table_settings table_times table tables weights write export share "
-        "serve completion cli pages document"
+        "settings_help train compare eval plot view search list validate leaks benchmark calibrate "
+        "gates retrieval leaderboard table_settings table_times table tables weights write export "
+        "share serve completion cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder exported "
@@ -146,9 +146,9 @@ FLOORS = {
         "soak_program"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "table_rates growth training passes front_times onnx_times growth_figures speed_figures "
-        "serving torchrl_rates serving_http"
+        "masks kernels layers networks subjects network_speed network_rates routes auto_elsewhere "
+        "auto own_figures gpu environment table_rates growth training passes front_times "
+        "onnx_times growth_figures speed_figures serving torchrl_rates serving_http"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

@@ -45,7 +45,7 @@ from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.given import Given, Same, check_given, given_split
 from ccenv.data.npz import npz_split
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root, transformed, user_cache
+from ccenv.data.split import SPLITS, Split, data_root, transformed
 from ccenv.data.text import text_split
 from ccenv.data.text_files import place_of, texts_of
 from ccenv.data.transforms import TRANSFORMS, transform_names
@@ -177,5 +177,4 @@ __all__ = [
     "load_split",
     "preprocessing",
     "transform_names",
-    "user_cache",
 ]

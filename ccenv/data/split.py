@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ccenv.base.user_cache import user_cache
 from ccenv.data.fitted import PART, Fitted, all_through, through
 from ccenv.data.rows import Rows
 from ccenv.data.transforms import Halve, as_floats
@@ -135,23 +136,6 @@ def moved_once(
 def data_root() -> Path:
     """Folder of the data sets: `CCENV_DATA`, else `data` in the folder of `user_cache`."""
     return Path(os.environ.get("CCENV_DATA") or user_cache() / "data").expanduser()
-
-
-def user_cache() -> Path:
-    """Folder for what can be made again: `CCENV_CACHE`, else `ccenv` in the user's cache folder.
-
-    Raises:
-        FileNotFoundError: if that is in a home folder, and the user has none.
-    """
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    path = Path(os.environ.get("CCENV_CACHE") or Path(base) / "ccenv")
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise FileNotFoundError(
-            f"expected a home folder for {path}, got none of this user; give a folder that can be "
-            "written in as CCENV_CACHE"
-        ) from error
 
 
 def cut(split: str, images: Tensor, labels: Tensor, num_classes: int, num_train: int) -> Split:

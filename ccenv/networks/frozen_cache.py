@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
-from ccenv.data import user_cache
+from ccenv.base.user_cache import user_cache
 
 PACKAGED = Path(__file__).parent / "weights"
 """Weights that come with the package: `NAME-<what they depend on>.safetensors` are frozen ones."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ccenv.base.clock import calls_for, time_calls, wait_for
 from ccenv.base.seeding import stream
 from ccenv.base.tree_file import load_tree, save_tree
-from ccenv.data import user_cache
+from ccenv.base.user_cache import user_cache
 from ccenv.networks.frozen_cache import held, store, tell
 from ccenv.networks.protocol import GatedNetwork, dense_forward, num_blocks_of
 from ccenv.sparse.linear import block_sparse_linear

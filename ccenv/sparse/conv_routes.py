@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cost_model import Layer
+from ccenv.sparse.layer_costs import Layer
 from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,

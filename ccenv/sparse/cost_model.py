@@ -2,110 +2,113 @@
 
 Linear in what is counted, fitted by `ccenv benchmark routes --record` to times of some
 four thousand layers on one machine of each kind (`runs/results/route-costs.json`,
-`route-costs-8-lanes.json`). Only the order of two times is used, and only by `backend="auto"`:
+`route-costs-8-lanes.json`); factors of another machine are measured there
+(`ccenv.sparse.calibration`). Only the order of two times is used, and only by `backend="auto"`:
 elsewhere it may be wrong near the border, never the result.
 """
 
 import functools
-from dataclasses import dataclass
-from typing import NamedTuple
+import math
+from dataclasses import dataclass, replace
 
+from ccenv.sparse.layer_costs import DenseCosts, KernelCosts, Layer
 
-class Layer(NamedTuple):
-    """What a layer's time depends on, but for how many pairs of blocks are kept."""
-
-    batch: int
-    """rows."""
-    in_blocks: int
-    """input blocks; 1 without a mask."""
-    in_size: int
-    """units of an input block."""
-    out_blocks: int
-    """output blocks; 1 without a mask."""
-    out_size: int
-    """units of an output block."""
-
-    @property
-    def all_pairs(self) -> int:
-        """Pairs of an input and an output block of all rows together."""
-        return self.batch * self.in_blocks * self.out_blocks
-
-    @property
-    def weights(self) -> int:
-        """Number of weights."""
-        return self.in_blocks * self.in_size * self.out_blocks * self.out_size
+FEW, MANY = 16, 1024
+"""Rows at which products have factors of their own; between them factors change with log rows."""
 
 
 @dataclass(frozen=True)
-class KernelCosts:
-    """Seconds of the kernels."""
+class Factors:
+    """By how much the prices of one kind of pass are higher on a machine than those shipped."""
 
-    call: float
-    """of a call."""
-    list: float
-    """of a row's block, kept or not, in the lists."""
-    output: float
-    """of an output unit, which is at least set to zero."""
-    pair: float
-    """of a kept pair of blocks of a row."""
-    step: float
-    """of an input unit of such a pair."""
-    mac: float
-    """of a product of such a pair."""
-    weight: float
-    """of a weight, which somebody reads."""
-    single: float
-    """of a product with an output unit that is left over by vectors of four."""
-    total: float
-    """of an output unit of a kept pair, whose sum is read and written."""
-    any_pair: float
-    """of a pair of blocks, whether a row keeps it or not."""
+    call: float = 1.0
+    """of a call of the kernels."""
+    lists: float = 1.0
+    """of lists, of writing results and of reading weights."""
+    few: float = 1.0
+    """of kept pairs of blocks, at few rows and below."""
+    many: float = 1.0
+    """of kept pairs of blocks, at many rows and above."""
+    turned: float = 1.0
+    """of all of it, where weights lie output by output."""
+    dense_call: float = 1.0
+    """of a dense product's call."""
+    dense_few: float = 1.0
+    """of the rest of a dense product, at few rows and below."""
+    dense_many: float = 1.0
+    """of the rest of a dense product, at many rows and above."""
 
-    def seconds(self, layer: Layer, pairs: float) -> float:
-        """Of a layer of which rows keep that many pairs of blocks together."""
-        fixed = (
-            self.call
-            + self.list * layer.batch * (layer.in_blocks + layer.out_blocks)
-            + self.output * layer.batch * layer.out_blocks * layer.out_size
-            + self.weight * layer.weights
-            + self.any_pair * layer.in_blocks * layer.out_blocks
+    def kernels(self, cost: KernelCosts, batch: int) -> KernelCosts:
+        """Prices of the kernels on the machine, for so many rows."""
+        products = between(self.few, self.many, batch)
+        return KernelCosts(
+            call=cost.call * self.call,
+            list=cost.list * self.lists,
+            output=cost.output * self.lists,
+            pair=cost.pair * products,
+            step=cost.step * products,
+            mac=cost.mac * products,
+            weight=cost.weight * self.lists,
+            single=cost.single * products,
+            total=cost.total * products,
+            any_pair=cost.any_pair * self.lists,
         )
-        products = self.mac * layer.out_size + self.single * (layer.out_size % 4)
-        of_pair = self.pair + self.total * layer.out_size + layer.in_size * (self.step + products)
-        return fixed + pairs * of_pair
 
-
-@dataclass(frozen=True)
-class DenseCosts:
-    """Seconds of a dense product times masks."""
-
-    call: float
-    """of a call."""
-    unit: float
-    """of an input or output unit of a row."""
-    mac: float
-    """of a product."""
-    weight: float
-    """of a weight, which is read once at least."""
-
-    def seconds(self, layer: Layer) -> float:
-        """Of a layer, whatever its rows keep."""
-        units = layer.in_blocks * layer.in_size + layer.out_blocks * layer.out_size
-        return (
-            self.call
-            + self.unit * layer.batch * units
-            + self.mac * layer.batch * layer.weights
-            + self.weight * layer.weights
+    def dense(self, cost: DenseCosts, batch: int) -> DenseCosts:
+        """Prices of a dense product on the machine, for so many rows."""
+        rest = between(self.dense_few, self.dense_many, batch)
+        return DenseCosts(
+            call=cost.call * self.dense_call,
+            unit=cost.unit * rest,
+            mac=cost.mac * rest,
+            weight=cost.weight * rest,
         )
 
 
-class Costs(NamedTuple):
-    """Prices of one kind of machine, with vectors of eight floats or of sixteen."""
+def between(few: float, many: float, batch: int) -> float:
+    """The factor at so many rows: straight in the logarithms between the two that are given.
+
+    >>> between(1.0, 4.0, 1), between(1.0, 4.0, 128), between(1.0, 4.0, 4096)
+    (1.0, 2.0, 4.0)
+    """
+    share = math.log2(max(batch, 1) / FEW) / math.log2(MANY / FEW)
+    share = min(1.0, max(0.0, share))
+    return few ** (1.0 - share) * many**share
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Prices of one kind of machine, with vectors of eight floats or of sixteen, and of one."""
 
     forward: tuple[KernelCosts, DenseCosts]
     """without gradients."""
     training: tuple[KernelCosts, DenseCosts]
     """forward and backward; the kernels then read weights where they lie."""
+    turned: tuple[float, float]
+    """how many times as long the kernels take, forward and in training, where weights lie output by
+    output; medians by hand of 12 layers of 512 units each on an AMD EPYC, 8 to 512 rows."""
+    factors: tuple[Factors, Factors] = (Factors(), Factors())
+    """of this machine, forward and in training."""
+    caution: float = 1.0
+    """The kernels are chosen where they are expected to take less than this share of the time of a
+    dense product: a kernel that is slower than expected costs twice the time, one that was faster
+    than the dense product by a few per cent gains just that."""
+
+    def on(self, factors: tuple[Factors, Factors], caution: float = 1.0) -> "Costs":
+        """The same kind of machine with factors that were measured."""
+        return replace(self, factors=factors, caution=caution)
+
+    def kernel_seconds(self, layer: Layer, pairs: float, *, is_training: bool) -> float:
+        """See the function of that name."""
+        cost, _ = self.training if is_training else self.forward
+        found = self.factors[is_training]
+        seconds = found.kernels(cost, layer.batch).seconds(layer, pairs)
+        return seconds * (self.turned[is_training] * found.turned if layer.output_major else 1.0)
+
+    def dense_seconds(self, layer: Layer, *, is_training: bool) -> float:
+        """See the function of that name."""
+        _, cost = self.training if is_training else self.forward
+        return self.factors[is_training].dense(cost, layer.batch).seconds(layer)
 
 
 EIGHT = Costs(
@@ -149,6 +152,7 @@ EIGHT = Costs(
             weight=9.59978e-10,
         ),
     ),
+    turned=(1.1, 0.85),
 )
 SIXTEEN = Costs(
     forward=(
@@ -191,32 +195,34 @@ SIXTEEN = Costs(
             weight=1.00285e-09,
         ),
     ),
+    turned=(1.1, 0.85),
 )
 
 
 @functools.cache
 def costs() -> Costs:
-    """Those of this kind of machine; looked up on use, because numba takes half a second."""
+    """Those shipped for this kind of machine; looked up on use: numba takes half a second."""
     from ccenv.sparse.cpu.codegen.registers import WIDE
 
     return SIXTEEN if WIDE else EIGHT
 
 
-def dense_seconds(layer: Layer, *, is_training: bool) -> float:
-    """Expected time of a dense product times masks."""
-    _, cost = costs().training if is_training else costs().forward
-    return cost.seconds(layer)
+def dense_seconds(layer: Layer, *, is_training: bool, known: Costs | None = None) -> float:
+    """Expected time of a dense product times masks; by the shipped prices if none are known."""
+    return (known or costs()).dense_seconds(layer, is_training=is_training)
 
 
-def kernel_seconds(layer: Layer, pairs: float, *, is_training: bool) -> float:
+def kernel_seconds(
+    layer: Layer, pairs: float, *, is_training: bool, known: Costs | None = None
+) -> float:
     """Expected time of the kernels, where rows keep that many pairs of blocks together."""
-    cost, _ = costs().training if is_training else costs().forward
-    return cost.seconds(layer, pairs)
+    return (known or costs()).kernel_seconds(layer, pairs, is_training=is_training)
 
 
 @functools.lru_cache(maxsize=4096)
-def most_pairs(layer: Layer, *, is_training: bool) -> float:
+def most_pairs(layer: Layer, *, is_training: bool, known: Costs | None = None) -> float:
     """Kept pairs of blocks up to which the kernels are expected to be faster; may be negative."""
-    empty = kernel_seconds(layer, 0, is_training=is_training)
-    one = kernel_seconds(layer, 1, is_training=is_training)
-    return (dense_seconds(layer, is_training=is_training) - empty) / (one - empty)
+    empty = kernel_seconds(layer, 0, is_training=is_training, known=known)
+    one = kernel_seconds(layer, 1, is_training=is_training, known=known)
+    dense = dense_seconds(layer, is_training=is_training, known=known)
+    return ((known or costs()).caution * dense - empty) / (one - empty)

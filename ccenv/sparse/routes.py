@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
+from ccenv.sparse.cost_model import dense_seconds, kernel_seconds, most_pairs
+from ccenv.sparse.cpu.packed_weights import panels_of
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
+from ccenv.sparse.layer_costs import Layer
+from ccenv.sparse.machine_prices import prices_for
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -57,7 +60,8 @@ def choose_route(
     if x.dtype == torch.float32 and x.is_cpu:
         if backend != "auto":
             return "kernels"
-        return cheapest(layer_of(x, weight, in_mask, out_mask), in_mask, out_mask, is_training)
+        layer = layer_of(x, weight, in_mask, out_mask, is_training=is_training)
+        return cheapest(layer, in_mask, out_mask, is_training)
     if x.is_cuda:
         return gpu_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
@@ -67,7 +71,7 @@ def cheapest(
     layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None, is_training: bool
 ) -> str:
     """The route that the cost model expects to be fastest on the CPU."""
-    most = most_pairs(layer, is_training=is_training)
+    most = most_pairs(layer, is_training=is_training, known=prices_for(layer))
     if most >= layer.all_pairs:
         return "kernels"
     pairs = kept_pairs(layer, in_mask, out_mask)
@@ -77,12 +81,21 @@ def cheapest(
     return "dense" if pairs == layer.all_pairs else "masked_dense"
 
 
-def layer_of(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Layer:
-    """Sizes of a layer."""
+def layer_of(
+    x: Tensor,
+    weight: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    *,
+    is_training: bool = False,
+) -> Layer:
+    """Sizes of a layer, and how its weights lie."""
     batch, features = x.shape
     in_blocks = 1 if in_mask is None else in_mask.shape[1]
     out_blocks = 1 if out_mask is None else out_mask.shape[1]
-    return Layer(batch, in_blocks, features // in_blocks, out_blocks, weight.shape[0] // out_blocks)
+    out_size = weight.shape[0] // out_blocks
+    is_turned = weight.stride(0) != 1 and (is_training or panels_of(weight, out_blocks) is None)
+    return Layer(batch, in_blocks, features // in_blocks, out_blocks, out_size, is_turned)
 
 
 def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
@@ -136,14 +149,25 @@ def explain_backend(
     route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     reason = ROUTES[route]
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
-        layer = layer_of(x, weight, in_mask, out_mask)
-        pairs = kept_pairs(layer, in_mask, out_mask)
-        kernels = 1e6 * kernel_seconds(layer, max(pairs, 0), is_training=is_training)
-        dense = 1e6 * dense_seconds(layer, is_training=is_training)
-        reason += f" (expected: {kernels:.0f} microseconds, {dense:.0f} by a dense product)"
+        layer = layer_of(x, weight, in_mask, out_mask, is_training=is_training)
+        reason += expected_figures(layer, kept_pairs(layer, in_mask, out_mask), is_training)
     if x.is_cuda and route in ("triton", "masked_dense"):
         reason += gpu_figures(x, weight, in_mask, out_mask, is_training=is_training)
     return Choice(route, reason)
+
+
+def expected_figures(layer: Layer, pairs: int, is_training: bool) -> str:
+    """Both times that the choice was made by, and whose prices they are."""
+    known = prices_for(layer)
+    kernels = 1e6 * kernel_seconds(layer, max(pairs, 0), is_training=is_training, known=known)
+    dense = 1e6 * dense_seconds(layer, is_training=is_training, known=known)
+    told = f"{kernels:.0f} microseconds, {dense:.0f} by a dense product"
+    if known is None:
+        return f" (expected by shipped prices: {told})"
+    return (
+        f" (expected by prices measured on this machine: {told}; kernels are chosen below "
+        f"{known.caution:g} of that)"
+    )
 
 
 def nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:

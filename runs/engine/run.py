@@ -30,6 +30,7 @@ from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.commit import code_commit
 from ccenv.runs.store.machine import load_average, machine, versions
 from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.sparse.price_switch import shipped_prices
 
 OBLIVIOUS = "oblivious"
 """A setting under which nothing is skipped: what would be timed and exported is another program."""
@@ -93,11 +94,14 @@ def run(
 
 @contextmanager
 def torch_settings(program: Program) -> Iterator[None]:
-    """Sets torch's threads and global seed (agents of others may draw from it), for a while."""
+    """Sets torch's threads and global seed (agents of others may draw from it), for a while.
+
+    Layers go the ways of the shipped prices: a run depends on no machine's measured ones.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(program.threads)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), shipped_prices():
             torch.manual_seed(program.seed)
             yield
     finally:

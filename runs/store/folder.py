@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ccenv.base.checked_file import read_checked, write_checked
-from ccenv.data import user_cache
+from ccenv.base.user_cache import user_cache
 from ccenv.runs.store.seal import check_seal, sealed
 
 CONFIG, RESULT, CHECKPOINT = "config.json", "result.json", "checkpoint"

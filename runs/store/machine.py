@@ -3,8 +3,9 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from ccenv.base.processor import cpu_model
 
 LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba")
 
@@ -50,16 +51,6 @@ def most_threads() -> int:
     At least 64, so that settings of a larger machine's results can be read on a small one.
     """
     return max(64, 8 * (os.cpu_count() or 1))
-
-
-def cpu_model() -> str:
-    """The processor's name, as the system reports it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def tuned() -> dict[str, str]:

@@ -24,9 +24,10 @@ from ccenv.runs.show.tables import formatted
 from ccenv.runs.timing.kernels import Pass, Row
 from ccenv.runs.timing.layers import kept_pairs, make_layer, plain_layers
 from ccenv.runs.timing.masks import POOL, draw_pool, mean_densities
-from ccenv.sparse.cost_model import DenseCosts, KernelCosts, Layer
 from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.layer_costs import DenseCosts, KernelCosts, Layer
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.masked_dense import masked_dense_linear
 
 BATCHES = (1, 4, 16, 32, 64, 128, 512, 1024, 4096)
 SHAPES = ((256, 256), (640, 640), (1024, 1024), (3072, 640))
@@ -153,8 +154,13 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
     x.requires_grad_(point.training)
     slopes, turns = torch.ones(point.batch, point.out_features), itertools.cycle(pool)
 
-    def gated(backend: str) -> Tensor:
-        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
+    def kernels() -> Tensor:
+        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend="cpu")
+
+    def masked_dense() -> Tensor:
+        in_mask, out_mask = next(turns)
+        operands = x, layer.weight, layer.bias, in_mask, out_mask
+        return masked_dense_linear(*operands, is_training=point.training)
 
     def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
         if not point.training:
@@ -162,8 +168,8 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
         return lambda: torch.autograd.grad(product(), [x, *model.parameters()], slopes)
 
     return {
-        "kernel": as_pass(functools.partial(gated, "cpu"), layer),
-        "masked_dense": as_pass(functools.partial(gated, "reference"), layer),
+        "kernel": as_pass(kernels, layer),
+        "masked_dense": as_pass(masked_dense, layer),
         "dense": as_pass(functools.partial(plain, x), plain),
     }
 

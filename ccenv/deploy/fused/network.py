@@ -13,7 +13,8 @@ from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padd
 from ccenv.mdp.observations import pool_window
 from ccenv.networks.costs import gated_widths
 from ccenv.networks.mlp import GatedMLP, linear_at
-from ccenv.sparse.cost_model import Layer, kernel_seconds
+from ccenv.sparse.cost_model import kernel_seconds
+from ccenv.sparse.layer_costs import Layer
 
 BATCH = 64
 """Images at once, at which times are compared."""

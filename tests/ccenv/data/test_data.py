@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from ccenv.base.user_cache import user_cache
 from ccenv.data import (
     DATASETS,
     SPLITS,
@@ -20,7 +21,6 @@ from ccenv.data import (
     data_root,
     load_split,
     mixed,
-    user_cache,
 )
 from ccenv.data.__main__ import main
 from ccenv.data.real import STORED_AS

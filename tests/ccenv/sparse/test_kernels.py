@@ -11,7 +11,7 @@ from numba.core.caching import CacheImpl
 
 from ccenv import explain_backend
 from ccenv.networks.mlp import GatedMLP
-from ccenv.sparse.cost_model import Layer, dense_seconds, kernel_seconds, most_pairs
+from ccenv.sparse.cost_model import dense_seconds, kernel_seconds, most_pairs
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
@@ -20,6 +20,7 @@ from ccenv.sparse.cpu.codegen.compiled import (
 )
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.gpu import routes as gpu_routes
+from ccenv.sparse.layer_costs import Layer
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import kept_pairs, layer_of
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ccenv.agents.reinforce import Reinforce
-from ccenv.data import user_cache
+from ccenv.base.user_cache import user_cache
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.faults.left import apart, left
