@@ -27,12 +27,13 @@ FLOORS = {
         "conv2d"
     ),
     "ccenv.sparse.cpu": (
-        "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels merge_kernels pool_kernels layer conv_kernels conv_gradients "
-        "conv_layer"
+        "codegen listed transposes tiles lists row_kernel kernels gradient_tiles gradients "
+        "packed_weights buffers repeat_kernels merge_kernels pool_kernels layer conv_kernels "
+        "conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
-        "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
+        "compiled registers vectors bits transposes micro_kernels across_micro_kernels floats "
+        "gradient_micro_kernels"
     ),
     "ccenv.sparse.gpu": (
         "plan roofline launch kernels lists products gradients layer dense door routes"

@@ -21,6 +21,7 @@ from ccenv.sparse.cpu.listed import (
     two,
     two_sums,
 )
+from ccenv.sparse.cpu.transposes import transpose_floats
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
 # and floats of a narrow one that leaves room there for the rows.
@@ -189,15 +190,20 @@ def times_block(
     ldx: int,
     w: int,
     ldw: int,
+    ldc: int,
     y: int,
     ldy: int,
     num_k: int,
     width: int,
     tile: Any,
 ) -> None:
-    """The same for a block of any size, walked in tiles that stay in cache."""
+    """The same for a block of any size, walked in tiles that stay in cache.
+
+    Weights of an input lie side by side (ldc = 1), or those of an output do (ldw = 1, and ldc
+    floats from output to output): then every tile is turned on its side first.
+    """
     longest = longest_tile(width)
-    if num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
+    if ldc == 1 and num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
         times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
         return
     k = 0
@@ -206,8 +212,12 @@ def times_block(
         c = 0
         while c < width:
             columns = min(TILE_COLUMNS, width - c)
-            at, row = w + 4 * (k * ldw + c), ldw
-            if n >= PACK_ROWS and ldw > columns:
+            at, row = w + 4 * (k * ldw + c * ldc), ldw
+            if ldc != 1:
+                packed = np.int64(tile.ctypes.data)
+                transpose_floats(at, ldc, packed, columns, columns, length)
+                at, row = packed, columns
+            elif n >= PACK_ROWS and ldw > columns:
                 packed = np.int64(tile.ctypes.data)
                 for i in range(length):
                     copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)
