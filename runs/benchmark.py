@@ -5,9 +5,10 @@ steps. `kernels`: block-sparse layers and networks beside dense ones, dense prod
 dense ones of as many MACs; on a GPU with `--device cuda`. `networks`: networks of any kind with
 some of their blocks skipped, beside their plain modules. `network-rates`: the environment's rate
 and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
-to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
-compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
-the table of all masks beside the simulated environment.
+to 128 units. `layouts`: one layer with its weights as torch.nn.Linear keeps them in memory and as
+GatedMLP does, forward and backward. `training`: whole training loops with the kernels and without.
+`routes`: the ways to compute a layer over a grid, and what is fitted to it to choose between them.
+`table`: look-ups in the table of all masks beside the simulated environment.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -37,6 +38,7 @@ from ccenv.runs.timing import (
     gpu,
     kernels,
     layers,
+    layouts,
     network_rates,
     network_speed,
     networks,
@@ -96,6 +98,10 @@ BENCHMARKS = {
     ),
     "block-sizes": Benchmark(
         *("block-sizes", "block-sizes", layers.measured, kernels.table, kernels.NOTES)
+    ),
+    "layouts": Benchmark(
+        *("layouts", "weight-layouts", layouts.measured),
+        *(layouts.table, layouts.NOTES, layouts.misses),
     ),
     "training": Benchmark(
         *("training", "training-speed", training.measured, training.table, training.NOTES)
@@ -173,7 +179,8 @@ def make_parser() -> argparse.ArgumentParser:
         default="environment",
         help="the environment's views beside the bare network; sparse layers and networks beside "
         "dense ones; networks of any kind beside their plain modules; the environment's rate and "
-        "memory on them; one layer in blocks of several sizes; training loops with the kernels and "
+        "memory on them; one layer in blocks of several sizes, "
+        "and with its weights laid out both ways; training loops with the kernels and "
         "without; all routes over a grid; look-ups in the table of all masks",
     )
     add("--quick", action="store_true", help="a few small cases, seconds only")

@@ -143,8 +143,8 @@ FLOORS = {
         "soak_program"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers networks subjects network_speed network_rates routes gpu environment "
-        "table_rates training passes front_times speed_figures serving"
+        "masks kernels layers layouts networks subjects network_speed network_rates routes gpu "
+        "environment table_rates training passes front_times speed_figures serving"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

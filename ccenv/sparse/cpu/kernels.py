@@ -18,9 +18,9 @@ from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
-from ccenv.sparse.cpu.row_kernel import multiply_row, multiply_rows
+from ccenv.sparse.cpu.row_kernel import is_read_across, multiply_row, multiply_rows
 from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
 from ccenv.sparse.cpu.transposes import transpose_floats
 
@@ -28,8 +28,11 @@ from ccenv.sparse.cpu.transposes import transpose_floats
 CHUNK_SUMS = 32768
 # From so many rows on, and so many output blocks a row, inputs are gathered first.
 GATHER_ROWS, GATHER_USES = 128, 3
-# Up to so many rows a pair of blocks, on average, each row goes by itself.
-ALONE = 2.7
+# Up to so many rows a pair of blocks, on average, each row goes by itself; the other number is for
+# weights that lie output by output, of which blocks would have to be turned.
+ALONE, ALONE_ACROSS = 2.7, 6.0
+# Floats of a line of the cache.
+LINE = 16
 
 
 @compiled
@@ -62,6 +65,14 @@ def finish_sums(
     activate(base, n * width, activation)
     for r in range(n):
         copy_floats(base + 4 * r * width, y + np.int64(rows[first + r]) * ldy, width)
+
+
+@compiled
+def ask_for_block(w: int, ldc: int, in_size: int, out_size: int) -> None:
+    """Fetches the first tile of a block whose weights lie output by output."""
+    for c in range(min(out_size, TILE_COLUMNS)):
+        for k in range(0, min(in_size, TILE_K), LINE):
+            ask_for(w + 4 * (c * ldc + k))
 
 
 @compiled
@@ -109,6 +120,14 @@ def multiply_blocks(
             bucket(own_rows, first, last, entries, kept, pairs, sizes)
             for i in range(in_blocks):
                 if sizes[i] > 0:
+                    if ldc != 1:
+                        following = i + 1
+                        while following < in_blocks and sizes[following] == 0:
+                            following += 1
+                        if following < in_blocks:
+                            ask_for_block(
+                                column + 4 * following * in_size * ldw, ldc, in_size, out_size
+                            )
                     source = x + 4 * in_size * starts[i]
                     own_pairs = carray(as_pointer(at_pairs + 8 * chunk * i), (chunk,), np.int64)
                     times_block(
@@ -254,7 +273,8 @@ def forward(
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
     ins = (inputs, base, ldx, in_size, entries, kept, starts)
     operands = (*ins, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation)
-    if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
+    alone = ALONE_ACROSS if is_read_across(in_size, out_size, ldc) else ALONE
+    if in_mask != 0 and kept.sum() * uses <= alone * batch * in_blocks * out_blocks:
         multiply_rows(*operands)
     else:
         multiply_blocks(*operands)
