@@ -21,7 +21,7 @@ from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
 from ccenv.sparse.cpu.row_kernel import multiply_row, multiply_rows
-from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
+from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
 from ccenv.sparse.cpu.transposes import transpose_floats
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
@@ -30,8 +30,6 @@ CHUNK_SUMS = 32768
 GATHER_ROWS, GATHER_USES = 128, 3
 # Up to so many rows a pair of blocks, on average, each row goes by itself.
 ALONE = 2.7
-# Floats of a line of the cache.
-LINE = 16
 
 
 @compiled
