@@ -5,14 +5,15 @@ steps. `kernels`: block-sparse layers and networks beside dense ones, dense prod
 dense ones of as many MACs; on a GPU with `--device cuda`. `networks`: networks of any kind with
 some of their blocks skipped, beside their plain modules. `network-rates`: the environment's rate
 and memory on these, as its rows grow. `block-sizes`: one layer in blocks of 4
-to 128 units. `training`: whole training loops with the kernels and without. `routes`: the ways to
-compute a layer over a grid, and what is fitted to it to choose between them. `table`: look-ups in
-the table of all masks beside the simulated environment. `machine`, which `--quick` alone means:
-this machine's own figures beside those of others, in half a minute. `auto`: how the choice between
-kernels and dense products stands beside dense ones, on layers that nothing was fitted to. `onnx`:
-ONNX files beside the classifier that they are written from, compared on whole test sets and timed
-for one input. `torchrl`: its view beside the vector environment. `sizes`: time and memory of a pass
-and a training step as width, depth, blocks and batch grow.
+to 128 units. `layouts`: one layer with its weights as torch.nn.Linear keeps them in memory and as
+GatedMLP does, forward and backward. `training`: whole training loops with the kernels and without.
+`routes`: the ways to compute a layer over a grid, and what is fitted to it to choose between them.
+`table`: look-ups in the table of all masks beside the simulated environment. `machine`, which
+`--quick` alone means: this machine's own figures beside those of others, in half a minute. `auto`:
+how the choice between kernels and dense products stands beside dense ones, on layers that nothing
+was fitted to. `onnx`: ONNX files beside the classifier that they are written from, compared on
+whole test sets and timed for one input. `torchrl`: its view beside the vector environment. `sizes`:
+time and memory of a pass and a training step as width, depth, blocks and batch grow.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -44,6 +45,7 @@ from ccenv.runs.timing import (
     growth,
     kernels,
     layers,
+    layouts,
     network_rates,
     network_speed,
     networks,
@@ -108,6 +110,10 @@ BENCHMARKS = {
     ),
     "block-sizes": Benchmark(
         *("block-sizes", "block-sizes", layers.measured, kernels.table, kernels.NOTES)
+    ),
+    "layouts": Benchmark(
+        *("layouts", "weight-layouts", layouts.measured),
+        *(layouts.table, layouts.NOTES, layouts.misses),
     ),
     "training": Benchmark(
         *("training", "training-speed", training.measured, training.table, training.NOTES)
@@ -207,7 +213,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="this machine's own figures in half a minute (the default with --quick); the "
         "environment's views beside the bare network (the default); sparse layers and networks "
         "beside dense ones; networks of any kind beside their plain modules; the environment's "
-        "rate and memory on them; one layer in blocks of several sizes; training loops with the "
+        "rate and memory on them; one layer in blocks of several sizes, and with its weights laid "
+        "out both ways; training loops with the "
         "kernels and without; all routes over a grid, and auto beside dense on another one; "
         "look-ups in the table of all masks; ONNX files beside what they are written from; "
         "TorchRL's view beside the vector environment; how time and memory grow",

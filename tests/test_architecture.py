@@ -27,12 +27,13 @@ FLOORS = {
         "price_switch machine_prices repeat merge gpu routes linear conv_routes conv2d"
     ),
     "ccenv.sparse.cpu": (
-        "codegen listed tiles lists row_kernel kernels gradient_tiles gradients packed_weights "
-        "buffers repeat_kernels merge_kernels blank_kernels pool_kernels layer "
+        "codegen listed transposes tiles lists row_kernel kernels gradient_tiles gradients "
+        "packed_weights buffers repeat_kernels merge_kernels blank_kernels pool_kernels layer "
         "conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (
-        "compiled registers vectors bits micro_kernels floats gradient_micro_kernels"
+        "compiled registers vectors bits transposes micro_kernels across_micro_kernels floats "
+        "gradient_micro_kernels"
     ),
     "ccenv.sparse.gpu": (
         "plan roofline launch kernels lists products gradients layer dense door routes"
@@ -146,9 +147,9 @@ FLOORS = {
         "soak_program"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers networks subjects network_speed network_rates routes auto_elsewhere "
-        "auto own_figures gpu environment table_rates growth training passes front_times "
-        "onnx_times growth_figures speed_figures serving torchrl_rates serving_http"
+        "masks kernels layers layouts networks subjects network_speed network_rates routes "
+        "auto_elsewhere auto own_figures gpu environment table_rates growth training passes "
+        "front_times onnx_times growth_figures speed_figures serving torchrl_rates serving_http"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

@@ -151,6 +151,8 @@ def explain_backend(
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
         layer = layer_of(x, weight, in_mask, out_mask, is_training=is_training)
         reason += expected_figures(layer, kept_pairs(layer, in_mask, out_mask), is_training)
+    if route == "kernels":
+        reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):
         reason += gpu_figures(x, weight, in_mask, out_mask, is_training=is_training)
     return Choice(route, reason)
@@ -168,6 +170,20 @@ def expected_figures(layer: Layer, pairs: int, is_training: bool) -> str:
         f" (expected by prices measured on this machine: {told}; kernels are chosen below "
         f"{known.caution:g} of that)"
     )
+
+
+def layout_cost(weight: Tensor) -> str:
+    """What the kernels pay for where a weight [out, in] lies in memory, for `explain_backend`."""
+    of_output, of_input = weight.stride()
+    if of_output == 1 or len(weight) == 1:
+        return ""
+    if of_input == 1:
+        return (
+            "; weights of an output lie side by side, as torch.nn.Linear keeps them: blocks are "
+            "turned, or read so, in every call, which costs up to a tenth of a forward pass of 32 "
+            "rows or more and spares more in a backward pass (ccenv benchmark layouts)"
+        )
+    return "; weights lie apart both ways: all of them are copied in every call"
 
 
 def nearly_dense(in_mask: Tensor | None, out_mask: Tensor | None) -> bool:

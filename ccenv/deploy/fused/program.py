@@ -160,6 +160,7 @@ def run_instruction(
             source,
             code[5],
             code[6],
+            1,
             code[7],
             code[8],
             0 if code[3] == NO_MASK else masks[code[3]] + first * code[9],

@@ -225,6 +225,7 @@ def forward(
                         4 * num_k * s.in_blocks,
                         at_strip + 4 * q * num_k * ld,
                         ld,
+                        1,
                         to,
                         4 * pixels,
                         num_k,

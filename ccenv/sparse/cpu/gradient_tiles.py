@@ -12,6 +12,7 @@ from ccenv.sparse.cpu.codegen.gradient_micro_kernels import make_dots, make_oute
 from ccenv.sparse.cpu.codegen.registers import WIDE
 
 outer_1x64, outer_4x64 = make_outer(1, 64), make_outer(4, 64)
+outer_1x32, outer_8x32 = make_outer(1, 32), make_outer(8, 32)
 outer_1x16, outer_4x16, outer_8x16 = (make_outer(n, 16) for n in (1, 4, 8))
 outer_1x8, outer_8x8 = make_outer(1, 8), make_outer(8, 8)
 outer_1x4, outer_4x4 = make_outer(1, 4), make_outer(4, 4)
@@ -41,6 +42,14 @@ def outer_tile(
                 outer_1x64(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
                 k += 1
             c += 64
+        elif WIDE and left >= 32:
+            while num_k - k >= 8:
+                outer_8x32(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 8
+            while k < num_k:
+                outer_1x32(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 32
         elif left >= 16:
             while WIDE and num_k - k >= 8:
                 outer_8x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)

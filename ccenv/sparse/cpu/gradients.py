@@ -11,10 +11,37 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import RELU, TANH, zero_columns
+from ccenv.sparse.cpu.codegen.floats import RELU, TANH, copy_floats, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
 from ccenv.sparse.cpu.gradient_tiles import outer_tile, transposed_row
 from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, rows_of_blocks
+
+
+@compiled
+def slope_floats(y: int, grad_y: int, to: int, width: int, activation: int) -> None:
+    """Writes grad_y times the activation's slope, which follows from its output y."""
+    value = carray(as_pointer(y), (width,), np.float32)
+    source = carray(as_pointer(grad_y), (width,), np.float32)
+    z = carray(as_pointer(to), (width,), np.float32)
+    for c in range(width):
+        if activation == TANH:
+            z[c] = source[c] * (np.float32(1) - value[c] * value[c])
+        elif activation == RELU:
+            z[c] = source[c] if value[c] > 0 else np.float32(0)
+        else:
+            z[c] = source[c]
+
+
+@compiled
+def slope_blocks(
+    y: int, grad_y: int, to: int, mask: int, batch: int, blocks: int, size: int, activation: int
+) -> None:
+    """The same for the blocks that rows keep of [batch, blocks * size]; others are not written."""
+    kept = carray(as_pointer(mask), (batch * blocks,), np.uint8)
+    for n in range(batch * blocks):
+        if mask == 0 or kept[n]:
+            shift = 4 * n * size
+            slope_floats(y + shift, grad_y + shift, to + shift, size, activation)
 
 
 @compiled
@@ -27,16 +54,7 @@ def slope_rows(
     """
     for r in range(n):
         offset = np.int64(rows[r]) * ld
-        value = carray(as_pointer(y + offset), (width,), np.float32)
-        source = carray(as_pointer(grad_y + offset), (width,), np.float32)
-        z = carray(as_pointer(to + 4 * r * width), (width,), np.float32)
-        for c in range(width):
-            if activation == TANH:
-                z[c] = source[c] * (np.float32(1) - value[c] * value[c])
-            elif activation == RELU:
-                z[c] = source[c] if value[c] > 0 else np.float32(0)
-            else:
-                z[c] = source[c]
+        slope_floats(y + offset, grad_y + offset, to + 4 * r * width, width, activation)
 
 
 @compiled
@@ -82,10 +100,22 @@ def input_gradients(
 
 
 @compiled
+def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, items: Any) -> None:
+    """Copies the listed rows' x[:width] side by side; items list place in z and place there.
+
+    An item is int64, the row of the packed inputs in its upper half. Distances in floats.
+    """
+    for t in range(n):
+        copy_floats(x + 4 * (pairs[t] & LOWER_HALF) * ldx, packed + 4 * t * width, width)
+        items[t] = t << 32 | pairs[t] >> 32
+
+
+@compiled
 def backward(
     x: int,
     w: int,
     ldw: int,
+    across: int,
     in_mask: int,
     out_mask: int,
     y: int,
@@ -104,8 +134,10 @@ def backward(
 ) -> None:
     """Gradients of `forward` for input units start to stop; unwanted gradients have address 0.
 
-    grad_w, [in_features, out_features] without gaps, is written whole in these rows, grad_x in
-    these columns; grad_b is written by the call with start = 0.
+    grad_w, [in_features, out_features] without gaps, or [out_features, in_features] if `across`
+    is not 0, is written whole in these rows or columns, grad_x in these columns; grad_b is
+    written by the call with start = 0. Weights are read for grad_x only, with `ldw` floats from
+    input to input.
     """
     in_width, out_width = in_blocks * in_size, out_blocks * out_size
     first, last = start // in_size, -(-stop // in_size)
@@ -123,6 +155,9 @@ def backward(
     # Gradients before the activation, of one output block after the other, from a line on.
     block = np.empty(most * out_size + 16, np.float32)
     z = (np.int64(block.ctypes.data) + 63) // 64 * 64
+    packed = np.empty(most * in_size + 16 if across != 0 else 0, np.float32)
+    at_packed = (np.int64(packed.ctypes.data) + 63) // 64 * 64
+    items = np.empty(most, np.int64)
     if grad_x != 0:
         zero_columns(grad_x, batch, in_width, start, stop)
     for j in range(out_blocks):
@@ -134,7 +169,13 @@ def backward(
         for i in range(first, last):
             k = max(start, i * in_size)
             num_k = min(stop, (i + 1) * in_size) - k
-            if grad_w != 0:
+            if grad_w != 0 and across != 0:
+                pack_rows(pairs[i], sizes[i], x + 4 * k, in_width, at_packed, num_k, items)
+                to = grad_w + 4 * (j * out_size * in_width + k)
+                outer_tile(
+                    items, sizes[i], z, out_size, at_packed, num_k, to, in_width, out_size, num_k
+                )
+            elif grad_w != 0:
                 to = grad_w + shift + 4 * k * out_width
                 outer_tile(
                     pairs[i], sizes[i], x + 4 * k, in_width, z, out_size, to, out_width,
@@ -147,3 +188,4 @@ def backward(
                 )
     # Numba frees an array after its last use, and an address is none.
     block[0] = 0
+    packed[:1] = 0

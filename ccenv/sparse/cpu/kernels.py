@@ -6,8 +6,9 @@ keep, and each pair of blocks is multiplied for just these rows, a few of which 
 they load. No pair is computed that a row does not keep, no weight of such a pair is read, and one
 loop owns each output: results do not depend on the run, and on other rows only by rounding.
 
-A layer without a mask on one side is a layer of one block there. Weights lie as [in_features,
-out_features], `ldw` floats from row to row; activations as [batch, features], contiguous.
+A layer without a mask on one side is a layer of one block there. Weights of an input lie `ldw`
+floats behind those of the one before it, those of an output `ldc` floats; one of the two is 1.
+Activations lie as [batch, features], contiguous.
 """
 
 from typing import Any
@@ -17,10 +18,11 @@ from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
-from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
 from ccenv.sparse.cpu.row_kernel import multiply_row, multiply_rows
-from ccenv.sparse.cpu.tiles import TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
+from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
+from ccenv.sparse.cpu.transposes import transpose_floats
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768
@@ -63,6 +65,14 @@ def finish_sums(
 
 
 @compiled
+def ask_for_block(w: int, ldc: int, in_size: int, out_size: int) -> None:
+    """Fetches the first tile of a block whose weights lie output by output."""
+    for c in range(min(out_size, TILE_COLUMNS)):
+        for k in range(0, min(in_size, TILE_K), LINE):
+            ask_for(w + 4 * (c * ldc + k))
+
+
+@compiled
 def multiply_blocks(
     inputs: Any,
     x: int,
@@ -73,6 +83,7 @@ def multiply_blocks(
     starts: Any,
     w: int,
     ldw: int,
+    ldc: int,
     panel: int,
     bias: int,
     rows: Any,
@@ -106,6 +117,14 @@ def multiply_blocks(
             bucket(own_rows, first, last, entries, kept, pairs, sizes)
             for i in range(in_blocks):
                 if sizes[i] > 0:
+                    if ldc != 1:
+                        following = i + 1
+                        while following < in_blocks and sizes[following] == 0:
+                            following += 1
+                        if following < in_blocks:
+                            ask_for_block(
+                                column + 4 * following * in_size * ldw, ldc, in_size, out_size
+                            )
                     source = x + 4 * in_size * starts[i]
                     own_pairs = carray(as_pointer(at_pairs + 8 * chunk * i), (chunk,), np.int64)
                     times_block(
@@ -115,6 +134,7 @@ def multiply_blocks(
                         ldx,
                         column + 4 * i * in_size * ldw,
                         ldw,
+                        ldc,
                         to,
                         ld,
                         in_size,
@@ -131,6 +151,7 @@ def multiply_in_place(
     in_size: int,
     w: int,
     ldw: int,
+    ldc: int,
     panel: int,
     bias: int,
     rows: Any,
@@ -145,6 +166,8 @@ def multiply_in_place(
     """
     out_blocks, batch = rows.shape
     pairs = np.empty(batch, np.int64)
+    tile = np.empty(0 if ldc == 1 else in_size * out_size, np.float32)
+    at_tile, row = np.int64(tile.ctypes.data), ldw if ldc == 1 else out_size
     at_rows, ld = np.int64(rows.ctypes.data), 4 * out_blocks * out_size
     for j in range(out_blocks):
         own_rows = carray(as_pointer(at_rows + 4 * batch * j), (batch,), np.int32)
@@ -154,12 +177,17 @@ def multiply_in_place(
             b = np.int64(own_rows[r])
             pairs[r] = b << 32 | b
             start_row(to + b * ld, own_bias, out_size)
-        times_tile(pairs, n, x, 4 * in_size, column, ldw, to, ld, in_size, out_size)
+        if ldc != 1 and n > 0:
+            transpose_floats(column, ldc, at_tile, out_size, out_size, in_size)
+            column = at_tile
+        times_tile(pairs, n, x, 4 * in_size, column, row, to, ld, in_size, out_size)
         if out_blocks == 1 and n == batch:
             activate(y, n * out_size, activation)
         else:
             for r in range(n):
                 activate(to + np.int64(own_rows[r]) * ld, out_size, activation)
+    # Numba frees an array after its last use, and an address is none.
+    tile[:1] = 0
 
 
 @compiled
@@ -167,6 +195,7 @@ def forward(
     x: int,
     w: int,
     ldw: int,
+    ldc: int,
     panel: int,
     bias: int,
     in_mask: int,
@@ -199,6 +228,7 @@ def forward(
             x,
             w,
             ldw,
+            ldc,
             panel,
             bias,
             in_mask,
@@ -225,7 +255,9 @@ def forward(
     counts[last:] = 0
     is_tile = out_size <= TILE_COLUMNS and in_size <= longest_tile(out_size)
     if in_mask == 0 and is_tile and (out_blocks == 1 or out_size >= 8):
-        multiply_in_place(x, in_size, w, ldw, panel, bias, rows, counts, y, out_size, activation)
+        multiply_in_place(
+            x, in_size, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation
+        )
         return
     entries = np.empty((batch, in_blocks), np.int64)
     kept = np.empty(batch, np.int64)
@@ -237,7 +269,7 @@ def forward(
         inputs = gather_inputs(x, batch, in_size, ldx, entries, kept, starts)
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
     ins = (inputs, base, ldx, in_size, entries, kept, starts)
-    operands = (*ins, w, ldw, panel, bias, rows, counts, y, out_size, activation)
+    operands = (*ins, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation)
     if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
         multiply_rows(*operands)
     else:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +29,29 @@ ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 def in_major(weight: Tensor) -> Tensor:
     """The weight as [in_features, out_features] without gaps; a copy unless it lies so already."""
     return weight.t().contiguous()
+
+
+class Weights(NamedTuple):
+    """Where the kernels find a layer's weights."""
+
+    held: Tensor
+    """lives while they are read."""
+    of_input: int
+    """floats from an input unit's weights to those of the next one."""
+    of_output: int
+    """floats from an output unit's weights to those of the next one; this or the other is 1."""
+    panel: int
+    """floats from an output block's weights to those of the next one."""
+
+
+def weights_of(weight: Tensor, out_size: int) -> Weights:
+    """A weight [out_features, in_features] as it lies; a copy if units lie apart both ways."""
+    (out_width, in_width), (of_output, of_input) = weight.shape, weight.stride()
+    if of_input == out_width and (of_output == 1 or out_width == 1):
+        return Weights(weight, out_width, 1, out_size)
+    if of_input == 1 and of_output >= in_width:
+        return Weights(weight, 1, of_output, out_size * of_output)
+    return Weights(in_major(weight), out_width, 1, out_size)
 
 
 def address(tensor: Tensor | None) -> int:
@@ -63,16 +86,15 @@ def run_forward(
     out_blocks, out_size = sizes_of(out_width, out_mask)
     panels = None if is_training else panels_of(weight, out_blocks)
     if panels is None:
-        weights, row, panel = in_major(weight), out_width, out_size
+        weights = weights_of(weight, out_size)
     else:
-        weights, row, panel = panels, out_size, in_width * out_size
+        weights = Weights(panels, out_size, 1, in_width * out_size)
     in_blocks, in_size = sizes_of(in_width, in_mask)
     work = partial(
         kernels.forward,
         x.data_ptr(),
-        weights.data_ptr(),
-        row,
-        panel,
+        weights.held.data_ptr(),
+        *weights[1:],
         address(bias),
         address(in_mask),
         address(out_mask),
@@ -175,31 +197,82 @@ class KernelLinear(torch.autograd.Function):
         """Gradients of x, weight and bias, those that are wanted."""
         x, weight, in_mask, out_mask, y = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
-        packed = in_major(weight)
-        grad_y = grad_y.contiguous()
+        grad_y, batch = grad_y.contiguous(), len(x)
+        in_sizes, out_sizes = sizes_of(x.shape[1], in_mask), sizes_of(weight.shape[0], out_mask)
+        weights = weights_of(weight, out_sizes[1])
+        across = weights.of_output != 1
         grad_x = new_result(*x.shape) if need_x else None
-        grad_weight = new_result(*packed.shape) if need_weight else None
+        shape = weight.shape if across else weight.shape[::-1]
+        grad_weight = new_result(*shape) if need_weight else None
         grad_bias = x.new_empty(weight.shape[0]) if need_bias and ctx.has_bias else None
         work = partial(
             gradients.backward,
             x.data_ptr(),
-            packed.data_ptr(),
-            packed.shape[1],
+            weights.held.data_ptr(),
+            weights.of_input,
+            int(across),
             address(in_mask),
             address(out_mask),
             y.data_ptr(),
             grad_y.data_ptr(),
-            address(grad_x),
+            0 if across else address(grad_x),
             address(grad_weight),
             address(grad_bias),
-            x.shape[0],
-            *sizes_of(x.shape[1], in_mask),
-            *sizes_of(weight.shape[0], out_mask),
+            batch,
+            *in_sizes,
+            *out_sizes,
             ctx.activation,
         )
-        share_units(work, x.shape[1], x.shape[0] * weight.shape[0])
-        transposed = None if grad_weight is None else grad_weight.t()
+        if grad_weight is not None or grad_bias is not None or not across:
+            share_units(work, x.shape[1], batch * weight.shape[0])
+        if grad_x is not None and across:
+            z = slopes(y, grad_y, out_mask, ctx.activation)
+            run_transposed(z, weights, in_mask, out_mask, grad_x)
+        transposed = grad_weight if grad_weight is None or across else grad_weight.t()
         return grad_x, transposed, grad_bias, None, None, None
+
+
+def slopes(y: Tensor, grad_y: Tensor, out_mask: Tensor | None, activation: int) -> Tensor:
+    """Gradients before the activation, where blocks are kept; anything elsewhere."""
+    if activation == NONE:
+        return grad_y
+    z, sizes = new_result(*y.shape), sizes_of(y.shape[1], out_mask)
+    addresses = y.data_ptr(), grad_y.data_ptr(), z.data_ptr(), address(out_mask)
+    gradients.slope_blocks(*addresses, len(y), *sizes, activation)
+    return z
+
+
+def run_transposed(
+    z: Tensor, weights: Weights, in_mask: Tensor | None, out_mask: Tensor | None, grad_x: Tensor
+) -> None:
+    """Writes the inputs' gradient of weights that lie output by output: the layer backwards.
+
+    They lie input by input for this layer, as the kernels read them fastest.
+    """
+    (batch, in_width), out_width = grad_x.shape, z.shape[1]
+    in_blocks, in_size = sizes_of(in_width, in_mask)
+    work = partial(
+        kernels.forward,
+        z.data_ptr(),
+        weights.held.data_ptr(),
+        weights.of_output,
+        weights.of_input,
+        in_size * weights.of_input,
+        0,
+        address(out_mask),
+        address(in_mask),
+        grad_x.data_ptr(),
+        *sizes_of(out_width, out_mask),
+        in_blocks,
+        in_size,
+        NONE,
+        1,
+        0,
+        batch,
+    )
+    # Never by rows: gradients do not depend on the number of threads.
+    is_large = is_worth_sharing(batch * in_width * out_width, in_mask, out_mask)
+    share(work, in_blocks, 1 if is_large else in_blocks)
 
 
 def kernel_linear(
@@ -213,8 +286,9 @@ def kernel_linear(
 ) -> Tensor:
     """Computes only the pairs of blocks that each row keeps; arguments as `block_sparse_linear`.
 
-    `is_training` says whether gradients are wanted. float32 only; fastest where `weight.t()` is
-    contiguous, as `GatedMLP` keeps its weights.
+    `is_training` says whether gradients are wanted. float32 only; weights of an input may lie side
+    by side, as `GatedMLP` keeps them, or those of an output, as `torch.nn.Linear` does: blocks
+    that some row needs are then turned on their side, or read so, in every call. Others are copied.
     """
     x = x.contiguous()
     bias = None if bias is None else bias.contiguous()

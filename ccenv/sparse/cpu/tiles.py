@@ -9,7 +9,7 @@ import numpy as np
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, make_narrow, make_product
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, ask_for, make_narrow, make_product
 from ccenv.sparse.cpu.codegen.registers import ROWS_OF_32, ROWS_OF_64, WIDE
 from ccenv.sparse.cpu.listed import (
     eight,
@@ -21,14 +21,20 @@ from ccenv.sparse.cpu.listed import (
     two,
     two_sums,
 )
+from ccenv.sparse.cpu.transposes import transpose_floats
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
 # and floats of a narrow one that leaves room there for the rows.
 TILE_K, TILE_COLUMNS, NARROW_FLOATS = 128, 64, 4096
 # Rows of the highest panel of 16 columns whose sums stay in registers.
 MANY = 8 if WIDE else 6
+# Floats of a line of the cache.
+LINE = 16
 # So many rows share a tile before copying it together pays.
 PACK_ROWS = 12
+# From so many rows on, inputs of the next panel are asked for ahead: these come from the
+# third-level cache, and which rows are listed no prefetcher can know.
+MANY_ROWS = 32
 
 product_1x64, product_2x64, product_4x64 = (make_product(n, 64) for n in (1, 2, 4))
 product_1x32, product_2x32, product_4x32 = (make_product(n, 32) for n in (1, 2, 4))
@@ -82,6 +88,15 @@ def times_apart(
 
 
 @compiled
+def ask_for_rows(pairs: Any, first: int, last: int, x: int, ldx: int, k: int) -> None:
+    """Fetches the inputs of listed rows, without waiting for them."""
+    for r in range(first, last):
+        at = x + (pairs[r] & LOWER_HALF) * ldx
+        for line in range(0, 4 * k, 4 * LINE):
+            ask_for(at + line)
+
+
+@compiled
 def times_tile(
     pairs: Any, n: int, x: int, ldx: int, w: int, ldw: int, y: int, ldy: int, k: int, width: int
 ) -> None:
@@ -101,6 +116,8 @@ def times_tile(
         r = 0
         if left >= 64 and n <= ROWS_OF_64:
             while n - r >= 4:
+                if n >= MANY_ROWS:
+                    ask_for_rows(pairs, r + 4, min(n, r + 8), x, ldx, k)
                 product_4x64(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
             if n - r >= 2:
@@ -112,6 +129,8 @@ def times_tile(
             c += 64
         elif left >= 32 and n <= ROWS_OF_32:
             while n - r >= 4:
+                if n >= MANY_ROWS:
+                    ask_for_rows(pairs, r + 4, min(n, r + 8), x, ldx, k)
                 product_4x32(four(pairs, r, x, ldx), at, four_sums(pairs, r, to, ldy), k, ldw)
                 r += 4
             if n - r >= 2:
@@ -189,15 +208,20 @@ def times_block(
     ldx: int,
     w: int,
     ldw: int,
+    ldc: int,
     y: int,
     ldy: int,
     num_k: int,
     width: int,
     tile: Any,
 ) -> None:
-    """The same for a block of any size, walked in tiles that stay in cache."""
+    """The same for a block of any size, walked in tiles that stay in cache.
+
+    Weights of an input lie side by side (ldc = 1), or those of an output do (ldw = 1, and ldc
+    floats from output to output): then every tile is turned on its side first.
+    """
     longest = longest_tile(width)
-    if num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
+    if ldc == 1 and num_k <= longest and width <= TILE_COLUMNS and (n < PACK_ROWS or ldw == width):
         times_tile(pairs, n, x, ldx, w, ldw, y, ldy, num_k, width)
         return
     k = 0
@@ -206,8 +230,12 @@ def times_block(
         c = 0
         while c < width:
             columns = min(TILE_COLUMNS, width - c)
-            at, row = w + 4 * (k * ldw + c), ldw
-            if n >= PACK_ROWS and ldw > columns:
+            at, row = w + 4 * (k * ldw + c * ldc), ldw
+            if ldc != 1:
+                packed = np.int64(tile.ctypes.data)
+                transpose_floats(at, ldc, packed, columns, columns, length)
+                at, row = packed, columns
+            elif n >= PACK_ROWS and ldw > columns:
                 packed = np.int64(tile.ctypes.data)
                 for i in range(length):
                     copy_floats(at + 4 * i * ldw, packed + 4 * i * columns, columns)

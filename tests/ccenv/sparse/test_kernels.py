@@ -185,6 +185,35 @@ def test_where_the_weights_lie_changes_no_bit(out_size, batch, in_size):
     assert torch.equal(y, packed)
 
 
+@pytest.mark.parametrize("sizes", [(5, 32, 3, 32), (3, 64, 9, 16), (4, 7, 6, 13), (2, 300, 7, 4)])
+@pytest.mark.parametrize("densities", [(0.1, 0.2), (0.7, 0.6), (None, 0.5), (0.5, None)])
+def test_weights_that_lie_output_by_output_give_what_those_input_by_input_do(sizes, densities):
+    for batch in (0, 1, 2, 40, 300):
+        operands, masks = draw(batch, *sizes, *densities)
+        expected = outputs_and_gradients(operands, masks, "tanh", "cpu")
+        x, weight, bias = operands[0], operands[1].contiguous(), operands[2]
+        found = outputs_and_gradients([x, weight, bias], masks, "tanh", "cpu")
+        assert_close(found, expected)
+        # Gradients lie as the weights do: torch would copy them else.
+        assert found[2].is_contiguous()
+        part = torch.cat([weight, torch.full_like(weight, torch.nan)], dim=1)[:, : x.shape[1]]
+        y = block_sparse_linear(x, part, bias, *masks, activation="tanh", backend="cpu")
+        assert_close([y], expected[:1])
+
+
+def test_what_a_weights_layout_costs_is_told():
+    mask, weight = torch.eye(2, dtype=torch.bool), torch.zeros(4, 4)
+    told = [
+        explain_backend(torch.zeros(2, 4), w, mask, backend="cpu").reason
+        for w in (weight.t(), weight, torch.zeros(4, 8)[:, ::2])
+    ]
+    assert [("turned" in reason, "copied" in reason) for reason in told] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_kernels_compiled_from_other_sources_are_forgotten(tmp_path):
     cache = tmp_path / "__pycache__"
     cache.mkdir()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs import benchmark, tables
-from ccenv.runs.timing import kernels, layers, networks
+from ccenv.runs.timing import kernels, layers, layouts, networks
 from ccenv.runs.timing.kernels import measure, width_of_macs
 from ccenv.runs.timing.layers import layer_case
 from ccenv.runs.timing.masks import KINDS, draw_pool, keep_probabilities, mean_densities
@@ -204,6 +204,20 @@ def test_a_quick_benchmark_of_block_sizes_is_drawn_by_size(tmp_path, capsys):
     link = (written.stem, "fig5.3")
     assert tables.figures_of([link], tmp_path)[link].name == "fig5.3"
     assert written.with_suffix(".png").stat().st_size > 1000
+
+
+def test_a_quick_benchmark_of_layouts_is_shown_and_recorded(tmp_path, capsys):
+    arguments = ["layouts", "--quick", "--repeats", "2", "--record", "--results-dir", str(tmp_path)]
+    assert benchmark.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in layouts.COLUMNS)
+    (written,) = tmp_path.glob("weight-layouts*.json")
+    rows = json.loads(written.read_text())["rows"]
+    assert [(row["passes"], row["batch"]) for row in rows] == [
+        (passes, batch) for passes in ("forward", "forward and backward") for batch in (1, 32)
+    ]
+    short = {"passes": "forward", "batch": 32, "density": 0.5, "share": 0.7}
+    assert len(layouts.misses([short, {**short, "batch": 1}, {**short, "share": 0.9}])) == 1
 
 
 def test_all_densities_together_are_times_summed_and_not_ratios():

@@ -31,6 +31,7 @@ from ccenv.sparse.cpu.codegen.vectors import (
     load,
     multiply_add,
     pointer,
+    prefetch,
     store,
     tiles,
 )
@@ -297,6 +298,17 @@ def make_split(width: int) -> Any:
         return types.void(*[types.int64] * 3), codegen
 
     return split
+
+
+@intrinsic
+def ask_for(typingctx: Any, address: Any) -> Any:
+    """Fetches the line of the cache at an int64 address, without waiting for it."""
+
+    def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        prefetch(builder, pointer(builder, arguments[0], I8))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

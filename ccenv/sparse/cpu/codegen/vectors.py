@@ -39,6 +39,14 @@ def store(builder: Any, base: Any, offset: int, value: Any) -> None:
     done.align = 4
 
 
+def prefetch(builder: Any, at: Any) -> None:
+    """Asks for the line of the cache that an address lies in; nothing waits for it."""
+    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+    ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    is_read, keep, is_data = I32(0), I32(3), I32(1)
+    builder.call(ask, [builder.bitcast(at, I8.as_pointer()), is_read, keep, is_data])
+
+
 def splat(builder: Any, scalar: Any, vec: Any) -> Any:
     """Repeats a scalar in all lanes."""
     nothing = ir.Constant(vec, ir.Undefined)
