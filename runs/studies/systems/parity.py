@@ -78,7 +78,9 @@ def judged(simulator: Any, agent: Act) -> tuple[torch.Tensor, torch.Tensor, torc
     which = torch.arange(size)
     _, _, steps = walk(test, agent, None, which)
     number = 1 + torch.stack([step.outcome.mask[:, 0].double() for step in steps]).sum(dim=0)
-    wrong = steps[-1].outcome.logits.argmax(dim=1) != test.data.labels
+    logits = steps[-1].outcome.logits
+    assert logits is not None
+    wrong = logits.argmax(dim=1) != test.data.labels
     entries = (test.data.batch(which)[0] != 0).sum(dim=1)
     return number, wrong.double(), entries
 

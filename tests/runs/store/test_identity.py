@@ -21,7 +21,7 @@ from ccenv.runs.plan.settings import agent_parameters, is_plain, make_plan
 from ccenv.runs.store import identity, recorded
 from ccenv.runs.store.identity import chosen_settings, key_of, same, short_name, whole_config
 from ccenv.runs.store.program import Program
-from ccenv.runs.store.seal import SEAL, check_seal
+from ccenv.runs.store.seal import LENGTH, SEAL, check_seal, sealed
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]
@@ -180,3 +180,21 @@ def test_an_altered_number_of_a_recorded_cell_is_noticed(tmp_path):
     path.write_text(text.replace(f'"error":{error!r}', f'"error":{error / 2!r}', 1))
     with pytest.raises(ValueError, match="content with the checksum"):
         recorded.read_cells(path)
+
+
+def test_a_seal_whose_own_name_was_damaged_is_refused():
+    whole = json.dumps(sealed({"error": 0.5, "commit": "0" * LENGTH}))
+    start, believed = whole.index(SEAL), 0
+    for place in range(start, start + len(SEAL)):
+        for bit in range(8):
+            flipped = chr(ord(whole[place]) ^ 1 << bit)
+            try:
+                content = json.loads(whole[:place] + flipped + whole[place + 1 :])
+            except ValueError:
+                continue
+            with pytest.raises(ValueError, match="expected the checksum under the name"):
+                check_seal(content, "a.json")
+            believed += 1
+    assert believed > 30
+    older = {"error": 0.5, "commit": "0" * LENGTH}
+    assert check_seal(older, "a.json") is older

@@ -51,7 +51,8 @@ def groups_turned(builder: Any, vectors: list[Any]) -> list[Any]:
     if len(vectors) == 1:
         return vectors
     if len(vectors) == 2:
-        return [groups_of(builder, *vectors, [place, 2 + place]) for place in (0, 1)]
+        first, second = vectors
+        return [groups_of(builder, first, second, [place, 2 + place]) for place in (0, 1)]
     a, b, c, d = vectors
     found = []
     for half in ([0, 1, 4, 5], [2, 3, 6, 7]):
