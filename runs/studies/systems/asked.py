@@ -46,18 +46,21 @@ class System:
     """"sampled" or "mode" where the paper's use says so; empty for what validation prefers."""
 
 
-RATES = over("learning_rate", 0.003, 0.01, 0.03)
-LOSS_RATES = over("learning_rate", 0.001, 0.005, 0.02)
-PPO_RATES = over("learning_rate", 0.001, 0.003, 0.01)
-PAPER_RATES = over("learning_rate", 5e-5, 5e-4, 5e-3)
+RATES = over("learning_rate", 0.001, 0.003, 0.01, 0.03, 0.1)
+LOSS_RATES = over("learning_rate", 0.0003, 0.001, 0.005, 0.02, 0.06)
+PPO_RATES = over("learning_rate", 0.0003, 0.001, 0.003, 0.01, 0.03)
+PAPER_RATES = over("learning_rate", 5e-5, 5e-4, 5e-3, 0.02, 0.05)
 TABLES: Tried = (
     {"tables": 8, "probes": 4},
     {"tables": 2, "probes": 16},
+    {"tables": 4, "probes": 8},
+    {"tables": 16, "probes": 4},
     {"tables": 8, "probes": 4, "keys": "units"},
 )
-SAME_RATE = RATES[2:]
+SAME_RATE = RATES[3:4]
 """What was best on the fully connected network; not chosen anew."""
 RANDOM = "chance: what choosing must beat"
+SMALLER = "a smaller dense network of the same cost, learned by itself"
 STATIC = "static: the same blocks for everybody, what choosing by input must beat"
 
 CHOOSERS: dict[str, System] = {
@@ -77,12 +80,15 @@ CHOOSERS: dict[str, System] = {
     "allocation": System(
         "allocation",
         lambda budget: {"cost_limit": budget.cost},
-        over("num_offers", 3, 5, 9),
+        over("num_offers", 2, 3, 5, 9, 17),
         "how many blocks, not which, by imitation",
     ),
 }
 AT_ONCE = System(
-    "blockdrop", price, over("alpha", 0.8, 0.95, 0.99), "all coins at once, before the first gate"
+    "blockdrop",
+    price,
+    over("alpha", 0.65, 0.8, 0.9, 0.95, 0.99),
+    "all coins at once, before the first gate",
 )
 HYBRID = System("skipnet", price, RATES, "coins by the loss first, then by reward")
 CHANCE = System("block_dropout", lambda b: {"keep_probability": b.share}, why=RANDOM)
@@ -103,6 +109,12 @@ def one_expert(budget: Budget) -> dict[str, Any]:
     """The same with one expert."""
     size = {"num_experts": 1, "expert_size": 16 * budget.kept}
     return {"network_kwargs": {**PLACES["experts"].settings["network_kwargs"], **size}}
+
+
+def smaller_residual(budget: Budget) -> dict[str, Any]:
+    """A dense residual network of about that cost, shallower or narrower."""
+    depth, width = {0.25: (8, 6), 0.5: (8, 8), 0.75: (14, 7)}[budget.share]
+    return {"network_kwargs": {"depth": depth, "width": width}}
 
 
 def by_knob(name: str, *values: float) -> Asks:

@@ -89,10 +89,21 @@ def of_strips(share: float) -> Budget:
     return Budget(f"{share:.0%} refreshed", share, round(STANDING + (1 - STANDING) * share, 3))
 
 
+def of_units(share: float) -> Budget:
+    """A share of the residual units is kept; units cost the same but for two.
+
+    >>> of_units(0.5)
+    Budget(name='50% of units', share=0.5, cost=0.517, kept=0)
+    """
+    return Budget(f"{share:.0%} of units", share, round(RESNET + (1 - RESNET) * share, 3))
+
+
 STANDING = 0.3145
 """Share of the bill of `streaming` that is there without refreshes."""
 MNIST_EXPERTS, CIFAR_EXPERTS = 0.0898, 0.3024
 """Shares of the bills of `experts` that are there without any."""
+RESNET = 0.0332
+"""Share of the bill of the residual network that is there without units."""
 
 PLACES: dict[str, Place] = {
     "mlp": Place(
@@ -148,5 +159,20 @@ PLACES: dict[str, Place] = {
             "eval_every": IMAGES // 2,
         },
         three_of_experts(CIFAR_EXPERTS),
+    ),
+    "resnet": Place(
+        "CIFAR-10 at half its size, a residual network of six units, learning along",
+        {
+            "dataset": "cifar10",
+            "transforms": ("halve",),
+            "network": "resnet",
+            "network_kwargs": {"depth": 14, "width": 8},
+            "weights": "cotrain",
+            "weights_kwargs": LEARNED,
+            "observation": "layer_input",
+            "images": IMAGES,
+            "eval_every": IMAGES,
+        },
+        (of_units(0.25), of_units(0.5), of_units(0.75)),
     ),
 }

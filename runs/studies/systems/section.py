@@ -19,12 +19,15 @@ from ccenv.runs.studies.systems.sweep import CHOSEN, SYSTEMS, label_of, rows
 NOTE = (
     "Test error (%) at total costs, the policy's own included, of the MACs of the network with "
     "everything kept: between a row's own costs linear, "
-    "above them that of its dearest, empty below them. Interval: Student's, 95 %, over seeds. "
+    "above them that of its dearest, empty below them. Interval: Student's, 95 %, over seeds; of "
+    "differences over pairs of the same seed. "
     "Masks drawn or most probable, whichever validation prefers. Seeds: at each of the own costs. "
     "Seconds: of training, one thread, beside other work on the same core: orders of magnitude."
 )
-REFERENCE = {"exits": "confidence", "strips": "entropy_threshold"}
+REFERENCE = {"exits": "confidence", "strips": "entropy_threshold", "resnet": "static"}
 """Place -> the system at whose costs all are compared, `rloo` elsewhere."""
+RIVAL = {"exits": "confidence", "strips": "block_dropout"}
+"""Place -> the simple rival that choosing must beat, `static` elsewhere."""
 WORDS = {"sampled": "drawn", "mode": "likely"}
 
 
@@ -117,37 +120,53 @@ def reference_costs(place: str, lines: Sequence[Line]) -> list[float]:
     return list({f"{cost:.3f}": cost for cost, _ in line.points}.values())
 
 
-def at_cost(line: Line, cost: float) -> Interval | None:
-    """A line's error where it spends so much at most, None where it always spends more.
+def errors_at(line: Line, cost: float) -> tuple[float, ...]:
+    """A line's errors by seed where it spends so much at most, none where it always spends more.
 
     >>> line = Line("a", "", "mode", ((0.1, (0.4,)), (0.3, (0.2,))), 1.0)
-    >>> round(at_cost(line, 0.2).mean, 3), at_cost(line, 0.5).mean, at_cost(line, 0.05)
-    (0.3, 0.2, None)
+    >>> [round(e, 3) for e in errors_at(line, 0.2)], errors_at(line, 0.5), errors_at(line, 0.05)
+    ([0.3], (0.2,), ())
     """
     costs = [point for point, _ in line.points]
     # A hundredth more is the same cost: a price or a target hits its budget no better.
     if cost < 0.99 * costs[0]:
-        return None
+        return ()
     for own, errors in line.points:
         if abs(cost - own) <= 0.01 * own:
-            return mean_interval(errors)
+            return errors
     if cost > costs[-1]:
-        return mean_interval(line.points[-1][1])
+        return line.points[-1][1]
     seeds = min(len(errors) for _, errors in line.points)
-    by_seed = [
+    return tuple(
         float(np.interp(cost, costs, [errors[seed] for _, errors in line.points]))
         for seed in range(seeds)
-    ]
-    return mean_interval(by_seed)
+    )
+
+
+def at_cost(line: Line, cost: float) -> Interval | None:
+    """Mean and interval of `errors_at`."""
+    errors = errors_at(line, cost)
+    return mean_interval(errors) if errors else None
+
+
+def less_than(line: Line, rival: Line | None, cost: float) -> Interval | None:
+    """Errors less a rival's, seed by seed: a seed draws the same weights and images for both."""
+    if rival is None or line is rival:
+        return None
+    pairs = list(zip(errors_at(line, cost), errors_at(rival, cost), strict=False))
+    return mean_interval([own - other for own, other in pairs]) if pairs else None
 
 
 def table_of(place: str, lines: Sequence[Line]) -> Table:
     """By error at the middle cost."""
     costs = reference_costs(place, lines)
+    rival = next((line for line in lines if line.name == RIVAL.get(place, "static")), None)
     columns = {"agent": "left", "setting": "left", "masks": "left", "seeds": "left"}
     columns |= {f"at {cost:.3f}": "right .2%" for cost in costs}
-    columns |= {"own costs": "left", "seconds": "right .0f"}
     middle = costs[len(costs) // 2]
+    if rival is not None:
+        columns |= {f"less {rival.name} at {middle:.3f}": "right .2%"}
+    columns |= {"own costs": "left", "seconds": "right .0f"}
 
     def rank(line: Line) -> float:
         found = at_cost(line, middle)
@@ -158,6 +177,7 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
             *(line.name, line.setting, WORDS[line.draw]),
             ", ".join(str(len(errors)) for _, errors in line.points),
             *(at_cost(line, cost) for cost in costs),
+            *([less_than(line, rival, middle)] if rival is not None else []),
             ", ".join(f"{cost:.2f}" for cost, _ in line.points),
             line.seconds,
         ]

@@ -1,7 +1,8 @@
 """The systems that came after the paper, each on the same images, network and three budgets.
 
-Every agent has three settings at the middle budget and seed 0; the one with the least validation
-error goes on to all budgets and seeds. What a row is there for stands beside it in `SYSTEMS`.
+Every agent has five settings at the middle budget and seed 0; the one with the least validation
+error, of those that spend twice the budget at most, goes on to all budgets and seeds. What a row is
+there for stands beside it in `SYSTEMS`.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from ccenv.runs.studies.systems.asked import (
     RANDOM,
     RATES,
     SAME_RATE,
+    SMALLER,
     STATIC,
     System,
     by_knob,
@@ -24,6 +26,7 @@ from ccenv.runs.studies.systems.asked import (
     over,
     price,
     searched,
+    smaller_residual,
 )
 from ccenv.runs.studies.systems.places import PLACES, Budget
 
@@ -57,7 +60,7 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "allocation": System(
             "allocation", lambda b: {"cost_limit": b.cost}, why="exits from the first look"
         ),
-        "reinforce": System("reinforce", price, RATES[::2], "exits by reward"),
+        "reinforce": System("reinforce", price, RATES[1::2], "exits by reward"),
         "block_dropout": System(
             "block_dropout", lambda b: {"keep_probability": 1 - b.share}, why=RANDOM
         ),
@@ -82,29 +85,54 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "block_dropout": CHANCE,
         "static": System("fixed_mask", searched, why=STATIC),
     },
+    "resnet": {
+        **{name: CHOOSERS[name] for name in ("gumbel", "condnet", "reinforce", "allocation")},
+        "blockdrop": AT_ONCE,
+        "skipnet": HYBRID,
+        "block_dropout": CHANCE,
+        "static": System("dense", smaller_residual, why=SMALLER),
+    },
 }
-"""Place -> label -> what is run. `noisy_topk` needs weights that learn under gate values; units of
-depth (`blockdrop`, `skipnet`) are coins of one gate where there are experts, as `reinforce` is."""
+"""Place -> label -> what is run. `noisy_topk` needs weights that learn under gate values; where the
+blocks are experts of one gate, `blockdrop` and `skipnet` are what `reinforce` is."""
 CHOSEN: dict[str, dict[str, int]] = {
     "mlp": {
-        "rloo": 2,
-        "noisy_topk": 2,
+        "rloo": 3,
+        "noisy_topk": 3,
         "dynamic_gate": 0,
-        "wta_retrieval": 0,
-        "gumbel": 2,
-        "condnet": 2,
-        "reinforce": 2,
-        "sb3_ppo": 1,
-        "allocation": 2,
+        "wta_retrieval": 3,
+        "gumbel": 4,
+        "condnet": 4,
+        "reinforce": 3,
+        "sb3_ppo": 4,
+        "allocation": 4,
         "blockdrop": 0,
-        "skipnet": 2,
+        "skipnet": 4,
     },
     "exits": {"reinforce": 0},
-    "experts": {},
+    "experts": {
+        "rloo": 1,
+        "noisy_topk": 2,
+        "dynamic_gate": 4,
+        "wta_retrieval": 1,
+        "gumbel": 3,
+        "condnet": 4,
+        "reinforce": 1,
+        "sb3_ppo": 2,
+        "allocation": 4,
+    },
     "strips": {},
     "cifar10": {},
+    "resnet": {
+        "gumbel": 3,
+        "condnet": 4,
+        "reinforce": 3,
+        "allocation": 2,
+        "blockdrop": 2,
+        "skipnet": 1,
+    },
 }
-"""Place -> label -> position of the setting with the least validation error."""
+"""Place -> label -> position of the setting that was chosen on validation."""
 
 
 def label_of(place: str, name: str, budget: Budget, setting: dict[str, Any]) -> str:
@@ -140,7 +168,7 @@ PLANNED = Sweep(
     name="systems",
     description=(
         "Systems that choose blocks, experts, exits and refreshes on the same images at three "
-        "budgets, one setting of three each, beside chance, static masks and the paper."
+        "budgets, one setting of five each, beside chance, static masks and the paper."
     ),
     settings={"batch_size": 128, "reward": "negative_nll"},
     cells=tuple(cell for place in SYSTEMS for name in SYSTEMS[place] for cell in rows(place, name)),
@@ -148,7 +176,12 @@ PLANNED = Sweep(
     seeds=SEEDS,
 )
 
-RUN = {"mlp": (3, 1), "exits": (1, 1), "strips": (0, 0), "experts": (0, 0), "cifar10": (0, 0)}
+RUN = {
+    **dict.fromkeys(("mlp", "exits", "experts"), (3, 3)),
+    "strips": (1, 1),
+    "cifar10": (0, 0),
+    "resnet": (3, 1),
+}
 """Place -> seeds so far at the middle budget, and at the others."""
 
 
