@@ -131,9 +131,9 @@ def errors_at(line: Line, cost: float) -> tuple[float, ...]:
     # A hundredth more is the same cost: a price or a target hits its budget no better.
     if cost < 0.99 * costs[0]:
         return ()
-    for own, errors in line.points:
-        if abs(cost - own) <= 0.01 * own:
-            return errors
+    nearest, errors = min(line.points, key=lambda point: abs(cost - point[0]))
+    if abs(cost - nearest) <= 0.01 * nearest:
+        return errors
     if cost > costs[-1]:
         return line.points[-1][1]
     seeds = min(len(errors) for _, errors in line.points)
