@@ -23,6 +23,7 @@ from ccenv.runs import train
 from ccenv.runs.board import tracking
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.store import folder as run_folder
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES
@@ -197,8 +198,8 @@ def test_a_process_that_is_killed_leaves_what_another_one_goes_on_from(tmp_path)
     time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    if process.returncode != 0:
-        assert path.exists()
+    # On a busy machine it may have ended before it was killed, and then needs no checkpoint.
+    assert path.exists() or run_folder.read_result(stopped.folder()) is not None
     assert_same_end(carry_out(stopped), expected)
 
 
