@@ -125,7 +125,7 @@ FLOORS = {
     "ccenv.runs.studies.budget": (
         "menu measured static parts policies passes published show times record"
     ),
-    "ccenv.runs.studies.systems": "places asked sweep section concurrency parity",
+    "ccenv.runs.studies.systems": "places asked sweep section recording concurrency parity",
     "ccenv.runs.studies.paper": (
         "numbers digitised faithful tables searches beside fig1 figures sections"
     ),

@@ -7,11 +7,9 @@ at three prices of a step.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +19,7 @@ from ccenv.data.parity import NUM_ENTRIES
 from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, new_figure
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.seal import sealed
+from ccenv.runs.studies.systems.recording import record
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import make_simulator
 
@@ -133,26 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ccenv.runs.studies.systems.parity", description=__doc__
     )
-    parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
-    options = parser.parse_args(arguments)
-    run_folder.check_writable(options.results_dir)
-    torch.set_num_threads(1)
-    rows = []
-    for row in measured():
-        rows.append(row)
-        print(json.dumps(row), file=sys.stderr, flush=True)
-    content = {
-        "kind": NAME,
-        "name": NAME,
-        "settings": {**NETWORK, **UNITS, "prices": PRICES, "inputs": INPUTS, "seeds": SEEDS},
-        "versions": versions(),
-        "machine": machine(),
-        "rows": rows,
-    }
-    path = options.results_dir / f"{NAME}.json"
-    run_folder.write_json(path, sealed(run_folder.finite(content)))
-    print(path)
-    return 0
+    settings = {**NETWORK, **UNITS, "prices": PRICES, "inputs": INPUTS, "seeds": SEEDS}
+    return record(parser, arguments, NAME, measured(), settings)
 
 
 if __name__ == "__main__":
