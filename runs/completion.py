@@ -12,7 +12,7 @@ from ccenv.runs.commands import COMMANDS
 from ccenv.runs.programs import program
 from ccenv.runs.store.program import Program
 from ccenv.runs.studies import STUDIES
-from ccenv.simulator.simulator import setting_defaults
+from ccenv.simulator.settings import setting_defaults
 
 SHELLS = ("bash", "zsh", "tcsh")
 HOW = {

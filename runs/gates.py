@@ -27,7 +27,8 @@ from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.machine import machine, most_threads, versions
 from ccenv.runs.store.seal import sealed
-from ccenv.simulator.simulator import Simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 UNUSED = ("reward", "reward_kwargs", "observation", "group_size", "weights_kwargs", "split")
 """Settings of the environment that no frozen network depends on, and `split`, the program's own."""

@@ -25,7 +25,7 @@ from ccenv.runs.plan.settings import agent_parameters, is_plain
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.sweeps import SWEEPS
-from ccenv.simulator.simulator import setting_defaults
+from ccenv.simulator.settings import setting_defaults
 
 Line = dict[str, Any]
 

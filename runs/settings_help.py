@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from ccenv.runs.board.tracking import compact
 from ccenv.runs.plan.explained import explained, explained_of_class
 from ccenv.runs.plan.settings import Program, agent_parameters, find_agent
-from ccenv.simulator.simulator import Simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 EXAMPLES = """examples:
   ccenv train reinforce

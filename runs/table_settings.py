@@ -10,7 +10,8 @@ from ccenv.runs.plan.settings import checked, is_plain
 from ccenv.runs.plan.values import annotations_of
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.machine import versions
-from ccenv.simulator.simulator import Simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 SETTINGS = (
     *("network_kwargs", "num_blocks", "block_size", "head_units", "activation"),

@@ -71,7 +71,7 @@ def ship_frozen(name: str) -> Path:
     """
     simulator = Simulator(1, **FROZEN[name])
     train = load_split(simulator.dataset, "train", simulator.transforms)
-    depends_on = fingerprint(simulator._build(0), train, Pretraining())
+    depends_on = fingerprint(simulator.source.build(0), train, Pretraining())
     for old in PACKAGED.glob(f"{name}-*.safetensors"):
         old.unlink()
     PACKAGED.mkdir(exist_ok=True)

@@ -66,8 +66,9 @@ FLOORS = {
         "potential time_table latency"
     ),
     "ccenv.simulator": (
-        "sharing simulator resume policy sb3_policy rollout menus evaluate ranges spending "
-        "context oblivious versions published concurrent"
+        "sharing step image_order network_source cotraining simulator settings resume policy "
+        "sb3_policy rollout menus evaluate ranges spending context oblivious versions published "
+        "concurrent"
     ),
     "ccenv.mask_table": (
         "menus forms exact fronts at_cost estimators learning bandit policy_file header times "

@@ -68,7 +68,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     if getattr(agent, "uses_labels", False):
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator
-    network, builder = simulator.network, simulator._builder
+    network, builder = simulator.network, simulator.source.builder
     ranges = simulator.ranges if isinstance(simulator, ContextSimulator) else {}
     content = {
         "format": FORMAT,
@@ -81,8 +81,8 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         },
         "network": {
             "builder": name_of(agent, builder),
-            "sizes": dict(simulator._sizes),
-            "kwargs": dict(simulator._own_sizes),
+            "sizes": dict(simulator.source.sizes),
+            "kwargs": dict(simulator.source.kwargs),
             "num_classes": network.num_classes,
             "tensors": {name: t.detach().cpu().clone() for name, t in network.state_dict().items()},
         },

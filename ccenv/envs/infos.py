@@ -5,7 +5,8 @@ from torch import Tensor
 
 from ccenv.base.masks import pad_mask
 from ccenv.rewards import log_likelihood
-from ccenv.simulator.simulator import Simulator, Step
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Step
 
 INFO_KEYS: dict[str, str] = {
     "layer": "number of the gate that was decided",

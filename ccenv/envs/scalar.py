@@ -20,7 +20,7 @@ from ccenv.envs.vector import (
     paid,
 )
 from ccenv.envs.window import Window
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 MODES = (*RENDER_MODES, "human")
 FRAMES = 4

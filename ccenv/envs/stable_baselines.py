@@ -16,7 +16,9 @@ from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.vector import check_render_mode, observation_space
-from ccenv.simulator.simulator import Simulator, Step, make_simulator
+from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Step
 
 LOCKSTEP_METHODS = ("reset", "step", "step_async", "step_wait", "close")
 

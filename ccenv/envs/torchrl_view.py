@@ -7,7 +7,8 @@ from gymnasium.utils import seeding
 from torch import Tensor
 
 from ccenv.base.masks import pad_mask
-from ccenv.simulator.simulator import Step, make_simulator
+from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.step import Step
 
 try:
     from tensordict import TensorDict, TensorDictBase

@@ -14,7 +14,9 @@ from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.rows import with_presence
-from ccenv.simulator.simulator import Simulator, Step, make_simulator
+from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Step
 
 RENDER_MODES = ("ansi", "rgb_array")
 

@@ -47,7 +47,8 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.networks.inactive import inactive_entries, only_entries, share_off
 from ccenv.networks.mlp import GatedMLP
-from ccenv.simulator.simulator import Simulator, Step
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Step
 from ccenv.simulator.versions import (
     Reading,
     VersionedPart,

@@ -40,8 +40,9 @@ from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.ranges import Range, read_context
 from ccenv.simulator.rollout import simulator_of
-from ccenv.simulator.simulator import Simulator, Step
+from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.spending import affordable, least_macs
+from ccenv.simulator.step import Step
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import simulator_of, walk
 from ccenv.simulator.sb3_policy import ModelPolicy, is_model
-from ccenv.simulator.simulator import Step
+from ccenv.simulator.step import Step
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask
-from ccenv.simulator.simulator import Simulator, Step
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Step
 
 ALL = "all"
 """The setting that touches all blocks."""

@@ -36,8 +36,8 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
     )
     return learned | {
         "seed": simulator.images_seed,
-        "order_stream": simulator._order_stream.get_state(),
-        "order": simulator._order,
+        "order_stream": simulator.order.stream.get_state(),
+        "order": simulator.order.rest,
         "indices": simulator.indices[:: simulator.group_size] if begun else None,
         "extra": simulator.extra_state(begun) if hasattr(simulator, "extra_state") else None,
         "network_version": simulator.network_version,
@@ -61,8 +61,8 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
         restore_trainer(simulator, tree["trainer"])
     elif weights_digest(simulator.network) != tree["digest"]:
         raise ValueError("expected the same frozen weights as before, got others")
-    simulator._order_stream.set_state(tree["order_stream"])
-    simulator._order = tree["order"]
+    simulator.order.stream.set_state(tree["order_stream"])
+    simulator.order.rest = tree["order"]
     simulator.state, simulator._masks, simulator._gate_values = None, [], []
     if tree["extra"] is not None:
         simulator.load_extra_state(tree["extra"])  # type: ignore[attr-defined]

@@ -10,7 +10,8 @@ from torch import Tensor
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
 from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
-from ccenv.simulator.simulator import Simulator, Step
+from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.step import Step
 
 
 @dataclass(frozen=True)

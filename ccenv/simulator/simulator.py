@@ -10,7 +10,6 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,69 +18,34 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
-from ccenv.base.registry import check_keywords, check_names, resolve
-from ccenv.base.seeding import stream, stream_seed
+from ccenv.base.registry import check_names, resolve
+from ccenv.base.seeding import stream_seed
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
-from ccenv.mdp.dynamics import EpisodeState, StepOutcome
-from ccenv.mdp.observations import OBSERVATIONS, Observer, make_observer
+from ccenv.mdp.dynamics import EpisodeState
+from ccenv.mdp.observations import OBSERVATIONS, make_observer
 from ccenv.networks.build import (
     MLP_SIZES,
     check_answers,
     check_device,
     check_indices,
     check_rows,
-    make_network,
     refuse_mlp_sizes,
 )
-from ccenv.networks.gate_values import weighted
-from ccenv.networks.mlp import Sizes, positive_ints
+from ccenv.networks.mlp import Sizes
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.networks.shipped import load_shipped, shipped_name
 from ccenv.networks.table import NETWORKS
 from ccenv.networks.teacher import make_trainer
 from ccenv.networks.training import check_cotraining_settings, frozen_weights
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
+from ccenv.simulator.cotraining import MAX_PENDING, update_from
+from ccenv.simulator.image_order import ImageOrder
+from ccenv.simulator.network_source import NetworkSource, checked_sizes
 from ccenv.simulator.sharing import of_all_rows
+from ccenv.simulator.step import Step
 
 WEIGHTS = ("frozen", "shipped", "cotrain")
-MAX_PENDING = 256
-KINDS = {
-    "context": "ccenv.simulator.context:ContextSimulator",
-    "concurrent": "ccenv.simulator.concurrent:ConcurrentSimulator",
-    "oblivious": "ccenv.simulator.oblivious:from_settings",
-}
-"""Settings that ask for another kind of simulator, imported on use."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step gives back."""
-
-    state: EpisodeState
-    """where the images are after the step."""
-    observe: Observer
-    """how to look at them."""
-    reward: Tensor
-    """[batch] float32; the sum of the terms."""
-    terms: dict[str, Tensor]
-    """name -> [batch] float32."""
-    outcome: StepOutcome
-    """what the mask did."""
-    numbers: dict[str, float]
-    """what the reward remembered when it paid, such as its price."""
-    told: dict[str, Tensor] = field(default_factory=dict)
-    """what else `info` says: name -> [batch, ...]; of kinds of simulators, such as `concurrent`."""
-    ranks: OneProcess = ALONE
-    """processes that have rows of the state each."""
-
-    @functools.cached_property
-    def observation(self) -> Tensor:
-        """[batch, obs_size] float32 of the state after the step; computed on first use.
-
-        After the last layer it is usually not needed, and the copy costs as much as a small layer.
-        """
-        return self.ranks.gathered(self.observe(self.state))[0]
 
 
 class Simulator:
@@ -158,19 +122,14 @@ class Simulator:
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
         self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
-        sizes = positive_ints(block_size, "block_size")
-        self._sizes = {
-            "num_blocks": positive_ints(num_blocks, "num_blocks"),
-            "block_size": sizes if isinstance(block_size, Sequence) else sizes[0],
-            "head_units": positive_ints(head_units, "head_units", allow_none=True),
-            "activation": activation,
-        }
-        self._builder = resolve(network, NETWORKS, "network")
-        self._network_name = network if isinstance(network, str) else ""
-        self._own_sizes = dict(network_kwargs or {})
+        sizes = checked_sizes(num_blocks, block_size, head_units, activation)
+        builder = resolve(network, NETWORKS, "network")
         defaults = inspect.signature(Simulator).parameters
-        refuse_mlp_sizes(self._builder, self._sizes, {n: defaults[n].default for n in MLP_SIZES})
-        self.network = self._build(0)
+        refuse_mlp_sizes(builder, sizes, {n: defaults[n].default for n in MLP_SIZES})
+        name = network if isinstance(network, str) else ""
+        own, num_classes = dict(network_kwargs or {}), self.data.num_classes
+        self.source = NetworkSource(builder, name, sizes, own, self.image_shape, num_classes)
+        self.network = self.source.build(0)
         if weights == "frozen":
             self._freeze()
         elif weights == "shipped":
@@ -194,16 +153,8 @@ class Simulator:
     def _load(self, split: str) -> Split:
         return load_split(self.dataset, split, self.transforms)
 
-    def _build(self, seed: int) -> Any:
-        shape, num_classes = self.image_shape, self.data.num_classes
-        own = self._own_sizes
-        return make_network(self._builder, shape, num_classes, seed, self._sizes, own)
-
     def _freeze(self) -> None:
-        has_weights = isinstance(self._builder, torch.nn.Module) or getattr(
-            self.network, "has_own_weights", False
-        )
-        if not has_weights:
+        if not self.source.gives_weights(self.network):
             train = self._load("train")
             check_alike(self.data, train, dataset_name(self.dataset))
             frozen_weights(self.network, train)
@@ -211,7 +162,7 @@ class Simulator:
 
     def _take_shipped(self) -> None:
         dataset = dataset_name(self.dataset)
-        names = (self._network_name, self._own_sizes, dataset, self.transforms)
+        names = (self.source.name, self.source.kwargs, dataset, self.transforms)
         load_shipped(self.network, shipped_name(*names))
         self.network.requires_grad_(self.weights == "cotrain")
 
@@ -222,15 +173,14 @@ class Simulator:
     def seed(self, seed: int) -> None:
         """Starts all streams and the reward anew; in co-training also weights and optimiser."""
         self.images_seed = seed
-        self._order_stream = stream(seed, "image order")
-        self._order = torch.empty(0, dtype=torch.int64)
+        self.order = ImageOrder(seed, len(self.data))
         self._masks: list[Tensor] = []
         self._gate_values: list[Tensor] = []
         self.pending.clear()
         self.state = None
         if self.weights == "cotrain":
             weights_seed = stream_seed(seed, "initial weights")
-            fresh = self._build(weights_seed)
+            fresh = self.source.build(weights_seed)
             self.network.load_state_dict(fresh.state_dict())
             if self.weights_kwargs.get("start") == "shipped":
                 self._take_shipped()
@@ -253,7 +203,7 @@ class Simulator:
         if not hasattr(self, "images_seed"):
             raise RuntimeError("expected seed(...) before the first begin(); call it once")
         if indices is None:
-            indices = self._draw(self.num_images // self.group_size)
+            indices = self.order.draw(self.num_images // self.group_size)
         else:
             check_indices(indices, len(self.data))
         indices = indices.to(self.device)
@@ -276,16 +226,6 @@ class Simulator:
         other.pending, other.reward, other.ranks = deque(), self.reward.held(), ALONE
         other.seed(0)
         return other
-
-    def _draw(self, count: int) -> Tensor:
-        passes = [self._order]
-        for _ in range(-(-(count - len(self._order)) // len(self.data))):
-            passes.append(torch.randperm(len(self.data), generator=self._order_stream))
-        order = torch.cat(passes) if len(passes) > 1 else self._order
-        drawn, rest = order[:count], order[count:]
-        # Copied now and then, so that a long order does not stay in memory behind a short one.
-        self._order = rest.clone() if 2 * rest.nbytes < rest.untyped_storage().nbytes() else rest
-        return drawn
 
     @property
     def layer(self) -> int:
@@ -347,45 +287,8 @@ class Simulator:
         """
         losses = []
         while self.weights == "cotrain" and self.pending:
-            indices, *parts = self.pending.popleft()
-            masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
-            if self.state is not None and indices is self.indices:
-                # The batch that has just been walked through lies there still.
-                images, labels = self.state.images, self.state.labels
-            else:
-                own = self.ranks.share(indices)
-                images, _ = self.data.batch(own[:: self.group_size])
-                labels = self.data.labels.index_select(0, own).long()
-            with weighted(self.trainer, *values):
-                losses.append(self.trainer.update(images, labels, masks))
+            losses.append(update_from(self, *self.pending.popleft()))
             if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
                 self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
             self.network_version += 1
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
-
-
-def setting_defaults() -> dict[str, Any]:
-    """Names and defaults of the settings that every view of the environment takes."""
-    return dict(own_defaults())
-
-
-@functools.cache
-def own_defaults() -> dict[str, Any]:
-    """The same, found once: a study of 10,000 runs asks 70,000 times."""
-    parameters = list(inspect.signature(Simulator).parameters.values())
-    return {p.name: p.default for p in parameters if p.name != "num_images"}
-
-
-def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
-    """Builds a simulator from a view's keyword arguments.
-
-    Raises:
-        UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
-        ValueError: if two settings ask for different kinds of simulators.
-    """
-    check_keywords(settings, [*setting_defaults(), *KINDS], "environment setting")
-    given = {n: value for n, value in settings.items() if n not in KINDS or value is not None}
-    asked = [name for name in KINDS if name in given]
-    if len(asked) > 1:
-        raise ValueError(f"expected one of {' and '.join(asked)}, got both; leave one out")
-    return resolve(KINDS[asked[0]] if asked else Simulator, {}, "")(num_images, **given)

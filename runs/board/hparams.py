@@ -16,7 +16,7 @@ from ccenv.base.registry import resolve
 from ccenv.runs.plan.settings import agent_parameters
 from ccenv.runs.store.identity import environment_defaults
 from ccenv.runs.store.program import Program
-from ccenv.simulator.simulator import KINDS
+from ccenv.simulator.settings import KINDS
 
 SCORES = ("error", "nll", "compute_cost", "total_cost", "density")
 METRICS = tuple(f"{split}/{name}" for split in ("test", "eval") for name in SCORES)

@@ -52,7 +52,7 @@ def prepare(jobs: Sequence[Job]) -> None:
     Raises:
         ValueError, OSError: if data is missing or a setting impossible.
     """
-    from ccenv.simulator.simulator import make_simulator
+    from ccenv.simulator.settings import make_simulator
 
     done = set()
     for job in jobs:

@@ -18,7 +18,7 @@ from ccenv.runs.faults.odd import ODD_WORDS, strategies
 from ccenv.runs.faults.processes import PROGRAM
 from ccenv.runs.plan.settings import agent_parameters, find_agent
 from ccenv.runs.store.program import Program
-from ccenv.simulator.simulator import setting_defaults
+from ccenv.simulator.settings import setting_defaults
 
 WORK = {
     "train": ("ccenv.runs.train:run",),

@@ -17,7 +17,8 @@ from ccenv.rewards import REWARDS, make_reward, reward_parameters
 from ccenv.runs.faults.command_lines import Crash, WorkBeginsError, crash_of
 from ccenv.runs.faults.odd import ODD_VALUES, strategies
 from ccenv.runs.plan.settings import agent_parameters, find_agent
-from ccenv.simulator.simulator import Simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 LEARNING = "ccenv.simulator.simulator.frozen_weights"
 """Where the work of an environment begins: its network is learned."""

@@ -19,7 +19,8 @@ from ccenv.runs.pages.promised import PROMISED
 from ccenv.runs.plan.explained import explained
 from ccenv.runs.plan.settings import is_plain
 from ccenv.runs.store.program import Program
-from ccenv.simulator.simulator import Simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 GIVEN = ("input_shape", "in_features", "num_classes")
 """Arguments of a builder that the data set decides."""

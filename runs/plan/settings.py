@@ -26,7 +26,8 @@ from ccenv.runs.plan.values import annotations_of, coerce, shown
 from ccenv.runs.store.identity import Key, chosen_settings, environment_defaults, key_of, short_name
 from ccenv.runs.store.machine import most_threads
 from ccenv.runs.store.program import Program, validations_every
-from ccenv.simulator.simulator import KINDS, Simulator, setting_defaults
+from ccenv.simulator.settings import KINDS, setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 OF_CODE = ("reward", "network", "observation")
 """Settings of the environment that may name code of yours."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ccenv.runs.store.program import Program, validations_every
-from ccenv.simulator.simulator import KINDS, setting_defaults
+from ccenv.simulator.settings import KINDS, setting_defaults
 
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""

@@ -25,7 +25,7 @@ from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.onnx_check import Agreement, Session, compare
 from ccenv.deploy.onnx_file import check_installed, write_onnx
 from ccenv.runs.show.tables import formatted
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 ROWS = 64
 TIMED, QUICK = 16, 32

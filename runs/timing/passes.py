@@ -22,7 +22,8 @@ from ccenv.runs.engine.jobs import make_jobs, own_result
 from ccenv.runs.engine.rebuilt import rebuild
 from ccenv.runs.plan.settings import Plan, make_plan
 from ccenv.runs.plan.sweep import Sweep
-from ccenv.simulator.simulator import KINDS, Simulator
+from ccenv.simulator.settings import KINDS
+from ccenv.simulator.simulator import Simulator
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""

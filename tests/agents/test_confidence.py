@@ -13,7 +13,7 @@ from ccenv.agents.reference_policies import Dense
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.protocol import dense_forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 NETWORKS = {
     "cascade": {"first": [6], "then": [12]},

@@ -22,7 +22,7 @@ from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mdp.symbols import LAST_SYMBOLS
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 NUM_SYMBOLS = 7
 WITH_EMBEDDINGS = [

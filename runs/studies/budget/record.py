@@ -31,7 +31,8 @@ from ccenv.runs.store.seal import sealed
 from ccenv.runs.studies.budget.measured import components
 from ccenv.runs.studies.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
 from ccenv.runs.studies.budget.policies import Data, Learning, placed_rows
-from ccenv.simulator.simulator import Simulator, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 KIND = "budget"
 

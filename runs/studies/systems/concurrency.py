@@ -20,7 +20,7 @@ from ccenv.runs.show.tables import markdown
 from ccenv.runs.studies.systems.recording import record
 from ccenv.simulator.concurrent import KINDS
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 NAME = "concurrency"
 """Kind and name of the result."""

@@ -21,7 +21,7 @@ from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, ne
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.studies.systems.recording import record
 from ccenv.simulator.rollout import walk
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 NAME = "parity-steps"
 """Kind and name of the result."""

@@ -16,7 +16,7 @@ from ccenv.data.text_files import (
     split_files,
     texts_of,
 )
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from ccenv.networks.models.tokens import TokenMLP
 from ccenv.networks.protocol import dense_forward, forward
 from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.timing import passes
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 ALL_TABLES = "hidden,logits,pairs"
 NUM_SYMBOLS = 7

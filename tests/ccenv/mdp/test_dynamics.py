@@ -20,7 +20,8 @@ from ccenv.networks.mlp import GatedMLP
 from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.simulator import Simulator, make_simulator, setting_defaults
+from ccenv.simulator.settings import make_simulator, setting_defaults
+from ccenv.simulator.simulator import Simulator
 
 PROBE = PROBE_SETTINGS
 COTRAIN = {"num_blocks": (5, 3), "block_size": 4, "weights": "cotrain"}

@@ -30,7 +30,8 @@ from ccenv.networks.protocol import tells_norms
 from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.simulator import Simulator, make_simulator
+from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 FULLY_CONNECTED = ("mlp", "mlp-dropout-0.2", "mlp-dropout-0.5", "probe")
 """Networks whose sizes are settings of the environment: tested with it."""

@@ -8,7 +8,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.networks.check import check_network
 from ccenv.networks.models.small_conv import small_conv
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 
 def test_it_keeps_the_laws_of_networks():

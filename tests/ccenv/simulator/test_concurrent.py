@@ -23,7 +23,7 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.published import Published, composite_of, serve
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
-from ccenv.simulator.simulator import make_simulator
+from ccenv.simulator.settings import make_simulator
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}

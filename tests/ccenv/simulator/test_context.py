@@ -25,7 +25,8 @@ from ccenv.simulator.context import ContextSimulator, evaluate_context
 from ccenv.simulator.ranges import Range, read_context
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout
-from ccenv.simulator.simulator import Simulator, make_simulator
+from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import Simulator
 
 PRICES = {"cost_weight": (0.1, 10.0)}
 BUDGETS = {"budget": (0.2, 0.9), "distribution": "uniform"}

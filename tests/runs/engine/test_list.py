@@ -6,7 +6,7 @@ import pytest
 
 from ccenv.rewards import REWARDS
 from ccenv.runs import list as listing
-from ccenv.simulator.simulator import setting_defaults
+from ccenv.simulator.settings import setting_defaults
 
 
 @pytest.fixture(scope="module")

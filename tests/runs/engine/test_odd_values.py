@@ -18,7 +18,7 @@ from ccenv.runs.plan.explained import explained, explained_of_class
 from ccenv.runs.plan.settings import Program, agent_parameters, find_agent
 from ccenv.runs.plan.values import parse_value
 from ccenv.runs.store import machine
-from ccenv.simulator.simulator import setting_defaults
+from ccenv.simulator.settings import setting_defaults
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False}
 AGENTS = ["reinforce", "rloo", "condnet", "actor_critic", "fixed_mask", "sb3_ppo"]
