@@ -24,7 +24,7 @@ from ccenv.runs.engine.pool import Outcome
 from ccenv.runs.engine.run_jobs import in_words, run_todo, say
 from ccenv.runs.engine.shards import read_shard
 from ccenv.runs.engine.study import Study, study_of
-from ccenv.runs.plan.settings import safe_name
+from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program

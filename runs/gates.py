@@ -18,7 +18,7 @@ from ccenv.data import SPLITS
 from ccenv.runs.board.tracking import compact
 from ccenv.runs.engine.gate_sweep import chosen_inputs, judge_gates
 from ccenv.runs.plan.explained import explained
-from ccenv.runs.plan.settings import checked, is_plain
+from ccenv.runs.plan.plain import checked, is_plain
 from ccenv.runs.plan.values import annotations_of, parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import gate_table

@@ -21,7 +21,8 @@ from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.runs.board.tracking import compact
-from ccenv.runs.plan.settings import agent_parameters, is_plain
+from ccenv.runs.plan.agent_settings import agent_parameters
+from ccenv.runs.plan.plain import is_plain
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.sweeps import SWEEPS

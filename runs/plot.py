@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ccenv.runs.engine.gathered import gather_folders
 from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.plan.settings import safe_name
+from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.programs import program
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish

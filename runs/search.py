@@ -28,7 +28,8 @@ from ccenv.runs.engine.search import (
     recover,
     tried,
 )
-from ccenv.runs.plan.settings import make_plan, safe_name
+from ccenv.runs.plan.plan import safe_name
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.space import check_space, read_space, usual_space
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program

@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Iterator
 
 from ccenv.runs.board.tracking import compact
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.plan.explained import explained, explained_of_class
-from ccenv.runs.plan.settings import Program, agent_parameters, find_agent
+from ccenv.runs.store.program import Program
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

@@ -6,7 +6,7 @@ from typing import Any
 from ccenv.base.processor import cpu_model
 from ccenv.base.registry import check_names
 from ccenv.networks.shipped import shipped_name
-from ccenv.runs.plan.settings import checked, is_plain
+from ccenv.runs.plan.plain import checked, is_plain
 from ccenv.runs.plan.values import annotations_of
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.machine import versions

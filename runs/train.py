@@ -15,7 +15,8 @@ from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
 from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
 from ccenv.runs.plan.command import AGENT, read_config
-from ccenv.runs.plan.settings import Plan, make_plan
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import REFUSED, program
 from ccenv.runs.settings_help import settings_help

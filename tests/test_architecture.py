@@ -106,7 +106,9 @@ FLOORS = {
         "machine checksums commit program identity result_checks seal folder exported "
         "uncollected recorded stored trust"
     ),
-    "ccenv.runs.plan": "values kinds explained sweep settings command space",
+    "ccenv.runs.plan": (
+        "values plain kinds explained sweep agent_settings plan settings command space"
+    ),
     "ccenv.runs.stats": (
         "intervals habits bits measures rows fronts points contests equal recorded_dense "
         "recorded_times"

@@ -13,7 +13,7 @@ from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.runs.plan.settings import agent_parameters
+from ccenv.runs.plan.agent_settings import agent_parameters
 from ccenv.runs.store.identity import environment_defaults
 from ccenv.runs.store.program import Program
 from ccenv.simulator.settings import KINDS
@@ -42,7 +42,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
     """A run's values of the columns that it has; numbers as floats, all else as short text.
 
     Args:
-        config: see `ccenv.runs.plan.settings.Plan.config`.
+        config: see `ccenv.runs.plan.plan.Plan.config`.
     """
     program = {k: v for k, v in config.items() if not isinstance(v, Mapping)}
     flat = {**config["agent_settings"], **config["environment"], **program}

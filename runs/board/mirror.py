@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccenv.runs.plan.settings import Plan
+from ccenv.runs.plan.plan import Plan
 
 PROJECT = "ccenv"
 """Where runs are listed unless W&B's own variable WANDB_PROJECT says otherwise."""

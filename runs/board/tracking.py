@@ -55,7 +55,7 @@ class Tracker:
 
         Args:
             folder: the run's.
-            config: its settings, see `ccenv.runs.plan.settings.Plan.config`.
+            config: its settings, see `ccenv.runs.plan.plan.Plan.config`.
             state: what `state` gave at the checkpoint; later points are cut off, so that no point
                 is there twice.
         """

@@ -13,7 +13,7 @@ from ccenv.agents.base import Agent
 from ccenv.base.snapshot import CannotStoreError
 from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.runs.board.tracking import too_short
-from ccenv.runs.plan.settings import Plan, code_digests
+from ccenv.runs.plan.plan import Plan, code_digests
 from ccenv.runs.store.folder import CHECKPOINT
 from ccenv.runs.store.machine import versions
 from ccenv.simulator.resume import restore_simulator, simulator_state

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ccenv.runs.board.hparams import compact
 from ccenv.runs.engine.jobs import Comparison, Finished, Job
-from ccenv.runs.plan.settings import Plan
+from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.plan.settings import OF_CODE, Plan, code_digests, make_plan, safe_name
+from ccenv.runs.plan.plan import OF_CODE, Plan, code_digests, safe_name
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import folder as run_folder

@@ -12,7 +12,7 @@ from ccenv.runs.board.projector import write_points
 from ccenv.runs.board.tracking import Tracker
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.tail import Tail
-from ccenv.runs.plan.settings import Plan
+from ccenv.runs.plan.plan import Plan
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.rollout import collect_rollout, episode_curves, simulator_of
 

@@ -13,7 +13,7 @@ from ccenv.runs.engine.run import (
     torch_settings,
 )
 from ccenv.runs.engine.together import Lead, Order, Watch, take
-from ccenv.runs.plan.settings import Plan
+from ccenv.runs.plan.plan import Plan
 
 
 class LeaderStoppedError(RuntimeError):

@@ -17,7 +17,8 @@ from ccenv.networks.mlp import positive_ints
 from ccenv.networks.table import NETWORKS
 from ccenv.networks.training import teaching_of
 from ccenv.rewards import REWARDS, StatefulReward
-from ccenv.runs.plan.settings import Plan, make_plan
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import GROUPS
 from ccenv.runs.store.stored import check_alike, distance, stored_tensors

@@ -23,12 +23,13 @@ from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
 from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.together import Lead
 from ccenv.runs.plan.command import command_line
-from ccenv.runs.plan.settings import Plan, Program, code_digests
+from ccenv.runs.plan.plan import Plan, code_digests
 from ccenv.runs.stats.bits import OF_SYMBOLS
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.commit import code_commit
 from ccenv.runs.store.machine import load_average, machine, versions
+from ccenv.runs.store.program import Program
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.sparse.price_switch import shipped_prices
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.plan.settings import Plan, safe_name
+from ccenv.runs.plan.plan import Plan, safe_name
 from ccenv.runs.store.checksums import data_of
 
 NAMED = 5

@@ -19,7 +19,7 @@ from ccenv.agents.base import Agent, OnRollout
 from ccenv.base.ranks import Ranks, RanksError
 from ccenv.base.shared_rows import gradients_averaged, rows_shared
 from ccenv.runs.engine.checkpoint import Keeper
-from ccenv.runs.plan.settings import Plan
+from ccenv.runs.plan.plan import Plan
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.sharing import batch_shared, check_shareable
 

@@ -16,7 +16,7 @@ from ccenv.agents import AGENTS
 from ccenv.rewards import REWARDS
 from ccenv.runs.faults.odd import ODD_WORDS, strategies
 from ccenv.runs.faults.processes import PROGRAM
-from ccenv.runs.plan.settings import agent_parameters, find_agent
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.store.program import Program
 from ccenv.simulator.settings import setting_defaults
 

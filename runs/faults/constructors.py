@@ -16,7 +16,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import REWARDS, make_reward, reward_parameters
 from ccenv.runs.faults.command_lines import Crash, WorkBeginsError, crash_of
 from ccenv.runs.faults.odd import ODD_VALUES, strategies
-from ccenv.runs.plan.settings import agent_parameters, find_agent
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

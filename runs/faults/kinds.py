@@ -24,7 +24,7 @@ from ccenv.runs.engine.run import Options, build, run
 from ccenv.runs.faults.damage import Kind
 from ccenv.runs.faults.tiny import SETTINGS, TINY
 from ccenv.runs.plan.command import read_config
-from ccenv.runs.plan.settings import Plan
+from ccenv.runs.plan.plan import Plan
 from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import recorded

@@ -17,7 +17,7 @@ from ccenv.runs.commands import COMMANDS
 from ccenv.runs.list import first_line, list_kind, show
 from ccenv.runs.pages.promised import PROMISED
 from ccenv.runs.plan.explained import explained
-from ccenv.runs.plan.settings import is_plain
+from ccenv.runs.plan.plain import is_plain
 from ccenv.runs.store.program import Program
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.plan.settings import Plan, agent_parameters, make_environment
+from ccenv.runs.plan.agent_settings import agent_parameters
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.plan.settings import make_environment
 from ccenv.runs.plan.values import parse_value
 from ccenv.runs.store.identity import GROUPS, same
 from ccenv.runs.store.program import Program, validations_every

@@ -6,127 +6,23 @@ come the preset's, the agent's `env_defaults` and what the user gives.
 """
 
 import dataclasses
-import functools
-import hashlib
-import inspect
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ccenv import PRESETS
-from ccenv.agents import AGENTS
-from ccenv.agents.base import Agent
-from ccenv.base.registry import check_names, import_object, resolve
+from ccenv.base.registry import check_names, resolve
 from ccenv.data import transform_names
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent, hints_of_agent
 from ccenv.runs.plan.kinds import checked_kinds
-from ccenv.runs.plan.values import annotations_of, coerce, shown
-from ccenv.runs.store.identity import Key, chosen_settings, environment_defaults, key_of, short_name
+from ccenv.runs.plan.plain import check_plain, checked, is_plain
+from ccenv.runs.plan.plan import Plan, checked_seed
+from ccenv.runs.plan.values import annotations_of
+from ccenv.runs.store.identity import environment_defaults
 from ccenv.runs.store.machine import most_threads
 from ccenv.runs.store.program import Program, validations_every
 from ccenv.simulator.settings import KINDS, setting_defaults
 from ccenv.simulator.simulator import Simulator
-
-OF_CODE = ("reward", "network", "observation")
-"""Settings of the environment that may name code of yours."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One agent, one environment, one seed: all that a run depends on."""
-
-    agent: str
-    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
-    agent_class: Any
-    """what the name stands for."""
-    agent_settings: dict[str, Any]
-    """keyword arguments of the agent, defaults included."""
-    environment: dict[str, Any]
-    """keyword arguments of the environment, defaults included."""
-    program: Program
-    """what the run does around them."""
-
-    @property
-    def num_envs(self) -> int:
-        """Rows of the environment: every image fills a whole group of them."""
-        return self.program.batch_size * int(self.environment["group_size"])
-
-    @property
-    def num_updates(self) -> int:
-        """Batches of the whole run."""
-        return -(-self.program.images // self.program.batch_size)
-
-    @property
-    def has_own_code(self) -> bool:
-        """Whether a name is `module:name`: an error may then be a bug of the user's."""
-        named = (self.agent, *self.environment.values())
-        return any(isinstance(name, str) and ":" in name for name in named)
-
-    def config(self) -> dict[str, Any]:
-        """Names and numbers only, ready for JSON."""
-        return {
-            "agent": self.agent,
-            "agent_settings": self.agent_settings,
-            "environment": self.environment,
-            **vars(self.program),
-        }
-
-    def chosen(self) -> dict[str, Any]:
-        """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""
-        return dict(self._without_seed.chosen)
-
-    def key(self) -> Key:
-        """The run's identity."""
-        return self.agent, self._without_seed.text, self.program.seed
-
-    def folder(self) -> Path:
-        """Where the run writes."""
-        return self._without_seed.folder / f"seed-{self.program.seed}"
-
-    @functools.cached_property
-    def _without_seed(self) -> "WithoutSeed":
-        # Asked for by key, folder and records of every run of a study.
-        chosen = chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
-        names = (self.program.env, self.agent, self.environment["reward"])
-        expected = PRESETS[self.program.env] | self.agent_class.env_defaults
-        parts = (*map(safe_name, names), short_name(chosen, expected))
-        _, text, _ = key_of(self.agent, chosen, 0)
-        return WithoutSeed(chosen, text, Path(self.program.log_dir).joinpath(*parts))
-
-    def with_seed(self, seed: int) -> "Plan":
-        """The same run from another seed, as `make_plan` would make it, in a twentieth of the time.
-
-        Raises:
-            ValueError: if the seed is impossible.
-        """
-        program = dataclasses.replace(self.program, seed=checked_seed(seed))
-        other = dataclasses.replace(self, program=program)
-        # Not a field: two plans are equal by what was given.
-        vars(other)["_without_seed"] = self._without_seed
-        return other
-
-
-@dataclass(frozen=True)
-class WithoutSeed:
-    """What runs that differ in their seed alone have in common."""
-
-    chosen: dict[str, Any]
-    """settings that differ from the defaults."""
-    text: str
-    """the same as in a key."""
-    folder: Path
-    """of all seeds."""
-
-
-def safe_name(name: str) -> str:
-    """A name that is a folder's on every system.
-
-    >>> safe_name("my_module:MyAgent")
-    'my_module.MyAgent'
-    """
-    return "".join(c if c.isalnum() or c in "-_." else "." for c in name).strip(".") or "unnamed"
 
 
 def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
@@ -163,23 +59,6 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def find_agent(agent: str) -> type[Agent]:
-    """The class that a name stands for.
-
-    Raises:
-        ValueError: if the name is unknown, or no subclass of `Agent` that can act.
-    """
-    found = resolve(agent, AGENTS, "agent")
-    if not (isinstance(found, type) and issubclass(found, Agent)):
-        raise ValueError(
-            f"expected agent {agent!r} to be a subclass of ccenv.agents.base.Agent, "
-            f"got {shown(found)}"
-        )
-    if found.act is Agent.act and found.distribution is Agent.distribution:
-        raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")
-    return found
-
-
 def pass_limit_on(
     limit: float, agent: str, own: Mapping[str, Any], environment: dict[str, Any]
 ) -> dict[str, float]:
@@ -209,25 +88,6 @@ def pass_limit_on(
 def takes_limit(reward: Any) -> bool:
     """Whether a reward has an argument of that name."""
     return "cost_limit" in (reward_parameters(reward) or {})
-
-
-def code_digests(plan: Plan) -> dict[str, str]:
-    """Hashes of the files that define the agent, and reward, network, observation if yours.
-
-    A result is told by its settings alone; these say whether it comes from older code.
-    """
-    objects = {plan.agent: plan.agent_class}
-    for name in (plan.environment[key] for key in OF_CODE):
-        if ":" in name:
-            objects[name] = import_object(name, "setting")
-    digests = {}
-    for name, found in objects.items():
-        try:
-            source = inspect.getsource(inspect.getmodule(found) or found)
-        except (OSError, TypeError):
-            source = ""
-        digests[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
-    return digests
 
 
 def make_program(given: dict[str, Any]) -> Program:
@@ -260,18 +120,6 @@ def make_program(given: dict[str, Any]) -> Program:
     return program
 
 
-def checked_seed(seed: Any) -> int:
-    """A seed as a plan holds it.
-
-    Raises:
-        ValueError: if it is no whole number of at least 0.
-    """
-    found: int = coerce("seed", seed, int)
-    if found < 0:
-        raise ValueError(f"expected seed of at least 0, got {found}")
-    return found
-
-
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Lays the user's settings over the agent's wishes, the preset and the defaults.
 
@@ -291,78 +139,3 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     settings["transforms"] = transform_names(settings["transforms"])
     make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
     return settings | checked_kinds({k: v for k, v in kinds.items() if v is not None})
-
-
-def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
-    """Settings of an agent's constructor with their defaults, and whether it takes others too.
-
-    An agent that hands settings on to a library lists those it prefers as `defaults`.
-    """
-    own, open_ended = own_parameters(agent_class)
-    return own | dict(getattr(agent_class, "defaults", {})), open_ended
-
-
-@functools.lru_cache(maxsize=256)
-def own_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
-    """The same without what it prefers of a library."""
-    parameters = inspect.signature(agent_class).parameters.values()
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    own = {
-        p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
-    }
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return own, open_ended
-
-
-def hints_of_agent(agent_class: Any) -> dict[str, Any]:
-    """Annotations of an agent's settings, and of those that it hands on to a library's algorithm.
-
-    Raises:
-        ValueError: if it cannot name its algorithm.
-    """
-    own = annotations_of(agent_class.__init__)
-    if not hasattr(agent_class, "algorithm"):
-        return own
-    try:
-        return annotations_of(agent_class.algorithm().__init__) | own
-    except (ImportError, TypeError) as error:
-        raise ValueError(str(error)) from error
-
-
-def checked(
-    given: Mapping[str, Any], hints: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Fills defaults in and checks the types of what is given against annotations.
-
-    Raises:
-        ValueError: if a value has another type, or one without a default is missing.
-    """
-    values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
-    missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
-    if missing:
-        raise ValueError(f"expected a value for {', '.join(missing)}; give {missing[0]}=...")
-    return dict(defaults) | values
-
-
-def check_plain(config: dict[str, Any]) -> None:
-    """Refuses what JSON cannot hold: a run is names and numbers, so that it can be repeated.
-
-    Raises:
-        ValueError: if a setting is an object.
-    """
-    for group in (config, config["agent_settings"], config["environment"]):
-        for name, value in group.items():
-            if not is_plain(value):
-                raise ValueError(
-                    f"expected setting {name!r} to be a name or finite numbers, "
-                    f"got {shown(value)}; give functions and classes as 'module:name'"
-                )
-
-
-def is_plain(value: Any) -> bool:
-    """Whether JSON can hold a value."""
-    try:
-        json.dumps(value, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -10,7 +10,9 @@ from typing import Any
 
 from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS, reward_parameters
-from ccenv.runs.plan.settings import Plan, agent_parameters, make_plan
+from ccenv.runs.plan.agent_settings import agent_parameters
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_value
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"

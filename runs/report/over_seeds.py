@@ -18,7 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from ccenv.runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
 from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.plan.settings import safe_name
+from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.show.tables import by_dataset, notes, table
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.rows import Result

@@ -48,7 +48,7 @@ def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]
     """Settings of a run that differ from the defaults, by name, as JSON holds them.
 
     Args:
-        config: see `ccenv.runs.plan.settings.Plan.config`.
+        config: see `ccenv.runs.plan.plan.Plan.config`.
         agent_defaults: of the agent's own settings.
     """
     program = {k: v for k, v in config.items() if k not in (*AROUND, *GROUPS, "agent")}

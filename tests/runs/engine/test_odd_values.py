@@ -14,10 +14,11 @@ from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import make_reward
 from ccenv.runs import train
 from ccenv.runs.engine import run
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.plan.explained import explained, explained_of_class
-from ccenv.runs.plan.settings import Program, agent_parameters, find_agent
 from ccenv.runs.plan.values import parse_value
 from ccenv.runs.store import machine
+from ccenv.runs.store.program import Program
 from ccenv.simulator.settings import setting_defaults
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False}

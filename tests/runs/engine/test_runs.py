@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs import train
 from ccenv.runs.engine import run
-from ccenv.runs.plan.settings import Program, make_plan
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.store import folder
+from ccenv.runs.store.program import Program
 
 PROBE = PROBE_SETTINGS | {
     "images": 256,

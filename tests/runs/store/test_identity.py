@@ -16,8 +16,10 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.runs.engine.jobs import make_jobs, source_of
 from ccenv.runs.engine.rebuilt import plan_of
-from ccenv.runs.plan import settings
-from ccenv.runs.plan.settings import agent_parameters, is_plain, make_plan
+from ccenv.runs.plan import plan, settings
+from ccenv.runs.plan.agent_settings import agent_parameters
+from ccenv.runs.plan.plain import is_plain
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import identity, recorded
 from ccenv.runs.store.identity import chosen_settings, key_of, same, short_name, whole_config
 from ccenv.runs.store.program import Program
@@ -68,14 +70,15 @@ def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
 
     for module in (settings, identity):
         monkeypatch.setattr(module, "setting_defaults", more_of_environment)
-    monkeypatch.setattr(settings, "agent_parameters", more_of_agent)
-    plan = make_plan("rloo", {})
-    assert plan.environment["new_of_environment"] == 0.5
-    assert plan.agent_settings["new_of_agent"] == (1, 2)
-    assert plan.folder().parent.name.startswith("group_size=") is False
+    for module in (settings, plan):
+        monkeypatch.setattr(module, "agent_parameters", more_of_agent)
+    made = make_plan("rloo", {})
+    assert made.environment["new_of_environment"] == 0.5
+    assert made.agent_settings["new_of_agent"] == (1, 2)
+    assert made.folder().parent.name.startswith("group_size=") is False
     assert {name: found_by(name) for name in COMPARISONS} == before
-    assert make_plan("rloo", {"new_of_agent": (2, 2)}).key() != plan.key()
-    assert make_plan("rloo", {"new_of_environment": 1}).key() != plan.key()
+    assert make_plan("rloo", {"new_of_agent": (2, 2)}).key() != made.key()
+    assert make_plan("rloo", {"new_of_environment": 1}).key() != made.key()
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
