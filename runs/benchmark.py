@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 
-from ccenv.runs.engine.run import CannotStartError
+from ccenv.runs.engine.stops import CannotStartError
 from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.store import folder as run_folder

@@ -13,7 +13,8 @@ from ccenv.base.ranks import OneProcess, RanksError
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
-from ccenv.runs.engine.run import CannotStartError, Options, StoppedError, run
+from ccenv.runs.engine.run import Options, run
+from ccenv.runs.engine.stops import CannotStartError, StoppedError
 from ccenv.runs.plan.command import AGENT, read_config
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.settings import make_plan

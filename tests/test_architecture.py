@@ -116,9 +116,9 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices together run ranked jobs gathered pool "
-        "shards remote engines on_ray on_slurm run_jobs search rebuilt replay opened walked claims "
-        "same_run verdicts leaks recalls study"
+        "gate_sweep tail checkpoint listener at_prices together stops building described run "
+        "ranked jobs gathered pool shards remote engines on_ray on_slurm run_jobs search rebuilt "
+        "replay opened walked claims same_run verdicts leaks recalls study"
     ),
     "ccenv.runs.studies": (
         "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper "

@@ -56,7 +56,7 @@ def work(task: Task) -> Outcome:
 
 def told_of(error: Exception) -> str:
     """What is told of a run that failed: the sentence of its settings' error, else a traceback."""
-    from ccenv.runs.engine.run import CannotStartError, StoppedError
+    from ccenv.runs.engine.stops import CannotStartError, StoppedError
 
     if isinstance(error, CannotStartError | StoppedError):
         return str(error)

@@ -18,9 +18,10 @@ from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.frozen_cache import fitting_weights
+from ccenv.runs.engine.building import build
 from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
 from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
-from ccenv.runs.engine.run import Options, build, run
+from ccenv.runs.engine.run import Options, run
 from ccenv.runs.faults.damage import Kind
 from ccenv.runs.faults.tiny import SETTINGS, TINY
 from ccenv.runs.plan.command import read_config

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.engine.run import build
+from ccenv.runs.engine.building import build
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO

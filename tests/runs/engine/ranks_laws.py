@@ -14,7 +14,8 @@ from ccenv.base.joined import joined
 from ccenv.base.ranks import RanksError
 from ccenv.base.registry import resolve
 from ccenv.runs.engine.ranked import run_by
-from ccenv.runs.engine.run import Options, StoppedError
+from ccenv.runs.engine.run import Options
+from ccenv.runs.engine.stops import StoppedError
 from ccenv.runs.engine.together import BY_RANKS, Watch, digest
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.table import build_table, help_table

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from ccenv.base.ranks import Ranks
 from ccenv.runs.engine import run
+from ccenv.runs.engine.stops import CannotStartError
 from ccenv.runs.engine.together import BY_RANKS, Lead
 from ccenv.runs.plan.settings import make_plan
 
@@ -114,7 +115,7 @@ def test_what_ranks_cannot_do_as_one_process_would_is_refused_before_anything_is
 ):
     plan = make_plan(agent, RUN | settings | {"log_dir": str(tmp_path / "logs")})
     lead = Lead(Two())
-    with pytest.raises(run.CannotStartError, match=said), lead.at_the_end():
+    with pytest.raises(CannotStartError, match=said), lead.at_the_end():
         run.run(plan, options=run.Options(lead=lead))
     assert lead.has_told
     assert not (tmp_path / "logs").exists()

@@ -10,7 +10,7 @@ import torch
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.user_cache import user_cache
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.engine import checkpoint, listener, run
+from ccenv.runs.engine import checkpoint, listener, run, stops
 from ccenv.runs.faults.left import apart, left
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.programs import program
@@ -82,7 +82,7 @@ def test_what_left_the_finite_numbers_is_no_result(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Reinforce, "update", update)
     plan = make_plan("reinforce", SHORT | {"log_dir": str(tmp_path), "progress": False})
-    with pytest.raises(run.StoppedError, match="expected finite parameters of reinforce"):
+    with pytest.raises(stops.StoppedError, match="expected finite parameters of reinforce"):
         run.run(plan)
     assert not list(tmp_path.rglob("result.json"))
 

@@ -1,0 +1,67 @@
+"""What a run begins with: a plan -> environment, agent and its verdict before training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ccenv.agents.base import Agent
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.runs.engine.stops import CannotStartError, told_as
+from ccenv.runs.engine.together import Lead
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.store.program import Program
+from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.sparse.price_switch import shipped_prices
+
+
+@contextmanager
+def torch_settings(program: Program) -> Iterator[None]:
+    """Sets torch's threads and global seed (agents of others may draw from it), for a while.
+
+    Layers go the ways of the shipped prices: a run depends on no machine's measured ones.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(program.threads)
+    try:
+        with torch.random.fork_rng(devices=[]), shipped_prices():
+            torch.manual_seed(program.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def build(
+    plan: Plan, lead: Lead | None = None
+) -> tuple[BlockSelectionVectorEnv, Agent, Evaluation]:
+    """Environment, agent and its evaluation before training: an agent that cannot act fails here.
+
+    Args:
+        plan: what to build.
+        lead: of several ranks, which cannot share everything.
+
+    Raises:
+        CannotStartError: if data or a library is missing, or a setting impossible.
+    """
+    with told_as(CannotStartError, plan, (ValueError,)):
+        if lead is not None:
+            lead.check_plan(plan)
+    env, agent = build_agent(plan)
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        if lead is not None:
+            lead.check_agent(agent)
+        return env, agent, evaluate(env, agent, split="validation", seed=plan.program.seed)
+
+
+def build_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
+    """Environment and agent before training.
+
+    Raises:
+        CannotStartError: see `build`.
+    """
+    seed = plan.program.seed
+    with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
+        env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
+    with told_as(CannotStartError, plan, (ValueError, ImportError)):
+        env.reset(seed=seed)
+        return env, plan.agent_class(env, seed=seed, **plan.agent_settings)
