@@ -1,220 +1,24 @@
 """Tables of all masks: ccenv table build NETWORK DATASET -> a file; show, pack, judge ENTRY...."""
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from tqdm import tqdm
 
 from ccenv.base.joined import joined
-from ccenv.base.ranks import ALONE, OneProcess, Ranks, RanksError
-from ccenv.base.registry import check_names
-from ccenv.base.seeding import stream
-from ccenv.data import SPLITS
-from ccenv.mask_table import (
-    MaskTable,
-    Outcomes,
-    build,
-    drawn_menu,
-    front,
-    judge_policy,
-    read_policy,
-    read_table,
-    write_table,
-)
-from ccenv.mask_table.builder import help_build
-from ccenv.mask_table.policy_file import of_rows
+from ccenv.base.ranks import OneProcess, Ranks, RanksError
+from ccenv.mask_table import read_table, write_table
 from ccenv.mask_table.shipped import small
-from ccenv.mask_table.times import read_times
-from ccenv.runs.leaderboard import judge_entries
+from ccenv.runs.mask_tables.build import build_table, help_table
+from ccenv.runs.mask_tables.leaderboard import judge_entries
+from ccenv.runs.mask_tables.settings import SETTINGS
+from ccenv.runs.mask_tables.shown import recorded, show_table
+from ccenv.runs.mask_tables.times import time_units
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import mask_table, standings
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.machine import machine, most_threads, versions
-from ccenv.runs.store.seal import sealed
-from ccenv.runs.table_settings import SETTINGS, read_settings, said_of
-from ccenv.runs.table_times import time_units
-from ccenv.simulator.simulator import Simulator
-
-
-def build_table(
-    network: str,
-    dataset: str,
-    out: Path,
-    *,
-    split: str = "test",
-    limit: int | None = None,
-    menu: int | None = None,
-    seed: int = 0,
-    processes: int = 1,
-    batch_size: int = 64,
-    progress: bool = False,
-    ranks: OneProcess = ALONE,
-    **settings: Any,
-) -> MaskTable:
-    """Builds a table of a frozen or shipped network; the same as the command line.
-
-    Args:
-        network: as the environment's; with `weights` left out, shipped ones are used where there
-            are any, else frozen ones.
-        dataset: as the environment's.
-        out: the file.
-        split: train, validation or test.
-        limit: the first so many inputs.
-        menu: most masks a gate, drawn at all densities; None for all.
-        seed: of the menus.
-        processes: at once.
-        batch_size: inputs at a time.
-        progress: show a bar, and the time before it starts.
-        ranks: processes that build it together; the others call `help_table` with the same.
-        **settings: those of `SETTINGS`.
-
-    Raises:
-        ValueError: if a setting is wrong or the table too large.
-        OSError: if the file cannot be written.
-    """
-    check_names([split], SPLITS, "split")
-    if not 1 <= processes <= most_threads():
-        raise ValueError(f"expected processes in 1..{most_threads()}, got {processes}")
-    environment = read_settings(network, dataset, settings)
-    torch.set_num_threads(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    simulator = Simulator(1, split=split, **environment)
-    with tqdm(unit="input", disable=not progress) as bar:
-        bar.total = len(simulator.data) if limit is None else limit
-        return build(
-            simulator.network,
-            simulator.data,
-            out,
-            said=said_of(environment, split),
-            menus=menus_drawn(simulator, menu, seed),
-            limit=limit,
-            batch_size=batch_size,
-            processes=processes,
-            ranks=ranks,
-            tell=lambda plan: (
-                bar.write(mask_table.plan_text(plan), file=sys.stderr) if progress else None
-            ),
-            progress=lambda done: bar.update(done - bar.n),
-        )
-
-
-def help_table(
-    ranks: Ranks,
-    network: str,
-    dataset: str,
-    *,
-    split: str = "test",
-    menu: int | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    **settings: Any,
-) -> None:
-    """Does a share of the table that rank 0 builds with the same settings.
-
-    Raises:
-        ValueError: if a setting is wrong.
-        RanksError: if another rank ends.
-    """
-    check_names([split], SPLITS, "split")
-    torch.set_num_threads(1)
-    simulator = Simulator(1, split=split, **read_settings(network, dataset, settings))
-    chosen = menus_drawn(simulator, menu, seed)
-    help_build(simulator.network, simulator.data, ranks, menus=chosen, batch_size=batch_size)
-
-
-def menus_drawn(simulator: Simulator, menu: int | None, seed: int) -> list[Any] | None:
-    """At most so many masks for each gate; None for all."""
-    if menu is None:
-        return None
-    generator = stream(seed, "menus of masks")
-    return [drawn_menu(gate.num_blocks, menu, generator) for gate in simulator.network.gates]
-
-
-def show_table(
-    path: Path,
-    choose: Path | None = None,
-    policy: Path | None = None,
-    times: Path | None = None,
-) -> dict[str, Any]:
-    """What a table reaches: the dense network, static, random and the oracle's masks.
-
-    Args:
-        path: of the table that judges; without `choose` its odd inputs judge what its even ones
-            choose.
-        choose: of the table whose inputs choose static masks.
-        policy: of a policy for the inputs of the table, see `ccenv.mask_table.read_policy`.
-        times: of `ccenv table times`: costs are then shares of a machine's time, not of MACs.
-
-    Raises:
-        ValueError: if a file is damaged, or the tables are not of one network and data set.
-        FileNotFoundError: if there is no such file.
-    """
-    table = read_table(path)
-    known = None if times is None else read_times(times)
-    outcomes = table.outcomes(times=known)
-    chosen_by = outcomes.of_images(slice(0, None, 2))
-    judged = slice(1, None, 2) if choose is None else slice(None)
-    if choose is not None:
-        other = read_table(choose)
-        check_alike(table, other)
-        chosen_by = other.outcomes(times=known)
-    judge = outcomes.of_images(judged)
-    if not len(judge.scores):
-        raise ValueError(f"expected a table of at least 2 inputs to choose and judge, in {path}")
-    placed = None
-    if policy is not None:
-        own = of_rows(read_policy(policy), len(outcomes.scores), judged)
-        placed = dataclasses.asdict(judge_policy(judge, chosen_by, **own))
-    return {
-        "header": dataclasses.asdict(table.header),
-        "num_masks": table.header.num_masks,
-        "num_bytes": path.stat().st_size,
-        "machine": None if known is None else known.machine["name"],
-        "choose": len(chosen_by.scores),
-        "judge": len(judge.scores),
-        "dense_error": dense_error(judge),
-        "policy": placed,
-        "rows": [dataclasses.asdict(point) for point in front(judge, chosen_by)],
-    }
-
-
-def recorded(found: dict[str, Any], name: str) -> dict[str, Any]:
-    """What was shown as a result of its own, sealed: without sizes of files, with versions."""
-    said = {key: found["header"][key] for key in ("network", "settings", "dataset", "split")}
-    said |= {key: found["header"][key] for key in ("weights", "data", "num_images", "dense_macs")}
-    numbers = {key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")}
-    content = {"kind": "mask-table", "name": name, **said, **numbers}
-    return sealed(
-        run_folder.finite(
-            content | {"versions": versions(), "machine": machine(), "rows": found["rows"]}
-        )
-    )
-
-
-def dense_error(judge: Outcomes) -> float | None:
-    """Share of wrong answers with everything kept; None where a menu has no such mask."""
-    is_dense = judge.costs == 1
-    return float(1 - judge.scores[:, is_dense][:, -1].mean()) if is_dense.any() else None
-
-
-def check_alike(table: MaskTable, other: MaskTable) -> None:
-    """Refuses to choose masks by another network's table."""
-    for name in ("weights", "gates", "menus", "dataset", "transforms"):
-        expected, got = getattr(table.header, name), getattr(other.header, name)
-        if expected != got:
-            raise ValueError(
-                f"expected two tables of one network and data set, got another {name}: "
-                f"{got!r} beside {expected!r}"
-            )
-    if (table.header.split, table.header.data) == (other.header.split, other.header.data):
-        raise ValueError("expected other inputs to choose by, got the same; leave --choose out")
 
 
 def parser_of() -> argparse.ArgumentParser:

@@ -97,10 +97,10 @@ FLOORS = {
         "pondernet sb3"
     ),
     "ccenv.runs": (
-        "commands programs store plan stats show board engine studies sweeps report timing faults "
-        "settings_help train compare eval plot view search list validate leaks benchmark calibrate "
-        "gates retrieval leaderboard table_settings table_times table tables weights write export "
-        "share serve completion cli pages document"
+        "commands programs store plan stats show board engine mask_tables studies sweeps report "
+        "timing faults settings_help train compare eval plot view search list validate leaks "
+        "benchmark calibrate gates retrieval table tables weights write export share serve "
+        "completion cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder exported "
@@ -120,6 +120,7 @@ FLOORS = {
         "ranked jobs gathered pool shards remote engines on_ray on_slurm run_jobs search rebuilt "
         "replay opened walked claims same_run verdicts leaks recalls study"
     ),
+    "ccenv.runs.mask_tables": "settings build times shown leaderboard",
     "ccenv.runs.studies": (
         "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper "
         "equal_cost low_density ablation shapings cost_limits front_mnist front_cifar10 estimators "

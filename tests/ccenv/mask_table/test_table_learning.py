@@ -13,7 +13,7 @@ from ccenv.mask_table.exact import Outcomes, optimum
 from ccenv.mask_table.learning import Adam, Policies
 from ccenv.mask_table.slopes import read_slopes, slopes_of, write_slopes
 from ccenv.networks.models.residual import resnet
-from ccenv.runs.table import build_table
+from ccenv.runs.mask_tables.build import build_table
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 

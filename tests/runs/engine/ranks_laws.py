@@ -17,8 +17,8 @@ from ccenv.runs.engine.ranked import run_by
 from ccenv.runs.engine.run import Options
 from ccenv.runs.engine.stops import StoppedError
 from ccenv.runs.engine.together import BY_RANKS, Watch, digest
+from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.table import build_table, help_table
 from ccenv.simulator.simulator import Simulator
 
 SMALL = {"dataset": "synthetic", "num_blocks": (3, 5), "block_size": (4, 2)}

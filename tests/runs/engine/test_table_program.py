@@ -7,7 +7,8 @@ import pytest
 
 from ccenv.mask_table import read_table, write_policy
 from ccenv.runs import cli
-from ccenv.runs.table import build_table, show_table
+from ccenv.runs.mask_tables.build import build_table
+from ccenv.runs.mask_tables.shown import show_table
 
 PROBE = ("probe-residual", "probe")
 

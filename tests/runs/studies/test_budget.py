@@ -14,6 +14,7 @@ from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.models.residual import resnet
 from ccenv.networks.protocol import dense_forward, forward
 from ccenv.runs.engine.gate_sweep import scores
+from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.studies.budget import menu, show
 from ccenv.runs.studies.budget.parts import Sizes, by_table, by_tables
@@ -31,7 +32,6 @@ from ccenv.runs.studies.budget.policies import (
 from ccenv.runs.studies.budget.record import record
 from ccenv.runs.studies.budget.static import EXACT, GREEDY, of_sizes
 from ccenv.runs.studies.budget.times import Timing, with_times
-from ccenv.runs.table import build_table
 from ccenv.simulator.simulator import Simulator
 
 

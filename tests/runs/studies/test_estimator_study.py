@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.runs import tables
+from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.studies.estimators import (
     agents,
@@ -17,7 +18,6 @@ from ccenv.runs.studies.estimators import (
     moments,
     record,
 )
-from ccenv.runs.table import build_table
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs" / "results"

@@ -8,8 +8,8 @@ import torch
 from ccenv.base.processor import cpu_model
 from ccenv.mask_table.times import UnitTimes, write_times
 from ccenv.mask_table.timing import measured
+from ccenv.runs.mask_tables.settings import read_settings
 from ccenv.runs.store.machine import versions
-from ccenv.runs.table_settings import read_settings
 from ccenv.simulator.simulator import Simulator
 
 

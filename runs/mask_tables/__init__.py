@@ -1,0 +1,1 @@
+"""Tables of all masks: their settings, built, timed, shown, and ranked entries."""
