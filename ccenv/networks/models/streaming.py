@@ -23,7 +23,6 @@ Left out: pre-training of large models, several patching rules, and the engineer
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,45 +34,9 @@ from ccenv.networks.mlp import positive_ints
 from ccenv.networks.models.chunks import ChunkEncoder, cut, shape_of_chunks
 from ccenv.networks.models.linear_stage import in_major_linear
 from ccenv.networks.models.patch_trunk import PatchTrunk
+from ccenv.networks.models.stream import Stream, entropy
 from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
 from ccenv.networks.stage import kept_rows
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Inputs of which some chunks have come, before the decision at the newest one."""
-
-    chunks: Tensor
-    """[rows, num_chunks, ...]; all of them, those to come too."""
-    memory: Tensor
-    """[rows, committed, depth, 2 * width]; see `PatchTrunk`."""
-    committed: Tensor
-    """[rows, width]; context of the last whole patch."""
-    context: Tensor
-    """[rows, width]; what answers are made of: the same, or a refresh's."""
-    patch: Tensor
-    """[rows, width]; sum of what the open patch's chunks say."""
-    local: Tensor
-    """[rows, local_units]; the newest chunk."""
-    guess: Tensor
-    """[rows, num_classes]; logits from the committed context and the newest chunk."""
-    lag: Tensor
-    """int64 [rows]; chunks of the open patch that the context has not seen."""
-    answers: tuple[Tensor, ...] = ()
-    """[rows, num_classes] behind each chunk so far."""
-    guesses: tuple[Tensor, ...] = ()
-    """[rows, num_classes] at each gate so far."""
-
-    def repeated(self, group: int) -> "Stream":
-        """Each row for so many neighbours; there are no answers before the first mask."""
-        if group == 1:
-            return self
-        wide: dict[str, Any] = {
-            name: value.repeat_interleave(group, 0)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        return dataclasses.replace(self, **wide)
 
 
 class Streaming(nn.Module):
@@ -262,16 +225,6 @@ class Streaming(nn.Module):
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
         """The last answer under one mask for each gate; see `ccenv.networks.protocol.forward`."""
         return forward(self, inputs, masks, backend)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of answers in nats: [rows, num_classes] -> [rows].
-
-    >>> round(entropy(torch.zeros(1, 10)).item(), 6)
-    2.302585
-    """
-    log_p = logits.log_softmax(dim=1)
-    return -(log_p.exp() * log_p).sum(dim=1)
 
 
 def streaming(

@@ -15,7 +15,8 @@ from ccenv.base.seeding import stream
 from ccenv.data.surprise import BURST, NUM_KEYS, SECOND_WAIT, surprise
 from ccenv.mask_table.buildable import check_frozen
 from ccenv.networks.exits import exit_losses
-from ccenv.networks.models.streaming import entropy, streaming
+from ccenv.networks.models.stream import entropy
+from ccenv.networks.models.streaming import streaming
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
