@@ -35,7 +35,7 @@ from ccenv.runs.report.tables import all_tables
 from ccenv.runs.show import gate_table, mask_table, search_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
-from ccenv.runs.store import recorded
+from ccenv.runs.store import recorded_cells
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.budget import show as budget
 from ccenv.runs.studies.estimators import show as estimators
@@ -140,7 +140,7 @@ def render(text: str, results_dir: Path) -> str:
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
             raise ValueError(f"expected the recorded result {path}, got none; record it first")
-        content = recorded.read_table(path)
+        content = recorded_cells.read_table(path)
         check_names([content["kind"]], TABLES, f"kind of table in {path}")
         made = TABLES[content["kind"]](content["rows"]) + place_of(content)
         return f"{match[1]}{made}\n{match[3]}"

@@ -103,8 +103,8 @@ FLOORS = {
         "completion cli pages document"
     ),
     "ccenv.runs.store": (
-        "machine checksums commit program identity result_checks seal folder exported "
-        "uncollected recorded stored trust"
+        "machine checksums commit program identity result_checks seal folder exported uncollected "
+        "recorded_cells recorded stored trust"
     ),
     "ccenv.runs.plan": (
         "values plain kinds explained sweep agent_settings plan settings command space"

@@ -12,7 +12,7 @@ from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.folder import write_json
 from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.recorded import read_table
+from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.store.seal import sealed
 
 KIND = "kills"

@@ -28,7 +28,7 @@ from ccenv.runs.plan.command import read_config
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import recorded
+from ccenv.runs.store import recorded_cells
 from ccenv.runs.store.stored import stored_config, stored_tensors
 
 PARTS = ("train", "test")
@@ -131,7 +131,7 @@ def of_data(folder: Path) -> dict[str, Kind]:
 
 def rows_and_cells(path: Path) -> Any:
     """All of a recorded file."""
-    return recorded.read_table(path), recorded.read_cells(path)
+    return recorded_cells.read_table(path), recorded_cells.read_cells(path)
 
 
 def masks_of(place: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.stats.points import Point, make_point
-from ccenv.runs.store.recorded import read_cells
+from ccenv.runs.store.recorded_cells import read_cells
 
 
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:

@@ -9,7 +9,7 @@ from typing import Any
 from ccenv.base.clock import quartiles_of_ratio
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.intervals import Interval
-from ccenv.runs.store.recorded import read_table
+from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.studies.budget.policies import LEARNERS
 from ccenv.runs.studies.budget.published import RESNET_110
 

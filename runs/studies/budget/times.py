@@ -21,7 +21,7 @@ from ccenv.networks.protocol import num_blocks_of
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import load_average, machine, versions
-from ccenv.runs.store.recorded import read_table
+from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.store.seal import sealed
 from ccenv.runs.studies.budget.parts import first_gate
 from ccenv.runs.studies.budget.passes import Chooser, draws, policy_pass, spread, static_pass

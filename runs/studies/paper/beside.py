@@ -9,7 +9,7 @@ from ccenv.runs.show.tables import interval, markdown
 from ccenv.runs.stats.contests import best_on_validation, chosen
 from ccenv.runs.stats.points import Point, make_point
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.recorded import read_cells
+from ccenv.runs.store.recorded_cells import read_cells
 from ccenv.runs.studies.paper.numbers import PAPER_TABLES, PaperRow
 
 NOT_YET = "not run yet"

@@ -14,7 +14,7 @@ from ccenv.runs.engine import checkpoint, listener, run, stops
 from ccenv.runs.faults.left import apart, left
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.programs import program
-from ccenv.runs.store import recorded
+from ccenv.runs.store import recorded_cells
 from ccenv.runs.store.folder import check_json, write_json
 from ccenv.runs.store.seal import sealed
 
@@ -114,7 +114,7 @@ def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
 def test_an_edited_row_of_a_recorded_file_is_refused(tmp_path):
     path = tmp_path / "kills.json"
     write_json(path, sealed({"kind": "kills", "rows": [{"same": 19}]}))
-    assert recorded.read_table(path)["rows"] == [{"same": 19}]
+    assert recorded_cells.read_table(path)["rows"] == [{"same": 19}]
     write_json(path, check_json(path) | {"rows": [{"same": 20}]})
     with pytest.raises(ValueError, match="edited or damaged"):
-        recorded.read_table(path)
+        recorded_cells.read_table(path)

@@ -15,7 +15,7 @@ from ccenv.networks.models.residual import resnet
 from ccenv.networks.protocol import dense_forward, forward
 from ccenv.runs.engine.gate_sweep import scores
 from ccenv.runs.mask_tables.build import build_table
-from ccenv.runs.store.recorded import read_table
+from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.studies.budget import menu, show
 from ccenv.runs.studies.budget.parts import Sizes, by_table, by_tables
 from ccenv.runs.studies.budget.passes import Chooser, draws, policy_pass, spread, static_pass
