@@ -8,15 +8,16 @@ Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
 
 import operator
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.proxy import Attribute, Proxy, TraceError
+from torch.fx.proxy import Proxy, TraceError
 
+from ccenv.networks.gating import seen_values
+from ccenv.networks.gating.seen_values import SeenProxy, traced_names
 from ccenv.networks.gating.trace import (
     METHODS_OF_SHAPE,
     Call,
@@ -27,11 +28,9 @@ from ccenv.networks.gating.trace import (
     part_of,
     without_unused,
 )
-from ccenv.networks.gating.traced_values import leaves_of, mapped
+from ccenv.networks.gating.traced_values import mapped
 
 FUNCTIONS_OF_SHAPE = (torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor)
-FACTORIES = ("arange", "zeros", "ones", "full", "empty", "eye", "linspace", "tensor")
-"""Functions of torch that take no tensor, and so do not notice a traced argument by themselves."""
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -54,38 +53,6 @@ class Whole(nn.Module):
     def forward(self, inputs: Tensor) -> Any:
         """Calls it with one argument: others keep their defaults."""
         return self.model(inputs)
-
-
-class SeenProxy(Proxy):
-    """A traced value of which the example's value is known."""
-
-    def example(self) -> Any:
-        """Its value for one row."""
-        return self.tracer.one[self.node.name]  # type: ignore[attr-defined]
-
-    def __getattr__(self, name: str) -> Any:
-        """Methods are called later; everything else is looked up now."""
-        if callable(getattr(self.example(), name)):
-            return Attribute(self, name)
-        return self.tracer.create_proxy("call_function", getattr, (self, name), {})
-
-    def __iter__(self) -> Iterator[Any]:
-        """Along the first dimension, where it is no batch."""
-        items: Any = self
-        return iter([items[i] for i in range(len(self))])
-
-    def __len__(self) -> int:
-        """Size of the first dimension, where it is no batch; see `traced_names` for others."""
-        size = self.shape[0]
-        if isinstance(size, Proxy):
-            raise TraceError("goes through the rows of a batch")
-        return int(size)
-
-    def __index__(self) -> int:
-        """Reached only by what is not the same for any batch."""
-        raise TraceError("makes a plain number of what depends on the input")
-
-    __int__ = __float__ = __index__
 
 
 class SeeingTracer(fx.Tracer):
@@ -210,37 +177,6 @@ def version(value: Any) -> int:
     return value._version if isinstance(value, Tensor) else 0
 
 
-@contextmanager
-def traced_names(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Lets `torch.arange` and its kin, and `len` in the code of modules, be traced."""
-
-    def noticing(original: Callable[..., Any]) -> Callable[..., Any]:
-        def made(*args: Any, **kwargs: Any) -> Any:
-            given = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Proxy)]
-            if not given:
-                return original(*args, **kwargs)
-            return given[0].tracer.create_proxy("call_function", original, args, kwargs)
-
-        return made
-
-    def length(x: Any) -> Any:
-        return x.shape[0] if isinstance(x, SeenProxy) else len(x)
-
-    spaces: list[tuple[dict[str, Any], str]] = [(vars(torch), name) for name in FACTORIES]
-    spaces += [(getattr(type(module).forward, "__globals__", {}), "len") for module in modules]
-    before: list[tuple[dict[str, Any], str, Any]] = [(*at, at[0].get(at[1])) for at in spaces]
-    try:
-        for space, name, found in before:
-            space[name] = length if name == "len" else noticing(found)
-        yield
-    finally:
-        for space, name, found in reversed(before):
-            if found is None:
-                del space[name]
-            else:
-                space[name] = found
-
-
 def trace(
     model: nn.Module, example: Tensor, opened: Collection[str], exits: Collection[str] = ()
 ) -> Trace:
@@ -285,7 +221,7 @@ def unlike(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
-    library = (str(Path(fx.__file__).parent), __file__)
+    library = (str(Path(fx.__file__).parent), __file__, seen_values.__file__)
     stack = traceback.extract_tb(error.__traceback__)
     where = "its code"
     for frame in stack:
