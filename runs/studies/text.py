@@ -40,6 +40,11 @@ def dense_text(width: int, note: str = "", rate: float = RATE, **network: Any) -
     return Cell(label, "dense", {"network_kwargs": sizes, **trained(rate)})
 
 
+def two_layers(first: int, then: int) -> dict[str, Any]:
+    """A dense network's two hidden layers."""
+    return {"num_blocks": (1, 1), "block_size": (first, then)}
+
+
 def gated_text(
     agent: str, sizes: Sizes, note: str = "", network: Mapping[str, Any] | None = None, **own: Any
 ) -> Cell:
@@ -85,6 +90,8 @@ TABLES = "hidden,logits,pairs"
 """From the last byte to hidden biases and to logits, from the last two to logits."""
 OTHER_RATES = ((48, 0.005), (48, 0.02), (192, 0.005), (768, 0.005))
 """Tried beside the rate of all."""
+TWO = ((128, 64), (256, 128))
+"""Units of two layers, tried beside one."""
 WIDTHS = (24, 48, 96, 192, 384, 768)
 GATED: tuple[Sizes, ...] = ((32, 16, 1), (32, 16, 2), (64, 16, 2), (64, 16, 4))
 
@@ -118,6 +125,7 @@ PLANNED = Sweep(
         own_policy("rloo", GATED[1], "4 masks", group_size=4, learning_rate=0.01),
         *(dense_text(width, f"rate {rate}", rate) for width, rate in OTHER_RATES),
         dense_text(192, "embeddings of 16", embedding_size=16),
+        *(dense_text(first, f"then {then}", **two_layers(first, then)) for first, then in TWO),
     ),
     minutes=240,
     seeds=(0, 1, 2, 3, 4),

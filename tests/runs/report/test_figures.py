@@ -20,15 +20,20 @@ def folder(tmp_path):
     return tmp_path
 
 
+PAGES = [ROOT / "README.md", RESULTS / "README.md", *sorted((ROOT / "runs/docs").rglob("*.md"))]
+
+
 def test_every_linked_figure_of_the_results_is_there_and_named_as_the_report_names_it():
-    text, base = (RESULTS / "README.md").read_text(), RESULTS
-    found = tables.links(text)
-    pictures = re.findall(r"!\[[^]]+\]\(([^)]*figures/[^)]+)\)", text)
-    assert found
-    assert len(pictures) == len(found)
-    assert all((base / picture).is_file() for picture in pictures)
-    for sweep, name in found:
-        assert (RESULTS / "figures" / f"{sweep}--{name}.png").read_bytes()[1:4] == b"PNG"
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        pictures = re.findall(r"!\[[^]]+\]\(([^)]*figures/[^)]+)\)", text)
+        assert len(pictures) == len(tables.links(text))
+        assert all((page.parent / picture).is_file() for picture in pictures)
+        found += tables.links(text)
+    figures = {RESULTS / "figures" / f"{sweep}--{name}.png" for sweep, name in found}
+    assert figures == set((RESULTS / "figures").iterdir())
+    assert all(figure.read_bytes()[1:4] == b"PNG" for figure in figures)
     drawn = tables.figures_of(found, RESULTS)
     assert [(sweep, figure.name) for (sweep, _), figure in drawn.items()] == list(drawn)
     assert set(drawn) == set(found)
