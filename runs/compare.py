@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ccenv.base.registry import resolve
-from ccenv.runs.engine.engines import ENGINES, LOCAL, Engine, open_engine
 from ccenv.runs.engine.jobs import (
     Comparison,
     gather,
@@ -20,7 +19,8 @@ from ccenv.runs.engine.jobs import (
     record,
     source_of,
 )
-from ccenv.runs.engine.pool import Outcome
+from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, Engine, open_engine
+from ccenv.runs.engine.machines.pool import Outcome
 from ccenv.runs.engine.run_jobs import in_words, run_todo, say
 from ccenv.runs.engine.shards import read_shard
 from ccenv.runs.engine.study import Study, study_of
@@ -80,7 +80,7 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def engine_of(options: argparse.Namespace) -> AbstractContextManager[Engine | None]:
-    """Where the runs go; see `ccenv.runs.engine.engines.open_engine`."""
+    """Where the runs go; see `ccenv.runs.engine.machines.engines.open_engine`."""
     given = parse_pairs(options.engine_option)
     return open_engine(options.engine, options.jobs, Path(options.log_dir), given)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.engine.opened import open_run
-from ccenv.runs.engine.replay import ask
+from ccenv.runs.again.opened import open_run
+from ccenv.runs.again.replay import ask
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.rows import MODES

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from ccenv.base.checked_file import content_digest
 from ccenv.base.registry import check_names
 from ccenv.data import SPLITS
+from ccenv.runs.asked.gate_sweep import chosen_inputs, judge_gates
 from ccenv.runs.board.tracking import compact
-from ccenv.runs.engine.gate_sweep import chosen_inputs, judge_gates
 from ccenv.runs.plan.explained import explained
 from ccenv.runs.plan.plain import checked, is_plain
 from ccenv.runs.plan.values import annotations_of, parse_pairs
@@ -71,7 +71,7 @@ def gates(*, progress: bool = False, **settings: Any) -> dict[str, Any]:
         **settings: fields of `Settings`, and settings of the environment, of its network and data.
 
     Returns:
-        What `out` holds: rows (see `ccenv.runs.engine.gate_sweep`), the settings that differ from
+        What `out` holds: rows (see `ccenv.runs.asked.gate_sweep`), the settings that differ from
         the defaults, how many inputs and answers, checksums, versions and machine.
 
     Raises:

@@ -1,6 +1,6 @@
 """What the choice of blocks gives away: ccenv leaks FOLDER -> how well labels are guessed from it.
 
-Learned selection is a side channel: see `ccenv.runs.engine.leaks`, and `ccenv.simulator.oblivious`
+Learned selection is a side channel: see `ccenv.runs.asked.leaks`, and `ccenv.simulator.oblivious`
 for what closes it at the size of blocks, and at which price.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccenv.runs.engine.leaks import LeakOfRun, leaks_of_run
-from ccenv.runs.engine.same_run import NAMED
-from ccenv.runs.engine.verdicts import run_folders
+from ccenv.runs.again.same_run import NAMED
+from ccenv.runs.again.verdicts import run_folders
+from ccenv.runs.asked.leaks import LeakOfRun, leaks_of_run
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import folder as run_folder

@@ -1,6 +1,6 @@
 """Recall of winner-take-all tables over their memory: ccenv retrieval network=... -> a table.
 
-What the agent `wta_retrieval` would find on a frozen network, see `ccenv.runs.engine.recalls`.
+What the agent `wta_retrieval` would find on a frozen network, see `ccenv.runs.asked.recalls`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ccenv.runs.engine.recalls import Recall, recalls
+from ccenv.runs.asked.recalls import Recall, recalls
 from ccenv.runs.gates import read_settings, settings_help
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program

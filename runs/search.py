@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ccenv.agents import AGENTS
 from ccenv.runs.compare import positive
-from ccenv.runs.engine.pool import Outcome, Task, run_all
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.engine.search import (
     PRESETS,

@@ -1,6 +1,6 @@
 """Stored runs, checked row by row: ccenv validate FOLDER.
 
-A row is one evaluation of one run, see `ccenv.runs.engine.verdicts`. Nothing is imported or called
+A row is one evaluation of one run, see `ccenv.runs.again.verdicts`. Nothing is imported or called
 because a file names it: see `ccenv.runs.store.trust`.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccenv.runs.engine.claims import RECOMPUTED, WORD
-from ccenv.runs.engine.same_run import NAMED
-from ccenv.runs.engine.verdicts import Verdict, refuse_copies, run_folders, validate
+from ccenv.runs.again.claims import RECOMPUTED, WORD
+from ccenv.runs.again.same_run import NAMED
+from ccenv.runs.again.verdicts import Verdict, refuse_copies, run_folders, validate
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import folder as run_folder

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.runs.again.opened import open_run
+from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.engine.gathered import labels_of, settings_of
-from ccenv.runs.engine.opened import open_run
-from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.programs import program
 from ccenv.runs.report.html import input_page

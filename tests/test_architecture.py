@@ -97,10 +97,10 @@ FLOORS = {
         "pondernet sb3"
     ),
     "ccenv.runs": (
-        "commands programs store plan stats show board engine mask_tables studies sweeps report "
-        "timing faults settings_help train compare eval plot view search list validate leaks "
-        "benchmark calibrate gates retrieval table tables weights write export share serve "
-        "completion cli pages document"
+        "commands programs store plan stats show board engine again asked mask_tables studies "
+        "sweeps report timing faults settings_help train compare eval plot view search list "
+        "validate leaks benchmark calibrate gates retrieval table tables weights write export "
+        "share serve completion cli pages document"
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder exported uncollected "
@@ -116,10 +116,12 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
-        "gate_sweep tail checkpoint listener at_prices together stops building described run "
-        "ranked jobs gathered pool shards remote engines on_ray on_slurm run_jobs search rebuilt "
-        "replay opened walked claims same_run verdicts leaks recalls study"
+        "tail checkpoint listener at_prices together stops building described run ranked jobs "
+        "gathered shards machines run_jobs search study"
     ),
+    "ccenv.runs.engine.machines": "pool remote engines on_ray on_slurm",
+    "ccenv.runs.again": "rebuilt replay opened walked claims same_run verdicts",
+    "ccenv.runs.asked": "gate_sweep leaks recalls",
     "ccenv.runs.mask_tables": "settings build times shown leaderboard",
     "ccenv.runs.studies": (
         "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper "

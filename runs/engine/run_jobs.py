@@ -8,9 +8,9 @@ from contextlib import closing
 
 from tqdm import tqdm
 
-from ccenv.runs.engine.engines import Engine
 from ccenv.runs.engine.jobs import Comparison, Job, remaining_seconds
-from ccenv.runs.engine.pool import Outcome, Task, run_all
+from ccenv.runs.engine.machines.engines import Engine
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 from ccenv.runs.store import folder as run_folder
 
 BAR = "{n_fmt} of {total_fmt} runs |{bar}| {elapsed}{postfix}"

@@ -16,8 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ccenv.base.seeding import stream_seed
-from ccenv.runs.engine.engines import library
-from ccenv.runs.engine.pool import Outcome, Task, told_of
+from ccenv.runs.engine.machines.engines import library
+from ccenv.runs.engine.machines.pool import Outcome, Task, told_of
 from ccenv.runs.engine.run import run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.space import Choice, Space, Span, usual_value, with_values

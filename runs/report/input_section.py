@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.runs.again.opened import check_finished, open_run
+from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.engine.jobs import Comparison, Finished
-from ccenv.runs.engine.opened import check_finished, open_run
-from ccenv.runs.engine.rebuilt import Rebuilt
 from ccenv.runs.report.input_view import view_of
 from ccenv.runs.show.tables import Row, by_dataset
 

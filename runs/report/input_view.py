@@ -16,8 +16,8 @@ from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.mdp.observations import pool
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.engine.rebuilt import Rebuilt
-from ccenv.runs.engine.walked import Walked, walk_inputs
+from ccenv.runs.again.rebuilt import Rebuilt
+from ccenv.runs.again.walked import Walked, walk_inputs
 from ccenv.runs.report.blocks_seen import blocks_seen
 from ccenv.runs.report.layer_view import View, floats, linear_view
 from ccenv.runs.report.price_view import Priced, price_view, walk_prices

@@ -1,4 +1,4 @@
-"""Which gates matter, as a table: rows of `ccenv.runs.engine.gate_sweep` -> Markdown."""
+"""Which gates matter, as a table: rows of `ccenv.runs.asked.gate_sweep` -> Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

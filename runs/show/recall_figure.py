@@ -19,7 +19,7 @@ def recall_figure(rows: Sequence[Row]) -> Drawn:
     """Two axes side by side: recall over memory, and over the share of blocks that are retrieved.
 
     Args:
-        rows: of one gate, see `ccenv.runs.engine.recalls.Recall`.
+        rows: of one gate, see `ccenv.runs.asked.recalls.Recall`.
     """
     probes = sorted({row["probes"] for row in rows})
     names = ["1 probe" if number == 1 else f"{number} probes" for number in probes]

@@ -18,8 +18,8 @@ from ccenv.data import load_split, preprocessing
 from ccenv.data.fitted import through
 from ccenv.data.transforms import as_floats
 from ccenv.deploy.faster import fuse_policy
+from ccenv.runs.again.rebuilt import rebuild
 from ccenv.runs.engine.jobs import make_jobs, own_result
-from ccenv.runs.engine.rebuilt import rebuild
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.sweep import Sweep

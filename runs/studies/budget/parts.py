@@ -21,7 +21,7 @@ from ccenv.mask_table.identity import check_is_of
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
 from ccenv.networks.protocol import num_blocks_of
-from ccenv.runs.engine.gate_sweep import chosen_inputs
+from ccenv.runs.asked.gate_sweep import chosen_inputs
 from ccenv.runs.studies.budget import menu
 from ccenv.runs.studies.budget.measured import Measured, looked_up, walked
 from ccenv.runs.studies.budget.static import Sized, of_sizes

@@ -7,8 +7,8 @@ import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs import train
+from ccenv.runs.again.rebuilt import plan_of
 from ccenv.runs.engine.at_prices import NUM_VALUES, grid
-from ccenv.runs.engine.rebuilt import plan_of
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.validate import validate

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from ccenv.runs import compare
-from ccenv.runs.engine import engines, remote, run_jobs
+from ccenv.runs.engine import run_jobs
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.engine.pool import work
+from ccenv.runs.engine.machines import engines, remote
+from ccenv.runs.engine.machines.pool import work
 from ccenv.runs.engine.shards import Shard, read_shard
 from ccenv.runs.studies.quickstart import QUICKSTART
 

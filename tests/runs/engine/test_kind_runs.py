@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ccenv.runs import train
-from ccenv.runs.engine.leaks import leaks_of_run
+from ccenv.runs.asked.leaks import leaks_of_run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.store.identity import whole_config

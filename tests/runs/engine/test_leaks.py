@@ -7,7 +7,7 @@ import torch
 
 from ccenv.base.seeding import stream
 from ccenv.runs import leaks, retrieval, train
-from ccenv.runs.engine.leaks import leak_of
+from ccenv.runs.asked.leaks import leak_of
 
 
 def test_masks_by_label_tell_it_and_coins_and_a_constant_trace_tell_nothing():

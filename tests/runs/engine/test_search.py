@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from ccenv.runs import search as program
+from ccenv.runs.again.rebuilt import plan_of
 from ccenv.runs.engine import search as engine
-from ccenv.runs.engine.rebuilt import plan_of
 from ccenv.runs.engine.search import Tried, front_of
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.space import Choice, Span, check_space, read_space, usual_space, with_values

@@ -23,7 +23,7 @@ from ccenv.runs.engine.jobs import (
     remaining_seconds,
     source_of,
 )
-from ccenv.runs.engine.pool import Task, run_all, work
+from ccenv.runs.engine.machines.pool import Task, run_all, work
 from ccenv.runs.show import tables as report
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.rows import error_at, judge, make_rows
@@ -40,7 +40,7 @@ from types import SimpleNamespace
 from tqdm import tqdm
 
 from ccenv.sparse.cpu.codegen.compiled import announcement
-from ccenv.runs.engine.pool import Outcome, Task, run_all
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 
 
 def compiles(task):
@@ -119,7 +119,7 @@ TASKS = """
 import os
 
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.engine.pool import Outcome
+from ccenv.runs.engine.machines.pool import Outcome
 
 
 def crash_or_not(task):

@@ -11,9 +11,9 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import drawn, write
 from ccenv.envs.rendering import as_words
 from ccenv.runs import cli, train
+from ccenv.runs.again.verdicts import validate
 from ccenv.runs.engine import run
 from ccenv.runs.engine.run import Options
-from ccenv.runs.engine.verdicts import validate
 from ccenv.runs.plan.settings import make_plan
 
 BOOK = b"abcdefgh\n" * 200

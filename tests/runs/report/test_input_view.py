@@ -13,8 +13,8 @@ import torch
 from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs import view as program
-from ccenv.runs.engine.opened import check_finished
-from ccenv.runs.engine.walked import Walked
+from ccenv.runs.again.opened import check_finished
+from ccenv.runs.again.walked import Walked
 from ccenv.runs.report import html as pages
 from ccenv.runs.report import input_view
 from ccenv.runs.report.blocks_seen import blocks_seen

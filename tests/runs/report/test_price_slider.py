@@ -4,8 +4,8 @@ import torch
 from test_input_view import needs_browser, said_by_a_browser
 
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.runs.engine.rebuilt import Rebuilt
-from ccenv.runs.engine.walked import walk_inputs
+from ccenv.runs.again.rebuilt import Rebuilt
+from ccenv.runs.again.walked import walk_inputs
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.report import html as pages
 from ccenv.runs.report import input_view

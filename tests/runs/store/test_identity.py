@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
+from ccenv.runs.again.rebuilt import plan_of
 from ccenv.runs.engine.jobs import make_jobs, source_of
-from ccenv.runs.engine.rebuilt import plan_of
 from ccenv.runs.plan import plan, settings
 from ccenv.runs.plan.agent_settings import agent_parameters
 from ccenv.runs.plan.plain import is_plain

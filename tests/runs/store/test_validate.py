@@ -16,9 +16,9 @@ from ccenv.data.bundled import probe
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.networks import training as weights
 from ccenv.runs import train, validate
+from ccenv.runs.again.rebuilt import pays_again, plan_of, rebuild
+from ccenv.runs.again.replay import ask, replay, wrong_labels
 from ccenv.runs.engine import run
-from ccenv.runs.engine.rebuilt import pays_again, plan_of, rebuild
-from ccenv.runs.engine.replay import ask, replay, wrong_labels
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.rows import evaluation
 from ccenv.runs.store import folder as run_folder

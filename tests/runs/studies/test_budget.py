@@ -13,7 +13,7 @@ from ccenv.mask_table.learning import softmax
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.models.residual import resnet
 from ccenv.networks.protocol import dense_forward, forward
-from ccenv.runs.engine.gate_sweep import scores
+from ccenv.runs.asked.gate_sweep import scores
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.studies.budget import menu, show

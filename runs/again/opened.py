@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.engine.rebuilt import Rebuilt, plan_of, rebuild
+from ccenv.runs.again.rebuilt import Rebuilt, plan_of, rebuild
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.stored import stored_config
 

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ccenv.base.registry import check_names
-from ccenv.runs.engine.engines import Engine, Setup, library
-from ccenv.runs.engine.pool import Outcome, Task
-from ccenv.runs.engine.remote import Delivery, accept, carry_out, needs, order_of, refusal
+from ccenv.runs.engine.machines.engines import Engine, Setup, library
+from ccenv.runs.engine.machines.pool import Outcome, Task
+from ccenv.runs.engine.machines.remote import Delivery, accept, carry_out, needs, order_of, refusal
 from ccenv.runs.store.machine import num_cores
 
 ADDRESS = "address"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ccenv.data import Split, load_split
-from ccenv.runs.engine.rebuilt import Rebuilt, test_images
+from ccenv.runs.again.rebuilt import Rebuilt, test_images
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 

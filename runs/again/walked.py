@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ccenv.base.seeding import stream
 from ccenv.rewards import log_likelihood
-from ccenv.runs.engine.rebuilt import Rebuilt
+from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.simulator.rollout import walk
 
 MOST = 1000

@@ -1,6 +1,6 @@
 """Engines by name: ("ray", its options) -> what runs many tasks at once, on many machines.
 
-The local pool (`ccenv.runs.engine.pool`) is the default and needs none of this.
+The local pool (`ccenv.runs.engine.machines.pool`) is the default and needs none of this.
 """
 
 import importlib
@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object
-from ccenv.runs.engine.pool import Outcome, Task
-from ccenv.runs.engine.remote import Terms, terms
+from ccenv.runs.engine.machines.pool import Outcome, Task
+from ccenv.runs.engine.machines.remote import Terms, terms
 
 LOCAL = "local"
-ENGINES = {"ray": "ccenv.runs.engine.on_ray:opened", "slurm": "ccenv.runs.engine.on_slurm:opened"}
+ENGINES = {
+    "ray": "ccenv.runs.engine.machines.on_ray:opened",
+    "slurm": "ccenv.runs.engine.machines.on_slurm:opened",
+}
 """Name -> what opens it, imported on use: each needs a library of its own."""
 RESULTS = "results"
 SENT, SHARED = "sent", "shared"

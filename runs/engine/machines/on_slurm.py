@@ -5,9 +5,9 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ccenv.runs.engine.engines import Engine, Setup, library
-from ccenv.runs.engine.pool import Outcome, Task
-from ccenv.runs.engine.remote import Delivery, accept, carry_out, needs, order_of
+from ccenv.runs.engine.machines.engines import Engine, Setup, library
+from ccenv.runs.engine.machines.pool import Outcome, Task
+from ccenv.runs.engine.machines.remote import Delivery, accept, carry_out, needs, order_of
 
 EVERY = 2.0
 """Seconds between two looks at the queue."""

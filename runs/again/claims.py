@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGES, is_below
 from ccenv.networks.memory import memory_bytes
+from ccenv.runs.again.rebuilt import Rebuilt, pays_again, test_images
+from ccenv.runs.again.replay import ask
 from ccenv.runs.engine.at_prices import verdicts_of_context
-from ccenv.runs.engine.rebuilt import Rebuilt, pays_again, test_images
-from ccenv.runs.engine.replay import ask
 from ccenv.simulator.evaluate import Evaluation, by_class
 
 EXACT = 1e-6

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.runs.engine.claims import (
+from ccenv.runs.again.claims import (
     OTHER_BITS,
     Room,
     basis,
@@ -27,8 +27,8 @@ from ccenv.runs.engine.claims import (
     differences,
     numbers_of,
 )
-from ccenv.runs.engine.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
-from ccenv.runs.engine.replay import (
+from ccenv.runs.again.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
+from ccenv.runs.again.replay import (
     ask,
     replay,
     returns,
@@ -36,7 +36,7 @@ from ccenv.runs.engine.replay import (
     share_of_other_values,
     wrong_labels,
 )
-from ccenv.runs.engine.same_run import check_identity
+from ccenv.runs.again.same_run import check_identity
 from ccenv.runs.stats.rows import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result

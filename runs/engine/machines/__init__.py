@@ -1,0 +1,1 @@
+"""Many tasks at once: by processes of this machine, Ray, or an array of Slurm's."""
