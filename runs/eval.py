@@ -9,7 +9,7 @@ from typing import Any
 
 from ccenv.runs.again.opened import open_run
 from ccenv.runs.again.replay import ask
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.rows import MODES
 from ccenv.runs.store import folder as run_folder
@@ -47,13 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--masks", choices=(*MODES, "both"), default="both", help="drawn, most probable, or both"
     )
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON only")
-    parser.add_argument(
-        "--trust",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import what the run names of this module of yours; may be given again",
-    )
+    takes_trust(parser)
     return parser
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ccenv.runs.again.same_run import NAMED
 from ccenv.runs.again.verdicts import run_folders
 from ccenv.runs.asked.leaks import LeakOfRun, leaks_of_run
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import folder as run_folder
 
@@ -55,13 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="also rebuild each policy and judge it where all inputs leave one trace",
     )
-    parser.add_argument(
-        "--trust",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import what runs name of this module of yours; may be given again",
-    )
+    takes_trust(parser, "runs name")
     options = parser.parse_args(arguments)
     folders = run_folders(options.folder)
     rows, refused = [], 0

@@ -1,5 +1,6 @@
 """The frame of every program: its `main` -> an exit status; errors are reported in one line."""
 
+import argparse
 import contextlib
 import errno
 import functools
@@ -66,6 +67,22 @@ def program(
         return framed
 
     return frame
+
+
+def takes_trust(parser: argparse.ArgumentParser, who: str = "the run names") -> None:
+    """Adds `--trust`: which modules of the reader's own a stored run may name.
+
+    Args:
+        parser: of a program that opens stored runs; see `ccenv.runs.store.trust`.
+        who: names them.
+    """
+    parser.add_argument(
+        "--trust",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help=f"import what {who} of this module of yours; may be given again",
+    )
 
 
 def say_what_can_be_said() -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ccenv.runs.again.claims import RECOMPUTED, WORD
 from ccenv.runs.again.same_run import NAMED
 from ccenv.runs.again.verdicts import Verdict, refuse_copies, run_folders, validate
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import folder as run_folder
 
@@ -59,13 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
-    parser.add_argument(
-        "--trust",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import what runs name of this module of yours; may be given again",
-    )
+    takes_trust(parser, "runs name")
     return parser
 
 

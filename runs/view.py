@@ -9,7 +9,7 @@ from ccenv.runs.again.opened import open_run
 from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.engine.gathered import labels_of, settings_of
 from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.html import input_page
 from ccenv.runs.report.input_view import view_of
 from ccenv.runs.stats.rows import MODES
@@ -32,13 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--masks", choices=MODES, default="mode", help="the most probable masks, or masks drawn"
     )
-    parser.add_argument(
-        "--trust",
-        metavar="MODULE",
-        action="append",
-        default=[],
-        help="import what the run names of this module of yours; may be given again",
-    )
+    takes_trust(parser)
     return parser
 
 

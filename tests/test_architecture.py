@@ -104,7 +104,7 @@ FLOORS = {
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal folder exported uncollected "
-        "recorded_cells recorded stored trust"
+        "recorded_rows recorded_cells recorded stored trust"
     ),
     "ccenv.runs.plan": (
         "values plain kinds explained sweep agent_settings plan settings command space"

@@ -10,10 +10,8 @@ from typing import Any
 from ccenv.runs.faults.circumstances import CIRCUMSTANCES, attempts
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store.folder import write_json
-from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.store.recorded_cells import read_table
-from ccenv.runs.store.seal import sealed
+from ccenv.runs.store.recorded_rows import record_rows
 
 KIND = "circumstances"
 COLUMNS = dict.fromkeys(("fault", "what was done", "what must come", "what came", ""), "left")
@@ -45,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.record:
         before = read_table(options.record)["rows"] if options.record.exists() else []
         rows = [row for row in before if row["name"] not in options.what] + rows
-        head = {"kind": KIND, "rows": rows, "machine": machine(), "versions": versions()}
-        write_json(options.record, sealed(head))
+        record_rows(options.record, KIND, rows)
     return int(any(row["is_right"] is False for row in rows))
 
 

@@ -12,9 +12,7 @@ from ccenv.runs.faults.damage import BELIEVED, CRASHED, HARMLESS, NOTICED, harm_
 from ccenv.runs.faults.kinds import kinds
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store.folder import write_json
-from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.seal import sealed
+from ccenv.runs.store.recorded_rows import record_rows
 
 KIND = "damage"
 CAME = (NOTICED, HARMLESS, BELIEVED, CRASHED)
@@ -45,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(rows))
     print(f"{time.process_time() - begun:.0f} seconds of one core")
     if options.record:
-        head = {"kind": KIND, "rows": rows, "machine": machine(), "versions": versions()}
-        write_json(options.record, sealed(head))
+        record_rows(options.record, KIND, rows)
     return int(any(row[BELIEVED] + row[CRASHED] for row in rows))
 
 

@@ -10,10 +10,8 @@ from typing import Any
 from ccenv.runs.faults.kills import VICTIMS, rounds
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store.folder import write_json
-from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.store.recorded_cells import read_table
-from ccenv.runs.store.seal import sealed
+from ccenv.runs.store.recorded_rows import record_rows
 
 KIND = "kills"
 COLUMNS = {
@@ -67,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(rows))
     if options.record:
         rows = [*others(options.record, rows), *rows]
-        head = {"kind": KIND, "rows": rows, "machine": machine(), "versions": versions()}
-        write_json(options.record, sealed(head))
+        record_rows(options.record, KIND, rows)
     return int(any(row["same"] < row["kills"] for row in rows))
 
 

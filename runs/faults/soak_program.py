@@ -13,9 +13,7 @@ import torch
 from ccenv.runs.faults.soak import SUBJECTS, Sample, Work, fitted, soak
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store.folder import write_json
-from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.seal import sealed
+from ccenv.runs.store.recorded_rows import record_rows
 
 KIND = "soak"
 COLUMNS = {
@@ -74,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [asdict(fit) | {"minutes": options.minutes} for fit in fits]
     print(table(rows))
     if options.record:
-        head = {"kind": KIND, "rows": rows, "machine": machine(), "versions": versions()}
-        write_json(options.record, sealed(head))
+        record_rows(options.record, KIND, rows)
     return int(any(fit.growth > MOST_GROWTH for fit in fits))
 
 

@@ -118,9 +118,14 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON with the checksum that `check_seal` asks for."""
+    write_json(path, sealed(finite(content)))
+
+
 def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     """Writes the result of a finished run, with its checksum."""
-    write_json(folder / RESULT, sealed(finite(result)))
+    write_sealed(folder / RESULT, result)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

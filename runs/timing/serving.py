@@ -24,8 +24,8 @@ from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
-from ccenv.runs.store.folder import write_json
-from ccenv.runs.store.machine import load_average, machine, versions
+from ccenv.runs.store.machine import load_average
+from ccenv.runs.store.recorded_rows import record_rows
 
 KIND = "micro-batches"
 COLUMNS = {
@@ -94,10 +94,17 @@ def under_load(
                 refused += 1
         sent = time.perf_counter() - start
     whole = time.perf_counter() - start
-    shares = torch.tensor([0.5, 0.95, 0.99], dtype=torch.float64)
-    p50, p95, p99 = (1e3 * torch.tensor(took, dtype=torch.float64).quantile(shares)).tolist()
+    p50, p95, p99 = percentiles(took)
     mean = batches.num_inputs / batches.num_batches
     return Load(rate, count / sent, len(took) / whole, refused / count, mean, p50, p95, p99)
+
+
+def percentiles(seconds: Sequence[float]) -> list[float]:
+    """The 50th, 95th and 99th percentile in milliseconds; 0 of nothing."""
+    shares = torch.tensor([0.5, 0.95, 0.99], dtype=torch.float64)
+    times = torch.tensor(seconds or [0.0], dtype=torch.float64)
+    found: list[float] = (1e3 * times.quantile(shares)).tolist()
+    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -132,10 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"measured {rate:,.0f} a second", file=sys.stderr, flush=True)
     print(table(rows))
     if options.record:
-        place = machine() | {"load_average": load}
-        write_json(
-            options.record, {"kind": KIND, "rows": rows, "machine": place, "versions": versions()}
-        )
+        record_rows(options.record, KIND, rows, load_average=load)
     return 0
 
 

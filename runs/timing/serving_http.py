@@ -26,8 +26,9 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
-from ccenv.runs.store.folder import write_json
-from ccenv.runs.store.machine import load_average, machine, versions
+from ccenv.runs.store.machine import load_average
+from ccenv.runs.store.recorded_rows import record_rows
+from ccenv.runs.timing.serving import percentiles
 
 KIND = "serving"
 ANSWERED, REFUSED, LOST = 200, 503, 0
@@ -140,13 +141,6 @@ async def under_load(address: str, bodies: Sequence[bytes], rate: float, seconds
     )  # fmt: skip
 
 
-def percentiles(seconds: Sequence[float]) -> list[float]:
-    """The 50th, 95th and 99th percentile in milliseconds; 0 of nothing."""
-    shares = torch.tensor([0.5, 0.95, 0.99], dtype=torch.float64)
-    found: list[float] = (1e3 * torch.tensor(seconds or [0.0]).double().quantile(shares)).tolist()
-    return found
-
-
 def bodies_of(classifier: SkippingClassifier) -> list[bytes]:
     """Random inputs as JSON."""
     images = torch.rand(64, *classifier.prepare.shape, generator=stream(0, "serving"))
@@ -181,10 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))
     if options.record:
-        place = machine() | {"load_average": load}
-        write_json(
-            options.record, {"kind": KIND, "rows": rows, "machine": place, "versions": versions()}
-        )
+        record_rows(options.record, KIND, rows, load_average=load)
     return 0
 
 

@@ -27,7 +27,6 @@ from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.seal import sealed
 from ccenv.runs.studies.budget.measured import components
 from ccenv.runs.studies.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
 from ccenv.runs.studies.budget.policies import Data, Learning, placed_rows
@@ -133,7 +132,7 @@ def record(
         "machine": machine(),
         "rows": rows,
     }
-    run_folder.write_json(out, sealed(run_folder.finite(content)))
+    run_folder.write_sealed(out, content)
     return out
 
 

@@ -22,7 +22,6 @@ from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import load_average, machine, versions
 from ccenv.runs.store.recorded_cells import read_table
-from ccenv.runs.store.seal import sealed
 from ccenv.runs.studies.budget.parts import first_gate
 from ccenv.runs.studies.budget.passes import Chooser, draws, policy_pass, spread, static_pass
 from ccenv.runs.studies.budget.show import MASK, POLICY, within
@@ -145,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ValueError(f"expected the recorded result {path}, got none; record it first")
     timing = Timing(options.batches, options.rounds, options.seconds, options.shown_only)
     content = with_times(read_table(path), timing)
-    run_folder.write_json(path, sealed(run_folder.finite(content)))
+    run_folder.write_sealed(path, content)
     print(path)
     return 0
 

@@ -24,7 +24,6 @@ from ccenv.mask_table.slopes import slopes_of, write_slopes
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.seal import sealed
 from ccenv.runs.studies.estimators import agents, curves, fitted, looks, moments
 from ccenv.runs.studies.estimators.problem import problem_of, read
 from ccenv.simulator.simulator import Simulator
@@ -150,7 +149,7 @@ def record(part: str, options: argparse.Namespace) -> Path:
         "rows": rows,
     }
     path = Path(options.results_dir) / f"{NAMES[part]}.json"
-    run_folder.write_json(path, sealed(run_folder.finite(content)))
+    run_folder.write_sealed(path, content)
     return path
 
 

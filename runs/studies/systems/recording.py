@@ -11,7 +11,6 @@ import torch
 
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions
-from ccenv.runs.store.seal import sealed
 
 
 def record(
@@ -44,6 +43,6 @@ def record(
     head = {"kind": name, "name": name, "settings": settings}
     content = {**head, "versions": versions(), "machine": machine(), "rows": found}
     path = options.results_dir / f"{name}.json"
-    run_folder.write_json(path, sealed(run_folder.finite(content)))
+    run_folder.write_sealed(path, content)
     print(path)
     return 0
