@@ -71,9 +71,13 @@ FLOORS = {
         "concurrent"
     ),
     "ccenv.mask_table": (
-        "menus forms exact fronts at_cost estimators learning bandit policy_file header times "
-        "table shipped entry board drawn identity timing walk slopes prefix_looks network played "
-        "chunks by_ranks buildable builder"
+        "menus answers header times table shipped board drawn building network played"
+    ),
+    "ccenv.mask_table.answers": (
+        "forms exact fronts at_cost estimators learning bandit policy_file entry"
+    ),
+    "ccenv.mask_table.building": (
+        "identity timing walk slopes prefix_looks chunks by_ranks buildable builder"
     ),
     "ccenv.envs": (
         "rows actions options recycled table_rewards table_episodes table infos rendering window "

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ccenv.mask_table.entry import PRICES, Entry, as_policy, check_images, read_entry
-from ccenv.mask_table.exact import Outcomes, optimum, value
-from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.fronts import check_alike
+from ccenv.mask_table.answers.entry import PRICES, Entry, as_policy, check_images, read_entry
+from ccenv.mask_table.answers.exact import Outcomes, optimum, value
+from ccenv.mask_table.answers.forms import FLOATS
+from ccenv.mask_table.answers.fronts import check_alike
 from ccenv.mask_table.table import MaskTable
 
 

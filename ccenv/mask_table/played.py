@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ccenv.data import SPLITS, Split
-from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.answers.forms import FLOATS
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.network import Prefix, TableNetwork
 from ccenv.mask_table.table import MaskTable

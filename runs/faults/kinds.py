@@ -12,10 +12,10 @@ from ccenv.base.tree_file import encode, load_tree
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.entry import PRICES, read_entry, write_entry
+from ccenv.mask_table.answers.entry import PRICES, read_entry, write_entry
+from ccenv.mask_table.answers.policy_file import read_policy, write_policy
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu
-from ccenv.mask_table.policy_file import read_policy, write_policy
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 from ccenv.networks.frozen_cache import fitting_weights
 from ccenv.runs.engine.building import build

@@ -16,7 +16,7 @@ from ccenv.mask_table import (
     build,
     drawn_menu,
 )
-from ccenv.mask_table.builder import help_build
+from ccenv.mask_table.building.builder import help_build
 from ccenv.runs.mask_tables.settings import read_settings, said_of
 from ccenv.runs.show import mask_table
 from ccenv.runs.store.machine import most_threads

@@ -16,7 +16,7 @@ def judge_entries(
     """Ranks entries by their mean regret at three prices.
 
     Args:
-        paths: of entries, see `ccenv.mask_table.entry`.
+        paths: of entries, see `ccenv.mask_table.answers.entry`.
         table: of inputs that no entry was made with; None for the package's test images.
         choose: of other inputs of the network, which choose the best static mask; None for the
             package's validation images.

@@ -12,7 +12,7 @@ from ccenv.mask_table import (
     read_policy,
     read_table,
 )
-from ccenv.mask_table.policy_file import of_rows
+from ccenv.mask_table.answers.policy_file import of_rows
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions

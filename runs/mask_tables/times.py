@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from ccenv.base.processor import cpu_model
+from ccenv.mask_table.building.timing import measured
 from ccenv.mask_table.times import UnitTimes, write_times
-from ccenv.mask_table.timing import measured
 from ccenv.runs.mask_tables.settings import read_settings
 from ccenv.runs.store.machine import versions
 from ccenv.simulator.simulator import Simulator

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.mask_table.exact import Outcomes
-from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.learning import standardised
+from ccenv.mask_table.answers.exact import Outcomes
+from ccenv.mask_table.answers.forms import FLOATS
+from ccenv.mask_table.answers.learning import standardised
 from ccenv.mask_table.table import MaskTable
 from ccenv.mdp.dynamics import initial, look, transition
 from ccenv.networks.protocol import num_blocks_of

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.mask_table.at_cost import AtCost, tossed
-from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.identity import check_is_of
+from ccenv.mask_table.answers.at_cost import AtCost, tossed
+from ccenv.mask_table.answers.forms import FLOATS
+from ccenv.mask_table.building.identity import check_is_of
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
 from ccenv.networks.protocol import num_blocks_of

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.learning import softmax
+from ccenv.mask_table.answers.forms import FLOATS
+from ccenv.mask_table.answers.learning import softmax
 from ccenv.networks.one_row import OneRow, why_not_one_row
 from ccenv.networks.protocol import num_blocks_of, walk
 

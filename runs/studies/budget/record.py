@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from ccenv.base.registry import check_names
-from ccenv.mask_table.at_cost import AtCost
-from ccenv.mask_table.identity import weights_digest
+from ccenv.mask_table.answers.at_cost import AtCost
+from ccenv.mask_table.building.identity import weights_digest
 from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program

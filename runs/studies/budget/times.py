@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.clock import seconds_in_turns, work_clock
-from ccenv.mask_table.identity import weights_digest
+from ccenv.mask_table.building.identity import weights_digest
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder

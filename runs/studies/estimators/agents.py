@@ -16,8 +16,8 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream_seed
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.at_cost import CostPoint
-from ccenv.mask_table.bandit import LinUCB
+from ccenv.mask_table.answers.at_cost import CostPoint
+from ccenv.mask_table.answers.bandit import LinUCB
 from ccenv.mask_table.played import mask_chances, table_simulator
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.studies.estimators.fitted import Data, data_of

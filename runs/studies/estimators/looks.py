@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ccenv.data import Split
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.forms import FLOATS
-from ccenv.mask_table.identity import batches
-from ccenv.mask_table.learning import standardised
+from ccenv.mask_table.answers.forms import FLOATS
+from ccenv.mask_table.answers.learning import standardised
+from ccenv.mask_table.building.identity import batches
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mdp.observations import pool

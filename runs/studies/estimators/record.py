@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.identity import batches, check_is_of
-from ccenv.mask_table.prefix_looks import joined, looks_behind, read_looks, write_looks
-from ccenv.mask_table.slopes import slopes_of, write_slopes
+from ccenv.mask_table.building.identity import batches, check_is_of
+from ccenv.mask_table.building.prefix_looks import joined, looks_behind, read_looks, write_looks
+from ccenv.mask_table.building.slopes import slopes_of, write_slopes
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions

@@ -24,7 +24,7 @@ from ccenv.mask_table import (
     table,
     write_table,
 )
-from ccenv.mask_table.identity import check_is_of
+from ccenv.mask_table.building.identity import check_is_of
 from ccenv.networks.flow import Exit
 from ccenv.networks.models.residual import ResidualUnit, resnet
 from ccenv.rewards.answers import correct, log_likelihood

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ccenv.mask_table import exact
-from ccenv.mask_table.exact import Outcomes, gradient, optimum, regret, rewards, value
-from ccenv.mask_table.fronts import best_static, front, gap_closed, judge_policy, oracle_errors
+from ccenv.mask_table.answers import exact
+from ccenv.mask_table.answers.exact import Outcomes, gradient, optimum, regret, rewards, value
+from ccenv.mask_table.answers.fronts import (
+    best_static,
+    front,
+    gap_closed,
+    judge_policy,
+    oracle_errors,
+)
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 COSTS = MASKS @ np.array([0.25, 0.25, 0.5])

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from ccenv.base.checked_arrays import write_arrays
 from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.mask_table import PRICES, build, judge, optimum, read_table, value, write_entry
-from ccenv.mask_table.entry import KIND, VERSION
+from ccenv.mask_table.answers.entry import KIND, VERSION
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 50

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.at_cost import PRICES, AtCost, unit_costs
-from ccenv.mask_table.exact import Outcomes, optimum
-from ccenv.mask_table.learning import Adam, Policies
-from ccenv.mask_table.slopes import read_slopes, slopes_of, write_slopes
+from ccenv.mask_table.answers.at_cost import PRICES, AtCost, unit_costs
+from ccenv.mask_table.answers.exact import Outcomes, optimum
+from ccenv.mask_table.answers.learning import Adam, Policies
+from ccenv.mask_table.building.slopes import read_slopes, slopes_of, write_slopes
 from ccenv.networks.models.residual import resnet
 from ccenv.runs.mask_tables.build import build_table
 

@@ -13,7 +13,7 @@ from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.base.seeding import stream
 from ccenv.data.surprise import BURST, NUM_KEYS, SECOND_WAIT, surprise
-from ccenv.mask_table.buildable import check_frozen
+from ccenv.mask_table.building.buildable import check_frozen
 from ccenv.networks.exits import exit_losses
 from ccenv.networks.models.stream import entropy
 from ccenv.networks.models.streaming import streaming

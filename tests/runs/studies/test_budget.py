@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.mask_table.at_cost import AtCost
-from ccenv.mask_table.exact import Outcomes
-from ccenv.mask_table.learning import softmax
+from ccenv.mask_table.answers.at_cost import AtCost
+from ccenv.mask_table.answers.exact import Outcomes
+from ccenv.mask_table.answers.learning import softmax
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.models.residual import resnet
 from ccenv.networks.protocol import dense_forward, forward

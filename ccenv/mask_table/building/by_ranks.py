@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ccenv.base.ranks import Ranks
 from ccenv.data import Split
-from ccenv.mask_table.chunks import Answers, Job
+from ccenv.mask_table.building.chunks import Answers, Job
 
 
 def given_out(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.forms import FLOATS, checked_keep, checked_masks, checked_numbers
+from ccenv.mask_table.answers.forms import FLOATS, checked_keep, checked_masks, checked_numbers
 
 PART = 2**22
 """Numbers that are held at once beside the scores."""

@@ -20,9 +20,15 @@ from torch import Tensor
 
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
-from ccenv.mask_table.buildable import MOST_BYTES, check_frozen, check_size, rows_of, table_bytes
-from ccenv.mask_table.by_ranks import assist, given_out
-from ccenv.mask_table.chunks import (
+from ccenv.mask_table.building.buildable import (
+    MOST_BYTES,
+    check_frozen,
+    check_size,
+    rows_of,
+    table_bytes,
+)
+from ccenv.mask_table.building.by_ranks import assist, given_out
+from ccenv.mask_table.building.chunks import (
     Answers,
     Job,
     forget,
@@ -33,11 +39,11 @@ from ccenv.mask_table.chunks import (
     workers,
     write_chunk,
 )
+from ccenv.mask_table.building.identity import batches, data_digest, gates_of, weights_digest
+from ccenv.mask_table.building.walk import earlier_bills, first_look
 from ccenv.mask_table.header import Header
-from ccenv.mask_table.identity import batches, data_digest, gates_of, weights_digest
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
-from ccenv.mask_table.walk import earlier_bills, first_look
 
 CHUNK = 2
 """Batches in a chunk."""

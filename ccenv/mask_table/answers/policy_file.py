@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ccenv.base.checked_arrays import read_arrays, write_arrays
 
 FORMS = ("numbers", "masks", "keep")
-"""See `ccenv.mask_table.exact`."""
+"""See `ccenv.mask_table.answers.exact`."""
 
 
 def write_policy(path: Path, **policy: NDArray[np.generic]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.mask_table.exact import Outcomes, optimum, value
-from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.answers.exact import Outcomes, optimum, value
+from ccenv.mask_table.answers.forms import FLOATS
 
 PRICES = np.concatenate([[0.0], np.geomspace(0.01, 1000, 120)])
 """At which the oracle is looked at; between them it is bounded from above, within thousandths."""

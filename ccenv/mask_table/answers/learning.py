@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.answers.forms import FLOATS
 
 
 @dataclass

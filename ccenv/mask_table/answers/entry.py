@@ -1,6 +1,6 @@
 """An entry for the leaderboard as a file without code: policies for three prices <-> safetensors.
 
-A policy is one of four forms; the last three are those of `ccenv.mask_table.exact`:
+A policy is one of four forms; the last three are those of `ccenv.mask_table.answers.exact`:
 
 - linear: [look_size + 1, num_units]; a unit is kept with probability sigmoid(look @ rows + last
   row), where the look is what is cheap to see before the first gate;
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
-from ccenv.mask_table.exact import Outcomes
-from ccenv.mask_table.forms import checked_keep, checked_masks, checked_numbers
-from ccenv.mask_table.policy_file import FORMS
+from ccenv.mask_table.answers.exact import Outcomes
+from ccenv.mask_table.answers.forms import checked_keep, checked_masks, checked_numbers
+from ccenv.mask_table.answers.policy_file import FORMS
 
 KIND, VERSION = "ccenv table entry", "1"
 PRICES = (0.1, 0.3, 1.0)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.exact import Outcomes, value
-from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.answers.exact import Outcomes, value
+from ccenv.mask_table.answers.forms import FLOATS
 
 SLACK = 1e-9
 """By which a cost may exceed a budget: sums of shares are rounded."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.answers.forms import FLOATS
 
 HALVINGS = 40
 """Of the interval in which a price is looked for."""

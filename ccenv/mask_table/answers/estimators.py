@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.forms import FLOATS
+from ccenv.mask_table.answers.forms import FLOATS
 
 PAIR = 2
 
@@ -150,8 +150,8 @@ def sloped(drawn: Drawn, factors: FLOATS) -> FLOATS:
     """
     if drawn.slopes is None:
         raise ValueError(
-            "expected slopes of the gates, got none; see ccenv.mask_table.slopes, or take an "
-            "estimator that looks at returns alone"
+            "expected slopes of the gates, got none; see ccenv.mask_table.building.slopes, or take "
+            "an estimator that looks at returns alone"
         )
     found: FLOATS = (drawn.slopes * factors).mean(axis=-2)
     return found

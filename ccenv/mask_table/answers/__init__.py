@@ -1,0 +1,1 @@
+"""What every mask answers, used: optimum, gradients, fronts, learners, policies as files; numpy."""

@@ -1,0 +1,1 @@
+"""How a table comes to be: what can have one, the walk over all masks, chunks, times."""
