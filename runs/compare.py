@@ -30,7 +30,7 @@ from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, answer, publish
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import recorded
 from ccenv.runs.store.machine import num_cores
 from ccenv.runs.studies import STUDIES

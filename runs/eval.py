@@ -11,7 +11,7 @@ from ccenv.runs.again.opened import open_run
 from ccenv.runs.again.replay import ask
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
 
 COLUMNS = {"masks": "left", "split": "left", "images": "right ,d", "error %": "right .2f"}

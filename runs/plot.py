@@ -11,7 +11,7 @@ from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.programs import program
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from ccenv.runs.programs import REFUSED, program
 from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
-from ccenv.runs.stats.rows import evaluation
+from ccenv.runs.stats.results import evaluation
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "

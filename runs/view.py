@@ -12,7 +12,7 @@ from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.html import input_page
 from ccenv.runs.report.input_view import view_of
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store.folder import write_text
 
 PAGE = "inputs.html"

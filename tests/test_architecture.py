@@ -114,8 +114,8 @@ FLOORS = {
         "values plain kinds explained sweep agent_settings plan settings command space"
     ),
     "ccenv.runs.stats": (
-        "intervals habits bits measures rows fronts points contests equal recorded_dense "
-        "recorded_times"
+        "intervals habits bits measures results floors rows fronts points contests equal "
+        "recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",

@@ -37,7 +37,7 @@ from ccenv.runs.again.replay import (
     wrong_labels,
 )
 from ccenv.runs.again.same_run import check_identity
-from ccenv.runs.stats.rows import MODES, evaluation
+from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal

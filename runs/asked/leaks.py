@@ -17,7 +17,7 @@ from torch import Tensor
 from ccenv.agents.allocation import fit
 from ccenv.base.seeding import stream
 from ccenv.runs.again.rebuilt import plan_of, rebuild, test_images
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal

@@ -26,7 +26,7 @@ from ccenv.runs.faults.damage import Kind
 from ccenv.runs.faults.tiny import SETTINGS, TINY
 from ccenv.runs.plan.command import read_config
 from ccenv.runs.plan.plan import Plan
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import recorded_cells
 from ccenv.runs.store.stored import stored_config, stored_tensors

@@ -17,7 +17,7 @@ from ccenv.runs.stats.measures import BITS, ERROR, Measure
 from ccenv.runs.stats.points import Point, Times
 from ccenv.runs.stats.recorded_dense import borrowed
 from ccenv.runs.stats.recorded_times import times_in
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 
 DRAWS = {
     "sampled": "Masks as drawn.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.runs.show.tables import Table
-from ccenv.runs.stats.rows import Result
+from ccenv.runs.stats.results import Result
 
 WITHIN = 0.02
 """Of the limit: so near counts as met."""

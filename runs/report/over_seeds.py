@@ -21,7 +21,7 @@ from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.show.tables import by_dataset, notes, table
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.rows import Result
+from ccenv.runs.stats.results import Result
 from ccenv.runs.store import folder as run_folder
 
 SWEEPS_FOLDER, TABLE = "_sweeps", "_table"

@@ -17,7 +17,7 @@ from ccenv.runs.stats.points import (
     in_turns,
     make_point,
 )
-from ccenv.runs.stats.rows import Result, dataset_of
+from ccenv.runs.stats.results import Result, dataset_of
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""

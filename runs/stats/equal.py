@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ccenv.runs.stats.contests import Contest
+from ccenv.runs.stats.floors import judge
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
 from ccenv.runs.stats.points import RIVALS, Point
-from ccenv.runs.stats.rows import judge
 
 
 @dataclass(frozen=True)

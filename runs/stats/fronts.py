@@ -17,7 +17,7 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
     probability_of_improvement,
 )
-from ccenv.runs.stats.rows import Result, dataset_of, evaluation
+from ccenv.runs.stats.results import Result, dataset_of, evaluation
 
 ALL = "all"
 """Name for all data sets together."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import ERROR, Measure
-from ccenv.runs.stats.rows import Result, evaluation, has_halves
+from ccenv.runs.stats.results import Result, evaluation, has_halves
 
 RIVALS = ("pruned", "small_conv", "early_exit", "cascade", "ngram")
 """Networks that are rivals of their own, whatever rule runs them."""

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from ccenv.runs.stats.points import Times
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
 
 

@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.stats.bits import bits_in
+from ccenv.runs.stats.floors import FLOORS, compare_with_dropout, dropout_curves
 from ccenv.runs.stats.habits import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
-
-Result = Mapping[str, Any]
-MODES = ("sampled", "mode")
-FLOORS = ("block_dropout", "dense")
-"""Agents that stand on the curve of random masks."""
-HALVE = "halve"
-"""The transform that leaves a result comparable with those on whole images."""
+from ccenv.runs.stats.results import Result, dataset_of, evaluation
 
 
 @dataclass(frozen=True)
@@ -73,14 +68,6 @@ class Row:
     """of a text: bits a symbol, nll / ln 2; None where inputs are no symbols."""
 
 
-def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
-    """A result's verdict on test images, masks "sampled" or "mode"."""
-    found: Mapping[str, Any] = next(
-        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == draw
-    )
-    return found
-
-
 def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") -> list[Row]:
     """Summarises the results of each label.
 
@@ -92,30 +79,6 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") ->
     datasets = {dataset_of(found[0]) for found in present.values()}
     rows = {row.label: row for name in datasets for row in _rows_of(present, name, draw)}
     return [rows[label] for label in present]
-
-
-def dataset_of(result: Result) -> str:
-    """Images that a result is about, whole ones where the network was given halves.
-
-    >>> images = {"dataset": "svhn", "transforms": ["shift=2", "halve", "standardise"]}
-    >>> dataset_of({"settings": {"environment": images}})
-    'svhn+shift=2+standardise'
-    """
-    transforms = [name for name in transforms_of(result) if name != HALVE]
-    return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
-
-
-def transforms_of(result: Result) -> Sequence[str]:
-    """Names of what images went through; none where settings are a hash or older than these."""
-    settings = result["settings"]
-    if not isinstance(settings, Mapping):
-        return ()
-    return tuple(settings["environment"].get("transforms", ()))
-
-
-def has_halves(result: Result) -> bool:
-    """Whether the network was given images of half their size."""
-    return HALVE in transforms_of(result)
 
 
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -> list[Row]:
@@ -144,58 +107,6 @@ def dominated(point: tuple[float, float], others: Any) -> bool:
     False
     """
     return any(x <= point[0] and y <= point[1] and (x, y) != point for x, y in others)
-
-
-def dropout_curves(
-    results: Mapping[str, Sequence[Result]], draw: str, like: Result
-) -> dict[int, list[tuple[float, float]]]:
-    """For each seed block_dropout's (compute cost, error), up to the dense network's.
-
-    Args:
-        results: label -> one result a seed.
-        draw: see `make_rows`.
-        like: whose network they must have: random blocks of another are no floor.
-    """
-    curves: dict[int, list[tuple[float, float]]] = {}
-    for found in results.values():
-        for result in found:
-            if result["agent"] in FLOORS and same_network(result, like):
-                verdict = evaluation(result, draw)
-                point = (verdict["compute_cost"], verdict["error"])
-                curves.setdefault(result["seed"], []).append(point)
-    return {seed: sorted(points) for seed, points in curves.items()}
-
-
-def same_network(one: Result, other: Result) -> bool:
-    """Whether two runs gate the same network; with every block kept, blocks make no difference."""
-    blocks, widths = zip(*(shape_of(result) for result in (one, other)), strict=True)
-    is_dense = "dense" in (one["agent"], other["agent"])
-    return widths[0] == widths[1] and (is_dense or blocks[0] == blocks[1])
-
-
-def shape_of(result: Result) -> tuple[Any, Any]:
-    """Blocks of each gated layer, and what is left of the network if one does not see them."""
-    environment = result["settings"]["environment"]
-    own = dict(environment.get("network_kwargs", {}))
-    blocks, size = (own.pop(name, environment.get(name)) for name in ("num_blocks", "block_size"))
-    blocks = blocks if isinstance(blocks, Sequence) else [blocks]
-    sizes = size if isinstance(size, Sequence) else [size]
-    sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
-    widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
-    rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
-    return list(blocks), [widths, transforms_of(result), *rest, own]
-
-
-def error_at(curve: Sequence[tuple[float, float]], cost: float) -> float | None:
-    """Error at a compute cost, linear between two rates; None beyond them.
-
-    >>> error_at([(0.0, 1.0), (1.0, 0.0)], 0.25)
-    0.75
-    """
-    costs, errors = zip(*curve, strict=True)
-    if len(curve) < 2 or not costs[0] <= cost <= costs[-1]:
-        return None
-    return float(np.interp(cost, costs, errors))
 
 
 def _row(
@@ -245,39 +156,6 @@ def mean_memory(results: Sequence[Result]) -> float | None:
     """Bytes of the network, mean over seeds; None where one does not say."""
     found = [result["memory_bytes"] for result in results if "memory_bytes" in result]
     return float(np.mean(found)) if len(found) == len(results) else None
-
-
-def compare_with_dropout(
-    error: Interval,
-    results: Sequence[Result],
-    verdicts: Sequence[Mapping[str, Any]],
-    curves: Mapping[int, Sequence[tuple[float, float]]],
-) -> tuple[Interval | None, str]:
-    """block_dropout's error at each run's own compute cost, and who is better.
-
-    Returns:
-        That error over seeds, and "better", "worse", "no difference" (the 95 % intervals
-        overlap), or why there is no verdict.
-    """
-    if not curves:
-        return None, "no block_dropout"
-    floors = [
-        error_at(curves[r["seed"]], v["compute_cost"]) if r["seed"] in curves else None
-        for r, v in zip(results, verdicts, strict=True)
-    ]
-    known = [value for value in floors if value is not None]
-    if len(known) < len(floors):
-        return None, "outside its costs"
-    return mean_interval(known), judge(error, mean_interval(known))
-
-
-def judge(error: Interval, floor: Interval) -> str:
-    """Compares two errors by their 95 % intervals."""
-    if error.low is None or error.high is None or floor.low is None or floor.high is None:
-        return "one seed"
-    if error.high < floor.low:
-        return "better"
-    return "worse" if error.low > floor.high else "no difference"
 
 
 def speedups(results: Sequence[Result]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.bits import bits_of
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.rows import Result, evaluation
+from ccenv.runs.stats.results import Result, evaluation
 from ccenv.runs.studies.text_agents import AGENTS, CHOSEN, FIXED, rows
 
 NOTE = (

@@ -23,7 +23,7 @@ from ccenv.runs.engine.study import study_of
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.recorded_times import times_path
-from ccenv.runs.stats.rows import MODES
+from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.studies import STUDIES

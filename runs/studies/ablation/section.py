@@ -10,7 +10,7 @@ from ccenv.runs.plan.sweep import Cell
 from ccenv.runs.show.drawing import COLORS, Drawn, legend_below, new_figure
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
-from ccenv.runs.stats.rows import MODES, Result, evaluation
+from ccenv.runs.stats.results import MODES, Result, evaluation
 
 FACTORS = {
     "group_size": "masks an image",

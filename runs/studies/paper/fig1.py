@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ccenv.runs.show.drawing import COLORS, INK, Drawn, new_figure
 from ccenv.runs.show.tables import Table
-from ccenv.runs.stats.rows import Result
+from ccenv.runs.stats.results import Result
 
 Use = NDArray[np.float64]
 

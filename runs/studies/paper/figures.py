@@ -21,7 +21,7 @@ from ccenv.runs.show.drawing import (
 from ccenv.runs.stats.contests import front_error, validation_error
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.stats.points import Point
-from ccenv.runs.stats.rows import Result
+from ccenv.runs.stats.results import Result
 from ccenv.runs.studies.paper.digitised import Series, digitised, trend
 
 Results = Mapping[str, Sequence[Result]]

@@ -12,7 +12,7 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, new_figure
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.rows import MODES, Result, evaluation
+from ccenv.runs.stats.results import MODES, Result, evaluation
 from ccenv.runs.studies.systems.places import PLACES
 from ccenv.runs.studies.systems.sweep import CHOSEN, SYSTEMS, label_of, rows
 

@@ -25,8 +25,9 @@ from ccenv.runs.engine.jobs import (
 )
 from ccenv.runs.engine.machines.pool import Task, run_all, work
 from ccenv.runs.show import tables as report
+from ccenv.runs.stats.floors import error_at, judge
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.rows import error_at, judge, make_rows
+from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import recorded
 from ccenv.runs.store.seal import sealed
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep

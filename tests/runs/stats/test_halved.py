@@ -11,7 +11,8 @@ from ccenv.runs.report.dense_figures import (
     has_both_sizes,
 )
 from ccenv.runs.stats.contests import make_contests, total_macs
-from ccenv.runs.stats.rows import dataset_of, dropout_curves, has_halves
+from ccenv.runs.stats.floors import dropout_curves
+from ccenv.runs.stats.results import dataset_of, has_halves
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.runs.timing.passes import by_size
 

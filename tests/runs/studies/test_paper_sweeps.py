@@ -9,7 +9,7 @@ from ccenv.runs import compare
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.plan import sweep as cells
 from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.stats.rows import dataset_of
+from ccenv.runs.stats.results import dataset_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep, dense
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")

@@ -20,7 +20,7 @@ from ccenv.runs.again.rebuilt import pays_again, plan_of, rebuild
 from ccenv.runs.again.replay import ask, replay, wrong_labels
 from ccenv.runs.engine import run
 from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.stats.rows import evaluation
+from ccenv.runs.stats.results import evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.trust import check_trusted

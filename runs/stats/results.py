@@ -1,0 +1,61 @@
+"""What a stored result says of itself: (result) -> verdict, data set, transforms and network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Result = Mapping[str, Any]
+MODES = ("sampled", "mode")
+HALVE = "halve"
+"""The transform that leaves a result comparable with those on whole images."""
+
+
+def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
+    """A result's verdict on test images, masks "sampled" or "mode"."""
+    found: Mapping[str, Any] = next(
+        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == draw
+    )
+    return found
+
+
+def dataset_of(result: Result) -> str:
+    """Images that a result is about, whole ones where the network was given halves.
+
+    >>> images = {"dataset": "svhn", "transforms": ["shift=2", "halve", "standardise"]}
+    >>> dataset_of({"settings": {"environment": images}})
+    'svhn+shift=2+standardise'
+    """
+    transforms = [name for name in transforms_of(result) if name != HALVE]
+    return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
+
+
+def transforms_of(result: Result) -> Sequence[str]:
+    """Names of what images went through; none where settings are a hash or older than these."""
+    settings = result["settings"]
+    if not isinstance(settings, Mapping):
+        return ()
+    return tuple(settings["environment"].get("transforms", ()))
+
+
+def has_halves(result: Result) -> bool:
+    """Whether the network was given images of half their size."""
+    return HALVE in transforms_of(result)
+
+
+def same_network(one: Result, other: Result) -> bool:
+    """Whether two runs gate the same network; with every block kept, blocks make no difference."""
+    blocks, widths = zip(*(shape_of(result) for result in (one, other)), strict=True)
+    is_dense = "dense" in (one["agent"], other["agent"])
+    return widths[0] == widths[1] and (is_dense or blocks[0] == blocks[1])
+
+
+def shape_of(result: Result) -> tuple[Any, Any]:
+    """Blocks of each gated layer, and what is left of the network if one does not see them."""
+    environment = result["settings"]["environment"]
+    own = dict(environment.get("network_kwargs", {}))
+    blocks, size = (own.pop(name, environment.get(name)) for name in ("num_blocks", "block_size"))
+    blocks = blocks if isinstance(blocks, Sequence) else [blocks]
+    sizes = size if isinstance(size, Sequence) else [size]
+    sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
+    widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
+    rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
+    return list(blocks), [widths, transforms_of(result), *rest, own]
