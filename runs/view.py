@@ -11,7 +11,7 @@ from ccenv.runs.engine.gathered import labels_of, settings_of
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.html import input_page
-from ccenv.runs.report.input_view import view_of
+from ccenv.runs.report.inputs.view import view_of
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store.folder import write_text
 

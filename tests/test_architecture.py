@@ -147,10 +147,11 @@ FLOORS = {
     "ccenv.runs.sweeps": "",
     "ccenv.runs.pages": "links promised facts marked notebook executed site stage",
     "ccenv.runs.report": (
-        "families chart run_tables limits shapings tables curve_figures figures findings "
-        "dense_tables dense_figures dense_section html blocks_seen layer_view price_view "
-        "input_view input_section publish over_seeds"
+        "families chart run_tables limits shapings tables curve_figures figures findings dense "
+        "html inputs publish over_seeds"
     ),
+    "ccenv.runs.report.dense": "tables figures section",
+    "ccenv.runs.report.inputs": "blocks_seen layers prices view section",
     "ccenv.runs.faults": (
         "tiny left processes kills kill_program fresh circumstances circumstance_program damage "
         "kinds damage_program odd command_lines constructors fuzz samples fuzz_program size soak "

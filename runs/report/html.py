@@ -42,7 +42,7 @@ def page(
         tables: by section, see `ccenv.runs.report.tables.all_tables`.
         figures: by section, see `ccenv.runs.report.figures.all_figures`.
         parts: of the study, and dense networks.
-        view: single inputs, see `ccenv.runs.report.input_view`; None where no weights are here.
+        view: single inputs, see `ccenv.runs.report.inputs.view`; None where no weights are here.
     """
     charts = charts_of(comparison)
     template = environment_of_pages().get_template(TEMPLATE)

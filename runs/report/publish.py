@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.report.dense_section import AGAINST_DENSE, IN_BITS
+from ccenv.runs.report.dense.section import AGAINST_DENSE, IN_BITS
 from ccenv.runs.report.figures import all_figures
 from ccenv.runs.report.findings import findings
 from ccenv.runs.report.html import page
-from ccenv.runs.report.input_section import section_of
+from ccenv.runs.report.inputs.section import section_of
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.show.drawing import drawn_in_style
 from ccenv.runs.show.tables import notes, rows_csv, table

@@ -16,10 +16,10 @@ from ccenv.runs import view as program
 from ccenv.runs.again.opened import check_finished
 from ccenv.runs.again.walked import Walked
 from ccenv.runs.report import html as pages
-from ccenv.runs.report import input_view
-from ccenv.runs.report.blocks_seen import blocks_seen
-from ccenv.runs.report.input_view import network_view
-from ccenv.runs.report.layer_view import floats
+from ccenv.runs.report.inputs import view as input_view
+from ccenv.runs.report.inputs.blocks_seen import blocks_seen
+from ccenv.runs.report.inputs.layers import floats
+from ccenv.runs.report.inputs.view import network_view
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

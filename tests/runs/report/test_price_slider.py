@@ -8,7 +8,7 @@ from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.again.walked import walk_inputs
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.report import html as pages
-from ccenv.runs.report import input_view
+from ccenv.runs.report.inputs import view as input_view
 
 NUM_INPUTS = 100
 SMALL = {"dataset": "digits", "num_blocks": [6, 4], "block_size": 4, "weights": "cotrain"}

@@ -4,7 +4,7 @@ import pytest
 
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.sweep import dense
-from ccenv.runs.report.dense_figures import (
+from ccenv.runs.report.dense.figures import (
     conditional_groups,
     dense_figures,
     dense_lines,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
-from ccenv.runs.report.dense_figures import dense_figures
-from ccenv.runs.report.dense_tables import dense_tables
+from ccenv.runs.report.dense.figures import dense_figures
+from ccenv.runs.report.dense.tables import dense_tables
 from ccenv.runs.report.publish import publish
 from ccenv.runs.stats.contests import chosen, front_error, interpolated, make_contests, undominated
 from ccenv.runs.stats.equal import at_equal_error, at_equal_macs

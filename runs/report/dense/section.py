@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.report.dense_figures import dense_figures
-from ccenv.runs.report.dense_tables import dense_tables
+from ccenv.runs.report.dense.figures import dense_figures
+from ccenv.runs.report.dense.tables import dense_tables
 from ccenv.runs.report.families import make_families
 from ccenv.runs.show.drawing import Drawn
 from ccenv.runs.show.tables import Table

@@ -11,7 +11,7 @@ from typing import Any
 from ccenv.runs.again.opened import check_finished, open_run
 from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.engine.jobs import Comparison, Finished
-from ccenv.runs.report.input_view import view_of
+from ccenv.runs.report.inputs.view import view_of
 from ccenv.runs.show.tables import Row, by_dataset
 
 MOST_RUNS = 2

@@ -15,7 +15,7 @@ from ccenv.deploy.fused.choosers import Chooser
 from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.again.walked import Walked, walk_inputs
 from ccenv.runs.engine.at_prices import grid
-from ccenv.runs.report.layer_view import View, linear_view
+from ccenv.runs.report.inputs.layers import View, linear_view
 from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.ranges import Range
 from ccenv.simulator.spending import least_macs

@@ -18,9 +18,9 @@ from ccenv.mdp.observations import pool
 from ccenv.networks.mlp import GatedMLP
 from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.again.walked import Walked, walk_inputs
-from ccenv.runs.report.blocks_seen import blocks_seen
-from ccenv.runs.report.layer_view import View, floats, linear_view
-from ccenv.runs.report.price_view import Priced, price_view, walk_prices
+from ccenv.runs.report.inputs.blocks_seen import blocks_seen
+from ccenv.runs.report.inputs.layers import View, floats, linear_view
+from ccenv.runs.report.inputs.prices import Priced, price_view, walk_prices
 from ccenv.sparse.linear import ACTIVATIONS
 
 MOST_WEIGHTS = 1_000_000

@@ -1,0 +1,1 @@
+"""Dense networks beside conditional ones: contests at equal cost -> tables, figures, a section."""

@@ -1,0 +1,1 @@
+"""Single inputs on a page: opened runs -> pictures, masks, costs, logits, prices, blocks seen."""
