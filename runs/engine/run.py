@@ -1,6 +1,7 @@
 """One run: a plan -> its folder with curves, checkpoint and result."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,57 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
     return Started(env, agent, first, keeper, None)
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What learning leaves behind, beside the agent."""
+
+    listener: Listener
+    """with the curves."""
+    images_seen: int
+    """a whole number of batches."""
+    seconds: float
+    """of learning alone."""
+    last: Evaluation
+    """verdict on validation images at the end."""
+    test: Evaluation
+    """verdict on test images."""
+
+
 def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     """Builds, learns, judges and writes."""
     begun = time.perf_counter()
     started = start(plan, target, options)
+    env, agent = started.env, started.agent
+    learned = learn(plan, target, options.lead, started)
+    check_learned_finite(plan, agent)
+    most_probable = evaluate(env, agent, sample=False)
+    chosen_by = evaluate(env, agent, split="validation", sample=False)
+    judged = (learned.test, most_probable, learned.last, chosen_by)
+    listener = learned.listener
+    result = {
+        **description_of(plan, env, agent),
+        **({} if options.lead is None else {"ranks": options.lead.ranks.size}),
+        "images_seen": learned.images_seen,
+        "seconds": learned.seconds,
+        "evaluations": [e.numbers() for e in judged],
+        "curve": listener.curve,
+        "last_tenth": listener.tail.numbers(),
+        **verdicts_of_context(env, agent, plan.program.seed),
+        "block_use": [(100 * use).round().int().tolist() for use in learned.test.block_use],
+        "latency": [] if OBLIVIOUS in plan.environment else latencies(env, agent),
+        "total_seconds": time.perf_counter() - begun + listener.seconds_before,
+    }
+    leave(target, agent, judged[:2])
+    if options.export:
+        export(plan, agent, target)
+    run_folder.write_result(target, result)
+    started.keeper.remove()
+    env.close()
+    return dict(run_folder.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+
+
+def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Learned:
+    """Learns to the last image, and judges what was learned on validation and test images."""
     env, agent, curves = started.env, started.agent, started.curves
     with (
         told_as(StoppedError, plan, (RanksError,), agent),
@@ -129,41 +177,21 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
             listener.start(started.first)
         else:
             listener.resume(curves)
-        learn = (
-            agent.learn if options.lead is None else options.lead.learner(agent, listener.keeper)
-        )
-        images_seen = learn(plan.program.images, listener)
+        learns = agent.learn if lead is None else lead.learner(agent, listener.keeper)
+        images_seen = learns(plan.program.images, listener)
         seconds = listener.learning_seconds
         last = listener.finish(images_seen)
         test = evaluate(env, agent, seed=plan.program.seed)
         tracker.finish(images_seen, test)
-    check_learned_finite(plan, agent)
-    most_probable = evaluate(env, agent, sample=False)
-    chosen_by = evaluate(env, agent, split="validation", sample=False)
-    result = {
-        **description_of(plan, env, agent),
-        **({} if options.lead is None else {"ranks": options.lead.ranks.size}),
-        "images_seen": images_seen,
-        "seconds": seconds,
-        "evaluations": [e.numbers() for e in (test, most_probable, last, chosen_by)],
-        "curve": listener.curve,
-        "last_tenth": listener.tail.numbers(),
-        **verdicts_of_context(env, agent, plan.program.seed),
-        "block_use": [(100 * use).round().int().tolist() for use in test.block_use],
-        "latency": [] if OBLIVIOUS in plan.environment else latencies(env, agent),
-        "total_seconds": time.perf_counter() - begun + listener.seconds_before,
-    }
+    return Learned(listener, images_seen, seconds, last, test)
+
+
+def leave(target: Path, agent: Agent, judged: Sequence[Evaluation]) -> None:
+    """Writes what a replay needs: policy, network, and the masks that were judged."""
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
-    judged = (test, most_probable)
     run_folder.save_masks(
         target, {e.draw: e.masks for e in judged}, {e.draw: e.gate_values for e in judged}
     )
-    if options.export:
-        export(plan, agent, target)
-    run_folder.write_result(target, result)
-    started.keeper.remove()
-    env.close()
-    return dict(run_folder.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
 
 
 def export(plan: Plan, agent: Agent, target: Path) -> None:
