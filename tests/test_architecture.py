@@ -158,8 +158,8 @@ FLOORS = {
         "soak_program"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers layouts networks subjects network_speed network_rates routes "
-        "auto_elsewhere auto own_figures gpu environment table_rates growth training passes "
+        "masks kernels layers layouts networks subjects network_passes network_speed network_rates "
+        "routes auto_elsewhere auto own_figures gpu environment table_rates growth training passes "
         "front_times onnx_times growth_figures speed_figures serving torchrl_rates serving_http"
     ),
 }

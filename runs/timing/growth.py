@@ -26,7 +26,8 @@ from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.machine import load_average
 from ccenv.runs.timing.kernels import Row
-from ccenv.runs.timing.network_speed import FORWARD, TRAINED, in_mode
+from ccenv.runs.timing.network_passes import in_mode
+from ccenv.runs.timing.network_speed import FORWARD, TRAINED
 from ccenv.runs.timing.networks import as_pass
 from ccenv.runs.timing.subjects import each_block
 

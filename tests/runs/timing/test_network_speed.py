@@ -9,7 +9,8 @@ from ccenv.base.seeding import stream
 from ccenv.networks.protocol import dense_forward
 from ccenv.runs import benchmark, tables
 from ccenv.runs.timing import network_rates, network_speed, subjects
-from ccenv.runs.timing.network_speed import FORWARD, make_passes, misses
+from ccenv.runs.timing.network_passes import executed, macs_of, make_passes
+from ccenv.runs.timing.network_speed import FORWARD, misses
 from ccenv.runs.timing.subjects import QUICK, SUBJECTS
 
 LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
@@ -19,7 +20,7 @@ LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
 def test_the_plain_module_costs_what_the_network_does_with_everything_kept(name):
     subject = (SUBJECTS | QUICK)[name]
     network, inputs = subject.build(), subject.inputs(1, stream(0, "test"))
-    plain = network_speed.macs_of(subject.plain(network).eval(), inputs)
+    plain = macs_of(subject.plain(network).eval(), inputs)
     # Experts also read the first answers, which have a small output layer of their own.
     assert plain == pytest.approx(network.dense_macs, rel=0.02)
 
@@ -50,9 +51,9 @@ def test_the_bare_modules_give_what_the_network_gives_without_masks(name):
 def test_the_equal_head_has_the_executed_macs():
     subject = SUBJECTS["experts"]
     network, inputs = subject.build(), subject.inputs(4, stream(0, "test"))
-    equal = network_speed.macs_of(subject.equal(network), inputs)
-    executed = network_speed.executed(network, inputs, subject.pool(network, 4, 2))
-    assert equal == pytest.approx(executed, rel=0.01)
+    equal = macs_of(subject.equal(network), inputs)
+    spent = executed(network, inputs, subject.pool(network, 4, 2))
+    assert equal == pytest.approx(spent, rel=0.01)
 
 
 @pytest.mark.parametrize(
