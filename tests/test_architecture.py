@@ -66,9 +66,9 @@ FLOORS = {
         "potential time_table latency"
     ),
     "ccenv.simulator": (
-        "sharing step image_order network_source cotraining simulator settings resume policy "
-        "sb3_policy rollout menus evaluate ranges spending context oblivious versions published "
-        "concurrent"
+        "sharing step image_order network_source weights cotraining simulator settings resume "
+        "policy sb3_policy rollout menus evaluate ranges spending context oblivious versions "
+        "published concurrent"
     ),
     "ccenv.mask_table": (
         "menus answers header times table shipped board drawn building network played"

@@ -6,8 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from ccenv.networks.build import make_network
+from ccenv.base.registry import resolve
+from ccenv.data import Split
+from ccenv.networks.build import make_network, refuse_mlp_sizes
 from ccenv.networks.mlp import Sizes, positive_ints
+from ccenv.networks.table import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,31 @@ class NetworkSource:
         """Whether what it builds has its weights already."""
         is_module = isinstance(self.builder, nn.Module)
         return is_module or getattr(network, "has_own_weights", False)
+
+
+def source_of(
+    network: Any,
+    kwargs: Mapping[str, Any],
+    sizes: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    like: Split,
+) -> NetworkSource:
+    """What the settings name.
+
+    Args:
+        network: a name in `NETWORKS`, `module:name`, a builder or a module.
+        kwargs: `network_kwargs`.
+        sizes: values of `MLP_SIZES`.
+        defaults: those where nothing is said.
+        like: images that the network will see.
+
+    Raises:
+        ValueError: if the name is unknown, or sizes stand beside a network that has none.
+    """
+    builder = resolve(network, NETWORKS, "network")
+    refuse_mlp_sizes(builder, sizes, defaults)
+    name = network if isinstance(network, str) else ""
+    return NetworkSource(builder, name, sizes, dict(kwargs), like.image_shape, like.num_classes)
 
 
 def checked_sizes(

@@ -18,7 +18,7 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
-from ccenv.base.registry import check_names, resolve
+from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
@@ -30,22 +30,17 @@ from ccenv.networks.build import (
     check_device,
     check_indices,
     check_rows,
-    refuse_mlp_sizes,
 )
 from ccenv.networks.mlp import Sizes
 from ccenv.networks.protocol import num_blocks_of
-from ccenv.networks.shipped import load_shipped, shipped_name
-from ccenv.networks.table import NETWORKS
 from ccenv.networks.teacher import make_trainer
-from ccenv.networks.training import check_cotraining_settings, frozen_weights
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.simulator.cotraining import MAX_PENDING, update_from
 from ccenv.simulator.image_order import ImageOrder
-from ccenv.simulator.network_source import NetworkSource, checked_sizes
+from ccenv.simulator.network_source import checked_sizes, source_of
 from ccenv.simulator.sharing import of_all_rows
 from ccenv.simulator.step import Step
-
-WEIGHTS = ("frozen", "shipped", "cotrain")
+from ccenv.simulator.weights import check_weights, freeze, take_shipped
 
 
 class Simulator:
@@ -105,12 +100,9 @@ class Simulator:
             ValueError: if a setting is unknown or impossible; no weights are learned then.
             FileNotFoundError: if the data set is not there.
         """
-        check_names([weights], WEIGHTS, "weights")
+        check_weights(weights, weights_kwargs or {})
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
-        if weights_kwargs and weights != "cotrain":
-            raise ValueError(f"expected weights='cotrain' beside weights_kwargs, got {weights!r}")
-        check_cotraining_settings(dict(weights_kwargs or {}))
         self.reward = make_reward(reward, reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, group_size)
         self.device = check_device(device)
@@ -123,17 +115,16 @@ class Simulator:
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
         self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
         sizes = checked_sizes(num_blocks, block_size, head_units, activation)
-        builder = resolve(network, NETWORKS, "network")
-        defaults = inspect.signature(Simulator).parameters
-        refuse_mlp_sizes(builder, sizes, {n: defaults[n].default for n in MLP_SIZES})
-        name = network if isinstance(network, str) else ""
-        own, num_classes = dict(network_kwargs or {}), self.data.num_classes
-        self.source = NetworkSource(builder, name, sizes, own, self.image_shape, num_classes)
+        parameters = inspect.signature(Simulator).parameters
+        defaults = {name: parameters[name].default for name in MLP_SIZES}
+        self.source = source_of(network, network_kwargs or {}, sizes, defaults, self.data)
         self.network = self.source.build(0)
+        called = dataset_name(dataset)
         if weights == "frozen":
-            self._freeze()
+            freeze(self.network, self.source, self.data, called, self._load)
         elif weights == "shipped":
-            self._take_shipped()
+            take_shipped(self.network, self.source, called, self.transforms)
+            self.network.requires_grad_(False)
         self.network.to(self.device).eval()
         if weights != "cotrain" and hasattr(self.network, "pack"):
             self.network.pack()
@@ -153,19 +144,6 @@ class Simulator:
     def _load(self, split: str) -> Split:
         return load_split(self.dataset, split, self.transforms)
 
-    def _freeze(self) -> None:
-        if not self.source.gives_weights(self.network):
-            train = self._load("train")
-            check_alike(self.data, train, dataset_name(self.dataset))
-            frozen_weights(self.network, train)
-        self.network.requires_grad_(False)
-
-    def _take_shipped(self) -> None:
-        dataset = dataset_name(self.dataset)
-        names = (self.source.name, self.source.kwargs, dataset, self.transforms)
-        load_shipped(self.network, shipped_name(*names))
-        self.network.requires_grad_(self.weights == "cotrain")
-
     def _prepare_reward(self) -> None:
         train = functools.partial(self._load, "train")
         self.reward.prepare(Surroundings(self.network, self.device, train))
@@ -183,7 +161,9 @@ class Simulator:
             fresh = self.source.build(weights_seed)
             self.network.load_state_dict(fresh.state_dict())
             if self.weights_kwargs.get("start") == "shipped":
-                self._take_shipped()
+                called = dataset_name(self.dataset)
+                take_shipped(self.network, self.source, called, self.transforms)
+                self.network.requires_grad_(True)
             self.trainer = make_trainer(self.network, self.data, self.weights_kwargs)
             self.network_version = 0
             self._prepare_reward()

@@ -20,7 +20,7 @@ from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
-LEARNING = "ccenv.simulator.simulator.frozen_weights"
+LEARNING = "ccenv.simulator.weights.frozen_weights"
 """Where the work of an environment begins: its network is learned."""
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {},

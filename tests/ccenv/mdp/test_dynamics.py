@@ -530,7 +530,7 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
     def refuse(*arguments):
         raise AssertionError("expected no training")
 
-    monkeypatch.setattr("ccenv.simulator.simulator.frozen_weights", refuse)
+    monkeypatch.setattr("ccenv.simulator.weights.frozen_weights", refuse)
     with pytest.raises(error, match=message):
         make_simulator(12, settings_)
 
