@@ -36,7 +36,7 @@ import torch
 from ccenv.runs.engine.stops import CannotStartError
 from ccenv.runs.programs import program
 from ccenv.runs.show.drawing import drawn_in_style
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.timing import (
     auto,
@@ -256,9 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = measure(benchmark, options)
     kept = {**result, "rows": benchmark.kept(result["rows"])}
     if options.record:
-        run_folder.write_json(Path(options.results_dir) / f"{kept['name']}.json", kept)
+        json_file.write_json(Path(options.results_dir) / f"{kept['name']}.json", kept)
     print(
-        json.dumps(run_folder.finite(result))
+        json.dumps(json_file.finite(result))
         if options.json
         else show(benchmark, kept, Path(options.report_dir))
     )

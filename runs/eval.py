@@ -12,7 +12,7 @@ from ccenv.runs.again.replay import ask
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.results import MODES
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 COLUMNS = {"masks": "left", "split": "left", "images": "right ,d", "error %": "right .2f"}
 COLUMNS |= {"nll": "right .3f", "compute cost": "right .4f", "total cost": "right .4f"}
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     found = judge(options)
     if options.json:
-        print(json.dumps(run_folder.finite(found), indent=2))
+        print(json.dumps(json_file.finite(found), indent=2))
     else:
         print(markdown(COLUMNS, [cells(verdict) for verdict in found]))
     return 0

@@ -23,6 +23,7 @@ from ccenv.runs.plan.values import annotations_of, parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import gate_table
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.identity import canonical, same
 from ccenv.runs.store.machine import machine, most_threads, versions
@@ -93,11 +94,11 @@ def gates(*, progress: bool = False, **settings: Any) -> dict[str, Any]:
             seed=own.seed,
             progress=lambda done: bar.update(done - bar.n),
         )
-    found = run_folder.finite(described(own, environment, simulator, len(indices)) | {"rows": rows})
+    found = json_file.finite(described(own, environment, simulator, len(indices)) | {"rows": rows})
     result: dict[str, Any] = sealed(found)
     if own.out is not None:
         Path(own.out).parent.mkdir(parents=True, exist_ok=True)
-        run_folder.write_json(Path(own.out), result)
+        json_file.write_json(Path(own.out), result)
     return result
 
 

@@ -18,7 +18,7 @@ from ccenv.runs.again.verdicts import run_folders
 from ccenv.runs.asked.leaks import LeakOfRun, leaks_of_run
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 COLUMNS = {"agent": "left", "run": "left", "masks": "left", "error %": "right .2f"}
 COLUMNS |= {"total cost": "right .3f", "label guessed %": "right", "chance %": "right .1f"}
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"ccenv leaks: not read: {folder}: {error}", file=sys.stderr)
     if options.json:
         shown = [asdict(row) | {"tells": row.leak.tells} for row in rows]
-        print(json.dumps(run_folder.finite(shown), indent=2))
+        print(json.dumps(json_file.finite(shown), indent=2))
     else:
         print(f"{markdown(COLUMNS, [cells(row) for row in rows])}\n\n{NOTES}")
     return 1 if refused else 0

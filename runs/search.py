@@ -34,7 +34,7 @@ from ccenv.runs.plan.space import check_space, read_space, usual_space
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import search_table
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, num_cores, versions
 
 STOPPED = "stopped; the same command goes on with what is missing"
@@ -84,14 +84,14 @@ def write_presets(search: Search, front: Sequence[Tried]) -> None:
         if old.name not in names:
             old.unlink()
     for name, one in names.items():
-        run_folder.write_json(folder / name, preset(search, one))
+        json_file.write_json(folder / name, preset(search, one))
     told = {
         "search": json.loads(search.about()),
         "judged_on": "validation",
         "front": [dataclasses.asdict(one) for one in front],
         "versions": versions(),
     }
-    run_folder.write_json(search.folder / "search.json", told)
+    json_file.write_json(search.folder / "search.json", told)
 
 
 def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     front = front_of(found)
     write_presets(search, front)
     if options.record:
-        run_folder.write_json(options.record, recorded(search, found, options.again))
+        json_file.write_json(options.record, recorded(search, found, options.again))
     if options.json:
         print(json.dumps([dataclasses.asdict(o) | {"on_front": o in front} for o in found]))
     else:

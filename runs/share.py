@@ -10,7 +10,7 @@ from typing import Any
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.exported import EXPORTED, exported_file
-from ccenv.runs.store.folder import write_text
+from ccenv.runs.store.json_file import write_text
 from ccenv.runs.store.stored import stored_object
 
 CARD = "README.md"

@@ -18,7 +18,7 @@ from ccenv.runs.mask_tables.times import time_units
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.show import mask_table, standings
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 
 def parser_of() -> argparse.ArgumentParser:
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "show":
         found = show_table(options.file, options.choose, options.policy, options.times)
         if options.record is not None:
-            run_folder.write_json(options.record, recorded(found, options.record.stem))
+            json_file.write_json(options.record, recorded(found, options.record.stem))
         print(json.dumps(found, indent=2) if options.json else mask_table.text(found))
         return 0
     names = (options.network, options.dataset)

@@ -18,7 +18,7 @@ from ccenv.runs.again.same_run import NAMED
 from ccenv.runs.again.verdicts import Verdict, refuse_copies, run_folders, validate
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
 COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "policy": "left"}
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     valid = sum(verdict.is_valid for verdict in verdicts)
     if options.json:
         shown = [asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts]
-        print(json.dumps(run_folder.finite(shown), indent=2))
+        print(json.dumps(json_file.finite(shown), indent=2))
     else:
         print(f"{table(verdicts)}\n\n{valid} of {len(verdicts)} rows stand")
     return 0 if valid == len(verdicts) else 1

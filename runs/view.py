@@ -13,7 +13,7 @@ from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.html import input_page
 from ccenv.runs.report.inputs.view import view_of
 from ccenv.runs.stats.results import MODES
-from ccenv.runs.store.folder import write_text
+from ccenv.runs.store.json_file import write_text
 
 PAGE = "inputs.html"
 

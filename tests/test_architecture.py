@@ -107,8 +107,8 @@ FLOORS = {
         "share serve completion cli pages document"
     ),
     "ccenv.runs.store": (
-        "machine checksums commit program identity result_checks seal folder exported uncollected "
-        "recorded_rows recorded_cells recorded stored trust"
+        "machine checksums commit program identity result_checks seal json_file folder masks_file "
+        "exported uncollected recorded_rows recorded_cells recorded stored trust"
     ),
     "ccenv.runs.plan": (
         "values plain kinds explained sweep agent_settings plan settings command space"

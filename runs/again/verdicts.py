@@ -39,6 +39,7 @@ from ccenv.runs.again.replay import (
 from ccenv.runs.again.same_run import check_identity
 from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import masks_file
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.store.stored import stored_file, stored_object
@@ -144,7 +145,7 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_images = len(test_images(rebuilt.plan))
     num_blocks = rebuilt.env.simulator.num_blocks
-    masks = run_folder.load_masks(folder, draw, num_blocks, num_images)
+    masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
     values = stored_values(folder, draw, rebuilt, num_images)
     found = numbers_of(replay(rebuilt, masks, gate_values=values))
     span = 0.0
@@ -171,7 +172,7 @@ def stored_values(
         ValueError: if they are missing or damaged, or another agent's.
     """
     num_blocks = rebuilt.env.simulator.num_blocks
-    found = run_folder.load_gate_values(folder, draw, num_blocks, num_images)
+    found = masks_file.load_gate_values(folder, draw, num_blocks, num_images)
     gives = bool(getattr(rebuilt.agent, "gives_values", False))
     wanted = gives or "oblivious" in rebuilt.plan.environment
     if wanted and found is None:

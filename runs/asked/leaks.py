@@ -19,6 +19,7 @@ from ccenv.base.seeding import stream
 from ccenv.runs.again.rebuilt import plan_of, rebuild, test_images
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import masks_file
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.store.stored import stored_config, stored_file, stored_object
@@ -134,7 +135,7 @@ def leaks_of_run(
     judged = {e["mode"]: e for e in result["evaluations"] if e["split"] == "test"}
     found, is_hidden = [], "oblivious" in plan.environment
     for draw in MODES:
-        masks = run_folder.load_masks(folder, draw, num_blocks, len(labels))
+        masks = masks_file.load_masks(folder, draw, num_blocks, len(labels))
         if is_hidden:
             # What is seen are blocks that are read and slots; what lies in them is not.
             masks = [torch.ones_like(mask) for mask in masks]

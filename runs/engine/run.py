@@ -23,6 +23,7 @@ from ccenv.runs.engine.together import Lead
 from ccenv.runs.plan.command import command_line
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file, masks_file
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
 OBLIVIOUS = "oblivious"
@@ -111,7 +112,7 @@ def start(plan: Plan, target: Path, options: Options) -> Started:
             torch.manual_seed(plan.program.seed)
             return start(plan, target, options)
     run_folder.start(target, plan.config())
-    run_folder.write_text(target / run_folder.COMMAND, command_line(plan) + "\n")
+    json_file.write_text(target / run_folder.COMMAND, command_line(plan) + "\n")
     return Started(env, agent, first, keeper, None)
 
 
@@ -161,7 +162,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
     run_folder.write_result(target, result)
     started.keeper.remove()
     env.close()
-    return dict(run_folder.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
+    return dict(json_file.check_json(target / run_folder.RESULT)) | {"folder": str(target)}
 
 
 def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Learned:
@@ -189,7 +190,7 @@ def learn(plan: Plan, target: Path, lead: Lead | None, started: Started) -> Lear
 def leave(target: Path, agent: Agent, judged: Sequence[Evaluation]) -> None:
     """Writes what a replay needs: policy, network, and the masks that were judged."""
     run_folder.save_checkpoint(target, agent, agent.simulator.network)
-    run_folder.save_masks(
+    masks_file.save_masks(
         target, {e.draw: e.masks for e in judged}, {e.draw: e.gate_values for e in judged}
     )
 

@@ -28,7 +28,7 @@ from ccenv.runs.plan.command import read_config
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import recorded_cells
+from ccenv.runs.store import masks_file, recorded_cells
 from ccenv.runs.store.stored import stored_config, stored_tensors
 
 PARTS = ("train", "test")
@@ -140,7 +140,7 @@ def masks_of(place: Path) -> dict[str, Tensor]:
     return {
         f"{draw}/{gate}": mask
         for draw in MODES
-        for gate, mask in enumerate(run_folder.load_masks(place, draw, blocks))
+        for gate, mask in enumerate(masks_file.load_masks(place, draw, blocks))
     }
 
 

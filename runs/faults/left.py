@@ -8,6 +8,7 @@ from typing import Any
 from ccenv.base.checked_file import content_digest, read_checked
 from ccenv.runs.report.over_seeds import WRITTEN
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import SEAL, check_seal
 
 CLOCKED = ("seconds", "total_seconds", "latency", "load", "speedup", "commit", SEAL)
@@ -31,7 +32,7 @@ def left(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.name == run_folder.RESULT:
-            result = check_seal(run_folder.check_json(path), str(path))
+            result = check_seal(json_file.check_json(path), str(path))
             found |= {f"{name} {key}": value for key, value in without_clock(result).items()}
         elif path.suffix == ".safetensors":
             tensors, texts, _ = read_checked(path)

@@ -14,7 +14,7 @@ from ccenv.mask_table import (
 )
 from ccenv.mask_table.answers.policy_file import of_rows
 from ccenv.mask_table.times import read_times
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.store.seal import sealed
 
@@ -74,7 +74,7 @@ def recorded(found: dict[str, Any], name: str) -> dict[str, Any]:
     numbers = {key: found[key] for key in ("num_masks", "choose", "judge", "dense_error")}
     content = {"kind": "mask-table", "name": name, **said, **numbers}
     return sealed(
-        run_folder.finite(
+        json_file.finite(
             content | {"versions": versions(), "machine": machine(), "rows": found["rows"]}
         )
     )

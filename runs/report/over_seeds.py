@@ -23,6 +23,7 @@ from ccenv.runs.show.tables import by_dataset, notes, table
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.results import Result
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
 WRITTEN = "written.json"
@@ -56,7 +57,7 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
     curves = {label: make_curve(found) for label, found in comparison.results.items() if found}
     content = {"curves": digest(curves), "table": table(comparison.rows)}
     with run_folder.claim(target, wait=True):
-        if (target / WRITTEN).exists() and run_folder.check_json(target / WRITTEN) == content:
+        if (target / WRITTEN).exists() and json_file.check_json(target / WRITTEN) == content:
             return target
         shutil.rmtree(target, ignore_errors=True)
         for dataset, rows in groups.items():
@@ -64,7 +65,7 @@ def write_sweep(comparison: Comparison, log_dir: str) -> Path:
             labels = [row["label"] for row in rows]
             write_labels({label: curves[label] for label in labels}, place)
             write_table(rows, place)
-        run_folder.write_json(target / WRITTEN, content)
+        json_file.write_json(target / WRITTEN, content)
     return target
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ccenv.runs.stats.points import Times
 from ccenv.runs.stats.results import MODES
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 
 def times_path(results_dir: Path, sweep: str) -> Path:
@@ -29,7 +29,7 @@ def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float
     if not path.exists():
         return None
     found: dict[str, dict[int, dict[int, float]]] = {}
-    for row in run_folder.check_json(path)["rows"]:
+    for row in json_file.check_json(path)["rows"]:
         if row["masks"] == draw:
             middle = statistics.median(row["milliseconds"])
             by_seed = found.setdefault(row["label"], {}).setdefault(int(row["batch_size"]), {})

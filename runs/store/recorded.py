@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.data.text import is_of_this_machine
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.checksums import data_checksum
 from ccenv.runs.store.identity import Key, Run
 from ccenv.runs.store.recorded_cells import (
@@ -64,7 +64,7 @@ def load(
     Raises:
         ValueError: if the file was edited by hand, or recorded on other data than those here.
     """
-    content = run_folder.check_json(source.path) if source.path.exists() else {}
+    content = json_file.check_json(source.path) if source.path.exists() else {}
     asked = asked_of(content, source.path, source.by_key(), other_texts)
     if beside_runs:
         check_data(source.path, asked.values())
@@ -107,7 +107,7 @@ def load_from_all(source: Source, *, other_texts: bool = True) -> dict[Key, Resu
     found: dict[Key, Result] = {}
     plans = source.by_key()
     for path in sorted(source.path.parent.glob("*.json")):
-        content = run_folder.check_json(path) if path != source.path else None
+        content = json_file.check_json(path) if path != source.path else None
         if holds_runs(content):
             others = asked_of(content, path, plans, other_texts)
             check_data(path, others.values())
@@ -160,4 +160,4 @@ def save(source: Source, head: Mapping[str, Any], results: Mapping[Key, Result])
     ]
     seconds = round(sum(cell["total_seconds"] for cell in cells))
     content = {**head, "format": FORMAT, **shared, "seconds": seconds}
-    run_folder.write_text(source.path, one_line_each(content, cells))
+    json_file.write_text(source.path, one_line_each(content, cells))

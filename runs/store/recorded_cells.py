@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.identity import Key, Run, as_stored, key_of, whole_config
 from ccenv.runs.store.result_checks import check_result, edited
 from ccenv.runs.store.seal import SEAL, check_seal, sealed
@@ -26,7 +26,7 @@ def read_cells(path: Path) -> list[Result]:
     Raises:
         ValueError: if the file was edited by hand, or written by an older version.
     """
-    return cells_of(run_folder.check_json(path) if path.exists() else {}, path, {})
+    return cells_of(json_file.check_json(path) if path.exists() else {}, path, {})
 
 
 def cells_of(content: Any, path: Path, plans: Mapping[Key, Run]) -> list[Result]:
@@ -56,7 +56,7 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if it is no such file, or was edited; files of earlier versions have no seal.
     """
-    content = run_folder.check_json(path)
+    content = json_file.check_json(path)
     found = content if isinstance(content, dict) else {}
     if not isinstance(found.get("rows"), list) or not isinstance(found.get("kind"), str):
         raise edited(str(path), "a kind and its rows", type(content).__name__)
@@ -102,7 +102,7 @@ def read_cell(
 
 def is_comparison(path: Path) -> bool:
     """Whether a file of the results' folder holds recorded runs in today's form."""
-    return holds_runs(run_folder.check_json(path))
+    return holds_runs(json_file.check_json(path))
 
 
 def holds_runs(content: Any) -> bool:
@@ -148,9 +148,9 @@ def rounded(value: Any) -> Any:
 
 def one_line_each(content: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
     """JSON whose cells stand on one line each, so that versions of the file can be compared."""
-    head = json.dumps(sealed(run_folder.finite(content)), indent=2, allow_nan=False)
+    head = json.dumps(sealed(json_file.finite(content)), indent=2, allow_nan=False)
     lines = (
-        json.dumps(sealed(run_folder.finite(cell)), allow_nan=False, separators=(",", ":"))
+        json.dumps(sealed(json_file.finite(cell)), allow_nan=False, separators=(",", ":"))
         for cell in cells
     )
     body = ",\n    ".join(lines)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.store.folder import write_sealed
+from ccenv.runs.store.json_file import write_sealed
 from ccenv.runs.store.machine import machine, versions
 
 

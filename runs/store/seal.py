@@ -21,7 +21,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content with its seal.
 
     Args:
-        content: what JSON holds; see `ccenv.runs.store.folder.finite`.
+        content: what JSON holds; see `ccenv.runs.store.json_file.finite`.
     """
     plain = without(content, SEAL)
     return {**plain, SEAL: digest(plain)}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ccenv.base.checked_file import read_checked
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.result_checks import edited
 from ccenv.runs.store.seal import check_seal
 
@@ -39,7 +40,7 @@ def stored_object(folder: Path, name: str) -> dict[str, Any]:
     Raises:
         ValueError: if it is missing, damaged, or holds something else than an object.
     """
-    found = run_folder.check_json(stored_file(folder, name))
+    found = json_file.check_json(stored_file(folder, name))
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
     return found

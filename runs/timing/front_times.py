@@ -24,7 +24,7 @@ from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.recorded_times import times_path
 from ccenv.runs.stats.results import MODES
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.timing.passes import Timed, as_trained, by_size, make_pass
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head: Mapping[str, Any] = {"kind": "front-times", "name": sweep.name, "images": "as stored"}
     content = {**head, "versions": versions(), "machine": machine(), "rows": rows}
     path = times_path(options.results_dir, sweep.name)
-    run_folder.write_text(path, json.dumps(content, indent=1) + "\n")
+    json_file.write_text(path, json.dumps(content, indent=1) + "\n")
     print(f"{len(rows)} times of {sweep.name} in {path}")
     return 0
 

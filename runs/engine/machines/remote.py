@@ -23,6 +23,7 @@ from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.engine.run import run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def unpack(files: bytes, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".arriving-") as arriving:
         with tarfile.open(fileobj=io.BytesIO(files)) as archive:
             archive.extractall(arriving, filter="data")
-        run_folder.start(folder, run_folder.check_json(Path(arriving) / run_folder.CONFIG))
+        run_folder.start(folder, json_file.check_json(Path(arriving) / run_folder.CONFIG))
         found = [path for path in Path(arriving).rglob("*") if path.is_file()]
         for path in sorted(found, key=lambda path: path.name == run_folder.RESULT):
             target = folder / path.relative_to(arriving)

@@ -25,6 +25,7 @@ from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import program
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.studies.budget.measured import components
@@ -132,7 +133,7 @@ def record(
         "machine": machine(),
         "rows": rows,
     }
-    run_folder.write_sealed(out, content)
+    json_file.write_sealed(out, content)
     return out
 
 

@@ -19,7 +19,7 @@ from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.mask_table.building.identity import weights_digest
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.runs.programs import program
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import load_average, machine, versions
 from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.studies.budget.parts import first_gate
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ValueError(f"expected the recorded result {path}, got none; record it first")
     timing = Timing(options.batches, options.rounds, options.seconds, options.shown_only)
     content = with_times(read_table(path), timing)
-    run_folder.write_sealed(path, content)
+    json_file.write_sealed(path, content)
     print(path)
     return 0
 

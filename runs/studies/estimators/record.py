@@ -22,7 +22,7 @@ from ccenv.mask_table.building.identity import batches, check_is_of
 from ccenv.mask_table.building.prefix_looks import joined, looks_behind, read_looks, write_looks
 from ccenv.mask_table.building.slopes import slopes_of, write_slopes
 from ccenv.runs.programs import program
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, versions
 from ccenv.runs.studies.estimators import agents, curves, fitted, looks, moments
 from ccenv.runs.studies.estimators.problem import problem_of, read
@@ -149,7 +149,7 @@ def record(part: str, options: argparse.Namespace) -> Path:
         "rows": rows,
     }
     path = Path(options.results_dir) / f"{NAMES[part]}.json"
-    run_folder.write_sealed(path, content)
+    json_file.write_sealed(path, content)
     return path
 
 

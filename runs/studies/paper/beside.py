@@ -8,7 +8,7 @@ from typing import Any
 from ccenv.runs.show.tables import interval, markdown
 from ccenv.runs.stats.contests import best_on_validation, chosen
 from ccenv.runs.stats.points import Point, make_point
-from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded_cells import read_cells
 from ccenv.runs.studies.paper.numbers import PAPER_TABLES, PaperRow
 
@@ -56,7 +56,7 @@ def rows_in(path: Path) -> dict[str, Row]:
     """Label -> row of a recorded comparison; none where nothing is recorded yet."""
     if not path.exists():
         return {}
-    return {row["label"]: row for row in run_folder.check_json(path)["rows"]}
+    return {row["label"]: row for row in json_file.check_json(path)["rows"]}
 
 
 def row_lines(row: PaperRow, faithful: Mapping[str, Row], others: Path) -> list[list[Any]]:

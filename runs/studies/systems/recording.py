@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, versions
 
 
@@ -43,6 +44,6 @@ def record(
     head = {"kind": name, "name": name, "settings": settings}
     content = {**head, "versions": versions(), "machine": machine(), "rows": found}
     path = options.results_dir / f"{name}.json"
-    run_folder.write_sealed(path, content)
+    json_file.write_sealed(path, content)
     print(path)
     return 0

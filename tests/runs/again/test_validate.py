@@ -22,6 +22,7 @@ from ccenv.runs.engine import run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.results import evaluation
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import SEAL, sealed
 from ccenv.runs.store.trust import check_trusted
 
@@ -136,11 +137,11 @@ def test_what_was_left_as_it_was_stands(logs, tmp_path, capsys):
 
 def test_a_replay_finds_the_claimed_figures_of_a_cotrained_network(logs):
     place = one_run(logs)
-    result = run_folder.check_json(place / "result.json")
-    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    result = json_file.check_json(place / "result.json")
+    rebuilt = rebuild(plan_of(json_file.check_json(place / "config.json")), place)
     for mode in ("sampled", "mode"):
         claimed = evaluation(result, mode)
-        found = replay(rebuilt, run_folder.load_masks(place, mode, (4, 4)))
+        found = replay(rebuilt, masks_file.load_masks(place, mode, (4, 4)))
         assert found.macs == pytest.approx(claimed["macs"], rel=1e-9)
         assert found.error == pytest.approx(claimed["error"], abs=1e-9)
         assert found.nll == pytest.approx(claimed["nll"], rel=1e-5)
@@ -302,8 +303,8 @@ def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers(
 def better_masks(place):
     """Masks that no policy chose: every block on, and a result that says so."""
     masks = [torch.ones(256, 4, dtype=torch.bool)] * 2
-    run_folder.save_masks(place, {"sampled": masks, "mode": masks})
-    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    masks_file.save_masks(place, {"sampled": masks, "mode": masks})
+    rebuilt = rebuild(plan_of(json_file.check_json(place / "config.json")), place)
     found = replay(rebuilt, masks)
 
     def change(result):
@@ -473,7 +474,7 @@ def test_a_policy_that_finds_the_label_does_not_stand(agent, logs, rows):
 
 def test_wrong_labels_that_the_environment_does_not_show_are_no_proof(logs, monkeypatch):
     place = one_run(logs)
-    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    rebuilt = rebuild(plan_of(json_file.check_json(place / "config.json")), place)
     own = copy.deepcopy(load_split("probe", "test"))
     monkeypatch.setattr(sys.modules["ccenv.simulator.simulator"], "load_split", lambda *given: own)
     with wrong_labels(rebuilt):
@@ -494,9 +495,9 @@ def test_one_training_under_several_seeds_does_not_stand(mine, rows):
         shutil.copy(first / "checkpoint" / f"{name}.safetensors", second / "checkpoint")
     for place in (first, second):
         # What a forger would write beside it: a verdict of the copy with the other seed.
-        rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+        rebuilt = rebuild(plan_of(json_file.check_json(place / "config.json")), place)
         masks = {mode: ask(rebuilt, mode).masks for mode in ("sampled", "mode")}
-        run_folder.save_masks(place, masks)
+        masks_file.save_masks(place, masks)
     found, status = rows(first.parent)
     assert status == 1
     told = {row["seed"]: " ".join(row["problems"]) for row in found}
@@ -525,7 +526,7 @@ def test_a_frozen_network_that_learned_from_the_test_images_does_not_stand(
     shutil.rmtree(tmp_path / "cache")
     # Another machine has no cache: the weights are learned anew, and are the same.
     assert rows(place)[1] == 0
-    rebuilt = rebuild(plan_of(run_folder.check_json(place / "config.json")), place)
+    rebuilt = rebuild(plan_of(json_file.check_json(place / "config.json")), place)
     assert rebuilt.from_recipe == 0
     images, labels = load_split("synthetic", "test").batch(torch.arange(500))
     masks = [torch.ones(500, 4, dtype=torch.bool)] * 2

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs import compare, programs, train
 from ccenv.runs.engine import run
-from ccenv.runs.store import folder
+from ccenv.runs.store import json_file
 
 ROOT = Path(__file__).parents[3]
 FRAMED = ["train", "compare", "list", "validate", "benchmark", "tables", "cli"]
@@ -91,7 +91,7 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
-    monkeypatch.setattr(folder, "write_json", full)
+    monkeypatch.setattr(json_file, "write_json", full)
     given = {**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)}
     pairs = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
     assert train.main(["dense", *pairs, "progress=false"]) == 2

@@ -14,7 +14,7 @@ from ccenv.runs import train
 from ccenv.runs.engine import run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.store import folder
+from ccenv.runs.store import folder, masks_file
 from ccenv.runs.store.program import Program
 
 PROBE = PROBE_SETTINGS | {
@@ -149,12 +149,12 @@ def test_stored_masks_come_back_bit_for_bit(tmp_path):
     generator = torch.Generator().manual_seed(0)
     masks = [torch.rand(33, blocks, generator=generator) < 0.3 for blocks in (1, 8, 10)]
     (tmp_path / "checkpoint").mkdir()
-    folder.save_masks(tmp_path, {"mode": masks})
-    found = folder.load_masks(tmp_path, "mode", (1, 8, 10))
+    masks_file.save_masks(tmp_path, {"mode": masks})
+    found = masks_file.load_masks(tmp_path, "mode", (1, 8, 10))
     assert all(torch.equal(a, b) for a, b in zip(found, masks, strict=True))
     for mode, blocks in (("sampled", (1, 8, 10)), ("mode", (1, 9, 10)), ("mode", (1, 8, 10, 2))):
         with pytest.raises(ValueError, match="expected"):
-            folder.load_masks(tmp_path, mode, blocks)
+            masks_file.load_masks(tmp_path, mode, blocks)
 
 
 @pytest.mark.usefixtures("_no_clock")

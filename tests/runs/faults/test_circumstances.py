@@ -15,7 +15,7 @@ from ccenv.runs.faults.left import apart, left
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.programs import program
 from ccenv.runs.store import recorded_cells
-from ccenv.runs.store.folder import check_json, write_json
+from ccenv.runs.store.json_file import check_json, write_json
 from ccenv.runs.store.seal import sealed
 
 BATCH = 64

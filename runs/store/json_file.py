@@ -1,0 +1,51 @@
+"""JSON and texts on disk: (path, content) <-> a file that a reader sees whole or not at all."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ccenv.runs.store.seal import sealed
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that a reader sees all of it or none."""
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text so that a reader sees all of it or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def finite(content: Any) -> Any:
+    """Copies nested dicts and lists with null for numbers that are not finite, as JSON wants it."""
+    if isinstance(content, Mapping):
+        return {str(key): finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON with the checksum that `check_seal` asks for."""
+    write_json(path, sealed(finite(content)))
+
+
+def check_json(path: Path) -> Any:
+    """Reads a file that only this package writes.
+
+    Raises:
+        ValueError: if it is no JSON any more.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"expected JSON in {path}, got {error}; it was edited or damaged: put the file back as "
+            "it was, or delete it"
+        ) from error
