@@ -50,7 +50,7 @@ FLOORS = {
     ),
     "ccenv.networks.gating": (
         "traced_values trace seen_values tracer gated_calls gate_units gate_fits gate_plan "
-        "gated_module gate gateable"
+        "gated_walk gated_module gate gateable"
     ),
     "ccenv.networks.models": (
         "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,28 +11,12 @@ from ccenv.networks.counting import counted
 from ccenv.networks.flow import Exit, Flow, leave
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
+from ccenv.networks.gating.gated_walk import Walk
 from ccenv.networks.gating.trace import Instruction, Trace, filled, part_of
 from ccenv.networks.gating.traced_values import by_rows, mapped, taken
 from ccenv.networks.norms import NORMS
 from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
 from ccenv.networks.stage import pooled
-
-
-@dataclass(frozen=True)
-class Walk:
-    """Inputs on their way through a `GatedModule`."""
-
-    flow: Flow
-    """which rows have stopped and what they answer; its x numbers the running rows."""
-    values: dict[str, Any]
-    """name -> what later code needs of the running rows; empty if there are none."""
-    made: Any = None
-    """what the gated child has just given."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all rows have stopped."""
-        return not len(self.flow.x)
 
 
 class GatedModule(nn.Module):
