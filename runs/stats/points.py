@@ -91,12 +91,17 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
 
 
 def kind_of(run: Result) -> str:
-    """What a row is a variant of: its agent; of networks that are rivals themselves, their name."""
+    """What a row is a variant of: its agent; of networks that are rivals themselves, their name.
+
+    Look-up tables cost no MACs, but memory: networks with them are no variants of those without.
+    """
     settings, agent = run["settings"], str(run["agent"])
     environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
     network = environment.get("network")
     if network in RIVALS and not run["learns"]:
         return str(network)
+    if (environment.get("network_kwargs") or {}).get("tables"):
+        return f"{agent} with tables"
     return f"{agent} in pruned" if network == PRUNED_BLOCKS else agent
 
 

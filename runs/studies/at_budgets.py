@@ -63,13 +63,15 @@ def by_kind(points: Sequence[Point]) -> dict[str, list[Point]]:
 
 
 def kind_of(label: str) -> str:
-    """What a label says before its first number.
+    """What a label says before its first number, and that it has look-up tables.
 
     >>> kind_of("rloo in pruned 4 x 16, 1 kept"), kind_of("confidence, exits in 8, 16 / 64")
     ('rloo in pruned', 'confidence, exits')
+    >>> kind_of("dense 24, tables hidden,logits")
+    'dense with tables'
     """
     words = re.split(r"\d", label, maxsplit=1)[0].strip(" ,")
-    return words.removesuffix(" in")
+    return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
 def best_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:

@@ -140,6 +140,7 @@ RUN = {
     3: ("dense 96", "dense 768"),
     2: ("dense 24", "dense 48"),
     1: (
+        *(cell.label for cell in PLANNED.cells if TABLES in cell.label),
         *("topk 32 x 16, 2 kept", "block_dropout 32 x 16, 2 kept"),
         *(counted(pairs).label for pairs in (50_000, 400_000, 2_000_000)),
     ),

@@ -1,4 +1,4 @@
-"""The next byte of text, agents tuned alike: four settings each, then five seeds of the best one.
+"""The next byte of text, agents tuned alike: five settings each, then five seeds of the best one.
 
 256 thousand places, 32 blocks of 16 units of which 2 are kept, or as much compute in the mean.
 A setting is chosen by the bits of its most probable masks on validation text, seed 0.
@@ -22,8 +22,8 @@ PRICED: dict[str, Any] = {"reward": "lagrangian", "cost_limit": SHARE}
 KEEP: dict[str, Any] = {"num_kept": KEPT}
 COINS: dict[str, Any] = {"target_density": SHARE}
 
-RATES = (0.003, 0.01, 0.03, 0.1)
-SLOW_RATES = (0.001, 0.003, 0.01, 0.03)
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+SLOW_RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 Tried = tuple[dict[str, Any], ...]
 
 
@@ -58,7 +58,11 @@ AGENTS: dict[str, tuple[str, dict[str, Any], Tried]] = {
         {**OWN, **PRICED, "group_size": 8, "start_density": SHARE},
         over("learning_rate", RATES),
     ),
-    "condnet": ("condnet", {**SHOWN, **COINS}, over("learning_rate", (5e-6, 5e-5, 5e-4, 5e-3))),
+    "condnet": (
+        "condnet",
+        {**SHOWN, **COINS},
+        over("learning_rate", (5e-6, 5e-5, 5e-4, 5e-3, 5e-2)),
+    ),
     "sb3_ppo": ("sb3_ppo", {**SHOWN, **PRICED}, over("learning_rate", SLOW_RATES)),
     "sb3_a2c": ("sb3_a2c", {**SHOWN, **PRICED}, over("learning_rate", SLOW_RATES)),
 }
@@ -78,9 +82,9 @@ CHOSEN: dict[str, tuple[int, int]] = {
     "reinforce": (2, 5),
     "actor_critic": (2, 5),
     "disarm": (2, 5),
-    "condnet": (3, 1),
-    "sb3_ppo": (2, 3),
-    "sb3_a2c": (3, 1),
+    "condnet": (3, 5),
+    "sb3_ppo": (2, 5),
+    "sb3_a2c": (3, 5),
 }
 """Label -> position of the setting that was best on validation text, and its seeds so far."""
 
@@ -104,7 +108,7 @@ TEXT_AGENTS = Sweep(
     name="text-agents",
     description=(
         "The next byte of Python's standard library, 256 thousand places, 2 of 32 blocks: agents "
-        "tuned alike, four settings each, beside hashing and random masks."
+        "tuned alike, five settings each, beside hashing and random masks."
     ),
     settings={
         **LONG.settings,
