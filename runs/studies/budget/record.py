@@ -3,7 +3,7 @@
 A menu of masks is made, judged on inputs that fit, choose and judge (see `parts`), and policies
 choose from it (see `policies`); the result goes to `runs/results/budget-NETWORK.json`. With
 `--table` the menu is the best mask of each size on that table's inputs, with `--judge` all inputs
-are a table's. Times are added to a result by `ccenv.runs.studies.budget.time`.
+are a table's. Times are added to a result by `ccenv.runs.studies.budget.times`.
 """
 
 import argparse
