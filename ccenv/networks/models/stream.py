@@ -47,6 +47,7 @@ class Stream:
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of answers in nats: [rows, num_classes] -> [rows].
 
+    >>> import torch
     >>> round(entropy(torch.zeros(1, 10)).item(), 6)
     2.302585
     """
