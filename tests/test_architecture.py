@@ -60,7 +60,7 @@ FLOORS = {
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
-    "ccenv.mdp": "action_codes dynamics looks symbols observations",
+    "ccenv.mdp": "action_codes step_kernels bills dynamics looks symbols observations",
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian block_use target_density balance "
         "potential time_table latency"

@@ -257,7 +257,8 @@ class Simulator:
         else:
             check_indices(indices, len(self.data))
         indices = indices.to(self.device)
-        self.indices = indices.repeat_interleave(self.group_size)
+        group = self.group_size
+        self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self._masks, self._gate_values = [], []
         images, labels = self.data.batch(self.ranks.share(indices))
         with torch.no_grad():
@@ -313,7 +314,7 @@ class Simulator:
         """
         if self.state is None or self.state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
-        check_mask(mask, len(self.indices), "mask")
+        check_mask(mask, self.indices.shape[0], "mask")
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             share = self.ranks.share
