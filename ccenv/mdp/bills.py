@@ -53,6 +53,7 @@ def compiled_bill(
     macs, costs = torch.empty(rows, dtype=torch.int64), torch.empty(2, rows)
     is_last = gate == len(network.num_blocks) - 1
     mask = mask if mask.stride(1) == 1 else mask.contiguous()
+    spent = spent.contiguous()
     if before is None:
         source = 0, 0, 0, network.in_features
     else:

@@ -71,7 +71,7 @@ class Observer:
         looks = self._looks(state) if filled else []
         behind = self.obs_size - self.num_layers
         gate = behind + state.layer if state.layer < self.num_layers else -1
-        if len(looks) == 1 and is_plain(looks[0]) and looks[0].dtype == torch.float32:
+        if len(looks) == 1 and is_plain_look(looks[0], shape[0], filled):
             return compiled_show(looks[0], self.obs_size, gate)
         # Memory is what this costs: a row that is mostly looks is not zeroed first.
         mostly = 2 * filled > self.obs_size
@@ -96,6 +96,12 @@ class Observer:
         if state.mask is None or not tells_norms(self.network, state.layer - 1):
             return [pooled]
         return [pooled, self.network.block_norms(state.layer - 1, state.hidden)]
+
+
+def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
+    """Whether compiled code can copy a look, which has the right size and no gradient."""
+    fits = found.dtype == torch.float32 and found.shape == (rows, columns)
+    return fits and is_plain(found) and not found.requires_grad
 
 
 def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:

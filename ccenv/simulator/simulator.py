@@ -337,6 +337,12 @@ class Simulator:
             self.pending.append((self.indices, self._masks, *values))
         return Step(self.state, self.observe, total, terms, outcome, numbers, ranks=self.ranks)
 
+    def take_step(self, state: EpisodeState) -> None:
+        """Goes on from where a step has led that was computed elsewhere, under frozen weights."""
+        assert state.mask is not None
+        self.state = state
+        self._masks.append(state.mask)
+
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.
 
