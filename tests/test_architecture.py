@@ -60,7 +60,9 @@ FLOORS = {
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
     ),
-    "ccenv.mdp": "action_codes dynamics looks symbols observations",
+    "ccenv.mdp": (
+        "action_codes step_kernels settle_kernels bills dynamics looks symbols observations"
+    ),
     "ccenv.rewards": (
         "description answers plain stateful bind lagrangian block_use target_density balance "
         "potential time_table latency"
@@ -80,9 +82,9 @@ FLOORS = {
         "identity timing walk slopes prefix_looks chunks by_ranks buildable builder"
     ),
     "ccenv.envs": (
-        "rows actions options recycled table_rewards table_episodes table infos rendering window "
-        "vector scalar action_views nested checked_calls checker stable_baselines table_sb3 "
-        "sb3_views torchrl_view"
+        "rows actions quick_steps options recycled table_rewards table_episodes table infos "
+        "rendering window vector scalar action_views nested checked_calls checker stable_baselines "
+        "table_sb3 sb3_views torchrl_view"
     ),
     "ccenv.deploy": (
         "fused policy_scores short_walk faster latency export_draw export_images export_content "

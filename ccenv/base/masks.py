@@ -129,7 +129,8 @@ def check_mask(mask: Tensor, batch_size: int, name: str) -> None:
         raise TypeError(
             f"expected {name} to be a bool tensor (True = computed), got {got}; use {name}.bool()"
         )
-    if mask.ndim != 2 or mask.shape[0] != batch_size or mask.shape[1] == 0:
+    shape = mask.shape
+    if len(shape) != 2 or shape[0] != batch_size or shape[1] == 0:
         raise ValueError(
             f"expected {name} of shape [{batch_size}, num_blocks], got {list(mask.shape)}; "
             "give one row of bits for each row of x"

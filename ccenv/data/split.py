@@ -1,5 +1,6 @@
 """One part of a data set: inputs and labels, and the folders where data sets and caches lie."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ccenv.base.user_cache import user_cache
 from ccenv.data.fitted import PART, Fitted, all_through, through
 from ccenv.data.rows import Rows
 from ccenv.data.transforms import Halve, as_floats
+from ccenv.sparse.cpu.buffers import new_result
 
 SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
@@ -60,7 +62,7 @@ class Split:
         """
         # index_select copies whole rows, many times faster than an index in brackets.
         images = self.images.index_select(0, indices % len(self.images))
-        images = as_floats(through(self.transforms, images, indices))
+        images = floats_of(through(self.transforms, images, indices))
         return images, self.labels.index_select(0, indices).long()
 
     def to(self, device: str | torch.device) -> "Split":
@@ -84,6 +86,14 @@ class Split:
         if self.transforms:
             few = torch.arange(min(NUM_SHOWN, len(self)), device=self.images.device)
             yield self.batch(few)[0]
+
+
+def floats_of(images: Tensor) -> Tensor:
+    """`as_floats` of a batch, in memory of a batch before it where that is free: [batch, ...]."""
+    if images.dtype != torch.uint8 or not images.is_cpu:
+        return as_floats(images)
+    rows, *shape = images.shape
+    return new_result(rows, math.prod(shape)).view(images.shape).copy_(images).div_(255)
 
 
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:

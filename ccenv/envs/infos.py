@@ -29,22 +29,24 @@ INFO_KEYS: dict[str, str] = {
 def numpy_copy(tensor: Tensor) -> np.ndarray:
     """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""
     array: np.ndarray = tensor.detach().cpu().numpy()
-    return array.copy() if array.base is not None or tensor.device.type == "cpu" else array
+    return array.copy() if array.base is not None or tensor.is_cpu else array
 
 
 def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np.ndarray]:
     """Arrays [batch, ...] for every key of the design: see the environment's docstring."""
     outcome = step.outcome
-    batch = len(outcome.labels)
+    batch = outcome.labels.shape[0]
     layer_cost = outcome.layer_cost.cpu().numpy()
+    numbers = np.empty((2, batch), dtype=np.int64)
+    numbers[0], numbers[1] = outcome.layer, network_version
     info: dict[str, np.ndarray] = {
-        "layer": np.full(batch, outcome.layer, dtype=np.int64),
+        "layer": numbers[0],
         "mask": pad_mask(outcome.mask, max_blocks).cpu().numpy(),
         "layer_cost": layer_cost,
         "cost": layer_cost.copy(),
         "compute_cost": outcome.compute_cost.cpu().numpy(),
         "macs": outcome.macs.cpu().numpy(),
-        "network_version": np.full(batch, network_version, dtype=np.int64),
+        "network_version": numbers[1],
     }
     info |= {f"reward/{name}": numpy_copy(term) for name, term in step.terms.items()}
     info |= {name: np.full(batch, value) for name, value in step.numbers.items()}

@@ -12,6 +12,7 @@ from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
 from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
+from ccenv.envs.quick_steps import QuickSteps
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.rows import with_presence
 from ccenv.simulator.settings import make_simulator
@@ -99,6 +100,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self.num_envs = num_envs
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.actions = Actions(self.simulator, action)
+        self._quick_steps = QuickSteps(self.simulator, self.actions)
         self.single_observation_space = observation_space(self.simulator)
         self.single_action_space = self.actions.space()
         self.reward_space = make_reward_space(self.simulator)
@@ -169,20 +171,29 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
             reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
-        step = self.simulator.step(*self.actions.read(actions, self.num_envs))
-        self._is_over = step.outcome.is_last
-        version = self.simulator.network_version
-        info: dict[str, Any] = step_info(step, self.simulator.max_blocks, version)
+        info, reward, seen = self._play(actions)
+        self._is_over = self.simulator.layer == self.simulator.num_layers
         self._masks.append(info["mask"])
         everybody = np.ones(self.num_envs, dtype=bool)
-        observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
+        observation, info = seen.cpu().numpy(), with_presence(info, everybody)
         terminated = np.full(self.num_envs, self._is_over)
         if self._is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = dict(info)
             info |= {"final_obs": observation, "_final_obs": everybody.copy()}
             info |= {"final_info": final, "_final_info": everybody.copy()}
             observation = self._begin()
-        return observation, paid(self.simulator, step), terminated, truncated, info
+        return observation, reward, terminated, truncated, info
+
+    def _play(self, actions: Any) -> tuple[dict[str, Any], np.ndarray, torch.Tensor]:
+        """What a step says, pays and shows."""
+        simulator = self.simulator
+        if self._quick_steps.fit():
+            info, reward = self._quick_steps.step(actions)
+            assert simulator.state is not None
+            return info, reward, simulator.observe(simulator.state)
+        step = simulator.step(*self.actions.read(actions, self.num_envs))
+        info = step_info(step, simulator.max_blocks, simulator.network_version)
+        return info, paid(simulator, step), step.observation
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""

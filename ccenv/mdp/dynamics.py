@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask
+from ccenv.mdp.bills import bill
 from ccenv.networks.protocol import GatedNetwork
 
 
@@ -96,7 +97,7 @@ def initial(
 def look(network: GatedNetwork, state: EpisodeState) -> Tensor:
     """What the network offers to be seen where the inputs are: float32 [batch, look_size]."""
     found = network.look(state.layer, state.hidden)
-    return found if len(found) == len(state.labels) else state.by_row(found)
+    return found if found.shape[0] == state.labels.shape[0] else state.by_row(found)
 
 
 def transition(
@@ -126,30 +127,27 @@ def transition(
     num_layers = len(network.gates)
     if state.layer >= num_layers:
         raise ValueError(f"the episode is over after {num_layers} gated layers; start a new one")
-    expected = (len(state.labels), network.gates[state.layer].num_blocks)
+    expected = (state.labels.shape[0], network.gates[state.layer].num_blocks)
     check_mask(mask, expected[0], "mask")
-    if tuple(mask.shape) != expected:
+    if mask.shape != expected:
         raise ValueError(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"
         )
     if hasattr(network, "executed"):
         mask = network.executed(state.layer, state.hidden, mask)
-    step_macs = network.macs(state.layer, state.hidden, mask)
+    macs, layer_cost, compute_cost = bill(network, state.layer, state.hidden, mask, state.macs)
     hidden = network.step(state.layer, state.hidden, mask, weights, backend)
-    after = replace(
-        state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=state.macs + step_macs
-    )
-    total = network.dense_macs
+    after = replace(state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=macs)
     is_last = after.layer == num_layers
     every = getattr(network, "every_answer", None) if is_last else None
     answers, targets = (None, None) if every is None else every(hidden, state.labels)
     return after, StepOutcome(
         layer=state.layer,
         mask=mask,
-        layer_cost=(step_macs / total).float(),
-        compute_cost=(after.macs / total).float(),
-        macs=after.macs,
+        layer_cost=layer_cost,
+        compute_cost=compute_cost,
+        macs=macs,
         labels=state.labels,
         logits=network.logits(hidden, backend) if is_last else None,
         num_layers=num_layers,

@@ -13,6 +13,7 @@ function of yours: (network, state) -> float32 [batch, size of yours], which may
 gate.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,11 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names, resolve
+from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
 from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.protocol import GatedNetwork, tells_norms
+from ccenv.sparse.cpu.buffers import new_result
 
 LOOKS = {
     "layer_input": "what the network offers to be seen: a layer's input, or features averaged",
@@ -57,15 +60,19 @@ class Observer:
         """Number of gates."""
         return len(self.lengths) - 1
 
-    @property
+    @functools.cached_property
     def obs_size(self) -> int:
         """Columns of an observation."""
         return max(self.lengths) + self.num_layers
 
     def __call__(self, state: EpisodeState) -> Tensor:
         """Observation of each input: float32 [batch, obs_size], a fresh tensor."""
-        shape, filled = (len(state.labels), self.obs_size), self.lengths[state.layer]
+        shape, filled = (state.labels.shape[0], self.obs_size), self.lengths[state.layer]
         looks = self._looks(state) if filled else []
+        behind = self.obs_size - self.num_layers
+        gate = behind + state.layer if state.layer < self.num_layers else -1
+        if len(looks) == 1 and is_plain_look(looks[0], shape[0], filled):
+            return compiled_show(looks[0], self.obs_size, gate)
         # Memory is what this costs: a row that is mostly looks is not zeroed first.
         mostly = 2 * filled > self.obs_size
         new = torch.empty if mostly else torch.zeros
@@ -76,8 +83,8 @@ class Observer:
             start += found.shape[1]
         if mostly:
             observation[:, filled:] = 0.0
-        if state.layer < self.num_layers:
-            observation[:, max(self.lengths) + state.layer] = 1.0
+        if gate >= 0:
+            observation[:, gate] = 1.0
         return observation
 
     def _looks(self, state: EpisodeState) -> list[Tensor]:
@@ -89,6 +96,30 @@ class Observer:
         if state.mask is None or not tells_norms(self.network, state.layer - 1):
             return [pooled]
         return [pooled, self.network.block_norms(state.layer - 1, state.hidden)]
+
+
+def is_plain_look(found: Tensor, rows: int, columns: int) -> bool:
+    """Whether compiled code can copy a look, which has the right size and no gradient."""
+    fits = found.dtype == torch.float32 and found.shape == (rows, columns)
+    return fits and is_plain(found) and not found.requires_grad
+
+
+def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
+    """An observation of one kind of looks, in one call: float32 [batch, width] on the CPU.
+
+    Large ones lie in memory of earlier ones that nobody holds any more.
+
+    Args:
+        looks: what is seen.
+        columns: of the observation.
+        gate: column of the one; -1 for none.
+    """
+    looks = looks if looks.stride(1) == 1 else looks.contiguous()
+    rows, width = looks.shape
+    found = new_result(rows, columns)
+    source = looks.data_ptr(), looks.stride(0), width
+    step_kernels().show(*source, rows, columns, gate, found.data_ptr())
+    return found
 
 
 def pool(images: Tensor) -> Tensor:

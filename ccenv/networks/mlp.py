@@ -242,7 +242,8 @@ def first_layer(network: GatedMLP, x: Tensor, mask: Tensor, backend: str = "auto
 
 def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
     """The linear layer at a place of a stack."""
-    layer = stack[index]
+    # Not stack[index], whose own work is a tenth of a small layer's.
+    layer = stack._modules[str(index)]
     assert isinstance(layer, nn.Linear)
     return layer
 

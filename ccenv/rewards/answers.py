@@ -25,8 +25,12 @@ def log_likelihood(outcome: StepOutcome) -> Tensor:
     if outcome.answers is not None and outcome.targets is not None:
         found = outcome.answers.gather(2, outcome.targets.unsqueeze(2)).squeeze(2)
         return (found - outcome.answers.logsumexp(dim=2)).mean(dim=1)
-    chosen = outcome.logits.gather(1, outcome.labels.unsqueeze(1)).squeeze(1)
-    return chosen - outcome.logits.logsumexp(dim=1)
+    return log_likelihood_of(outcome.logits, outcome.labels)
+
+
+def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same of logits [batch, num_classes] and labels int64 [batch]."""
+    return logits.gather(1, labels.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=1)
 
 
 def at_the_end(outcome: StepOutcome, value: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Rewards in use: (function or class, its arguments) -> a `Reward` that checks what it gives."""
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
@@ -209,7 +211,7 @@ def checked_terms(result: Any, outcome: StepOutcome, name: str) -> dict[str, Ten
 
 def check_finite(terms: Mapping[str, Tensor], where: str) -> None:
     """Refuses NaN and infinity; checks the sum only, because this runs at every step."""
-    if math.isfinite(sum(term.sum() for term in terms.values())):
+    if math.isfinite(functools.reduce(torch.add, terms.values()).sum()):
         return
     names = [name for name, term in terms.items() if not bool(term.isfinite().all())]
     raise ValueError(

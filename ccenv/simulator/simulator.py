@@ -187,7 +187,8 @@ class Simulator:
         else:
             check_indices(indices, len(self.data))
         indices = indices.to(self.device)
-        self.indices = indices.repeat_interleave(self.group_size)
+        group = self.group_size
+        self.indices = indices if group == 1 else indices.repeat_interleave(group)
         self._masks, self._gate_values = [], []
         images, labels = self.data.batch(self.ranks.share(indices))
         with torch.no_grad():
@@ -233,7 +234,7 @@ class Simulator:
         """
         if self.state is None or self.state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
-        check_mask(mask, len(self.indices), "mask")
+        check_mask(mask, self.indices.shape[0], "mask")
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             share = self.ranks.share
@@ -255,6 +256,12 @@ class Simulator:
             values = [self._gate_values] if self._gate_values else []
             self.pending.append((self.indices, self._masks, *values))
         return Step(self.state, self.observe, total, terms, outcome, numbers, ranks=self.ranks)
+
+    def take_step(self, state: EpisodeState) -> None:
+        """Goes on from where a step has led that was computed elsewhere, under frozen weights."""
+        assert state.mask is not None
+        self.state = state
+        self._masks.append(state.mask)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.

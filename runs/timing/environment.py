@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
@@ -23,7 +23,7 @@ from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.packed_weights import keep_panels
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
-SIZES = (256, 1024, 4096)
+SIZES = (32, 256, 1024, 4096)
 """images of a batch; single environments only of the first: each image costs a call a step."""
 DENSITY = 0.5
 """share of blocks kept, as a space's sample() does."""
@@ -32,7 +32,8 @@ TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
 ENOUGH = 0.9
 """Share of the best rate that more rows need not buy."""
 NOTES = """\
-784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians; ratios to
+784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second of the processor's
+time where torch has one thread (work that waits for other programs is not counted), medians; ratios to
 the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
 the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
 hold one image each."""
@@ -140,7 +141,8 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
     """All views of batches of several sizes; quick: of the smallest, in a tenth of the time."""
     for size in SIZES[:1] if quick else SIZES:
         episodes = make_episodes(size, single=size == SIZES[0])
-        yield from speeds(size, seconds_in_turns(episodes, rounds, 0.02 if quick else 0.25))
+        times = seconds_in_turns(episodes, rounds, 0.02 if quick else 0.25, work_clock())
+        yield from speeds(size, times)
 
 
 def speeds(num_images: int, times: Mapping[str, Sequence[float]]) -> Iterator[Row]:

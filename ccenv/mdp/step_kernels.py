@@ -1,0 +1,102 @@
+"""Bills and observations, compiled: (masks, activations) -> what a step costs, what is seen.
+
+Each call does the work of some ten small calls of torch, whose own time is that of a small layer;
+numbers are the same by bits. Addresses are int64, as in the CPU kernels.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numba import carray
+
+from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale
+from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer
+
+forget_stale(Path(__file__).parent, KERNELS)
+
+
+@compiled
+def count_kept(mask: int, row: int, blocks: int, ld: int) -> int:
+    """Number of blocks that a row keeps; rows lie `ld` bytes apart."""
+    kept = carray(as_pointer(mask + row * ld), (blocks,), np.uint8)
+    count = 0
+    for bit in kept:
+        count += bit
+    return count
+
+
+@compiled
+def bill(
+    mask: int,
+    blocks: int,
+    ld: int,
+    size: int,
+    before: int,
+    before_blocks: int,
+    before_ld: int,
+    before_size: int,
+    head: int,
+    fixed: int,
+    total: int,
+    spent: int,
+    rows: int,
+    macs: int,
+    costs: int,
+) -> None:
+    """Writes MACs so far, and as shares of all MACs what the layer costs and the costs so far.
+
+    Args:
+        mask: bool [rows, blocks], rows `ld` bytes apart.
+        blocks: of the layer.
+        ld: see above.
+        size: units of a block.
+        before: the mask of the layer before, or 0: all `before_size` inputs are read.
+        before_blocks: of the layer before.
+        before_ld: bytes between rows of that mask.
+        before_size: units of a block of the layer before.
+        head: units that read each unit which is kept, beside the layer.
+        fixed: MACs that are always executed.
+        total: of the dense network.
+        spent: int64 [rows], MACs before.
+        rows: number of rows.
+        macs: int64 [rows], written.
+        costs: float32 [2, rows], written.
+    """
+    old = carray(as_pointer(spent), (rows,), np.int64)
+    new = carray(as_pointer(macs), (rows,), np.int64)
+    shares = carray(as_pointer(costs), (2, rows), np.float32)
+    every = np.float32(total)
+    for row in range(rows):
+        inputs = before_size
+        if before != 0:
+            inputs *= count_kept(before, row, before_blocks, before_ld)
+        kept = count_kept(mask, row, blocks, ld) * size
+        step = kept * (inputs + head) + fixed
+        new[row] = old[row] + step
+        shares[0, row] = np.float32(step) / every
+        shares[1, row] = np.float32(new[row]) / every
+
+
+@compiled
+def show(
+    looks: int, ld: int, width: int, rows: int, columns: int, shown: int, observation: int
+) -> None:
+    """Writes observations float32 [rows, columns]: looks, then zeros, and a one at `shown`.
+
+    Args:
+        looks: float32 [rows, width], rows `ld` floats apart.
+        ld: see above.
+        width: columns of the looks.
+        rows: number of rows.
+        columns: of an observation.
+        shown: column of the one; -1 for none.
+        observation: written.
+    """
+    for row in range(rows):
+        target = observation + 4 * row * columns
+        found = carray(as_pointer(looks + 4 * row * ld), (width,), np.float32)
+        to = carray(as_pointer(target), (columns,), np.float32)
+        to[:width] = found
+        to[width:] = np.float32(0)
+        if shown >= 0:
+            to[shown] = np.float32(1)
