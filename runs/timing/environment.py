@@ -33,10 +33,10 @@ ENOUGH = 0.9
 """Share of the best rate that more rows need not buy."""
 NOTES = """\
 784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second of the processor's
-time where torch has one thread (work that waits for other programs is not counted), medians; ratios to
-the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
-the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
-hold one image each."""
+time where torch has one thread (work that waits for other programs is not counted), medians;
+ratios to the bare network (the kernels, without an environment) in the same round: median
+[quartiles]; and to the same network by dense products times masks. Single environments
+(DummyVecEnv, SyncVectorEnv) hold one image each."""
 COLUMNS = {
     "view": "<{view}",
     "images": ">{num_images:,}",
