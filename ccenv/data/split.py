@@ -13,7 +13,7 @@ from ccenv.base.user_cache import user_cache
 from ccenv.data.fitted import PART, Fitted, all_through, through
 from ccenv.data.rows import Rows
 from ccenv.data.transforms import Halve, as_floats
-from ccenv.sparse.cpu.buffers import new_result
+from ccenv.sparse.kept_memory import kept_memory
 
 SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16
@@ -90,10 +90,10 @@ class Split:
 
 def floats_of(images: Tensor) -> Tensor:
     """`as_floats` of a batch, in memory of a batch before it where that is free: [batch, ...]."""
-    if images.dtype != torch.uint8 or not images.is_cpu:
+    if images.dtype != torch.uint8 or not images.is_cpu or not images.is_contiguous():
         return as_floats(images)
     rows, *shape = images.shape
-    return new_result(rows, math.prod(shape)).view(images.shape).copy_(images).div_(255)
+    return kept_memory(rows, math.prod(shape)).view(images.shape).copy_(images).div_(255)
 
 
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:

@@ -44,11 +44,13 @@ class QuickSteps:
             and self.price <= MOST_PRICE
         )
 
-    def fit(self) -> bool:
-        """Whether the next step can go this way: nobody has changed a part since the beginning."""
-        simulator = self.simulator
+    def fit(self, simulator: Simulator) -> bool:
+        """Whether the next step of a simulator can go this way: nobody has changed a part of it."""
         return (
             self.is_usual
+            and simulator is self.simulator
+            and simulator.state is not None
+            and simulator.layer < simulator.num_layers
             and simulator.reward is self.reward
             and simulator.network is self.network
             and simulator.ranks is ALONE

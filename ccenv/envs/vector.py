@@ -187,7 +187,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
     def _play(self, actions: Any) -> tuple[dict[str, Any], np.ndarray, torch.Tensor]:
         """What a step says, pays and shows."""
         simulator = self.simulator
-        if self._quick_steps.fit():
+        if self._quick_steps.fit(simulator):
             info, reward = self._quick_steps.step(actions)
             assert simulator.state is not None
             return info, reward, simulator.observe(simulator.state)

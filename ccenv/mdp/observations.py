@@ -27,7 +27,7 @@ from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
 from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.protocol import GatedNetwork, tells_norms
-from ccenv.sparse.cpu.buffers import new_result
+from ccenv.sparse.kept_memory import kept_memory
 
 LOOKS = {
     "layer_input": "what the network offers to be seen: a layer's input, or features averaged",
@@ -116,7 +116,7 @@ def compiled_show(looks: Tensor, columns: int, gate: int) -> Tensor:
     """
     looks = looks if looks.stride(1) == 1 else looks.contiguous()
     rows, width = looks.shape
-    found = new_result(rows, columns)
+    found = kept_memory(rows, columns)
     source = looks.data_ptr(), looks.stride(0), width
     step_kernels().show(*source, rows, columns, gate, found.data_ptr())
     return found

@@ -32,11 +32,11 @@ TARGETS = {"vector_env": 0.9, "sb3_vec_env": 0.7}
 ENOUGH = 0.9
 """Share of the best rate that more rows need not buy."""
 NOTES = """\
-784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second of the processor's
-time where torch has one thread (work that waits for other programs is not counted), medians;
-ratios to the bare network (the kernels, without an environment) in the same round: median
-[quartiles]; and to the same network by dense products times masks. Single environments
-(DummyVecEnv, SyncVectorEnv) hold one image each."""
+784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians, of the
+processor's time where torch has one thread (waiting for other programs is not counted); ratios to
+the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
+the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
+hold one image each."""
 COLUMNS = {
     "view": "<{view}",
     "images": ">{num_images:,}",
