@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.cpu.blank_kernels import blank_copy
 from ccenv.sparse.cpu.buffers import new_result
-from ccenv.sparse.cpu.layer import share_rows
+from ccenv.sparse.cpu.sharing import share_rows
 
 
 def masked_dense_linear(

@@ -11,9 +11,9 @@ import numpy as np
 from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import RELU, TANH, copy_floats, zero_columns
+from ccenv.sparse.cpu.codegen.floats import RELU, TANH, copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
-from ccenv.sparse.cpu.gradient_tiles import outer_tile, transposed_row
+from ccenv.sparse.cpu.gradient_tiles import outer_tile
 from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, rows_of_blocks
 
 
@@ -82,24 +82,6 @@ def keep_entries(entries: Any, kept: Any, first: int, last: int) -> None:
 
 
 @compiled
-def input_gradients(
-    pairs: Any,
-    n: int,
-    z: int,
-    w: int,
-    ldw: int,
-    grad_x: int,
-    in_width: int,
-    num_k: int,
-    out_size: int,
-) -> None:
-    """grad_x[row, :num_k] += w[:num_k, :out_size] @ z[place] for the listed rows and places."""
-    for r in range(n):
-        to = grad_x + 4 * (pairs[r] & LOWER_HALF) * in_width
-        transposed_row(z + 4 * (pairs[r] >> 32) * out_size, w, ldw, to, num_k, out_size)
-
-
-@compiled
 def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, items: Any) -> None:
     """Copies the listed rows' x[:width] side by side; items list place in z and place there.
 
@@ -111,16 +93,13 @@ def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, ite
 
 
 @compiled
-def backward(
+def weight_gradients(
     x: int,
-    w: int,
-    ldw: int,
     across: int,
     in_mask: int,
     out_mask: int,
     y: int,
     grad_y: int,
-    grad_x: int,
     grad_w: int,
     grad_b: int,
     batch: int,
@@ -132,12 +111,11 @@ def backward(
     start: int,
     stop: int,
 ) -> None:
-    """Gradients of `forward` for input units start to stop; unwanted gradients have address 0.
+    """Gradients of weight and bias for input units start to stop; unwanted ones have address 0.
 
     grad_w, [in_features, out_features] without gaps, or [out_features, in_features] if `across`
-    is not 0, is written whole in these rows or columns, grad_x in these columns; grad_b is
-    written by the call with start = 0. Weights are read for grad_x only, with `ldw` floats from
-    input to input.
+    is not 0, is written whole in these rows or columns; grad_b is written by the call with
+    start = 0.
     """
     in_width, out_width = in_blocks * in_size, out_blocks * out_size
     first, last = start // in_size, -(-stop // in_size)
@@ -158,34 +136,27 @@ def backward(
     packed = np.empty(most * in_size + 16 if across != 0 else 0, np.float32)
     at_packed = (np.int64(packed.ctypes.data) + 63) // 64 * 64
     items = np.empty(most, np.int64)
-    if grad_x != 0:
-        zero_columns(grad_x, batch, in_width, start, stop)
     for j in range(out_blocks):
         n, shift = counts[j], 4 * j * out_size
         slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
         bucket(rows[j], 0, n, entries, kept, pairs, sizes)
         if grad_b != 0 and start == 0:
             sum_rows(z, n, out_size, grad_b + shift)
-        for i in range(first, last):
+        for i in range(first, last if grad_w != 0 else first):
             k = max(start, i * in_size)
             num_k = min(stop, (i + 1) * in_size) - k
-            if grad_w != 0 and across != 0:
+            if across != 0:
                 pack_rows(pairs[i], sizes[i], x + 4 * k, in_width, at_packed, num_k, items)
                 to = grad_w + 4 * (j * out_size * in_width + k)
                 outer_tile(
                     items, sizes[i], z, out_size, at_packed, num_k, to, in_width, out_size, num_k
                 )
-            elif grad_w != 0:
+            else:
                 to = grad_w + shift + 4 * k * out_width
                 outer_tile(
                     pairs[i], sizes[i], x + 4 * k, in_width, z, out_size, to, out_width,
                     num_k, out_size,
                 )  # fmt: skip
-            if grad_x != 0:
-                at = w + shift + 4 * k * ldw
-                input_gradients(
-                    pairs[i], sizes[i], z, at, ldw, grad_x + 4 * k, in_width, num_k, out_size
-                )
     # Numba frees an array after its last use, and an address is none.
     block[0] = 0
     packed[:1] = 0
