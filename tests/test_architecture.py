@@ -27,8 +27,9 @@ FLOORS = {
         "price_switch machine_prices repeat merge gpu routes linear conv_routes conv2d"
     ),
     "ccenv.sparse.cpu": (
-        "codegen places sharing once listed transposes tiles lists row_kernel kernels gradient_tiles gradients "
-        "packed_weights buffers repeat_kernels repeat_layer merge_kernels blank_kernels pool_kernels layer_gradients layer "
+        "codegen places sharing once listed transposes tiles lists row_kernel kernels "
+        "blank_kernels gradient_tiles slopes wide_gradients gradients packed_weights buffers "
+        "repeat_kernels repeat_layer merge_kernels pool_kernels layer_gradients layer "
         "conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (

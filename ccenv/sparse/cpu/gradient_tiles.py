@@ -3,10 +3,6 @@
 All addresses are int64, all distances are in floats.
 """
 
-from typing import Any
-
-import numpy as np
-
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.gradient_micro_kernels import make_outer
 from ccenv.sparse.cpu.codegen.registers import WIDE
@@ -21,13 +17,12 @@ outer_1x1, outer_4x1 = make_outer(1, 1), make_outer(4, 1)
 
 @compiled
 def outer_tile(
-    pairs: Any, n: int, x: int, ldx: int, z: int, ldz: int, g: int, ldg: int, num_k: int, width: int
+    items: int, n: int, x: int, ldx: int, z: int, ldz: int, g: int, ldg: int, num_k: int, width: int
 ) -> None:
     """g[:num_k, :width] = sum over n listed pairs of x[row, :num_k] outer z[place, :width].
 
-    A pair is int64, the place in its upper half, the row in its lower half.
+    Items: address of int64 [n], the place in its upper half, the row in its lower half.
     """
-    items = np.int64(pairs.ctypes.data)
     c = 0
     while c < width:
         left = width - c
@@ -84,4 +79,3 @@ def outer_tile(
                 outer_1x1(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
                 k += 1
             c += 1
-

@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from ccenv.sparse.cpu import gradients, kernels
+from ccenv.sparse.cpu import slopes as slope_kernels
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.places import Weights, address, sizes_of, weights_of
@@ -25,19 +27,47 @@ def gradients_of(
 ) -> Gradients:
     """Gradients of x, weight and bias; None where unwanted. All but the weight are contiguous."""
     need_x, need_weight, need_bias = wanted
-    weights = weights_of(weight, sizes_of(weight.shape[0], out_mask)[1])
+    (batch, in_width), out_width = x.shape, weight.shape[0]
+    in_sizes, out_sizes = sizes_of(in_width, in_mask), sizes_of(out_width, out_mask)
+    weights = weights_of(weight, out_sizes[1])
     across = weights.of_output != 1
-    shape = weight.shape if across else weight.shape[::-1]
-    grad_weight = new_result(*shape) if need_weight else None
-    grad_bias = x.new_empty(weight.shape[0]) if need_bias else None
-    if need_weight or need_bias:
+    grad_weight = None
+    if need_weight:
+        grad_weight = new_result(out_width, in_width) if across else new_result(in_width, out_width)
+    grad_bias = x.new_empty(out_width) if need_bias else None
+    grad_x = new_result(batch, in_width) if need_x else None
+    found = grad_x, grad_weight, grad_bias
+    if torch.get_num_threads() == 1:
+        held, of_input, of_output, _ = weights
+        gradients.all_gradients(
+            *(x.data_ptr(), held.data_ptr(), of_input, of_output),
+            *(address(in_mask), address(out_mask), y.data_ptr(), grad_y.data_ptr()),
+            *(address(grad_x), address(grad_weight), address(grad_bias)),
+            *(batch, *in_sizes, *out_sizes, activation),
+        )
+    else:
+        shared_gradients(x, weights, in_mask, out_mask, y, grad_y, activation, found)
+    return grad_x, grad_weight if grad_weight is None or across else grad_weight.t(), grad_bias
+
+
+def shared_gradients(
+    x: Tensor,
+    weights: Weights,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    y: Tensor,
+    grad_y: Tensor,
+    activation: int,
+    found: Gradients,
+) -> None:
+    """Writes the same, bit for bit, in parts that threads may share."""
+    grad_x, grad_weight, grad_bias = found
+    if grad_weight is not None or grad_bias is not None:
         operands = x, in_mask, out_mask, y, grad_y, grad_weight, grad_bias
-        run_weight_gradients(*operands, activation, across=across)
-    grad_x = new_result(*x.shape) if need_x else None
+        run_weight_gradients(*operands, activation, across=weights.of_output != 1)
     if grad_x is not None:
-        run_transposed(slopes(y, grad_y, out_mask, activation), weights, in_mask, out_mask, grad_x)
-    turned = grad_weight if grad_weight is None or across else grad_weight.t()
-    return grad_x, turned, grad_bias
+        z = slopes(y, grad_y, out_mask, activation)
+        run_transposed(z, weights, in_mask, out_mask, grad_x)
 
 
 def run_weight_gradients(
@@ -69,7 +99,7 @@ def slopes(y: Tensor, grad_y: Tensor, out_mask: Tensor | None, activation: int) 
         return grad_y
     z, sizes = new_result(*y.shape), sizes_of(y.shape[1], out_mask)
     addresses = y.data_ptr(), grad_y.data_ptr(), z.data_ptr(), address(out_mask)
-    gradients.slope_blocks(*addresses, len(y), *sizes, activation)
+    slope_kernels.slope_blocks(*addresses, len(y), *sizes, activation)
     return z
 
 

@@ -12,7 +12,7 @@ Backward = Callable[[Any, Tensor], Any]
 
 
 def once(backward: Backward) -> Backward:
-    """torch's `once_differentiable`, without the microseconds that it takes of every pass.
+    """Torch's `once_differentiable`, without the microseconds that it takes of every pass.
 
     Only where the gradient is to have a gradient itself does it do anything.
     """
