@@ -12,7 +12,7 @@ from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 from ccenv.sparse.cpu.layer_gradients import gradients_of
 from ccenv.sparse.cpu.once import once
 from ccenv.sparse.cpu.packed_weights import panels_of
-from ccenv.sparse.cpu.places import Weights, address, sizes_of, weights_of
+from ccenv.sparse.cpu.places import Sizes, Weights, address, sizes_of, weights_of
 
 ACTIVATION_CODES = {None: NONE, "tanh": TANH, "relu": RELU}
 
@@ -24,17 +24,18 @@ def run_forward(
     in_mask: Tensor | None,
     out_mask: Tensor | None,
     activation: int,
+    sizes: Sizes,
     *,
     is_training: bool,
 ) -> Tensor:
     """Calls the forward kernel on contiguous operands; weight is [out_features, in_features].
 
-    A weight that is being trained is read in place: every step would make a copy out of date.
+    Sizes: rows, input blocks, units of one, output blocks, units of one. A weight that is being
+    trained is read in place: every step would make a copy out of date.
     """
-    (batch, in_width), out_width = x.shape, weight.shape[0]
+    batch, in_blocks, in_size, out_blocks, out_size = sizes
+    in_width, out_width = in_blocks * in_size, out_blocks * out_size
     y = new_result(batch, out_width)
-    in_blocks, in_size = sizes_of(in_width, in_mask)
-    out_blocks, out_size = sizes_of(out_width, out_mask)
     panels = None if is_training else panels_of(weight, out_blocks)
     if panels is None:
         weights = weights_of(weight, out_size)
@@ -71,11 +72,12 @@ class KernelLinear(torch.autograd.Function):
         in_mask: Tensor | None,
         out_mask: Tensor | None,
         activation: int,
+        sizes: Sizes,
     ) -> Tensor:
         """Runs the kernel and keeps what its gradients need."""
-        y = run_forward(x, weight, bias, in_mask, out_mask, activation, is_training=True)
+        y = run_forward(x, weight, bias, in_mask, out_mask, activation, sizes, is_training=True)
         ctx.save_for_backward(x, weight, in_mask, out_mask, y)
-        ctx.activation, ctx.has_bias = activation, bias is not None
+        ctx.activation, ctx.sizes, ctx.has_bias = activation, sizes, bias is not None
         return y
 
     @staticmethod
@@ -84,8 +86,8 @@ class KernelLinear(torch.autograd.Function):
         """Gradients of x, weight and bias, those that are wanted."""
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         wanted = need_x, need_weight, need_bias and ctx.has_bias
-        found = gradients_of(*ctx.saved_tensors, grad_y.contiguous(), ctx.activation, wanted)
-        return *found, None, None, None
+        operands = *ctx.saved_tensors, grad_y.contiguous(), ctx.activation, ctx.sizes, wanted
+        return *gradients_of(*operands), None, None, None, None
 
 
 def kernel_linear(
@@ -96,19 +98,23 @@ def kernel_linear(
     out_mask: Tensor | None,
     activation: str | None,
     is_training: bool,
+    sizes: Sizes | None = None,
 ) -> Tensor:
     """Computes only the pairs of blocks that each row keeps; arguments as `block_sparse_linear`.
 
-    `is_training` says whether gradients are wanted. float32 only; weights of an input may lie side
-    by side, as `GatedMLP` keeps them, or those of an output, as `torch.nn.Linear` does: blocks
-    that some row needs are then turned on their side, or read so, in every call. Others are copied.
+    `is_training` says whether gradients are wanted, `sizes` what is known of them. float32 only;
+    weights of an input may lie side by side, as `GatedMLP` keeps them, or those of an output, as
+    `torch.nn.Linear` does: blocks that some row needs are then turned on their side, or read so, in
+    every call. Others are copied.
     """
     x = x.contiguous()
     bias = None if bias is None else bias.contiguous()
     in_mask = None if in_mask is None else in_mask.contiguous()
     out_mask = None if out_mask is None else out_mask.contiguous()
     code = ACTIVATION_CODES[activation]
+    if sizes is None:
+        sizes = len(x), *sizes_of(x.shape[1], in_mask), *sizes_of(len(weight), out_mask)
     if not is_training:
-        return run_forward(x, weight, bias, in_mask, out_mask, code, is_training=False)
-    y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code)
+        return run_forward(x, weight, bias, in_mask, out_mask, code, sizes, is_training=False)
+    y: Tensor = KernelLinear.apply(x, weight, bias, in_mask, out_mask, code, sizes)
     return y

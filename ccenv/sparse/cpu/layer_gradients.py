@@ -9,7 +9,7 @@ from ccenv.sparse.cpu import gradients, kernels
 from ccenv.sparse.cpu import slopes as slope_kernels
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
-from ccenv.sparse.cpu.places import Weights, address, sizes_of, weights_of
+from ccenv.sparse.cpu.places import Sizes, Weights, address, sizes_of, weights_of
 from ccenv.sparse.cpu.sharing import is_worth_sharing, share, share_units
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -23,18 +23,19 @@ def gradients_of(
     y: Tensor,
     grad_y: Tensor,
     activation: int,
+    sizes: Sizes,
     wanted: tuple[bool, bool, bool],
 ) -> Gradients:
     """Gradients of x, weight and bias; None where unwanted. All but the weight are contiguous."""
     need_x, need_weight, need_bias = wanted
-    (batch, in_width), out_width = x.shape, weight.shape[0]
-    in_sizes, out_sizes = sizes_of(in_width, in_mask), sizes_of(out_width, out_mask)
-    weights = weights_of(weight, out_sizes[1])
+    batch, in_blocks, in_size, out_blocks, out_size = sizes
+    in_width, out_width = in_blocks * in_size, out_blocks * out_size
+    weights = weights_of(weight, out_size)
     across = weights.of_output != 1
     grad_weight = None
     if need_weight:
         grad_weight = new_result(out_width, in_width) if across else new_result(in_width, out_width)
-    grad_bias = x.new_empty(out_width) if need_bias else None
+    grad_bias = torch.empty(out_width) if need_bias else None
     grad_x = new_result(batch, in_width) if need_x else None
     found = grad_x, grad_weight, grad_bias
     if torch.get_num_threads() == 1:
@@ -43,7 +44,8 @@ def gradients_of(
             *(x.data_ptr(), held.data_ptr(), of_input, of_output),
             *(address(in_mask), address(out_mask), y.data_ptr(), grad_y.data_ptr()),
             *(address(grad_x), address(grad_weight), address(grad_bias)),
-            *(batch, *in_sizes, *out_sizes, activation),
+            *sizes,
+            activation,
         )
     else:
         shared_gradients(x, weights, in_mask, out_mask, y, grad_y, activation, found)

@@ -1,4 +1,4 @@
-"""Where a layer's numbers lie: tensors -> addresses, distances and sizes, as the kernels take them."""
+"""Where a layer's numbers lie: tensors -> addresses, distances and sizes for the kernels."""
 
 from typing import NamedTuple
 
@@ -8,6 +8,10 @@ from torch import Tensor
 def in_major(weight: Tensor) -> Tensor:
     """The weight as [in_features, out_features] without gaps; a copy unless it lies so already."""
     return weight.t().contiguous()
+
+
+Sizes = tuple[int, int, int, int, int]
+"""Rows, input blocks, units of one, output blocks, units of one."""
 
 
 class Weights(NamedTuple):

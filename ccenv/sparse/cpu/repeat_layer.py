@@ -1,4 +1,4 @@
-"""Copies for several masks of an image: float32 tensors -> the compiled kernels, with their gradient."""
+"""Copies for several masks of an image: float32 tensors -> the kernels, with their gradient."""
 
 from typing import Any
 

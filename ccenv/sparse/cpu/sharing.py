@@ -1,4 +1,4 @@
-"""Layers shared between threads: work on a range of rows or blocks -> the whole, in parts at once."""
+"""Layers shared between threads: work on a range of rows or blocks -> the whole, in parts."""
 
 import functools
 import itertools

@@ -21,8 +21,8 @@ from ccenv.sparse.cpu.lists import rows_of_blocks
 COLUMNS = 64
 EXPONENT = np.int32(0x7F800000)
 """All of its bits are set in the words of infinite numbers and of NaN alone."""
-# What pairs of blocks cost in products, fitted to times of both ways on 230 layers (AVX-512): a pair
-# that a row keeps and each unit of it on the own side, a pair, kept or not, and each unit of it.
+# What pairs of blocks cost in products, fitted to times of both ways on 270 layers (AVX-512): a
+# pair that a row keeps and each unit of it on the own side; a pair, kept or not, and each unit.
 PAIR, PAIR_UNIT, ANY_PAIR, ANY_UNIT = 300, 6, 1100, 25
 # The same of this way: a row's block, and a block, for each set of columns.
 ROW, BLOCK = 32, 600
