@@ -88,9 +88,9 @@ def takes_blanks(x: Tensor) -> bool:
 @functools.cache
 def masked_dense_of_cpu() -> Callable[..., Tensor]:
     """The dense product between masks; loaded on use, because numba takes half a second."""
-    from ccenv.sparse.masked_dense import masked_dense_linear
+    from ccenv.sparse.few_rows import dense_linear
 
-    return masked_dense_linear
+    return dense_linear
 
 
 @functools.cache

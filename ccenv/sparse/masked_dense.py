@@ -2,8 +2,7 @@
 
 The masks are applied by a compiled kernel, in place where nobody else holds what the product has
 written: where all weights are read anyway, torch's own masking took a tenth of the product's time,
-and of few rows as much as the product. Of few rows the weight's gradient is made by the kernels
-too, to rounding: torch's product takes half as long again there.
+and of few rows as much as the product.
 """
 
 from typing import Any
@@ -13,14 +12,8 @@ from torch import Tensor
 
 from ccenv.sparse.cpu.blank_kernels import blank_copy
 from ccenv.sparse.cpu.buffers import new_result
-from ccenv.sparse.cpu.layer_gradients import gradients_of
 from ccenv.sparse.cpu.once import once
-from ccenv.sparse.cpu.places import sizes_of
 from ccenv.sparse.cpu.sharing import share_rows
-
-FEW = 32
-"""Rows up to which the kernels make the weight's gradient. Timed at 1 to 96 rows of 384 to 1,152
-units on an AMD EPYC; at more they were faster there too, but dense products are so elsewhere."""
 
 
 def masked_dense_linear(
@@ -77,7 +70,7 @@ def blank(x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
 
 
 class MaskedDense(torch.autograd.Function):
-    """The product with its gradients."""
+    """The product with its gradients, by the products that torch makes of a dense layer's."""
 
     @staticmethod
     def forward(
@@ -91,7 +84,6 @@ class MaskedDense(torch.autograd.Function):
         """Keeps the kept inputs for the weight's gradient."""
         kept = blanked(x, in_mask)
         ctx.save_for_backward(kept, weight, in_mask, out_mask)
-        ctx.has_bias = bias is not None
         return blanked_product(kept, weight, bias, out_mask)
 
     @staticmethod
@@ -104,41 +96,9 @@ class MaskedDense(torch.autograd.Function):
         grad_x = grad.mm(weight) if need_x else None
         if grad_x is not None and in_mask is not None:
             blank(grad_x, in_mask, grad_x)
-        make = gradients_of_few if len(kept) <= FEW else gradients_of_many
-        wanted = need_weight, need_bias and ctx.has_bias
-        return grad_x, *make(kept, weight, in_mask, out_mask, grad, wanted), None, None
-
-
-Found = tuple[Tensor | None, Tensor | None]
-
-
-def gradients_of_many(
-    kept: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    grad: Tensor,
-    wanted: tuple[bool, bool],
-) -> Found:
-    """Gradients of weight and bias by the products that torch makes of a dense layer's."""
-    need_weight, need_bias = wanted
-    grad_weight = None
-    if need_weight:
-        # As the weight lies, like torch: the optimiser then goes through both in one order.
-        by_input = weight.t().is_contiguous()
-        grad_weight = kept.t().mm(grad).t() if by_input else grad.t().mm(kept)
-    return grad_weight, grad.sum(0) if need_bias else None
-
-
-def gradients_of_few(
-    kept: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    grad: Tensor,
-    wanted: tuple[bool, bool],
-) -> Found:
-    """The same by the kernels, in one call; kept and grad are zero where blocks are skipped."""
-    sizes = len(kept), *sizes_of(kept.shape[1], in_mask), *sizes_of(grad.shape[1], out_mask)
-    operands = kept.contiguous(), weight, in_mask, out_mask, grad, grad.contiguous()
-    return gradients_of(*operands, 0, sizes, (False, *wanted))[1:]
+        grad_weight = None
+        if need_weight:
+            # As the weight lies, like torch: the optimiser then goes through both in one order.
+            by_input = weight.t().is_contiguous()
+            grad_weight = kept.t().mm(grad).t() if by_input else grad.t().mm(kept)
+        return grad_x, grad_weight, grad.sum(0) if need_bias else None, None, None

@@ -26,9 +26,9 @@ from ccenv.runs.timing.masks import draw_pool
 from ccenv.sparse.calibration import measure
 from ccenv.sparse.cost_model import Costs
 from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.machine_prices import machine_prices
-from ccenv.sparse.masked_dense import masked_dense_linear
 from ccenv.sparse.price_switch import using
 from ccenv.sparse.routes import choose_route, layer_of
 
@@ -151,7 +151,7 @@ def time_cell(
     def masked_dense() -> Tensor:
         in_mask, out_mask = next(turns)
         operands = x, layer.weight, layer.bias, in_mask, out_mask
-        return masked_dense_linear(*operands, is_training=cell.training)
+        return dense_linear(*operands, is_training=cell.training)
 
     def auto(prices: Costs | None) -> Tensor:
         with using(prices):
