@@ -3,7 +3,8 @@
 Of few rows torch's products spend most of their time on calls, and on weights that they put in
 order. The kernels multiply each kept block of inputs with all outputs at once, skipped blocks are
 set to zero afterwards, and backwards the same; the weight's gradient is made for kept blocks. So
-nothing that a row skips reaches it, not even NaN.
+nothing that a row skips reaches it, not even NaN. Up to `FEW_ROWS` rows this was the faster way by
+what `ccenv benchmark auto` times, on an AMD EPYC.
 """
 
 from typing import Any
@@ -17,11 +18,8 @@ from ccenv.sparse.cpu.layer import run_forward
 from ccenv.sparse.cpu.layer_gradients import gradients_of, run_transposed
 from ccenv.sparse.cpu.once import once
 from ccenv.sparse.cpu.places import sizes_of, weights_of
+from ccenv.sparse.layer_costs import FEW_ROWS
 from ccenv.sparse.masked_dense import blank, masked_dense_linear
-
-FEW = 32
-"""Rows up to which the kernels were faster than torch's products, by what `ccenv benchmark auto`
-times, on an AMD EPYC."""
 
 
 def dense_linear(
@@ -34,7 +32,7 @@ def dense_linear(
     is_training: bool,
 ) -> Tensor:
     """As `masked_dense_linear`; of few rows in training to rounding."""
-    if not is_training or len(x) > FEW:
+    if not is_training or len(x) > FEW_ROWS:
         return masked_dense_linear(x, weight, bias, in_mask, out_mask, is_training=is_training)
     y: Tensor = FewRows.apply(x.contiguous(), weight, bias, in_mask, out_mask)
     return y

@@ -30,7 +30,10 @@ from ccenv.sparse.price_switch import given
 LEAST_MACS = 1 << 22
 """of a dense product (some tenth of a millisecond) from which on a layer is worth measuring."""
 SWITCH, OFF = "CCENV_CALIBRATE", ("0", "off", "no", "false")
-SOURCES = ("cpu", "calibration.py", "cost_model.py", "layer_costs.py")
+SOURCES = (
+    *("cpu", "calibration.py", "cost_model.py", "layer_costs.py", "shipped_costs.py"),
+    *("masked_dense.py", "few_rows.py"),
+)
 """of this folder, on which factors depend."""
 CAUTION = 0.85
 """By a grid of layers that nothing was fitted to (`ccenv benchmark auto`): with 1 in its place

@@ -26,15 +26,15 @@ from ccenv.runs.timing.layers import kept_pairs, make_layer, plain_layers
 from ccenv.runs.timing.masks import POOL, draw_pool, mean_densities
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.few_rows import dense_linear
-from ccenv.sparse.layer_costs import DenseCosts, KernelCosts, Layer
+from ccenv.sparse.layer_costs import REGIMES, DenseCosts, KernelCosts, Layer, regime
 from ccenv.sparse.linear import block_sparse_linear
 
-BATCHES = (1, 4, 16, 32, 64, 128, 512, 1024)
+BATCHES = (1, 6, 16, 32, 64, 128, 512, 1024)
 SHAPES = ((256, 256), (640, 640), (1024, 1024), (2048, 512))
 BLOCK_SIZES = (1, 4, 8, 16, 32, 64)
 DENSITIES = (0.02, 0.1, 0.2, 0.4, 0.7, 1.0)
 SIDES = ("in", "out", "both")
-TRAINED_BATCHES, TRAINED_SIZES = (1, 8, 32, 128, 512), (1, 8, 16, 64)
+TRAINED_BATCHES, TRAINED_SIZES = (6, 16, 32, 128, 512), (1, 8, 16, 64)
 COARSE_SIZES, COARSE_DENSITIES = (16, 64), (0.1, 0.4, 0.7, 1.0)
 SLOW_BATCH = 512
 """from here on only the coarse block sizes and densities: a pass takes up to 0.1 seconds."""
@@ -43,7 +43,7 @@ LAID_SIZES = (4, 16, 64)
 MOST_PAIRS = 2e7
 """of blocks in a pass; more, of blocks of one unit, take seconds."""
 ROUNDS, SECONDS = 3, 0.001
-BORDER = 0.5
+BORDER = 1.0
 """a case counts a third (1 / e) where one route takes exp(BORDER) times as long as the other."""
 FOLDS = 5
 LAYER = ("batch", "in_features", "out_features", "in_blocks", "out_blocks", "output_major")
@@ -185,16 +185,26 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
     }
 
 
+def layer_of(row: Row) -> Layer:
+    """Sizes of a measured layer."""
+    ins, outs = (
+        (row[f"{s}_blocks"], row[f"{s}_features"] // row[f"{s}_blocks"]) for s in ("in", "out")
+    )
+    return Layer(row["batch"], *ins, *outs, row["output_major"])
+
+
+def regime_of(row: Row) -> str:
+    """Which prices a measured layer goes into."""
+    return regime(layer_of(row), is_training=row["training"])
+
+
 def counts(rows: Sequence[Row]) -> Pair:
     """What `KernelCosts` and `DenseCosts` have prices for, in their order: [rows, prices] each."""
     kernel_units = [KernelCosts(*unit) for unit in np.eye(len(fields(KernelCosts)))]
     dense_units = [DenseCosts(*unit) for unit in np.eye(len(fields(DenseCosts)))]
     kernel, dense = [], []
     for row in rows:
-        sides = [
-            (row[f"{s}_blocks"], row[f"{s}_features"] // row[f"{s}_blocks"]) for s in ("in", "out")
-        ]
-        layer = Layer(row["batch"], *sides[0], *sides[1], row["output_major"])
+        layer = layer_of(row)
         kernel.append([unit.seconds(layer, row["pairs"]) for unit in kernel_units])
         dense.append([unit.seconds(layer) for unit in dense_units])
     return np.array(kernel), np.array(dense)
@@ -259,11 +269,8 @@ def rounded(price: float) -> float:
 
 def fit(rows: Sequence[Row]) -> list[Row]:
     """What is recorded of a measured grid: prices, and how well they choose, of either passes."""
-    parts = {"forward": False, "training": True}
-    return [
-        {"part": name} | fit_part([row for row in rows if row["training"] is training])
-        for name, training in parts.items()
-    ]
+    parts = {name: [row for row in rows if regime_of(row) == name] for name in REGIMES}
+    return [{"part": name} | fit_part(found) for name, found in parts.items() if found]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
