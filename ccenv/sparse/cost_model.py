@@ -54,6 +54,7 @@ class Factors:
             single=cost.single * products,
             total=cost.total * products,
             any_pair=cost.any_pair * self.lists,
+            panel=cost.panel * products,
             turn=cost.turn * self.lists,
         )
 

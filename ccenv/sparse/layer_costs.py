@@ -64,6 +64,15 @@ def pieces(width: int) -> int:
     return width // 16 + (width % 16 >= 8) + (width % 8 >= 4) + width % 4
 
 
+def panels(width: int) -> int:
+    """Panels of 64, 32, 16, 8, 4 and 1 units that do.
+
+    >>> panels(64), panels(12), panels(100)
+    (1, 2, 3)
+    """
+    return width // 64 + (width % 64 >= 32) + (width % 32 >= 16) + pieces(width % 16)
+
+
 @dataclass(frozen=True)
 class KernelCosts:
     """Seconds of the kernels."""
@@ -88,6 +97,8 @@ class KernelCosts:
     """of an output unit of a kept pair, whose sum is read and written."""
     any_pair: float
     """of a pair of blocks, whether a row keeps it or not."""
+    panel: float
+    """of such a pair, for each of the panels that its outputs are cut into."""
     turn: float
     """of a weight that is turned on its side: from some rows on, where weights lie output by
     output."""
@@ -105,7 +116,8 @@ class KernelCosts:
             fixed += self.turn * layer.weights
         products = self.mac * layer.out_size + self.single * (layer.out_size % 4)
         products += self.step * pieces(layer.out_size)
-        of_pair = self.pair + self.total * layer.out_size + layer.in_size * products
+        of_pair = self.pair + self.panel * panels(layer.out_size)
+        of_pair += self.total * layer.out_size + layer.in_size * products
         return fixed + pairs * of_pair
 
 

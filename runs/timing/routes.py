@@ -31,14 +31,14 @@ from ccenv.sparse.linear import block_sparse_linear
 
 BATCHES = (1, 6, 16, 32, 64, 128, 512, 1024)
 SHAPES = ((256, 256), (640, 640), (1024, 1024), (2048, 512))
-BLOCK_SIZES = (1, 4, 8, 16, 32, 64)
+BLOCK_SIZES = (1, 4, 8, 16, 20, 32, 40, 64)
 DENSITIES = (0.02, 0.1, 0.2, 0.4, 0.7, 1.0)
 SIDES = ("in", "out", "both")
-TRAINED_BATCHES, TRAINED_SIZES = (6, 16, 32, 128, 512), (1, 8, 16, 64)
-COARSE_SIZES, COARSE_DENSITIES = (16, 64), (0.1, 0.4, 0.7, 1.0)
+TRAINED_BATCHES, TRAINED_SIZES = (6, 16, 32, 128, 512), (1, 8, 16, 20, 64)
+COARSE_SIZES, COARSE_DENSITIES = (16, 20, 64), (0.1, 0.4, 0.7, 1.0)
 SLOW_BATCH = 512
 """from here on only the coarse block sizes and densities: a pass takes up to 0.1 seconds."""
-LAID_SIZES = (4, 16, 64)
+LAID_SIZES = (4, 16, 20, 64)
 """of blocks of forward passes with weights as torch.nn.Linear holds them."""
 MOST_PAIRS = 2e7
 """of blocks in a pass; more, of blocks of one unit, take seconds."""
@@ -94,7 +94,7 @@ def grid() -> Iterator[Point]:
             density * width / size if sides in (side, "both") else 1.0
             for side, width in (("in", n), ("out", m))
         ]
-        if batch * kept[0] * kept[1] > MOST_PAIRS:
+        if n % size or m % size or batch * kept[0] * kept[1] > MOST_PAIRS:
             continue
         point = Point(batch, n, m, size, density, sides, training=False)
         is_coarse = density in COARSE_DENSITIES

@@ -166,6 +166,12 @@ def multiply_row(
 
 
 @compiled
+def is_read_across(in_size: int, ldc: int) -> bool:
+    """Whether several rows by themselves read weights output by output, as they lie."""
+    return ldc != 1 and in_size >= LEAST_ACROSS
+
+
+@compiled
 def multiply_rows(
     inputs: Any,
     x: int,
@@ -192,7 +198,7 @@ def multiply_rows(
     at_places = np.int64(runs.ctypes.data)
     at_weights, at_lengths = at_places + 8 * in_blocks, at_places + 16 * in_blocks
     zeros = np.zeros(out_size if bias == 0 else 0, np.float32)
-    across = ldc != 1 and in_size >= LEAST_ACROSS
+    across = is_read_across(in_size, ldc)
     is_turned = ldc != 1 and not across
     column = np.empty(in_blocks * in_size * out_size if is_turned else 0, np.float32)
     at_column, row = np.int64(column.ctypes.data), out_size if is_turned else ldw
