@@ -24,7 +24,8 @@ FLOORS = {
     ),
     "ccenv.sparse": (
         "reference grouped operands cpu layer_costs shipped_costs cost_model masked_dense "
-        "few_rows calibration price_switch machine_prices repeat merge gpu routes linear conv_routes conv2d"
+        "few_rows calibration price_switch machine_prices repeat merge gpu routes linear "
+        "conv_routes conv2d"
     ),
     "ccenv.sparse.cpu": (
         "codegen places sharing once listed transposes tiles lists row_kernel kernels "
