@@ -23,12 +23,14 @@ FLOORS = {
         "user_cache checked_arrays checked_file tree_file snapshot"
     ),
     "ccenv.sparse": (
-        "reference grouped operands cpu kept_memory layer_costs cost_model masked_dense "
-        "calibration price_switch machine_prices repeat merge gpu routes linear conv_routes conv2d"
+        "reference grouped operands cpu kept_memory layer_costs shipped_costs cost_model "
+        "masked_dense few_rows calibration price_switch machine_prices repeat merge gpu routes "
+        "linear conv_routes conv2d"
     ),
     "ccenv.sparse.cpu": (
-        "codegen listed transposes tiles lists row_kernel kernels gradient_tiles gradients "
-        "packed_weights buffers repeat_kernels merge_kernels blank_kernels pool_kernels layer "
+        "codegen places sharing once listed transposes tiles lists row_kernel kernels "
+        "blank_kernels gradient_tiles slopes wide_gradients gradients packed_weights buffers "
+        "repeat_kernels repeat_layer merge_kernels pool_kernels layer_gradients layer "
         "conv_kernels conv_gradients conv_layer"
     ),
     "ccenv.sparse.cpu.codegen": (

@@ -1,17 +1,19 @@
 """How long a layer takes: (shape, masks) -> seconds with the kernels, and by one dense product.
 
 Linear in what is counted, fitted by `ccenv benchmark routes --record` to times of some
-four thousand layers on one machine of each kind (`runs/results/route-costs.json`,
-`route-costs-8-lanes.json`); factors of another machine are measured there
-(`ccenv.sparse.calibration`). Only the order of two times is used, and only by `backend="auto"`:
-elsewhere it may be wrong near the border, never the result.
+five thousand layers on one machine of each kind (`runs/results/route-costs.json`,
+`route-costs-8-lanes.json`, `ccenv.sparse.shipped_costs`); factors of another machine are measured
+there (`ccenv.sparse.calibration`). Only the order of two times is used, and only by
+`backend="auto"`: elsewhere it may be wrong near the border, never the result.
 """
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ccenv.sparse.layer_costs import DenseCosts, KernelCosts, Layer
+from ccenv.sparse import shipped_costs
+from ccenv.sparse.layer_costs import DenseCosts, KernelCosts, Layer, regime
 
 FEW, MANY = 16, 1024
 """Rows at which products have factors of their own; between them factors change with log rows."""
@@ -52,6 +54,8 @@ class Factors:
             single=cost.single * products,
             total=cost.total * products,
             any_pair=cost.any_pair * self.lists,
+            panel=cost.panel * products,
+            turn=cost.turn * self.lists,
         )
 
     def dense(self, cost: DenseCosts, batch: int) -> DenseCosts:
@@ -80,13 +84,8 @@ def between(few: float, many: float, batch: int) -> float:
 class Costs:
     """Prices of one kind of machine, with vectors of eight floats or of sixteen, and of one."""
 
-    forward: tuple[KernelCosts, DenseCosts]
-    """without gradients."""
-    training: tuple[KernelCosts, DenseCosts]
-    """forward and backward; the kernels then read weights where they lie."""
-    turned: tuple[float, float]
-    """how many times as long the kernels take, forward and in training, where weights lie output by
-    output; medians by hand of 12 layers of 512 units each on an AMD EPYC, 8 to 512 rows."""
+    parts: Mapping[str, tuple[KernelCosts, DenseCosts]]
+    """of the passes in `REGIMES`."""
     factors: tuple[Factors, Factors] = (Factors(), Factors())
     """of this machine, forward and in training."""
     caution: float = 1.0
@@ -100,103 +99,18 @@ class Costs:
 
     def kernel_seconds(self, layer: Layer, pairs: float, *, is_training: bool) -> float:
         """See the function of that name."""
-        cost, _ = self.training if is_training else self.forward
+        cost, _ = self.parts[regime(layer, is_training=is_training)]
         found = self.factors[is_training]
         seconds = found.kernels(cost, layer.batch).seconds(layer, pairs)
-        return seconds * (self.turned[is_training] * found.turned if layer.output_major else 1.0)
+        return seconds * (found.turned if layer.output_major else 1.0)
 
     def dense_seconds(self, layer: Layer, *, is_training: bool) -> float:
         """See the function of that name."""
-        _, cost = self.training if is_training else self.forward
+        _, cost = self.parts[regime(layer, is_training=is_training)]
         return self.factors[is_training].dense(cost, layer.batch).seconds(layer)
 
 
-EIGHT = Costs(
-    forward=(
-        KernelCosts(
-            call=1.67286e-05,
-            list=3.71559e-09,
-            output=6.29305e-10,
-            pair=4.18492e-09,
-            step=9.57276e-11,
-            mac=2.78507e-11,
-            weight=1.1252e-10,
-            single=1.53534e-10,
-            total=1.78836e-10,
-            any_pair=0.0,
-        ),
-        DenseCosts(
-            call=6.39764e-05,
-            unit=3.29643e-10,
-            mac=2.85249e-11,
-            weight=1.99264e-10,
-        ),
-    ),
-    training=(
-        KernelCosts(
-            call=0.000203326,
-            list=2.64888e-09,
-            output=1.70532e-09,
-            pair=3.41518e-08,
-            step=2.94908e-09,
-            mac=1.11329e-10,
-            weight=1.21616e-09,
-            single=9.59395e-10,
-            total=0.0,
-            any_pair=5.07048e-08,
-        ),
-        DenseCosts(
-            call=0.00027725,
-            unit=4.23946e-09,
-            mac=8.0901e-11,
-            weight=9.59978e-10,
-        ),
-    ),
-    turned=(1.1, 0.85),
-)
-SIXTEEN = Costs(
-    forward=(
-        KernelCosts(
-            call=8.88535e-06,
-            list=2.6202e-09,
-            output=0.0,
-            pair=4.00404e-09,
-            step=5.76485e-11,
-            mac=2.18042e-11,
-            weight=1.04706e-10,
-            single=1.84387e-10,
-            total=9.69564e-11,
-            any_pair=0.0,
-        ),
-        DenseCosts(
-            call=3.75275e-05,
-            unit=0.0,
-            mac=2.63494e-11,
-            weight=1.52043e-10,
-        ),
-    ),
-    training=(
-        KernelCosts(
-            call=6.74489e-05,
-            list=1.15652e-09,
-            output=0.0,
-            pair=1.57607e-08,
-            step=1.91989e-09,
-            mac=7.47722e-11,
-            weight=1.51006e-09,
-            single=0.0,
-            total=0.0,
-            any_pair=3.84778e-08,
-        ),
-        DenseCosts(
-            call=0.000137677,
-            unit=7.74802e-10,
-            mac=7.42039e-11,
-            weight=1.00285e-09,
-        ),
-    ),
-    turned=(1.1, 0.85),
-)
+EIGHT, SIXTEEN = Costs(shipped_costs.EIGHT), Costs(shipped_costs.SIXTEEN)
 
 
 @functools.cache

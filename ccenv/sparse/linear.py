@@ -10,7 +10,7 @@ from ccenv.base.registry import check_names
 from ccenv.sparse.grouped import grouped_linear
 from ccenv.sparse.operands import check_operands, plainly_fit
 from ccenv.sparse.reference import Activation, reference_linear
-from ccenv.sparse.routes import choose_route
+from ccenv.sparse.routes import choose_route, route_on_cpu
 
 ACTIVATIONS: dict[str, Activation] = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -48,13 +48,22 @@ def block_sparse_linear(
         TypeError: if a tensor or mask has the wrong type.
         ValueError: if shapes, devices, dtypes, backend or activation do not fit.
     """
-    if not plainly_fit(x, weight, bias, in_mask, out_mask):
+    sizes = plainly_fit(x, weight, bias, in_mask, out_mask)
+    if sizes is None:
         check_operands(x, weight, bias, in_mask, out_mask)
     act = resolve_activation(activation, like=x)
     is_training = torch.is_grad_enabled() and (
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
-    route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
+    if sizes is not None and backend in ("auto", "cpu"):
+        route = route_on_cpu(sizes, weight, in_mask, out_mask, backend, is_training=is_training)
+    else:
+        route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
+    if route == "kernels":
+        fused = activation if isinstance(activation, str) else None
+        y = compiled_linear()(x, weight, bias, in_mask, out_mask, fused, is_training, sizes)
+        # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
+        return y if act is None or fused is not None else act(y)
     if route == "reference" or (route == "masked_dense" and not takes_blanks(x)):
         return reference_linear(x, weight, bias, in_mask, out_mask, act)
     if route == "masked_dense" and not x.is_cuda:
@@ -66,11 +75,7 @@ def block_sparse_linear(
         return dense if act is None else act(dense)
     fused = activation if isinstance(activation, str) else None
     operands = (x, weight, bias, in_mask, out_mask, fused)
-    if route == "kernels":
-        y = compiled_linear()(*operands, is_training)
-    else:
-        y = grouped_linear(*operands) if route == "grouped" else gpu_linear(route)(*operands)
-    # A function of the user's runs on the result: it maps 0 to 0, so skipped blocks stay zero.
+    y = grouped_linear(*operands) if route == "grouped" else gpu_linear(route)(*operands)
     return y if act is None or fused is not None else act(y)
 
 
@@ -83,9 +88,9 @@ def takes_blanks(x: Tensor) -> bool:
 @functools.cache
 def masked_dense_of_cpu() -> Callable[..., Tensor]:
     """The dense product between masks; loaded on use, because numba takes half a second."""
-    from ccenv.sparse.masked_dense import masked_dense_linear
+    from ccenv.sparse.few_rows import dense_linear
 
-    return masked_dense_linear
+    return dense_linear
 
 
 @functools.cache

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.cpu.blank_kernels import blank_copy
 from ccenv.sparse.cpu.buffers import new_result
-from ccenv.sparse.cpu.layer import share_rows
+from ccenv.sparse.cpu.once import once
+from ccenv.sparse.cpu.sharing import share_rows
 
 
 def masked_dense_linear(
@@ -58,14 +58,14 @@ def blank(x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
     """Writes y; x and y are contiguous, and may be the same."""
     (rows, width), blocks, mask = x.shape, mask.shape[1], mask.contiguous()
     addresses = x.data_ptr(), mask.data_ptr(), y.data_ptr()
+    if torch.get_num_threads() == 1:
+        blank_copy(*addresses, blocks, width // blocks, 0, rows)
+        return y
 
     def work(first: int, last: int) -> None:
         blank_copy(*addresses, blocks, width // blocks, first, last)
 
-    if torch.get_num_threads() == 1:
-        work(0, rows)
-    else:
-        share_rows(work, rows, width)
+    share_rows(work, rows, width)
     return y
 
 
@@ -87,7 +87,7 @@ class MaskedDense(torch.autograd.Function):
         return blanked_product(kept, weight, bias, out_mask)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias, those that are wanted."""
         kept, weight, in_mask, out_mask = ctx.saved_tensors

@@ -6,6 +6,8 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 
 FLOAT32, BOOL = torch.float32, torch.bool
+Sizes = tuple[int, int, int, int, int]
+"""Rows, input blocks, units of one, output blocks, units of one; a side without a mask is one."""
 
 
 def plainly_fit(
@@ -14,38 +16,36 @@ def plainly_fit(
     bias: Tensor | None,
     in_mask: Tensor | None,
     out_mask: Tensor | None,
-) -> bool:
-    """Whether the operands are float32 on the CPU and fit: the usual case, decided in microseconds.
+) -> Sizes | None:
+    """Sizes of operands that are float32 on the CPU and fit: the usual case, told in microseconds.
 
-    For one row the checks take longer than the layer. False only means that `check_operands` must
+    For one row the checks take longer than the layer. None only means that `check_operands` must
     be called.
     """
     try:
         rows, features = x.shape
         units, inner = weight.shape
-        return (
+        if not (
             x.dtype is FLOAT32
             and weight.dtype is FLOAT32
             and features == inner
             and x.is_cpu
             and weight.is_cpu
-            and (
-                bias is None
-                or (bias.dtype is FLOAT32 and bias.is_cpu and bias.shape == weight.shape[:1])
-            )
-            and (in_mask is None or mask_fits(in_mask, rows, features))
-            and (out_mask is None or mask_fits(out_mask, rows, units))
-        )
+            and (bias is None or (bias.dtype is FLOAT32 and bias.is_cpu and bias.shape == (units,)))
+        ):
+            return None
+        ins = 1 if in_mask is None else blocks_of(in_mask, rows, features)
+        outs = 1 if out_mask is None else blocks_of(out_mask, rows, units)
+        return (rows, ins, features // ins, outs, units // outs) if ins and outs else None
     except (AttributeError, TypeError, ValueError):
-        return False
+        return None
 
 
-def mask_fits(mask: Tensor, rows: int, width: int) -> bool:
-    """Whether a mask is bool on the CPU, with a bit for each row and block of a width."""
+def blocks_of(mask: Tensor, rows: int, width: int) -> int:
+    """Blocks of a mask that is bool on the CPU, with a bit for each row and block; 0 for others."""
     mask_rows, blocks = mask.shape
-    return bool(
-        mask.dtype is BOOL and mask.is_cpu and mask_rows == rows and blocks and not width % blocks
-    )
+    fits = mask.dtype is BOOL and mask.is_cpu and mask_rows == rows and blocks
+    return blocks if fits and not width % blocks else 0
 
 
 def check_operands(

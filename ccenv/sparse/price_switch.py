@@ -4,20 +4,28 @@ Without torch, because every program says at once that it goes by the shipped pr
 """
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 _given: list[Any] = []
 
 
-@contextlib.contextmanager
-def using(known: Any) -> Iterator[None]:
+class Using(contextlib.AbstractContextManager[None]):
     """Goes by the given `Costs` for a while, in the whole process; None for the shipped ones."""
-    _given.append(known)
-    try:
-        yield
-    finally:
+
+    def __init__(self, known: Any) -> None:
+        """Nothing is given before the block begins."""
+        self._known = known
+
+    def __enter__(self) -> None:
+        """From here on."""
+        _given.append(self._known)
+
+    def __exit__(self, *error: object) -> None:
+        """Until here."""
         _given.pop()
+
+
+using = Using
 
 
 def shipped_prices() -> contextlib.AbstractContextManager[None]:

@@ -43,6 +43,6 @@ def repeat_for_masks(shared: Tensor, mask: Tensor) -> Tensor:
 @functools.cache
 def compiled_repeat() -> Callable[[Tensor, Tensor], Tensor]:
     """The CPU kernels; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.layer import kernel_repeat
+    from ccenv.sparse.cpu.repeat_layer import kernel_repeat
 
     return kernel_repeat

@@ -13,6 +13,7 @@ from ccenv.sparse.cpu.packed_weights import panels_of
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
 from ccenv.sparse.layer_costs import Layer
 from ccenv.sparse.machine_prices import prices_for
+from ccenv.sparse.operands import Sizes
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
 ROUTES = {
@@ -67,6 +68,38 @@ def choose_route(
     return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
 
 
+def route_on_cpu(
+    sizes: Sizes,
+    weight: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    backend: str,
+    *,
+    is_training: bool,
+) -> str:
+    """The same for float32 operands on the CPU whose sizes are known, with less to look at.
+
+    Args:
+        sizes: see `plainly_fit`.
+        weight: [out_features, in_features].
+        in_mask: bool [batch, in_blocks] or None.
+        out_mask: bool [batch, out_blocks] or None.
+        backend: "auto" or "cpu".
+        is_training: whether gradients follow.
+    """
+    if in_mask is None and out_mask is None:
+        return "dense"
+    if backend == "cpu":
+        return "kernels"
+    layer = Layer(*sizes, lies_by_output(weight, sizes[3], is_training))
+    return cheapest(layer, in_mask, out_mask, is_training)
+
+
+def lies_by_output(weight: Tensor, out_blocks: int, is_training: bool) -> bool:
+    """Whether the kernels find weights output by output, because no panels of them are kept."""
+    return weight.stride(0) != 1 and (is_training or panels_of(weight, out_blocks) is None)
+
+
 def cheapest(
     layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None, is_training: bool
 ) -> str:
@@ -94,22 +127,22 @@ def layer_of(
     in_blocks = 1 if in_mask is None else in_mask.shape[1]
     out_blocks = 1 if out_mask is None else out_mask.shape[1]
     out_size = weight.shape[0] // out_blocks
-    is_turned = weight.stride(0) != 1 and (is_training or panels_of(weight, out_blocks) is None)
+    is_turned = lies_by_output(weight, out_blocks, is_training)
     return Layer(batch, in_blocks, features // in_blocks, out_blocks, out_size, is_turned)
 
 
 def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
     """Number of (input block, output block) pairs over rows; -1 if some block is kept in no row."""
     # Named, so that copies of masks with gaps live until they are counted.
-    first = None if in_mask is None else in_mask.contiguous()
-    second = None if out_mask is None else out_mask.contiguous()
-    return pair_counter()(
-        0 if first is None else first.data_ptr(),
-        0 if second is None else second.data_ptr(),
-        layer.batch,
-        layer.in_blocks,
-        layer.out_blocks,
-    )
+    first = second = None
+    at = by = 0
+    if in_mask is not None:
+        first = in_mask.contiguous()
+        at = first.data_ptr()
+    if out_mask is not None:
+        second = out_mask.contiguous()
+        by = second.data_ptr()
+    return pair_counter()(at, by, layer.batch, layer.in_blocks, layer.out_blocks)
 
 
 @functools.cache
@@ -181,7 +214,8 @@ def layout_cost(weight: Tensor) -> str:
         return (
             "; weights of an output lie side by side, as torch.nn.Linear keeps them: blocks are "
             "turned, or read so, in every call, which costs up to a tenth of a forward pass of 32 "
-            "rows or more and spares more in a backward pass (ccenv benchmark layouts)"
+            "rows or more; a backward pass turns weights that lie the other way instead "
+            "(ccenv benchmark layouts)"
         )
     return "; weights lie apart both ways: all of them are copied in every call"
 

@@ -26,10 +26,10 @@ from ccenv.runs.timing.masks import draw_pool
 from ccenv.sparse.calibration import measure
 from ccenv.sparse.cost_model import Costs
 from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.machine_prices import machine_prices
-from ccenv.sparse.masked_dense import masked_dense_linear
-from ccenv.sparse.price_switch import using
+from ccenv.sparse.price_switch import Using, using
 from ccenv.sparse.routes import choose_route, layer_of
 
 BATCHES = (1, 8, 24, 96, 192, 768, 1536, 4096)
@@ -151,18 +151,18 @@ def time_cell(
     def masked_dense() -> Tensor:
         in_mask, out_mask = next(turns)
         operands = x, layer.weight, layer.bias, in_mask, out_mask
-        return masked_dense_linear(*operands, is_training=cell.training)
+        return dense_linear(*operands, is_training=cell.training)
 
-    def auto(prices: Costs | None) -> Tensor:
-        with using(prices):
+    def auto(given: Using) -> Tensor:
+        with given:
             return gated("auto")
 
     passes = {
         "dense": as_pass(partial(plain, x), plain),
         "masked_dense": as_pass(masked_dense, layer),
         "kernels": as_pass(partial(gated, "cpu"), layer),
-        "shipped": as_pass(partial(auto, None), layer),
-        "measured": as_pass(partial(auto, known), layer),
+        "shipped": as_pass(partial(auto, using(None)), layer),
+        "measured": as_pass(partial(auto, using(known)), layer),
     }
     routes = {}
     for way, prices in (("shipped", None), ("measured", known)):

@@ -9,7 +9,7 @@ import functools
 import itertools
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,33 +18,35 @@ from scipy.optimize import nnls
 from sklearn.model_selection import GroupKFold
 from torch import Tensor, nn
 
-from ccenv.base.clock import seconds_in_turns
+from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.timing.kernels import Pass, Row
 from ccenv.runs.timing.layers import kept_pairs, make_layer, plain_layers
 from ccenv.runs.timing.masks import POOL, draw_pool, mean_densities
 from ccenv.sparse.cpu.packed_weights import keep_panels
-from ccenv.sparse.layer_costs import DenseCosts, KernelCosts, Layer
+from ccenv.sparse.few_rows import dense_linear
+from ccenv.sparse.layer_costs import REGIMES, DenseCosts, KernelCosts, Layer, regime
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.masked_dense import masked_dense_linear
 
-BATCHES = (1, 4, 16, 32, 64, 128, 512, 1024, 4096)
-SHAPES = ((256, 256), (640, 640), (1024, 1024), (3072, 640))
-BLOCK_SIZES = (1, 4, 8, 16, 32, 64)
-DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+BATCHES = (1, 6, 16, 32, 64, 128, 512, 1024)
+SHAPES = ((256, 256), (640, 640), (1024, 1024), (2048, 512))
+BLOCK_SIZES = (1, 4, 8, 16, 20, 32, 40, 64)
+DENSITIES = (0.02, 0.1, 0.2, 0.4, 0.7, 1.0)
 SIDES = ("in", "out", "both")
-TRAINED_BATCHES, TRAINED_SIZES = (32, 128, 1024), (1, 16, 64)
-COARSE_SIZES, COARSE_DENSITIES = (16, 64), (0.02, 0.1, 0.4, 1.0)
-SLOW_BATCH = 4096
-"""from here on only the coarse block sizes and densities: a pass takes up to 0.3 seconds."""
+TRAINED_BATCHES, TRAINED_SIZES = (6, 16, 32, 128, 512), (1, 8, 16, 20, 64)
+COARSE_SIZES, COARSE_DENSITIES = (16, 20, 64), (0.1, 0.4, 0.7, 1.0)
+SLOW_BATCH = 512
+"""from here on only the coarse block sizes and densities: a pass takes up to 0.1 seconds."""
+LAID_SIZES = (4, 16, 20, 64)
+"""of blocks of forward passes with weights as torch.nn.Linear holds them."""
 MOST_PAIRS = 2e7
 """of blocks in a pass; more, of blocks of one unit, take seconds."""
 ROUNDS, SECONDS = 3, 0.001
-BORDER = 0.5
+BORDER = 1.0
 """a case counts a third (1 / e) where one route takes exp(BORDER) times as long as the other."""
 FOLDS = 5
-LAYER = ("batch", "in_features", "out_features", "in_blocks", "out_blocks")
+LAYER = ("batch", "in_features", "out_features", "in_blocks", "out_blocks", "output_major")
 """rows that are equal in these are one layer at several densities."""
 SLOWER = 1.05
 """a choice counts as wrong if the other route would have been faster by more than this factor."""
@@ -79,6 +81,8 @@ class Point:
     """which sides have masks: "in", "out" or "both"."""
     training: bool
     """forward and backward instead of forward alone."""
+    output_major: bool = False
+    """weights as torch.nn.Linear holds them, instead of as the package's networks do."""
 
 
 def grid() -> Iterator[Point]:
@@ -90,13 +94,18 @@ def grid() -> Iterator[Point]:
             density * width / size if sides in (side, "both") else 1.0
             for side, width in (("in", n), ("out", m))
         ]
-        if batch * kept[0] * kept[1] > MOST_PAIRS:
+        if n % size or m % size or batch * kept[0] * kept[1] > MOST_PAIRS:
             continue
-        coarse = size in COARSE_SIZES and density in COARSE_DENSITIES
-        if batch < SLOW_BATCH or coarse:
-            yield Point(batch, n, m, size, density, sides, training=False)
-        if sides != "in" and batch in TRAINED_BATCHES and size in TRAINED_SIZES:
-            yield Point(batch, n, m, size, density, sides, training=True)
+        point = Point(batch, n, m, size, density, sides, training=False)
+        is_coarse = density in COARSE_DENSITIES
+        is_taken = batch < SLOW_BATCH or (is_coarse and size in COARSE_SIZES)
+        if is_taken:
+            yield point
+        if is_coarse and size in LAID_SIZES:
+            yield replace(point, output_major=True)
+        if is_taken and sides != "in" and size in TRAINED_SIZES and batch in TRAINED_BATCHES:
+            for output_major in (False, True):
+                yield replace(point, training=True, output_major=output_major)
 
 
 def quick_grid() -> Iterator[Point]:
@@ -122,7 +131,7 @@ def time_routes(point: Point, rounds: int) -> Row:
     filled = [[full if mask is None else mask for mask in masks] for masks in pool]
     in_density, out_density = mean_densities(filled)
     pairs = kept_pairs(filled)
-    times = seconds_in_turns(route_passes(point, pool), rounds, SECONDS)
+    times = seconds_in_turns(route_passes(point, pool), rounds, SECONDS, work_clock())
     return {
         **vars(point),
         "in_blocks": in_blocks,
@@ -148,7 +157,9 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
     """A pass of the kernels, of a dense product times masks and of torch's own layer."""
     layer = make_layer(point.in_features, point.out_features).requires_grad_(point.training)
     plain = plain_layers((point.in_features, point.out_features)).requires_grad_(point.training)
-    if not point.training:
+    if point.output_major:
+        layer.weight = nn.Parameter(layer.weight.detach().contiguous(), point.training)
+    elif not point.training:
         keep_panels(layer)
     x = torch.randn(point.batch, point.in_features, generator=stream(0, "inputs"))
     x.requires_grad_(point.training)
@@ -160,7 +171,7 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
     def masked_dense() -> Tensor:
         in_mask, out_mask = next(turns)
         operands = x, layer.weight, layer.bias, in_mask, out_mask
-        return masked_dense_linear(*operands, is_training=point.training)
+        return dense_linear(*operands, is_training=point.training)
 
     def as_pass(product: Callable[[], Tensor], model: nn.Module) -> Pass:
         if not point.training:
@@ -174,16 +185,26 @@ def route_passes(point: Point, pool: Sequence[Sequence[Tensor | None]]) -> dict[
     }
 
 
+def layer_of(row: Row) -> Layer:
+    """Sizes of a measured layer."""
+    ins, outs = (
+        (row[f"{s}_blocks"], row[f"{s}_features"] // row[f"{s}_blocks"]) for s in ("in", "out")
+    )
+    return Layer(row["batch"], *ins, *outs, row["output_major"])
+
+
+def regime_of(row: Row) -> str:
+    """Which prices a measured layer goes into."""
+    return regime(layer_of(row), is_training=row["training"])
+
+
 def counts(rows: Sequence[Row]) -> Pair:
     """What `KernelCosts` and `DenseCosts` have prices for, in their order: [rows, prices] each."""
     kernel_units = [KernelCosts(*unit) for unit in np.eye(len(fields(KernelCosts)))]
     dense_units = [DenseCosts(*unit) for unit in np.eye(len(fields(DenseCosts)))]
     kernel, dense = [], []
     for row in rows:
-        sides = [
-            (row[f"{s}_blocks"], row[f"{s}_features"] // row[f"{s}_blocks"]) for s in ("in", "out")
-        ]
-        layer = Layer(row["batch"], *sides[0], *sides[1])
+        layer = layer_of(row)
         kernel.append([unit.seconds(layer, row["pairs"]) for unit in kernel_units])
         dense.append([unit.seconds(layer) for unit in dense_units])
     return np.array(kernel), np.array(dense)
@@ -248,11 +269,8 @@ def rounded(price: float) -> float:
 
 def fit(rows: Sequence[Row]) -> list[Row]:
     """What is recorded of a measured grid: prices, and how well they choose, of either passes."""
-    parts = {"forward": False, "training": True}
-    return [
-        {"part": name} | fit_part([row for row in rows if row["training"] is training])
-        for name, training in parts.items()
-    ]
+    parts = {name: [row for row in rows if regime_of(row) == name] for name in REGIMES}
+    return [{"part": name} | fit_part(found) for name, found in parts.items() if found]
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -60,7 +60,7 @@ def buffer_pool() -> BufferPool:
 def new_result(rows: int, columns: int) -> Tensor:
     """A tensor with any content, float32 [rows, columns] on the CPU."""
     if rows * columns < LARGE:
-        return torch.empty((rows, columns))
+        return torch.empty(rows, columns)
     buffer = buffer_pool().take(rows * columns)
     # The tensor holds this array and nothing else does: it dies when the last view of it does.
     array = buffer.reshape(rows, columns)

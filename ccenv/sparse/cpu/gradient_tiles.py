@@ -1,14 +1,10 @@
-"""Gradients of one tile: listed rows and a tile -> its weights' gradient, its inputs' gradient.
+"""Gradient of one tile of weights: listed rows of inputs and of slopes -> their outer products.
 
 All addresses are int64, all distances are in floats.
 """
 
-from typing import Any
-
-import numpy as np
-
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.gradient_micro_kernels import make_dots, make_outer
+from ccenv.sparse.cpu.codegen.gradient_micro_kernels import make_outer
 from ccenv.sparse.cpu.codegen.registers import WIDE
 
 outer_1x64, outer_4x64 = make_outer(1, 64), make_outer(4, 64)
@@ -17,18 +13,16 @@ outer_1x16, outer_4x16, outer_8x16 = (make_outer(n, 16) for n in (1, 4, 8))
 outer_1x8, outer_8x8 = make_outer(1, 8), make_outer(8, 8)
 outer_1x4, outer_4x4 = make_outer(1, 4), make_outer(4, 4)
 outer_1x1, outer_4x1 = make_outer(1, 1), make_outer(4, 1)
-dots_64, dots_16, dots_4, dots_1 = make_dots(64), make_dots(16), make_dots(4), make_dots(1)
 
 
 @compiled
 def outer_tile(
-    pairs: Any, n: int, x: int, ldx: int, z: int, ldz: int, g: int, ldg: int, num_k: int, width: int
+    items: int, n: int, x: int, ldx: int, z: int, ldz: int, g: int, ldg: int, num_k: int, width: int
 ) -> None:
     """g[:num_k, :width] = sum over n listed pairs of x[row, :num_k] outer z[place, :width].
 
-    A pair is int64, the place in its upper half, the row in its lower half.
+    Items: address of int64 [n], the place in its upper half, the row in its lower half.
     """
-    items = np.int64(pairs.ctypes.data)
     c = 0
     while c < width:
         left = width - c
@@ -85,21 +79,3 @@ def outer_tile(
                 outer_1x1(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
                 k += 1
             c += 1
-
-
-@compiled
-def transposed_row(z: int, w: int, ldw: int, y: int, num_k: int, width: int) -> None:
-    """y[:num_k] += w[:num_k, :width] @ z[:width]."""
-    c = 0
-    while width - c >= 64:
-        dots_64(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 64
-    while width - c >= 16:
-        dots_16(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 16
-    while width - c >= 4:
-        dots_4(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 4
-    while c < width:
-        dots_1(z + 4 * c, w + 4 * c, y, num_k, ldw)
-        c += 1

@@ -1,71 +1,27 @@
 """Gradients of the CPU kernels: addresses of a layer's tensors and masks -> its gradients in place.
 
 Several callers may share a layer. Each owns a range of input units: these rows of the weight's
-gradient, these columns of the input's. So every sum is made by one caller and in the order of rows,
-and the gradients are the same, bit for bit, however many share.
+gradient. So every sum is made by one caller and in the order of rows, and the gradients are the
+same, bit for bit, however many share.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
-from ccenv.sparse.cpu.codegen.floats import RELU, TANH, copy_floats, zero_columns
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer
-from ccenv.sparse.cpu.gradient_tiles import outer_tile, transposed_row
-from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, rows_of_blocks
-
-
-@compiled
-def slope_floats(y: int, grad_y: int, to: int, width: int, activation: int) -> None:
-    """Writes grad_y times the activation's slope, which follows from its output y."""
-    value = carray(as_pointer(y), (width,), np.float32)
-    source = carray(as_pointer(grad_y), (width,), np.float32)
-    z = carray(as_pointer(to), (width,), np.float32)
-    for c in range(width):
-        if activation == TANH:
-            z[c] = source[c] * (np.float32(1) - value[c] * value[c])
-        elif activation == RELU:
-            z[c] = source[c] if value[c] > 0 else np.float32(0)
-        else:
-            z[c] = source[c]
-
-
-@compiled
-def slope_blocks(
-    y: int, grad_y: int, to: int, mask: int, batch: int, blocks: int, size: int, activation: int
-) -> None:
-    """The same for the blocks that rows keep of [batch, blocks * size]; others are not written."""
-    kept = carray(as_pointer(mask), (batch * blocks,), np.uint8)
-    for n in range(batch * blocks):
-        if mask == 0 or kept[n]:
-            shift = 4 * n * size
-            slope_floats(y + shift, grad_y + shift, to + shift, size, activation)
-
-
-@compiled
-def slope_rows(
-    rows: Any, n: int, y: int, grad_y: int, to: int, ld: int, width: int, activation: int
-) -> None:
-    """Packs the rows' block of grad_y times the activation's slope, which follows from its output.
-
-    `ld` is the distance in bytes from row to row of y and grad_y.
-    """
-    for r in range(n):
-        offset = np.int64(rows[r]) * ld
-        slope_floats(y + offset, grad_y + offset, to + 4 * r * width, width, activation)
-
-
-@compiled
-def sum_rows(z: int, n: int, width: int, to: int) -> None:
-    """Adds n rows that lie together, in their order: to[:width] = sum over r of z[r, :width]."""
-    total = carray(as_pointer(to), (width,), np.float32)
-    total[:] = 0
-    for r in range(n):
-        part = carray(as_pointer(z + 4 * r * width), (width,), np.float32)
-        for c in range(width):
-            total[c] += part[c]
+from ccenv.sparse.cpu.codegen.floats import NONE, copy_floats
+from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF
+from ccenv.sparse.cpu.gradient_tiles import outer_tile
+from ccenv.sparse.cpu.kernels import forward
+from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, count_kept, rows_of_blocks
+from ccenv.sparse.cpu.slopes import slope_blocks, slope_rows, sum_rows
+from ccenv.sparse.cpu.wide_gradients import (
+    is_finite,
+    is_wide_faster,
+    kept_are_finite,
+    wide_gradients,
+)
 
 
 @compiled
@@ -82,24 +38,6 @@ def keep_entries(entries: Any, kept: Any, first: int, last: int) -> None:
 
 
 @compiled
-def input_gradients(
-    pairs: Any,
-    n: int,
-    z: int,
-    w: int,
-    ldw: int,
-    grad_x: int,
-    in_width: int,
-    num_k: int,
-    out_size: int,
-) -> None:
-    """grad_x[row, :num_k] += w[:num_k, :out_size] @ z[place] for the listed rows and places."""
-    for r in range(n):
-        to = grad_x + 4 * (pairs[r] & LOWER_HALF) * in_width
-        transposed_row(z + 4 * (pairs[r] >> 32) * out_size, w, ldw, to, num_k, out_size)
-
-
-@compiled
 def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, items: Any) -> None:
     """Copies the listed rows' x[:width] side by side; items list place in z and place there.
 
@@ -111,16 +49,13 @@ def pack_rows(pairs: Any, n: int, x: int, ldx: int, packed: int, width: int, ite
 
 
 @compiled
-def backward(
+def pair_gradients(
     x: int,
-    w: int,
-    ldw: int,
     across: int,
     in_mask: int,
     out_mask: int,
     y: int,
     grad_y: int,
-    grad_x: int,
     grad_w: int,
     grad_b: int,
     batch: int,
@@ -132,13 +67,7 @@ def backward(
     start: int,
     stop: int,
 ) -> None:
-    """Gradients of `forward` for input units start to stop; unwanted gradients have address 0.
-
-    grad_w, [in_features, out_features] without gaps, or [out_features, in_features] if `across`
-    is not 0, is written whole in these rows or columns, grad_x in these columns; grad_b is
-    written by the call with start = 0. Weights are read for grad_x only, with `ldw` floats from
-    input to input.
-    """
+    """`weight_gradients` one pair of blocks after the other, for the rows that keep both."""
     in_width, out_width = in_blocks * in_size, out_blocks * out_size
     first, last = start // in_size, -(-stop // in_size)
     rows = np.empty((out_blocks, batch), np.int32)
@@ -158,34 +87,138 @@ def backward(
     packed = np.empty(most * in_size + 16 if across != 0 else 0, np.float32)
     at_packed = (np.int64(packed.ctypes.data) + 63) // 64 * 64
     items = np.empty(most, np.int64)
-    if grad_x != 0:
-        zero_columns(grad_x, batch, in_width, start, stop)
+    at_items, at_pairs = np.int64(items.ctypes.data), np.int64(pairs.ctypes.data)
     for j in range(out_blocks):
         n, shift = counts[j], 4 * j * out_size
         slope_rows(rows[j], n, y + shift, grad_y + shift, z, 4 * out_width, out_size, activation)
         bucket(rows[j], 0, n, entries, kept, pairs, sizes)
         if grad_b != 0 and start == 0:
             sum_rows(z, n, out_size, grad_b + shift)
-        for i in range(first, last):
+        for i in range(first, last if grad_w != 0 else first):
             k = max(start, i * in_size)
             num_k = min(stop, (i + 1) * in_size) - k
-            if grad_w != 0 and across != 0:
+            if across != 0:
                 pack_rows(pairs[i], sizes[i], x + 4 * k, in_width, at_packed, num_k, items)
                 to = grad_w + 4 * (j * out_size * in_width + k)
                 outer_tile(
-                    items, sizes[i], z, out_size, at_packed, num_k, to, in_width, out_size, num_k
-                )
-            elif grad_w != 0:
+                    at_items, sizes[i], z, out_size, at_packed, num_k, to, in_width,
+                    out_size, num_k,
+                )  # fmt: skip
+            else:
                 to = grad_w + shift + 4 * k * out_width
                 outer_tile(
-                    pairs[i], sizes[i], x + 4 * k, in_width, z, out_size, to, out_width,
-                    num_k, out_size,
+                    at_pairs + 8 * most * i, sizes[i], x + 4 * k, in_width, z, out_size, to,
+                    out_width, num_k, out_size,
                 )  # fmt: skip
-            if grad_x != 0:
-                at = w + shift + 4 * k * ldw
-                input_gradients(
-                    pairs[i], sizes[i], z, at, ldw, grad_x + 4 * k, in_width, num_k, out_size
-                )
     # Numba frees an array after its last use, and an address is none.
     block[0] = 0
     packed[:1] = 0
+    items[:1] = 0
+    pairs[:1, :1] = 0
+
+
+@compiled
+def is_wide(
+    across: int,
+    in_mask: int,
+    out_mask: int,
+    batch: int,
+    in_blocks: int,
+    in_size: int,
+    out_blocks: int,
+    out_size: int,
+) -> bool:
+    """Whether weights' gradients are made without pairs, see `wide_gradients`."""
+    ins, outs, pairs = count_kept(in_mask, out_mask, batch, in_blocks, out_blocks)
+    if across == 0:
+        return is_wide_faster(ins, in_blocks, in_size, out_blocks, out_size, pairs)
+    return is_wide_faster(outs, out_blocks, out_size, in_blocks, in_size, pairs)
+
+
+@compiled
+def weight_gradients(
+    x: int,
+    across: int,
+    in_mask: int,
+    out_mask: int,
+    y: int,
+    grad_y: int,
+    grad_w: int,
+    grad_b: int,
+    batch: int,
+    in_blocks: int,
+    in_size: int,
+    out_blocks: int,
+    out_size: int,
+    activation: int,
+    start: int,
+    stop: int,
+) -> None:
+    """Gradients of weight and bias for input units start to stop; unwanted ones have address 0.
+
+    grad_w, [in_features, out_features] without gaps, or [out_features, in_features] if `across`
+    is not 0, is written whole in these rows or columns; grad_b is written by the call with
+    start = 0.
+    """
+    sizes = in_blocks, in_size, out_blocks, out_size
+    if grad_w != 0 and is_wide(across, in_mask, out_mask, batch, *sizes):
+        slopes = np.zeros(batch * out_blocks * out_size, np.float32)
+        z = np.int64(slopes.ctypes.data)
+        slope_blocks(y, grad_y, z, out_mask, batch, out_blocks, out_size, activation)
+        if across == 0:
+            fits = kept_are_finite(x, in_mask, batch, in_blocks, in_size)
+        else:
+            fits = is_finite(z, len(slopes))
+        if fits:
+            if grad_b != 0 and start == 0:
+                sum_rows(z, batch, out_blocks * out_size, grad_b)
+            wide_gradients(x, across, in_mask, out_mask, z, grad_w, batch, *sizes, start, stop)
+            # Numba frees an array after its last use, and an address is none.
+            slopes[:1] = 0
+            return
+    pair_gradients(
+        x, across, in_mask, out_mask, y, grad_y, grad_w, grad_b, batch, *sizes, activation,
+        start, stop,
+    )  # fmt: skip
+
+
+@compiled
+def all_gradients(
+    x: int,
+    w: int,
+    ldw: int,
+    ldc: int,
+    in_mask: int,
+    out_mask: int,
+    y: int,
+    grad_y: int,
+    grad_x: int,
+    grad_w: int,
+    grad_b: int,
+    batch: int,
+    in_blocks: int,
+    in_size: int,
+    out_blocks: int,
+    out_size: int,
+    activation: int,
+) -> None:
+    """All gradients of a layer in one call, for one thread; weights as `forward` finds them."""
+    sizes = in_blocks, in_size, out_blocks, out_size
+    if grad_w != 0 or grad_b != 0:
+        across = 1 if ldc != 1 else 0
+        weight_gradients(
+            x, across, in_mask, out_mask, y, grad_y, grad_w, grad_b, batch, *sizes, activation,
+            0, in_blocks * in_size,
+        )  # fmt: skip
+    if grad_x == 0:
+        return
+    slopes = np.empty(batch * out_blocks * out_size if activation != NONE else 0, np.float32)
+    z = grad_y
+    if activation != NONE:
+        z = np.int64(slopes.ctypes.data)
+        slope_blocks(y, grad_y, z, out_mask, batch, out_blocks, out_size, activation)
+    forward(
+        z, w, ldc, ldw, in_size * ldw, 0, out_mask, in_mask, grad_x, out_blocks, out_size,
+        in_blocks, in_size, NONE, 1, 0, batch, 0, in_blocks,
+    )  # fmt: skip
+    slopes[:1] = 0

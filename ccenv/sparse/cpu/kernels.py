@@ -20,7 +20,7 @@ from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
 from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
-from ccenv.sparse.cpu.row_kernel import multiply_row, multiply_rows
+from ccenv.sparse.cpu.row_kernel import is_read_across, multiply_row, multiply_rows
 from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
 from ccenv.sparse.cpu.transposes import transpose_floats
 
@@ -28,8 +28,9 @@ from ccenv.sparse.cpu.transposes import transpose_floats
 CHUNK_SUMS = 32768
 # From so many rows on, and so many output blocks a row, inputs are gathered first.
 GATHER_ROWS, GATHER_USES = 128, 3
-# Up to so many rows a pair of blocks, on average, each row goes by itself.
-ALONE = 2.7
+# Up to so many rows a pair of blocks, on average, each row goes by itself; and where weights would
+# be turned on their side otherwise.
+ALONE, ALONE_ACROSS = 2.7, 5.5
 
 
 @compiled
@@ -270,7 +271,8 @@ def forward(
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
     ins = (inputs, base, ldx, in_size, entries, kept, starts)
     operands = (*ins, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation)
-    if in_mask != 0 and kept.sum() * uses <= ALONE * batch * in_blocks * out_blocks:
+    alone = ALONE_ACROSS if is_read_across(in_size, ldc) else ALONE
+    if in_mask != 0 and kept.sum() * uses <= alone * batch * in_blocks * out_blocks:
         multiply_rows(*operands)
     else:
         multiply_blocks(*operands)

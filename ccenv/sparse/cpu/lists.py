@@ -166,3 +166,19 @@ def count_pairs(in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blo
     for word in used_out:
         used += count_bits(word)
     return pairs if used == in_blocks + out_blocks else -1
+
+
+@compiled
+def count_kept(
+    in_mask: int, out_mask: int, batch: int, in_blocks: int, out_blocks: int
+) -> tuple[int, int, int]:
+    """Blocks that rows keep on either side, and pairs of them, of all rows together."""
+    used = np.zeros(-(-max(in_blocks, out_blocks) // 64), np.uint64)
+    ins, outs, pairs = 0, 0, 0
+    for b in range(batch):
+        kept_in = mark_kept(in_mask, b, in_blocks, used)
+        kept_out = mark_kept(out_mask, b, out_blocks, used)
+        ins += kept_in
+        outs += kept_out
+        pairs += kept_in * kept_out
+    return ins, outs, pairs

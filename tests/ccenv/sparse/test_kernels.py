@@ -310,11 +310,11 @@ def test_a_networks_weights_lie_as_the_kernels_read_them_through_a_step_and_a_co
 @pytest.mark.parametrize(
     ("density", "batch", "dtype", "backend", "route"),
     [
-        (0.2, 100, torch.float32, "auto", "kernels"),
+        (0.0, 100, torch.float32, "auto", "kernels"),
         (0.95, 4000, torch.float32, "auto", "masked_dense"),
         (1.0, 4000, torch.float32, "auto", "dense"),
         (1.0, 4000, torch.float32, "cpu", "kernels"),
-        (1.0, 10, torch.float32, "auto", "kernels"),
+        (1.0, 10, torch.float32, "auto", "dense"),
         (1.0, 100, torch.float64, "auto", "masked_dense"),
         (0.2, 100, torch.float64, "auto", "grouped"),
         (0.2, 100, torch.float32, "reference", "reference"),

@@ -1,7 +1,7 @@
 """Vector code for weights that lie output by output: a row's sums as dot products along inputs.
 
 Every output unit has a vector of partial sums; vectors are added up over their lanes once, behind
-the last block, as many units at a time as a vector has lanes.
+the last run of inputs, for all units together.
 """
 
 from typing import Any
@@ -19,55 +19,78 @@ from ccenv.sparse.cpu.codegen.vectors import (
     function,
     joined,
     load,
+    load_first,
     pointer,
     store,
 )
 
 
 def lane_sums(builder: Any, vectors: list[Any]) -> Any:
-    """One vector of the sums of as many vectors as each has lanes, in their order."""
+    """One vector of the sums of a power of two of vectors, in their order."""
+    count = len(vectors)
     while len(vectors) > 1:
         pairs = [joined(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
         vectors = [builder.fadd(*alternate(builder, pair)) for pair in pairs]
-    return vectors[0]
+    (total,) = vectors
+    while total.type.count > count:
+        total = builder.fadd(*alternate(builder, total))
+    return total
 
 
-def make_row_across() -> Any:
-    """Makes y[:LANES] = start[:LANES] + sum over listed blocks of w block @ x block, for one row.
+def make_row_across(width: int) -> Any:
+    """Makes y[:width] = start[:width] + sum over listed runs of w run @ x run, for one row.
 
-    The function takes the addresses of two int64 lists, where the row's blocks of x lie and where
-    the blocks of w, their length, the number of k in a block, a multiple of LANES, the distance
-    in floats from one output's weights to the next one's, and the addresses of start and y.
+    The function takes the addresses of three int64 lists, where the row's runs of x lie, where
+    those of w, and their lengths in floats, the number of runs, the distance in floats from one
+    output's weights to the next one's, and the addresses of start and y. `width` is a power of two
+    up to LANES. Nothing behind the end of a run is read.
     """
     vec = ir.VectorType(F32, LANES)
 
     @intrinsic
     def row(
-        typingctx: Any, xs: Any, ws: Any, num: Any, num_k: Any, ldc: Any, start: Any, y: Any
+        typingctx: Any, xs: Any, ws: Any, lengths: Any, num: Any, ldc: Any, start: Any, y: Any
     ) -> Any:
         signature = types.void(*[types.int64] * 7)
 
         def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            xs, ws, num, num_k, ldc, start, y = arguments
-            xs, ws = pointer(builder, xs, I64), pointer(builder, ws, I64)
-            steps, fma = builder.sdiv(num_k, I64(LANES)), function(builder, "fma", vec, 3)
+            xs, ws, lengths, num, ldc, start, y = arguments
+            xs, ws, lengths = (pointer(builder, at, I64) for at in (xs, ws, lengths))
+            fma = function(builder, "fma", vec, 3)
+
+            def add_products(x: Any, w: Any, sums: list[Any], count: Any | None) -> list[Any]:
+                def read(at: Any) -> Any:
+                    if count is None:
+                        return load(builder, at, 0, vec)
+                    return load_first(builder, at, count, vec)
+
+                inputs, new = read(x), []
+                for total in sums:
+                    new.append(builder.call(fma, [inputs, read(w), total]))
+                    w = builder.gep(w, [ldc])
+                return new
 
             def step(_: Any, values: list[Any]) -> list[Any]:
                 *sums, x, w = values
-                inputs, new, at = load(builder, x, 0, vec), [], w
-                for total in sums:
-                    new.append(builder.call(fma, [inputs, load(builder, at, 0, vec), total]))
-                    at = builder.gep(at, [ldc])
+                new = add_products(x, w, sums, None)
                 return [*new, *(builder.gep(end, [I64(LANES)]) for end in (x, w))]
 
-            def block(q: Any, sums: list[Any]) -> list[Any]:
+            def run(q: Any, sums: list[Any]) -> list[Any]:
                 x = pointer(builder, builder.load(builder.gep(xs, [q])))
                 w = pointer(builder, builder.load(builder.gep(ws, [q])))
-                return counted_loop(builder, steps, [*sums, x, w], step)[:-2]
+                length = builder.load(builder.gep(lengths, [q]))
+                steps = builder.sdiv(length, I64(LANES))
+                *sums, x, w = counted_loop(builder, steps, [*sums, x, w], step)
+                rest = builder.srem(length, I64(LANES))
+                # Once, or not at all.
+                is_rest = builder.zext(builder.icmp_signed(">", rest, I64(0)), I64)
+                return counted_loop(
+                    builder, is_rest, sums, lambda _, own: add_products(x, w, own, rest)
+                )
 
-            zeros = [ir.Constant(vec, [0.0] * LANES)] * LANES
-            total = lane_sums(builder, counted_loop(builder, num, zeros, block))
-            first = load(builder, pointer(builder, start), 0, vec)
+            zeros = [ir.Constant(vec, [0.0] * LANES)] * width
+            total = lane_sums(builder, counted_loop(builder, num, zeros, run))
+            first = load(builder, pointer(builder, start), 0, total.type)
             store(builder, pointer(builder, y), 0, builder.fadd(first, total))
             return context.get_dummy_value()
 

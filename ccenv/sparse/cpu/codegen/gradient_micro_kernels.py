@@ -1,4 +1,4 @@
-"""Vector code for the CPU kernels' gradients: sums of outer products, products with a transpose.
+"""Vector code for the CPU kernels' gradients: sums of outer products.
 
 See `panels` for why it is written in LLVM's vectors.
 """
@@ -7,15 +7,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF
 from ccenv.sparse.cpu.codegen.vectors import (
-    F32,
     I64,
     counted_loop,
-    function,
     load,
     multiply_add,
     pointer,
@@ -64,46 +61,3 @@ def make_outer(num_rows: int, width: int) -> Any:
         return signature, codegen
 
     return outer
-
-
-def make_dots(width: int) -> Any:
-    """Makes y[k] += sum over c < width of z[c] * w[k, c], for k < num_k: z times w transposed.
-
-    The function takes the addresses of z, w and y, the number of k and the row distance of w.
-    """
-    vec, offsets = tiles(width)
-
-    @intrinsic
-    def dots(typingctx: Any, z: Any, w: Any, y: Any, num_k: Any, ldw: Any) -> Any:
-        signature = types.void(*[types.int64] * 5)
-
-        def codegen(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
-            z, w, y, num_k, ldw = arguments
-            z, w, y = (pointer(builder, address) for address in (z, w, y))
-            vectors = [load(builder, z, offset, vec) for offset in offsets]
-            name = f"llvm.vector.reduce.fadd.v{vec.count}f32"
-            kind = ir.FunctionType(F32, [F32, vec])
-            reduce = cgutils.get_or_insert_function(builder.module, kind, name)
-
-            def body(k: Any, values: list[Any]) -> list[Any]:
-                (at,) = values
-                total = None
-                for offset, vector in zip(offsets, vectors, strict=True):
-                    weights = load(builder, at, offset, vec)
-                    if total is None:
-                        total = builder.fmul(vector, weights)
-                    else:
-                        fma = function(builder, "fma", vec, 3)
-                        total = builder.call(fma, [vector, weights, total])
-                # Any order of the lanes is right, so let it be the fast one.
-                lanes = builder.call(reduce, [F32(0.0), total], fastmath=("reassoc",))
-                to = builder.gep(y, [k])
-                builder.store(builder.fadd(builder.load(to), lanes), to)
-                return [builder.gep(at, [ldw])]
-
-            counted_loop(builder, num_k, [w], body)
-            return context.get_dummy_value()
-
-        return signature, codegen
-
-    return dots

@@ -32,6 +32,20 @@ def load(builder: Any, base: Any, offset: int, vec: Any) -> Any:
     return found
 
 
+def load_first(builder: Any, at: Any, count: Any, vec: Any) -> Any:
+    """Loads the first `count` lanes of a vector, zero in the others, and reads nothing else."""
+    ints = ir.VectorType(I64, vec.count)
+    lanes = ir.Constant(ints, list(range(vec.count)))
+    wanted = builder.icmp_signed("<", lanes, splat(builder, count, ints))
+    kind = ir.FunctionType(
+        vec, [vec.as_pointer(), I32, ir.VectorType(ir.IntType(1), vec.count), vec]
+    )
+    name = f"llvm.masked.load.v{vec.count}f32.p0v{vec.count}f32"
+    read = cgutils.get_or_insert_function(builder.module, kind, name)
+    nothing = ir.Constant(vec, [0.0] * vec.count)
+    return builder.call(read, [builder.bitcast(at, vec.as_pointer()), I32(4), wanted, nothing])
+
+
 def store(builder: Any, base: Any, offset: int, value: Any) -> None:
     """Stores a vector `offset` floats behind a pointer."""
     at = builder.gep(base, [I64(offset)])
