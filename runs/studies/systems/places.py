@@ -118,6 +118,11 @@ PLACES: dict[str, Place] = {
             "network": "early_exit",
             "network_kwargs": {"channels": EXIT_CHANNELS, "units": EXIT_UNITS},
             "observation": "layer_input",
+            # Convolutions' own rate, and more images: exits of a network that has hardly
+            # learned say nothing about where to stop.
+            "weights_kwargs": LEARNED | {"learning_rate": 0.012},
+            "images": 4 * IMAGES,
+            "eval_every": 4 * IMAGES,
         },
         (of_exits(0.8), of_exits(0.6), of_exits(0.4)),
     ),
