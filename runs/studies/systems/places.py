@@ -43,6 +43,13 @@ class Place:
     """of every row."""
     budgets: tuple[Budget, Budget, Budget]
     """the second one is where settings are chosen."""
+    always: float = 0.0
+    """share of the bill that is there without any block."""
+
+    @property
+    def dearest(self) -> float:
+        """What a setting may cost that is chosen: twice the blocks of the middle budget."""
+        return 2 * self.budgets[1].cost - self.always
 
 
 def of_layers(kept: int) -> Budget:
@@ -135,6 +142,7 @@ PLACES: dict[str, Place] = {
             "observation": "layer_input",
         },
         three_of_experts(MNIST_EXPERTS),
+        MNIST_EXPERTS,
     ),
     "strips": Place(
         "MNIST in 14 strips, seven to a patch, answered behind each, learning along",
@@ -151,6 +159,7 @@ PLACES: dict[str, Place] = {
             "observation": "layer_input",
         },
         (of_strips(0.1), of_strips(0.25), of_strips(0.5)),
+        STANDING,
     ),
     "cifar10": Place(
         "CIFAR-10, 32 experts as they are shipped",
@@ -165,6 +174,7 @@ PLACES: dict[str, Place] = {
             "eval_every": 4 * IMAGES,
         },
         three_of_experts(CIFAR_EXPERTS),
+        CIFAR_EXPERTS,
     ),
     "resnet": Place(
         "CIFAR-10 at half its size, a residual network of six units, learning along",
@@ -180,5 +190,6 @@ PLACES: dict[str, Place] = {
             "eval_every": IMAGES,
         },
         (of_units(0.25), of_units(0.5), of_units(0.75)),
+        RESNET,
     ),
 }
