@@ -86,7 +86,7 @@ def test_at_a_cost_an_error_lies_between_its_neighbours_and_never_below_what_was
 
 
 def validated():
-    """Label -> validation (error, compute cost) of its first seed, masks drawn and most probable."""
+    """Label -> validation (error, compute cost) of its first seed, of masks of both kinds."""
     return {
         cell["label"]: [
             (e["error"], e["compute_cost"])
