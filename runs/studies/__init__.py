@@ -32,7 +32,12 @@ from ccenv.runs.studies.paper.searches import (
     PAPER_MNIST_DENSITY,
 )
 from ccenv.runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG_5B
-from ccenv.runs.studies.paper.tables import PAPER_CIFAR10, PAPER_MNIST, PAPER_SVHN
+from ccenv.runs.studies.paper.tables import (
+    PAPER_CIFAR10,
+    PAPER_MNIST,
+    PAPER_SVHN,
+    PAPER_SVHN_WHOLE,
+)
 from ccenv.runs.studies.quickstart import (
     DIGITS,
     MNIST_CONDNET,
@@ -62,7 +67,8 @@ STUDIES: dict[str, Study] = {
         ),
         Study(MNIST_CONDNET, (FIG_1,)),
         *(Study(PAPER_MNIST, (FIG_1,)), Study(PAPER_MNIST_DENSITY, (FIG_5_7,))),
-        *(Study(LOW_DENSITY_MNIST), Study(PAPER_CIFAR10), Study(PAPER_SVHN)),
+        *(Study(LOW_DENSITY_MNIST), Study(PAPER_CIFAR10)),
+        *(Study(PAPER_SVHN), Study(PAPER_SVHN_WHOLE)),
         *(Study(PAPER_LAMBDA_S, (FIG_5A,)), Study(PAPER_LAMBDA_V, (FIG_5B,))),
         Study(PAPER_FRONT, (FIG_3,)),
         *(Study(EQUAL_COST_MNIST), Study(EQUAL_COST_CIFAR10)),

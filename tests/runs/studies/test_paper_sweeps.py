@@ -21,7 +21,16 @@ CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "t
 
 
 def test_every_table_and_figure_has_its_sweep():
-    paper = {"mnist", "mnist-density", "cifar10", "svhn", "lambda-s", "lambda-v", "front"}
+    paper = {
+        "mnist",
+        "mnist-density",
+        "cifar10",
+        "svhn",
+        "svhn-whole",
+        "lambda-s",
+        "lambda-v",
+        "front",
+    }
     equal_cost = {"mnist", "cifar10", "svhn", "mixed", "mnist-longer", "mnist-shifted"}
     expected = {f"paper-{name}" for name in paper} | {f"equal-cost-{name}" for name in equal_cost}
     assert set(OWN) == expected | {"low-density-mnist", "rloo-why"}
