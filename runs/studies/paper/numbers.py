@@ -73,6 +73,7 @@ MNIST = PaperTable(
             0.023,
             {
                 "authors' code": "condnet, code",
+                "authors' code, 1,000 epochs": "condnet, code, 1,000 epochs",
                 "text": "condnet, text",
                 "text, rates on means": "condnet, text, rates on means as printed",
                 "text, slow regularizers": "condnet, text, slow regularizers",

@@ -36,6 +36,7 @@ PAPER_MNIST = Sweep(
     settings=authors_training("BlockSelectionMNIST-v0", 0.005, 100 * MNIST),
     cells=(
         Cell("condnet, code", "condnet"),
+        Cell("condnet, code, 1,000 epochs", "condnet", {"images": 1_000 * MNIST}, seeds=(0,)),
         Cell("condnet, text", "condnet", MNIST_TEXT),
         Cell("condnet, text, rates on means as printed", "condnet", AS_PRINTED),
         Cell("condnet, text, slow regularizers", "condnet", {**MNIST_TEXT, "learning_rate": 5e-5}),
