@@ -13,7 +13,8 @@ GatedMLP does, forward and backward. `training`: whole training loops with the k
 how the choice between kernels and dense products stands beside dense ones, on layers that nothing
 was fitted to. `onnx`: ONNX files beside the classifier that they are written from, compared on
 whole test sets and timed for one input. `torchrl`: its view beside the vector environment. `sizes`:
-time and memory of a pass and a training step as width, depth, blocks and batch grow.
+time and memory of a pass and a training step as width, depth, blocks and batch grow. `kernels
+--beside FOLDER`: today's kernels beside those of another checkout.
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
 
@@ -23,6 +24,8 @@ the environment keeps it. The machine's card names what was set.
 """
 
 import argparse
+import dataclasses
+import functools
 import json
 import sys
 import time
@@ -40,6 +43,7 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.timing import (
     auto,
+    beside,
     environment,
     gpu,
     growth,
@@ -151,6 +155,9 @@ BENCHMARKS = {
     ),
 }
 """What can be measured on a processor, by name."""
+BESIDE = Benchmark(
+    *("kernels-beside", "kernel-speed-beside", beside.measured, beside.table, beside.NOTES)
+)
 ON_A_CARD = Benchmark(
     *("gpu-kernels", "gpu-speed", gpu.measured, kernels.table, kernels.NOTES, gpu.misses)
 )
@@ -227,6 +234,7 @@ def make_parser() -> argparse.ArgumentParser:
         default="cpu",
         help="where layers are measured; cuda is for kernels alone",
     )
+    add("--beside", type=Path, metavar="FOLDER", help="kernels of another checkout, in turns")
     add("--threads", type=int, default=1, help="torch's threads")
     add("--repeats", type=int, help="rounds of each case, at least 2")
     add("--record", action="store_true", help="write the result to --results-dir")
@@ -251,6 +259,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason is not None:
             print(f"nothing was measured: {reason}", file=sys.stderr)
             return 1
+    if options.beside:
+        if what != "kernels" or options.device == "cuda":
+            parser.error(f"expected kernels on the CPU with --beside, got {what}")
+        measured = functools.partial(beside.measured, options.beside)
+        benchmark = dataclasses.replace(BESIDE, measured=measured)
     # Without a name --quick asks for the few rows that the machine's table has anyway.
     options.quick &= options.what is not None
     result = measure(benchmark, options)

@@ -43,6 +43,7 @@ from ccenv.runs.studies.paper.beside import BESIDE
 from ccenv.runs.studies.systems import concurrency, parity
 from ccenv.runs.timing import (
     auto,
+    beside,
     environment,
     front_times,
     growth,
@@ -72,6 +73,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "comparison": report.table,
     "speed": environment.table,
     "kernels": kernels.table,
+    "kernels-beside": beside.table,
     "block-sizes": kernels.table,
     "gpu-kernels": kernels.table,
     "layouts": layouts.table,
@@ -108,7 +110,7 @@ TOGETHER = BESIDE | budget.TOGETHER
 """Name of a table that several results make, or one that is no table of its kind."""
 TIMES = (
     *("speed", "kernels", "block-sizes", "networks", "network-rates", "route-costs", "auto-grid"),
-    *("own-figures", "table-rates", "training", "front-times"),
+    *("kernels-beside", "own-figures", "table-rates", "training", "front-times"),
 )
 """Kinds whose figures hold on the processor that they were taken on."""
 FIGURES = (

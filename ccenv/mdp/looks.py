@@ -1,4 +1,4 @@
-"""Looks of your own that come with the package: (network, state) -> float32 [batch, size]."""
+"""How sure an exit is, as an observation: (network, state) -> float32 [batch, size]."""
 
 from typing import Any
 
@@ -12,8 +12,7 @@ def certainty(network: Any, state: EpisodeState) -> Tensor:
     """How sure the next exit is, before an exit; the network's own look before any other gate.
 
     Two numbers: the log-probability of the likeliest class and the entropy in nats, 0 of rows that
-    have stopped. An affine policy on them is a threshold on confidence. Take it by
-    `observation="ccenv.mdp.looks:certainty"`.
+    have stopped. An affine policy on them is a threshold on confidence.
 
     Args:
         network: a `GatedSequential`.

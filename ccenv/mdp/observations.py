@@ -8,9 +8,9 @@ are informative, so that a policy of one gate reads, and is billed for, no more.
 connected one the image's features, or the activations of the layer before; of others features that
 are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
 channel, then the root mean square activation of each block of the gate before, where the network
-tells it. `symbols` shows what the input ends with, see `ccenv.mdp.symbols`. `module:name` is a
-function of yours: (network, state) -> float32 [batch, size of yours], which may differ from gate to
-gate.
+tells it. `symbols` shows what the input ends with, see `ccenv.mdp.symbols`, and `certainty` how
+sure the next exit is, see `ccenv.mdp.looks`. `module:name` is a function of yours: (network, state)
+-> float32 [batch, size of yours], which may differ from gate to gate.
 """
 
 import functools
@@ -25,6 +25,7 @@ from torch import Tensor
 from ccenv.base.registry import check_names, resolve
 from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
+from ccenv.mdp.looks import certainty
 from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
 from ccenv.networks.protocol import GatedNetwork, tells_norms
 from ccenv.sparse.kept_memory import kept_memory
@@ -33,6 +34,7 @@ LOOKS = {
     "layer_input": "what the network offers to be seen: a layer's input, or features averaged",
     "summary": "the image pooled to at most 8 x 8, and norms of the blocks of the gate before",
     LAST_SYMBOLS: "the last symbols of a window as numbers, the same at every gate",
+    "certainty": "how sure the next exit is; before other gates what the network offers",
 }
 """What one may look at, and what that is."""
 OBSERVATIONS = tuple(LOOKS)
@@ -40,6 +42,8 @@ SUMMARY_SIDE = 8
 
 OwnLook = Callable[[GatedNetwork, EpisodeState], Tensor]
 """What a user's observation is: (network, state before a gate) -> float32 [batch, size]."""
+FUNCTIONS: dict[str, OwnLook] = {LAST_SYMBOLS: last_symbols, "certainty": certainty}
+"""Those of `OBSERVATIONS` that are made as a user's would be."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ def make_observer(
     Raises:
         ValueError: if the kind is unknown, or does not fit the inputs.
     """
-    if callable(kind) or ":" in str(kind) or kind == LAST_SYMBOLS:
+    if callable(kind) or ":" in str(kind) or kind in FUNCTIONS:
         return own_observer(kind, network, torch.zeros(1, *image_shape, dtype=dtype))
     check_names([kind], OBSERVATIONS, "observation")
     gates = network.gates
@@ -179,7 +183,7 @@ def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) ->
     Raises:
         ValueError: if it takes other arguments, or answers with anything but float32 [batch, n].
     """
-    own = resolve(kind, {LAST_SYMBOLS: last_symbols}, "observation")
+    own = resolve(kind, FUNCTIONS, "observation")
     try:
         inspect.signature(own).bind(network, None)
     except (TypeError, ValueError) as error:

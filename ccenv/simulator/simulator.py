@@ -90,8 +90,8 @@ class Simulator:
             weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
             reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
             reward_kwargs: keyword arguments of the reward.
-            observation: "layer_input", "summary", "symbols", `module:name` or a function of yours;
-                see `ccenv.mdp.observations`.
+            observation: "layer_input", "summary", "symbols", "certainty", `module:name` or a
+                function of yours; see `ccenv.mdp.observations`.
             group_size: neighbouring rows that hold the same image.
             device: where images and network live: "cpu", "cuda" or "cuda:0".
 

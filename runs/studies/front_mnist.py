@@ -20,7 +20,6 @@ TRAINED: dict[str, Any] = {
 """As the rows on halved images of `equal-cost-mnist`."""
 CONVOLVED = {"learning_rate": 0.012, "weight_decay": 0.01, "schedule_updates": "run"}
 """How convolutions learn."""
-CERTAINTY = "ccenv.mdp.looks:certainty"
 PRUNED = ((2_200, (128, 64)), (4_900, (128, 64)), (10_500, (256, 64)), (17_800, (256, 64)))
 """MACs that are left, and the units of the network that is pruned."""
 CONVOLUTIONS = ((2, 6), (3, 8), (4, 12), (8, 16), (12, 20))
@@ -103,7 +102,7 @@ def exits(layers: Layers, share: float, agent: str = "confidence") -> Cell:
     own: dict[str, Any] = {"stop_shares": share}
     if agent == "rloo_budget":
         cost_limit = round(mean_cost(layers, share), 3)
-        own = {"observation": CERTAINTY, "group_size": 4, "cost_limit": cost_limit}
+        own = {"observation": "certainty", "group_size": 4, "cost_limit": cost_limit}
     label = f"{agent}, exits in {named(channels)} / {named(units)}, {share:.0%} stop"
     return Cell(label, agent, {**TRAINED, **network, **own})
 

@@ -94,7 +94,7 @@ def judged(agent, best_masks):
 
 
 FAST, SLOW = ("numbers", "exits"), pytest.mark.slow
-SMALL_EXITS = {"network": "probe-exit", "observation": "ccenv.mdp.looks:certainty"}
+SMALL_EXITS = {"network": "probe-exit", "observation": "certainty"}
 
 
 def solved(probe, seed):
