@@ -10,6 +10,7 @@ from tqdm import tqdm
 from ccenv.agents.base import Agent
 from ccenv.runs.board.projector import write_points
 from ccenv.runs.board.tracking import Tracker
+from ccenv.runs.engine.best import Best
 from ccenv.runs.engine.checkpoint import Keeper
 from ccenv.runs.engine.tail import Tail
 from ccenv.runs.plan.plan import Plan
@@ -33,12 +34,15 @@ class Listener:
         self.begun, self.seconds_before = time.perf_counter(), 0.0
         self.curve: list[dict[str, Any]] = []
         self.tail = Tail(plan.program.images)
+        self.best = Best(agent) if plan.program.keep_best else None
 
     def start(self, first: Evaluation) -> None:
         """Writes the verdict on the untrained agent."""
         self.last = first
         self.curve = [{"images_seen": 0, **first.numbers()}]
         self.tracker.evaluation(0, first)
+        if self.best is not None:
+            self.best.see(0, first)
         self.begun = time.perf_counter()
 
     def state(self) -> dict[str, Any]:
@@ -49,6 +53,7 @@ class Listener:
             "curve": self.curve,
             "tail": self.tail.state(),
             "seconds": self.learning_seconds,
+            "best": None if self.best is None else self.best.state(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -56,6 +61,8 @@ class Listener:
         self.judged_at, self.curve = state["judged_at"], state["curve"]
         self.tail = Tail(self.plan.program.images, state["tail"])
         self.seconds_before = state["seconds"]
+        if self.best is not None:
+            self.best.resume(state["best"])
         self.begun = time.perf_counter()
 
     @property
@@ -81,6 +88,8 @@ class Listener:
         self.curve.append({"images_seen": images_seen, **self.last.numbers()})
         self.tracker.evaluation(images_seen, self.last)
         self.judged_at = images_seen
+        if self.best is not None:
+            self.best.see(images_seen, self.last)
         self.seconds += time.perf_counter() - started
 
     def validation(self) -> Evaluation:
@@ -103,6 +112,9 @@ class Listener:
             self.tracker.rollout(0, episode_curves(rollout.means))
         if images_seen == 0 or images_seen > self.judged_at:
             self.judge(images_seen)
+        if self.best is not None:
+            self.best.put_back()
+            self.last = None
         last = self.last or self.validation()
         write_points(self.tracker.writer, simulator_of(self.env), last, images_seen)
         return last

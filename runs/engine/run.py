@@ -147,6 +147,7 @@ def execute(plan: Plan, target: Path, options: Options) -> dict[str, Any]:
         **description_of(plan, env, agent),
         **({} if options.lead is None else {"ranks": options.lead.ranks.size}),
         "images_seen": learned.images_seen,
+        **({} if listener.best is None else {"kept_at": listener.best.at}),
         "seconds": learned.seconds,
         "evaluations": [e.numbers() for e in judged],
         "curve": listener.curve,

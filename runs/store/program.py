@@ -14,6 +14,10 @@ class Program:
     eval_every: int | None = field(
         default=None, metadata={"help": "images between validations; a tenth of images if none"}
     )
+    keep_best: bool = field(
+        default=False,
+        metadata={"help": "judge what had the fewest validation errors, not the last"},
+    )
     cost_limit: float | None = field(
         default=None,
         metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},

@@ -165,6 +165,17 @@ def test_so_it_does_with_a_reward_that_remembers(agent, reward, tmp_path, monkey
     assert_same_end(with_stops(monkeypatch, stopped, [4 * BATCH]), expected)
 
 
+@pytest.mark.parametrize("stop", [3, 5])
+@pytest.mark.parametrize("settings", [PROBE | {"learning_rate": 0.3}, COTRAIN])
+def test_so_it_does_where_the_best_is_kept(settings, stop, tmp_path, monkeypatch):
+    given = settings | {"keep_best": True, "eval_every": BATCH}
+    whole, stopped = plans(tmp_path, "reinforce", given)
+    expected = carry_out(whole, every=BATCH)
+    found = with_stops(monkeypatch, stopped, [stop * BATCH], every=BATCH)
+    assert_same_end(found, expected)
+    assert found["kept_at"] == expected["kept_at"]
+
+
 @pytest.mark.parametrize("settings", [{"n_steps": 4}, {"anneal": True, "n_epochs": 3}])
 def test_so_it_does_with_several_episodes_a_rollout_and_a_falling_rate(
     settings, tmp_path, monkeypatch

@@ -1,0 +1,80 @@
+"""Laws of early stopping: what is judged on test images had the fewest validation errors."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs.engine import run
+from ccenv.runs.engine.best import Best
+from ccenv.runs.engine.stops import CannotStartError
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.store import folder as run_folder
+
+BATCH = 64
+SETTINGS = PROBE_SETTINGS | {
+    "batch_size": BATCH,
+    "eval_every": BATCH,
+    "reward": "negative_nll",
+    # A bonus fades by the images of the whole run.
+    "entropy_weight": 0.0,
+}
+COTRAIN = {"dataset": "synthetic", "network": "mlp", "num_blocks": (3,), "weights": "cotrain"}
+STEEP = {"weights_kwargs": {"learning_rate": 1.0, "optimizer": "sgd"}}
+KINDS = {
+    # A network whose rate is far too large, and a policy that learns from it.
+    "both learn": SETTINGS | COTRAIN | STEEP,
+    "the policy learns": SETTINGS | {"learning_rate": 1.0},
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_clock(monkeypatch):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+
+
+def carried_out(tmp_path, settings, updates, **more):
+    given = {k: v for k, v in settings.items() if k != "images"}
+    images = {"images": updates * BATCH, "log_dir": str(tmp_path)}
+    return run.run(make_plan("reinforce", given | images | more))
+
+
+def validation_of(result, mode):
+    found = {(e["split"], e["mode"]): e for e in result["evaluations"]}
+    return found["validation", mode]
+
+
+def tensors(result, name):
+    return load_file(f"{result['folder']}/{run_folder.CHECKPOINT}/{name}.safetensors")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_is_what_the_best_validation_judged(kind, tmp_path):
+    found = carried_out(tmp_path, KINDS[kind], 12, keep_best=True)
+    last = carried_out(tmp_path, KINDS[kind], 12)
+    assert found["curve"] == last["curve"]
+    assert "kept_at" not in last
+    best = min(found["curve"], key=lambda point: point["error"])
+    assert found["kept_at"] == best["images_seen"] < 12 * BATCH
+    assert validation_of(found, "sampled")["error"] == best["error"]
+    assert validation_of(last, "sampled")["error"] == last["curve"][-1]["error"] >= best["error"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_what_a_run_that_ended_there_would_have_left(kind, tmp_path):
+    found = carried_out(tmp_path, KINDS[kind], 12, keep_best=True)
+    ended = carried_out(tmp_path, KINDS[kind], found["kept_at"] // BATCH)
+    assert found["evaluations"] == ended["evaluations"]
+    for name in ("agent", "network"):
+        one, other = tensors(found, name), tensors(ended, name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_agent_whose_state_cannot_be_kept_is_refused():
+    class Forgetful:
+        def state(self):
+            raise TypeError("no state")
+
+    with pytest.raises(CannotStartError, match=r"expected keep_best=false .* no state"):
+        Best(Forgetful())
