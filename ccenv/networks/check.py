@@ -18,6 +18,12 @@ from ccenv.networks.protocol import Gate, dense_forward, forward, num_blocks_of
 
 NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look", "macs")
 """Parts of `ccenv.GatedNetwork`."""
+WEIGHTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    *(lambda own, noise: own, lambda own, noise: own + noise),
+    *(lambda own, noise: own.abs(), lambda own, noise: (own + noise).abs()),
+)
+"""Those by which it is told what a network reads: its own, others near them, and positive ones,
+which leave few units dead. (A network's own weights, noise of their size) -> weights."""
 ROUNDING = 1e-9
 """Share of the largest gradient below which one may be rounding."""
 NUM_ROWS = 6
@@ -269,7 +275,32 @@ def check_skipped(network: Any, inputs: Tensor) -> None:
 def unused_entries(
     network: Any, inputs: Tensor, masks: list[Tensor], parameters: list[nn.Parameter]
 ) -> list[Tensor]:
-    """Which weights have a gradient with everything kept and none under masks."""
+    """Which weights have a gradient with everything kept and none under masks.
+
+    By its own weights and by others: a unit that no input wakes looks unused, and is read.
+    """
+    unused = [torch.ones_like(parameter, dtype=torch.bool) for parameter in parameters]
+    used = [~entries for entries in unused]
+    own = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for draw, way in enumerate(WEIGHTS):
+        generator = stream(draw, "weights of a check")
+        for name, parameter in network.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator).to(own[name])
+            parameter.data.copy_(way(own[name], noise * own[name].std(correction=0)))
+        some, every = gradients_under(network, inputs, masks, parameters)
+        # The bias of keys has a gradient by rounding alone: it is read, and yet changes nothing.
+        least = ROUNDING * max((float(g.abs().max()) for g in every if g.numel()), default=0.0)
+        unused = [u & (g == 0) for u, g in zip(unused, some, strict=True)]
+        used = [u | (g.abs() > least) for u, g in zip(used, every, strict=True)]
+    for name, parameter in network.named_parameters():
+        parameter.data.copy_(own[name])
+    return [none & some for none, some in zip(unused, used, strict=True)]
+
+
+def gradients_under(
+    network: Any, inputs: Tensor, masks: list[Tensor], parameters: list[nn.Parameter]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Of the sum of squared logits, under masks and with everything kept."""
     found = []
     for kept in (masks, [torch.ones_like(mask) for mask in masks]):
         loss = forward(network, inputs, kept, "cpu").square().sum()
@@ -278,6 +309,4 @@ def unused_entries(
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         pairs = zip(parameters, gradients, strict=True)
         found.append([torch.zeros_like(p) if g is None else g for p, g in pairs])
-    # The bias of keys has a gradient by rounding alone: it is read, and yet changes nothing.
-    least = ROUNDING * max((float(g.abs().max()) for g in found[1] if g.numel()), default=0.0)
-    return [(some == 0) & (every.abs() > least) for some, every in zip(*found, strict=True)]
+    return found[0], found[1]
