@@ -28,9 +28,11 @@ from ccenv.sparse.cpu.transposes import transpose_floats
 CHUNK_SUMS = 32768
 # From so many rows on, and so many output blocks a row, inputs are gathered first.
 GATHER_ROWS, GATHER_USES = 128, 3
-# Up to so many rows a pair of blocks, on average, each row goes by itself; and where weights would
-# be turned on their side otherwise.
-ALONE, ALONE_ACROSS = 2.7, 5.5
+# Up to so many rows a pair of blocks, on average, each row goes by itself; where weights would be
+# turned on their side otherwise; and where these lie pages apart, on the same lines of the cache.
+ALONE, ALONE_ACROSS, ALONE_PAGED = 2.7, 5.5, 4.1
+PAGE = 1024
+"""Floats."""
 
 
 @compiled
@@ -271,7 +273,9 @@ def forward(
         base, ldx = np.int64(inputs.ctypes.data), 4 * in_size
     ins = (inputs, base, ldx, in_size, entries, kept, starts)
     operands = (*ins, w, ldw, ldc, panel, bias, rows, counts, y, out_size, activation)
-    alone = ALONE_ACROSS if is_read_across(in_size, ldc) else ALONE
+    alone = ALONE
+    if is_read_across(in_size, ldc):
+        alone = ALONE_PAGED if ldc % PAGE == 0 else ALONE_ACROSS
     if in_mask != 0 and kept.sum() * uses <= alone * batch * in_blocks * out_blocks:
         multiply_rows(*operands)
     else:
