@@ -98,7 +98,7 @@ def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[
             f"frozen weights differ from those that their recipe gives here by "
             f"{rebuilt.from_recipe:.2g} of their norm: they learned from something else"
         )
-    problems += check_curve(result)
+    problems += check_curve(result, rebuilt.plan.program.keep_best)
     return problems + (check_asked(result, rebuilt, span) if can_ask(rebuilt) else [])
 
 
@@ -139,14 +139,30 @@ def can_ask(rebuilt: Rebuilt) -> bool:
     return rebuilt.is_restored and not rebuilt.agent.uses_labels
 
 
-def check_curve(result: Mapping[str, Any]) -> list[str]:
-    """Whether the curve ends where the result says: its last point is the last validation."""
-    curve, (last, _) = result.get("curve"), validations(result)
+def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str]:
+    """Whether the curve holds the validation that the result tells, where it should.
+
+    Args:
+        result: as stored.
+        keeps_best: whether the best point's agent was judged, instead of the last one's.
+    """
+    curve, (told, _) = result.get("curve"), validations(result)
     if not isinstance(curve, list) or not all(isinstance(p, Mapping) for p in curve) or not curve:
         return ["curve: expected a list of points, got something else"]
-    if curve[-1] != {"images_seen": result.get("images_seen"), **last}:
-        return ["curve: its last point is not the evaluation validation, sampled"]
-    return []
+    end, problems = result.get("images_seen"), []
+    if keeps_best:
+        if curve[-1].get("images_seen") != end:
+            problems.append("curve: its last point is not at the last image")
+        if not all(isinstance(point.get("error"), float) for point in curve):
+            return ["curve: expected an error at each point"]
+        best = min(curve, key=lambda point: point["error"])
+        end = result.get("kept_at")
+        if best.get("images_seen") != end:
+            problems.append(f"kept_at: claimed {end}, its curve is best at {best['images_seen']}")
+    kind, point = ("best", best) if keeps_best else ("last", curve[-1])
+    if point != {"images_seen": end, **told}:
+        problems.append(f"curve: its {kind} point is not the evaluation validation, sampled")
+    return problems
 
 
 def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -215,14 +231,16 @@ def basis(rebuilt: Rebuilt) -> dict[str, str]:
         "mean_return": pays_again(rebuilt.plan),
         "block_use": can_ask(rebuilt) or rebuilt.agent.uses_labels,
         "validation": can_ask(rebuilt),
-        "curve: last point": can_ask(rebuilt),
+        f"curve: {'best' if rebuilt.plan.program.keep_best else 'last'} point": can_ask(rebuilt),
         "network": rebuilt.from_recipe is not None,
         "images_seen": counts_images(rebuilt),
     }
     if "context" in rebuilt.plan.environment:
         told["context"] = can_ask(rebuilt)
+    if rebuilt.plan.program.keep_best:
+        told["kept_at"] = False
     found |= {name: RECOMPUTED if is_known else WORD for name, is_known in told.items()}
-    return found | dict.fromkeys(("curve: earlier points", *ALWAYS_WORD), WORD)
+    return found | dict.fromkeys(("curve: other points", *ALWAYS_WORD), WORD)
 
 
 def numbers_of(found: Any) -> dict[str, Any]:

@@ -439,7 +439,7 @@ def test_it_is_said_of_each_number_whether_it_was_recomputed(logs, rows, capsys)
     assert {row["basis"][n] for n in ("error", "mean_return", "block_use", "validation")} == {
         "recomputed"
     }
-    for name in ("latency", "seconds", "machine", "curve: earlier points", "network"):
+    for name in ("latency", "seconds", "machine", "curve: other points", "network"):
         assert row["basis"][name] == "the author's word"
     (frozen, _), _ = rows(one_run(logs, "block_dropout"))
     assert frozen["basis"]["network"] == "recomputed"

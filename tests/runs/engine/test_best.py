@@ -1,10 +1,14 @@
 """Laws of early stopping: what is judged on test images had the fewest validation errors."""
 
+import copy
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs import validate
+from ccenv.runs.again.claims import check_curve
 from ccenv.runs.engine import run
 from ccenv.runs.engine.best import Best
 from ccenv.runs.engine.stops import CannotStartError
@@ -69,6 +73,26 @@ def test_it_is_what_a_run_that_ended_there_would_have_left(kind, tmp_path):
         one, other = tensors(found, name), tensors(ended, name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_it_stands_before_a_validator_and_another_point_does_not(tmp_path, capsys):
+    found = carried_out(tmp_path, KINDS["both learn"], 12, keep_best=True)
+    assert validate.main([found["folder"]]) == 0
+    assert "2 of 2 rows stand" in capsys.readouterr().out
+    assert check_curve(found, keeps_best=True) == []
+    # What was judged is not the last point.
+    assert check_curve(found) == ["curve: its last point is not the evaluation validation, sampled"]
+    better = copy.deepcopy(found)
+    better["curve"][2]["error"] = found["curve"][4]["error"] - 0.1
+    images = better["curve"][2]["images_seen"]
+    assert check_curve(better, keeps_best=True) == [
+        f"kept_at: claimed {found['kept_at']}, its curve is best at {images}",
+        "curve: its best point is not the evaluation validation, sampled",
+    ]
+    cut = {**found, "curve": found["curve"][:-1]}
+    assert check_curve(cut, keeps_best=True) == ["curve: its last point is not at the last image"]
+    nothing = {**found, "curve": [{}]}
+    assert "curve: expected an error at each point" in check_curve(nothing, keeps_best=True)[-1]
 
 
 def test_an_agent_whose_state_cannot_be_kept_is_refused():
