@@ -7,11 +7,13 @@ come the preset's, the agent's `env_defaults` and what the user gives.
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from ccenv import PRESETS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import transform_names
+from ccenv.networks.training import check_at_least_zero
 from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
 from ccenv.runs.plan.agent_settings import agent_parameters, find_agent, hints_of_agent
 from ccenv.runs.plan.kinds import checked_kinds
@@ -50,6 +52,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     if program.cost_limit is not None:
         given |= pass_limit_on(program.cost_limit, agent, own, environment)
     agent_settings = checked(given, hints_of_agent(agent_class), own)
+    check_rates(agent_settings)
     # A default that is an object stays the constructor's business.
     kept = {k: v for k, v in agent_settings.items() if k in given or is_plain(v)}
     plan = Plan(agent, agent_class, kept, environment, program)
@@ -57,6 +60,19 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
     check_plain(plan.config())
     return plan
+
+
+def check_rates(settings: Mapping[str, Any]) -> None:
+    """Refuses learning rates below 0; of schedules and other objects nothing is known.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in settings.items():
+        if name.endswith("learning_rate"):
+            for rate in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(rate, Real):
+                    check_at_least_zero(**{name: rate})
 
 
 def pass_limit_on(

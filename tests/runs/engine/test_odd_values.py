@@ -16,6 +16,7 @@ from ccenv.runs import train
 from ccenv.runs.engine import run
 from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.plan.explained import explained, explained_of_class
+from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_value
 from ccenv.runs.store import machine
 from ccenv.runs.store.program import Program
@@ -228,3 +229,17 @@ def test_an_argument_of_several_lines_is_one_text_and_a_class_inherits_meanings(
     assert explained(None) == {}
     meaning = explained_of_class(find_agent("sb3_ppo"))
     assert meaning["anneal"] == "let the learning rate fall to 0 linearly."
+
+
+@pytest.mark.parametrize(
+    ("agent", "name", "value"),
+    [
+        ("reinforce", "learning_rate", -1),
+        ("condnet", "learning_rate", (1e-3, -0.5)),
+        ("rloo_budget", "number_learning_rate", float("nan")),
+        ("sb3_ppo", "learning_rate", -1e-9),
+    ],
+)
+def test_a_rate_below_zero_is_refused_in_the_projects_words(agent, name, value):
+    with pytest.raises(ValueError, match=f"expected {name} to be a finite number of at least 0"):
+        make_plan(agent, {name: value})
