@@ -3,7 +3,7 @@
 Each network is trained as the authors say. How long, and when they stopped, is not known: here all
 rows of a table are trained alike and judged after the last epoch: on CIFAR-10 the 60 that the paper
 draws in Fig. 5b, also on 54,001 digits of SVHN; on a part of it that has far fewer four times as
-many.
+many. Two condnets on CIFAR-10 are judged after the epoch of their fewest validation errors, too.
 """
 
 import dataclasses
@@ -59,19 +59,32 @@ CIFAR10_POLICY = {
 LEFTOVER = {**CIFAR10_POLICY, "sparsity_weight": (40.0, 20.0), "variance_weight": 20.0}
 CIFAR10_TRAINING = authors_training("BlockSelectionCIFAR10-v0", 0.01, 60 * CIFAR10)
 DROPOUT_TRAINING = {"weights_kwargs": authors_weights(0.001)}
+CIFAR10_CONDNETS = (
+    condnet("condnet 24,24 x 64", (24, 24), 64, target_density=1 / 24, **CIFAR10_POLICY),
+    condnet("condnet 16,32 x 16", (16, 32), 16, target_density=1 / 16, **CIFAR10_POLICY),
+    condnet("condnet 10,10 x 64", (10, 10), 64, target_density=1 / 16, **CIFAR10_POLICY),
+)
+
+
+def stopped_early(cell: Cell) -> Cell:
+    """The same run, validated every epoch, of which what was best then is judged."""
+    settings = {**cell.settings, "keep_best": True, "eval_every": CIFAR10}
+    return Cell(f"{cell.label}, stopped early", cell.agent, settings)
+
 
 PAPER_CIFAR10 = Sweep(
     name="paper-cifar10",
     description=(
-        "The paper's table of CIFAR-10, 60 epochs: three condnets, random blocks (bdNN) at two "
-        "rates, three NN with dropout, off at test and as the authors left it."
+        "The paper's table of CIFAR-10, 60 epochs: three condnets, two of them also after their "
+        "best epoch, random blocks (bdNN) at two rates, three NN with dropout, off at test and as "
+        "the authors left it."
     ),
     settings=CIFAR10_TRAINING,
     cells=(
-        condnet("condnet 24,24 x 64", (24, 24), 64, target_density=1 / 24, **CIFAR10_POLICY),
-        condnet("condnet 16,32 x 16", (16, 32), 16, target_density=1 / 16, **CIFAR10_POLICY),
-        condnet("condnet 10,10 x 64", (10, 10), 64, target_density=1 / 16, **CIFAR10_POLICY),
+        *CIFAR10_CONDNETS,
         condnet("condnet 10,10 x 64, weights as in blockDropout.py", (10, 10), 64, **LEFTOVER),
+        # The paper stops early, by a criterion that it does not tell; the largest is not run so.
+        *(stopped_early(cell) for cell in CIFAR10_CONDNETS[1:]),
         Cell("bdNN 0.17", "block_dropout", {"keep_probability": 0.17, **DROPOUT_TRAINING}),
         Cell("bdNN 0.2", "block_dropout", {"keep_probability": 0.2, **DROPOUT_TRAINING}),
         *networks(64, 64, l2_weight=0.001),
