@@ -90,6 +90,12 @@ AT_ONCE = System(
     over("alpha", 0.65, 0.8, 0.9, 0.95, 0.99),
     "all coins at once, before the first gate",
 )
+UNITS = System(
+    "rloo_budget",
+    lambda budget: {"cost_limit": budget.cost, "group_size": 4},
+    over("number_learning_rate", 0.001, 0.003, 0.01, 0.03, 0.1),
+    "units by reward, against three other masks of the image, a multiplier for a budget",
+)
 HYBRID = System("skipnet", price, RATES, "coins by the loss first, then by reward")
 CHANCE = System("block_dropout", lambda b: {"keep_probability": b.share}, why=RANDOM)
 

@@ -19,6 +19,7 @@ from ccenv.runs.studies.systems.asked import (
     SAME_RATE,
     SMALLER,
     STATIC,
+    UNITS,
     System,
     by_knob,
     one_block,
@@ -32,6 +33,8 @@ from ccenv.runs.studies.systems.places import PLACES, Budget
 
 SEEDS = (0, 1, 2, 3, 4)
 
+ONE_BLOCK = ("gumbel", "condnet", "reinforce", "sb3_ppo", "allocation")
+"""Agents of `CHOOSERS` that can leave a gate without any block."""
 SYSTEMS: dict[str, dict[str, System]] = {
     "mlp": {
         **CHOOSERS,
@@ -78,23 +81,21 @@ SYSTEMS: dict[str, dict[str, System]] = {
         "block_dropout": CHANCE,
     },
     "cifar10": {
-        name: CHOOSERS[name]
-        for name in ("rloo", "dynamic_gate", "gumbel", "reinforce", "wta_retrieval", "allocation")
-    }
-    | {
+        **CHOOSERS,
         "block_dropout": CHANCE,
         "static": System("fixed_mask", searched, why=STATIC),
     },
     "resnet": {
-        **{name: CHOOSERS[name] for name in ("gumbel", "condnet", "reinforce", "allocation")},
+        **{name: CHOOSERS[name] for name in ONE_BLOCK},
+        "rloo_budget": UNITS,
         "blockdrop": AT_ONCE,
         "skipnet": HYBRID,
         "block_dropout": CHANCE,
         "static": System("dense", smaller_residual, why=SMALLER),
     },
 }
-"""Place -> label -> what is run. `noisy_topk` needs weights that learn under gate values; where the
-blocks are experts of one gate, `blockdrop` and `skipnet` are what `reinforce` is."""
+"""Place -> label -> what is run. Where the blocks are experts of one gate, `blockdrop` and
+`skipnet` are what `reinforce` is; of a residual unit, a gate of one block, there is no k of n."""
 CHOSEN: dict[str, dict[str, int]] = {
     "mlp": {
         "rloo": 3,
@@ -124,6 +125,9 @@ CHOSEN: dict[str, dict[str, int]] = {
     "strips": {},
     "cifar10": {
         "rloo": 0,
+        "noisy_topk": 1,
+        "condnet": 2,
+        "sb3_ppo": 4,
         "dynamic_gate": 1,
         "gumbel": 3,
         "reinforce": 0,
@@ -131,6 +135,8 @@ CHOSEN: dict[str, dict[str, int]] = {
         "allocation": 4,
     },
     "resnet": {
+        "sb3_ppo": 3,
+        "rloo_budget": 2,
         "gumbel": 3,
         "condnet": 4,
         "reinforce": 3,
@@ -184,22 +190,18 @@ PLANNED = Sweep(
 )
 
 RUN = {
-    **dict.fromkeys(("mlp", "experts"), (5, 5)),
-    **dict.fromkeys(("exits", "cifar10", "resnet"), (3, 3)),
-    "strips": (1, 1),
+    **dict.fromkeys(("mlp", "experts"), 5),
+    **dict.fromkeys(("exits", "cifar10", "resnet"), 3),
+    "strips": 1,
 }
-"""Place -> seeds so far at the middle budget, and at the others."""
+"""Place -> seeds so far."""
 
 
 def so_far(cell: Cell) -> Cell:
     """A row with the seeds that were run."""
-    place, told = cell.label.split(": ")
-    middle, others = RUN[place]
-    count = middle if PLACES[place].budgets[1].name in told else others
-    return dataclasses.replace(cell, seeds=(cell.seeds or SEEDS)[:count])
+    place, _ = cell.label.split(": ")
+    return dataclasses.replace(cell, seeds=(cell.seeds or SEEDS)[: RUN[place]])
 
 
-SYSTEMS_SWEEP = dataclasses.replace(
-    PLANNED, cells=tuple(cell for cell in map(so_far, PLANNED.cells) if cell.seeds)
-)
+SYSTEMS_SWEEP = dataclasses.replace(PLANNED, cells=tuple(map(so_far, PLANNED.cells)))
 """As far as it has been run; `ccenv compare ccenv.runs.studies.systems.sweep:PLANNED` goes on."""
