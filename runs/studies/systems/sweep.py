@@ -191,8 +191,7 @@ PLANNED = Sweep(
 
 RUN = {
     **dict.fromkeys(("mlp", "experts"), 5),
-    **dict.fromkeys(("exits", "cifar10", "resnet"), 3),
-    "strips": 1,
+    **dict.fromkeys(("exits", "cifar10", "resnet", "strips"), 3),
 }
 """Place -> seeds so far."""
 
