@@ -47,8 +47,8 @@ FLOORS = {
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
-        "gate_values gating check frozen_cache build dropout probe models pretrained table recipe "
-        "shipped training inactive teacher"
+        "gate_values gating check_reads check frozen_cache build dropout probe models pretrained "
+        "table recipe shipped training inactive teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace seen_values tracer gated_calls gate_units gate_fits gate_plan "
@@ -124,7 +124,7 @@ FLOORS = {
     "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
     "ccenv.runs.engine": (
-        "tail checkpoint listener at_prices together stops building described run ranked jobs "
+        "tail checkpoint stops best listener at_prices together building described run ranked jobs "
         "gathered shards machines run_jobs search study"
     ),
     "ccenv.runs.engine.machines": "pool remote engines on_ray on_slurm",
@@ -132,9 +132,9 @@ FLOORS = {
     "ccenv.runs.asked": "gate_sweep leaks recalls",
     "ccenv.runs.mask_tables": "settings build times shown leaderboard",
     "ccenv.runs.studies": (
-        "at_budgets text text_longer text_agents tuned_section quickstart digits_settings paper "
-        "equal_cost low_density ablation shapings cost_limits front_mnist front_cifar10 estimators "
-        "budget systems"
+        "at_budgets text text_dense text_longer text_agents tuned_section quickstart "
+        "digits_settings paper equal_cost low_density ablation shapings cost_limits front_mnist "
+        "front_cifar10 estimators budget systems"
     ),
     "ccenv.runs.studies.budget": (
         "menu measured static parts policies passes published show times record"
@@ -162,9 +162,10 @@ FLOORS = {
         "soak_program"
     ),
     "ccenv.runs.timing": (
-        "masks kernels layers layouts networks subjects network_passes network_speed network_rates "
-        "routes auto_elsewhere auto own_figures gpu environment table_rates growth training passes "
-        "front_times onnx_times growth_figures speed_figures serving torchrl_rates serving_http"
+        "masks kernels layers layouts networks beside subjects network_passes network_speed "
+        "network_rates routes auto_elsewhere auto own_figures gpu environment table_rates growth "
+        "training passes front_times onnx_times growth_figures speed_figures serving "
+        "torchrl_rates serving_http"
     ),
 }
 # The package's own file is its roof, but for those of the topmost packages: programs stand on them.

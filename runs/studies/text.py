@@ -88,10 +88,6 @@ CHOSEN: dict[str, Any] = {"group_size": 8, "learning_rate": 0.01}
 """Of rloo: masks of a place, and the policy's rate."""
 TABLES = "hidden,logits,pairs"
 """From the last byte to hidden biases and to logits, from the last two to logits."""
-OTHER_RATES = ((48, 0.005), (48, 0.02), (192, 0.005), (768, 0.005))
-"""Tried beside the rate of all."""
-TWO = ((128, 64), (256, 128))
-"""Units of two layers, tried beside one."""
 WIDTHS = (24, 48, 96, 192, 384, 768)
 GATED: tuple[Sizes, ...] = ((32, 16, 1), (32, 16, 2), (64, 16, 2), (64, 16, 4))
 
@@ -123,9 +119,6 @@ PLANNED = Sweep(
         gated_text("hash", GATED[1], f"tables {TABLES}", {"tables": TABLES}),
         *(counted(pairs) for pairs in (50_000, 400_000, 2_000_000)),
         own_policy("rloo", GATED[1], "4 masks", group_size=4, learning_rate=0.01),
-        *(dense_text(width, f"rate {rate}", rate) for width, rate in OTHER_RATES),
-        dense_text(192, "embeddings of 16", embedding_size=16),
-        *(dense_text(first, f"then {then}", **two_layers(first, then)) for first, then in TWO),
     ),
     minutes=240,
     seeds=(0, 1, 2, 3, 4),
