@@ -26,7 +26,8 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_sweeps.py.
 BY_HAND = (
-    *("pip install", "git clone", "tensorboard", "ccenv compare", "ccenv benchmark", "ccenv gates"),
+    *("pip install", "git clone", "git worktree", "tensorboard", "ccenv compare"),
+    *("ccenv benchmark", "ccenv gates"),
     *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
     "ccenv share",
