@@ -19,6 +19,7 @@ def next_byte(
     block_size: Sizes = 16,
     look_tokens: int = 4,
     tables: Sequence[str] | str = (),
+    context: int | None = None,
 ) -> TokenMLP:
     """Predicts the next symbol of a text: embeddings, gated hidden layers, logits.
 
@@ -32,6 +33,7 @@ def next_byte(
         look_tokens: how many of the last symbols the first gate's look shows.
         tables: what is looked up beside, see `ccenv.networks.models.look_ups`: "hidden", "logits"
             and "pairs"; none by default.
+        context: how many of the last symbols the layers read; None for the whole window.
 
     Raises:
         ValueError: if inputs are no windows of symbols, or a size is impossible.
@@ -49,6 +51,7 @@ def next_byte(
         num_blocks,
         block_size,
         look_tokens,
+        context,
     )
     names = table_names(tables)
     return TabledMLP(*sizes, tables=names) if names else TokenMLP(*sizes)

@@ -45,6 +45,7 @@ class TokenMLP(nn.Module):
         num_blocks: Sizes = (32,),
         block_size: Sizes = 16,
         look_tokens: int = 4,
+        context: int | None = None,
     ) -> None:
         """Builds the layers.
 
@@ -56,17 +57,25 @@ class TokenMLP(nn.Module):
             num_blocks: blocks of each gated layer.
             block_size: units of a block, one for all gated layers or one for each.
             look_tokens: how many of the last symbols the first gate's look shows.
+            context: how many of the last symbols the layers read; None for the whole window.
 
         Raises:
-            ValueError: if a size is not a positive integer, or the look is longer than a window.
+            ValueError: if a size is not a positive integer, the context is longer than a window, or
+                the look longer than the context.
         """
         super().__init__()
-        numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens]
-        names = "num_tokens, num_symbols, num_classes, embedding_size and look_tokens"
+        context = num_tokens if context is None else context
+        numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens, context]
+        names = "num_tokens, num_symbols, num_classes, embedding_size, look_tokens and context"
         positive_ints(numbers, names)
-        if look_tokens > num_tokens:
+        if context > num_tokens:
             raise ValueError(
-                f"expected look_tokens to be at most the window's {num_tokens}, got {look_tokens}"
+                f"expected context to be at most the window's {num_tokens} symbols, got {context}"
+            )
+        if look_tokens > context:
+            raise ValueError(
+                f"expected look_tokens to be at most the {context} symbols that are read, got "
+                f"{look_tokens}"
             )
         blocks = positive_ints(num_blocks, "num_blocks")
         sizes = positive_ints(block_size, "block_size")
@@ -78,10 +87,10 @@ class TokenMLP(nn.Module):
             )
         self.num_tokens, self.num_symbols, self.num_classes = numbers[:3]
         self.block_sizes, self.look_size = sizes, look_tokens * embedding_size
-        self.look_tokens = look_tokens
+        self.look_tokens, self.context = look_tokens, context
         self.embedding = nn.Embedding(num_symbols, embedding_size)
         widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
-        stack = [num_tokens * embedding_size, *widths, num_classes]
+        stack = [context * embedding_size, *widths, num_classes]
         self.layers = linear_stack(stack)
         self.dense_macs = sum(a * b for a, b in itertools.pairwise(stack))
         looks = [self.look_size, *widths[:-1]]
@@ -114,7 +123,7 @@ class TokenMLP(nn.Module):
                 f"expected symbols as int64 [rows, {self.num_tokens}], got {inputs.dtype} "
                 f"{list(inputs.shape)}"
             )
-        return Units(self.embedding(inputs).flatten(1))
+        return Units(self.embedding(inputs[:, -self.context :]).flatten(1))
 
     def step(
         self,

@@ -65,6 +65,7 @@ SIZES = st.fixed_dictionaries(
         "classes": st.sampled_from([2, 5, 16, 32]),
         "embedding_size": st.sampled_from([1, 3, 8]),
         "tables": st.sampled_from(["", "hidden", "logits,pairs", ALL_TABLES]),
+        "context": st.sampled_from([None, 2]),
     }
 )
 LAYERS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 20)), min_size=1, max_size=3)

@@ -42,10 +42,20 @@ def windows(rows=6, length=5, symbols=7):
         {"tables": "hidden"},
         {"tables": ["logits", "pairs"]},
         {"tables": ["hidden", "logits", "pairs"], "num_symbols": 9},
+        {"context": 3},
+        {"context": 2, "tables": "hidden,logits,pairs"},
     ],
 )
 def test_a_network_of_windows_obeys_the_laws_of_networks(sizes):
     check_network(filled(small(**sizes)), windows())
+
+
+def test_of_a_context_the_symbols_before_it_are_not_read():
+    network, x = small(context=3), windows()
+    alone = next_byte((3,), 7, None, 3, (4, 3), (2, 4), 2).eval()
+    alone.load_state_dict(network.state_dict())
+    assert network.dense_macs == alone.dense_macs < small().dense_macs
+    assert torch.equal(dense_forward(network, x), dense_forward(alone, x[:, -3:]))
 
 
 @pytest.mark.parametrize("tables", ["", "hidden,logits,pairs"])
@@ -198,7 +208,10 @@ def test_a_count_of_pairs_is_learned_without_any_block():
     ("sizes", "message"),
     [
         ({"input_shape": (3, 8, 8)}, r"windows of symbols \(length,\) for 'bytes'"),
-        ({"look_tokens": 25}, "look_tokens to be at most the window's 24"),
+        ({"context": 25}, "context to be at most the window's 24"),
+        ({"context": 0}, "context to be whole numbers"),
+        ({"look_tokens": 25}, "look_tokens to be at most the 24 symbols"),
+        ({"look_tokens": 4, "context": 3}, "look_tokens to be at most the 3 symbols"),
         ({"num_blocks": 0}, "num_blocks to be whole numbers"),
         ({"num_blocks": (2, 2), "block_size": (1, 2, 3)}, "one block_size, or one for each"),
         ({"num_symbols": -1}, "num_symbols"),
