@@ -147,7 +147,7 @@ def plain_tokens(network: TokenMLP) -> Callable[[Tensor], Tensor]:
         return functools.partial(dense_forward, network)
 
     def run(windows: Tensor) -> Tensor:
-        x = network.embedding(windows).flatten(1)
+        x = network.embedded(windows)
         for weight, bias in numbers[:-1]:
             x = torch.nn.functional.linear(x, weight, bias).relu_()
         return torch.nn.functional.linear(x, *numbers[-1])

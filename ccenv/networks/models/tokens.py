@@ -123,7 +123,11 @@ class TokenMLP(nn.Module):
                 f"expected symbols as int64 [rows, {self.num_tokens}], got {inputs.dtype} "
                 f"{list(inputs.shape)}"
             )
-        return Units(self.embedding(inputs[:, -self.context :]).flatten(1))
+        return Units(self.embedded(inputs))
+
+    def embedded(self, inputs: Tensor) -> Tensor:
+        """Embeddings side by side of the symbols that are read: [rows, context * their size]."""
+        return self.embedding(inputs[:, -self.context :]).flatten(1)
 
     def step(
         self,

@@ -406,9 +406,10 @@ def test_an_exported_predictor_runs_in_one_call(kind, own, draw):
     assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("context", [None, 4])
 @pytest.mark.parametrize("tables", ["", ALL_TABLES])
-def test_every_way_of_the_dense_network_computes_the_same(tables):
-    network = network_of(tables=tables)
+def test_every_way_of_the_dense_network_computes_the_same(tables, context):
+    network = network_of(tables=tables, context=context)
     windows = windows_of(network, 9)
     ways = plain_passes(network, len(windows))
     assert set(ways) == {"torch", "compiled"}
