@@ -118,6 +118,9 @@ def run_missing(
             bar.update()
             if outcome.error is not None:
                 failures.append(outcome)
+                # At once, too: a sweep may go on for hours.
+                why = outcome.error.strip().splitlines()[-1]
+                bar.write(f"failed: {outcome.task.label}, seed {seed}: {why}", file=sys.stderr)
             else:
                 on_end()
     return failures

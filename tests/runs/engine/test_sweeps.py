@@ -492,7 +492,10 @@ def test_a_failing_cell_loses_no_other(place, capsys):
     assert compare.main(["toy_sweep:BROKEN", "--jobs", "1", *options(place)]) == 1
     captured = capsys.readouterr()
     assert re.search(r"dense +\| +1 \|", captured.out)
-    assert "a bug of mine" in captured.err
+    at_once, at_the_end = captured.err.split("\nfailed: ", 1)[0], captured.err
+    assert re.search(r"failed: .*, seed 0: .*a bug of mine", at_once)
+    assert "Traceback" not in at_once
+    assert "Traceback" in at_the_end
     assert "1 of 2 runs failed" in captured.err
 
 
