@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.simulator.rollout import Rollout
 
 
@@ -26,7 +27,7 @@ class ActorCritic(IndependentPolicy):
         critic_units: int = 64,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy, critic and their optimisers (Adam).
 
@@ -38,7 +39,8 @@ class ActorCritic(IndependentPolicy):
             critic_units: of the critic's hidden layer.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight

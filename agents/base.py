@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from ccenv.agents.symbol_embeddings import SymbolEmbeddings
+from ccenv.agents.symbol_embeddings import ONE_HOT, EmbeddingSize, SymbolEmbeddings, SymbolRows
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.deploy.fused.choosers import AnyChooser, Chooser
@@ -196,7 +196,7 @@ class LayerScores(nn.Module):
         simulator: Simulator,
         seed: int,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
         outputs: Sequence[int] | None = None,
     ) -> None:
         """Draws Glorot uniform weights and zero biases.
@@ -206,27 +206,32 @@ class LayerScores(nn.Module):
             seed: of the initial weights.
             hidden_units: of one tanh layer in between; 0 for none.
             embedding_size: numbers that stand for a symbol of the observation, learned here, see
-                `SymbolEmbeddings`; 0 reads the observation as it is.
+                `SymbolEmbeddings`; 0 reads the observation as it is; "one_hot": see `SymbolRows`.
             outputs: scores of each layer; None for one a block.
 
         Raises:
-            ValueError: if a size is no number of 0 or more, or there are embeddings, and the
-                observation shows no symbols.
+            ValueError: if a size is no number of 0 or more, or symbols are to be looked up of an
+                observation that shows none.
         """
         super().__init__()
         for name, size in {"hidden_units": hidden_units, "embedding_size": embedding_size}.items():
+            if size == ONE_HOT and name == "embedding_size":
+                continue
             if not isinstance(size, int) or size < 0:
-                raise ValueError(f"expected {name} of 0 or more, got {size!r}")
+                other = f", or {ONE_HOT!r}" if name == "embedding_size" else ""
+                raise ValueError(f"expected {name} of 0 or more{other}, got {size!r}")
         self.lengths = simulator.observe.lengths[: simulator.num_layers]
         generator = torch.Generator().manual_seed(stream_seed(seed, "policy weights"))
         self.layers = nn.ModuleList()
         for length, blocks in zip(self.lengths, outputs or simulator.num_blocks, strict=True):
             looked_up, width = [], length
-            if embedding_size:
+            if isinstance(embedding_size, int) and embedding_size:
                 table = SymbolEmbeddings(simulator, embedding_size, length, generator)
                 looked_up, width = [table], table.out_features
             sizes = [width, hidden_units, blocks] if hidden_units else [width, blocks]
             maps = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+            if embedding_size == ONE_HOT:
+                maps[0] = SymbolRows(simulator, length, sizes[1])
             for linear in maps:
                 nn.init.xavier_uniform_(linear.weight, generator=generator)
                 nn.init.zeros_(linear.bias)
@@ -237,10 +242,7 @@ class LayerScores(nn.Module):
     @property
     def macs(self) -> list[int]:
         """MACs of one image, for each layer."""
-        return [
-            sum(m.weight.numel() for m in stack.modules() if isinstance(m, nn.Linear))
-            for stack in self.layers
-        ]
+        return [sum(map(macs_of, stack.modules())) for stack in self.layers]
 
     def maps(self, layer: int) -> list[tuple[Tensor, Tensor | None]]:
         """Weights [out, in] and biases of a layer's affine maps, with tanh in between."""
@@ -261,9 +263,19 @@ class LayerScores(nn.Module):
         """A layer's own table of symbols: [num_symbols, embedding_size], None for none."""
         stack = self.layers[layer]
         assert isinstance(stack, nn.Sequential)
-        return stack[0].table if isinstance(stack[0], SymbolEmbeddings) else None
+        first = stack[0]
+        if isinstance(first, SymbolRows):
+            return torch.eye(first.num_symbols)
+        return first.table if isinstance(first, SymbolEmbeddings) else None
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
         """Scores [batch, num_blocks[layer]], or `outputs`, from observations [batch, obs_size]."""
         scores: Tensor = self.layers[layer](observation[:, : self.lengths[layer]])
         return scores
+
+
+def macs_of(module: nn.Module) -> int:
+    """Products of one observation in a module itself, without those that it holds."""
+    if isinstance(module, SymbolRows):
+        return module.macs
+    return module.weight.numel() if isinstance(module, nn.Linear) else 0

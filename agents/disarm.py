@@ -18,6 +18,7 @@ from torch import Tensor
 from ccenv.agents.distributions import IndependentBlocks, keep_probability, start_at
 from ccenv.agents.groups import leave_twins_out
 from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.simulator.rollout import Rollout
 
 PAIR = 2
@@ -41,7 +42,7 @@ class Disarm(IndependentPolicy):
         entropy_weight: float = 0.001,
         start_density: float = 0.5,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -52,7 +53,8 @@ class Disarm(IndependentPolicy):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             start_density: keep probability of every block before any learning, in (0, 1).
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if masks of an image do not come in pairs, or the density is impossible.

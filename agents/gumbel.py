@@ -30,6 +30,7 @@ from ccenv.agents.distributions import (
     start_at,
 )
 from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
@@ -63,7 +64,7 @@ class Gumbel(Agent):
         last_temperature: float = 0.5,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -80,7 +81,8 @@ class Gumbel(Agent):
             last_temperature: in the end; it falls by equal factors.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if the draw is unknown, a density is not in (0, 1], k is not in

@@ -26,6 +26,7 @@ from ccenv.agents.distributions import (
     keep_probability,
 )
 from ccenv.agents.menus import best_entries, make_menu, menu_returns, price_for
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.rewards import check_cost_limit
@@ -50,7 +51,7 @@ class Imitation(Agent):
         step_size: int = 256,
         learning_rate: float = 0.01,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares menu, policy and optimiser (Adam).
 
@@ -67,7 +68,8 @@ class Imitation(Agent):
             step_size: remembered inputs of a step.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if the network learns along, inputs come with prices of their own, or k or

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import MIN_PROBABILITY, IndependentBlocks, keep_probability
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.deploy.fused.classifier import Chooser
 
 
@@ -16,7 +17,7 @@ class IndependentPolicy(Agent):
     """lowest keep probability."""
 
     def __init__(
-        self, env: Any, *, seed: int = 0, hidden_units: int = 0, embedding_size: int = 0
+        self, env: Any, *, seed: int = 0, hidden_units: int = 0, embedding_size: EmbeddingSize = 0
     ) -> None:
         """Prepares the scores.
 
@@ -24,7 +25,8 @@ class IndependentPolicy(Agent):
             env: see `Agent`.
             seed: see `Agent`.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed)
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)

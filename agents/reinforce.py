@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.simulator.rollout import Rollout
 
 
@@ -20,7 +21,7 @@ class Reinforce(IndependentPolicy):
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
         anneal: bool = False,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -31,7 +32,8 @@ class Reinforce(IndependentPolicy):
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
             anneal: let the learning rate fall to 0 linearly, so that the last policy is no swing.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         self.entropy_weight = entropy_weight

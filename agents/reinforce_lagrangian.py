@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ccenv.agents.independent import IndependentPolicy
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import level_of, price_of, relative_excess
 from ccenv.simulator.rollout import Rollout
@@ -39,7 +40,7 @@ class ReinforceLagrangian(IndependentPolicy):
         learning_rate: float = 0.01,
         entropy_weight: float = 0.001,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -53,7 +54,8 @@ class ReinforceLagrangian(IndependentPolicy):
             learning_rate: Adam's at the start; falls to 0 linearly.
             entropy_weight: of the bonus on the masks' entropy, in nats; fades to 0 linearly.
             hidden_units: of the policy's hidden layer; 0 for the paper's affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)

@@ -20,6 +20,7 @@ from ccenv.agents.distributions import (
     start_at,
 )
 from ccenv.agents.groups import leave_one_out
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout, walk
@@ -51,7 +52,7 @@ class Rloo(Agent):
         always_on: int = 0,
         dense_share: float = 0.0,
         anneal_share: float = 0.0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -73,7 +74,8 @@ class Rloo(Agent):
             dense_share: of the training, at the start, in which every block is kept: a dense
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if there is one mask an image, k is not in 1..num_blocks, a name is unknown,

@@ -15,6 +15,7 @@ from torch import Tensor
 from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.soft_masks import descend, soft_masked_logits, straight_through
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
 from ccenv.simulator.rollout import Rollout
@@ -41,7 +42,7 @@ class StraightThrough(IndependentPolicy):
         density_weight: float = 16.0,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -53,7 +54,8 @@ class StraightThrough(IndependentPolicy):
             density_weight: of the squared distance from it, in nats.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if the draw is unknown or a density is not in (0, 1].

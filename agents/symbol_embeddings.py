@@ -1,8 +1,9 @@
 """A policy's own embeddings: (observation that ends with symbols) -> numbers that it has learned.
 
-Symbols are shown by observation="symbols", see `ccenv.mdp.symbols`. All places share a symbol's
-numbers; the affine map behind them tells places apart. A look-up costs no product.
+Symbols are shown by observation="symbols", see `ccenv.mdp.symbols`. A look-up costs no product.
 """
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,17 @@ from ccenv.mdp.symbols import num_seen, num_symbols_of
 from ccenv.networks.mlp import positive_ints
 from ccenv.simulator.simulator import Simulator
 
+ONE_HOT = "one_hot"
+EmbeddingSize = int | Literal["one_hot"]
+"""The setting `embedding_size`: numbers that stand for a symbol, 0 to read the observation as it
+is; `ONE_HOT`: none, each place has a row of its own for each symbol, see `SymbolRows`."""
+
 
 class SymbolEmbeddings(nn.Module):
-    """Looks the last columns of an observation up; those before them go on as they are."""
+    """Looks the last columns of an observation up; those before them go on as they are.
+
+    All places share a symbol's numbers; the affine map behind them tells places apart.
+    """
 
     def __init__(
         self, simulator: Simulator, size: int, length: int, generator: torch.Generator
@@ -46,3 +55,40 @@ class SymbolEmbeddings(nn.Module):
         plain = observation[:, : self.length - self.num_seen]
         symbols = observation[:, self.length - self.num_seen : self.length].long()
         return torch.cat([plain, nn.functional.embedding(symbols, self.table).flatten(1)], dim=1)
+
+
+class SymbolRows(nn.Linear):
+    """An affine map of the last columns one-hot: a row for each place and symbol, added up.
+
+    Columns before them are multiplied as in any affine map; nothing else costs a product.
+    """
+
+    def __init__(self, simulator: Simulator, length: int, out_features: int) -> None:
+        """Arguments as those of `SymbolEmbeddings`; raises what it raises.
+
+        Args:
+            simulator: whose observations end with symbols.
+            length: informative columns of an observation.
+            out_features: of the map.
+        """
+        self.num_seen, self.length = num_seen(simulator.observe), length
+        self.num_symbols = num_symbols_of(simulator.network)
+        self.num_plain = length - self.num_seen
+        super().__init__(self.num_plain + self.num_seen * self.num_symbols, out_features)
+        starts = self.num_plain + self.num_symbols * torch.arange(self.num_seen)
+        self.register_buffer("starts", starts, persistent=False)
+
+    @property
+    def macs(self) -> int:
+        """Products of one observation."""
+        return self.num_plain * self.out_features
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Float32 [batch, length] -> [batch, out_features]."""
+        symbols = observation[:, self.num_plain : self.length].long()
+        rows = nn.functional.embedding(symbols + self.get_buffer("starts"), self.weight.t())
+        found = rows.sum(dim=1) + self.bias
+        if not self.num_plain:
+            return found
+        plain, weight = observation[:, : self.num_plain], self.weight[:, : self.num_plain]
+        return found + nn.functional.linear(plain, weight)

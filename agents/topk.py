@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
@@ -68,7 +69,7 @@ class TopK(Agent):
         balance_weight: float = 0.01,
         learning_rate: float = 0.005,
         hidden_units: int = 0,
-        embedding_size: int = 0,
+        embedding_size: EmbeddingSize = 0,
         bias_rate: float = 0.0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
@@ -83,7 +84,8 @@ class TopK(Agent):
             balance_weight: of the load balance loss, 1 where blocks are used alike.
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
-            embedding_size: of its own embeddings of an observation of symbols; 0 for none.
+            embedding_size: of its own embeddings of an observation of symbols; 0 for none, see
+                `ccenv.agents.symbol_embeddings`.
             bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
 
         Raises:

@@ -50,8 +50,8 @@ from ccenv.runs.studies.systems.section import COMPARED
 from ccenv.runs.studies.systems.sweep import SYSTEMS_SWEEP
 from ccenv.runs.studies.text import TEXT
 from ccenv.runs.studies.text_agents import TEXT_AGENTS
-from ccenv.runs.studies.text_dense import TEXT_DENSE
 from ccenv.runs.studies.text_longer import TEXT_LONGER
+from ccenv.runs.studies.text_settings import TEXT_SETTINGS
 from ccenv.runs.studies.tuned_section import TUNED
 
 TEXT_BUDGETS = (6_200, 12_300, 61_440, 122_880, 245_760)
@@ -78,7 +78,7 @@ STUDIES: dict[str, Study] = {
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
         Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS),)),
         Study(TEXT_LONGER, (at_budgets(TEXT_BUDGETS, BITS),)),
-        *(Study(TEXT_DENSE), Study(TEXT_AGENTS, (TUNED,))),
+        *(Study(TEXT_SETTINGS), Study(TEXT_AGENTS, (TUNED,))),
         Study(FRONT_MNIST, (at_budgets((2_250, 5_000, 10_600, 18_000)),)),
         Study(FRONT_CIFAR10, (at_budgets((61_000, 157_000, 191_000, 340_000)),)),
         Study(SYSTEMS_SWEEP, (COMPARED,)),

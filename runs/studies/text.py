@@ -16,8 +16,10 @@ RATE = 0.01
 SYMBOLS: dict[str, Any] = {"observation": "symbols"}
 """A policy that embeds the last symbols itself; it costs a policy no more than to look at the
 network's own embeddings."""
-Sizes = tuple[int, int, int]
-"""Blocks, units of a block, blocks kept."""
+NEAR = {"context": 8}
+"""What most layers read: of 6, 8, 12 and 24 symbols the best for dense networks (`text-settings`)."""
+Sizes = tuple[int | tuple[int, ...], int, int]
+"""Blocks of the gated layer or of each, units of a block, blocks kept in each layer."""
 
 
 def trained(rate: float = RATE) -> dict[str, Any]:
@@ -31,36 +33,49 @@ def dense_text(width: int, note: str = "", rate: float = RATE, **network: Any) -
 
     Args:
         width: hidden units.
-        note: added to the label.
+        note: added to the label, as context and another rate are.
         rate: the network's.
         **network: of its builder.
     """
-    label = f"dense {width}" + (f", {note}" if note else "")
+    label = noted(f"dense {width}", note, read(network), "" if rate == RATE else f"rate {rate}")
     sizes = {"num_blocks": 1, "block_size": width, **network}
     return Cell(label, "dense", {"network_kwargs": sizes, **trained(rate)})
 
 
-def two_layers(first: int, then: int) -> dict[str, Any]:
-    """A dense network's two hidden layers."""
-    return {"num_blocks": (1, 1), "block_size": (first, then)}
+def noted(label: str, *notes: str) -> str:
+    """A label with what is special about its row."""
+    return ", ".join([label, *filter(None, notes)])
+
+
+def read(network: Mapping[str, Any]) -> str:
+    """For a label: that layers read a part of the window only."""
+    return f"context {network['context']}" if "context" in network else ""
+
+
+def two_layers(first: int, then: int, note: str = "", rate: float = RATE, **network: Any) -> Cell:
+    """A dense network of two hidden layers; arguments as those of `dense_text`."""
+    sizes = {"num_blocks": (1, 1), "block_size": (first, then)}
+    return dense_text(first, noted(f"then {then}", note), rate, **sizes, **network)
 
 
 def gated_text(
     agent: str, sizes: Sizes, note: str = "", network: Mapping[str, Any] | None = None, **own: Any
 ) -> Cell:
-    """An agent that chooses blocks of the hidden layer.
+    """An agent that chooses blocks of the hidden layer, or of each of them.
 
     Args:
         agent: its name.
-        sizes: blocks, units of a block, blocks kept.
-        note: added to the label.
+        sizes: blocks, units of a block, blocks kept in a layer.
+        note: added to the label, as the context is.
         network: more of its builder.
         **own: settings of the agent or the environment.
     """
     blocks, size, kept = sizes
-    how_many = {"block_dropout": {"keep_probability": kept / blocks}}.get(agent, {"num_kept": kept})
-    label = f"{agent} {blocks} x {size}, {kept} kept" + (f", {note}" if note else "")
+    layers = blocks if isinstance(blocks, tuple) else (blocks,)
+    share = {"keep_probability": kept / layers[0]}
+    how_many = share if agent == "block_dropout" else {"num_kept": kept}
     built = {"num_blocks": blocks, "block_size": size, **(network or {})}
+    label = noted(f"{agent} {','.join(map(str, layers))} x {size}, {kept} kept", note, read(built))
     return Cell(label, agent, {"network_kwargs": built, **how_many, **own})
 
 

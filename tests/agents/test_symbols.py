@@ -14,6 +14,7 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.reinforce_lagrangian import ReinforceLagrangian
 from ccenv.agents.rloo import Rloo
 from ccenv.agents.straight_through import StraightThrough
+from ccenv.agents.symbol_embeddings import ONE_HOT
 from ccenv.agents.topk import TopK
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
@@ -88,10 +89,25 @@ def test_scores_with_embeddings_are_the_affine_map_of_what_is_looked_up(context)
     torch.testing.assert_close(scores(seen, 0), expected)
 
 
-def test_looking_up_costs_nothing_and_the_map_is_billed():
-    simulator = make()
-    assert LayerScores(simulator, 0, embedding_size=5).macs == [2 * 5 * 4]
-    assert LayerScores(simulator, 0, 3, embedding_size=5).macs == [2 * 5 * 3 + 3 * 4]
+@pytest.mark.parametrize("context", [{}, {"context": {"budget": [0.1, 0.5]}}])
+def test_scores_of_symbols_one_hot_are_the_affine_map_of_them(context):
+    simulator = make(**context)
+    scores = LayerScores(simulator, 0, embedding_size=ONE_HOT)
+    seen, plain = simulator.begin(), len(context)
+    assert scores.lengths[0] == plain + 2
+    one_hot = torch.nn.functional.one_hot(seen[:, plain : plain + 2].long(), NUM_SYMBOLS)
+    weight, bias = scores.maps(0)[0]
+    expected = torch.cat([seen[:, :plain], one_hot.flatten(1)], dim=1) @ weight.t() + bias
+    torch.testing.assert_close(scores(seen, 0), expected)
+
+
+@pytest.mark.parametrize("plain", [0, 1])
+def test_looking_up_costs_nothing_and_the_map_is_billed(plain):
+    simulator = make(**({"context": {"budget": [0.1, 0.5]}} if plain else {}))
+    assert LayerScores(simulator, 0, embedding_size=5).macs == [(plain + 2 * 5) * 4]
+    assert LayerScores(simulator, 0, 3, embedding_size=5).macs == [(plain + 2 * 5) * 3 + 3 * 4]
+    assert LayerScores(simulator, 0, embedding_size=ONE_HOT).macs == [plain * 4]
+    assert LayerScores(simulator, 0, 3, embedding_size=ONE_HOT).macs == [plain * 3 + 3 * 4]
 
 
 def test_without_embeddings_nothing_is_drawn_otherwise():
@@ -100,26 +116,33 @@ def test_without_embeddings_nothing_is_drawn_otherwise():
     assert all(torch.equal(own[name], none[name]) for name in own)
 
 
+@pytest.mark.parametrize("size", [3, ONE_HOT])
 @pytest.mark.parametrize("kind", WITH_EMBEDDINGS)
-def test_every_agent_of_scores_learns_its_embeddings_and_is_exported_with_them(kind, tmp_path):
+def test_every_agent_of_scores_learns_its_look_ups_and_is_exported_with_them(kind, size, tmp_path):
     simulator = make(**kind.env_defaults | {"group_size": 2, "observation": LAST_SYMBOLS})
-    agent = kind(simulator, embedding_size=3)
-    before = agent.scores.layers[0][0].table.detach().clone()
+    agent = kind(simulator, embedding_size=size)
+    looked_up = agent.scores.layers[0][0]
+    learned = looked_up.table if size == 3 else looked_up.weight
+    before = learned.detach().clone()
     agent.learn(24)
-    assert not torch.equal(agent.scores.layers[0][0].table, before)
+    assert not torch.equal(learned, before)
     (chooser,) = agent.choosers(drawn=False)
-    assert chooser.embeddings is agent.scores.layers[0][0].table
-    classifier = SkippingClassifier.from_agent(agent, embedding_size=3)
+    assert torch.equal(chooser.embeddings, learned if size == 3 else torch.eye(NUM_SYMBOLS))
+    classifier = SkippingClassifier.from_agent(agent, embedding_size=size)
     classifier.save(tmp_path / "file")
     loaded = SkippingClassifier.load(tmp_path / "file")
     tokens, _ = simulator.data.batch(torch.arange(9))
     assert torch.equal(loaded(tokens, draw="mode"), classifier(tokens, draw="mode"))
+    simulator.begin(torch.arange(9))
+    mask = as_mask(agent.act(simulator.observe(simulator.state)[::2][:9], 0), 4)
+    assert torch.equal(classifier.classify(tokens, draw="mode")[1][0], mask)
 
 
-def test_a_policy_with_embeddings_learns_which_block_a_symbol_needs():
-    agent = Rloo(make(240, group_size=4), num_kept=1, embedding_size=4, learning_rate=0.05)
+@pytest.mark.parametrize("size", [4, ONE_HOT])
+def test_a_policy_of_symbols_learns_which_block_a_symbol_needs(size):
+    agent = Rloo(make(240, group_size=4), num_kept=1, embedding_size=size, learning_rate=0.05)
     agent.learn(12_000)
-    blind = Rloo(make(240, group_size=4), num_kept=1, embedding_size=4, learning_rate=1e-9)
+    blind = Rloo(make(240, group_size=4), num_kept=1, embedding_size=size, learning_rate=1e-9)
     blind.learn(12_000)
     judged, other = (evaluate(a.simulator, a, sample=False) for a in (agent, blind))
     assert judged.nll < 0.8 * other.nll
@@ -130,7 +153,9 @@ def test_embeddings_of_what_shows_no_symbols_are_refused(kind):
     simulator = make(**kind.env_defaults | {"group_size": 2, "observation": "layer_input"})
     with pytest.raises(ValueError, match=f"expected observation='{LAST_SYMBOLS}'"):
         kind(simulator, embedding_size=3)
-    with pytest.raises(ValueError, match="embedding_size"):
+    with pytest.raises(ValueError, match=f"expected observation='{LAST_SYMBOLS}'"):
+        kind(simulator, embedding_size=ONE_HOT)
+    with pytest.raises(ValueError, match="embedding_size of 0 or more, or 'one_hot', got -1"):
         LayerScores(make(), 0, embedding_size=-1)
 
 

@@ -394,7 +394,10 @@ def test_agents_of_a_context_are_not_fused():
         SkippingClassifier.from_agent(agent, embedding_size=2).fuse()
 
 
-@pytest.mark.parametrize(("kind", "own"), [(Rloo, {"embedding_size": 4}), (Hash, {})])
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [(Rloo, {"embedding_size": 4}), (Rloo, {"embedding_size": "one_hot"}), (Hash, {})],
+)
 @pytest.mark.parametrize("draw", ["mode", "sampled"])
 def test_an_exported_predictor_runs_in_one_call(kind, own, draw):
     agent = make_agent(kind.__name__.lower(), own)

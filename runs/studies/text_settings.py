@@ -1,0 +1,44 @@
+"""Networks of the next byte in the ways that were tried: rates, layers, sizes, what they read.
+
+One seed each. Of `text`, five seeds, are those that had the fewest bits on validation text for
+their MACs.
+"""
+
+import dataclasses
+
+from ccenv.runs.plan.sweep import Cell
+from ccenv.runs.studies import text
+from ccenv.runs.studies.text import dense_text, two_layers
+
+WHOLE: tuple[Cell, ...] = (
+    *(dense_text(48, rate=rate) for rate in (0.005, 0.01, 0.02)),
+    *(dense_text(units, rate=rate) for units in (192, 384, 768) for rate in (0.005, 0.01)),
+    dense_text(192, "embeddings of 16", embedding_size=16),
+    *(two_layers(128, 64), two_layers(256, 128), two_layers(512, 256, rate=0.005)),
+)
+"""Dense networks that read the whole window."""
+SHORT: tuple[Cell, ...] = (
+    dense_text(349, context=6),
+    *(dense_text(units, context=8) for units in (40, 80)),
+    *(dense_text(320, rate=rate, context=8) for rate in (0.005, 0.01, 0.02)),
+    *(dense_text(units, rate=0.005, context=8) for units in (1280, 2133)),
+    *(dense_text(units, rate=0.005, context=12) for units in (274, 1097)),
+    *(two_layers(*units, context=8) for units in ((48, 32), (96, 64), (160, 96))),
+    two_layers(160, 96, rate=0.005, context=8),
+    *(two_layers(256, 128, rate=rate, context=8) for rate in (0.0025, 0.005, 0.01)),
+    *(two_layers(512, 256, rate=rate, context=8) for rate in (0.0025, 0.005)),
+    two_layers(768, 384, rate=0.005, context=8),
+    *(two_layers(*units, rate=0.005, context=12) for units in ((256, 128), (512, 256))),
+)
+"""Dense networks that read its last symbols."""
+TEXT_SETTINGS = dataclasses.replace(
+    text.PLANNED,
+    name="text-settings",
+    description=(
+        "The next byte of Python's standard library, 5.12 million places: dense networks and "
+        "policies of other rates, layers, sizes and contexts than those of text, one seed each."
+    ),
+    cells=(*WHOLE, *SHORT),
+    minutes=60,
+    seeds=(0,),
+)
