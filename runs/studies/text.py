@@ -17,7 +17,7 @@ SYMBOLS: dict[str, Any] = {"observation": "symbols"}
 """A policy that embeds the last symbols itself; it costs a policy no more than to look at the
 network's own embeddings."""
 NEAR = {"context": 8}
-"""What most layers read: of 6, 8, 12 and 24 symbols the best for dense networks (`text-settings`)."""
+"""What most layers read: of 6, 8, 12 and 24 symbols the best for dense ones (`text-settings`)."""
 Sizes = tuple[int | tuple[int, ...], int, int]
 """Blocks of the gated layer or of each, units of a block, blocks kept in each layer."""
 
