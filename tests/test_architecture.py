@@ -132,7 +132,8 @@ FLOORS = {
     "ccenv.runs.asked": "gate_sweep leaks recalls",
     "ccenv.runs.mask_tables": "settings build times shown leaderboard",
     "ccenv.runs.studies": (
-        "at_budgets text text_settings text_longer text_agents tuned_section quickstart "
+        "at_budgets text text_settings text_one_layer text_longer text_agents tuned_section "
+        "quickstart "
         "digits_settings paper equal_cost low_density ablation shapings cost_limits front_mnist "
         "front_cifar10 estimators budget systems"
     ),

@@ -32,6 +32,10 @@ class MaskRule(nn.Module):
             self._keep("scores", chooser.maps)
             return
         self.num_maps = len(chooser.maps)
+        self.embeds, self.is_one_hot = (
+            chooser.embeddings is not None,
+            is_identity(chooser.embeddings),
+        )
         for number, (weight, bias) in enumerate(chooser.maps):
             self._keep(f"weight_{number}", weight)
             self._keep(f"bias_{number}", weight.new_zeros(len(weight)) if bias is None else bias)
@@ -63,21 +67,34 @@ class MaskRule(nn.Module):
     def _scores(self, chooser: Chooser, seen: Tensor) -> Tensor:
         if not self.num_maps:
             return self.get_buffer("scores") + torch.zeros_like(seen[:, :1])
-        if chooser.embeddings is not None:
-            seen = self._embedded(seen)
         activate = torch.tanh if chooser.activation == "tanh" else torch.relu
         for number in range(self.num_maps):
-            weight, bias = self.get_buffer(f"weight_{number}"), self.get_buffer(f"bias_{number}")
-            seen = nn.functional.linear(activate(seen) if number else seen, weight, bias)
+            seen = self._mapped(number, activate(seen) if number else seen)
         return seen
 
-    def _embedded(self, seen: Tensor) -> Tensor:
-        # The maps read plain columns, and for each symbol its numbers in place of one column.
+    def _mapped(self, number: int, seen: Tensor) -> Tensor:
+        weight, bias = self.get_buffer(f"weight_{number}"), self.get_buffer(f"bias_{number}")
+        if number or not self.embeds:
+            return nn.functional.linear(seen, weight, bias)
+        # The first map reads plain columns, and for each symbol its numbers in place of one column.
         table, columns = self.get_buffer("embeddings"), seen.shape[1]
-        wider = self.get_buffer("weight_0").shape[1] - columns
+        wider = weight.shape[1] - columns
         symbols = wider // (table.shape[1] - 1) if wider else columns
-        plain, last = seen[:, : columns - symbols], seen[:, columns - symbols :].long()
-        return torch.cat([plain, nn.functional.embedding(last, table).flatten(1)], dim=1)
+        num_plain = columns - symbols
+        plain, last = seen[:, :num_plain], seen[:, num_plain:].long()
+        if not self.is_one_hot:
+            looked_up = nn.functional.embedding(last, table).flatten(1)
+            return nn.functional.linear(torch.cat([plain, looked_up], dim=1), weight, bias)
+        starts = num_plain + len(table) * torch.arange(symbols, device=seen.device)
+        rows = nn.functional.embedding(last + starts, weight.t()).sum(dim=1)
+        return rows + nn.functional.linear(plain, weight[:, :num_plain], bias)
+
+
+def is_identity(embeddings: Tensor | None) -> bool:
+    """Whether symbols are read one-hot: then nothing is multiplied, rows are added up."""
+    if embeddings is None or len(set(embeddings.shape)) > 1:
+        return False
+    return torch.equal(embeddings, torch.eye(len(embeddings)).to(embeddings))
 
 
 class PolicyRules(nn.Module):

@@ -51,11 +51,14 @@ from ccenv.runs.studies.systems.sweep import SYSTEMS_SWEEP
 from ccenv.runs.studies.text import TEXT
 from ccenv.runs.studies.text_agents import TEXT_AGENTS
 from ccenv.runs.studies.text_longer import TEXT_LONGER
+from ccenv.runs.studies.text_one_layer import TEXT_ONE_LAYER
 from ccenv.runs.studies.text_settings import TEXT_SETTINGS
 from ccenv.runs.studies.tuned_section import TUNED
 
-TEXT_BUDGETS = (6_200, 12_300, 61_440, 122_880, 245_760)
-"""MACs of the gated rows, and of dense ones."""
+TEXT_BUDGETS = (3_400, 8_800, 20_500, 65_600, 196_700, 409_600)
+"""MACs of gated networks of two layers, and of dense ones."""
+ONE_LAYER_BUDGETS = (6_200, 12_300, 61_440, 122_880)
+"""The same of one layer that reads whole windows."""
 STUDIES: dict[str, Study] = {
     study.sweep.name: study
     for study in (
@@ -77,7 +80,8 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
         Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS),)),
-        Study(TEXT_LONGER, (at_budgets(TEXT_BUDGETS, BITS),)),
+        Study(TEXT_ONE_LAYER, (at_budgets(ONE_LAYER_BUDGETS, BITS),)),
+        Study(TEXT_LONGER, (at_budgets(ONE_LAYER_BUDGETS, BITS),)),
         *(Study(TEXT_SETTINGS), Study(TEXT_AGENTS, (TUNED,))),
         Study(FRONT_MNIST, (at_budgets((2_250, 5_000, 10_600, 18_000)),)),
         Study(FRONT_CIFAR10, (at_budgets((61_000, 157_000, 191_000, 340_000)),)),

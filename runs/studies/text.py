@@ -1,23 +1,21 @@
 """The next byte of text: dense networks, policies and simple rivals by bits and total MACs.
 
-5.12 million of 26.5 million places of `python_text`, 24 symbols of context, embeddings of 8
-numbers, one hidden layer; AdamW along a cosine. What was tried on validation text stands beside
-what was chosen.
+5.12 million of 26.5 million places of `python_text`, embeddings of 8 numbers; AdamW along a cosine.
+Networks have the layers, rates and contexts that were best on validation text (`text-settings`).
 """
 
 import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
+from ccenv.runs.plan.sweep import Cell, Sweep
 
 PLACES = 5_120_000
 RATE = 0.01
 SYMBOLS: dict[str, Any] = {"observation": "symbols"}
-"""A policy that embeds the last symbols itself; it costs a policy no more than to look at the
-network's own embeddings."""
-NEAR = {"context": 8}
-"""What most layers read: of 6, 8, 12 and 24 symbols the best for dense ones (`text-settings`)."""
+"""A policy that looks the last symbols up itself."""
+NEAR: dict[str, Any] = {"context": 8}
+"""What layers read: of 6, 8, 12 and 24 symbols the best for dense networks."""
 Sizes = tuple[int | tuple[int, ...], int, int]
 """Blocks of the gated layer or of each, units of a block, blocks kept in each layer."""
 
@@ -99,12 +97,19 @@ def counted(max_pairs: int, order: int = 6, escape: float = 8.0, positions: int 
     return Cell(label, "dense", {"network": "ngram", "network_kwargs": network, **frozen}, (0,))
 
 
+def look_ups(
+    agent: str, sizes: Sizes, note: str = "", network: Mapping[str, Any] | None = None, **own: Any
+) -> Cell:
+    """An agent whose scores are sums of look-ups; arguments as those of `gated_text`."""
+    return gated_text(agent, sizes, note, network, embedding_size="one_hot", **(SYMBOLS | own))
+
+
 CHOSEN: dict[str, Any] = {"group_size": 8, "learning_rate": 0.01}
 """Of rloo: masks of a place, and the policy's rate."""
-TABLES = "hidden,logits,pairs"
-"""From the last byte to hidden biases and to logits, from the last two to logits."""
-WIDTHS = (24, 48, 96, 192, 384, 768)
-GATED: tuple[Sizes, ...] = ((32, 16, 1), (32, 16, 2), (64, 16, 2), (64, 16, 4))
+ONE_OF_32: Sizes = ((32, 32), 16, 1)
+TWO_OF_32: Sizes = ((32, 32), 16, 2)
+TWO_OF_64: Sizes = ((64, 64), 16, 2)
+GATED = (ONE_OF_32, TWO_OF_32, TWO_OF_64)
 
 PLANNED = Sweep(
     name="text",
@@ -123,42 +128,20 @@ PLANNED = Sweep(
         **trained(),
     },
     cells=(
-        *(dense_text(width) for width in WIDTHS),
-        *(own_policy("rloo", sizes, **CHOSEN) for sizes in GATED),
-        *(gated_text("hash", sizes) for sizes in GATED[:3]),
-        gated_text("block_dropout", GATED[1]),
-        own_policy("topk", GATED[1]),
-        gated_text("topk", GATED[1], "the network's embeddings", observation="layer_input"),
-        *(dense_text(width, f"tables {TABLES}", tables=TABLES) for width in (24, 48, 192)),
-        own_policy("rloo", GATED[1], f"tables {TABLES}", {"tables": TABLES}, **CHOSEN),
-        gated_text("hash", GATED[1], f"tables {TABLES}", {"tables": TABLES}),
+        two_layers(48, 32, **NEAR),
+        two_layers(96, 64, **NEAR),
+        two_layers(256, 128, rate=0.005, **NEAR),
+        two_layers(512, 256, rate=0.005, **NEAR),
+        dense_text(2133, rate=0.005, **NEAR),
+        *(look_ups("rloo", sizes, "", NEAR, **CHOSEN) for sizes in GATED),
+        *(gated_text("hash", sizes, "", NEAR) for sizes in GATED),
+        look_ups("topk", TWO_OF_32, "", NEAR),
+        gated_text("block_dropout", TWO_OF_32, "", NEAR),
         *(counted(pairs) for pairs in (50_000, 400_000, 2_000_000)),
-        own_policy("rloo", GATED[1], "4 masks", group_size=4, learning_rate=0.01),
     ),
-    minutes=240,
+    minutes=400,
     seeds=(0, 1, 2, 3, 4),
     # Some text that every machine has, and little of it.
     mini={"dataset": argparse.__file__},
 )
-
-SIZES = ("32 x 16, 1 kept", "32 x 16, 2 kept", "64 x 16, 2 kept")
-GATED_ROWS = tuple(f"{agent} {row}" for agent in ("rloo", "hash") for row in SIZES)
-RUN = {
-    5: (
-        *(*GATED_ROWS, "dense 192", "dense 384"),
-        *("topk 32 x 16, 2 kept", "block_dropout 32 x 16, 2 kept"),
-    ),
-    3: ("dense 96", "dense 768"),
-    2: ("dense 24", "dense 48", *(cell.label for cell in PLANNED.cells if TABLES in cell.label)),
-    1: tuple(counted(pairs).label for pairs in (50_000, 400_000, 2_000_000)),
-}
-"""Number of seeds -> rows that have so many so far."""
-TEXT = with_seeds(
-    PLANNED,
-    RUN
-    | {
-        0: {cell.label for cell in PLANNED.cells}
-        - {label for some in RUN.values() for label in some}
-    },
-    minutes=150,
-)
+TEXT = PLANNED

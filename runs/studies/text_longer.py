@@ -1,16 +1,16 @@
 """The next byte after four times the training: do policies keep their lead over dense networks?
 
-20.5 of 26.5 million places, each seen once; everything else as in `text`.
+20.5 of 26.5 million places, each seen once; everything else as in `text-one-layer`.
 """
 
 import dataclasses
 
 from ccenv.runs.plan.sweep import with_seeds
-from ccenv.runs.studies import text
+from ccenv.runs.studies import text, text_one_layer
 
 LONGER = 4 * text.PLACES
 ROWS = (
-    *("dense 192", "dense 384", "dense 768"),
+    *("dense 192", "dense 384"),
     *("rloo 32 x 16, 1 kept", "rloo 32 x 16, 2 kept", "rloo 64 x 16, 2 kept"),
     *("hash 32 x 16, 1 kept", "hash 32 x 16, 2 kept", "hash 64 x 16, 2 kept"),
 )
@@ -19,10 +19,10 @@ PLANNED = dataclasses.replace(
     name="text-longer",
     description=(
         "The next byte of Python's standard library, 20.5 million places, four times those of "
-        "text: dense networks beside policies that choose blocks and hashing."
+        "text-one-layer: dense networks beside policies that choose blocks and hashing."
     ),
     settings={**text.PLANNED.settings, "images": LONGER, "eval_every": LONGER},
-    cells=tuple(cell for cell in text.PLANNED.cells if cell.label in ROWS),
+    cells=tuple(cell for cell in text_one_layer.PLANNED.cells if cell.label in ROWS),
 )
 RUN = ("dense 384", "rloo 32 x 16, 1 kept", "hash 32 x 16, 1 kept")
 TEXT_LONGER = with_seeds(PLANNED, {1: RUN, 0: set(ROWS) - set(RUN)}, minutes=25)

@@ -8,7 +8,18 @@ import dataclasses
 
 from ccenv.runs.plan.sweep import Cell
 from ccenv.runs.studies import text
-from ccenv.runs.studies.text import dense_text, two_layers
+from ccenv.runs.studies.text import (
+    CHOSEN,
+    GATED,
+    NEAR,
+    ONE_OF_32,
+    TWO_OF_32,
+    dense_text,
+    gated_text,
+    own_policy,
+    trained,
+    two_layers,
+)
 
 WHOLE: tuple[Cell, ...] = (
     *(dense_text(48, rate=rate) for rate in (0.005, 0.01, 0.02)),
@@ -31,6 +42,17 @@ SHORT: tuple[Cell, ...] = (
     *(two_layers(*units, rate=0.005, context=12) for units in ((256, 128), (512, 256))),
 )
 """Dense networks that read its last symbols."""
+POLICIES: tuple[Cell, ...] = (
+    *(own_policy("rloo", (32, 16, kept), "", NEAR, **CHOSEN) for kept in (1, 2)),
+    own_policy("rloo", (32, 16, 2), "rate 0.005", NEAR, **CHOSEN, **trained(0.005)),
+    *(own_policy("rloo", sizes, "embeddings of 8", NEAR, **CHOSEN) for sizes in GATED),
+    gated_text(
+        *("rloo", TWO_OF_32, "embeddings of 4", NEAR),
+        **{**CHOSEN, **text.SYMBOLS, "embedding_size": 4},
+    ),
+    gated_text("hash", (ONE_OF_32[0], 16, 3), "", NEAR),
+)
+"""Blocks of one layer and of two; policies with embeddings of their own."""
 TEXT_SETTINGS = dataclasses.replace(
     text.PLANNED,
     name="text-settings",
@@ -38,7 +60,7 @@ TEXT_SETTINGS = dataclasses.replace(
         "The next byte of Python's standard library, 5.12 million places: dense networks and "
         "policies of other rates, layers, sizes and contexts than those of text, one seed each."
     ),
-    cells=(*WHOLE, *SHORT),
+    cells=(*WHOLE, *SHORT, *POLICIES),
     minutes=60,
     seeds=(0,),
 )

@@ -331,6 +331,10 @@ CHOOSING = [
         ("rloo", {"embedding_size": 4, "observation": LAST_SYMBOLS} | more)
         for more in ({}, {"draw": "independent"}, {"hidden_units": 5})
     ),
+    *(
+        ("rloo", {"embedding_size": "one_hot", "observation": LAST_SYMBOLS} | more)
+        for more in ({}, {"hidden_units": 5})
+    ),
     ("rloo", {"observation": "layer_input"}),
     ("rloo", {"observation": LAST_SYMBOLS}),
     ("topk", {"embedding_size": 4, "observation": LAST_SYMBOLS}),
