@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccenv.agents.distributions import gumbel_like
+from ccenv.agents.distributions import gumbel_like, highest
 
 NO_BLOCK = -1
 """Stands in an action where fewer blocks are kept than at most."""
@@ -58,7 +58,7 @@ class CountedBlocks:
         return self._first(self.scores, self.least + below.sum(dim=1))
 
     def _first(self, keys: Tensor, numbers: Tensor) -> Tensor:
-        order = keys.topk(self.most, dim=1).indices
+        order = highest(keys, self.most)
         place = torch.arange(self.most, device=order.device)
         return order.masked_fill(place >= numbers[:, None], NO_BLOCK)
 

@@ -89,6 +89,16 @@ def check_densities(density: float | Sequence[float], layers: int) -> list[float
     return targets
 
 
+def highest(scores: Tensor, count: int) -> Tensor:
+    """Columns of each row's largest entries, the largest first: [batch, n] -> int64 [batch, count].
+
+    >>> highest(torch.tensor([[0.1, 0.3, 0.2]]), 2)
+    tensor([[1, 2]])
+    """
+    # Sorting costs ten times as much as one look at all.
+    return scores.argmax(1, keepdim=True) if count == 1 else scores.topk(count, dim=1).indices
+
+
 def gumbel_like(values: Tensor, generator: torch.Generator) -> Tensor:
     """Draws standard Gumbel noise of a tensor's shape."""
     uniform = torch.rand(values.shape, generator=generator).to(values.device)
@@ -138,11 +148,11 @@ class OrderedBlocks:
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draws the kept blocks in order: int64 [batch, k]."""
         drawn = self.scores + gumbel_like(self.scores, generator)
-        return drawn.topk(self.num_kept, dim=1).indices
+        return highest(drawn, self.num_kept)
 
     def mode(self) -> Tensor:
         """The k blocks of highest score: int64 [batch, k]."""
-        return self.scores.topk(self.num_kept, dim=1).indices
+        return highest(self.scores, self.num_kept)
 
     def log_prob(self, order: Tensor) -> Tensor:
         """Log-probability of drawing these blocks in this order: int64 [batch, k] -> [batch].

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.distributions import check_kept
+from ccenv.agents.distributions import check_kept, highest
 from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
@@ -45,11 +45,11 @@ class NoisyTopBlocks:
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draws noise and takes the highest: int64 [batch, k]."""
         draw = torch.randn(self.scores.shape, generator=generator).to(self.scores.device)
-        return (self.scores + self.noise * draw).topk(self.num_kept, dim=1).indices
+        return highest(self.scores + self.noise * draw, self.num_kept)
 
     def mode(self) -> Tensor:
         """The k blocks of highest score: int64 [batch, k]."""
-        return self.scores.topk(self.num_kept, dim=1).indices
+        return highest(self.scores, self.num_kept)
 
 
 class TopK(Agent):
