@@ -32,10 +32,8 @@ class MaskRule(nn.Module):
             self._keep("scores", chooser.maps)
             return
         self.num_maps = len(chooser.maps)
-        self.embeds, self.is_one_hot = (
-            chooser.embeddings is not None,
-            is_identity(chooser.embeddings),
-        )
+        self.embeds = chooser.embeddings is not None
+        self.is_one_hot = is_identity(chooser.embeddings)
         for number, (weight, bias) in enumerate(chooser.maps):
             self._keep(f"weight_{number}", weight)
             self._keep(f"bias_{number}", weight.new_zeros(len(weight)) if bias is None else bias)

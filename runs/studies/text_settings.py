@@ -1,7 +1,7 @@
 """Networks of the next byte in the ways that were tried: rates, layers, sizes, what they read.
 
-One seed each. Of `text`, five seeds, are those that had the fewest bits on validation text for
-their MACs.
+One seed each. Those that had the fewest bits on validation text for their MACs are run with more
+seeds, in `text`.
 """
 
 import dataclasses
