@@ -12,7 +12,6 @@ from ccenv.runs.studies.text import (
     CHOSEN,
     GATED,
     NEAR,
-    ONE_OF_32,
     TWO_OF_32,
     dense_text,
     gated_text,
@@ -47,10 +46,9 @@ POLICIES: tuple[Cell, ...] = (
     own_policy("rloo", (32, 16, 2), "rate 0.005", NEAR, **CHOSEN, **trained(0.005)),
     *(own_policy("rloo", sizes, "embeddings of 8", NEAR, **CHOSEN) for sizes in GATED),
     gated_text(
-        *("rloo", TWO_OF_32, "embeddings of 4", NEAR),
-        **{**CHOSEN, **text.SYMBOLS, "embedding_size": 4},
+        "rloo", TWO_OF_32, "embeddings of 4", NEAR, embedding_size=4, **text.SYMBOLS, **CHOSEN
     ),
-    gated_text("hash", (ONE_OF_32[0], 16, 3), "", NEAR),
+    gated_text("hash", ((32, 32), 16, 3), "", NEAR),
 )
 """Blocks of one layer and of two; policies with embeddings of their own."""
 TEXT_SETTINGS = dataclasses.replace(
