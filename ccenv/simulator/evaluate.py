@@ -13,6 +13,9 @@ from ccenv.simulator.rollout import simulator_of, walk
 from ccenv.simulator.sb3_policy import ModelPolicy, is_model
 from ccenv.simulator.step import Step
 
+PART = 100_000
+"""Images that are summed up at a time."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -154,6 +157,17 @@ def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: S
 
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Means over the images of each class: [images, n], [images] -> [num_classes, n]."""
-    one_hot = torch.nn.functional.one_hot(labels.long(), num_classes).to(values.dtype)
-    return one_hot.t() @ values / one_hot.sum(dim=0).clamp(min=1).unsqueeze(1)
+    """Means over the images of each class: [images, n], [images] -> [num_classes, n].
+
+    Zero where a class has no image.
+
+    >>> by_class(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 2]), 3).tolist()
+    [[2.0], [0.0], [5.0]]
+    """
+    labels = labels.long()
+    sums = torch.zeros(num_classes, values.shape[1], dtype=torch.float64, device=values.device)
+    # In parts: a million images' float64 copies would not fit beside them.
+    for part, rows in zip(values.split(PART), labels.split(PART), strict=True):
+        sums.index_add_(0, rows, part.double())
+    counts = labels.bincount(minlength=num_classes).clamp(min=1)
+    return (sums / counts.unsqueeze(1)).to(values.dtype)

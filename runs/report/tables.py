@@ -127,11 +127,11 @@ def memory_tables(rows: Sequence[Row]) -> list[Table]:
         for row in known
     ]
     note = (
-        "Memory: parameters and buffers of the network as they are stored, without the policy's; "
-        "of a pruned one the values that are left, their indices and its biases; of counts their "
-        "tables. Tables that cost no MACs cost memory."
+        "Memory: parameters and buffers of the network as they are stored, of a pruned one the "
+        "values that are left, their indices and its biases, of counts their tables; and four "
+        "bytes for each number of the policy. Tables that cost no MACs cost memory."
     )
-    return [Table("memory", "Memory of the networks", columns, lines, note)] if known else []
+    return [Table("memory", "Memory of each row", columns, lines, note)] if known else []
 
 
 def all_tables(comparison: Comparison) -> dict[str, list[Table]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import ERROR, Measure
-from ccenv.runs.stats.results import Result, evaluation, has_halves
+from ccenv.runs.stats.results import Result, evaluation, has_halves, memory_of
 
 RIVALS = ("pruned", "small_conv", "early_exit", "cascade", "ngram")
 """Networks that are rivals of their own, whatever rule runs them."""
@@ -41,7 +41,7 @@ class Point:
     halves: bool = False
     """whether it sees images of half their size."""
     memory: float | None = None
-    """bytes of its network, None where a run does not say them."""
+    """bytes of network and policy, None where a run does not say them."""
 
     @property
     def interval(self) -> Interval:
@@ -86,7 +86,7 @@ def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure =
     judged = validation.get(draw, {})
     known = judged if len(judged) == len(runs) else validation.get("sampled", {})
     sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
-    memory = runs[0].get("memory_bytes")
+    memory = memory_of(runs[0])
     return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves, memory)
 
 

@@ -7,6 +7,8 @@ Result = Mapping[str, Any]
 MODES = ("sampled", "mode")
 HALVE = "halve"
 """The transform that leaves a result comparable with those on whole images."""
+NUMBER_BYTES = 4
+"""Of a policy: float32, and entries of a table of blocks."""
 
 
 def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
@@ -26,6 +28,16 @@ def dataset_of(result: Result) -> str:
     """
     transforms = [name for name in transforms_of(result) if name != HALVE]
     return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
+
+
+def memory_of(result: Result) -> int | None:
+    """Bytes of the network and its policy; None of results from before networks' were recorded.
+
+    >>> memory_of({"memory_bytes": 100, "num_parameters": 5})
+    120
+    """
+    network = result.get("memory_bytes")
+    return None if network is None else int(network) + NUMBER_BYTES * int(result["num_parameters"])
 
 
 def transforms_of(result: Result) -> Sequence[str]:

@@ -13,7 +13,7 @@ from ccenv.runs.stats.bits import bits_in
 from ccenv.runs.stats.floors import FLOORS, compare_with_dropout, dropout_curves
 from ccenv.runs.stats.habits import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
-from ccenv.runs.stats.results import Result, dataset_of, evaluation
+from ccenv.runs.stats.results import Result, dataset_of, evaluation, memory_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Row:
     verdict: str
     """this row against block_dropout at equal compute cost."""
     memory_bytes: float | None
-    """of the network, mean over seeds; None where a result was recorded before it was."""
+    """of network and policy, mean over seeds; None where a result was recorded before it was."""
     habit: str
     """how a learned policy ignores the image, if it does; see `habits`."""
     bits: Interval | None = None
@@ -153,8 +153,8 @@ def _row(
 
 
 def mean_memory(results: Sequence[Result]) -> float | None:
-    """Bytes of the network, mean over seeds; None where one does not say."""
-    found = [result["memory_bytes"] for result in results if "memory_bytes" in result]
+    """Bytes of network and policy, mean over seeds; None where one does not say."""
+    found = [memory for result in results if (memory := memory_of(result)) is not None]
     return float(np.mean(found)) if len(found) == len(results) else None
 
 

@@ -71,6 +71,7 @@ def equal_macs_table(contest: Contest, part: str, note: str) -> Table:
     lines = [equal_macs_line(one) for one in pairs]
     if measure.name:
         columns |= {"kB": "right ,.0f"}
+        note = f"kB: network and policy. {note}"
         found = [one.point.memory for one in pairs]
         lines = [
             [*line, None if memory is None else memory / 1000]

@@ -10,6 +10,7 @@ from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.runs import train
 from ccenv.runs.again.verdicts import validate
 from ccenv.runs.report.tables import memory_tables
+from ccenv.runs.stats.points import make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.seal import sealed
@@ -55,6 +56,9 @@ def test_memory_is_recorded_checked_and_missing_in_older_results(tmp_path, capsy
     folder = Path(result["folder"])
     assert result["memory_bytes"] < 4 * result["network_parameters"]
     assert make_rows({"pruned": [result]})[0].memory_bytes == result["memory_bytes"]
+    chosen = result | {"num_parameters": 10}
+    assert make_rows({"rloo": [chosen]})[0].memory_bytes == result["memory_bytes"] + 40
+    assert make_point("rloo", [chosen], "sampled").memory == result["memory_bytes"] + 40
     older = {name: value for name, value in result.items() if name != "memory_bytes"}
     rewritten(folder, older)
     assert not validate(folder)[0].problems
