@@ -7,8 +7,8 @@ A setting is chosen by the bits of its most probable masks on validation text, s
 from typing import Any
 
 from ccenv.runs.plan.sweep import Cell, Sweep
-from ccenv.runs.studies.text import PLANNED as LONG
 from ccenv.runs.studies.text import SYMBOLS
+from ccenv.runs.studies.text import TEXT as LONG
 
 PLACES = 256_000
 BLOCKS, SIZE, KEPT = 32, 16, 2

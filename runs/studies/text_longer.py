@@ -15,13 +15,13 @@ ROWS = (
     *("hash 32 x 16, 1 kept", "hash 32 x 16, 2 kept", "hash 64 x 16, 2 kept"),
 )
 PLANNED = dataclasses.replace(
-    text.PLANNED,
+    text.TEXT,
     name="text-longer",
     description=(
         "The next byte of Python's standard library, 20.5 million places, four times those of "
         "text-one-layer: dense networks beside policies that choose blocks and hashing."
     ),
-    settings={**text.PLANNED.settings, "images": LONGER, "eval_every": LONGER},
+    settings={**text.TEXT.settings, "images": LONGER, "eval_every": LONGER},
     cells=tuple(cell for cell in text_one_layer.PLANNED.cells if cell.label in ROWS),
 )
 RUN = ("dense 384", "rloo 32 x 16, 1 kept", "hash 32 x 16, 1 kept")

@@ -12,9 +12,14 @@ from ccenv.runs.studies.text import (
     CHOSEN,
     GATED,
     NEAR,
+    ONE_OF_32,
+    SLOWER,
+    TABLES,
+    TWO_LAST,
     TWO_OF_32,
     dense_text,
     gated_text,
+    look_ups,
     own_policy,
     trained,
     two_layers,
@@ -42,23 +47,47 @@ SHORT: tuple[Cell, ...] = (
 )
 """Dense networks that read its last symbols."""
 POLICIES: tuple[Cell, ...] = (
-    *(own_policy("rloo", (32, 16, kept), "", NEAR, **CHOSEN) for kept in (1, 2)),
-    own_policy("rloo", (32, 16, 2), "rate 0.005", NEAR, **CHOSEN, **trained(0.005)),
-    *(own_policy("rloo", sizes, "embeddings of 8", NEAR, **CHOSEN) for sizes in GATED),
+    *(own_policy("rloo", (32, 16, kept), "", NEAR, **SLOWER) for kept in (1, 2)),
+    own_policy("rloo", (32, 16, 2), "rate 0.005", NEAR, **SLOWER, **trained(0.005)),
+    *(own_policy("rloo", sizes, "embeddings of 8", NEAR, **SLOWER) for sizes in GATED),
     gated_text(
-        "rloo", TWO_OF_32, "embeddings of 4", NEAR, embedding_size=4, **text.SYMBOLS, **CHOSEN
+        "rloo", TWO_OF_32, "embeddings of 4", NEAR, embedding_size=4, **text.SYMBOLS, **SLOWER
     ),
     gated_text("hash", ((32, 32), 16, 3), "", NEAR),
 )
 """Blocks of one layer and of two; policies with embeddings of their own."""
+LOOKING_UP: tuple[Cell, ...] = (
+    *(look_ups("rloo", sizes, "policy's rate 0.01", NEAR, **SLOWER) for sizes in GATED),
+    look_ups("rloo", ONE_OF_32, "eight symbols", NEAR | {"look_tokens": 8}, **SLOWER),
+    look_ups("rloo", ONE_OF_32, "four masks", NEAR, **SLOWER | {"group_size": 4}),
+    look_ups(
+        "rloo", ONE_OF_32, "four masks, policy's rate 0.03", NEAR, **CHOSEN | {"group_size": 4}
+    ),
+    look_ups("rloo", ONE_OF_32, "policy's rate 0.1", NEAR, **CHOSEN | {"learning_rate": 0.1}),
+    look_ups("rloo", ONE_OF_32, "", NEAR, **CHOSEN),
+    *(
+        look_ups("topk", TWO_OF_32, f"policy's rate {rate:g}", NEAR, learning_rate=rate)
+        for rate in (0.003, 0.005, 0.01)
+    ),
+    *(
+        two_layers(*units, f"tables {TABLES}", rate, tables=TABLES, **NEAR)
+        for *units, rate in ((48, 32, 0.01), (256, 128, 0.005))
+    ),
+    *(gated_text("hash", sizes, "", NEAR) for sizes in GATED),
+    gated_text("hash", TWO_OF_32, TWO_LAST, NEAR, num_hashed=2),
+    gated_text("hash", TWO_OF_32, f"{TWO_LAST}, balanced", NEAR, num_hashed=2, balanced=True),
+    gated_text("hash", TWO_OF_32, "by three symbols", NEAR, num_hashed=3),
+    gated_text("hash", TWO_OF_32, "by three symbols, balanced", NEAR, num_hashed=3, balanced=True),
+)
+"""Policies and networks that look symbols up, and tables that are drawn."""
 TEXT_SETTINGS = dataclasses.replace(
-    text.PLANNED,
+    text.TEXT,
     name="text-settings",
     description=(
         "The next byte of Python's standard library, 5.12 million places: dense networks and "
         "policies of other rates, layers, sizes and contexts than those of text, one seed each."
     ),
-    cells=(*WHOLE, *SHORT, *POLICIES),
+    cells=(*WHOLE, *SHORT, *POLICIES, *LOOKING_UP),
     minutes=60,
     seeds=(0,),
 )
