@@ -7,7 +7,7 @@ MACs those of the chosen experts and their policy.
 
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
+from ccenv.runs.plan.sweep import Cell, Sweep
 
 EPOCH = 40_000
 MASKS = 8
@@ -52,7 +52,7 @@ def convolution(channels: tuple[int, ...], units: tuple[int, ...]) -> Cell:
     return Cell(label, "dense", {"network": "small_conv", "network_kwargs": sizes})
 
 
-PLANNED = Sweep(
+FRONT_CIFAR10 = Sweep(
     name="front-cifar10",
     description=(
         "CIFAR-10 at half its size, 12 epochs: k of 32 experts on a convolutional stem beside "
@@ -89,13 +89,6 @@ PLANNED = Sweep(
         chosen("block_dropout", MIDDLE, KEPT),
         *(convolution(*row) for row in CONVOLUTIONS),
     ),
-    minutes=90,
+    minutes=50,
     seeds=(0, 1, 2, 3, 4),
 )
-
-BESIDE = ("topk", "straight_through", "block_dropout")
-"""Agents beside rloo on the stem in the middle."""
-FRONT_CIFAR10 = with_seeds(
-    PLANNED, {3: [c.label for c in PLANNED.cells if c.agent in BESIDE]}, minutes=45
-)
-"""As far as it has been run."""
