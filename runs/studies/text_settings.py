@@ -70,8 +70,8 @@ LOOKING_UP: tuple[Cell, ...] = (
         for rate in (0.003, 0.005, 0.01)
     ),
     *(
-        two_layers(*units, f"tables {TABLES}", rate, tables=TABLES, **NEAR)
-        for *units, rate in ((48, 32, 0.01), (256, 128, 0.005))
+        two_layers(first, then, f"tables {TABLES}", rate, tables=TABLES, **NEAR)
+        for first, then, rate in ((48, 32, 0.01), (256, 128, 0.005))
     ),
     *(gated_text("hash", sizes, "", NEAR) for sizes in GATED),
     gated_text("hash", TWO_OF_32, TWO_LAST, NEAR, num_hashed=2),
