@@ -166,7 +166,7 @@ def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """
     labels = labels.long()
     sums = torch.zeros(num_classes, values.shape[1], dtype=torch.float64, device=values.device)
-    # In parts: a million images' float64 copies would not fit beside them.
+    # In parts: float64 copies of all images at once would take twice their memory.
     for part, rows in zip(values.split(PART), labels.split(PART), strict=True):
         sums.index_add_(0, rows, part.double())
     counts = labels.bincount(minlength=num_classes).clamp(min=1)
