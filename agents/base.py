@@ -184,6 +184,9 @@ def version_of(simulator: Any) -> tuple[int, int] | None:
     return (simulator.images_seed, simulator.network_version)
 
 
+LOOK_UPS = (SymbolEmbeddings, SymbolRows)
+
+
 class LayerScores(nn.Module):
     """One small network for each gated layer: observation -> a score for each block.
 
@@ -243,6 +246,13 @@ class LayerScores(nn.Module):
     def macs(self) -> list[int]:
         """MACs of one image, for each layer."""
         return [sum(map(macs_of, stack.modules())) for stack in self.layers]
+
+    @property
+    def num_plain(self) -> list[int]:
+        """Columns of each layer that are numbers; those behind them are looked up as symbols."""
+        firsts = [next(iter(stack.children())) for stack in self.layers]
+        looks = [m.num_seen if isinstance(m, LOOK_UPS) else 0 for m in firsts]
+        return [length - seen for length, seen in zip(self.lengths, looks, strict=True)]
 
     def maps(self, layer: int) -> list[tuple[Tensor, Tensor | None]]:
         """Weights [out, in] and biases of a layer's affine maps, with tanh in between."""

@@ -25,7 +25,8 @@ class Numbers(nn.Module):
     spread: Tensor
     """the bell's standard deviation, in blocks."""
     mean: Tensor
-    """[gates, columns], of what was seen; a look is brought to mean 0 and deviation 1 with it."""
+    """[gates, columns], of what was seen; a look is brought to mean 0 and deviation 1 with it.
+    Columns of symbols that are looked up stay as they are."""
     square: Tensor
     """[gates, columns], mean of squares."""
 
@@ -55,9 +56,10 @@ class Numbers(nn.Module):
 
     def see(self, observation: Tensor, layer: int) -> None:
         """Takes observations [batch, obs_size] into the running mean and square of a gate's."""
-        seen = observation[:, : self.mean.shape[1]]
-        self.mean[layer].lerp_(seen.mean(dim=0), 1 - MEMORY)
-        self.square[layer].lerp_(seen.square().mean(dim=0), 1 - MEMORY)
+        plain = self.scores.num_plain[layer]
+        seen = observation[:, :plain]
+        self.mean[layer, :plain].lerp_(seen.mean(dim=0), 1 - MEMORY)
+        self.square[layer, :plain].lerp_(seen.square().mean(dim=0), 1 - MEMORY)
 
     def forward(self, observation: Tensor, layer: int) -> Tensor:
         """Logits [batch, numbers]."""

@@ -26,6 +26,7 @@ from ccenv.agents.counted_blocks import CountedBlocks
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
 from ccenv.agents.numbers_of_blocks import Numbers
+from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess
 from ccenv.simulator.rollout import Rollout
@@ -72,6 +73,7 @@ class RlooBudget(Agent):
         spread: float = 0.7,
         last_spread: float = 0.3,
         spread_share: float = 1.0,
+        embedding_size: EmbeddingSize = 0,
     ) -> None:
         """Prepares policy and optimiser (Adam).
 
@@ -96,6 +98,8 @@ class RlooBudget(Agent):
             spread: standard deviation of the number at the start, in blocks.
             last_spread: the same in the end; it falls linearly once numbers are learned.
             spread_share: of the training, after which it has fallen.
+            embedding_size: of its own embeddings of an observation of symbols, of scores and of
+                numbers; 0 for none, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
             ValueError: if a number is out of range, or the group is no multiple of the twins.
@@ -122,9 +126,10 @@ class RlooBudget(Agent):
         started = [max(1, round(cost_limit * n)) for n in self.num_blocks]
         self.num_kept = check_kept(started if num_kept is None else num_kept, self.num_blocks)
         self.diversity_weight, self.spreads = diversity_weight, (spread, last_spread)
-        self.scores = LayerScores(self.simulator, seed, hidden_units)
+        self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
+        ones = [1] * len(self.num_blocks)
         self.numbers = Numbers(
-            LayerScores(self.simulator, seed, number_units, outputs=[1] * len(self.num_blocks)),
+            LayerScores(self.simulator, seed, number_units, embedding_size, ones),
             self._ranges(least_kept, most_kept),
             [self._start(gate) for gate in range(len(self.num_blocks))],
             spread,

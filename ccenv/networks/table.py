@@ -17,6 +17,8 @@ NETWORKS: dict[str, Any] = {
     "ngram": "ccenv.networks.models.ngram:ngram",
     "pruned": "ccenv.networks.models.pruned:pruned",
     "pruned_blocks": "ccenv.networks.models.pruned_blocks:pruned_blocks",
+    "pruned_bytes": "ccenv.networks.models.text_rivals:pruned_bytes",
+    "cascade_bytes": "ccenv.networks.models.text_rivals:cascade_bytes",
     "bytes": "ccenv.networks.models.embedding:next_byte",
     "vit": "ccenv.networks.models.transformer:vit",
     "pondering": "ccenv.networks.models.pondering:pondering",

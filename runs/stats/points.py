@@ -12,7 +12,8 @@ from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import ERROR, Measure
 from ccenv.runs.stats.results import Result, evaluation, has_halves, memory_of
 
-RIVALS = ("pruned", "small_conv", "early_exit", "cascade", "ngram")
+OF_TEXTS = ("pruned_bytes", "cascade_bytes", "ngram")
+RIVALS = ("pruned", "small_conv", "early_exit", "cascade", *OF_TEXTS)
 """Networks that are rivals of their own, whatever rule runs them."""
 PRUNED_BLOCKS = "pruned_blocks"
 """The network in whose pruned weights agents choose."""

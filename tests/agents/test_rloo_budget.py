@@ -5,18 +5,22 @@ import torch
 from torch import nn
 
 from ccenv.agents.rloo_budget import RlooBudget
+from ccenv.agents.symbol_embeddings import ONE_HOT
 from ccenv.base.seeding import stream
+from ccenv.data import Split
 from ccenv.data.probe import (
     NUM_DOMAINS,
     NUM_LABELS,
     PROBE_SETTINGS,
     probe_exit_masks,
+    probe_images,
     probe_optimal_masks,
     probe_unit_masks,
 )
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp import dynamics
 from ccenv.mdp.looks import certainty
+from ccenv.mdp.symbols import LAST_SYMBOLS
 from ccenv.networks.sequential import GatedSequential
 from ccenv.networks.stage import Stage
 from ccenv.simulator.rollout import walk
@@ -45,25 +49,45 @@ class Steps(Stage):
         return y if mask is None else y * mask.repeat_interleave(NUM_LABELS, dim=1)
 
 
+class First(nn.Module):
+    """The part of an image that the network reads."""
+
+    def forward(self, x):
+        return x[:, :IN_FEATURES]
+
+
+def told(split):
+    """Images of the probe without noise, and behind each its domain one-hot."""
+    images, labels = probe_images(1024, seed=len(split))
+    plain = (images.flatten(1) > 0.5).float()
+    domain = nn.functional.one_hot(plain.argmax(dim=1) // NUM_LABELS, NUM_DOMAINS)
+    return Split(torch.cat([plain, domain], dim=1)[:, None, None], labels, NUM_LABELS + 1)
+
+
 def stepwise(input_shape=(1, 1, IN_FEATURES), num_classes=NUM_LABELS + 1):
     """A network whose images need one to four blocks of one gate: 16 MACs each, and 24 more."""
+    start = nn.Sequential(nn.Flatten(), First())
     head = nn.Linear(IN_FEATURES, num_classes)
     with torch.no_grad():
         head.weight.zero_()
         head.weight[:NUM_LABELS] = 16 * torch.eye(NUM_LABELS).repeat(1, NUM_DOMAINS)
         head.bias.copy_(torch.tensor([0.0, 0.0, 14.0]))
-    network = GatedSequential(nn.Flatten(), [Steps()], head, torch.zeros(1, *input_shape))
+    network = GatedSequential(start, [Steps()], head, torch.zeros(1, *input_shape))
     network.has_own_weights = True
     return network.eval()
 
 
 def step_masks(images):
-    domain = images.flatten(1).argmax(dim=1) // NUM_LABELS
+    domain = images.flatten(1)[:, :IN_FEATURES].argmax(dim=1) // NUM_LABELS
     return [torch.arange(NUM_DOMAINS) <= domain[:, None]]
 
 
+TOLD = {"network": stepwise, "dataset": f"{__name__}:told", "observation": LAST_SYMBOLS}
+NUMBERS = {"num_kept": 2, "spread": 1.0}
 PROBES = {
-    "numbers": ({"network": stepwise}, step_masks, 64 / 88, {"num_kept": 2, "spread": 1.0}),
+    "numbers": ({"network": stepwise}, step_masks, 64 / 88, NUMBERS),
+    "symbols": (TOLD, step_masks, 64 / 88, {**NUMBERS, "embedding_size": ONE_HOT}),
+    "embeddings": (TOLD, step_masks, 64 / 88, {**NUMBERS, "embedding_size": 2}),
     "blocks": (
         {k: v for k, v in PROBE_SETTINGS.items() if k != "dataset"},
         lambda images: probe_optimal_masks(images, 2),
@@ -93,7 +117,7 @@ def judged(agent, best_masks):
     return share, steps[-1].outcome.compute_cost.mean().item()
 
 
-FAST, SLOW = ("numbers", "exits"), pytest.mark.slow
+FAST, SLOW = ("numbers", "symbols", "exits"), pytest.mark.slow
 SMALL_EXITS = {"network": "probe-exit", "observation": "certainty"}
 
 
@@ -158,6 +182,19 @@ def test_the_bill_is_which_and_how_many_and_of_units_only_how_many():
     assert several.policy_macs == [8 * 4 + 8]
     units = make_agent({"network": "probe-residual"}, 8, cost_limit=0.3)
     assert units.policy_macs == units.numbers.scores.macs
+    looks_up = make_agent(TOLD, 8, cost_limit=0.6, num_kept=2, embedding_size=ONE_HOT)
+    assert looks_up.policy_macs == [0]
+
+
+@pytest.mark.parametrize("size", [2, ONE_HOT])
+def test_symbols_that_are_looked_up_are_not_standardised_and_numbers_before_them_are(size):
+    context = {"context": {"budget": [0.4, 0.8]}}
+    agent = make_agent(TOLD | context, 8, cost_limit=0.6, num_kept=2, embedding_size=size)
+    observation = agent.simulator.begin()
+    agent.numbers.see(observation, 0)
+    assert agent.numbers.mean[0, 0] != 0
+    assert agent.numbers.mean[0, 1:].eq(0).all()
+    assert agent.numbers.square[0, 1:].eq(1).all()
 
 
 def test_a_checkpoint_holds_shift_and_spread():

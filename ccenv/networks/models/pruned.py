@@ -75,10 +75,19 @@ class PrunedNetwork(GatedSequential):
     """A network of one gate that is pruned while it is co-trained."""
 
     def __init__(
-        self, layers: PrunedWeights, outputs: int, example: Tensor, macs: int | None, span: Any
+        self,
+        layers: PrunedWeights,
+        outputs: int,
+        example: Tensor,
+        macs: int | None,
+        span: Any,
+        stem: nn.Module | None = None,
     ) -> None:
-        """See `pruned`; `span` is when pruning begins and ends, as shares of the training."""
-        super().__init__(nn.Identity(), {"layers": layers}, Shift(outputs), example)
+        """See `pruned`; `span` is when pruning begins and ends, as shares of the training.
+
+        A stem is not pruned.
+        """
+        super().__init__(stem or nn.Identity(), {"layers": layers}, Shift(outputs), example)
         first, last = span
         if not 0 <= first < last <= 1:
             raise ValueError(
@@ -113,8 +122,9 @@ class PrunedNetwork(GatedSequential):
         self.layers.clear()
 
     def memory_bytes(self) -> int:
-        """See `GatedNetwork`: what is stored of the weights that are left."""
-        return self.layers.memory_bytes() + self.num_classes * FLOAT_BYTES
+        """See `GatedNetwork`: what is stored of the weights that are left, the stem's whole."""
+        whole = self.num_classes + sum(weight.numel() for weight in self.stem.parameters())
+        return self.layers.memory_bytes() + whole * FLOAT_BYTES
 
     def learn_beforehand(self, split: Any) -> None:
         """Refuses: it is pruned while it learns.

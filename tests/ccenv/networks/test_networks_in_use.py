@@ -76,6 +76,12 @@ SMALL = {
         "network_kwargs": {"num_blocks": 4, "block_size": 4, "macs": 300},
         "weights_kwargs": {"schedule_updates": 4},
     },
+    "pruned_bytes": TEXT
+    | {
+        "network_kwargs": {"units": [8], "context": 4, "macs": 300},
+        "weights_kwargs": {"schedule_updates": 4},
+    },
+    "cascade_bytes": TEXT | {"network_kwargs": {"first": [4], "then": [8], "context": 4}},
     "small_conv": {"network_kwargs": {"channels": [4], "units": [8]}},
     "cascade": {"network_kwargs": {"first": [4], "then": [8]}},
     "pondering": {"network_kwargs": {"units": 8, "num_steps": 3}},
