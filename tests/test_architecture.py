@@ -43,7 +43,7 @@ FLOORS = {
     "ccenv.sparse.gpu.kernels": "lists tiles dense vectors gradients",
     "ccenv.data": (
         "moved_copies transforms rows fitted split checked probe bundled parity surprise unpacked "
-        "npz real mixed map_style given folder text_files text"
+        "npz real mixed map_style given folder text_files text_archives text"
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.data.npz import file_sha256, npz_split
 from ccenv.data.split import Split, cut, data_root
@@ -114,13 +113,12 @@ def _svhn_parts(root: Path, test: bool, download: bool) -> Parts:
     return images[order], labels[order], 580_000
 
 
-def download(name: str) -> None:
-    """Downloads a data set through torchvision into the root folder (SVHN with `extra`: 1.6 GB).
+def download_images(name: str) -> None:
+    """Downloads one of `PARTS` through torchvision to the root folder (SVHN with `extra`: 1.6 GB).
 
     Raises:
-        ValueError: if torchvision has no such data set here.
+        OSError, RuntimeError: if it cannot be fetched, or is damaged.
     """
-    check_names([name], PARTS, "dataset to download")
     for test in (False, True):
         PARTS[name](data_root(), test, True)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ccenv.data.rows import Rows
 from ccenv.data.split import Split, data_root
+from ccenv.data.text_archives import archived_texts
 from ccenv.data.text_files import Texts, library_texts, of_split, place_of, texts_of
 
 NUM_SYMBOLS = 128
@@ -73,6 +74,24 @@ def python_sample(split: str) -> Split:
         FileNotFoundError: as `python_text` does.
     """
     return text_split(python_texts(), split, 1 if split == "train" else SAMPLED_STEP)
+
+
+def enwik8(split: str) -> Split:
+    """The first 10^8 bytes of a Wikipedia: 24 symbols, and which of 128 comes next.
+
+    Raises:
+        As `ccenv.data.text_archives.archived_texts`.
+    """
+    return text_split(archived_texts("enwik8"), split)
+
+
+def text8(split: str) -> Split:
+    """10^8 letters and spaces of a Wikipedia, 27 different symbols.
+
+    Raises:
+        As `ccenv.data.text_archives.archived_texts`.
+    """
+    return text_split(archived_texts("text8"), split)
 
 
 def is_of_this_machine(name: str) -> bool:

@@ -311,4 +311,4 @@ def test_a_text_that_is_too_short_or_lacks_a_split_is_refused_by_name(root):
 def test_the_program_describes_a_text(root, capsys):
     write_text(root / "poems", train=b"ab" * 50, validation=b"ab" * 50, test=b"ab" * 50)
     program.main(["poems"])
-    assert "76 images of 24, 128 classes" in capsys.readouterr().out
+    assert "76 inputs of 24, 128 classes" in capsys.readouterr().out
