@@ -13,7 +13,9 @@ from ccenv.runs.stats.measures import ERROR, Measure
 from ccenv.runs.stats.results import Result, evaluation, has_halves, memory_of
 
 OF_TEXTS = ("pruned_bytes", "cascade_bytes", "ngram")
-RIVALS = ("pruned", "small_conv", "early_exit", "cascade", *OF_TEXTS)
+ONE_EXIT = "one exit"
+"""What rows of an exit network are called whose inputs all stop at the same place."""
+RIVALS = ("pruned", "small_conv", "early_exit", "cascade", ONE_EXIT, *OF_TEXTS)
 """Networks that are rivals of their own, whatever rule runs them."""
 PRUNED_BLOCKS = "pruned_blocks"
 """The network in whose pruned weights agents choose."""
@@ -100,10 +102,20 @@ def kind_of(run: Result) -> str:
     environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
     network = environment.get("network")
     if network in RIVALS and not run["learns"]:
-        return str(network)
+        own = settings.get("agent_settings", {}) if isinstance(settings, Mapping) else {}
+        return ONE_EXIT if stops_alike(own.get("stop_shares")) else str(network)
     if (environment.get("network_kwargs") or {}).get("tables"):
         return f"{agent} with tables"
     return f"{agent} in pruned" if network == PRUNED_BLOCKS else agent
+
+
+def stops_alike(shares: object) -> bool:
+    """Whether thresholds stop all or none at each exit: nothing is chosen then.
+
+    >>> stops_alike([0, 1]), stops_alike([0.7, 0]), stops_alike(0.7)
+    (True, False, False)
+    """
+    return isinstance(shares, Sequence) and set(shares) <= {0, 1}
 
 
 def sizes_of(run: Result) -> str:

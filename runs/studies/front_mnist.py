@@ -73,6 +73,13 @@ EXITS: tuple[tuple[Layers, float], ...] = (
     (((8, 16), (64,)), 0.7),
 )
 """Layers, and the share that stops at each exit."""
+ONE_EXIT: tuple[tuple[Layers, tuple[int, int]], ...] = (
+    (((8, 16), (64,)), (1, 0)),
+    *((((4,), (24, 64)), (0, 1)), (((4,), (24, 64)), (0, 0))),
+    *((((4, 12), (64,)), (0, 1)), (((4, 12), (64,)), (0, 0))),
+    (((8, 16), (64,)), (0, 1)),
+)
+"""Layers, and where all stop: 1 at an exit, 0 at none."""
 
 
 def inside(blocks: int, size: int, kept: int, macs: int) -> Cell:
@@ -93,17 +100,28 @@ def exits(layers: Layers, share: float, agent: str = "confidence") -> Cell:
         share: that stops at each exit; a policy may choose where, at the same mean cost.
         agent: "confidence" or "rloo_budget".
     """
+    own: dict[str, Any] = {"stop_shares": share}
+    if agent == "rloo_budget":
+        cost_limit = round(mean_cost(layers, share), 3)
+        own = {"observation": "certainty", "group_size": 4, "cost_limit": cost_limit}
+    return stopping(f"{agent}, exits", agent, layers, f"{share:.0%} stop", own)
+
+
+def one_exit(layers: Layers, shares: tuple[int, int]) -> Cell:
+    """The same layers, learned alike, where all inputs stop at one exit or at none."""
+    where = f"all stop at {shares.index(1) + 1}" if any(shares) else "none stops"
+    return stopping("one exit", "confidence", layers, where, {"stop_shares": shares})
+
+
+def stopping(kind: str, agent: str, layers: Layers, where: str, own: dict[str, Any]) -> Cell:
+    """A row of layers with an exit between all of them; its label: kind, sizes, where they stop."""
     channels, units = layers
     network = {
         "network": "early_exit",
         "network_kwargs": {"channels": channels, "units": units},
         "weights_kwargs": CONVOLVED,
     }
-    own: dict[str, Any] = {"stop_shares": share}
-    if agent == "rloo_budget":
-        cost_limit = round(mean_cost(layers, share), 3)
-        own = {"observation": "certainty", "group_size": 4, "cost_limit": cost_limit}
-    label = f"{agent}, exits in {named(channels)} / {named(units)}, {share:.0%} stop"
+    label = f"{kind} in {named(channels)} / {named(units)}, {where}"
     return Cell(label, agent, {**TRAINED, **network, **own})
 
 
@@ -145,6 +163,7 @@ FRONT_MNIST = Sweep(
         *(inside(*row) for row in INSIDE),
         *(exits(*row) for row in EXITS),
         *(exits(*row, "rloo_budget") for row in EXITS),
+        *(one_exit(*row) for row in ONE_EXIT),
     ),
     minutes=80,
     seeds=(0, 1, 2, 3, 4),

@@ -34,6 +34,7 @@ def over(name: str, values: tuple[float, ...]) -> Tried:
 
 AGENTS: dict[str, tuple[str, dict[str, Any], Tried]] = {
     "rloo": ("rloo", {**OWN, **KEEP, "group_size": 8}, over("learning_rate", RATES)),
+    "rloo_budget": ("rloo_budget", {**OWN, "cost_limit": SHARE}, over("learning_rate", RATES)),
     "topk": ("topk", {**OWN, **KEEP}, over("learning_rate", SLOW_RATES)),
     "topk, bias": (
         "topk",
@@ -74,6 +75,7 @@ FIXED: dict[str, tuple[str, dict[str, Any]]] = {
 """Rows without a setting to choose."""
 CHOSEN: dict[str, tuple[int, int]] = {
     "rloo": (1, 5),
+    "rloo_budget": (2, 5),
     "topk": (1, 5),
     "topk, bias": (1, 5),
     "gumbel, ordered": (3, 5),

@@ -10,7 +10,7 @@ from ccenv.base.checked_file import read_checked, write_checked
 from ccenv.runs import train
 from ccenv.runs.again.verdicts import validate
 from ccenv.runs.report.tables import memory_tables
-from ccenv.runs.stats.points import make_point
+from ccenv.runs.stats.points import RIVALS, make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.seal import sealed
@@ -65,6 +65,15 @@ def test_memory_is_recorded_checked_and_missing_in_older_results(tmp_path, capsy
     assert make_rows({"pruned": [older, result]})[0].memory_bytes is None
     rewritten(folder, result | {"memory_bytes": 3})
     assert "memory_bytes: claimed 3" in validate(folder)[0].problems[0]
+
+
+def test_exits_where_all_stop_at_one_place_are_a_kind_of_their_own(tmp_path, capsys):
+    result = run("early_exit", tmp_path, capsys)
+    for shares, kind in (([0.5, 0.2], "early_exit"), ([0, 1], "one exit"), ([0, 0], "one exit")):
+        settings = {**result["settings"], "agent_settings": {"stop_shares": shares}}
+        point = make_point("a row", [result | {"settings": settings}], "sampled")
+        assert point.agent == kind
+        assert point.agent in RIVALS
 
 
 def test_a_table_shows_the_memory_of_rows_that_have_it():
