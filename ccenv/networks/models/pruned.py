@@ -124,6 +124,8 @@ class PrunedNetwork(GatedSequential):
     def memory_bytes(self) -> int:
         """See `GatedNetwork`: what is stored of the weights that are left, the stem's whole."""
         whole = self.num_classes + sum(weight.numel() for weight in self.stem.parameters())
+        # With fixed statistics a norm is folded into the weights before it, but for a bias.
+        whole += sum(m.num_features for m in self.modules() if isinstance(m, nn.BatchNorm2d))
         return self.layers.memory_bytes() + whole * FLOAT_BYTES
 
     def learn_beforehand(self, split: Any) -> None:
@@ -145,6 +147,7 @@ def pruned(
     macs: int | None = None,
     begin: float = 0.1,
     end: float = 0.7,
+    norms: bool = False,
 ) -> PrunedNetwork:
     """A fully connected network, behind convolutions if there are `channels`, that is pruned.
 
@@ -159,6 +162,7 @@ def pruned(
             None: a fifth.
         begin: share of the training at which pruning begins.
         end: share of the training at which it ends.
+        norms: whether convolutions have batch norms, which learn along and cost nothing.
 
     Raises:
         ValueError: if a size, a share or the number of MACs is impossible.
@@ -167,12 +171,16 @@ def pruned(
     maps = positive_ints(channels, "channels", allow_none=True)
     body = nn.Sequential(Centred()) if maps else nn.Sequential()
     for inputs, outputs in itertools.pairwise([input_shape[0], *maps]):
-        body.extend([strided(inputs, outputs), nn.ReLU()])
+        between = [nn.BatchNorm2d(outputs)] if norms else []
+        body.extend([strided(inputs, outputs, bias=not norms), *between, nn.ReLU()])
     body.append(nn.Flatten())
     example = torch.zeros(1, *input_shape)
     with torch.no_grad():
-        features = body(example).shape[1]
+        features = body.eval()(example).shape[1]
     for inputs, outputs in itertools.pairwise([features, *widths]):
         body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
     body.append(in_major_linear([features, *widths][-1], num_classes, bias=False))
-    return PrunedNetwork(PrunedLayers(body, num_classes), num_classes, example, macs, (begin, end))
+    layers = PrunedLayers(body, num_classes)
+    network = PrunedNetwork(layers, num_classes, example, macs, (begin, end))
+    network.norms_learn = norms
+    return network

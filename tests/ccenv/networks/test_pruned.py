@@ -90,6 +90,23 @@ def test_kept_blocks_cost_what_is_left_of_them_and_answer_as_the_masked_layers_d
     torch.testing.assert_close(network(images, [mask]), out(kept))
 
 
+def test_norms_of_convolutions_learn_along_and_cost_a_bias_a_channel():
+    network = pruned((2, 8, 8), 10, UNITS, (4, 6), 300, norms=True)
+    plain = pruned((2, 8, 8), 10, UNITS, (4, 6), 300)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == 2
+    assert network.dense_macs == plain.dense_macs
+    assert memory_bytes(network) == memory_bytes(plain)
+    images, kept = torch.rand(5, 2, 8, 8), torch.ones(5, 1, dtype=torch.bool)
+    before = [norm.running_mean.clone() for norm in norms]
+    network.train()(images, [kept])
+    network.eval()
+    assert not any(torch.equal(n.running_mean, b) for n, b in zip(norms, before, strict=True))
+    ccenv.check_network(network, images)
+    network.after_update(1.0)
+    assert network.layers.kept_macs() <= 300
+
+
 def test_the_smallest_weights_of_all_layers_go_first():
     network = make(macs=100)
     sizes = torch.cat([layer.weight.abs().flatten() for layer in network.layers.layers])
