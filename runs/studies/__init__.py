@@ -57,6 +57,8 @@ from ccenv.runs.studies.tuned_section import TUNED
 
 TEXT_BUDGETS = (3_400, 8_800, 20_500, 65_600, 196_700, 409_600)
 """MACs of gated networks of two layers, and of dense ones."""
+LONGER_BUDGETS = (3_400, 8_800, 65_600, 196_700)
+"""Those of them that are trained four times as long."""
 ONE_LAYER_BUDGETS = (6_200, 12_300, 61_440, 122_880)
 """The same of one layer that reads whole windows."""
 STUDIES: dict[str, Study] = {
@@ -81,7 +83,7 @@ STUDIES: dict[str, Study] = {
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
         Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS),)),
         Study(TEXT_ONE_LAYER, (at_budgets(ONE_LAYER_BUDGETS, BITS),)),
-        Study(TEXT_LONGER, (at_budgets(ONE_LAYER_BUDGETS, BITS),)),
+        Study(TEXT_LONGER, (at_budgets(LONGER_BUDGETS, BITS),)),
         *(Study(TEXT_SETTINGS), Study(TEXT_AGENTS, (TUNED,))),
         Study(FRONT_MNIST, (at_budgets((2_250, 5_000, 10_600, 18_000)),)),
         Study(FRONT_CIFAR10, (at_budgets((61_000, 157_000, 191_000, 340_000)),)),

@@ -25,6 +25,8 @@ CONVOLUTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     *(((16, 32), (104,)), ((24, 48), (170,))),
 )
 """Channels and hidden units of small convolutional networks with norms."""
+PRUNED = (((24, 48), 170, 61_000), ((24, 48), 170, 157_000), ((48, 96), 128, 340_000))
+"""Channels and hidden units of convolutional networks with norms, and the MACs that are left."""
 
 
 def chosen(agent: str, channels: Channels, kept: int, **own: Any) -> Cell:
@@ -52,11 +54,18 @@ def convolution(channels: tuple[int, ...], units: tuple[int, ...]) -> Cell:
     return Cell(label, "dense", {"network": "small_conv", "network_kwargs": sizes})
 
 
+def pruned(channels: tuple[int, ...], units: int, macs: int) -> Cell:
+    """A convolutional network, its smallest weights given up while it learns."""
+    sizes = {"channels": channels, "units": (units,), "macs": macs, "norms": True}
+    label = f"pruned {', '.join(map(str, channels))}, hidden {units}, to {macs:,}"
+    return Cell(label, "dense", {"network": "pruned", "network_kwargs": sizes})
+
+
 FRONT_CIFAR10 = Sweep(
     name="front-cifar10",
     description=(
         "CIFAR-10 at half its size, 12 epochs: k of 32 experts on a convolutional stem beside "
-        "dense networks of the same stem and MACs, and small convolutional networks."
+        "dense networks of the same stem and MACs, and small or pruned convolutional networks."
     ),
     settings={
         "dataset": "cifar10",
@@ -88,6 +97,7 @@ FRONT_CIFAR10 = Sweep(
         chosen("straight_through", MIDDLE, KEPT, group_size=MASKS),
         chosen("block_dropout", MIDDLE, KEPT),
         *(convolution(*row) for row in CONVOLUTIONS),
+        *(pruned(*row) for row in PRUNED),
     ),
     minutes=50,
     seeds=(0, 1, 2, 3, 4),

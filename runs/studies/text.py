@@ -84,6 +84,37 @@ def own_policy(
     return gated_text(agent, sizes, note, network, embedding_size=8, **(SYMBOLS | own))
 
 
+def pruned_text(macs: int, units: tuple[int, ...], rate: float = 0.005, **more: Any) -> Cell:
+    """One fixed dense network that reads what others read, its smallest weights given up.
+
+    Args:
+        macs: weights that are left.
+        units: of each hidden layer, of all weights.
+        rate: the network's.
+        **more: of its builder.
+    """
+    label = f"pruned {', '.join(map(str, units))} to {macs:,}, {read(NEAR)}, rate {rate}"
+    network = {"units": units, "macs": macs, **NEAR, **more}
+    return Cell(
+        label, "dense", {"network": "pruned_bytes", "network_kwargs": network, **trained(rate)}
+    )
+
+
+def cascade_text(first: tuple[int, ...], then: tuple[int, ...], share: float) -> Cell:
+    """A small dense network, and a larger one where it is unsure.
+
+    Args:
+        first: units of each hidden layer of the small one.
+        then: of the large one.
+        share: of the windows that stop at the small one.
+    """
+    sizes = " / ".join(", ".join(map(str, units)) for units in (first, then))
+    label = f"cascade {sizes}, {share:.1%} stop, {read(NEAR)}, rate 0.005"
+    network = {"first": first, "then": then, **NEAR}
+    own = {"network": "cascade_bytes", "network_kwargs": network, "stop_shares": share}
+    return Cell(label, "confidence", {**own, **trained(0.005)})
+
+
 def counted(max_pairs: int, order: int = 6, escape: float = 8.0, positions: int = PLACES) -> Cell:
     """Count tables of so many pairs from as many places as networks learn from."""
     network = {
@@ -140,6 +171,9 @@ TEXT = Sweep(
         dense_text(2133, rate=0.005, **NEAR),
         *(look_ups("rloo", sizes, "", NEAR, **CHOSEN) for sizes in GATED),
         *(gated_text("hash", sizes, TWO_LAST, NEAR, num_hashed=2) for sizes in GATED),
+        pruned_text(7_168, (96, 64), RATE),
+        pruned_text(20_480, (256, 128), RATE),
+        pruned_text(65_536, (512, 256)),
         look_ups("topk", TWO_OF_32, "", NEAR, learning_rate=0.003),
         gated_text("block_dropout", TWO_OF_32, "", NEAR),
         *(counted(pairs) for pairs in (50_000, 400_000, 2_000_000)),

@@ -17,10 +17,12 @@ from ccenv.runs.studies.text import (
     TABLES,
     TWO_LAST,
     TWO_OF_32,
+    cascade_text,
     dense_text,
     gated_text,
     look_ups,
     own_policy,
+    pruned_text,
     trained,
     two_layers,
 )
@@ -80,14 +82,25 @@ LOOKING_UP: tuple[Cell, ...] = (
     gated_text("hash", TWO_OF_32, "by three symbols, balanced", NEAR, num_hashed=3, balanced=True),
 )
 """Policies and networks that look symbols up, and tables that are drawn."""
+RIVALS: tuple[Cell, ...] = (
+    *(pruned_text(7_168, units, rate) for units, rate in (((96, 64), 0.01), ((256, 128), 0.005))),
+    pruned_text(7_168, (512, 256)),
+    *(pruned_text(20_480, (256, 128), rate) for rate in (0.005, 0.01)),
+    *(pruned_text(65_536, (512, 256), rate) for rate in (0.005, 0.01)),
+    *(cascade_text((48, 32), (512, 256), share) for share in (0.94, 0.71)),
+    # What two of 32 in each layer cost.
+    look_ups("rloo_budget", TWO_OF_32, "in the mean", NEAR, cost_limit=0.01989, **CHOSEN),
+)
+"""Pruned networks, cascades, and blocks as many as each window needs."""
 TEXT_SETTINGS = dataclasses.replace(
     text.TEXT,
     name="text-settings",
     description=(
-        "The next byte of Python's standard library, 5.12 million places: dense networks and "
-        "policies of other rates, layers, sizes and contexts than those of text, one seed each."
+        "The next byte of Python's standard library, 5.12 million places: dense networks, "
+        "policies and rivals of other rates, layers, sizes and contexts than those of text, one "
+        "seed each."
     ),
-    cells=(*WHOLE, *SHORT, *POLICIES, *LOOKING_UP),
+    cells=(*WHOLE, *SHORT, *POLICIES, *LOOKING_UP, *RIVALS),
     minutes=60,
     seeds=(0,),
 )
