@@ -56,9 +56,9 @@ def archived_texts(name: str) -> Texts:
             f"dataset {name!r} is not in {data_root()}; run: {command} "
             "(or set CCENV_DATA to the folder that holds it)"
         )
-    if md5_of(path) != ARCHIVES[name].md5:
+    if (found := md5_of(path)) != ARCHIVES[name].md5:
         raise ValueError(
-            f"dataset {name!r}: expected {path} with MD5 {ARCHIVES[name].md5}, got {md5_of(path)}: "
+            f"dataset {name!r}: expected {path} with MD5 {ARCHIVES[name].md5}, got {found}: "
             f"delete it and run: {command}, or give a text of yours another name"
         )
     return texts_of(path, name)
@@ -89,8 +89,6 @@ def download_text(name: str) -> None:
                 raise ValueError(f"expected {name!r} in {archive.url}, got {opened.namelist()}")
             with opened.open(name) as source, text.open("wb") as target:
                 shutil.copyfileobj(source, target)
-        if md5_of(text) != archive.md5:
-            raise ValueError(
-                f"expected a text of MD5 {archive.md5} in {archive.url}, got {md5_of(text)}"
-            )
+        if (found := md5_of(text)) != archive.md5:
+            raise ValueError(f"expected a text of MD5 {archive.md5} in {archive.url}, got {found}")
         text.replace(root / name)

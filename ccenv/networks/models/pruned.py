@@ -87,7 +87,8 @@ class PrunedNetwork(GatedSequential):
 
         A stem is not pruned.
         """
-        super().__init__(stem or nn.Identity(), {"layers": layers}, Shift(outputs), example)
+        start = nn.Identity() if stem is None else stem
+        super().__init__(start, {"layers": layers}, Shift(outputs), example)
         first, last = span
         if not 0 <= first < last <= 1:
             raise ValueError(
