@@ -55,8 +55,8 @@ FLOORS = {
         "gated_walk gated_module gate gateable"
     ),
     "ccenv.networks.models": (
-        "residual probe_units summed transformer tokens look_ups embedding linear_stage conv "
-        "experts whole small_conv early pondering chunks patch_trunk stream streaming "
+        "residual probe_units summed transformer windows tokens look_ups embedding linear_stage "
+        "conv experts whole small_conv early pondering chunks patch_trunk stream streaming "
         "pruned_weights pruned pruned_blocks text_rivals ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (

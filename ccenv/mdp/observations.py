@@ -167,7 +167,7 @@ def make_observer(
     if len(image_shape) != 3:
         raise ValueError(
             f"expected images for observation='summary', got inputs {list(image_shape)}; "
-            "take layer_input, or a function of yours"
+            "take layer_input, symbols for texts, or a function of yours"
         )
     pooled = pool(torch.zeros(1, *image_shape)).numel()
     norms = [

@@ -44,6 +44,6 @@ DIGITS_SETTINGS = Sweep(
             for epochs, rate in product((1, 2), (1e-3, 3e-3, 1e-2, 3e-2))
         ),
     ),
-    minutes=3,
+    minutes=12,
     seeds=(10, 11, 12),
 )

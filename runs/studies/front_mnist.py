@@ -165,6 +165,6 @@ FRONT_MNIST = Sweep(
         *(exits(*row, "rloo_budget") for row in EXITS),
         *(one_exit(*row) for row in ONE_EXIT),
     ),
-    minutes=80,
+    minutes=171,
     seeds=(0, 1, 2, 3, 4),
 )

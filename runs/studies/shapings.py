@@ -135,7 +135,7 @@ SHAPINGS = Sweep(
     ),
     settings={"images": 50_000, "eval_every": 10_000},
     cells=matrix(ON_DIGITS),
-    minutes=12,
+    minutes=27,
     seeds=(0, 1, 2, 3, 4),
 )
 
@@ -153,6 +153,6 @@ SHAPINGS_MNIST = Sweep(
         "eval_every": 20_000,
     },
     cells=matrix(ON_MNIST),
-    minutes=45,
+    minutes=29,
     seeds=(0, 1, 2, 3, 4),
 )

@@ -123,7 +123,7 @@ TEXT_AGENTS = Sweep(
         *(row for label in AGENTS for row in rows(label)),
         *(Cell(label, agent, settings) for label, (agent, settings) in FIXED.items()),
     ),
-    minutes=20,
+    minutes=38,
     seeds=(0, 1, 2, 3, 4),
     mini=LONG.mini,
 )

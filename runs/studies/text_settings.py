@@ -101,6 +101,6 @@ TEXT_SETTINGS = dataclasses.replace(
         "seed each."
     ),
     cells=(*WHOLE, *SHORT, *POLICIES, *LOOKING_UP, *RIVALS),
-    minutes=60,
+    minutes=148,
     seeds=(0,),
 )

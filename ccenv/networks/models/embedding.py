@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ccenv.networks.mlp import Sizes
 from ccenv.networks.models.look_ups import TabledMLP, table_names
 from ccenv.networks.models.tokens import TokenMLP
+from ccenv.networks.models.windows import window_length
 
 
 def next_byte(
@@ -38,13 +39,8 @@ def next_byte(
     Raises:
         ValueError: if inputs are no windows of symbols, or a size is impossible.
     """
-    if len(input_shape) != 1:
-        raise ValueError(
-            f"expected windows of symbols (length,) for 'bytes', got inputs {tuple(input_shape)}"
-        )
-    (num_tokens,) = input_shape
     sizes = (
-        num_tokens,
+        window_length(input_shape, "bytes"),
         num_classes if num_symbols is None else num_symbols,
         num_classes,
         embedding_size,

@@ -23,6 +23,7 @@ from ccenv.networks.models.ngram_counts import (
     keys_of,
     low_bits,
 )
+from ccenv.networks.models.windows import window_length
 from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
 
 TABLES = ("contexts", "starts", "symbols", "shares")
@@ -248,8 +249,5 @@ def ngram(
     Raises:
         ValueError: if inputs are no windows of symbols, or a number is impossible.
     """
-    if len(input_shape) != 1:
-        raise ValueError(
-            f"expected windows of symbols (length,) for 'ngram', got inputs {tuple(input_shape)}"
-        )
-    return Ngram(input_shape[0], num_classes, order, max_pairs, positions, escape)
+    num_tokens = window_length(input_shape, "ngram")
+    return Ngram(num_tokens, num_classes, order, max_pairs, positions, escape)

@@ -14,6 +14,7 @@ from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.models.early import fully_connected
 from ccenv.networks.models.linear_stage import in_major_linear
 from ccenv.networks.models.pruned import PrunedLayers, PrunedNetwork
+from ccenv.networks.models.windows import check_context, window_length
 from ccenv.networks.sequential import GatedSequential
 
 
@@ -54,16 +55,9 @@ def a_window(input_shape: tuple[int, ...], context: int, network: str) -> Tensor
     Raises:
         ValueError: if inputs are no windows of symbols, or shorter than what is to be read.
     """
-    if len(input_shape) != 1:
-        raise ValueError(
-            f"expected windows of symbols (length,) for {network!r}, got inputs "
-            f"{tuple(input_shape)}"
-        )
-    if context > input_shape[0]:
-        raise ValueError(
-            f"expected context to be at most the window's {input_shape[0]} symbols, got {context}"
-        )
-    return torch.zeros(1, *input_shape, dtype=torch.int64)
+    num_tokens = window_length(input_shape, network)
+    check_context(context, num_tokens)
+    return torch.zeros(1, num_tokens, dtype=torch.int64)
 
 
 def pruned_bytes(

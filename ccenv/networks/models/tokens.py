@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.mlp import Sizes, linear_at, linear_stack, positive_ints
+from ccenv.networks.models.windows import check_context
 from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.linear import block_sparse_linear
@@ -68,10 +69,7 @@ class TokenMLP(nn.Module):
         numbers = [num_tokens, num_symbols, num_classes, embedding_size, look_tokens, context]
         names = "num_tokens, num_symbols, num_classes, embedding_size, look_tokens and context"
         positive_ints(numbers, names)
-        if context > num_tokens:
-            raise ValueError(
-                f"expected context to be at most the window's {num_tokens} symbols, got {context}"
-            )
+        check_context(context, num_tokens)
         if look_tokens > context:
             raise ValueError(
                 f"expected look_tokens to be at most the {context} symbols that are read, got "

@@ -45,12 +45,13 @@ def dense_figures(
         suffix = f"-{contest.measure.name}" if contest.measure.name else ""
         suffix += "" if draw == "sampled" else f"-{draw}"
         part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
-        title = "total MACs of an image, policy included"
+        judged = contest.measure.input
+        title = f"total MACs of one {judged}, policy included"
         name = f"equal-macs{part}{suffix}"
         figures.append(dense_figure(contest, lambda point: point.macs, title, name, note, styles))
         timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
         for images in timed:
-            many = "one image" if images == 1 else f"{images} images"
+            many = f"one {judged}" if images == 1 else f"{images} {judged}s"
             title = f"milliseconds of a pass of {many}, policy included"
             name = f"equal-time-{images}{part}{suffix}"
             figures.append(dense_figure(contest, time_of(images), title, name, note, styles))

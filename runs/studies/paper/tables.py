@@ -45,7 +45,7 @@ PAPER_MNIST = Sweep(
         *networks(32, l2_weight=0.005),
         *dropout_rates(0.0625, 0.2, 0.25),
     ),
-    minutes=50,
+    minutes=87,
     seeds=(0, 1, 2, 3, 4),
 )
 
@@ -91,7 +91,7 @@ PAPER_CIFAR10 = Sweep(
         *networks(128, 128, l2_weight=0.001),
         *networks(480, 480, l2_weight=0.001),
     ),
-    minutes=95,
+    minutes=174,
 )
 
 PAPER_SVHN = Sweep(
@@ -111,7 +111,7 @@ PAPER_SVHN = Sweep(
         *networks(1280, 1056, l2_weight=0.001),
         *networks(1280, 1056, l2_weight=0.001, rate=0.25),
     ),
-    minutes=310,
+    minutes=420,
 )
 
 SVHN_WHOLE_PLANNED = dataclasses.replace(

@@ -185,7 +185,7 @@ PLANNED = Sweep(
     ),
     settings={"batch_size": 128, "reward": "negative_nll"},
     cells=tuple(cell for place in SYSTEMS for name in SYSTEMS[place] for cell in rows(place, name)),
-    minutes=60,
+    minutes=143,
     seeds=SEEDS,
 )
 
