@@ -143,6 +143,19 @@ def pool_window(side: int) -> int:
     return -(-side // SUMMARY_SIDE)
 
 
+def check_pixels(kind: str | OwnLook, image_shape: Sequence[int]) -> None:
+    """That there are pixels where a kind of observation averages them.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if kind == "summary" and len(image_shape) != 3:
+        raise ValueError(
+            f"expected images for observation='summary', got inputs {list(image_shape)}; "
+            "take layer_input, symbols for texts, or a function of yours"
+        )
+
+
 def make_observer(
     kind: str | OwnLook, network: GatedNetwork, image_shape: Sequence[int], dtype: Any = None
 ) -> Observer:
@@ -164,11 +177,7 @@ def make_observer(
     if kind == "layer_input":
         last = getattr(network, "last_look_size", 0)
         return Observer(kind, (*(gate.look_size for gate in gates), last), network)
-    if len(image_shape) != 3:
-        raise ValueError(
-            f"expected images for observation='summary', got inputs {list(image_shape)}; "
-            "take layer_input, symbols for texts, or a function of yours"
-        )
+    check_pixels(kind, image_shape)
     pooled = pool(torch.zeros(1, *image_shape)).numel()
     norms = [
         gate.num_blocks if tells_norms(network, number) else 0 for number, gate in enumerate(gates)

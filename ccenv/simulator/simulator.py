@@ -23,7 +23,7 @@ from ccenv.base.seeding import stream_seed
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.mdp.observations import OBSERVATIONS, make_observer
+from ccenv.mdp.observations import OBSERVATIONS, check_pixels, make_observer
 from ccenv.networks.build import (
     MLP_SIZES,
     check_answers,
@@ -110,6 +110,8 @@ class Simulator:
         self.transforms = transform_names(transforms)
         self.data = self._load(split).to(self.device)
         self.image_shape = self.data.image_shape
+        # A network may have to be trained first; what cannot be looked at is refused before.
+        check_pixels(observation, self.image_shape)
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")

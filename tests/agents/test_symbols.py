@@ -74,9 +74,15 @@ def test_of_images_it_is_their_last_pixels_as_bytes():
     assert torch.equal(seen, (255 * images.flatten(1)[:, -4:]).round())
 
 
-def test_a_text_has_no_pixels_to_average_and_the_error_says_what_to_take():
+@pytest.mark.parametrize("weights", ["cotrain", "frozen"])
+def test_a_text_has_no_pixels_to_average_which_is_said_before_a_network_is_trained(
+    weights, monkeypatch
+):
+    monkeypatch.setattr(
+        "ccenv.simulator.simulator.freeze", lambda *_: pytest.fail("a network was trained")
+    )
     with pytest.raises(ValueError, match=r"got inputs \[6\]; take layer_input, symbols for texts"):
-        make(observation="summary")
+        make(observation="summary", weights=weights)
 
 
 FEW = {"num_blocks": (3,), "block_size": 2, "weights": "cotrain"}
