@@ -21,7 +21,7 @@ class Measure:
     """(an evaluation as results hold it) -> the number, a share where the unit is "%"."""
     spec: str
     """how it is written in tables, as in `Interval.__format__`."""
-    input: str = "image"
+    input: str = "an image"
     """one of those that it judges, as axes call it."""
 
     @property
@@ -36,6 +36,6 @@ class Measure:
 
 ERROR = Measure("", "error", "%", lambda verdict: float(verdict["error"]), ".2%")
 BITS = Measure(
-    "bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f", "window"
+    "bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f", "a window"
 )
 """Of texts; see `ccenv.runs.stats.bits`."""

@@ -57,7 +57,7 @@ from ccenv.runs.studies.tuned_section import TUNED
 
 TEXT_BUDGETS = (3_400, 8_800, 20_500, 65_600, 196_700, 409_600)
 """MACs of gated networks of two layers, and of dense ones."""
-LONGER_BUDGETS = (3_400, 8_800, 65_600, 196_700)
+LONGER_BUDGETS = (3_400, 8_800, 65_600, 123_000, 196_700)
 """Those of them that are trained four times as long."""
 ONE_LAYER_BUDGETS = (6_200, 12_300, 61_440, 122_880)
 """The same of one layer that reads whole windows."""

@@ -46,12 +46,13 @@ def dense_figures(
         suffix += "" if draw == "sampled" else f"-{draw}"
         part = f"-{file_part(contest.dataset)}" if len(contests) > 1 else ""
         judged = contest.measure.input
-        title = f"total MACs of one {judged}, policy included"
+        title = f"total MACs of {judged}, policy included"
         name = f"equal-macs{part}{suffix}"
         figures.append(dense_figure(contest, lambda point: point.macs, title, name, note, styles))
         timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
         for images in timed:
-            many = f"one {judged}" if images == 1 else f"{images} {judged}s"
+            noun = judged.split()[-1]
+            many = f"one {noun}" if images == 1 else f"{images} {noun}s"
             title = f"milliseconds of a pass of {many}, policy included"
             name = f"equal-time-{images}{part}{suffix}"
             figures.append(dense_figure(contest, time_of(images), title, name, note, styles))
