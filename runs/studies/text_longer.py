@@ -8,14 +8,6 @@ import dataclasses
 from ccenv.runs.studies import text
 
 LONGER = 4 * text.PLACES
-FROM_TEXT = (
-    "dense 256, then 128, context 8, rate 0.005",
-    "dense 512, then 256, context 8, rate 0.005",
-    "rloo 32,32 x 16, 1 kept, context 8",
-    "rloo 32,32 x 16, 2 kept, context 8",
-    "hash 32,32 x 16, 1 kept, by two symbols, context 8",
-)
-"""Rows of `text`; between its two dense networks a third is added."""
 TEXT_LONGER = dataclasses.replace(
     text.TEXT,
     name="text-longer",
@@ -25,7 +17,14 @@ TEXT_LONGER = dataclasses.replace(
     ),
     settings={**text.TEXT.settings, "images": LONGER, "eval_every": LONGER},
     cells=(
-        *(cell for cell in text.TEXT.cells if cell.label in FROM_TEXT),
+        text.two_layers(256, 128, rate=0.005, **text.NEAR),
+        text.two_layers(512, 256, rate=0.005, **text.NEAR),
+        *(
+            text.look_ups("rloo", sizes, "", text.NEAR, **text.CHOSEN)
+            for sizes in (text.ONE_OF_32, text.TWO_OF_32)
+        ),
+        text.gated_text("hash", text.ONE_OF_32, text.TWO_LAST, text.NEAR, num_hashed=2),
+        # The one row whose network text does not have: between its two dense ones.
         text.two_layers(384, 192, rate=0.005, **text.NEAR),
         *(text.counted(pairs, positions=LONGER) for pairs in (400_000, 2_000_000)),
     ),
