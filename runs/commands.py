@@ -31,13 +31,10 @@ COMMANDS = {
         "build, show or pack the table of all masks of a frozen network; rank policies by it",
     ),
     "data": ("ccenv.data.__main__", "describe a data set, download it where asked"),
-    "weights": ("ccenv.runs.weights", "train weights that come with the package, by their recipe"),
     "write": ("ccenv.runs.write", "write a paragraph by an exported predictor of text"),
     "export": ("ccenv.runs.export", "write an exported run as ONNX, and compare it with itself"),
     "share": ("ccenv.runs.share", "gather an exported run with a card, or upload it to a hub"),
     "serve": ("ccenv.runs.serve", "answer over HTTP by an exported run, in micro-batches"),
     "completion": ("ccenv.runs.completion", "print what lets a shell complete these commands"),
-    "tables": ("ccenv.runs.tables", "rewrite the marked tables of a text from recorded results"),
-    "docs": ("ccenv.runs.document", "build the documentation, or its tables, from a checkout"),
 }
 """Command -> its module, imported on use, and what it does."""

@@ -14,10 +14,10 @@ from ccenv.data import load_split
 from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs import cli
 from ccenv.runs.commands import COMMANDS
-from ccenv.runs.document import main as docs
-from ccenv.runs.pages.links import absolute, project_address
-from ccenv.runs.pages.notebook import NOTEBOOKS
-from ccenv.runs.pages.stage import stage
+from ccenv.runs.lab.docs_build.links import absolute, project_address
+from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS
+from ccenv.runs.lab.docs_build.program import main as docs
+from ccenv.runs.lab.docs_build.stage import stage
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, RESULTS = ROOT / "runs" / "docs", ROOT / "runs" / "results" / "README.md"
@@ -32,8 +32,8 @@ BY_HAND = (
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
     "ccenv share",
     # On tables of masks that are built beforehand, and on a server that runs.
-    *("V=", "python -m ccenv.runs.studies", "python -m ccenv.runs.faults", "curl"),
-    "python -m ccenv.runs.timing",
+    *("V=", "python -m ccenv.runs.studies", "python -m ccenv.runs.lab.robustness", "curl"),
+    "python -m ccenv.runs.lab.benchmarks",
     "torchrun",
 )
 SMALL = {"images": "256", "batch_size": "128"}

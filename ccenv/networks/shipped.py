@@ -1,7 +1,7 @@
 """Weights that come with the package: (network, its name) -> trained weights, checked, and errors.
 
 A file says which recipe made it, with which errors and versions of the libraries; it is read as
-tensors and text, which run no code. `ccenv weights NAME` writes one anew.
+tensors and text, which run no code. `python -m ccenv.runs.lab weights NAME` writes one anew.
 """
 
 import dataclasses
@@ -147,7 +147,8 @@ def load_shipped(network: nn.Module, name: str, path: Path | None = None) -> Mea
     path = shipped_path(name) if path is None else path
     if not path.exists():
         raise FileNotFoundError(
-            f"expected shipped weights in {path}, got no file; train them: ccenv weights {name}"
+            f"expected shipped weights in {path}, got no file; train them: "
+            f"python -m ccenv.runs.lab weights {name}"
         )
     tensors, texts, is_checked = read_checked(path)
     if not is_checked:
@@ -173,7 +174,7 @@ def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
         raise ValueError(
             f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
             f"{texts.get('name')!r} by {got[:12]}...; train them anew: "
-            f"ccenv weights {name}"
+            f"python -m ccenv.runs.lab weights {name}"
         )
 
 

@@ -3,7 +3,7 @@
 A policy keeps each unit of an input by itself, with probability sigmoid(logit); what it is worth is
 the mean return of the masks that it draws. Each function estimates that mean's derivative by the
 logits of every input from a few masks, and `ccenv.mask_table.gradient` is what it estimates.
-`ESTIMATORS` has them under the names of the study (`ccenv.runs.studies.estimators`).
+`ESTIMATORS` has them under the names of the study (`ccenv.runs.lab.estimators`).
 """
 
 from collections.abc import Callable

@@ -21,7 +21,7 @@ MACS_NOTE = (
 ERROR_NOTE = (
     "For each dense width (dropout chosen by validation error) the cheapest conditional row whose "
     "validation error is no larger. Ratios: its total MACs and its measured time over the dense "
-    "network's. Times: medians of the rounds of runs.timing.front_times where that is recorded, "
+    "network's. Times: medians of rounds in turns where those are recorded, "
     "else the least over seeds of runs that were timed one by one, beside others. Test errors: "
     "better or worse where the 95 % intervals are apart."
 )

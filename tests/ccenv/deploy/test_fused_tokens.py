@@ -32,8 +32,8 @@ from ccenv.networks.mlp import GatedMLP
 from ccenv.networks.models.embedding import next_byte
 from ccenv.networks.models.tokens import TokenMLP
 from ccenv.networks.protocol import dense_forward, forward
+from ccenv.runs.lab.benchmarks import passes
 from ccenv.runs.plan.sweep import Cell, Sweep
-from ccenv.runs.timing import passes
 from ccenv.simulator.settings import make_simulator
 
 ALL_TABLES = "hidden,logits,pairs"

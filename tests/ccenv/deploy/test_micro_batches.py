@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ccenv.deploy.micro_batches import LATEST, BusyError, MicroBatches
-from ccenv.runs.timing.serving import under_load
+from ccenv.runs.lab.benchmarks.serving import under_load
 
 
 def test_each_input_gets_its_own_answer_and_a_bad_one_fails_alone():

@@ -22,7 +22,7 @@ from ccenv.networks.shipped import (
     shipped_name,
     write_shipped,
 )
-from ccenv.runs import weights
+from ccenv.runs.lab import weights
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 1000
@@ -118,7 +118,7 @@ DAMAGES = {
     ),
     "another recipe": (
         lambda path: altered(path, lambda _, s: s.update(fingerprint="0" * 64)),
-        "by 000000000000...; train them anew: ccenv weights tiny",
+        "by 000000000000...; train them anew: python -m ccenv.runs.lab weights tiny",
     ),
     "another name": (lambda path: altered(path, lambda _, s: s.update(name="b")), "got 'b' by"),
     "no errors": (lambda path: altered(path, lambda _, s: s.pop("measured")), "train them anew"),
@@ -148,7 +148,7 @@ def test_files_without_a_checksum_are_refused(table):
 
 
 def test_missing_files_say_how_to_make_them(table):
-    with pytest.raises(FileNotFoundError, match=r"ccenv weights tiny"):
+    with pytest.raises(FileNotFoundError, match=r"lab weights tiny"):
         load_shipped(tiny(), "tiny")
 
 
@@ -203,7 +203,7 @@ def test_frozen_weights_that_come_with_the_package_are_those_that_would_be_learn
     learned = []
     monkeypatch.setattr(frozen_cache, "store", lambda *_: learned.append(name))
     Simulator(2, **weights.FROZEN[name])
-    assert not learned, f"code or data changed: run ccenv weights {name}"
+    assert not learned, f"code or data changed: run python -m ccenv.runs.lab weights {name}"
 
 
 def test_resnet20_answers_at_least_89_of_100_images_with_every_unit():

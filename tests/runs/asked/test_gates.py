@@ -13,8 +13,9 @@ from ccenv.networks.models.residual import ResidualUnit, resnet
 from ccenv.networks.pretrained.llama import LlamaSizes
 from ccenv.networks.pretrained.smollm import smollm2, text_nll
 from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
-from ccenv.runs import gates, tables
+from ccenv.runs import gates
 from ccenv.runs.asked.gate_sweep import chosen_inputs, judge_gates
+from ccenv.runs.lab import tables
 from ccenv.runs.store.seal import check_seal
 
 SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)

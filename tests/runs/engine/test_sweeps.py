@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import compare, programs, tables
+from ccenv.runs import compare, programs
 from ccenv.runs.engine import run_jobs
 from ccenv.runs.engine.jobs import (
     Comparison,
@@ -24,6 +24,7 @@ from ccenv.runs.engine.jobs import (
     source_of,
 )
 from ccenv.runs.engine.machines.pool import Task, run_all, work
+from ccenv.runs.lab import tables
 from ccenv.runs.show import tables as report
 from ccenv.runs.stats.floors import error_at, judge
 from ccenv.runs.stats.intervals import Interval, mean_interval

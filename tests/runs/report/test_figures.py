@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import tables
+from ccenv.runs.lab import tables
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "runs" / "results"

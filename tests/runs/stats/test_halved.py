@@ -2,6 +2,7 @@
 
 import pytest
 
+from ccenv.runs.lab.benchmarks.passes import by_size
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.sweep import dense
 from ccenv.runs.report.dense.figures import (
@@ -14,7 +15,6 @@ from ccenv.runs.stats.contests import make_contests, total_macs
 from ccenv.runs.stats.floors import dropout_curves
 from ccenv.runs.stats.results import dataset_of, has_halves
 from ccenv.runs.sweeps import SWEEPS
-from ccenv.runs.timing.passes import by_size
 
 
 def result(agent, transforms, macs, error, blocks=(4,)):

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import compare, tables, train
+from ccenv.runs import compare, train
 from ccenv.runs import list as listing
 from ccenv.runs.engine import jobs, run
+from ccenv.runs.lab import tables
 from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store.seal import SEAL, sealed

@@ -1,0 +1,199 @@
+"""Measures, shows and records: an experiment's options -> rows -> a table and a sealed file.
+
+An `Experiment` says what is measured and how it is shown; `run_experiment` does the rest, alike for
+all: options that all take, rows on stderr as they come, the table, and with `--record` a file that
+says on which machine and with which versions the rows were measured.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccenv.runs.show.drawing import Drawn, drawn_in_style
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
+from ccenv.runs.store.machine import load_average, machine, tuned, versions
+from ccenv.runs.store.recorded_cells import read_table
+from ccenv.sparse.price_switch import shipped_prices
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+Options = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is measured, how it is shown, and under which name it is recorded."""
+
+    name: str
+    """the word that starts it."""
+    about: str
+    """what it measures, in one line."""
+    measured: Callable[[Options], Iterable[Row]]
+    """options -> rows, one after the other."""
+    table: Callable[[Any], str]
+    """rows -> Markdown."""
+    kind: str = ""
+    """of its recorded results, by which tables are found; the name by default."""
+    recorded_as: Callable[[Options], str] | None = None
+    """options -> stem of the file; the name by default."""
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None
+    """adds options of its own."""
+    head: Callable[[Options, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """(options, what was recorded before) -> what else the file says, in place of what it would."""
+    key: tuple[str, ...] = ()
+    """columns that name a row: recorded rows with other values in them stay; none of them if ()."""
+    kept: Callable[[Rows], Rows] = list
+    """what is shown and recorded of the rows."""
+    notes: str = ""
+    """below the table."""
+    figure: Callable[[Any], Drawn] | None = None
+    """rows -> a picture."""
+    advice: Callable[[Rows], list[str]] | None = None
+    """rows -> what to choose on this machine."""
+    failed: Callable[[Rows], bool] | None = None
+    """rows -> whether something came out as it must not: the exit status."""
+    measures_machine: bool = False
+    """whether layers take the routes that were measured to be fastest on this machine; results that
+    must repeat take those of the shipped prices."""
+    names_machine: bool = False
+    """whether a line below its recorded table names the processor."""
+
+    @property
+    def recorded_kind(self) -> str:
+        """Of its recorded results."""
+        return self.kind or self.name
+
+
+def make_parser(experiment: Experiment, program: str) -> argparse.ArgumentParser:
+    """The command line of an experiment."""
+    parser = argparse.ArgumentParser(
+        prog=f"{program} {experiment.name}", description=experiment.about
+    )
+    if experiment.add_options is not None:
+        experiment.add_options(parser)
+    add = parser.add_argument
+    add("--threads", type=int, default=1, help="torch's threads")
+    add("--json", action="store_true", help="print JSON only")
+    add("--record", action="store_true", help="write the result to --results-dir")
+    add("--results-dir", type=Path, default=Path("runs/results"), help="folder of --record")
+    add("--report-dir", type=Path, default=Path("runs/reports"), help="folder of the figure")
+    return parser
+
+
+def run_experiment(experiment: Experiment, program: str, arguments: Sequence[str]) -> int:
+    """Measures, shows and, where asked, records.
+
+    Args:
+        experiment: what.
+        program: that was called, for its help.
+        arguments: words behind the experiment's name.
+
+    Returns:
+        The exit status: 1 where something came out as it must not.
+
+    Raises:
+        ValueError: if the options ask for what cannot be measured.
+        OSError: if the result cannot be written.
+    """
+    import torch
+
+    parser = make_parser(experiment, program)
+    options = parser.parse_args(arguments)
+    if options.threads < 1:
+        parser.error(f"expected --threads of at least 1, got {options.threads}")
+    torch.set_num_threads(options.threads)
+    if options.record:
+        run_folder.check_writable(options.results_dir)
+    with contextlib.nullcontext() if experiment.measures_machine else shipped_prices():
+        result = measure(experiment, options)
+    kept = {**result, "rows": experiment.kept(result["rows"])}
+    if options.record:
+        path = record(experiment, options, kept)
+        print(f"recorded in {path}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(json_file.finite(result)))
+    else:
+        print(shown(experiment, kept, options.report_dir))
+    return int(experiment.failed is not None and experiment.failed(kept["rows"]))
+
+
+def measure(experiment: Experiment, options: Options) -> dict[str, Any]:
+    """Measures row by row; says on which machine, and with which versions."""
+    load, began = load_average(), time.process_time()
+    rows: list[Row] = []
+    for row in experiment.measured(options):
+        rows.append(row)
+        print(json.dumps(json_file.finite(row))[:160], file=sys.stderr, flush=True)
+    name = experiment.name
+    if experiment.recorded_as is not None:
+        name = experiment.recorded_as(options)
+    return {
+        "kind": experiment.recorded_kind,
+        "name": name,
+        "rows": rows,
+        "cpu_seconds": round(time.process_time() - began, 1),
+        "machine": machine() | {"load_average": load, "variables": tuned()} | prices(experiment),
+        "versions": versions(),
+    }
+
+
+def prices(experiment: Experiment) -> dict[str, str]:
+    """By whose prices layers took their routes, where that is the machine's affair."""
+    if not experiment.measures_machine:
+        return {}
+    import torch
+
+    from ccenv.sparse.machine_prices import machine_prices
+
+    known = machine_prices(torch.get_num_threads())
+    return {"prices": "shipped" if known is None else "measured"}
+
+
+def record(experiment: Experiment, options: Options, result: Mapping[str, Any]) -> Path:
+    """Writes a result; rows of an earlier one stay where they are about something else.
+
+    Raises:
+        ValueError: if the file that is there was edited by hand.
+    """
+    path: Path = options.results_dir / f"{result['name']}.json"
+    before = read_table(path) if path.exists() else {}
+    content = dict(result)
+    if experiment.head is not None:
+        content |= experiment.head(options, before)
+    if experiment.key:
+        measured = {key_of(row, experiment.key) for row in result["rows"]}
+        others = [r for r in before.get("rows", []) if key_of(r, experiment.key) not in measured]
+        content["rows"] = [*others, *result["rows"]]
+    json_file.write_sealed(path, content)
+    return path
+
+
+def key_of(row: Row, key: Sequence[str]) -> tuple[Any, ...]:
+    """The values that name a row; None where it has no such column.
+
+    >>> key_of({"what": "train", "kills": 20}, ["what"])
+    ('train',)
+    """
+    return tuple(row.get(name) for name in key)
+
+
+def shown(experiment: Experiment, result: Mapping[str, Any], report_dir: Path) -> str:
+    """The table with its notes, the figure's file, advice, and the machine."""
+    rows = result["rows"]
+    parts = [f"{experiment.table(rows)}\n\n{experiment.notes}".strip()]
+    if experiment.figure is not None:
+        with drawn_in_style():
+            figure = experiment.figure(rows)
+        report_dir.mkdir(parents=True, exist_ok=True)
+        path = report_dir / f"{result['name']}.png"
+        path.write_bytes(figure.png)
+        parts.append(f"figure: {path}")
+    parts += experiment.advice(rows) if experiment.advice is not None else []
+    return "\n".join([*parts, str(result["machine"])])

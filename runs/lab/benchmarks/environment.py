@@ -1,0 +1,197 @@
+"""Speed of views of the environment: (view, batch) -> rates beside the bare network's, in turns."""
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
+from ccenv.base.seeding import stream
+from ccenv.data import Split
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.speed.benchmark import benchmark
+from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.simulator.simulator import Simulator
+from ccenv.sparse.cpu.packed_weights import keep_panels
+
+NUM_LAYERS, NUM_BLOCKS = 2, 16
+SIZES = (32, 256, 1024, 4096)
+"""images of a batch; single environments only of the first: each image costs a call a step."""
+DENSITY = 0.5
+"""share of blocks kept, as a space's sample() does."""
+ADVISED = ("vector_env", "sb3_vec_env")
+"""Views whose number of rows a user chooses."""
+ENOUGH = 0.9
+"""Share of the best rate that more rows need not buy."""
+NOTES = """\
+784-256-256-10, 16 blocks a layer, half of them kept; rates in images per second, medians, of the
+processor's time where torch has one thread (waiting for other programs is not counted); ratios to
+the bare network (the kernels, without an environment) in the same round: median [quartiles]; and to
+the same network by dense products times masks. Single environments (DummyVecEnv, SyncVectorEnv)
+hold one image each."""
+COLUMNS = {
+    "view": "<{view}",
+    "images": ">{num_images:,}",
+    "images/s": ">{images_per_second:,.0f}",
+    "env steps/s": ">{steps_per_second:,.0f}",
+    "of the bare network": "<{ratio:.2f} [{ratio_low:.2f}, {ratio_high:.2f}]",
+    "of the dense loop": ">{dense_ratio:.2f}",
+}
+
+
+def noise(split: str) -> Split:
+    """Random images, stored as MNIST's are, and random labels of ten classes."""
+    generator = stream(0, f"noise {split}")
+    images = torch.randint(256, (10_000, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    return Split(images, torch.randint(10, (10_000,), generator=generator), 10)
+
+
+def make_network() -> GatedMLP:
+    """The network that is measured, with its initial weights."""
+    sizes = {"in_features": 784, "num_blocks": (NUM_BLOCKS,) * NUM_LAYERS, "block_size": 16}
+    network = build_network(GatedMLP, 0, **sizes).requires_grad_(False)
+    keep_panels(network)
+    return network
+
+
+def draw_masks(num_images: int) -> list[Tensor]:
+    """Masks of all layers."""
+    generator = stream(0, "benchmark masks")
+    return [
+        torch.rand(num_images, NUM_BLOCKS, generator=generator) < DENSITY for _ in range(NUM_LAYERS)
+    ]
+
+
+def make_episodes(num_images: int, *, single: bool) -> dict[str, Pass]:
+    """For each view a function that walks one batch from the images to the logits.
+
+    Args:
+        num_images: images of a batch.
+        single: whether to build batches of single environments too.
+    """
+    from gymnasium.vector import AutoresetMode, SyncVectorEnv
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+
+    network, masks = make_network(), draw_masks(num_images)
+    settings: dict[str, Any] = {"dataset": noise, "network": network}
+    makers: list[Callable[[], gym.Env[Any, Any]]] = [lambda: BlockSelectionEnv(**settings)]
+    makers *= num_images
+    views: dict[str, Any] = {
+        "vector_env": BlockSelectionVectorEnv(num_images, **settings),
+        "sb3_vec_env": BlockSelectionVecEnv(num_images, **settings),
+    }
+    if single:
+        views["dummy_vec_env"] = DummyVecEnv(makers)
+        same_step = AutoresetMode.SAME_STEP
+        views["sync_vector_env"] = SyncVectorEnv(makers, autoreset_mode=same_step)
+    return {
+        "network": network_episode(network, masks, "auto"),
+        "dense_network": network_episode(network, masks, "reference"),
+        "simulator": simulator_episode(Simulator(num_images, **settings), masks),
+        **{name: env_episode(view, masks) for name, view in views.items()},
+    }
+
+
+def network_episode(network: GatedMLP, masks: Sequence[Tensor], backend: str) -> Pass:
+    """The bare network on batches that were drawn beforehand, other images each time."""
+    data, num_images = noise("train"), len(masks[0])
+    numbers = torch.arange(4 * num_images) % len(data)
+    batches = itertools.cycle([data.batch(part)[0] for part in numbers.split(num_images)])
+
+    def episode() -> object:
+        with torch.no_grad():
+            return network(next(batches), masks, backend)
+
+    return episode
+
+
+def simulator_episode(simulator: Simulator, masks: Sequence[Tensor]) -> Pass:
+    """The environment in tensors, without a view."""
+    simulator.seed(0)
+
+    def episode() -> object:
+        simulator.begin()
+        return [simulator.step(mask) for mask in masks]
+
+    return episode
+
+
+def env_episode(env: Any, masks: Sequence[Tensor]) -> Pass:
+    """A vector environment of Gymnasium or Stable-Baselines3, resetting on the last step."""
+    bits = [mask.numpy().astype(np.int8) for mask in masks]
+    if isinstance(env, gym.vector.VectorEnv):
+        env.reset(seed=0)
+    else:
+        env.seed(0)
+        env.reset()
+    return lambda: [env.step(mask) for mask in bits]
+
+
+def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
+    """All views of batches of several sizes; quick: of the smallest, in a tenth of the time."""
+    for size in SIZES[:1] if quick else SIZES:
+        episodes = make_episodes(size, single=size == SIZES[0])
+        times = seconds_in_turns(episodes, rounds, 0.02 if quick else 0.25, work_clock())
+        yield from speeds(size, times)
+
+
+def speeds(num_images: int, times: Mapping[str, Sequence[float]]) -> Iterator[Row]:
+    """Medians and quartiles of each view; a step is one image in one gated layer."""
+    for view, own in times.items():
+        rate = num_images / statistics.median(own)
+        low, middle, high = quartiles_of_ratio(times["network"], own)
+        yield {
+            "view": view,
+            "num_images": num_images,
+            "images_per_second": rate,
+            "steps_per_second": NUM_LAYERS * rate,
+            "ratio": middle,
+            "ratio_low": low,
+            "ratio_high": high,
+            "dense_ratio": quartiles_of_ratio(times["dense_network"], own)[1],
+        }
+
+
+def advice(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fewest rows of each view that are nearly as fast as any number that was measured."""
+    found = []
+    for view in ADVISED:
+        own = [row for row in rows if row["view"] == view]
+        best = max((row["images_per_second"] for row in own), default=0.0)
+        enough = [row for row in own if row["images_per_second"] >= ENOUGH * best]
+        if len(own) > 1:
+            fewest = min(enough, key=lambda row: row["num_images"])
+            share = fewest["images_per_second"] / best
+            found.append(
+                f"{view}: num_envs={fewest['num_images']} is enough on this machine "
+                f"({share:.0%} of the best rate)"
+            )
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Speeds in Markdown."""
+    return formatted(COLUMNS, rows)
+
+
+ENVIRONMENT = benchmark(
+    "environment",
+    "views of the environment beside the bare network",
+    measured,
+    table,
+    kind="speed",
+    recorded_as="environment-speed",
+    notes=NOTES,
+    advice=advice,
+)

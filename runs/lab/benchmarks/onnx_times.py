@@ -1,0 +1,233 @@
+"""ONNX files timed: (classifier, its two files) -> ms of one input, beside torch and `fuse`.
+
+What is timed is compared first, on all test inputs: a file that answers otherwise has no time.
+"""
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.agents import AGENTS
+from ccenv.base.clock import seconds_in_turns, work_clock
+from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
+from ccenv.data import load_split
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.export_draw import is_drawn
+from ccenv.deploy.latency import plain_pass
+from ccenv.deploy.onnx_check import Agreement, Session, compare
+from ccenv.deploy.onnx_file import check_installed, write_onnx
+from ccenv.runs.show.tables import formatted
+from ccenv.runs.speed.benchmark import benchmark
+from ccenv.simulator.settings import make_simulator
+
+ROWS = 64
+TIMED, QUICK = 16, 32
+"""Inputs that are timed one by one in turn; inputs that a quick look compares."""
+Calls = dict[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and a policy."""
+
+    name: str
+    """what the table says."""
+    settings: dict[str, Any]
+    """of the environment; the network learns along unless `weights` says otherwise."""
+    agent: str = "reinforce"
+    """a name in `ccenv.agents.AGENTS`."""
+    own: dict[str, Any] = field(default_factory=dict)
+    """settings of the agent."""
+    skips: bool = False
+    """whether there is a form that skips."""
+    images: int = 4096
+    """that agent and network learn from."""
+
+
+CONV = {"channels": [16, 32], "strides": [1, 2], "num_blocks": 8}
+VIT = {"depth": 2, "dim": 64, "patch_size": 2}
+TEXT = {"num_blocks": 32, "block_size": 16}
+SEEN = {"observation": "symbols", "reward": "negative_nll", "group_size": 8}
+CASES = (
+    Case(
+        "mlp, 2 x 16 blocks of 16",
+        {"dataset": "digits", "num_blocks": [16, 16], "block_size": 16},
+    ),
+    Case(
+        "conv, 8 groups a layer",
+        {"dataset": "digits", "network": "conv", "network_kwargs": CONV},
+    ),
+    Case("experts, 32 of 16", {"dataset": "digits", "network": "experts"}, "rloo"),
+    Case(
+        "bytes, 2 of 32 blocks",
+        {"dataset": "python_sample", "network": "bytes", "network_kwargs": TEXT, **SEEN},
+        "rloo",
+        {"embedding_size": 8},
+    ),
+    Case(
+        "early_exit, 3 layers",
+        {"dataset": "digits", "network": "early_exit", "network_kwargs": {"units": [64, 256, 256]}},
+        skips=True,
+    ),
+    Case(
+        "vit, 2 layers of 64",
+        {"dataset": "digits", "network": "vit", "network_kwargs": VIT},
+        skips=True,
+    ),
+    Case(
+        "resnet, 20 layers",
+        {"dataset": "cifar10", "network": "resnet", "network_kwargs": {"depth": 20}}
+        | {"weights": "shipped"},
+        skips=True,
+        images=1024,
+    ),
+)
+NOTES = """\
+One input at a time, medians of milliseconds, one thread. Compared: inputs of the test set that both
+files and the classifier answered, of drawn masks on the same draws; apart: the largest difference
+of a logit. Dense: torch with every block kept. torch: the classifier as it is exported; fuse: its
+`fuse()`. Networks and policies have learned for some seconds only: shares of blocks are theirs."""
+COLUMNS = {
+    "network": "<{network}",
+    "compared": ">{inputs:,}",
+    "same answers": ">{same_answers:.2%}",
+    "same masks": ">{same_masks:.2%}",
+    "apart": ">{apart:.0e}",
+    "kept": ">{kept:.0%}",
+    "dense": ">{dense:.3f}",
+    "torch": ">{torch:.3f}",
+    "fuse": ">{fused}",
+    "ONNX masked": ">{masked:.3f}",
+    "ONNX that skips": ">{skipping}",
+}
+
+
+def exported(case: Case) -> SkippingClassifier:
+    """What a short training leaves."""
+    agent_class = resolve(case.agent, AGENTS, "agent")
+    usual = {"weights": "cotrain"} | agent_class.env_defaults
+    simulator = make_simulator(ROWS, usual | case.settings)
+    simulator.seed(0)
+    agent = agent_class(simulator, seed=0, **case.own)
+    agent.learn(case.images)
+    return SkippingClassifier.from_agent(agent, **case.own)
+
+
+def files(
+    classifier: SkippingClassifier, images: Tensor, folder: Path, *, skips: bool
+) -> tuple[dict[str, Session], list[Agreement]]:
+    """Writes the forms, and compares each on images."""
+    sessions: dict[str, Session] = {}
+    found = []
+    for name in ("masked", "skipping") if skips else ("masked",):
+        form = write_onnx(classifier, folder / f"{name}.onnx", skips=name == "skipping")
+        sessions[name] = Session(folder / f"{name}.onnx")
+        found.append(compare(classifier, form, sessions[name], images))
+    return sessions, found
+
+
+def one_by_one(
+    classifier: SkippingClassifier, sessions: Mapping[str, Session], images: Tensor
+) -> Calls:
+    """Ways to answer one input; each call takes the next one."""
+    drawn = is_drawn(classifier.draw)
+    generator = stream(0, "onnx times") if drawn else None
+    blocks = sum(gate.num_blocks for gate in classifier.network.gates)
+    uniforms = torch.rand(len(images), blocks, generator=stream(0, "onnx uniforms"))
+    plain, fused = plain_pass(classifier.network, 1), fused_of(classifier)
+    prepare = classifier.prepare
+
+    def over(call: Callable[[Tensor, Tensor], object]) -> Callable[[], object]:
+        pairs = itertools.cycle(zip(images.split(1), uniforms.split(1), strict=True))
+        return lambda: call(*next(pairs))
+
+    ways: Calls = {
+        "dense": over(torch.no_grad()(lambda image, _: plain(prepare(image)))),
+        "torch": over(lambda image, _: classifier(image, generator)),
+    }
+    if fused is not None:
+        ways["fused"] = over(lambda image, _: fused(image, generator))
+    return ways | {name: over(session) for name, session in sessions.items()}
+
+
+def fused_of(classifier: SkippingClassifier) -> Any:
+    """`fuse()`, None where there is none."""
+    try:
+        return classifier.fuse()
+    except ValueError:
+        return None
+
+
+def measured(*, quick: bool, rounds: int) -> Iterator[dict[str, Any]]:
+    """A row for each case; quick: the first, compared on a few inputs.
+
+    Raises:
+        ValueError: if onnxruntime is missing.
+    """
+    check_installed()
+    # All are compared first, which takes minutes: what is timed is timed in one go.
+    for case, found, ways in [
+        compared(case, quick=quick) for case in CASES[: 1 if quick else None]
+    ]:
+        times = seconds_in_turns(ways, rounds, 0.02 if quick else 0.1, work_clock())
+        yield row(case, found, times)
+
+
+def compared(case: Case, *, quick: bool) -> tuple[Case, list[Agreement], Calls]:
+    """Trains, writes and compares."""
+    classifier = exported(case)
+    data = load_split(case.settings["dataset"], "test")
+    images, _ = data.batch(torch.arange(min(QUICK, len(data)) if quick else len(data)))
+    with TemporaryDirectory() as folder:
+        sessions, found = files(classifier, images, Path(folder), skips=case.skips)
+    return case, found, one_by_one(classifier, sessions, images[:TIMED])
+
+
+def row(
+    case: Case, found: Sequence[Agreement], times: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """What is recorded of a case: of both files the worse agreement, of each way its quartiles."""
+    quartiles = {
+        way: [1e3 * part for part in statistics.quantiles(own, n=4)] for way, own in times.items()
+    }
+    return {
+        "network": case.name,
+        "dataset": case.settings["dataset"],
+        "inputs": found[0].images,
+        "same_answers": min(one.same_answers for one in found),
+        "same_masks": min(one.same_masks for one in found),
+        "apart": max(one.logits_apart for one in found),
+        "kept": found[0].kept,
+        "milliseconds": quartiles,
+    }
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Agreement and times in Markdown."""
+    shown = []
+    for one in rows:
+        middle = {way: parts[1] for way, parts in one["milliseconds"].items()}
+        names = {"fused": "fused", "skipping": "skipping"}
+        told = {n: f"{middle[w]:.3f}" if w in middle else "" for n, w in names.items()}
+        shown.append({**one, **middle, **told})
+    return formatted(COLUMNS, shown)
+
+
+ONNX = benchmark(
+    "onnx",
+    "ONNX files beside the classifier that they are written from",
+    measured,
+    table,
+    kind="onnx-times",
+    recorded_as="onnx-times",
+    notes=NOTES,
+    names_machine=False,
+)

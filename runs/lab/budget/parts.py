@@ -1,0 +1,199 @@
+"""The study's menu and inputs: (networks or tables, sizes) -> masks, and inputs that fit and judge.
+
+Where all masks can be tried a table of some inputs chooses the menu: the best mask of each size,
+and greedy removal's. Where they cannot, chains of greedy removal do (see `menu`). Inputs then come
+from tables, or are walked through the network under the menu's masks.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccenv.base.masks import random_mask
+from ccenv.base.seeding import stream
+from ccenv.mask_table.answers.at_cost import AtCost, tossed
+from ccenv.mask_table.answers.forms import FLOATS
+from ccenv.mask_table.building.identity import check_is_of
+from ccenv.mask_table.menus import all_masks
+from ccenv.mask_table.table import MaskTable
+from ccenv.networks.protocol import num_blocks_of
+from ccenv.runs.asked.gate_sweep import chosen_inputs
+from ccenv.runs.lab.budget import menu
+from ccenv.runs.lab.budget.measured import Measured, looked_up, walked
+from ccenv.runs.lab.budget.static import Sized, of_sizes
+from ccenv.simulator.simulator import Simulator
+
+Split = Callable[[str], Simulator]
+"""The network on a split: "train", "validation" or "test"."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    inputs: tuple[int, int, int] = (192, 64, 128)
+    """which fit (and, without a table, make the menu); which choose rates; which judge."""
+    chains: int = 3
+    """of greedy removal, each judged by inputs of its own."""
+    chain_inputs: int = 4
+    most_tried: int = 12
+    budgets: tuple[float, ...] = (0.92, 0.85, 0.78)
+    """shares of the dense MACs at which chains give the menu masks, and policies are placed."""
+    random: int = 3
+    """random masks at each budget, where not all are known."""
+    columns: int = 32
+    """principal components of the look."""
+    hidden: int = 32
+    updates: tuple[int, ...] = (600,)
+    """after which a run may have stopped."""
+    fit_batch: int | None = None
+    """inputs of an update; None for all."""
+    seeds: int = 10
+    batch: int = 8
+    """inputs that are walked at a time; for speed alone."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A menu and all inputs."""
+
+    masks: Tensor
+    """bool [masks, units]."""
+    sized: Sequence[Sized]
+    """how each was found, where a table was asked; else empty."""
+    fit: Measured
+    choose: Measured
+    judge: Measured
+    random: tuple[FLOATS, FLOATS]
+    """costs, ascending, and scores of random masks on the inputs that judge."""
+    whole: AtCost | None = None
+    """of all masks, where they are known of the inputs that judge."""
+
+
+def by_chains(split: Split, sizes: Sizes, seed: int, *, progress: bool) -> Parts:
+    """Chains of greedy removal by training inputs, which fit; validation and test inputs walked."""
+    train = split("train")
+    masks = chain_masks(train, sizes, seed)
+    gate = first_gate(train, masks)
+    tossed_masks = random_masks(train, sizes.budgets, sizes.random, seed)
+    found = []
+    for name, count in zip(("train", "validation", "test"), sizes.inputs, strict=True):
+        simulator = split(name)
+        asked = torch.cat([masks, tossed_masks]) if name == "test" else masks
+        indices = chosen_inputs(simulator.data, count, seed + 1)
+        title = name if progress else ""
+        found.append(walked(simulator, indices, asked, gate, sizes.batch, title))
+    random = by_budget(found[2].found[:, :, len(masks) :], len(sizes.budgets))
+    return Parts(masks, (), found[0], found[1], found[2], random)
+
+
+def by_table(split: Split, table: MaskTable, sizes: Sizes, seed: int, *, progress: bool) -> Parts:
+    """A table's inputs choose the menu; others of its split fit, test inputs judge, all walked.
+
+    Raises:
+        ValueError: if the table is of another network or data, or of test inputs.
+    """
+    beside, test = split(table.header.split), split("test")
+    check_is_of(table.header, beside.network, beside.data)
+    if table.header.split == "test":
+        raise ValueError("expected a table of inputs that do not judge, got one of test inputs")
+    sized, masks = menu_of(table)
+    order = torch.randperm(len(beside.data), generator=stream(seed, "inputs that fit"))
+    order = order[order >= table.header.num_images]
+    fit, choose, judge = sizes.inputs
+    if len(order) < fit + choose:
+        raise ValueError(f"expected at most {len(order)} inputs that fit, got {fit} + {choose}")
+    asked = torch.cat([masks, random_masks(test, sizes.budgets, sizes.random, seed)])
+    title = table.header.split if progress else ""
+    others = walked(beside, order[: fit + choose], masks, 0, sizes.batch, title)
+    indices = chosen_inputs(test.data, judge, seed + 1)
+    judged = walked(test, indices, asked, 0, sizes.batch, "test" if progress else "")
+    random = by_budget(judged.found[:, :, len(masks) :], len(sizes.budgets))
+    first, rest = others.of_inputs(slice(fit)), others.of_inputs(slice(fit, None))
+    return Parts(masks, sized, first, rest, judged, random)
+
+
+def by_tables(table: MaskTable, judging: MaskTable, sizes: Sizes) -> Parts:
+    """All from two tables: the first one's inputs choose the menu, fit and choose rates.
+
+    Raises:
+        ValueError: if they are of two networks, or have too few inputs.
+    """
+    said = {name: getattr(table.header, name) for name in ("weights", "gates", "dataset")}
+    check_is_of(judging.header, said=said)
+    fit, choose, judge = sizes.inputs
+    first, judged = table.first(fit + choose), judging.first(judge)
+    sized, masks = menu_of(table.first(fit))
+    numbers = [one.number for one in sized]
+    measured = looked_up(first, numbers)
+    outcomes = judged.outcomes("log_likelihood")
+    whole = AtCost.made(outcomes, table.first(fit).outcomes("log_likelihood"))
+    return Parts(
+        masks,
+        sized,
+        measured.of_inputs(slice(fit)),
+        measured.of_inputs(slice(fit, None)),
+        looked_up(judged, numbers),
+        tossed(outcomes, outcomes.scores.mean(axis=0, dtype=np.float64)),
+        whole,
+    )
+
+
+def menu_of(table: MaskTable) -> tuple[list[Sized], Tensor]:
+    """Masks of each size by a table's inputs, and their bits [masks, units]."""
+    sized = of_sizes(table.outcomes("log_likelihood"))
+    bits = all_masks(table.header.menus)[[one.number for one in sized]]
+    return sized, torch.from_numpy(bits)
+
+
+def chain_masks(simulator: Simulator, sizes: Sizes, seed: int) -> Tensor:
+    """Everything, and each chain's mask at each budget: bool [masks, num_units], no two alike."""
+    order = chosen_inputs(simulator.data, len(simulator.data), seed)
+    order = order[torch.randperm(len(order), generator=stream(seed, "inputs of chains"))]
+    found = [torch.ones(1, sum(num_blocks_of(simulator.network)), dtype=torch.bool)]
+    for indices in order.split(sizes.chain_inputs)[: sizes.chains]:
+        batch = simulator.data.batch(indices)
+        masks, costs = menu.chain(
+            simulator.network,
+            batch,
+            min(sizes.budgets),
+            sizes.most_tried,
+            lambda cost: print(f"chain at {cost:.3f}", file=sys.stderr, flush=True),
+        )
+        found.append(menu.at_budgets(masks, costs, sizes.budgets))
+    # Ascending as numbers, everything last; `unique` sorts.
+    return torch.cat(found).unique(dim=0)
+
+
+def first_gate(simulator: Simulator, masks: Tensor) -> int:
+    """The first gate that a mask leaves a block of out: there choosing begins."""
+    first = int((~masks).any(dim=0).nonzero()[0, 0])
+    return int(np.searchsorted(np.cumsum(num_blocks_of(simulator.network)), first + 1))
+
+
+def random_masks(simulator: Simulator, budgets: Sequence[float], count: int, seed: int) -> Tensor:
+    """Masks whose units are kept so often that they cost each budget on the mean: bool [n, units].
+
+    A network whose start and head are dear keeps fewer than the budget's share of its units.
+    """
+    blocks, generator = num_blocks_of(simulator.network), stream(seed, "random masks")
+    batch = simulator.data.batch(torch.zeros(1, dtype=torch.int64))
+    nothing = torch.zeros(1, sum(blocks), dtype=torch.bool)
+    fixed = float(menu.judged(simulator.network, batch, nothing)[2])
+    drawn = []
+    for budget in budgets:
+        chance = max(0.0, (budget - fixed) / (1 - fixed))
+        parts = [random_mask(count, n, chance, generator) for n in blocks]
+        drawn.append(torch.cat(parts, dim=1))
+    return torch.cat(drawn)
+
+
+def by_budget(test: FLOATS, budgets: int) -> tuple[FLOATS, FLOATS]:
+    """Mean costs, ascending, and scores of random masks."""
+    costs, nlls = (test[k].mean(axis=0).reshape(budgets, -1).mean(axis=1) for k in (2, 1))
+    order = np.argsort(costs)
+    return costs[order], -nlls[order]

@@ -1,0 +1,205 @@
+"""Tables of the reference pages: names, settings, meanings -> Markdown, from the code alone."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import ccenv
+from ccenv.base.registry import resolve
+from ccenv.envs.infos import INFO_KEYS
+from ccenv.mdp import observations
+from ccenv.mdp.observations import make_observer
+from ccenv.networks.build import MLP_SIZES, takes_features
+from ccenv.networks.table import NETWORKS
+from ccenv.runs.board.tracking import compact
+from ccenv.runs.commands import COMMANDS
+from ccenv.runs.lab.docs_build.promised import PROMISED
+from ccenv.runs.list import first_line, list_kind, show
+from ccenv.runs.plan.explained import explained
+from ccenv.runs.plan.plain import is_plain
+from ccenv.runs.store.program import Program
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import Simulator
+
+GIVEN = ("input_shape", "in_features", "num_classes")
+"""Arguments of a builder that the data set decides."""
+MASK = "mask"
+"""The key of `info` that is wider than a number an image."""
+
+
+def grid(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    r"""A Markdown table without padding, so that one changed row is one changed line.
+
+    >>> print(grid(["a"], [["x|y"]]))
+    | a |
+    |---|
+    | x\|y |
+    """
+    rows = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def code(text: str) -> str:
+    """Text as it is typed; nothing stays nothing."""
+    return f"`{text}`" if text else ""
+
+
+def each(settings: Mapping[str, Any]) -> str:
+    """Settings with their values, as the command line takes them."""
+    return " ".join(code(f"{name}={compact(value)}") for name, value in settings.items())
+
+
+def bound(value: float | None, without: str) -> str:
+    """An end of a range, and what stands for none."""
+    return without if value is None else f"{value:g}"
+
+
+def mdp() -> str:
+    """The specification: the docstring of the scalar environment."""
+    return inspect.getdoc(ccenv.BlockSelectionEnv) or ""
+
+
+def agents() -> str:
+    """Every agent with what it wants and its settings."""
+    lines = list_kind("agents").items()
+    rows = [
+        [
+            code(name),
+            "yes" if line["learns"] else "no",
+            "yes" if line["takes cost_limit"] else "no",
+            each(line["wants"]),
+            each(line["settings"]),
+            line["about"],
+        ]
+        for name, line in lines
+    ]
+    return grid(["agent", "learns", "limit", "wants", "settings", "what it says of itself"], rows)
+
+
+def rewards() -> str:
+    """Every reward with its formula and what holds of it."""
+    asked = ("deterministic", "depends on machine", "keeps optimum", "remembers")
+    rows = [
+        [
+            code(name),
+            code(line["formula"] or ""),
+            f"{bound(line['low'], '-inf')} to {bound(line['high'], 'inf')}",
+            *(show(line[key]) for key in asked),
+            each(line["reward_kwargs"]),
+        ]
+        for name, line in list_kind("rewards").items()
+    ]
+    return grid(["reward", "formula", "range", *asked, "reward_kwargs"], rows)
+
+
+def networks() -> str:
+    """Every network with its own sizes; nothing is built, so that no weights need to be here."""
+    rows = []
+    for name in NETWORKS:
+        builder = resolve(name, NETWORKS, "network")
+        parameters = inspect.signature(builder).parameters.values()
+        outer = MLP_SIZES if takes_features(builder) else ()
+        own = {p.name: p.default for p in parameters if p.name not in (*GIVEN, *outer)}
+        own = {key: v for key, v in own.items() if v is not inspect.Parameter.empty and is_plain(v)}
+        sizes = " ".join(map(code, outer)) if outer else each(own)
+        rows.append([code(name), first_line(builder), sizes])
+    return grid(["network", "what it is", "sizes"], rows)
+
+
+def observation_kinds() -> str:
+    """What each kind shows, in the words of the file that makes them."""
+    return (inspect.getdoc(observations) or "").split("\n\n")[2]
+
+
+def observation_sizes() -> str:
+    """Informative columns before each gate, and columns in all."""
+    resnet = resolve("resnet", NETWORKS, "network")
+    shapes = {"digits, mlp": (1, 8, 8), "CIFAR-10, resnet of depth 8": (3, 32, 32)}
+    mlp = ccenv.GatedMLP(64, num_blocks=(10, 10), block_size=16)
+    built = [mlp, resnet((3, 32, 32), 10, depth=8)]
+    rows = []
+    for (name, shape), network in zip(shapes.items(), built, strict=True):
+        for kind in ("layer_input", "summary"):
+            found = make_observer(kind, network.eval(), shape)
+            rows.append([name, code(kind), show(list(found.lengths[:-1])), str(found.obs_size)])
+    return grid(["network", "observation", "columns that inform", "obs_size"], rows)
+
+
+def run_settings() -> str:
+    """What a run does around its agent."""
+    rows = [[code(f.name), code(compact(f.default)), f.metadata["help"]] for f in fields(Program)]
+    return grid(["setting", "default", "what"], rows)
+
+
+def environment_settings() -> str:
+    """What every view of the environment takes."""
+    meaning = explained(Simulator.__init__)
+    rows = [
+        [code(name), code(compact(value)), meaning.get(name, "")]
+        for name, value in setting_defaults().items()
+    ]
+    return grid(["setting", "default", "what"], rows)
+
+
+def environments() -> str:
+    """Environments by name, and the settings that make them."""
+    lines = list_kind("environments")
+    columns = list(next(iter(lines.values())))
+    return grid(
+        ["id", *columns],
+        [[code(name), *(show(line[c]) for c in columns)] for name, line in lines.items()],
+    )
+
+
+def info() -> str:
+    """Keys of `info` with shapes, dtypes and meanings; the shapes are those of a real step."""
+    env = ccenv.BlockSelectionVectorEnv(
+        2, dataset="synthetic", num_blocks=[4, 4], weights="cotrain", reward="lagrangian"
+    )
+    env.reset(seed=0)
+    found = [env.step(env.action_space.sample())[-1] for _ in range(2)]
+    first, last = found
+    term = next(key for key in first if key.startswith("reward/"))
+    # What a reward calls its own stands under one word.
+    example = {"reward/<term>": term, "<number>": "price"}
+    rows = []
+    for key, text in INFO_KEYS.items():
+        there = example.get(key, key)
+        shape = "[batch, max(num_blocks)]" if key == MASK else "[batch]"
+        when = "every step" if there in first else "the last step"
+        rows.append([code(key), shape, str(last[there].dtype), when, text])
+    return grid(["key", "shape", "dtype", "when", "what"], rows)
+
+
+def api() -> str:
+    """Every promised name with the first line of its docstring."""
+    rows = []
+    for name, said in PROMISED.items():
+        module, _, attribute = name.rpartition(".")
+        about = said or first_line(resolve(f"{module}:{attribute}", {}, "name"))
+        rows.append([code(name), about])
+    return grid(["name", "what"], rows)
+
+
+def commands() -> str:
+    """Every program and what it does."""
+    return grid(["command", "what"], [[code(f"ccenv {n}"), a] for n, (_, a) in COMMANDS.items()])
+
+
+FACTS: dict[str, Callable[[], str]] = {
+    "mdp": mdp,
+    "agents": agents,
+    "rewards": rewards,
+    "networks": networks,
+    "observations": observation_kinds,
+    "observation sizes": observation_sizes,
+    "run settings": run_settings,
+    "environment settings": environment_settings,
+    "environments": environments,
+    "info": info,
+    "api": api,
+    "commands": commands,
+}
+"""Name between the marks of a page -> what is made for it."""

@@ -1,0 +1,94 @@
+"""The documentation: lab docs -> HTML of a checkout; --write, --check: what is made of code."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccenv.runs.lab.docs_build.executed import executed
+from ccenv.runs.lab.docs_build.marked import differing
+from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, differing_notebooks
+from ccenv.runs.lab.docs_build.site import build_site, check_tools
+from ccenv.runs.lab.docs_build.stage import DOCS, stage
+from ccenv.runs.programs import program
+
+
+def checkout() -> Path:
+    """The folder that holds `runs/docs`.
+
+    Raises:
+        ValueError: if the package was installed without it, as a wheel is.
+    """
+    root = Path(__file__).resolve().parents[3]
+    if not (root / DOCS / "index.md").is_file():
+        raise ValueError(
+            f"expected a checkout with {DOCS}/index.md, got {root}; the wheel has no pages: "
+            "clone the repository and pip install -e it"
+        )
+    return root
+
+
+def build(root: Path, out: Path) -> int:
+    """Builds HTML of a checkout.
+
+    Args:
+        root: the checkout.
+        out: folder of the HTML.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: if Sphinx or its parts are missing.
+    """
+    check_tools()
+    with tempfile.TemporaryDirectory() as folder:
+        staged = Path(folder) / "pages"
+        stage(root, staged)
+        status = build_site(staged, out)
+    if not status:
+        print(out / "index.html")
+    return status
+
+
+def execute(root: Path) -> int:
+    """Runs the notebooks of a checkout anew and writes them with their outputs."""
+    for name in NOTEBOOKS:
+        path = root / DOCS / "notebooks" / f"{name}.ipynb"
+        path.write_text(executed(path.read_text()))
+        print(path.relative_to(root))
+    return 0
+
+
+@program("lab docs")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Builds the documentation as HTML; see --help."""
+    parser = argparse.ArgumentParser(prog="lab docs", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/docs"), help="folder of the HTML")
+    parser.add_argument(
+        "--write", action="store_true", help="make tables of pages and notebooks anew"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="build nothing; fail where those differ"
+    )
+    parser.add_argument(
+        "--execute", action="store_true", help="run the notebooks and keep what they say (minutes)"
+    )
+    options = parser.parse_args(arguments)
+    root = checkout()
+    if options.execute:
+        return execute(root)
+    if not (options.write or options.check):
+        return build(root, options.out)
+    changed = differing(root / DOCS) | differing_notebooks(root, DOCS)
+    for page, text in changed.items():
+        if options.write:
+            page.parent.mkdir(exist_ok=True)
+            page.write_text(text)
+        print(f"{page.relative_to(root)}: {'written' if options.write else 'differs'}")
+    return int(options.check and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

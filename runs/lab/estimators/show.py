@@ -1,0 +1,204 @@
+"""The study of estimators as text and figures: rows of its results -> Markdown, drawings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ccenv.runs.show.drawing import (
+    COLORS,
+    INK,
+    THEIRS,
+    Drawn,
+    legend_below,
+    legend_height,
+    look,
+    new_figure,
+    plain_logarithms,
+)
+from ccenv.runs.show.tables import markdown
+from ccenv.runs.stats.intervals import Interval
+
+Row = Mapping[str, Any]
+DRAWN = (
+    *("exact gradient", "reinforce", "reinforce, mean baseline", "leave-one-out, 2"),
+    *("leave-one-out, 8", "disarm, 2", "vimco, 8", "normalised, 8", "both ways"),
+    *("straight-through", "reinmax"),
+)
+"""Estimators of the figure of curves; the table has all."""
+
+
+def moments_table(rows: Sequence[Row]) -> str:
+    """Size, angle and noise of each estimator, for each policy."""
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    columns = {"estimator": "left", "masks": "right"}
+    for policy in policies:
+        columns |= {f"{policy}: size": "right .2f", f"{policy}: angle": "right .0f"}
+        columns |= {f"{policy}: noise": "right .2f"}
+    lines = []
+    for name, own in by_estimator(rows).items():
+        line: list[Any] = [name, str(own[policies[0]]["masks"])]
+        for policy in policies:
+            row = own[policy]
+            # Where returns are over their deviation the size has another unit.
+            size = None if name.startswith("normalised") else Interval(**row["size"])
+            noise = row["noise"]["mean"]
+            line += [size, Interval(**row["angle"]), noise]
+        lines.append(line)
+    return markdown(columns, lines)
+
+
+def curves_table(rows: Sequence[Row]) -> str:
+    """Regret at the end of each estimator, for each policy, with its rate."""
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    columns = {"estimator": "left"}
+    for policy in policies:
+        columns |= {f"{policy}: early": "right .3f", f"{policy}: regret": "right .3f"}
+        columns |= {f"{policy}: rate": "right g"}
+    lines = []
+    for name, own in by_estimator(rows).items():
+        line: list[Any] = [name]
+        for policy in policies:
+            regret = [Interval(**at) for at in own[policy]["regret"]]
+            line += [regret[len(regret) // 2].mean, regret[-1], own[policy]["rate"]]
+        lines.append(line)
+    one = rows[0]["static"]
+    blanks: list[Any] = [None, one, None]
+    lines.append(["best mask for all", *blanks * len(policies)])
+    return markdown(columns, lines)
+
+
+def by_estimator(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Estimator -> policy -> row."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row["estimator"], {})[row["policy"]] = row
+    return found
+
+
+def policies_table(rows: Sequence[Row]) -> str:
+    """What each way of learning reaches at each budget."""
+    columns = {
+        "budget": "right .2f",
+        "policy": "left",
+        "learner": "left",
+        "MACs": "right .3f",
+        "nll": "right .3f",
+        "static": "right .3f",
+        "random": "right .3f",
+        "oracle": "right .3f",
+        "gap closed": "right .3f",
+    }
+    lines = []
+    for row in rows:
+        line: list[Any] = [row["budget"], row["policy"], row["learner"], row["cost"]["mean"]]
+        line += [-row[name]["mean"] for name in ("score", "static", "random", "oracle")]
+        lines.append([*line, Interval(**row["gap_closed"])])
+    return markdown(columns, lines)
+
+
+NUMBERS = ("score", "static", "random", "oracle")
+
+
+def agents_table(rows: Sequence[Row]) -> str:
+    """What each agent reaches at each budget."""
+    columns = {"budget": "right .2f", "agent": "left", "seeds": "right", "MACs": "right .3f"}
+    columns |= (
+        {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f") | {"gap closed": "right .3f"}
+    )
+    columns |= {"likeliest: MACs": "right .3f", "likeliest: gap": "right .3f"}
+    lines = [
+        [
+            *(row["budget"], row["agent"], row["seeds"], *reached(row)),
+            *(row["mode_cost"]["mean"], Interval(**row["mode_gap"])),
+        ]
+        for row in rows
+    ]
+    return markdown(columns, lines)
+
+
+def looks_table(rows: Sequence[Row]) -> str:
+    """What each look is worth."""
+    columns = {"look": "left", "inputs": "right ,", "run before": "right .3f", "MACs": "right .3f"}
+    columns |= {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f")
+    lines = [[row["look"], row["inputs"], row["beforehand"], *reached(row)] for row in rows]
+    return markdown(columns | {"gap closed": "right .3f"}, lines)
+
+
+def reached(row: Row) -> list[Any]:
+    """MACs, nll of policy and rivals, and the share of the gap closed."""
+    numbers = [-row[name]["mean"] for name in NUMBERS]
+    return [row["cost"]["mean"], *numbers, Interval(**row["gap_closed"])]
+
+
+def looks_figure(rows: Sequence[Row]) -> Drawn:
+    """Share of the gap closed with each look, from the least to the most."""
+    ordered = sorted(rows, key=lambda row: row["gap_closed"]["mean"])
+    figure = new_figure(0.8 + 0.22 * len(rows))
+    axes = figure.add_subplot()
+    gaps = [Interval(**row["gap_closed"]) for row in ordered]
+    places = range(len(rows))
+    paid = [row["beforehand"] for row in ordered]
+    axes.barh(places, [gap.mean for gap in gaps], color=[COLORS[int(p > 0)] for p in paid])
+    for place, gap in zip(places, gaps, strict=True):
+        if gap.low is not None and gap.high is not None:
+            axes.plot([gap.low, gap.high], [place, place], color=INK, lw=1.0)
+    axes.axvline(0.0, color=INK, lw=0.8)
+    axes.set_yticks(list(places), [f"{row['look']} ({row['inputs']:,})" for row in ordered])
+    axes.set(xlabel="share of the gap closed")
+    caption = "What better looks, and more inputs (in brackets), are worth."
+    best = ordered[-1]
+    alt = f"Most, {best['gap_closed']['mean']:.3f}, has {best['look']}"
+    return Drawn(figure, "gap", caption, alt)
+
+
+def curves_figure(rows: Sequence[Row]) -> Drawn:
+    """Regret over looked-up masks, a panel a policy."""
+    policies = list(dict.fromkeys(row["policy"] for row in rows))
+    names = [name for name in DRAWN if name in by_estimator(rows)]
+    figure = new_figure(2.1 * len(policies) + legend_height(names))
+    lines: list[Any] = []
+    for place, policy in enumerate(policies):
+        axes = figure.add_subplot(len(policies), 1, place + 1)
+        for index, name in enumerate(names):
+            row = by_estimator(rows)[name][policy]
+            at, means = row["look_ups"], [one["mean"] for one in row["regret"]]
+            marks = {"color": INK} if name == "exact gradient" else look(index - 1)
+            (line,) = axes.plot(at, means, lw=1.0, markersize=3, **marks)
+            if place == 0:
+                lines.append(line)
+            if row["regret"][0]["low"] is not None:
+                low, high = ([one[end] for one in row["regret"]] for end in ("low", "high"))
+                axes.fill_between(at, low, high, color=marks["color"], alpha=0.15, lw=0)
+        axes.axhline(rows[0]["static"], color=THEIRS, lw=0.8, ls="--")
+        axes.set(xscale="log", ylabel=f"regret in nats, {policy}")
+        plain_logarithms(axes.xaxis)
+    axes.set(xlabel="masks looked up")
+    legend_below(figure, lines, names)
+    caption = "Regret after equal numbers of masks; dashed: the best mask for all inputs."
+    ends = ", ".join(
+        f"{name} {by_estimator(rows)[name][policies[-1]]['regret'][-1]['mean']:.3f}"
+        for name in names
+    )
+    return Drawn(figure, "regret", caption, f"Regret at the end, {policies[-1]}: {ends}")
+
+
+def policies_figure(rows: Sequence[Row]) -> Drawn:
+    """Share of the gap closed at each budget, a line a way."""
+    ways = list(dict.fromkeys((row["policy"], row["learner"]) for row in rows))
+    ways = [way for way in ways if way[0] != "constant"]
+    names = [f"{learner}, {policy}" for policy, learner in ways]
+    figure = new_figure(2.6 + legend_height(names))
+    axes, lines = figure.add_subplot(), []
+    for index, (policy, learner) in enumerate(ways):
+        own = [row for row in rows if (row["policy"], row["learner"]) == (policy, learner)]
+        at = [row["budget"] for row in own]
+        gaps = [Interval(**row["gap_closed"]) for row in own]
+        marks = {"color": COLORS[index % len(COLORS)], "marker": "so"[policy == "hidden"]}
+        style = "-" if policy == "hidden" else ":"
+        lines += axes.plot(at, [gap.mean for gap in gaps], ls=style, lw=1.0, markersize=3, **marks)
+    axes.axhline(0.0, color=INK, lw=0.8)
+    axes.set(xlabel="share of the dense network's MACs", ylabel="share of the gap closed")
+    legend_below(figure, lines, names)
+    best = max(rows, key=lambda row: row["gap_closed"]["mean"])
+    caption = "Share of the oracle's lead over mixtures of static masks, unseen images."
+    alt = f"Most, {best['gap_closed']['mean']:.3f}, has {best['learner']}, {best['policy']}"
+    return Drawn(figure, "gap", caption, alt)

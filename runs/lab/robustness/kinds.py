@@ -1,0 +1,162 @@
+"""One sound file of every kind that is written or read: a folder -> files and readers by name."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ccenv.base.checked_file import content_digest, write_checked
+from ccenv.base.tree_file import encode, load_tree
+from ccenv.data import SPLITS
+from ccenv.data.npz import npz_split
+from ccenv.deploy.export import SkippingClassifier
+from ccenv.mask_table.answers.entry import PRICES, read_entry, write_entry
+from ccenv.mask_table.answers.policy_file import read_policy, write_policy
+from ccenv.mask_table.header import Header
+from ccenv.mask_table.menus import Menu
+from ccenv.mask_table.table import MaskTable, read_table, write_table
+from ccenv.networks.frozen_cache import fitting_weights
+from ccenv.runs.engine.building import build
+from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
+from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
+from ccenv.runs.engine.run import Options, run
+from ccenv.runs.lab.robustness.damage import Kind
+from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
+from ccenv.runs.plan.command import read_config
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.stats.results import MODES
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import masks_file, recorded_cells
+from ccenv.runs.store.stored import stored_config, stored_tensors
+
+PARTS = ("train", "test")
+SHORT = {"progress": False, "images": 640, "eval_every": 320}
+
+
+def kinds(folder: Path) -> dict[str, Kind]:
+    """Makes a tiny run, a table and the like below a folder.
+
+    Args:
+        folder: an empty one.
+
+    Returns:
+        Name of each kind of file -> a sound one and its reader.
+    """
+    return of_a_run(folder) | of_a_table(folder) | of_data(folder)
+
+
+def of_a_run(folder: Path) -> dict[str, Kind]:
+    """What `ccenv train`, `--export` and `ccenv compare --record` write."""
+    sweep = dataclasses.replace(TINY, settings=SETTINGS | SHORT, cells=TINY.cells[:1])
+    (job,) = make_jobs(sweep, str(folder / "logs"))
+    place = job.plan.folder()
+    run(job.plan, options=Options(export=True))
+    source = source_of(sweep, [job], str(folder))
+    record(sweep, [job], source, "sampled")
+    checkpoint = place / run_folder.CHECKPOINT
+    masks = checkpoint / run_folder.MASKS
+    kept = checkpoint / "classifier.safetensors"
+    of_policy, of_network = run_folder.AGENT, run_folder.NETWORK
+    found = {
+        "result of a run": Kind(place / run_folder.RESULT, lambda: own_result(job)),
+        "its settings": Kind(place / run_folder.CONFIG, lambda: stored_config(place)),
+        "its policy": Kind(
+            checkpoint / of_policy, lambda: digest(stored_tensors(place, of_policy))
+        ),
+        "its network": Kind(
+            checkpoint / of_network, lambda: digest(stored_tensors(place, of_network))
+        ),
+        "its masks": Kind(masks, lambda: digest(masks_of(place))),
+        "exported classifier": Kind(
+            kept, lambda: digest_of_tree(SkippingClassifier.load(kept).content)
+        ),
+        "recorded runs": Kind(source.path, lambda: rows_and_cells(source.path)),
+        "settings by hand": Kind(
+            place / run_folder.CONFIG, lambda: read_config(place / run_folder.CONFIG), False
+        ),
+    }
+    return found | {"checkpoint": of_a_checkpoint(job.plan, folder / "stopped")}
+
+
+def of_a_checkpoint(plan: Plan, folder: Path) -> Kind:
+    """The checkpoint of a run that has not begun to learn."""
+    folder.mkdir()
+    _, agent, _ = build(plan)
+    Keeper(plan, folder, agent, 1).keep(0, {})
+
+    path = checkpoint_path(folder)
+    # Whoever resumes is told what this raises, and takes the one before or starts anew.
+    return Kind(path, lambda: digest_of_tree(load_tree(path)))
+
+
+def of_a_table(folder: Path) -> dict[str, Kind]:
+    """A table of masks and policies for one."""
+    header = Header(
+        network="mlp", settings={}, weights="0" * 24, gates=(("first", 3, "zero"),),
+        menus=(Menu(3),), num_classes=10, dense_macs=80, dataset="digits", transforms=(),
+        split="test", num_images=5, data="0" * 24,
+    )  # fmt: skip
+    numbers = np.random.default_rng(0)
+    right = numbers.integers(0, 256, (5, 1), dtype=np.uint8)
+    nll = numbers.random((5, 8)).astype(np.float16)
+    table, policy, entry = (folder / f"{name}.safetensors" for name in ("table", "policy", "entry"))
+    write_table(table, MaskTable(header, right, nll, np.arange(8) * 10))
+    write_policy(policy, numbers=np.arange(5))
+    write_entry(entry, "ours", "0" * 24, {price: {"keep": np.full(3, 0.5)} for price in PRICES})
+    return {
+        "table of masks": Kind(table, lambda: repr(read_table(table))),
+        "policy for it": Kind(policy, lambda: repr(read_policy(policy))),
+        "entry of its board": Kind(entry, lambda: repr(read_entry(entry))),
+    }
+
+
+def of_data(folder: Path) -> dict[str, Kind]:
+    """Packed images and frozen weights."""
+    numbers = np.random.default_rng(0)
+    images, weights = folder / "images.npz", folder / "weights.safetensors"
+    parts: dict[str, Any] = {
+        f"x_{part}": numbers.integers(0, 256, (10, 4, 4), dtype=np.uint8) for part in PARTS
+    }
+    arrays: dict[str, Any] = parts | {f"y_{part}": np.arange(10) for part in PARTS}
+    np.savez(images, **arrays)
+    network = nn.Linear(4, 3)
+    write_checked(weights, network.state_dict(), {})
+    return {
+        "packed data": Kind(images, lambda: digest_of_split(images)),
+        "frozen weights": Kind(weights, lambda: digest(fitting_weights(network, weights)[0])),
+    }
+
+
+def rows_and_cells(path: Path) -> Any:
+    """All of a recorded file."""
+    return recorded_cells.read_table(path), recorded_cells.read_cells(path)
+
+
+def masks_of(place: Path) -> dict[str, Tensor]:
+    """The stored masks of a tiny run."""
+    blocks = SETTINGS["num_blocks"]
+    return {
+        f"{draw}/{gate}": mask
+        for draw in MODES
+        for gate, mask in enumerate(masks_file.load_masks(place, draw, blocks))
+    }
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """A hash of tensors."""
+    return content_digest(tensors, {})
+
+
+def digest_of_tree(tree: Any) -> str:
+    """A hash of a tree as files hold it."""
+    tensors: dict[str, Tensor] = {}
+    return repr(encode(tree, tensors)) + digest(tensors)
+
+
+def digest_of_split(path: Path) -> str:
+    """A hash of all images and labels of a file."""
+    found = [npz_split(path, "packed", split) for split in SPLITS]
+    tensors = [tensor for one in found for tensor in one.tensors()]
+    return digest({str(number): tensor for number, tensor in enumerate(tensors)})

@@ -1,0 +1,38 @@
+"""A sweep of seconds with many checkpoints, to be killed: ccenv.runs.lab.robustness.tiny:TINY."""
+
+from typing import Any
+
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs.plan.sweep import Cell, Sweep
+
+IMAGES, BATCH = 4_800, 64
+SETTINGS: dict[str, Any] = {
+    **PROBE_SETTINGS,
+    "images": IMAGES,
+    "batch_size": BATCH,
+    "eval_every": 5 * BATCH,
+    "learning_rate": 0.03,
+}
+"""Of both the sweep and the single run; a checkpoint is written with each validation."""
+TINY = Sweep(
+    name="faults-tiny",
+    description="Two learners on the probe, seconds each.",
+    settings=SETTINGS,
+    cells=(Cell("reinforce", "reinforce"), Cell("actor_critic", "actor_critic")),
+    minutes=0.1,
+    seeds=(0,),
+)
+
+
+def words(settings: dict[str, Any]) -> list[str]:
+    """Settings as words of a command line.
+
+    >>> words({"num_blocks": (4, 4), "images": 64})
+    ['num_blocks=4,4', 'images=64']
+    """
+    return [f"{name}={text_of(value)}" for name, value in settings.items()]
+
+
+def text_of(value: Any) -> str:
+    """A value as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,207 @@
+"""Tables and figures of a README from recorded results: lab tables FILE... [--check].
+
+Between `<!-- table: NAME -->` and `<!-- end -->` stands the table of runs/results/NAME.json, or one
+of several results: `beside-mnist` and the like put the paper's numbers beside ours. `SWEEP/TABLE`
+is a table of the sweep's report, made of its recorded runs.
+
+With `--figures` every picture is drawn, too, whose link ends in `figures/RESULT--FIGURE.png`: a
+figure of a sweep's report that compares it with dense networks, the paper or a base, such as
+`equal-cost-mnist--equal-macs-mode` or `paper-mnist--fig1`, or the figure of recorded speeds, such
+as `kernel-speed--fig5.2`.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ccenv.base.registry import check_names, resolve
+from ccenv.runs.engine.jobs import recorded_comparison
+from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.lab.budget import show as budget
+from ccenv.runs.lab.paper_beside import BESIDE
+from ccenv.runs.lab.registry import experiments
+from ccenv.runs.lab.robustness import (
+    circumstance_program,
+    damage_program,
+    kill_program,
+    soak_program,
+)
+from ccenv.runs.programs import program
+from ccenv.runs.report.publish import made
+from ccenv.runs.report.tables import all_tables
+from ccenv.runs.show import gate_table, mask_table, search_table
+from ccenv.runs.show import tables as report
+from ccenv.runs.show.drawing import Drawn, drawn_in_style
+from ccenv.runs.store import recorded_cells
+from ccenv.runs.studies import STUDIES
+
+MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FOLDER = "figures"
+LINK = re.compile(
+    rf"\]\((?:(?:runs/|\.\./|\.\./\.\./)results/)?{FOLDER}/([\w.-]+?)--([\w.-]+?)\.png\)"
+)
+Link = tuple[str, str]
+"""Result and figure."""
+TABLES: dict[str, Callable[[Any], str]] = {
+    "comparison": report.table,
+    search_table.KIND: search_table.table,
+    "gates": gate_table.table,
+    "mask-table": mask_table.recorded_table,
+    "kills": kill_program.table,
+    "circumstances": circumstance_program.table,
+    "damage": damage_program.table,
+    "soak": soak_program.table,
+} | {one.recorded_kind: one.table for one in experiments().values()}
+"""Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
+TOGETHER = BESIDE | budget.TOGETHER
+"""Name of a table that several results make, or one that is no table of its kind."""
+TIMES = {one.recorded_kind for one in experiments().values() if one.names_machine}
+"""Kinds whose figures hold on the processor that they were taken on."""
+FIGURES = {
+    one.recorded_kind: one.figure for one in experiments().values() if one.figure is not None
+}
+"""Kind of a recorded result that is no sweep -> its figure."""
+
+
+def render(text: str, results_dir: Path) -> str:
+    """A text with every marked table made anew.
+
+    Raises:
+        ValueError: if a result is not recorded or of a kind without a table.
+    """
+    # A page shows several tables of a sweep, whose report is made once.
+    tables_of = functools.cache(of_report)
+
+    def replace(match: re.Match[str]) -> str:
+        if match[2] in TOGETHER:
+            return f"{match[1]}{TOGETHER[match[2]](results_dir)}\n{match[3]}"
+        if "/" in match[2]:
+            sweep_name, table_name = match[2].split("/", maxsplit=1)
+            tables = tables_of(sweep_name, results_dir)
+            check_names([table_name], tables, f"table in the report of {sweep_name}")
+            made = report.markdown(tables[table_name].columns, tables[table_name].lines)
+            return f"{match[1]}{made}\n{match[3]}"
+        path = results_dir / f"{match[2]}.json"
+        if not path.exists():
+            raise ValueError(f"expected the recorded result {path}, got none; record it first")
+        content = recorded_cells.read_table(path)
+        check_names([content["kind"]], TABLES, f"kind of table in {path}")
+        made = TABLES[content["kind"]](content["rows"]) + place_of(content)
+        return f"{match[1]}{made}\n{match[3]}"
+
+    return MARKED.sub(replace, text)
+
+
+def place_of(content: Mapping[str, Any]) -> str:
+    """A line below a table of times: on which processor they were taken; nothing of others."""
+    machine = content.get("machine") or {}
+    if content["kind"] not in TIMES or "cpu" not in machine:
+        return ""
+    threads = machine.get("threads", 1)
+    vectors = f", vectors of {machine['lanes']} floats" if "lanes" in machine else ""
+    told = f"{threads} threads" if threads > 1 else "one thread"
+    return f"\n\nMeasured on: {machine['cpu']}{vectors}, {told}."
+
+
+def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
+    """The tables of a sweep's report by name, from recorded runs alone.
+
+    Raises:
+        ValueError: if there is no such sweep or result.
+    """
+    study = study_of(resolve(sweep_name, STUDIES, "sweep"), sweep_name)
+    comparison = recorded_comparison(study.sweep, results_dir)
+    parts = made(comparison, results_dir, study.sections)
+    groups = [*all_tables(comparison).values(), *(part.tables for part in parts.values())]
+    return {table.name: table for table in itertools.chain.from_iterable(groups)}
+
+
+def links(text: str) -> list[Link]:
+    """Result and figure of each link in a text.
+
+    >>> links("![Fronts](runs/results/figures/equal-cost-mnist--equal-macs.png)")
+    [('equal-cost-mnist', 'equal-macs')]
+    """
+    return list(dict.fromkeys(LINK.findall(text)))
+
+
+def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
+    """Figures from recorded results alone; each result is read once.
+
+    Args:
+        wanted: a sweep or the name of recorded speeds, and which of its figures.
+        results_dir: folder of recorded results.
+
+    Raises:
+        ValueError: if there is no such sweep, result or figure.
+    """
+    by_result: dict[str, list[str]] = {}
+    for result, name in wanted:
+        by_result.setdefault(result, []).append(name)
+    contents = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in results_dir.glob("*.json")
+    }
+    speeds = {k: c for k, c in contents.items() if c.get("kind") in FIGURES}
+    drawn: dict[Link, Drawn] = {}
+    for result, names in by_result.items():
+        check_names([result], [*STUDIES, *speeds], "sweep or recorded speed")
+        with drawn_in_style():
+            figures = (
+                [FIGURES[speeds[result]["kind"]](speeds[result]["rows"])]
+                if result in speeds
+                else sweep_figures(STUDIES[result], results_dir)
+            )
+        by_name = {figure.name: figure for figure in figures}
+        check_names(names, by_name, f"figure of {result}")
+        drawn |= {(result, name): by_name[name] for name in names}
+    return drawn
+
+
+def sweep_figures(study: Study, results_dir: Path) -> list[Drawn]:
+    """What a study's report adds to that of any sweep: the paper, a base, dense networks."""
+    comparison = recorded_comparison(study.sweep, results_dir)
+    parts = made(comparison, results_dir, study.sections)
+    return [figure for part in parts.values() for figure in part.figures]
+
+
+def draw_figures(text: str, results_dir: Path) -> None:
+    """Draws every linked figure into its file; none if one of them cannot be drawn."""
+    figures = figures_of(links(text), results_dir)
+    (results_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    for (result, name), figure in figures.items():
+        (results_dir / FOLDER / f"{result}--{name}.png").write_bytes(figure.png)
+
+
+@program("lab tables")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrites the tables of files, or checks them; see --help."""
+    parser = argparse.ArgumentParser(prog="lab tables", description=main.__doc__)
+    parser.add_argument(
+        "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if tables differ")
+    parser.add_argument("--figures", action="store_true", help="draw linked figures too")
+    parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
+    options = parser.parse_args(arguments)
+    before = {file: file.read_text(encoding="utf-8") for file in options.files}
+    after = {file: render(text, options.results_dir) for file, text in before.items()}
+    if options.figures and not options.check:
+        draw_figures("\n".join(before.values()), options.results_dir)
+    changed = [file for file in before if before[file] != after[file]]
+    for file in changed:
+        if options.check:
+            print(f"{file}: tables differ; run python -m ccenv.runs.lab tables {file}")
+        else:
+            file.write_text(after[file], encoding="utf-8")
+    return int(options.check and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Makes an experiment of what is timed in rounds: (quick=, rounds=) -> rows."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.store.machine import tuned
+from ccenv.sparse.cpu.codegen.registers import LANES
+
+USUAL_LANES = 16
+"""floats of a vector; results of machines with others have names of their own."""
+QUICK_ROUNDS = 3
+Timed = Callable[..., Iterable[Row]]
+"""(quick=, rounds=) -> rows, one after the other."""
+
+
+def benchmark(
+    name: str,
+    about: str,
+    timed: Timed,
+    table: Callable[[Any], str],
+    *,
+    recorded_as: str,
+    rounds: int = 11,
+    on_card: bool = False,
+    names_machine: bool = True,
+    **shown: Any,
+) -> Experiment:
+    """An experiment whose rows are timings, by the routes that are fastest on this machine.
+
+    Args:
+        name: see `Experiment`.
+        about: see `Experiment`.
+        timed: measures each case once a round.
+        table: see `Experiment`.
+        recorded_as: name of the usual result; other vectors, threads and allocator settings are
+            added to it.
+        rounds: unless asked for otherwise.
+        on_card: whether the processor's vectors do not matter.
+        names_machine: see `Experiment`.
+        **shown: other fields of `Experiment`.
+    """
+
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--quick", action="store_true", help="a few small cases, seconds only")
+        parser.add_argument("--repeats", type=int, help=f"rounds of each case; {rounds} by default")
+
+    def measured(options: Options) -> Iterable[Row]:
+        if options.repeats is not None and options.repeats < 2:
+            raise ValueError(f"expected --repeats of at least 2, got {options.repeats}")
+        usual = QUICK_ROUNDS if options.quick else rounds
+        return timed(quick=options.quick, rounds=options.repeats or usual)
+
+    def file_name(options: Options) -> str:
+        lanes = f"-{LANES}-lanes" if LANES != USUAL_LANES and not on_card else ""
+        threads = f"-{options.threads}-threads" if options.threads > 1 else ""
+        memory = "-kept-memory" if any(word.startswith("MALLOC_") for word in tuned()) else ""
+        return f"{recorded_as}{lanes}{threads}{memory}"
+
+    return Experiment(
+        name=name,
+        about=about,
+        measured=measured,
+        table=table,
+        recorded_as=file_name,
+        add_options=add_options,
+        measures_machine=True,
+        names_machine=names_machine,
+        **shown,
+    )

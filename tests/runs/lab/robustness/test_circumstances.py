@@ -1,0 +1,120 @@
+"""Laws of odd circumstances that a test can make; others are made by `ccenv.runs.lab.robustness table`."""
+
+import io
+import sys
+import time
+
+import pytest
+import torch
+
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.user_cache import user_cache
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs.engine import checkpoint, listener, run, stops
+from ccenv.runs.lab.robustness.left import apart, left
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.programs import program
+from ccenv.runs.store import recorded_cells
+from ccenv.runs.store.json_file import check_json, write_json
+from ccenv.runs.store.seal import sealed
+
+BATCH = 64
+SHORT = PROBE_SETTINGS | {"images": 6 * BATCH, "batch_size": BATCH, "eval_every": 2 * BATCH}
+
+
+class StoppedError(BaseException):
+    """What stops a run in a test."""
+
+
+def carry_out(place, stop=None):
+    """Runs a plan with a checkpoint an update; stops it before so many images are kept."""
+    original = listener.Listener.__call__
+
+    def call(self, images_seen, scalars):
+        if images_seen == stop:
+            raise StoppedError
+        original(self, images_seen, scalars)
+
+    plan = make_plan("reinforce", SHORT | {"log_dir": str(place), "progress": False})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listener.Listener, "__call__", call)
+        patch.setattr(run, "latencies", lambda env, agent: [])
+        if stop is None:
+            run.run(plan, options=run.Options(checkpoint_every=BATCH))
+        else:
+            with pytest.raises(StoppedError):
+                run.run(plan, options=run.Options(checkpoint_every=BATCH))
+    return plan.folder()
+
+
+def test_a_cut_event_file_costs_what_came_after_the_checkpoint_before(
+    tmp_path, monkeypatch, capsys
+):
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "whole")
+    carry_out("logs")
+    monkeypatch.chdir(tmp_path / "cut")
+    folder = carry_out("logs", stop=5 * BATCH)
+    sizes = checkpoint.load_tree(checkpoint.checkpoint_path(folder))["curves"]["tracker"]["sizes"]
+    ((name, size),) = sizes.items()
+    with (folder / name).open("r+b") as file:
+        file.truncate(size - 7)
+    # A clock that was set back meanwhile: nothing that is compared comes from it.
+    set_back = time.time
+    monkeypatch.setattr(time, "time", lambda: set_back() - 3600)
+    carry_out("logs")
+    said = capsys.readouterr().err
+    assert "it was cut" in said
+    assert f"goes on after {3 * BATCH} of" in said
+    whole, cut = (left(tmp_path / name / "logs") for name in ("whole", "cut"))
+    curves = [{n: sorted(v) for n, v in one.items() if " curve " in n} for one in (whole, cut)]
+    assert curves[0] == curves[1]
+    assert not [name for name in apart(whole, cut) if " curve " not in name]
+
+
+def test_what_left_the_finite_numbers_is_no_result(tmp_path, monkeypatch):
+    def update(self, rollout):
+        with torch.no_grad():
+            for parameter in self.parameters().values():
+                parameter.fill_(float("nan"))
+        return {}
+
+    monkeypatch.setattr(Reinforce, "update", update)
+    plan = make_plan("reinforce", SHORT | {"log_dir": str(tmp_path), "progress": False})
+    with pytest.raises(stops.StoppedError, match="expected finite parameters of reinforce"):
+        run.run(plan)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_a_user_without_a_home_is_told_of_the_cache(monkeypatch):
+    for name in ("CCENV_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", unknown)
+    with pytest.raises(FileNotFoundError, match="give a folder that can be written in as CCENV_C"):
+        user_cache()
+
+
+def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
+    @program("say")
+    def main(arguments=None):
+        print("mean ± deviation")
+        return 0
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main([]) == 0
+    assert out.buffer.getvalue() == b"mean ? deviation\n"
+
+
+def test_an_edited_row_of_a_recorded_file_is_refused(tmp_path):
+    path = tmp_path / "kills.json"
+    write_json(path, sealed({"kind": "kills", "rows": [{"same": 19}]}))
+    assert recorded_cells.read_table(path)["rows"] == [{"same": 19}]
+    write_json(path, check_json(path) | {"rows": [{"same": 20}]})
+    with pytest.raises(ValueError, match="edited or damaged"):
+        recorded_cells.read_table(path)

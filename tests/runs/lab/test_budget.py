@@ -1,0 +1,257 @@
+"""Networks under a budget: walks share their start, chains are nested, what shows is learned."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ccenv.mask_table.answers.at_cost import AtCost
+from ccenv.mask_table.answers.exact import Outcomes
+from ccenv.mask_table.answers.learning import softmax
+from ccenv.mask_table.table import write_table
+from ccenv.mdp.dynamics import initial, transition
+from ccenv.networks.models.residual import resnet
+from ccenv.networks.protocol import dense_forward, forward
+from ccenv.runs.asked.gate_sweep import scores
+from ccenv.runs.lab.__main__ import main
+from ccenv.runs.lab.budget import menu, show
+from ccenv.runs.lab.budget.parts import Sizes, by_table, by_tables
+from ccenv.runs.lab.budget.passes import Chooser, draws, policy_pass, spread, static_pass
+from ccenv.runs.lab.budget.policies import (
+    CLIP,
+    DRAWS,
+    LEARNERS,
+    Data,
+    Learning,
+    drawn_from,
+    placed,
+    slope,
+)
+from ccenv.runs.lab.budget.static import EXACT, GREEDY, of_sizes
+from ccenv.runs.lab.budget.times import Timing, new_times
+from ccenv.runs.mask_tables.build import build_table
+from ccenv.runs.store.recorded_cells import read_table
+from ccenv.simulator.simulator import Simulator
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return resnet((3, 8, 8), 4, depth=8).eval()
+
+
+@pytest.fixture(scope="module")
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(6, 3, 8, 8, generator=generator)
+    return images, torch.randint(4, (6,), generator=generator)
+
+
+def test_masks_walked_together_end_as_each_alone(network, batch):
+    masks = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 0, 0]]).bool()
+    found = menu.judged(network, batch, masks)
+    for number, mask in enumerate(masks):
+        state = initial(network, *batch)
+        for bit in mask:
+            state, outcome = transition(network, state, bit.expand(6, 1).contiguous())
+        assert torch.equal(found[:, :, number], scores(network, outcome))
+
+
+def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network, batch):
+    masks, costs = menu.chain(network, batch, least_cost=0.5, most_tried=3)
+    assert masks.sum(dim=1).tolist() == list(range(3, 3 - len(masks), -1))
+    assert not (masks[1:] & ~masks[:-1]).any()
+    assert costs[0] == 1
+    assert (costs.diff() < 0).all()
+    assert costs[-1] <= 0.5 < costs[-2]
+    # The first to go is the one of least nll for the MACs that it saves.
+    one_less = ~torch.eye(3, dtype=torch.bool)
+    _, nll, cost = menu.judged(network, batch, torch.cat([masks[:1], one_less])).mean(dim=1)
+    ratio = (nll[1:] - nll[0]) / (1 - cost[1:])
+    assert int((~masks[1]).nonzero()[0, 0]) == int(ratio.argmin())
+    with pytest.raises(ValueError, match="units to leave out"):
+        menu.chain(network, batch, least_cost=1e-6, most_tried=3)
+
+
+@pytest.mark.parametrize("learner", DRAWS)
+def test_estimates_have_the_mean_of_the_exact_slope(learner):
+    generator = np.random.default_rng(0)
+    chances = softmax(generator.normal(size=(1, 3, 4)))
+    worth, targets = generator.normal(size=(1, 3, 4)), np.eye(4)[[0, 1, 2]]
+    exact = slope("exact gradient", chances, worth, targets, None)
+    found = np.stack(
+        [
+            slope(learner, chances, worth, targets, drawn_from(chances, learner, generator))
+            for _ in range(12_000 // DRAWS[learner])
+        ]
+    ).squeeze(1)
+    error = found.std(axis=0) / len(found) ** 0.5
+    assert (np.abs(found.mean(axis=0) - exact[0]) < 5 * error).all()
+
+
+def test_draws_that_are_used_again_push_no_further_than_the_clip():
+    generator = np.random.default_rng(0)
+    old, worth = np.full((1, 1, 2), 0.5), np.array([[[1.0, 0.0]]])
+    draw = drawn_from(old, "ppo", generator)
+
+    def push(chance):
+        now = np.array([[[chance, 1 - chance]]])
+        return slope("ppo", now, worth, np.eye(2)[[0]], draw)[0, 0, 0]
+
+    assert 0 < len(np.unique(draw.numbers)) == 2
+    assert push(0.5) > 0
+    assert push(0.5 * (1 + CLIP) - 0.01) > 0
+    assert push(0.5 * (1 + CLIP) + 0.01) == 0
+    # What has gone the wrong way is led back from anywhere.
+    assert push(0.1) > 0
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two dear masks, each right for one kind of input, which the look tells; and a cheap one."""
+    generator = np.random.default_rng(0)
+
+    def drawn(count):
+        kind = np.arange(count) % 2
+        scores = np.stack([np.full(count, -2.0), -1.0 * (kind == 0), -1.0 * (kind == 1)], axis=1)
+        looks = np.stack([2.0 * kind - 1, generator.normal(size=count), np.ones(count)], axis=1)
+        return Outcomes(scores, np.array([0.2, 0.8, 0.8]), np.array([1, 2, 2]), None), looks
+
+    fit, choose, judge = drawn(60), drawn(60), drawn(60)
+    chance = np.array([0.2, 0.8]), np.array([-2.0, -2.0])
+    places = [AtCost.made(one[0], fit[0], chance) for one in (choose, judge)]
+    return Data(fit[0], fit[1], places[0], choose[1], places[1], judge[1])
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_learner_finds_what_the_look_tells(data, learner):
+    point = placed(data, 0.8, learner, seed=0, learning=Learning((100, 300)))
+    assert point["gap_closed"] > 0.9
+    assert point["static"] == pytest.approx(-0.5, abs=0.02)
+    assert point["oracle"] == pytest.approx(0.0, abs=0.05)
+    some = placed(data, 0.8, learner, seed=0, learning=Learning((300,), batch=20))
+    assert some["gap_closed"] > 0.9
+
+
+def test_a_menu_needs_random_masks_of_its_own():
+    menu_of = Outcomes(np.zeros((2, 3)), np.array([0.1, 0.2, 0.3]), np.array([0, 1, 2]), None)
+    with pytest.raises(ValueError, match="random"):
+        AtCost.made(menu_of, menu_of)
+
+
+def test_the_best_mask_of_a_size_scores_no_less_than_greedy_removals_on_what_chose_it():
+    generator = np.random.default_rng(0)
+    kept = np.array([number.bit_count() for number in range(32)])
+    outcomes = Outcomes(generator.normal(size=(9, 32)), kept / 5, kept, 5)
+    means, sized = outcomes.scores.mean(axis=0), of_sizes(outcomes)
+    for size in range(6):
+        own = {way: one.number for one in sized if one.size == size for way in one.ways}
+        assert means[own[EXACT]] == means[kept == size].max() >= means[own[GREEDY]]
+    chain = [one.number for one in sized if GREEDY in one.ways]
+    assert all(small & large == small for small, large in itertools.pairwise(chain))
+
+
+def test_what_is_timed_answers_as_the_network_does(network, batch):
+    masks = torch.tensor([[1, 0, 1], [1, 1, 0], [1, 1, 1]]).bool()
+    costs = menu.judged(network, batch, masks)[2, 0].numpy()
+    chances = spread(costs, 0.8)
+    assert chances @ costs == pytest.approx(0.8)
+    chooser = Chooser.made(network, gate=1, columns=32, hidden=8, masks=len(masks))
+    assert chooser.macs == 64 * 32 + 32 * 8 + 8 * 3
+    with torch.no_grad():
+        for images in (batch[0], batch[0][:1]):
+            rows = len(images)
+            dense = static_pass(network, images, masks[-1])()
+            torch.testing.assert_close(dense, dense_forward(network, images, "auto"))
+            numbers = draws(chances, rows)
+            assert costs[numbers].mean() == pytest.approx(0.8, abs=0.01)
+            call = policy_pass(network, images, masks, numbers, chooser)
+            for turn in (numbers[:rows], numbers[rows : 2 * rows]):
+                own = [part.contiguous() for part in masks[turn].split(1, dim=1)]
+                torch.testing.assert_close(call(), forward(network, images, own))
+            alone = static_pass(network, images, masks[0])()
+            every = masks[:1].expand(rows, -1)
+            own = [part.contiguous() for part in every.split(1, dim=1)]
+            torch.testing.assert_close(alone, forward(network, images, own))
+
+
+def test_a_budget_outside_the_menu_cannot_be_spread():
+    with pytest.raises(ValueError, match="budget between"):
+        spread(np.array([0.2, 0.6]), 0.7)
+
+
+PROBE = {"network": "probe-residual", "dataset": "probe"}
+SMALL = Sizes((30, 20, 40), budgets=(0.5,), columns=4, hidden=4, updates=(8,), seeds=2)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    return [
+        build_table(*PROBE.values(), folder / split, split=split, limit=50)
+        for split in ("validation", "test")
+    ]
+
+
+def test_a_menu_is_worth_the_same_looked_up_and_walked(tables):
+    both = by_tables(*tables, SMALL)
+    simulator = Simulator(1, split="test", **PROBE)
+    inputs = simulator.data.batch(torch.arange(40))
+    walked = menu.judged(simulator.network, inputs, both.masks).numpy()
+    # Nll is stored in 16 bits.
+    np.testing.assert_allclose(both.judge.found, walked, atol=2e-3)
+    assert both.whole.judge.num_units == 4
+    assert len(both.sized) == len(both.masks) >= 5
+
+
+def test_inputs_that_chose_the_menu_do_not_fit(tables):
+    def split(name):
+        return Simulator(1, split=name, **PROBE)
+
+    left = len(split("validation").data) - 50
+    with pytest.raises(ValueError, match=f"at most {left} inputs"):
+        by_table(split, tables[0], replace(SMALL, inputs=(left, 1, 5)), 0, progress=False)
+    with pytest.raises(ValueError, match="inputs that do not judge"):
+        by_table(split, tables[1], SMALL, 0, progress=False)
+    parts = by_table(split, tables[0], SMALL, 0, progress=False)
+    assert [len(p.looks) for p in (parts.fit, parts.choose, parts.judge)] == [30, 20, 40]
+
+
+def test_a_recorded_network_shows_masks_policies_and_times(tables, tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("choose", "judge")]
+    for table, path in zip(tables, paths, strict=True):
+        write_table(Path(path), table)
+    words = ["--table", paths[0], "--judge", paths[1], "--inputs", "30", "20", "40"]
+    words += ["--budgets", "0.5", "--updates", "8", "--record", "--results-dir", str(tmp_path)]
+    assert main(["budget", *PROBE.values(), *words]) == 0
+    path = tmp_path / "budget-probe-residual.json"
+    masks = sum("skipped" in row for row in read_table(path)["rows"])
+    quick = ["--rounds", "2", "--seconds", "0.0001", "--record", "--results-dir", str(tmp_path)]
+    for more, num_masks in ((["1", "3"], masks), (["3", "--shown-only"], 2)):
+        assert main(["budget-times", "probe-residual", "--batches", *more, *quick]) == 0
+        content = read_table(path)
+        timed = [row for row in content["rows"] if row.get("batch") == 3]
+        assert len(timed) == num_masks + 1
+        assert all(min(row["milliseconds"]) > 0 for row in timed)
+        # What was timed before, and all that is no time, stays.
+        assert sum(row.get("batch") == 1 for row in content["rows"]) == masks + 1
+        assert sum("skipped" in row for row in content["rows"]) == masks
+        assert (content["kind"], {one["batch"] for one in content["times"]}) == ("budget", {1, 3})
+    rows = {"probe": content["rows"]}
+    assert f"gap closed: {LEARNERS[-1]}" in show.table(content["rows"])
+    assert show.policies_table(rows).count("\n") == show.times_table(rows).count("\n") == 2
+    assert show.masks_table(content["rows"]).count("\n") == 1 + 5
+    assert show.published_table(rows).count("| probe") == 2
+    with pytest.raises(ValueError, match="recorded weights"):
+        next(new_times({**content, "weights": "others"}, Timing((1,), rounds=2)))
+    with pytest.raises(ValueError, match="two rounds"):
+        next(new_times(content, Timing((1,), rounds=1)))
+
+
+def test_a_result_that_is_not_recorded_is_not_timed(tmp_path, capsys):
+    assert main(["budget-times", "none", "--results-dir", str(tmp_path)]) == 2
+    assert "record it first" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

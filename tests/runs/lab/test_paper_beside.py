@@ -1,0 +1,117 @@
+"""Laws of the tables that put the paper beside ours: every row is there, run or not."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from ccenv.runs.lab import tables
+from ccenv.runs.lab.paper_beside import NOT_YET, beside_table
+from ccenv.runs.store.seal import sealed
+from ccenv.runs.studies.paper.numbers import PAPER_TABLES
+from ccenv.runs.sweeps import SWEEPS
+
+NAMES = sorted(PAPER_TABLES)
+RECORDED = json.loads((Path(__file__).parents[3] / "runs/results/mnist-rloo.json").read_text())
+assert RECORDED["cells"][0]["agent"] == "rloo"
+
+
+def spread(mean):
+    return {"mean": mean, "sd": 0.0, "low": mean, "high": mean}
+
+
+def row(label, error, macs):
+    return {
+        "label": label,
+        "seeds": [0, 1],
+        "error": spread(error),
+        "density": [0.2, 0.4],
+        "macs": spread(macs),
+        "total_cost": spread(0.25),
+        "speedup": {"1": 2.0, "256": 3.0},
+        "dropout_error": spread(0.5),
+    }
+
+
+def cell(label, validation, macs, seed=0):
+    one = copy.deepcopy(RECORDED["cells"][0])
+    for verdict in one["evaluations"]:
+        verdict |= {"error": validation, "macs": macs}
+    return one | {"label": label, "seed": seed, "latency": []}
+
+
+def record(folder, name, rows, cells=()):
+    content = {**RECORDED, "rows": rows, "cells": [sealed(cell) for cell in cells]}
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def lines_of(text):
+    found = [line for line in text.splitlines() if line.startswith("|")]
+    return [[part.strip() for part in line.strip("|").split("|")] for line in found[2:]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_of_ours_is_a_cell_of_the_sweep(name):
+    table = PAPER_TABLES[name]
+    labels = {cell.label for cell in SWEEPS[table.sweep].cells}
+    assert {label for row in table.rows for label in row.ours.values()} <= labels
+    assert not table.improved or table.improved in SWEEPS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_has_not_been_run_is_said_so(name, tmp_path):
+    lines = lines_of(beside_table(name, tmp_path))
+    papers = [line for line in lines if line[1].startswith("paper")]
+    assert [line[3] for line in papers] == [f"{100 * r.error:.1f}" for r in PAPER_TABLES[name].rows]
+    assert all(line[3] == NOT_YET for line in lines if line[1].startswith("ours"))
+
+
+def test_a_sweep_that_has_half_come_shows_its_half(tmp_path):
+    record(tmp_path, "paper-mnist", [row("condnet, code", 0.03, 50_000)])
+    lines = lines_of(beside_table("mnist", tmp_path))
+    (code,) = [line for line in lines if line[1] == "ours, authors' code"]
+    assert code[2:] == [
+        *("2", "3.00 [3.00, 3.00]", "0.30", "50,000", "0.250", "2.00 / 3.00"),
+        "50.00 [50.00, 50.00]",
+    ]
+    assert [line[3] for line in lines if line[1] == "ours, text"] == [NOT_YET]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_inside"),
+    [(0.022, 0.024, True), (0.0231, 0.03, True), (0.0237, 0.03, False), (None, None, False)],
+)
+def test_the_papers_error_lies_within_an_interval_as_precisely_as_it_is_printed(
+    low, high, is_inside, tmp_path
+):
+    ours = row("condnet, code", 0.03, 50_000)
+    ours["error"] |= {"low": low, "high": high}
+    record(tmp_path, "paper-mnist", [ours])
+    told = "in 1 of its 3 rows: condnet 16 x 16." if is_inside else "in 0 of its 3 rows."
+    assert beside_table("mnist", tmp_path).endswith(told)
+
+
+def test_the_improved_row_costs_no_more_and_was_chosen_by_validation(tmp_path):
+    record(tmp_path, "paper-mnist", [row("condnet, code", 0.03, 50_000)])
+    others = {"worse": (0.04, 9_000), "best": (0.02, 40_000), "too dear": (0.01, 60_000)}
+    # A row that fewer seeds have finished does not take part.
+    others["lucky"] = (0.001, 30_000)
+    # Test errors in the rows are in the opposite order: they must not matter.
+    rows = [row(label, 0.1 - error, macs) for label, (error, macs) in others.items()]
+    cells = [
+        cell(label, error, macs, seed)
+        for label, (error, macs) in others.items()
+        for seed in range(1 if label == "lucky" else 2)
+    ]
+    record(tmp_path, "equal-cost-mnist", rows, cells)
+    lines = lines_of(beside_table("mnist", tmp_path))
+    assert [line[1] for line in lines if "improved" in line[1]] == ["ours, improved: best"]
+
+
+def test_a_readmes_table_is_made_of_several_results(tmp_path):
+    text = "a\n<!-- table: beside-mnist -->\nold\n<!-- end -->\nb\n"
+    made = tables.render(text, tmp_path)
+    assert "old" not in made
+    assert "paper, sec. 5.1" in made
+    assert tables.render(made, tmp_path) == made

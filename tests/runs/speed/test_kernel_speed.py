@@ -1,0 +1,246 @@
+"""Laws of the kernels' benchmark: what is billed is what was executed, and every case runs."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccenv.base.seeding import stream
+from ccenv.networks.mlp import GatedMLP
+from ccenv.runs import benchmark
+from ccenv.runs.lab import tables
+from ccenv.runs.lab.__main__ import main
+from ccenv.runs.lab.benchmarks import layouts
+from ccenv.runs.lab.benchmarks.block_sizes import block_size, mean_speedup
+from ccenv.runs.speed import kernels, layers, networks
+from ccenv.runs.speed.figures import curves, density_figure
+from ccenv.runs.speed.kernels import measure, width_of_macs
+from ccenv.runs.speed.layers import layer_case
+from ccenv.runs.speed.masks import KINDS, draw_pool, keep_probabilities, mean_densities
+from ccenv.runs.speed.networks import (
+    GIVEN,
+    STEPPED,
+    TRAINED,
+    cifar_case,
+    dense_macs,
+    executed_macs,
+    mnist_case,
+)
+
+BUILDERS = {
+    "layer": lambda: layer_case(1024, 32, 0.1, 16),
+    "dense layer": lambda: layer_case(256, 8, 1.0, 16),
+    "layer by class": lambda: layer_case(1024, 32, 0.05, 32, "by class"),
+    "unbalanced layer": lambda: layer_case(1024, 32, 0.05, 32, "unbalanced"),
+    "network": lambda: cifar_case(1 / 16, 16, STEPPED),
+    "network, masks given": lambda: cifar_case(0.18, 1, GIVEN),
+    "mnist": lambda: mnist_case(8, 256),
+}
+STEP = {"training step": lambda: cifar_case(1 / 16, 16, TRAINED)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None)
+@given(num_blocks=st.integers(1, 128), density=st.floats(0.01, 1.0))
+def test_every_class_keeps_the_density_asked_for_on_average(kind, num_blocks, density):
+    found = keep_probabilities(KINDS[kind], num_blocks, density, stream(0, "test"))
+    assert found.shape == (KINDS[kind].num_classes, num_blocks)
+    assert 0 <= found.min() <= found.max() <= 1
+    torch.testing.assert_close(
+        found.double().mean(dim=1), torch.full((len(found),), density).double(), rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_realised_densities_are_near_those_asked_for(kind):
+    found = mean_densities(draw_pool(256, (32, 10), 0.3, kind))
+    assert found == pytest.approx((0.3, 0.3), abs=0.02)
+
+
+@pytest.mark.parametrize("density", layers.SHARED_DENSITIES)
+def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
+    found = keep_probabilities(KINDS["by class"], 32, density, stream(0, "test"))
+    likely = max(1, int(density * 32))
+    most, blocks = found.topk(likely, dim=1)
+    assert (most.sum(dim=1) > 0.5 * found.sum(dim=1)).all()
+    assert len({tuple(sorted(row)) for row in blocks.tolist()}) > 1
+
+
+@pytest.mark.parametrize("density", layers.SHARED_DENSITIES)
+def test_unbalanced_blocks_are_kept_by_most_rows_or_by_few(density):
+    pool = draw_pool(512, (32,), density, "unbalanced")
+    use = torch.cat([masks[0] for masks in pool]).float().mean(dim=0)
+    assert use.max() > 0.5
+    assert use.median() < density
+
+
+def co_use(kind):
+    """Of pairs of an input and an output block: how much oftener kept together than by chance."""
+    first, second = (
+        torch.cat(masks).float() for masks in zip(*draw_pool(512, (16, 16), 0.1, kind), strict=True)
+    )
+    together = first.T @ second / len(first)
+    return float((together - first.mean(dim=0).outer(second.mean(dim=0))).abs().max())
+
+
+def test_a_rows_class_is_the_same_in_all_layers():
+    assert co_use("by class") > 0.03
+    assert co_use("independent") < 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_pass_has_masks_of_its_own(kind):
+    pool = draw_pool(64, (16,), 0.2, kind)
+    assert len({bytes(masks[0].numpy().tobytes()) for masks in pool}) == len(pool)
+
+
+def test_executed_macs_of_the_papers_network_are_those_worked_out_by_hand():
+    network = GatedMLP(3072, (10, 10), 64)
+    masks = [torch.zeros(1, 10, dtype=torch.bool) for _ in range(2)]
+    masks[0][0, 0] = masks[1][0, :2] = True
+    expected = 3072 * 64 + 64 * 128 + 128 * 10
+    assert executed_macs(network, [masks]) == expected
+    # Images need no gradient: the first layer is multiplied twice, the others three times.
+    assert executed_macs(network, [masks], training=True) == 3 * expected - 3072 * 64
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("blocks", [(4,), (3, 5)])
+def test_with_every_block_kept_executed_macs_are_the_dense_networks(training, blocks):
+    network = GatedMLP(20, blocks, 8)
+    masks = [torch.ones(2, n, dtype=torch.bool) for n in blocks]
+    sizes = (20, *(8 * n for n in blocks), 10)
+    executed = executed_macs(network, [masks], training=training)
+    assert executed == 2 * dense_macs(sizes, training=training)
+
+
+@settings(deadline=None)
+@given(macs=st.floats(1, 1e7), inputs=st.integers(1, 4000))
+def test_no_other_width_has_macs_nearer_to_those_asked_for(macs, inputs):
+    def macs_of(units):
+        return dense_macs((inputs, units, units, 10))
+
+    found = width_of_macs(macs, macs_of)
+    nearest = abs(macs_of(found) - macs)
+    assert all(nearest <= abs(macs_of(n) - macs) for n in (max(1, found - 1), found + 1))
+
+
+@pytest.mark.parametrize("name", [*BUILDERS, *STEP])
+def test_the_equal_macs_baseline_has_about_the_executed_macs(name):
+    case = (BUILDERS | STEP)[name]()
+    assert case.equal_macs == pytest.approx(case.macs, rel=0.06)
+    assert case.equal_macs <= case.dense_macs
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_masked_dense_baseline_computes_what_the_kernels_compute(name):
+    sparse, masked = (getattr(BUILDERS[name](), way)() for way in ("sparse", "masked_dense"))
+    torch.testing.assert_close(sparse, masked, rtol=1e-4, atol=1e-5)
+    dense, equal = (getattr(BUILDERS[name](), way)() for way in ("dense", "equal_dense"))
+    assert len(dense) == len(equal) == len(sparse)
+
+
+def test_the_limit_is_dense_macs_over_executed_ones():
+    found = measure(layer_case(64, 4, 1.0, batch=4), rounds=3)
+    assert found["limit"] == found["equal_macs"] == 1.0
+    assert found["densities"] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("way", ["", TRAINED])
+def test_the_papers_network_is_timed_with_its_policies(way):
+    found = measure(cifar_case(0.5, 2, way), rounds=3)
+    assert found["milliseconds"] > 0
+    assert 1 < found["limit"] < 10
+
+
+def test_the_papers_policies_are_billed():
+    looking, given = (cifar_case(0.5, 2, way) for way in (STEPPED, GIVEN))
+    assert looking.macs - given.macs == 2 * 10 * (3072 + 640)
+
+
+def test_a_policy_in_one_call_draws_masks_of_the_density_asked_for():
+    case = cifar_case(0.2, batch=64)
+    assert case.densities == pytest.approx((0.2, 0.2), abs=0.03)
+
+
+def test_the_mnist_network_is_limited_by_the_macs_of_the_trial():
+    case = mnist_case(batch=2, dense_units=256)
+    assert case.dense_macs / case.macs == pytest.approx(203_264 / 14_272)
+
+
+def test_all_cases_are_there(monkeypatch):
+    for name in ("layer_case", "cifar_case", "mnist_case"):
+        monkeypatch.setattr(networks, name, lambda *given, name=name: (name, *given))
+    cases = list(networks.all_cases(quick=False))
+    kinds = [given[-1] for name, *given in cases if name == "layer_case"]
+    assert {k: kinds.count(k) for k in KINDS} == {"independent": 24, "by class": 6, "unbalanced": 6}
+    ways = [given[-1] for name, *given in cases if name == "cifar_case"]
+    assert {way: ways.count(way) for way in ways} == {"": 5, GIVEN: 1, STEPPED: 3, TRAINED: 1}
+    assert [name for name, *_ in cases].count("mnist_case") == 4
+    assert len(set(cases)) == len(cases)
+
+
+def test_a_quick_benchmark_of_the_kernels_is_shown_drawn_and_recorded(tmp_path, capsys):
+    folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
+    assert benchmark.main(["kernels", "--quick", "--record", *folders]) == 0
+    shown = capsys.readouterr().out
+    assert all((name in shown) == (name != "route") for name in kernels.COLUMNS)
+    (recorded,) = (json.loads(path.read_text()) for path in tmp_path.glob("kernel-speed*.json"))
+    assert {row["masks"] for row in recorded["rows"]} == set(KINDS)
+    for row in recorded["rows"]:
+        times = ("speedup", "masked_dense_speedup", "ceiling", "gflops", "dense_gflops")
+        assert all(row[name] > 0 for name in times)
+        assert len(row["densities"]) == 2
+    (picture,) = tmp_path.glob("kernel-speed*.png")
+    assert picture.stat().st_size > 1000
+
+
+def test_a_quick_benchmark_of_block_sizes_is_drawn_by_size(tmp_path, capsys):
+    folders = ["--results-dir", str(tmp_path), "--report-dir", str(tmp_path)]
+    arguments = ["block-sizes", "--quick", "--repeats", "2", "--record", *folders]
+    assert main(arguments) == 0
+    assert "16 blocks of 16" in capsys.readouterr().out
+    (written,) = tmp_path.glob("block-sizes*.json")
+    rows = json.loads(written.read_text())["rows"]
+    assert sorted({block_size(row) for row in rows}) == [16, 32]
+    link = (written.stem, "fig5.3")
+    assert tables.figures_of([link], tmp_path)[link].name == "fig5.3"
+    assert written.with_suffix(".png").stat().st_size > 1000
+
+
+def test_a_quick_benchmark_of_layouts_is_shown_and_recorded(tmp_path, capsys):
+    arguments = ["layouts", "--quick", "--repeats", "2", "--record", "--results-dir", str(tmp_path)]
+    assert main([*arguments, "--report-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in layouts.COLUMNS)
+    (written,) = tmp_path.glob("weight-layouts*.json")
+    rows = json.loads(written.read_text())["rows"]
+    assert [(row["passes"], row["batch"]) for row in rows] == [
+        (passes, batch) for passes in ("forward", "forward and backward") for batch in (1, 32)
+    ]
+
+
+def test_all_densities_together_are_times_summed_and_not_ratios():
+    slow, fast = ({"milliseconds": ms, "speedup": s} for ms, s in ((9.0, 1.0), (1.0, 11.0)))
+    assert mean_speedup([slow, fast]) == 2.0
+
+
+def test_speed_over_density_is_of_the_case_with_most_densities():
+    row = {"masks": "independent", "batch": 2, "speedup_low": 1.0, "speedup_high": 3.0}
+    rows = [{**row, "case": "a", "density": d, "speedup": 2.0, "ceiling": 4.0} for d in (0.9, 0.1)]
+    rows += [{**rows[0], "case": "b"}, {**rows[0], "masks": "by class"}]
+    case, by_batch = curves(rows)
+    assert case == "a"
+    assert [r["density"] for r in by_batch[2]] == [0.1, 0.9]
+    assert "at the lowest density batch 2: 2.0" in density_figure(rows).alt
+
+
+def test_results_recorded_before_the_baselines_keep_their_table():
+    row = {"case": "x", "batch": 1, "density": 0.5, "limit": 4.0, "milliseconds": 1.0}
+    row |= {"speedup": 2.0, "speedup_low": 1.0, "speedup_high": 3.0}
+    row |= {"dense_gflops": 10.0, "gflops": 5.0}
+    header = kernels.table([row]).splitlines()[0]
+    assert "ceiling" not in header
+    assert "speed-up" in header
