@@ -28,12 +28,11 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 BY_HAND = (
     *("pip install", "git clone", "git worktree", "tensorboard", "ccenv compare"),
     *("ccenv benchmark", "ccenv gates"),
-    *("ccenv validate", "ccenv tables", "ccenv table", "ccenv leaks", "ccenv retrieval"),
+    *("ccenv validate", "ccenv table", "ccenv leaks", "ccenv retrieval"),
     *("ccenv show", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
     "ccenv share",
     # On tables of masks that are built beforehand, and on a server that runs.
-    *("V=", "python -m ccenv.runs.studies", "python -m ccenv.runs.lab.robustness", "curl"),
-    "python -m ccenv.runs.lab.benchmarks",
+    *("V=", "python -m ccenv.runs.lab", "curl"),
     "torchrun",
 )
 SMALL = {"images": "256", "batch_size": "128"}

@@ -1,6 +1,6 @@
 """How long a layer takes: (shape, masks) -> seconds with the kernels, and by one dense product.
 
-Linear in what is counted, fitted by `ccenv benchmark routes --record` to times of some
+Linear in what is counted, fitted by `python -m ccenv.runs.lab routes --record` to times of some
 five thousand layers on one machine of each kind (`runs/results/route-costs.json`,
 `route-costs-8-lanes.json`, `ccenv.sparse.shipped_costs`); factors of another machine are measured
 there (`ccenv.sparse.calibration`). Only the order of two times is used, and only by

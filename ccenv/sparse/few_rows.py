@@ -4,7 +4,7 @@ Of few rows torch's products spend most of their time on calls, and on weights t
 order. The kernels multiply each kept block of inputs with all outputs at once, skipped blocks are
 set to zero afterwards, and backwards the same; the weight's gradient is made for kept blocks. So
 nothing that a row skips reaches it, not even NaN. Up to `FEW_ROWS` rows this was the faster way by
-what `ccenv benchmark auto` times, on an AMD EPYC.
+what `python -m ccenv.runs.lab auto` times, on an AMD EPYC.
 """
 
 from typing import Any

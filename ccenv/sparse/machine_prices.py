@@ -36,7 +36,7 @@ SOURCES = (
 )
 """of this folder, on which factors depend."""
 CAUTION = 0.95
-"""By the layers that shipped prices were fitted to (`ccenv benchmark routes`): with 1 in its place
+"""By the layers that shipped prices were fitted to (the lab's `routes`): with 1 in its place
 choices take 1.005 times the better way's time forward in the mean, with 0.95 1.006, with 0.85
 1.016. A kernel that was taken wrongly may cost double, so a little of it."""
 RANGE = 100.0

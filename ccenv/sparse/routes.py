@@ -215,7 +215,7 @@ def layout_cost(weight: Tensor) -> str:
             "; weights of an output lie side by side, as torch.nn.Linear keeps them: blocks are "
             "turned, or read so, in every call, which costs up to a tenth of a forward pass of 32 "
             "rows or more; a backward pass turns weights that lie the other way instead "
-            "(ccenv benchmark layouts)"
+            "(python -m ccenv.runs.lab layouts)"
         )
     return "; weights lie apart both ways: all of them are copied in every call"
 

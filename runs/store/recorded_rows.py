@@ -13,7 +13,7 @@ def record_rows(path: Path, kind: str, rows: Sequence[Mapping[str, Any]], **plac
 
     Args:
         path: of the JSON file.
-        kind: by which `ccenv tables` knows what table it is.
+        kind: by which `python -m ccenv.runs.lab tables` knows what table it is.
         rows: names to numbers and texts.
         **place: what else is said of the machine, such as its load.
     """

@@ -86,7 +86,7 @@ class Stage:
         if not (self.root / picture).is_file():
             raise ValueError(
                 f"expected {picture}, which a page shows, got no such file; "
-                "ccenv tables PAGE --figures draws pictures of recorded results"
+                "python -m ccenv.runs.lab tables PAGE --figures draws pictures of recorded results"
             )
         (self.folder / PICTURES).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.root / picture, self.folder / PICTURES / picture.name)

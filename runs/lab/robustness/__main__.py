@@ -1,4 +1,4 @@
-"""Faults on purpose: python -m ccenv.runs.lab.robustness kills ... -> what was done, what came of it."""
+"""Faults on purpose: lab faults kills ... -> what was done, what came of it."""
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ PARTS = {
 """First word -> the program, and what it does."""
 HELP = "\n".join(
     [
-        "usage: python -m ccenv.runs.lab.robustness PART ...",
+        "usage: python -m ccenv.runs.lab faults PART ...",
         "",
         *(f"  {name:8} {about}" for name, (_, about) in PARTS.items()),
     ]

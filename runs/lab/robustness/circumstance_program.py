@@ -1,4 +1,4 @@
-"""Odd circumstances as a program: python -m ccenv.runs.lab.robustness table -> a row each, and a file."""
+"""Odd circumstances as a program: lab faults table -> a row each, and a file."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Damaged files as a program: python -m ccenv.runs.lab.robustness damage -> what came of each kind."""
+"""Damaged files as a program: lab faults damage -> what came of each kind."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Fuzzing as a program: python -m ccenv.runs.lab.robustness fuzz --minutes 10 -> counts, and crashes."""
+"""Fuzzing as a program: lab faults fuzz --minutes 10 -> counts, and crashes."""
 
 import argparse
 import json

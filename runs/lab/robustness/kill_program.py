@@ -1,4 +1,4 @@
-"""Kills as a program: python -m ccenv.runs.lab.robustness kills -> a table, and a file with it."""
+"""Kills as a program: lab faults kills -> a table, and a file with it."""
 
 import argparse
 import sys

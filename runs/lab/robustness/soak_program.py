@@ -1,4 +1,4 @@
-"""Long use as a program: python -m ccenv.runs.lab.robustness soak --minutes 30 -> is anything growing."""
+"""Long use as a program: lab faults soak --minutes 30 -> is anything growing."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Laws of odd circumstances that a test can make; others are made by `ccenv.runs.lab.robustness table`."""
+"""Laws of odd circumstances that a test can make; others are made by `lab faults table`."""
 
 import io
 import sys

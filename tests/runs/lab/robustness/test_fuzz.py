@@ -13,7 +13,7 @@ COMMAND_LINES = [
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
 ]
-"""Found by `python -m ccenv.runs.lab.robustness fuzz`, or by hand."""
+"""Found by `python -m ccenv.runs.lab faults fuzz`, or by hand."""
 CONSTRUCTORS = [
     ("agent", "sb3_ppo", {"learning_rate": 1j}),
     ("agent", "entropy_threshold", {"threshold": {"depth": 8}}),
