@@ -7,7 +7,7 @@ import pytest
 
 from ccenv.runs.lab.benchmarks.growth import AXES, Point, growth_figure, measure, table
 
-RECORDED = Path(__file__).parents[3] / "runs/results/growth.json"
+RECORDED = Path(__file__).parents[4] / "runs/results/growth.json"
 
 
 def test_every_point_is_recorded_once_and_drawn():

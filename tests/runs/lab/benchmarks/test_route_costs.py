@@ -15,7 +15,7 @@ from ccenv.sparse import cost_model
 from ccenv.sparse.cpu.codegen import registers
 from ccenv.sparse.layer_costs import REGIMES
 
-RESULTS = Path(__file__).parents[3] / "runs/results"
+RESULTS = Path(__file__).parents[4] / "runs/results"
 
 
 KINDS = {"route-costs-8-lanes": cost_model.EIGHT, "route-costs": cost_model.SIXTEEN}
