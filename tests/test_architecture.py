@@ -19,7 +19,7 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
     ),
     "ccenv.base": (
-        "seeding registry ranks joined shared_rows allocation masks memory clock processor "
+        "seeding registry trust ranks joined shared_rows allocation masks memory clock processor "
         "user_cache checked_arrays checked_file tree_file snapshot"
     ),
     "ccenv.sparse": (
@@ -112,7 +112,7 @@ FLOORS = {
     ),
     "ccenv.runs.store": (
         "machine checksums commit program identity result_checks seal json_file folder masks_file "
-        "exported uncollected recorded_rows recorded_cells recorded stored trust"
+        "uncollected recorded_rows recorded_cells recorded stored trust exported"
     ),
     "ccenv.runs.plan": (
         "values plain kinds explained sweep agent_settings plan settings command space"

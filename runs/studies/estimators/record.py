@@ -21,9 +21,10 @@ from ccenv.mask_table import MaskTable
 from ccenv.mask_table.building.identity import batches, check_is_of
 from ccenv.mask_table.building.prefix_looks import joined, looks_behind, read_looks, write_looks
 from ccenv.mask_table.building.slopes import slopes_of, write_slopes
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, versions
+from ccenv.runs.store.trust import check_trusted
 from ccenv.runs.studies.estimators import agents, curves, fitted, looks, moments
 from ccenv.runs.studies.estimators.problem import problem_of, read
 from ccenv.simulator.simulator import Simulator
@@ -44,38 +45,42 @@ PLACES = 4
 """Places of a map that a look shows, of which the mean is kept."""
 
 
-def record_slopes(table: MaskTable, limit: int, out: Path) -> None:
+def record_slopes(table: MaskTable, limit: int, out: Path, trusted: Sequence[str] = ()) -> None:
     """Differentiates a table's network at every mask of its first inputs.
 
     Raises:
         ValueError: if the network or the data are not the table's.
     """
-    network, data = network_of(table)
+    network, data = network_of(table, trusted)
     parts = [slopes_of(network, *batch)[0] for batch in batches(data, limit, BATCH)]
     write_slopes(out, table, np.concatenate(parts))
 
 
-def network_of(table: MaskTable) -> tuple[Any, Any]:
+def network_of(table: MaskTable, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
     """A table's network and split, built anew.
 
+    Args:
+        table: of a file, whose header names both.
+        trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
+
     Raises:
-        ValueError: if they are not the table's.
+        ValueError: if they are not the table's, or code that is not trusted.
     """
     header = table.header
-    simulator = Simulator(
-        1, network=header.network, dataset=header.dataset, split=header.split, **header.settings
-    )
+    settings = {"network": header.network, "dataset": header.dataset, **header.settings}
+    check_trusted(settings, trusted)
+    simulator = Simulator(1, split=header.split, **settings)
     check_is_of(header, simulator.network, simulator.data)
     return simulator.network, simulator.data
 
 
-def record_behind(table: MaskTable, out: Path) -> None:
+def record_behind(table: MaskTable, out: Path, trusted: Sequence[str] = ()) -> None:
     """Keeps what is seen behind every prefix of masks, of all inputs of a table.
 
     Raises:
         ValueError: if the network or the data are not the table's.
     """
-    network, data = network_of(table)
+    network, data = network_of(table, trusted)
     parts = [
         looks_behind(network, inputs, table.header.menus, PLACES)
         for inputs, _ in batches(data, table.header.num_images, BATCH)
@@ -91,7 +96,7 @@ def seen_rows(options: argparse.Namespace) -> tuple[Any, Iterator[dict[str, Any]
     masks = {"answer of no unit": 0, "answer of all units": fitting.header.num_masks - 1}
     seen = []
     for table, part in ((fitting, fitting), (judging, few)):
-        network, split = network_of(table)
+        network, split = network_of(table, options.trust)
         seen.append(looks.seen_of(network, split, part, masks))
     later = None
     if options.behind:
@@ -178,18 +183,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", type=int, default=128, help="the table's first so many")
     parser.add_argument("--price", type=float, default=1.5, help="of dense MACs, in nats")
     parser.add_argument("--results-dir", type=Path, default=Path("runs/results"))
+    takes_trust(parser, "tables name")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.part == "slopes":
         if options.slopes is None:
             raise ValueError("expected --slopes FILE, where slopes are written")
-        record_slopes(read(options.table), options.inputs, options.slopes)
+        record_slopes(read(options.table), options.inputs, options.slopes, options.trust)
         print(f"slopes of {options.inputs} inputs in {options.slopes}")
         return 0
     if options.part == "behind":
         if len(options.behind or ()) != 1:
             raise ValueError("expected --behind FILE, where looks are written")
-        record_behind(read(options.table), options.behind[0])
+        record_behind(read(options.table), options.behind[0], options.trust)
         print(f"looks behind all prefixes in {options.behind[0]}")
         return 0
     print(record(options.part, options))

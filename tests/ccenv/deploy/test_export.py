@@ -213,43 +213,55 @@ def test_a_file_holds_no_pickle(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "name", "message"),
-    [
-        ("agent", "class", "subprocess:Popen", "not imported"),
-        ("agent", "class", "sentinel_of_a_file:Agent", "not imported"),
-        ("agent", "class", "agents_of_mine:Agent", "not imported"),
-        ("agent", "class", "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
-        (
-            "agent",
-            "class",
-            "ccenv.agents.reinforce:torch",
-            "to be defined in ccenv.agents.reinforce",
-        ),
-        ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
-        ("network", "builder", "os:system", "not imported"),
-        ("network", "builder", "sentinel_of_a_file:net", "not imported"),
-        (
-            "network",
-            "builder",
-            "ccenv.base.checked_file:save_file",
-            "to be defined in ccenv.base",
-        ),
-        ("network", "builder", "ccenv.base.tree_file:save_tree", "expected a builder of networks"),
-    ],
-)
-def test_of_what_a_file_names_only_this_projects_agents_and_networks_are_imported(
-    part, key, name, message, tmp_path, monkeypatch
-):
-    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    path = tmp_path / "file"
+def with_name(path, part, key, name):
+    """Writes a file that names something else as its agent or its network."""
     SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
     content = load_tree(path)
     content[part][key] = name
     save_tree(path, content)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "name"),
+    [
+        ("agent", "class", "subprocess:Popen"),
+        ("agent", "class", "sentinel_of_a_file:Agent"),
+        ("agent", "class", "agents_of_mine:Agent"),
+        ("agent", "class", "ccenv.agents.reinforce:Reinforse"),
+        ("agent", "class", "ccenv.agents.reinforce:torch"),
+        ("agent", "class", "ccenv.networks.mlp:GatedMLP"),
+        ("network", "builder", "os:system"),
+        ("network", "builder", "sentinel_of_a_file:net"),
+        ("network", "builder", "ccenv.base.tree_file:save_tree"),
+        ("network", "builder", "ccenv.agents.reinforce:Reinforce"),
+    ],
+)
+def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
+    part, key, name, tmp_path, monkeypatch
+):
+    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with_name(tmp_path / "file", part, key, name)
+    with pytest.raises(ValueError, match="not imported"):
+        SkippingClassifier.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "name", "message"),
+    [
+        ("agent", "class", "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
+        ("agent", "class", "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
+        ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
+        ("network", "builder", "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
+        ("network", "builder", "ccenv.base.tree_file:save_tree", "expected a builder of networks"),
+    ],
+)
+def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_own(
+    part, key, name, message, tmp_path
+):
+    with_name(tmp_path / "file", part, key, name)
     with pytest.raises(ValueError, match=message):
-        SkippingClassifier.load(path)
+        SkippingClassifier.load(tmp_path / "file", trust=("ccenv",))
 
 
 def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_path):

@@ -18,8 +18,8 @@ class Hub:
     def create_repo(self, repo_id, *, exist_ok):
         self.asked.append((repo_id, exist_ok))
 
-    def upload_folder(self, *, folder_path, repo_id):
-        self.asked.append((folder_path, repo_id))
+    def upload_folder(self, *, folder_path, repo_id, allow_patterns):
+        self.asked.append((folder_path, repo_id, set(allow_patterns)))
         return f"https://hub/{repo_id}"
 
 
@@ -35,9 +35,9 @@ def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(tmp_path, monkeyp
     fake.HfApi, Hub.asked = Hub, []
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert share.main([str(run), "--out", str(out), "--push", "me/gift"]) == 0
-    assert Hub.asked == [("me/gift", True), (str(out), "me/gift")]
-    assert capsys.readouterr().out.endswith("https://hub/me/gift\n")
     names = {"README.md", "classifier.safetensors", "config.json"}
+    assert Hub.asked == [("me/gift", True), (str(out), "me/gift", names)]
+    assert capsys.readouterr().out.endswith("https://hub/me/gift\n")
     assert {path.name for path in out.iterdir()} == names
     own = SkippingClassifier.load(run / "checkpoint" / "classifier.safetensors")
     given = SkippingClassifier.load(out / "classifier.safetensors")
