@@ -61,6 +61,7 @@ PARTS_OF_IMAGES: dict[str, type | tuple[type, ...]] = {
     "images.transforms": (list, tuple),
 }
 """What files of today's format hold, too."""
+SHAPES = ("image_shape", "images.shape")
 
 
 @dataclass
@@ -174,6 +175,8 @@ def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
         if not is_right:
             got = "none" if found is None else type(found).__name__
             raise ValueError(f"expected {place} in an exported classifier, got {got}")
+        if place in SHAPES and not all(type(side) is int and side > 0 for side in found):
+            raise ValueError(f"expected {place} of sides of at least 1, got {found}")
     for place in ("agent", "network"):
         if not all(isinstance(value, Tensor) for value in content[place]["tensors"].values()):
             raise ValueError(f"expected tensors in {place}.tensors, got something else")

@@ -1,6 +1,8 @@
 """Exported classifiers: the same answers as in the environment, saved and loaded without pickle."""
 
+import contextlib
 import dataclasses
+import inspect
 import json
 import sys
 import zipfile
@@ -11,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ccenv.agents import AGENTS
+from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.sb3 import A2CAgent
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
@@ -274,6 +277,40 @@ def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_pa
     save_tree(path, content)
     images, logits, _ = in_environment(agent, None)
     assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
+
+
+def parts_below(node, at=()):
+    """Where everything in nested content stands."""
+    inner = node.items() if isinstance(node, dict) else ()
+    for key, value in inner:
+        yield (*at, key)
+        yield from parts_below(value, (*at, key))
+
+
+def changed(node, at, values):
+    """A copy in which a part is another value, or is left out where there is none."""
+    first, *rest = at
+    own = [changed(node[first], rest, values)] if rest else values
+    return {n: v for n, v in node.items() if n != first} | dict(zip([first], own, strict=False))
+
+
+SPARED = ("draw", "validation_error", "kwargs", "are_symbols", "num_blocks", "head_units")
+SPARED += ("activation", "mode", "sampled", *inspect.signature(Reinforce).parameters)
+"""What may have a default."""
+
+
+def test_a_file_without_a_part_or_with_another_in_its_place_is_refused_in_words(tmp_path):
+    agent, path = make_agent("reinforce", UNEVEN | {"transforms": "standardise"}), tmp_path / "file"
+    content = SkippingClassifier.from_agent(agent).content
+    for at in parts_below(content):
+        save_tree(path, changed(content, at, []))
+        spared = contextlib.suppress(ValueError)
+        with spared if at[-1] in SPARED else pytest.raises(ValueError, match="expected"):
+            SkippingClassifier.load(path)
+        for value in (None, -1, "x", [], {}, 10**30):
+            save_tree(path, changed(content, at, [value]))
+            with contextlib.suppress(ValueError):
+                SkippingClassifier.load(path)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
