@@ -21,7 +21,7 @@ from torch import Tensor
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
 from ccenv.runs.store.machine import load_average
@@ -123,9 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-wait", type=float, default=2.0, metavar="MS")
     parser.add_argument("--max-pending", type=int, default=256)
     parser.add_argument("--record", type=Path, metavar="FILE", help="write rows there, as JSON")
+    takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    classifier = SkippingClassifier.load(exported_file(options.place))
+    classifier = SkippingClassifier.load(exported_file(options.place), trust=options.trust)
     dtype = torch.int64 if classifier.prepare.are_symbols else torch.float32
     shape = (64, *classifier.prepare.shape)
     # Random inputs; a policy keeps of them what it keeps, so that real ones may take longer.

@@ -23,7 +23,7 @@ import torch
 
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
 from ccenv.runs.store.machine import load_average
@@ -163,10 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--max-pending", type=int, default=64)
     parser.add_argument("--record", type=Path, metavar="FILE", help="write rows there, as JSON")
+    takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
     load, rows = load_average(), []
-    bodies = bodies_of(SkippingClassifier.load(exported_file(options.place)))
-    with served(options.place, ["--max-pending", str(options.max_pending)]) as address:
+    bodies = bodies_of(SkippingClassifier.load(exported_file(options.place), trust=options.trust))
+    words = [word for module in options.trust for word in ("--trust", module)]
+    words += ["--max-pending", str(options.max_pending)]
+    with served(options.place, words) as address:
         # The first answers compile.
         asyncio.run(under_load(address, bodies, 20.0, 1.0))
         for rate in options.rates:
