@@ -16,7 +16,7 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_check import Agreement, Session, compare
 from ccenv.deploy.onnx_file import check_installed, write_onnx
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.store.exported import dataset_of, exported_file
 
 MOST_APART = 1e-3
@@ -86,13 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", help="the run's own by default")
     parser.add_argument("--split", default="test")
     parser.add_argument("--images", type=int, default=10_000, help="at most so many are compared")
+    takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
     check_installed()
     torch.set_num_threads(1)
     path = exported_file(options.place)
     out = options.out or path.with_suffix(".onnx")
-    classifier = SkippingClassifier.load(path)
-    images = stored(options.dataset or dataset_of(path), options.split, options.images)
+    classifier = SkippingClassifier.load(path, trust=options.trust)
+    images = stored(
+        options.dataset or dataset_of(path, options.trust), options.split, options.images
+    )
     masked, blocks = written(classifier, out, options, images, skips=False)
     if options.skip:
         beside = out.with_suffix(".skip.onnx")

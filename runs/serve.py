@@ -3,7 +3,8 @@
     POST /classify   one input's numbers as JSON -> {"answer": 3, "logits": [...]}
     GET /health      {"batches": 12, "mean_batch": 3.4}
 
-400: not such an input. 503 with Retry-After: too many wait. An example: no encryption, no users.
+400: not such an input. 503 with Retry-After: too many wait, or too much is being read. An example:
+no encryption, no users.
 
 One thread talks to all clients, another computes. A thread a connection would be the usual way in
 Python; but hundreds of them take turns so slowly that who comes is neither answered nor refused.
@@ -12,6 +13,7 @@ Python; but hundreds of them take turns so slowly that who comes is neither answ
 import argparse
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +24,13 @@ from torch import Tensor
 
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, MicroBatches
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.store.exported import exported_file
 
-LONGEST = 1 << 24
-"""Bytes of a request that are read at most."""
+LONGEST, PER_NUMBER, BESIDE = 1 << 24, 64, 1 << 16
+"""Bytes of a body at most: of any, for each number of an input, and beside these."""
+UNDER_WAY = 1 << 26
+"""Bytes of all bodies together that are read and not yet inputs; more are refused (503)."""
 PATIENCE = 30.0
 """Seconds that a request waits for its answer, or for its body."""
 BRIEF, FIRST = 1.0, 1 << 16
@@ -42,11 +46,15 @@ def input_of(body: bytes, classifier: SkippingClassifier) -> Tensor:
     """Reads one input, flat or in its shape: a tensor of its shape.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is none: other than finite numbers, or than whole ones for symbols.
     """
-    dtype = torch.int64 if classifier.prepare.are_symbols else torch.float32
+    are_symbols = classifier.prepare.are_symbols
     try:
-        image = torch.tensor(json.loads(body), dtype=dtype)
+        # JSON of Python's has NaN and infinity, and 1e400 is read as the latter.
+        numbers = torch.tensor(json.loads(body), dtype=torch.float64)
+        image = numbers.to(torch.int64 if are_symbols else torch.float32)
+        if not bool((image == numbers if are_symbols else image.isfinite()).all()):
+            raise ValueError(f"they are not all {'whole' if are_symbols else 'finite'}")
         return image.reshape(classifier.prepare.shape)
     except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
         raise ValueError(
@@ -62,6 +70,11 @@ class Server:
         self.classifier, self.batches = classifier, batches
         self.most = batches.max_pending + 2 * batches.max_batch
         """connections that are listened to: those that wait, are computed, or come and go."""
+        numbers = math.prod(classifier.prepare.shape)
+        self.longest = min(LONGEST, BESIDE + PER_NUMBER * numbers)
+        """bytes of a body."""
+        self.under_way = 0
+        """bytes of bodies that are being read."""
         self.open: set[asyncio.Task[Any]] = set()
         """connections, those that are refused too."""
         self.busy = 0
@@ -109,14 +122,16 @@ class Server:
             EOFError: if the client ends before its request does.
         """
         try:
-            asked, body = await asyncio.wait_for(request(reader), PATIENCE)
-            if asked == "GET /health":
-                count = self.batches.num_batches
-                mean = self.batches.num_inputs / max(1, count)
-                return 200, {"batches": count, "mean_batch": mean}
-            if asked != "POST /classify":
-                return 404, {"error": f"expected GET /health or POST /classify, got {asked}"}
-            waiting = self.batches.submit(input_of(body, self.classifier))
+            async with asyncio.timeout(PATIENCE):
+                asked, length = await head_of(reader)
+                if asked == "GET /health":
+                    count = self.batches.num_batches
+                    mean = self.batches.num_inputs / max(1, count)
+                    return 200, {"batches": count, "mean_batch": mean}
+                if asked != "POST /classify":
+                    return 404, {"error": f"expected GET /health or POST /classify, got {asked}"}
+                image = await self.input(reader, length)
+            waiting = self.batches.submit(image)
             logits = await asyncio.wait_for(asyncio.wrap_future(waiting), PATIENCE)
         except (BusyError, TimeoutError) as error:
             return 503, {"error": str(error) or "no answer in time"}
@@ -124,12 +139,31 @@ class Server:
             return 400, {"error": str(error)}
         return 200, {"answer": int(logits.argmax()), "logits": logits.tolist()}
 
+    async def input(self, reader: asyncio.StreamReader, length: int) -> Tensor:
+        """Reads a body of so many bytes, unless too many are being read.
 
-async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Reads a request: its method and path, and its body.
+        Raises:
+            ValueError: if it is too long, or no input.
+            BusyError: if bodies that other clients have begun fill the memory for them.
+            EOFError: if it ends too early.
+        """
+        if length > self.longest:
+            raise ValueError(f"expected a body of at most {self.longest} bytes, got {length}")
+        # Counted before it comes: a body that is never finished holds what was read of it.
+        if self.under_way + length > UNDER_WAY:
+            raise BusyError(f"{self.under_way} bytes are being read; try again later")
+        self.under_way += length
+        try:
+            return input_of(await reader.readexactly(length), self.classifier)
+        finally:
+            self.under_way -= length
+
+
+async def head_of(reader: asyncio.StreamReader) -> tuple[str, int]:
+    """Reads a request's head: its method and path, and the bytes of its body.
 
     Raises:
-        ValueError: if it is none, or too long.
+        ValueError: if it is none, or its body too long for any input.
         EOFError: if it ends too early.
     """
     try:
@@ -138,9 +172,9 @@ async def request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
         raise ValueError(f"expected shorter headers: {error}") from error
     fields = dict(line.lower().split(":", 1) for line in head[1:] if ":" in line)
     length = fields.get("content-length", "0").strip()
-    if not length.isdecimal() or len(length) > len(str(LONGEST)) or int(length) > LONGEST:
+    if not length.isdecimal() or len(length) > len(str(LONGEST)):
         raise ValueError(f"expected a body of at most {LONGEST} bytes, got {length[:20]!r}")
-    return " ".join(head[0].split()[:2]), await reader.readexactly(int(length))
+    return " ".join(head[0].split()[:2]), int(length)
 
 
 def reply(status: int, content: dict[str, Any]) -> bytes:
@@ -164,8 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-batch", type=int, default=32, help="inputs computed together")
     parser.add_argument("--max-wait", type=float, default=2.0, metavar="MS")
     parser.add_argument("--max-pending", type=int, default=256, help="more are refused (503)")
+    takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
-    classifier = SkippingClassifier.load(exported_file(options.place))
+    classifier = SkippingClassifier.load(exported_file(options.place), trust=options.trust)
     with MicroBatches(
         classifier,
         max_batch=options.max_batch,

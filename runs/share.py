@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.programs import program
+from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.exported import EXPORTED, exported_file
 from ccenv.runs.store.json_file import write_text
-from ccenv.runs.store.stored import stored_object
+from ccenv.runs.store.result_checks import check_result, edited
+from ccenv.runs.store.stored import stored_config, stored_file, stored_object, stored_text
 
 CARD = "README.md"
+SHARED = (EXPORTED, run_folder.CONFIG, CARD)
+"""What is copied, written and uploaded."""
 HEAD = """---
 library_name: ccenv
 tags: [conditional-computation, reinforcement-learning]
@@ -32,25 +36,29 @@ Made by `{{command}}`; `{run_folder.CONFIG}` holds every setting.
 """
 
 
-def card(config: Mapping[str, Any], result: Mapping[str, Any], command: str) -> str:
+def card(result: Mapping[str, Any], command: str) -> str:
     """What a hub shows of a run: its settings in a sentence, its figures as a table, its use.
 
     Args:
-        config: of its `config.json`.
-        result: of its `result.json`.
+        result: of its `result.json`, as `check_result` passes it.
         command: that makes it again.
+
+    Raises:
+        ValueError: if the network's name or the number of training images is missing.
     """
-    environment = config["environment"]
+    environment = result["settings"]["environment"]
+    network, images = environment.get("network"), result.get("images_seen")
+    if not isinstance(network, str) or not isinstance(images, int):
+        raise edited(run_folder.RESULT, "a network's name and images_seen", (network, images))
     rows = [
         f"| {one['mode']} | {one['error']:.2%} | {one['compute_cost']:.4f} "
         f"| {one['total_cost']:.4f} |"
-        for one in result["evaluations"]
-        if one["split"] == "test"
+        for one in (evaluation(result, mode) for mode in MODES)
     ]
     lines = [
-        f"# {config['agent']} on {environment['dataset']}\n",
-        f"Network `{environment['network']}`, reward `{environment['reward']}`, seed "
-        f"{config['seed']}, {result['images_seen']:,} training images. On the test split:\n",
+        f"# {result['agent']} on {environment['dataset']}\n",
+        f"Network `{network}`, reward `{result['reward']}`, seed {result['seed']}, "
+        f"{images:,} training images. On the test split:\n",
         "| masks | error | compute cost | with the policy |",
         "|---|---:|---:|---:|",
         *rows,
@@ -62,24 +70,39 @@ def gather(run: Path, out: Path) -> None:
     """Copies what a stranger needs of a run, and writes its card.
 
     Args:
-        run: a run's folder, trained with --export.
+        run: a run's folder, trained with --export; what is read of it are plain files.
         out: a folder that is new or empty.
 
     Raises:
-        ValueError: if the run has not been exported, or something else lies in `out`.
+        ValueError: if the run has not been exported, is damaged or holds a link instead of a file;
+            or if something else lies in `out`.
     """
     if not run.is_dir():
         raise ValueError(f"expected the folder of a run, got {run}; ccenv train says where it is")
-    source = exported_file(run)
-    config, result = (stored_object(run, n) for n in (run_folder.CONFIG, run_folder.RESULT))
-    ours = {EXPORTED, run_folder.CONFIG, CARD}
-    if out.is_dir() and (other := {path.name for path in out.iterdir()} - ours):
-        raise ValueError(f"expected {out} to be new or empty, got {', '.join(sorted(other))} in it")
+    source, settings = exported_file(run), stored_file(run, run_folder.CONFIG)
+    stored_config(run)
+    result = check_result(stored_object(run, run_folder.RESULT), str(run / run_folder.RESULT))
+    text = card(result, stored_text(run, run_folder.COMMAND).strip())
+    check_own(out)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, out / EXPORTED)
-    shutil.copyfile(run / run_folder.CONFIG, out / run_folder.CONFIG)
-    command = (run / run_folder.COMMAND).read_text().strip()
-    write_text(out / CARD, card(config, result, command))
+    shutil.copyfile(settings, out / run_folder.CONFIG)
+    write_text(out / CARD, text)
+
+
+def check_own(out: Path) -> None:
+    """Refuses a folder that holds, or is, something else than plain files of `SHARED`.
+
+    Raises:
+        ValueError: naming what lies there.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ValueError(f"expected {out} to be a folder, or nothing yet, got something else")
+    inside = sorted(out.iterdir()) if out.is_dir() else []
+    if other := [path.name for path in inside if path.name not in SHARED]:
+        raise ValueError(f"expected {out} to be new or empty, got {', '.join(other)} in it")
+    if other := [path.name for path in inside if path.is_symlink() or not path.is_file()]:
+        raise ValueError(f"expected plain files in {out}, got something else as {other[0]}")
 
 
 def push(folder: Path, name: str) -> str:
@@ -101,7 +124,8 @@ def push(folder: Path, name: str) -> str:
         ) from error
     hub = HfApi()
     hub.create_repo(name, exist_ok=True)
-    return str(hub.upload_folder(folder_path=str(folder), repo_id=name))
+    known = list(SHARED)
+    return str(hub.upload_folder(folder_path=str(folder), repo_id=name, allow_patterns=known))
 
 
 @program("ccenv share")

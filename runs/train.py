@@ -19,7 +19,7 @@ from ccenv.runs.plan.command import AGENT, read_config
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import REFUSED, program
+from ccenv.runs.programs import REFUSED, program, takes_trust
 from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
@@ -100,9 +100,9 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="settings as TOML, or a run's config.json; modules that it names are imported; "
-        "key=value goes before it",
+        help="settings as TOML, or a run's config.json; key=value overrides it",
     )
+    takes_trust(parser, "--config names")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.add_argument(
         "--checkpoint-every",
@@ -127,7 +127,7 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
 def agent_named(arguments: Sequence[str]) -> str | None:
     """The agent whose settings --help explains: the first word that is no option nor its value."""
     before = ("", *arguments)
-    takes_value = ("--seeds", "--config", "--checkpoint-every", "--track")
+    takes_value = ("--seeds", "--config", "--trust", "--checkpoint-every", "--track")
     words = (
         word
         for last, word in zip(before, arguments, strict=False)
@@ -204,7 +204,7 @@ def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
     try:
         parser = make_parser(agent_named(arguments))
         options = parser.parse_intermixed_args(arguments)
-        found = read_config(options.config) if options.config else {}
+        found = read_config(options.config, options.trust) if options.config else {}
         if options.agent and "=" in options.agent:
             # With an agent of --config, the first word is a setting.
             options.settings.insert(0, options.agent)

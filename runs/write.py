@@ -11,24 +11,28 @@ from ccenv.base.seeding import stream
 from ccenv.data.text import coding
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.store.exported import dataset_of, exported_file
 
 
 def paragraph(
-    path: Path, dataset: str, start: str, length: int, seed: int, temperature: float
+    classifier: SkippingClassifier,
+    dataset: str,
+    start: str,
+    length: int,
+    seed: int,
+    temperature: float,
 ) -> tuple[str, float]:
     """What is written behind a start, and the share of blocks that were computed.
 
     Args:
-        path: an exported classifier.
+        classifier: that predicts symbols.
         dataset: of text, whose symbols it learned.
         start: text before the first new byte; line breaks are put before a short one.
         length: bytes to write.
         seed: of the draws.
         temperature: see `ccenv.deploy.generate.write`.
     """
-    classifier = SkippingClassifier.load(path)
     symbols, back = coding(dataset)
     given = symbols[np.frombuffer(start.encode(), np.uint8)].tolist()
     padded = [int(symbols[ord("\n")])] * (classifier.image_shape[0] - len(given)) + given
@@ -46,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=int, default=400, metavar="BYTES")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=0.7, help="0: the most probable bytes")
+    takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
     path = exported_file(options.place)
     text, density = paragraph(
-        path,
-        options.dataset or dataset_of(path),
+        SkippingClassifier.load(path, trust=options.trust),
+        options.dataset or dataset_of(path, options.trust),
         options.start,
         options.length,
         options.seed,

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -83,15 +83,16 @@ def import_object(path: str, kind: str) -> Any:
     return getattr(module, attribute)
 
 
-OWN_PACKAGES = ("ccenv",)
+OWN_PACKAGE = "ccenv"
 """What belongs to this project."""
 FOLDERS = ("agents.", "runs.")
 """Folders of a checkout that are installed below `ccenv`."""
 MOVED = {
     "ccenv.probe": "ccenv.networks.probe",
+    "ccenv.networks:GatedMLP": "ccenv.networks.mlp:GatedMLP",
     "runs.sweeps.unit_dropout": "ccenv.networks.dropout",
 }
-"""Modules that files of earlier versions name."""
+"""Modules, and names of modules, that files of earlier versions name."""
 
 
 def today(path: str) -> str:
@@ -100,13 +101,24 @@ def today(path: str) -> str:
     >>> today("agents.rloo:Rloo"), today("agents.of_mine:Agent")
     ('ccenv.agents.rloo:Rloo', 'agents.of_mine:Agent')
     """
+    inside = in_todays_words(path)
+    # Other people may own a package of these names.
+    is_theirs = path.startswith(FOLDERS) and not has_module(inside.partition(":")[0])
+    return path if is_theirs else inside
+
+
+def in_todays_words(path: str) -> str:
+    """What `today` gives where there is such a module; nothing is imported to find out.
+
+    >>> in_todays_words("agents.of_mine:Agent")
+    'ccenv.agents.of_mine:Agent'
+    """
     module, colon, attribute = path.partition(":")
+    if path in MOVED:
+        return MOVED[path]
     if module in MOVED:
         return f"{MOVED[module]}{colon}{attribute}"
-    inside = f"ccenv.{module}"
-    # Other people may own a package of these names.
-    is_ours = module.startswith(FOLDERS) and has_module(inside)
-    return f"{inside}{colon}{attribute}" if is_ours else path
+    return f"{OWN_PACKAGE}.{path}" if module.startswith(FOLDERS) else path
 
 
 def has_module(name: str) -> bool:
@@ -115,42 +127,6 @@ def has_module(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
         return False
-
-
-def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
-    """Imports `module:attribute` that a file names: only from packages that the reader trusts.
-
-    Args:
-        path: as the file gives it; nothing is imported if its module is not trusted.
-        kind: what the file says it is, for the message.
-        trusted: packages or modules, each with all that lies below it.
-
-    Raises:
-        ValueError: if the module is not trusted, or what it calls by that name is another's.
-    """
-    path = today(path)
-    module = path.partition(":")[0]
-    if not is_below(module, trusted):
-        raise ValueError(
-            f"expected {kind} to be a name of the project's own tables, got {path!r}, which was "
-            f"not imported: what a file names is not followed; if the module is yours, trust it: "
-            f"--trust {module}, or trust=({module!r},)"
-        )
-    found = import_object(path, kind)
-    home = getattr(found, "__module__", None)
-    # A module that is trusted has imported others: `my_module:rmtree` is not its own.
-    if not isinstance(home, str) or not is_below(home, trusted):
-        raise ValueError(f"expected {kind} {path!r} to be defined in {module}, got one of {home}")
-    return found
-
-
-def is_below(module: str, packages: Sequence[str]) -> bool:
-    """Whether a module is one of several packages, or lies below one.
-
-    >>> [is_below(name, ["my"]) for name in ("my", "my.agents", "mydata")]
-    [True, True, False]
-    """
-    return any(module == name or module.startswith(f"{name}.") for name in packages if name)
 
 
 def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:

@@ -4,8 +4,8 @@
     classifier.save("classifier.safetensors")
     logits = SkippingClassifier.load("classifier.safetensors")(images)
 
-A file holds tensors, numbers and names, no pickle. Of what it names only this project's agents and
-networks are imported; modules of yours by `load(path, trust=("my_module",))`.
+A file holds tensors, numbers and names, no pickle. Of what it names only entries of this project's
+tables are imported; modules of yours by `load(path, trust=("my_module",))`.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from ccenv.deploy.export_content import (
     build_agent,
     build_network,
     cannot,
-    check_named,
+    check_content,
     content_of,
 )
 from ccenv.deploy.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
@@ -43,6 +43,8 @@ from ccenv.simulator.ranges import Range
 from ccenv.simulator.spending import affordable
 
 NUM_CHECK_IMAGES = 64
+UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+"""What agents and networks raise of settings and tensors that are not theirs."""
 
 
 class SkippingClassifier(nn.Module):
@@ -114,7 +116,8 @@ class SkippingClassifier(nn.Module):
 
         Args:
             path: the file.
-            trust: modules of yours that it may name; others than this project's are not imported.
+            trust: modules of yours that it may name; of others nothing is imported, and of this
+                project only what stands in its tables.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -125,8 +128,14 @@ class SkippingClassifier(nn.Module):
         formats = (FORMAT, OLD_FORMAT)
         if not isinstance(content, dict) or content.get("format") not in formats:
             raise ValueError(f"expected an exported classifier ({FORMAT}) in {path}, got another")
-        check_named(content, trust)
-        return cls(content)
+        check_content(content, trust)
+        try:
+            return cls(content)
+        except UNFIT as error:
+            raise ValueError(
+                f"expected an exported classifier whose parts fit in {path}, got "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def save(self, path: str | Path) -> None:
         """Writes policy and network as one safetensors file, whole or not at all."""

@@ -1,7 +1,7 @@
 """Content of an exported classifier: (agent, its settings) <-> names, numbers and tensors.
 
-Agents and networks are stored as `module:name` with settings, and rebuilt from these; a name in a
-file is only imported if it leads to an agent's class or to a builder of networks.
+Agents and networks are stored as `module:name` with settings, and rebuilt from these. A file's
+names are followed only after `check_content`.
 """
 
 import inspect
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import check_finite
-from ccenv.base.registry import OWN_PACKAGES, import_object, import_trusted
+from ccenv.base.registry import import_object
 from ccenv.base.tree_file import encode
+from ccenv.base.trust import check_named
 from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
@@ -28,6 +29,39 @@ OLD_FORMAT = "ccenv classifier 1"
 """Files from before transforms; their images are `ccenv.deploy.export_images.older_images`."""
 NEEDED = ("act", "parameters", "load_parameters")
 """methods of an agent that can be exported; `ccenv.agents.base.Agent` has them."""
+PLACES = {
+    "agent.class": "agent",
+    "network.builder": "network",
+    "network.sizes.activation": "activation",
+    "observation": "observation",
+    "images.transforms.name": "transform",
+}
+"""Where names stand -> their kinds, see `ccenv.base.trust`."""
+PARTS: dict[str, type | tuple[type, ...]] = {
+    "agent": Mapping,
+    "agent.class": str,
+    "agent.settings": Mapping,
+    "agent.tensors": Mapping,
+    "agent.rows": int,
+    "agent.group_size": int,
+    "network": Mapping,
+    "network.builder": str,
+    "network.sizes": Mapping,
+    "network.num_classes": int,
+    "network.tensors": Mapping,
+    "observation": str,
+    "image_shape": (list, tuple),
+    "context": Mapping,
+}
+"""What every file holds."""
+PARTS_OF_IMAGES: dict[str, type | tuple[type, ...]] = {
+    "images": Mapping,
+    "images.shape": (list, tuple),
+    "images.are_bytes": bool,
+    "images.transforms": (list, tuple),
+}
+"""What files of today's format hold, too."""
+SHAPES = ("image_shape", "images.shape")
 
 
 @dataclass
@@ -121,23 +155,31 @@ def cannot(agent: Any, why: str) -> ValueError:
     return ValueError(f"expected an agent that can be exported, got {type(agent).__name__}: {why}")
 
 
-def check_named(content: Mapping[str, Any], trust: Sequence[str]) -> None:
-    """Refuses a file of which a name is neither this project's nor trusted by the reader.
+def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
+    """Refuses a file that lacks a part, or names code that is neither the project's nor trusted.
 
-    Those of its agent and its network, and of a look at states where it is a function.
+    Args:
+        content: as read; nothing in it was followed yet.
+        trust: modules of the reader's own, see `ccenv.base.trust.check_named`.
 
     Raises:
-        ValueError: naming what it names, of which nothing was imported.
+        ValueError: naming the part, or the name, of which nothing was imported.
     """
-    try:
-        named = {"agent": content["agent"]["class"], "network": content["network"]["builder"]}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"expected an agent and a network in the file, got no {error}") from error
-    observation = str(content.get("observation", ""))
-    if ":" in observation:
-        named["observation"] = observation
-    for kind, name in named.items():
-        import_trusted(str(name), kind, (*OWN_PACKAGES, *trust))
+    check_named(content, PLACES, trust)
+    parts = PARTS if content["format"] == OLD_FORMAT else PARTS | PARTS_OF_IMAGES
+    for place, kind in parts.items():
+        found: Any = content
+        for name in place.split("."):
+            found = found.get(name)
+        is_right = isinstance(found, kind) and (kind is bool or not isinstance(found, bool))
+        if not is_right:
+            got = "none" if found is None else type(found).__name__
+            raise ValueError(f"expected {place} in an exported classifier, got {got}")
+        if place in SHAPES and not all(type(side) is int and side > 0 for side in found):
+            raise ValueError(f"expected {place} of sides of at least 1, got {found}")
+    for place in ("agent", "network"):
+        if not all(isinstance(value, Tensor) for value in content[place]["tensors"].values()):
+            raise ValueError(f"expected tensors in {place}.tensors, got something else")
 
 
 def build_network(content: Mapping[str, Any], input_shape: Sequence[int]) -> Any:

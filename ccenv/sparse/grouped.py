@@ -13,6 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.reference import zero_where_skipped
 
+ACTIVATIONS = {"tanh": (torch.tanh, torch.tanh_), "relu": (torch.relu, torch.relu_)}
+"""Name -> the function that makes a tensor, and the one that works in place."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -58,7 +61,7 @@ def pick(matrix: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
 
 def activate(z: Tensor, activation: str | None) -> Tensor:
     """Applies tanh or relu in place."""
-    return z if activation is None else getattr(torch, f"{activation}_")(z)
+    return z if activation is None else ACTIVATIONS[activation][1](z)
 
 
 def slope(y: Tensor, activation: str | None) -> Tensor | float:
@@ -192,4 +195,4 @@ def grouped_linear(
         return SparseOutput.apply(x, weight, bias, in_mask, out_mask, activation)
     assert in_mask is not None
     y = SparseInput.apply(x, weight, bias, in_mask)
-    return y if activation is None else getattr(torch, activation)(y)
+    return y if activation is None else ACTIVATIONS[activation][0](y)

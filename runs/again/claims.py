@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ccenv.base.registry import OWN_PACKAGES, is_below
+from ccenv.base.registry import OWN_PACKAGE
+from ccenv.base.trust import is_below
 from ccenv.networks.memory import memory_bytes
 from ccenv.runs.again.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.again.replay import ask
@@ -119,7 +120,7 @@ def facts(rebuilt: Rebuilt) -> dict[str, Any]:
 
 def counts_images(rebuilt: Rebuilt) -> bool:
     """Whether the agent learns by a loop of this project's, which sees as many as it is asked."""
-    return is_below(type(rebuilt.agent).learn.__module__, OWN_PACKAGES)
+    return is_below(type(rebuilt.agent).learn.__module__, [OWN_PACKAGE])
 
 
 def images_seen(rebuilt: Rebuilt) -> int:

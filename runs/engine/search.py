@@ -55,8 +55,29 @@ class Search:
         return json.dumps(canonical(told), sort_keys=True)
 
     def settings(self, values: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
-        """Settings of a run."""
+        """Settings of a run.
+
+        Args:
+            values: of what is varied, as the journal has them.
+            seed: of the run.
+
+        Raises:
+            ValueError: if a value is none that is searched: names come from the command line alone.
+        """
+        if wrong := [n for n in {**self.space, **values} if not self._is_searched(n, values)]:
+            got = {name: values.get(name) for name in wrong}
+            raise ValueError(
+                f"expected values of the space that is searched in {self.folder / JOURNAL}, got "
+                f"{got}; it was edited or damaged: give another --folder"
+            )
         return with_values(self.kept, values) | {"seed": seed}
+
+    def _is_searched(self, name: str, values: Mapping[str, Any]) -> bool:
+        found, value = self.space.get(name), values.get(name)
+        if isinstance(found, Choice):
+            return value in found.options
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return found is not None and is_number
 
 
 @dataclass(frozen=True)

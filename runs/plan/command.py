@@ -8,16 +8,18 @@ import dataclasses
 import json
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.trust import check_named
 from ccenv.runs.plan.agent_settings import agent_parameters
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.settings import make_environment
 from ccenv.runs.plan.values import parse_value
 from ccenv.runs.store.identity import GROUPS, same
 from ccenv.runs.store.program import Program, validations_every
+from ccenv.runs.store.trust import PLACES
 
 AGENT = "agent"
 
@@ -83,15 +85,16 @@ def is_word(value: Any) -> bool:
     return value is None or isinstance(value, bool)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, trusted: Sequence[str] = ()) -> dict[str, Any]:
     """Settings of a file by name, with `agent` among them where it names one.
 
     Args:
         path: `.toml`, or `.json` as a run writes it.
+        trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
 
     Raises:
-        ValueError: if it cannot be read, or sets something twice. Whether names and values are
-            right is the plan's to say.
+        ValueError: if it cannot be read, sets something twice, or names code that is neither the
+            project's nor trusted. Whether names and values are right is the plan's to say.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -115,4 +118,7 @@ def read_config(path: Path) -> dict[str, Any]:
             if name in settings and not same(settings[name], value):
                 raise ValueError(f"expected {name} once in {path}, got it again in [{group}]")
             settings[name] = value
+    # Data may lie anywhere: whose settings these are says where, and data are not run.
+    places = {name: kind for name, kind in PLACES.items() if kind != "dataset"}
+    check_named(settings, places, trusted)
     return settings

@@ -31,6 +31,7 @@ from ccenv.runs.store.recorded_cells import (
     one_line_each,
     read_cells,
 )
+from ccenv.runs.store.result_checks import edited
 from ccenv.runs.store.uncollected import uncollected
 
 
@@ -124,10 +125,21 @@ def unasked(source: Source) -> list[Result]:
 def check_data(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
     """Refuses results of other images; a data set that is not here cannot be compared.
 
+    Args:
+        path: of the file, for messages.
+        results: of plans, whose settings they have: what a file calls data is followed only where
+            the plan names the same data set.
+
     Raises:
         ValueError: naming the data set.
     """
-    pairs = {pair for result in results for pair in result.get("data", {}).items()}
+    pairs = set()
+    for result in results:
+        own = result["settings"]["environment"]["dataset"]
+        for dataset, recorded in result.get("data", {}).items():
+            if dataset != own:
+                raise edited(str(path), f"a checksum of {own!r}", dataset)
+            pairs.add((dataset, recorded))
     for dataset, recorded in sorted(pairs):
         here = data_checksum(dataset)
         if here not in (None, recorded):

@@ -52,6 +52,9 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
     environment = result["settings"].get("environment")
     if not isinstance(environment, dict) or not isinstance(environment.get("dataset"), str):
         raise edited(where, "settings.environment with a dataset", environment)
+    for one in result["evaluations"]:
+        if not isinstance(one, Mapping) or not {"split", "mode"} <= set(one):
+            raise edited(where, "evaluations with a split and a mode", one)
     for split, draw in JUDGED:
         check_evaluation(result["evaluations"], split, draw, where)
     return result
@@ -59,11 +62,7 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
 
 def check_evaluation(evaluations: list[Any], split: str, draw: str, where: str) -> None:
     """Refuses evaluations without one of a split and draw, or with numbers that cannot be."""
-    found = [
-        e
-        for e in evaluations
-        if isinstance(e, Mapping) and (e.get("split"), e.get("mode")) == (split, draw)
-    ]
+    found = [e for e in evaluations if (e["split"], e["mode"]) == (split, draw)]
     name = f"the evaluation {split}, {draw}"
     if len(found) != 1:
         raise edited(where, f"{name} once", f"{len(found)} of them")

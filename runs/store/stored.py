@@ -1,4 +1,4 @@
-"""Files of a stored run, read as untrusted input: limited sizes, no links out of the folder."""
+"""Files of a stored run, read as untrusted input: limited sizes, plain files, no links."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.result_checks import edited
 from ccenv.runs.store.seal import check_seal
 
-MOST_BYTES = {".json": 2**26, ".safetensors": 2**30}
+MOST_BYTES = {".json": 2**26, ".safetensors": 2**30, ".txt": 2**16}
 """By the file's ending; larger ones are not read."""
 
 
@@ -21,11 +21,14 @@ def stored_file(folder: Path, *names: str) -> Path:
     """A file of a run's folder.
 
     Raises:
-        ValueError: if there is none, a link leads out of the folder, or it is too large.
+        ValueError: if there is none, a link stands in its place or on the way to it, or it is too
+            large.
     """
-    path = folder.joinpath(*names)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"expected {path} to lie in the run's folder, got a link out of it")
+    path = folder
+    for name in names:
+        path = path / name
+        if path.is_symlink():
+            raise ValueError(f"expected {path} to lie in the run's folder, got a link")
     if not path.is_file():
         raise ValueError(f"expected a file {path}, got none")
     size, most = path.stat().st_size, MOST_BYTES[path.suffix]
@@ -44,6 +47,19 @@ def stored_object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
     return found
+
+
+def stored_text(folder: Path, name: str) -> str:
+    """A text of a run.
+
+    Raises:
+        ValueError: if it is missing or no text.
+    """
+    path = stored_file(folder, name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected a text in {path}, got {error}") from error
 
 
 def stored_config(folder: Path) -> dict[str, Any]:

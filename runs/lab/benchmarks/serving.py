@@ -19,6 +19,7 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
 from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.programs import takes_trust
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
 
@@ -114,11 +115,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-batch", type=int, default=32)
     parser.add_argument("--max-wait", type=float, default=2.0, metavar="MS")
     parser.add_argument("--max-pending", type=int, default=256)
+    takes_trust(parser, "the file names")
 
 
 def measured(options: Options) -> Iterator[Row]:
     """Micro-batches of an exported run under rising loads."""
-    classifier = SkippingClassifier.load(exported_file(options.place))
+    classifier = SkippingClassifier.load(exported_file(options.place), trust=options.trust)
     dtype = torch.int64 if classifier.prepare.are_symbols else torch.float32
     shape = (64, *classifier.prepare.shape)
     # Random inputs; a policy keeps of them what it keeps, so that real ones may take longer.

@@ -23,6 +23,7 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks.serving import percentiles
+from ccenv.runs.programs import takes_trust
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
 
@@ -155,12 +156,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[100, 300, 600, 1200, 2400])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--max-pending", type=int, default=64)
+    takes_trust(parser, "the file names")
 
 
 def measured(options: Options) -> Iterator[Row]:
     """`ccenv serve` under rising loads."""
-    bodies = bodies_of(SkippingClassifier.load(exported_file(options.place)))
-    with served(options.place, ["--max-pending", str(options.max_pending)]) as address:
+    bodies = bodies_of(SkippingClassifier.load(exported_file(options.place), trust=options.trust))
+    words = [word for module in options.trust for word in ("--trust", module)]
+    words += ["--max-pending", str(options.max_pending)]
+    with served(options.place, words) as address:
         # The first answers compile.
         asyncio.run(under_load(address, bodies, 20.0, 1.0))
         for rate in options.rates:

@@ -14,6 +14,7 @@ from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import agents, curves, fitted, looks, moments, show
 from ccenv.runs.lab.estimators.files import network_of
 from ccenv.runs.lab.estimators.problem import Problem, problem_of, read
+from ccenv.runs.programs import takes_trust
 
 
 def problem_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def look_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--behind", type=Path, nargs=2, help="looks of both tables: lab estimator-files behind"
     )
+    takes_trust(parser, "tables name")
 
 
 def asked_problem(options: Options) -> Problem:
@@ -75,7 +77,7 @@ def look_rows(options: Options) -> Iterator[Row]:
     masks = {"answer of no unit": 0, "answer of all units": fitting.header.num_masks - 1}
     seen = []
     for table, part in ((fitting, fitting), (judging, few)):
-        network, split = network_of(table)
+        network, split = network_of(table, options.trust)
         seen.append(looks.seen_of(network, split, part, masks))
     later = None
     if options.behind:

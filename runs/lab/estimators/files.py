@@ -18,7 +18,8 @@ from ccenv.mask_table.building.identity import batches, check_is_of
 from ccenv.mask_table.building.prefix_looks import joined, looks_behind, write_looks
 from ccenv.mask_table.building.slopes import slopes_of, write_slopes
 from ccenv.runs.lab.estimators.problem import read
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.store.trust import check_trusted
 from ccenv.simulator.simulator import Simulator
 
 BATCH = 16
@@ -27,38 +28,42 @@ PLACES = 4
 """Places of a map that a look shows, of which the mean is kept."""
 
 
-def record_slopes(table: MaskTable, limit: int, out: Path) -> None:
+def record_slopes(table: MaskTable, limit: int, out: Path, trusted: Sequence[str] = ()) -> None:
     """Differentiates a table's network at every mask of its first inputs.
 
     Raises:
         ValueError: if the network or the data are not the table's.
     """
-    network, data = network_of(table)
+    network, data = network_of(table, trusted)
     parts = [slopes_of(network, *batch)[0] for batch in batches(data, limit, BATCH)]
     write_slopes(out, table, np.concatenate(parts))
 
 
-def network_of(table: MaskTable) -> tuple[Any, Any]:
+def network_of(table: MaskTable, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
     """A table's network and split, built anew.
 
+    Args:
+        table: of a file, whose header names both.
+        trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
+
     Raises:
-        ValueError: if they are not the table's.
+        ValueError: if they are not the table's, or code that is not trusted.
     """
     header = table.header
-    simulator = Simulator(
-        1, network=header.network, dataset=header.dataset, split=header.split, **header.settings
-    )
+    settings = {"network": header.network, "dataset": header.dataset, **header.settings}
+    check_trusted(settings, trusted)
+    simulator = Simulator(1, split=header.split, **settings)
     check_is_of(header, simulator.network, simulator.data)
     return simulator.network, simulator.data
 
 
-def record_behind(table: MaskTable, out: Path) -> None:
+def record_behind(table: MaskTable, out: Path, trusted: Sequence[str] = ()) -> None:
     """Keeps what is seen behind every prefix of masks, of all inputs of a table.
 
     Raises:
         ValueError: if the network or the data are not the table's.
     """
-    network, data = network_of(table)
+    network, data = network_of(table, trusted)
     parts = [
         looks_behind(network, inputs, table.header.menus, PLACES)
         for inputs, _ in batches(data, table.header.num_images, BATCH)
@@ -74,13 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, required=True, help="of all masks")
     parser.add_argument("--out", type=Path, required=True, help="the file that is written")
     parser.add_argument("--inputs", type=int, default=128, help="of slopes: the table's first ones")
+    takes_trust(parser, "the table names")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     table = read(options.table)
     if options.what == "slopes":
-        record_slopes(table, options.inputs, options.out)
+        record_slopes(table, options.inputs, options.out, options.trust)
     else:
-        record_behind(table, options.out)
+        record_behind(table, options.out, options.trust)
     print(options.out)
     return 0
 

@@ -1,6 +1,8 @@
 """Exported classifiers: the same answers as in the environment, saved and loaded without pickle."""
 
+import contextlib
 import dataclasses
+import inspect
 import json
 import sys
 import zipfile
@@ -11,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ccenv.agents import AGENTS
+from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.sb3 import A2CAgent
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
@@ -213,43 +216,55 @@ def test_a_file_holds_no_pickle(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "name", "message"),
-    [
-        ("agent", "class", "subprocess:Popen", "not imported"),
-        ("agent", "class", "sentinel_of_a_file:Agent", "not imported"),
-        ("agent", "class", "agents_of_mine:Agent", "not imported"),
-        ("agent", "class", "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
-        (
-            "agent",
-            "class",
-            "ccenv.agents.reinforce:torch",
-            "to be defined in ccenv.agents.reinforce",
-        ),
-        ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
-        ("network", "builder", "os:system", "not imported"),
-        ("network", "builder", "sentinel_of_a_file:net", "not imported"),
-        (
-            "network",
-            "builder",
-            "ccenv.base.checked_file:save_file",
-            "to be defined in ccenv.base",
-        ),
-        ("network", "builder", "ccenv.base.tree_file:save_tree", "expected a builder of networks"),
-    ],
-)
-def test_of_what_a_file_names_only_this_projects_agents_and_networks_are_imported(
-    part, key, name, message, tmp_path, monkeypatch
-):
-    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    path = tmp_path / "file"
+def with_name(path, part, key, name):
+    """Writes a file that names something else as its agent or its network."""
     SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
     content = load_tree(path)
     content[part][key] = name
     save_tree(path, content)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "name"),
+    [
+        ("agent", "class", "subprocess:Popen"),
+        ("agent", "class", "sentinel_of_a_file:Agent"),
+        ("agent", "class", "agents_of_mine:Agent"),
+        ("agent", "class", "ccenv.agents.reinforce:Reinforse"),
+        ("agent", "class", "ccenv.agents.reinforce:torch"),
+        ("agent", "class", "ccenv.networks.mlp:GatedMLP"),
+        ("network", "builder", "os:system"),
+        ("network", "builder", "sentinel_of_a_file:net"),
+        ("network", "builder", "ccenv.base.tree_file:save_tree"),
+        ("network", "builder", "ccenv.agents.reinforce:Reinforce"),
+    ],
+)
+def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
+    part, key, name, tmp_path, monkeypatch
+):
+    (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with_name(tmp_path / "file", part, key, name)
+    with pytest.raises(ValueError, match="not imported"):
+        SkippingClassifier.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "name", "message"),
+    [
+        ("agent", "class", "ccenv.agents.reinforce:Reinforse", "did you mean 'Reinforce'"),
+        ("agent", "class", "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
+        ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
+        ("network", "builder", "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
+        ("network", "builder", "ccenv.base.tree_file:save_tree", "expected a builder of networks"),
+    ],
+)
+def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_own(
+    part, key, name, message, tmp_path
+):
+    with_name(tmp_path / "file", part, key, name)
     with pytest.raises(ValueError, match=message):
-        SkippingClassifier.load(path)
+        SkippingClassifier.load(tmp_path / "file", trust=("ccenv",))
 
 
 def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_path):
@@ -262,6 +277,40 @@ def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_pa
     save_tree(path, content)
     images, logits, _ = in_environment(agent, None)
     assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
+
+
+def parts_below(node, at=()):
+    """Where everything in nested content stands."""
+    inner = node.items() if isinstance(node, dict) else ()
+    for key, value in inner:
+        yield (*at, key)
+        yield from parts_below(value, (*at, key))
+
+
+def changed(node, at, values):
+    """A copy in which a part is another value, or is left out where there is none."""
+    first, *rest = at
+    own = [changed(node[first], rest, values)] if rest else values
+    return {n: v for n, v in node.items() if n != first} | dict(zip([first], own, strict=False))
+
+
+SPARED = ("draw", "validation_error", "kwargs", "are_symbols", "num_blocks", "head_units")
+SPARED += ("activation", "mode", "sampled", *inspect.signature(Reinforce).parameters)
+"""What may have a default."""
+
+
+def test_a_file_without_a_part_or_with_another_in_its_place_is_refused_in_words(tmp_path):
+    agent, path = make_agent("reinforce", UNEVEN | {"transforms": "standardise"}), tmp_path / "file"
+    content = SkippingClassifier.from_agent(agent).content
+    for at in parts_below(content):
+        save_tree(path, changed(content, at, []))
+        spared = contextlib.suppress(ValueError)
+        with spared if at[-1] in SPARED else pytest.raises(ValueError, match="expected"):
+            SkippingClassifier.load(path)
+        for value in (None, -1, "x", [], {}, 10**30):
+            save_tree(path, changed(content, at, [value]))
+            with contextlib.suppress(ValueError):
+                SkippingClassifier.load(path)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

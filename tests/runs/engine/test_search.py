@@ -162,3 +162,28 @@ def test_a_search_without_optuna_says_what_to_install(tmp_path, capsys, monkeypa
     status, _, said = trials(tmp_path / "none", capsys, 1)
     assert status == 2
     assert "pip install 'ccenv[optuna]'" in said
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_journal_names_nothing_that_the_command_line_does_not(tmp_path, capsys, monkeypatch):
+    mark = tmp_path / "sang"
+    (tmp_path / "canary.py").write_text(f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    varied = ("reward=accuracy_minus_cost|potential", "learning_rate=0.01..0.1")
+    folder = tmp_path / "search"
+    assert trials(folder, capsys, 2, *varied)[0] == 0
+    sound = (folder / "journal.log").read_text()
+    for old, new in (
+        ("accuracy_minus_cost", "canary:song"),
+        ('"learning_rate"', '"dataset"'),
+        ('"reward"', '"network"'),
+    ):
+        # What was asked for stands in the study's attributes and stays: trials alone are changed.
+        lines = sound.splitlines(keepends=True)
+        changed = [line if "user_attr" in line else line.replace(old, new) for line in lines]
+        assert changed != lines
+        (folder / "journal.log").write_text("".join(changed))
+        status, _, said = trials(folder, capsys, 2, *varied)
+        assert status == 2
+        assert "expected values of the space that is searched" in said
+    assert not mark.exists()

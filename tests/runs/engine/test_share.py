@@ -1,5 +1,8 @@
 """Laws of sharing a run: a stranger has the answers of the run, and what is uploaded is that."""
 
+import json
+import os
+import shutil
 import sys
 from types import ModuleType
 
@@ -8,6 +11,7 @@ import torch
 
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs import share, train
+from ccenv.runs.store.seal import sealed
 
 
 class Hub:
@@ -18,15 +22,25 @@ class Hub:
     def create_repo(self, repo_id, *, exist_ok):
         self.asked.append((repo_id, exist_ok))
 
-    def upload_folder(self, *, folder_path, repo_id):
-        self.asked.append((folder_path, repo_id))
+    def upload_folder(self, *, folder_path, repo_id, allow_patterns):
+        self.asked.append((folder_path, repo_id, set(allow_patterns)))
         return f"https://hub/{repo_id}"
 
 
-def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(tmp_path, monkeypatch, capsys):
-    small = ["images=64", "batch_size=32", f"log_dir={tmp_path}/logs"]
+CLASSIFIER = "checkpoint/classifier.safetensors"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run that left a classifier."""
+    place = tmp_path_factory.mktemp("share")
+    small = ["images=64", "batch_size=32", f"log_dir={place}"]
     assert train.main(["reinforce", "weights=cotrain", "--export", *small]) == 0
-    (run,) = (path.parent for path in tmp_path.rglob("result.json"))
+    (result,) = place.rglob("result.json")
+    return result.parent
+
+
+def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "gift"
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert share.main([str(run), "--out", str(out), "--push", "me/gift"]) == 2
@@ -35,9 +49,9 @@ def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(tmp_path, monkeyp
     fake.HfApi, Hub.asked = Hub, []
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
     assert share.main([str(run), "--out", str(out), "--push", "me/gift"]) == 0
-    assert Hub.asked == [("me/gift", True), (str(out), "me/gift")]
-    assert capsys.readouterr().out.endswith("https://hub/me/gift\n")
     names = {"README.md", "classifier.safetensors", "config.json"}
+    assert Hub.asked == [("me/gift", True), (str(out), "me/gift", names)]
+    assert capsys.readouterr().out.endswith("https://hub/me/gift\n")
     assert {path.name for path in out.iterdir()} == names
     own = SkippingClassifier.load(run / "checkpoint" / "classifier.safetensors")
     given = SkippingClassifier.load(out / "classifier.safetensors")
@@ -49,3 +63,66 @@ def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(tmp_path, monkeyp
     (out / "mine.txt").write_text("")
     with pytest.raises(ValueError, match=r"got mine\.txt in it"):
         share.gather(run, out)
+
+
+def test_a_run_is_given_away_as_plain_files_of_known_names_or_not_at_all(run, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("private")
+    for name in ("command.txt", "config.json", "result.json", "checkpoint", CLASSIFIER):
+        place, out = tmp_path / "copy", tmp_path / "gift"
+        shutil.copytree(run, place)
+        aside = shutil.move(place / name, tmp_path / "aside")
+        for target in (secret, aside):
+            (place / name).symlink_to(target)
+            with pytest.raises(ValueError, match=r"got a link|train with --export"):
+                share.gather(place, out)
+            (place / name).unlink()
+        os.mkfifo(place / name)
+        with pytest.raises(ValueError, match=r"expected"):
+            share.gather(place, out)
+        assert not out.exists()
+        shutil.rmtree(place)
+        shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+
+
+def test_what_is_written_never_goes_through_a_link(run, tmp_path):
+    secret, out = tmp_path / "secret.txt", tmp_path / "gift"
+    secret.write_text("private")
+    for name in ("README.md", "config.json", "classifier.safetensors"):
+        out.mkdir()
+        (out / name).symlink_to(secret)
+        with pytest.raises(ValueError, match="expected plain files"):
+            share.gather(run, out)
+        shutil.rmtree(out)
+    (tmp_path / "elsewhere").mkdir()
+    out.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"expected .* to be a folder"):
+        share.gather(run, out)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert secret.read_text() == "private"
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"settings": {}}', '{"evaluations": [1]}'])
+@pytest.mark.parametrize("name", ["config.json", "result.json", "both"])
+def test_a_run_without_settings_or_result_is_refused_in_a_line(
+    content, name, run, tmp_path, capsys
+):
+    place = tmp_path / "copy"
+    shutil.copytree(run, place)
+    for one in ("config.json", "result.json"):
+        if name in (one, "both"):
+            (place / one).write_text(content)
+    assert share.main([str(place)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (place / "shared").exists()
+
+
+@pytest.mark.parametrize("part", ["agent", "seed", "images_seen", "evaluations", "settings"])
+def test_a_forged_result_without_a_part_is_refused_in_a_line(part, run, tmp_path, capsys):
+    place = tmp_path / "copy"
+    shutil.copytree(run, place)
+    result = json.loads((place / "result.json").read_text())
+    for value in (None, {}, [{}], 1.5):
+        (place / "result.json").write_text(json.dumps(sealed(result | {part: value})))
+        assert share.main([str(place)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1

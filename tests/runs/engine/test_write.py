@@ -1,5 +1,6 @@
 """Paragraphs by exported predictors of text."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_what_was_not_exported_or_reads_no_text_is_refused(folder, tmp_path, cap
     classifier = SkippingClassifier.load(f"{made['folder']}/checkpoint/classifier.safetensors")
     with pytest.raises(ValueError, match="expected a predictor of symbols"):
         write(classifier, [0] * 64, 5, stream(0, "test"))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "", '{"environment": {"dataset": 3}}'])
+def test_settings_without_a_data_set_are_refused_in_a_line(content, folder, tmp_path, capsys):
+    (tmp_path / "checkpoint").mkdir()
+    name = "checkpoint/classifier.safetensors"
+    shutil.copyfile(Path(folder) / name, tmp_path / name)
+    (tmp_path / "config.json").write_text(content)
+    assert cli.main(["write", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "config.json" in said
+    assert len(said.splitlines()) == 1
+    assert cli.main(["write", str(tmp_path), "--dataset", "book", "--length", "3"]) == 0
 
 
 def test_a_run_on_a_text_is_judged_again_from_its_folder(folder):

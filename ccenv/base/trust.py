@@ -1,0 +1,145 @@
+"""What a file may name: (its content, where names stand) -> nothing, or an error before any import.
+
+A file from another person is data: an exported classifier, a run's folder, a file of settings, a
+table of masks. This is the one place that decides which names in it are followed: those of the
+project's own tables, and `module:name` of modules that the reader trusts by name (`--trust`).
+Whatever reads such a file calls `check_named` on all of its content first.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ccenv.base.registry import OWN_PACKAGE, import_object, in_todays_words, nearest, today
+
+TABLES = {
+    "agent": "ccenv.agents:AGENTS",
+    "environment": "ccenv:PRESETS",
+    "dataset": "ccenv.data:DATASETS",
+    "network": "ccenv.networks.table:NETWORKS",
+    "reward": "ccenv.rewards:REWARDS",
+    "activation": "ccenv.sparse.linear:ACTIVATIONS",
+    "observation": "ccenv.mdp.observations:OBSERVATIONS",
+    "transform": "ccenv.data.transforms:TRANSFORMS",
+}
+"""Kind of a name -> the table in which it stands, imported on use."""
+NOT_FOLLOWED = {
+    "path": re.compile(r".*", re.DOTALL),
+    "device": re.compile(r"\w+:\d+"),
+    "dataset": re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]*"),
+}
+"""Kind of a text -> what leads to no module: a place to write to, a device, and the reader's own
+data by a name without a folder (a file, or a folder of images with their size behind an @)."""
+MOST_DEEP = 32
+"""Content is not nested deeper."""
+
+
+def check_named(content: Any, places: Mapping[str, str], trusted: Sequence[str] = ()) -> None:
+    """Refuses content that names code which is neither the project's nor trusted by the reader.
+
+    Args:
+        content: nested dicts, lists, texts and numbers of a file; nothing was followed yet.
+        places: dotted place of a text -> its kind, a key of `TABLES` or `NOT_FOLLOWED`. A text that
+            stands elsewhere may hold no `module:name` of a module that is not trusted, either.
+        trusted: modules of the reader's own, each with all that lies below it.
+
+    Raises:
+        ValueError: naming the place and the text; nothing of an untrusted module was imported.
+    """
+    for place, text in texts(content):
+        kind = places.get(place, "")
+        if kind in NOT_FOLLOWED and NOT_FOLLOWED[kind].fullmatch(text):
+            continue
+        for name in names_of(text, kind):
+            if kind in TABLES and is_in_table(name, kind):
+                continue
+            if ":" in name:
+                import_trusted(name, place, trusted)
+            elif kind in TABLES:
+                known = import_object(TABLES[kind], "table")
+                raise ValueError(f"unknown {place} {name!r}: {nearest(name, known)}")
+
+
+def names_of(text: str, kind: str) -> list[str]:
+    """The names in a text: of transforms several, with numbers behind them; of others itself.
+
+    >>> names_of("shift=2, my:crop", "transform")
+    ['shift', 'my:crop']
+    """
+    if kind != "transform":
+        return [text]
+    return [part.partition("=")[0].strip() for part in text.split(",")]
+
+
+def is_in_table(name: str, kind: str) -> bool:
+    """Whether a name is a table's, or the `module:name` of one of its entries."""
+    table: Iterable[str] = import_object(TABLES[kind], "table")
+    if name in table:
+        return True
+    entries = table.values() if isinstance(table, Mapping) else ()
+    return in_todays_words(name) in {path_of(entry) for entry in entries} - {""}
+
+
+def path_of(entry: Any) -> str:
+    """`module:name` of a table's entry; empty of what has none."""
+    if isinstance(entry, str):
+        return entry
+    module, name = (getattr(entry, word, "") for word in ("__module__", "__qualname__"))
+    return f"{module}:{name}" if module and name else ""
+
+
+def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
+    """Imports `module:attribute` that a file names: only from modules that the reader trusts.
+
+    Args:
+        path: as the file gives it; nothing is imported if its module is not trusted.
+        kind: what the file says it is, for the message.
+        trusted: packages or modules, each with all that lies below it.
+
+    Raises:
+        ValueError: if the module is not trusted, or what it calls by that name is another's.
+    """
+    # Whether a name is one of an earlier layout is found by importing packages above it.
+    ways = [path, f"{OWN_PACKAGE}.{path}"]
+    may_look = any(is_below(way.partition(":")[0], trusted) for way in ways)
+    path = today(path) if may_look else path
+    module = path.partition(":")[0]
+    if not is_below(module, trusted):
+        raise ValueError(
+            f"expected {kind} to be a name of the project's own tables, got {path!r}, which was "
+            f"not imported: what a file names is not followed; if the module is yours, trust it: "
+            f"--trust {module}, or trust=({module!r},)"
+        )
+    found = import_object(path, kind)
+    home = getattr(found, "__module__", None)
+    # A module that is trusted has imported others: `my_module:rmtree` is not its own.
+    if not isinstance(home, str) or not is_below(home, trusted):
+        raise ValueError(f"expected {kind} {path!r} to be defined in {module}, got one of {home}")
+    return found
+
+
+def is_below(module: str, packages: Sequence[str]) -> bool:
+    """Whether a module is one of several packages, or lies below one.
+
+    >>> [is_below(name, ["my"]) for name in ("my", "my.agents", "mydata")]
+    [True, True, False]
+    """
+    return any(module == name or module.startswith(f"{name}.") for name in packages if name)
+
+
+def texts(node: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """All texts in nested content with the dotted places where they stand.
+
+    Raises:
+        ValueError: if it is nested deeper than content is.
+    """
+    if depth > MOST_DEEP:
+        raise ValueError(f"expected content nested at most {MOST_DEEP} deep, got more at {place}")
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from texts(value, f"{place}.{key}" if place else str(key), depth + 1)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from texts(value, place, depth + 1)
