@@ -36,6 +36,7 @@ from ccenv.runs.again.replay import (
     share_of_other_values,
     wrong_labels,
 )
+from ccenv.runs.again.rounding import OTHER_VALUE, num_unexplained
 from ccenv.runs.again.same_run import check_identity
 from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
@@ -43,9 +44,8 @@ from ccenv.runs.store import masks_file
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.store.stored import stored_file, stored_object
+from ccenv.simulator.evaluate import Evaluation
 
-OTHER_VALUE = 1e-4
-"""Another machine's rounding moves a gate value by less."""
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
 
@@ -61,7 +61,8 @@ class Verdict:
     claimed: dict[str, Any]
     """what the result says of the numbers that were found."""
     found: dict[str, Any]
-    """what came out."""
+    """what came out: of the masks that the policy gives here, or where it was not asked again, of
+    the stored ones."""
     policy: str
     """"replayed", or why the stored policy was not asked again."""
     problems: tuple[str, ...]
@@ -141,26 +142,48 @@ def short(text: str) -> str:
 
 
 def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Verdict:
-    """Replays one evaluation and compares; `found` also holds the span of the returns."""
+    """Replays one evaluation and compares; `found` also holds the span of the returns.
+
+    The claims must be what the stored masks do, and what the masks do that the policy gives here.
+    """
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_images = len(test_images(rebuilt.plan))
     num_blocks = rebuilt.env.simulator.num_blocks
     masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
     values = stored_values(folder, draw, rebuilt, num_images)
-    found = numbers_of(replay(rebuilt, masks, gate_values=values))
-    span = 0.0
+    found, span = figures(rebuilt, masks, values)
+    claims = evaluation(result, draw)
+    problems = differences(claims, found, Room(num_images, span))
+    policy, others, asked = ask_again(rebuilt, draw, masks, values)
+    problems += others
+    if asked is not None and (share := share_of_others(asked, masks, values)):
+        found, span = figures(rebuilt, asked.masks, asked.gate_values or None)
+        room = Room(num_images, span, min(share, OTHER_BITS))
+        problems += differences(claims, found, room, "by the masks that the policy gives here: ")
+    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+        problems += check_block_use(result.get("block_use"), use)
+    claimed = {name: claims.get(name) for name in found}
+    return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
+
+
+def figures(
+    rebuilt: Rebuilt, masks: Sequence[Tensor], values: Sequence[Tensor] | None
+) -> tuple[dict[str, Any], float]:
+    """What masks and gate values do on test inputs, and the span of the returns."""
+    found, span = numbers_of(replay(rebuilt, masks, gate_values=values)), 0.0
     if pays_again(rebuilt.plan):
         paid = returns(rebuilt, masks, values).double()
         span = float(paid.max() - paid.min())
         found["mean_return"] = float(paid.mean())
-    claims = evaluation(result, draw)
-    claimed = {name: claims.get(name) for name in found}
-    problems = differences(claimed, found, Room(num_images, span))
-    policy, others, asked = ask_again(rebuilt, draw, masks, values)
-    problems += others
-    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
-        problems += check_block_use(result.get("block_use"), use)
-    return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
+    return found, span
+
+
+def share_of_others(
+    asked: Evaluation, masks: Sequence[Tensor], values: Sequence[Tensor] | None
+) -> float:
+    """Share of bits or of gate values, whichever is larger, that the policy gives otherwise."""
+    other_values = share_of_other_values(asked.gate_values, values or ())
+    return max(share_of_other_bits(asked.masks, masks), other_values)
 
 
 def stored_values(
@@ -187,7 +210,7 @@ def stored_values(
 
 def ask_again(
     rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor], values: Sequence[Tensor] | None = None
-) -> tuple[str, list[str], Any]:
+) -> tuple[str, list[str], Evaluation | None]:
     """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
     Returns:
@@ -208,13 +231,19 @@ def ask_again(
     if not rebuilt.is_restored:
         return "not replayed: parameters() does not hold all it learned", problems, None
     share = share_of_other_bits(asked.masks, masks)
+    apart = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
     if share > OTHER_BITS:
-        problems.append(f"the stored policy with this seed chooses {100 * share:.1f} % other bits")
-    share = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
-    if share > OTHER_BITS:
+        problems.append(f"the stored policy with this seed chooses {100 * share:.2g} % other bits")
+    if apart > OTHER_BITS:
         problems.append(
-            f"the stored policy with this seed gives {100 * share:.1f} % other gate values"
+            f"the stored policy with this seed gives {100 * apart:.2g} % other gate values"
         )
+    if (share or apart) and not problems:
+        if count := num_unexplained(rebuilt, draw, masks, values):
+            problems.append(
+                f"the stored policy with this seed chooses {count:,} other bits or gate values "
+                "that no rounding explains"
+            )
     return "replayed", problems, asked
 
 
