@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from ccenv.runs.again.claims import RECOMPUTED, WORD
 from ccenv.runs.again.same_run import NAMED
-from ccenv.runs.again.verdicts import Verdict, refuse_copies, run_folders, validate
+from ccenv.runs.again.same_training import refuse_copies
+from ccenv.runs.again.verdict_row import Verdict
+from ccenv.runs.again.verdicts import run_folders, validate
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import json_file

@@ -1,5 +1,4 @@
-"""Masks that differ from those the policy gives here: (a run, stored masks) -> what rounding
-does not explain.
+"""Finds what rounding does not explain: (a run, stored masks) -> bits no policy here gives.
 
 Another machine adds numbers in another order, so that a block whose probability is at its threshold
 or at its draw may fall on the other side. Whether that explains a stored bit is tried: weights of

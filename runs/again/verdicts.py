@@ -7,14 +7,11 @@ recomputed (times, machines, the curve before its end) is the author's word.
 """
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ccenv.runs.again.claims import (
@@ -38,6 +35,8 @@ from ccenv.runs.again.replay import (
 )
 from ccenv.runs.again.rounding import OTHER_VALUE, num_unexplained
 from ccenv.runs.again.same_run import check_identity
+from ccenv.runs.again.same_training import digest_of_plan, learned, moved_by_training
+from ccenv.runs.again.verdict_row import Verdict
 from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
@@ -48,36 +47,6 @@ from ccenv.simulator.evaluate import Evaluation
 
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A row's answer."""
-
-    folder: str
-    """of the run."""
-    draw: str
-    """"sampled" or "mode"; "" where the run cannot be read at all."""
-    claimed: dict[str, Any]
-    """what the result says of the numbers that were found."""
-    found: dict[str, Any]
-    """what came out: of the masks that the policy gives here, or where it was not asked again, of
-    the stored ones."""
-    policy: str
-    """"replayed", or why the stored policy was not asked again."""
-    problems: tuple[str, ...]
-    """what does not stand; empty for a valid row."""
-    basis: dict[str, str] = dataclasses.field(default_factory=dict)
-    """for each number of the result "recomputed" or "the author's word"."""
-    seed: int | None = None
-    """of the run."""
-    learned: tuple[str, ...] = ()
-    """hashes of what training made: the agent's tensors, a co-trained network's."""
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether the row stands."""
-        return not self.problems
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -122,13 +91,18 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
     problems += check_run(result, rebuilt, span)
+    made = {
+        "seed": plan.program.seed,
+        "plan": digest_of_plan(plan),
+        "learned": learned(rebuilt),
+        "moved": moved_by_training(rebuilt),
+    }
     return [
         dataclasses.replace(
             row,
             problems=tuple(map(short, (*problems, *row.problems))),
             basis=basis(rebuilt),
-            seed=plan.program.seed,
-            learned=learned(rebuilt),
+            **made,
         )
         for row in rows
     ]
@@ -238,47 +212,10 @@ def ask_again(
         problems.append(
             f"the stored policy with this seed gives {100 * apart:.2g} % other gate values"
         )
-    if (share or apart) and not problems:
-        if count := num_unexplained(rebuilt, draw, masks, values):
-            problems.append(
-                f"the stored policy with this seed chooses {count:,} other bits or gate values "
-                "that no rounding explains"
-            )
-    return "replayed", problems, asked
-
-
-def learned(rebuilt: Rebuilt) -> tuple[str, ...]:
-    """Hashes of what training made of this seed: no two seeds end with the same numbers."""
-    made = []
-    if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT]:
-        made.append(run_folder.AGENT)
-    if rebuilt.plan.environment["weights"] == "cotrain":
-        made.append(run_folder.NETWORK)
-    return tuple(f"{name} {digest(rebuilt.stored[name])}" for name in made)
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of tensors and their names."""
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        flat_bytes = tensors[name].contiguous().reshape(-1).view(torch.uint8)
-        found.update(f"{name} {list(tensors[name].shape)} ".encode() + flat_bytes.numpy().tobytes())
-    return found.hexdigest()[:24]
-
-
-def refuse_copies(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Adds to rows of different seeds that what they learned is the same to the bit."""
-    seeds: dict[str, set[int | None]] = {}
-    for verdict in verdicts:
-        for made in verdict.learned:
-            seeds.setdefault(made, set()).add(verdict.seed)
-    checked = []
-    for verdict in verdicts:
-        copies = [made for made in verdict.learned if len(seeds[made]) > 1]
-        told = tuple(
-            f"one training under several seeds: {made.split()[0]} is the same to the bit in seeds "
-            f"{sorted(str(seed) for seed in seeds[made])}"
-            for made in copies
+    differs = max(share, apart) > 0 and not problems
+    if differs and (count := num_unexplained(rebuilt, draw, masks, values)):
+        problems.append(
+            f"the stored policy with this seed chooses {count:,} other bits or gate values that no "
+            "rounding explains"
         )
-        checked.append(dataclasses.replace(verdict, problems=verdict.problems + told))
-    return checked
+    return "replayed", problems, asked

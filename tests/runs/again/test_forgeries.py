@@ -6,16 +6,25 @@ import shutil
 import pytest
 import torch
 
+from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.runs import train, validate
 from ccenv.runs.again.rebuilt import plan_of, rebuild
 from ccenv.runs.again.replay import answers, ask, replay
 from ccenv.runs.again.rounding import num_unexplained
+from ccenv.runs.again.same_training import (
+    MOST_ALIKE,
+    SAME,
+    moved_by_training,
+    share_alike,
+)
+from ccenv.runs.again.verdicts import figures
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import sealed
+from ccenv.runs.store.stored import stored_tensors
 from ccenv.simulator.rollout import walk
 
 BLOCKS = (64, 64)
@@ -63,15 +72,12 @@ def rows_of(place, capsys):
     return json.loads(capsys.readouterr().out), status
 
 
-def claim(place, draw, found):
-    """Writes figures into a result as a forger would, who makes its checksum anew."""
+def claim(place, rebuilt, draw, masks, values=None):
+    """Writes what masks do into a result as a forger would, who makes its checksum anew."""
+    found, _ = figures(rebuilt, masks, values)
     content = json.loads((place / "result.json").read_text())
     (verdict,) = (e for e in content["evaluations"] if (e["split"], e["mode"]) == ("test", draw))
-    verdict |= {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in vars(found).items()
-        if name in verdict
-    }
+    verdict |= found
     (place / "result.json").write_text(json.dumps(sealed(content)))
 
 
@@ -106,7 +112,7 @@ def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, capsy
     assert changed > 30
     assert forged.error < honest.error - 0.05
     masks_file.save_masks(place, masks)
-    claim(place, "sampled", forged)
+    claim(place, rebuilt, "sampled", masks["sampled"])
     (row, other), status = rows_of(place, capsys)
     assert status == 1
     assert not row["valid"]
@@ -122,7 +128,7 @@ def test_one_bit_that_no_rounding_flips_does_not_stand(mine, capsys):
     masks["mode"], changed = with_labels(rebuilt, masks["mode"], 1)
     assert changed == 1
     masks_file.save_masks(place, masks)
-    claim(place, "mode", replay(rebuilt, masks["mode"]))
+    claim(place, rebuilt, "mode", masks["mode"])
     (_, row), status = rows_of(place, capsys)
     assert status == 1
     assert any("chooses 1 other bits or gate values that no rounding" in t for t in row["problems"])
@@ -159,7 +165,9 @@ def test_a_bit_may_differ_where_its_probability_is_its_draw_and_nowhere_else(min
     assert all(torch.equal(v, rebuilt.stored[run_folder.AGENT][n]) for n, v in before.items())
 
 
-@pytest.mark.parametrize(("count", "problem"), [(30, "% other gate values"), (5, "chooses 5 other")])
+@pytest.mark.parametrize(
+    ("count", "problem"), [(30, "% other gate values"), (5, "chooses 5 other")]
+)
 def test_gate_values_may_differ_by_rounding_alone(count, problem, mine, capsys):
     place = one_run(mine, "noisy_topk")
     rebuilt, masks = opened(place), stored_masks(place)
@@ -167,10 +175,70 @@ def test_gate_values_may_differ_by_rounding_alone(count, problem, mine, capsys):
     honest = replay(rebuilt, masks["mode"], gate_values=values["mode"])
     row, block = values["mode"][1].nonzero()[:count].T
     values["mode"][1][row, block] = 1e-30
-    forged = replay(rebuilt, masks["mode"], gate_values=values["mode"])
     masks_file.save_masks(place, masks, values)
-    claim(place, "mode", forged)
+    claim(place, rebuilt, "mode", masks["mode"], values["mode"])
     (_, found), status = rows_of(place, capsys)
     assert status == 1
     assert any(problem in text for text in found["problems"])
     assert found["found"]["nll"] == pytest.approx(honest.nll)
+
+
+def copied_seed(logs, change):
+    """Passes the training of seed 0 off as that of seed 1, its numbers changed; masks and all."""
+    first, second = one_run(logs, seed=0), one_run(logs, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    for name in (run_folder.AGENT, run_folder.NETWORK):
+        tensors = stored_tensors(first, name)
+        changed = {key: change(value, generator) for key, value in tensors.items()}
+        write_checked(second / run_folder.CHECKPOINT / name, changed, {})
+    rebuilt = opened(second)
+    masks = {draw: ask(rebuilt, draw).masks for draw in DRAWS}
+    masks_file.save_masks(second, masks)
+    for draw in DRAWS:
+        claim(second, rebuilt, draw, masks[draw])
+    return first.parent
+
+
+def one_ulp(value, generator):
+    flat = value.clone().flatten()
+    flat[0] = torch.nextafter(flat[0], torch.tensor(torch.inf))
+    return flat.view_as(value)
+
+
+def moved_by(share):
+    def change(value, generator):
+        return value * (1 + share * torch.randn(value.shape, generator=generator))
+
+    return change
+
+
+def scaled(value, generator):
+    return value * 1.001
+
+
+@pytest.mark.parametrize("change", [one_ulp, moved_by(0.001), moved_by(0.03), scaled])
+def test_one_training_is_no_other_seed_however_its_numbers_were_moved(change, mine, capsys):
+    rows, status = rows_of(copied_seed(mine, change), capsys)
+    assert status == 1
+    for row in rows:
+        told = [text for text in row["problems"] if "one training under several seeds" in text]
+        assert any(f"{run_folder.AGENT} is within 10 %" in text for text in told)
+        assert any(f"{run_folder.NETWORK} is within 10 %" in text for text in told)
+        assert any(f"of seed {1 - row['seed']}, in 100 % of" in text for text in told)
+
+
+def test_a_copy_with_a_matrix_of_its_own_is_a_copy_and_two_trainings_are_two(mine, capsys):
+    first, second = opened(one_run(mine, seed=0)), opened(one_run(mine, seed=1))
+    moved = [moved_by_training(run) for run in (first, second)]
+    for name in (run_folder.AGENT, run_folder.NETWORK):
+        one, other = first.stored[name], second.stored[name]
+        assert share_alike(one, other, moved[0][name], moved[1][name]) == 0
+        replaced = min(moved[0][name], key=lambda key: one[key].numel())
+        copy = one | {replaced: other[replaced]}
+        assert share_alike(one, copy, moved[0][name], moved[1][name]) > MOST_ALIKE
+        for key in moved[0][name]:
+            distance = float((one[key] - other[key]).norm())
+            assert distance > 5 * SAME * max(moved[0][name][key], moved[1][name][key])
+    rows, status = rows_of(one_run(mine, seed=0).parent, capsys)
+    assert status == 0
+    assert len(rows) == 4
