@@ -128,7 +128,10 @@ FLOORS = {
         "gathered shards machines run_jobs search study"
     ),
     "ccenv.runs.engine.machines": "pool remote engines on_ray on_slurm",
-    "ccenv.runs.again": "rebuilt replay opened walked claims same_run verdicts",
+    "ccenv.runs.again": (
+        "rebuilt replay rounding moved_draws own_code opened walked claims same_run verdict_row "
+        "same_training verdicts"
+    ),
     "ccenv.runs.asked": "gate_sweep leaks recalls",
     "ccenv.runs.mask_tables": "settings build times shown leaderboard",
     "ccenv.runs.studies": (

@@ -24,6 +24,7 @@ from ccenv.runs.again.claims import (
     differences,
     numbers_of,
 )
+from ccenv.runs.again.own_code import check_own_network, check_places
 from ccenv.runs.again.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
 from ccenv.runs.again.replay import (
     ask,
@@ -90,7 +91,7 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     rebuilt = rebuild(plan, folder)
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
-    problems += check_run(result, rebuilt, span)
+    problems += check_run(result, rebuilt, span) + check_own_network(rebuilt)
     made = {
         "seed": plan.program.seed,
         "plan": digest_of_plan(plan),
@@ -134,6 +135,7 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
         found, span = figures(rebuilt, asked.masks, asked.gate_values or None)
         room = Room(num_images, span, min(share, OTHER_BITS))
         problems += differences(claims, found, room, "by the masks that the policy gives here: ")
+    problems += check_places(rebuilt, draw)
     if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
     claimed = {name: claims.get(name) for name in found}
