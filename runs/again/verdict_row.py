@@ -22,7 +22,8 @@ class Verdict:
     problems: tuple[str, ...]
     """what does not stand; empty for a valid row."""
     basis: dict[str, str] = field(default_factory=dict)
-    """for each number of the result "recomputed" or "the author's word"."""
+    """for each figure of the result "recomputed", "checked for consistency" or "the author's
+    word"."""
     seed: int | None = None
     """of the run."""
     learned: tuple[str, ...] = ()

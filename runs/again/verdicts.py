@@ -1,9 +1,9 @@
 """A stored run to verdicts: its folder -> one row for each evaluation, and what does not stand.
 
-A row stands if the result says what stored masks do on stored weights, if settings, seed, data and
-folder agree with each other, if frozen weights are what their recipe gives, and if the stored
-policy, asked again with that seed, chooses the stored masks, whatever the labels. What cannot be
-recomputed (times, machines, the curve before its end) is the author's word.
+A row stands if the result says what stored masks do on stored weights, and what the masks do that
+the stored policy gives here with that seed, whatever the labels; if settings, seed, data and folder
+agree; and if frozen weights are what their recipe gives. `basis` says of each figure whether it was
+recomputed, checked for consistency, or is the author's word.
 """
 
 import dataclasses
