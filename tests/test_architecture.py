@@ -78,7 +78,7 @@ FLOORS = {
         "menus answers header times table shipped board drawn building network played"
     ),
     "ccenv.mask_table.answers": (
-        "forms exact fronts at_cost estimators learning bandit policy_file entry"
+        "forms exact fronts at_cost estimators learning bandit policy_file names entry"
     ),
     "ccenv.mask_table.building": (
         "identity timing walk slopes prefix_looks chunks by_ranks buildable builder"

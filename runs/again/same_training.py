@@ -22,9 +22,9 @@ from ccenv.runs.store.stored import stored_tensors
 
 SAME = 0.1
 """Of the way that training moved a matrix: seeds that are nearer are one training. Matrices of 18
-agents, two or three seeds on the digits, 6,000 to 200,000 inputs, end 0.47 to 12 apart (but running
-means of `rloo_budget`: 0.003); a copy that was moved by 0.1 % of each number 0.0002 to 0.001, one
-that was moved by 10 % 0.02 to 0.1."""
+agents, two or three seeds on the digits, 6,000 to 200,000 inputs, end 0.47 to 12 apart, but small
+ones of `rloo_budget` from 0.003 on. A copy whose numbers were moved by 0.1 % each is 0.0005 to
+0.003 apart, by 3 % 0.013 to 0.07."""
 MOST_ALIKE = 0.5
 """Share of the numbers in matrices that may be so near: 0.17 in `rloo_budget`, 0 elsewhere."""
 
