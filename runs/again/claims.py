@@ -24,7 +24,7 @@ EXACT = 1e-6
 NLL = 1e-3
 """Relative: kernels add in another order than the reference."""
 WRONG_IMAGES = 2
-"""For the same reason this many images may be classified differently."""
+"""For the same reason at most this many images may be classified differently."""
 OTHER_BITS = 1e-4
 """Share of mask bits that another machine's rounding may flip; each must be explained by it."""
 RECIPE = 1e-3
@@ -52,10 +52,12 @@ class Room:
     """between the highest and the lowest return of an image."""
     other_bits: float = 0.0
     """share of the mask bits that may differ: none where stored masks are replayed."""
+    num_ties: int = WRONG_IMAGES
+    """images whose best class rounding may change, where they were counted."""
 
     def of(self, name: str, found: float) -> float:
         """Largest difference between a claim and what was found."""
-        images = (WRONG_IMAGES + 0.5) / self.num_images
+        images = (min(WRONG_IMAGES, self.num_ties) + 0.5) / self.num_images
         if name == "error":
             return images + self.other_bits
         if name == "mean_return":

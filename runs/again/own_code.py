@@ -58,9 +58,10 @@ def check_places(rebuilt: Rebuilt, draw: str) -> list[str]:
     order = stream(seed, "other places")
     other_masks, other_logits, other_bills = 0, 0, 0
     for indices in torch.arange(len(simulator.data)).split(BATCH):
-        begun = None if generator is None else generator.get_state()
+        states = [] if generator is None else [generator.get_state()]
         _, _, steps = walk(simulator, rebuilt.agent, generator, indices)
-        ended = None if generator is None else generator.get_state()
+        if generator is not None:
+            states.append(generator.get_state())
         other_bills += num_other_bills(rebuilt, indices, steps)
         for half in torch.randperm(len(indices), generator=order).tensor_split(2):
             if not len(half):
@@ -68,14 +69,14 @@ def check_places(rebuilt: Rebuilt, draw: str) -> list[str]:
             places = half.repeat(3)[: len(indices)]
             places = places[torch.randperm(len(indices), generator=order)]
             if generator is not None:
-                generator.set_state(begun)
+                generator.set_state(states[0])
             with nullcontext() if generator is None else MovedDraws(generator, places):
                 _, _, moved = walk(simulator, rebuilt.agent, generator, indices[places])
             masks = other_rows(steps, moved, places)
             other_masks += int(masks[half].sum())
             other_logits += int((far_logits(steps, moved, places) & ~masks)[half].sum())
         if generator is not None:
-            generator.set_state(ended)
+            generator.set_state(states[1])
     problems = []
     if other_masks > OTHER_ROWS:
         problems.append(

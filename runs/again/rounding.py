@@ -43,9 +43,11 @@ def num_unexplained(
     seed = rebuilt.plan.program.seed
     generator = stream(seed, "evaluation masks") if draw == "sampled" else None
     parts = torch.arange(len(simulator.data)).split(BATCH)
-    begun, left = [], {}
+    begun: list[Tensor] = []
+    left: dict[int, list[Tensor]] = {}
     for part, indices in enumerate(parts):
-        begun.append(None if generator is None else generator.get_state())
+        if generator is not None:
+            begun.append(generator.get_state())
         others = others_of(rebuilt, simulator, generator, indices, masks, values)
         if any(bool(other.any()) for other in others):
             left[part] = others

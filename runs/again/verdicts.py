@@ -92,18 +92,16 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
     problems += check_run(result, rebuilt, span) + check_own_network(rebuilt)
-    made = {
-        "seed": plan.program.seed,
-        "plan": digest_of_plan(plan),
-        "learned": learned(rebuilt),
-        "moved": moved_by_training(rebuilt),
-    }
+    learned_here, moved = learned(rebuilt), moved_by_training(rebuilt)
     return [
         dataclasses.replace(
             row,
             problems=tuple(map(short, (*problems, *row.problems))),
             basis=basis(rebuilt),
-            **made,
+            seed=plan.program.seed,
+            learned=learned_here,
+            plan=digest_of_plan(plan),
+            moved=moved,
         )
         for row in rows
     ]
@@ -126,32 +124,32 @@ def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) 
     num_blocks = rebuilt.env.simulator.num_blocks
     masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
     values = stored_values(folder, draw, rebuilt, num_images)
-    found, span = figures(rebuilt, masks, values)
+    found, room = figures(rebuilt, masks, values)
     claims = evaluation(result, draw)
-    problems = differences(claims, found, Room(num_images, span))
+    problems = differences(claims, found, room)
     policy, others, asked = ask_again(rebuilt, draw, masks, values)
     problems += others
     if asked is not None and (share := share_of_others(asked, masks, values)):
-        found, span = figures(rebuilt, asked.masks, asked.gate_values or None)
-        room = Room(num_images, span, min(share, OTHER_BITS))
+        found, room = figures(rebuilt, asked.masks, asked.gate_values or None)
+        room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
         problems += differences(claims, found, room, "by the masks that the policy gives here: ")
     problems += check_places(rebuilt, draw)
     if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
         problems += check_block_use(result.get("block_use"), use)
     claimed = {name: claims.get(name) for name in found}
-    return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
+    return Verdict(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))
 
 
 def figures(
     rebuilt: Rebuilt, masks: Sequence[Tensor], values: Sequence[Tensor] | None
-) -> tuple[dict[str, Any], float]:
-    """What masks and gate values do on test inputs, and the span of the returns."""
+) -> tuple[dict[str, Any], Room]:
+    """What masks and gate values do on test inputs, and what rounding explains of it."""
     found, span = numbers_of(replay(rebuilt, masks, gate_values=values)), 0.0
     if pays_again(rebuilt.plan):
         paid = returns(rebuilt, masks, values).double()
         span = float(paid.max() - paid.min())
         found["mean_return"] = float(paid.mean())
-    return found, span
+    return found, Room(found["num_images"], span, num_ties=found.pop("num_ties"))
 
 
 def share_of_others(

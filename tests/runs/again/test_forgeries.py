@@ -122,6 +122,18 @@ def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, capsy
     assert not any("bits" in text for text in other["problems"])
 
 
+def test_an_error_may_differ_by_the_inputs_whose_classes_tie_and_by_no_more(mine, capsys):
+    place = one_run(mine)
+    found = replay(opened(place), stored_masks(place)["mode"])
+    assert found.num_ties < 2
+    content = json.loads((place / "result.json").read_text())
+    content["evaluations"][1]["error"] -= (found.num_ties + 1) / 500
+    (place / "result.json").write_text(json.dumps(sealed(content)))
+    (_, row), status = rows_of(place, capsys)
+    assert status == 1
+    assert any(text.startswith("error: claimed") for text in row["problems"])
+
+
 def test_one_bit_that_no_rounding_flips_does_not_stand(mine, capsys):
     place = one_run(mine)
     rebuilt, masks = opened(place), stored_masks(place)
