@@ -13,16 +13,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccenv.runs.again.claims import RECOMPUTED, WORD
+from ccenv.runs.again.claims import CHECKED, RECOMPUTED, WORD
 from ccenv.runs.again.same_run import NAMED
-from ccenv.runs.again.verdicts import Verdict, refuse_copies, run_folders, validate
+from ccenv.runs.again.same_training import refuse_copies
+from ccenv.runs.again.verdict_row import Verdict
+from ccenv.runs.again.verdicts import run_folders, validate
 from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import json_file
 
+BASES = (RECOMPUTED, CHECKED, WORD)
 COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
 COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "policy": "left"}
-COLUMNS |= {"recomputed": "left", "the author's word": "left", "verdict": "left"}
+COLUMNS |= dict.fromkeys((*BASES, "verdict"), "left")
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
@@ -43,8 +46,7 @@ def cells(verdict: Verdict) -> list[str]:
             f"{found['mean_return']:.3f}" if "mean_return" in found else "not recomputed",
         ]
     by_basis = [
-        ", ".join(name for name, value in verdict.basis.items() if value == kind)
-        for kind in (RECOMPUTED, WORD)
+        ", ".join(name for name, value in verdict.basis.items() if value == kind) for kind in BASES
     ]
     answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
     name = "/".join(Path(verdict.folder).parts[-NAMED:])

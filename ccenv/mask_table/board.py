@@ -1,16 +1,29 @@
-"""The leaderboard: (entries, a table of images that no entry was made with) -> ranked by regret."""
+"""The leaderboard: (entries, a table of inputs that judge) -> standings by regret.
 
+A rank says that an entry was not made with the inputs that judge it. Only functions get one, and
+only on inputs that do not ship: whoever has the package has the test images' table, and may have
+fitted a function to it.
+"""
+
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ccenv.mask_table.answers.entry import PRICES, Entry, as_policy, check_images, read_entry
 from ccenv.mask_table.answers.exact import Outcomes, optimum, value
 from ccenv.mask_table.answers.forms import FLOATS
 from ccenv.mask_table.answers.fronts import check_alike
+from ccenv.mask_table.shipped import SHIPPED, shipped_table
 from ccenv.mask_table.table import MaskTable
+
+FUNCTION, OPEN, ANSWERS = "function", "open function", "answers"
+APART = (OPEN, ANSWERS)
+"""Kinds that stand apart, without a rank."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +49,16 @@ class Standing:
     name: str
     """of the entry."""
     kind: str
-    """"function" of what is seen; "answers" for these inputs, which are on trust; "rival"."""
+    """"function" of what is seen; "open function", judged on inputs that ship, which it may have
+    been fitted to; "answers" for these inputs, which are on trust; "rival"."""
     at: tuple[AtPrice, ...]
     """one for each price."""
+    rank: int | None = None
+    """place among functions, from 1 on; None of all other kinds."""
 
     @property
     def regret(self) -> float:
-        """Mean over the prices: what entries are ranked by."""
+        """Mean over the prices: the order of the standings."""
         return float(np.mean([one.regret for one in self.at]))
 
 
@@ -67,8 +83,8 @@ def judge(
         choose: of other inputs of the same network; they choose the static rival.
 
     Returns:
-        Standings, least mean regret first, among them the best static mask at each price; and
-        what was refused.
+        Standings: functions with their ranks and the best static mask at each price, then what is
+        apart, each part with the least mean regret first; and what was refused.
 
     Raises:
         ValueError: if the two tables are not of the same masks, or hold no look.
@@ -77,18 +93,59 @@ def judge(
     check_alike(outcomes, choose.outcomes())
     bests = [optimum(outcomes, price).values for price in PRICES]
     standings, refused = [static_rival(outcomes, choose.outcomes(), bests)], []
+    is_open = ships(table)
     for path in paths:
         try:
-            standings.append(standing_of(read_entry(path), table, outcomes, bests))
+            standings.append(standing_of(read_entry(path), table, outcomes, bests, is_open))
         except (ValueError, OSError) as error:
             refused.append(Refused(path.name, f"{error}"))
-    return sorted(standings, key=lambda one: one.regret), refused
+    return ranked(standings), refused
+
+
+def ranked(standings: Sequence[Standing]) -> list[Standing]:
+    """Standings in their order, functions with their ranks."""
+    found, rank = [], 0
+    for one in sorted(standings, key=lambda one: (one.kind in APART, one.regret)):
+        if one.kind == FUNCTION:
+            rank += 1
+            one = dataclasses.replace(one, rank=rank)
+        found.append(one)
+    return found
+
+
+def ships(table: MaskTable) -> bool:
+    """Whether inputs of a table come with the package, whatever the table's own file is called.
+
+    Told by what is seen of them, rounded as in the shipped tables: a table of the same images that
+    is built anew counts too.
+    """
+    if table.look is None:
+        return False
+    shipped = [shipped_table(name, split) for name in SHIPPED for split in ("test", "validation")]
+    seen = {
+        row.tobytes()
+        for other in shipped
+        if other.header.weights == table.header.weights and other.look is not None
+        for row in rounded(other.look)
+    }
+    # Half of them: a small shift leaves some images as they are.
+    found = [row.tobytes() in seen for row in rounded(table.look)] if seen else [False]
+    return float(np.mean(found)) > 0.5
+
+
+def rounded(look: NDArray[Any]) -> NDArray[np.float16]:
+    """What is seen as the shipped tables hold it; last bits of a kernel are rounded away."""
+    return np.round(look.astype(np.float16), 2)
 
 
 def standing_of(
-    entry: Entry, table: MaskTable, outcomes: Outcomes, bests: Sequence[FLOATS]
+    entry: Entry,
+    table: MaskTable,
+    outcomes: Outcomes,
+    bests: Sequence[FLOATS],
+    is_open: bool,
 ) -> Standing:
-    """Looks an entry's policies up.
+    """Looks an entry's policies up; `is_open` says that the inputs that judge ship.
 
     Raises:
         ValueError: if it is for another network, or does not fit the table.
@@ -108,7 +165,8 @@ def standing_of(
         at_price(outcomes, price, best, policy)
         for price, best, policy in zip(PRICES, bests, given, strict=True)
     )
-    return Standing(entry.name, "function" if entry.is_function else "answers", at)
+    kind = ANSWERS if not entry.is_function else OPEN if is_open else FUNCTION
+    return Standing(entry.name, kind, at)
 
 
 def at_price(outcomes: Outcomes, price: float, best: FLOATS, policy: dict[str, FLOATS]) -> AtPrice:

@@ -18,6 +18,9 @@ from ccenv.runs.again.rebuilt import Rebuilt, test_images
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 
+TIE = 1e-3
+"""Relative to an input's largest logit: kernels add in another order than the reference, and two
+classes that are nearer than this may change places."""
 BATCH = 1000
 """Images at a time, as in `ccenv.evaluate`: a reward may look at its whole batch."""
 
@@ -42,6 +45,8 @@ class Facts:
     """both."""
     macs: float
     """executed MACs of an image with the policy's own."""
+    num_ties: int
+    """images whose two best classes are within `TIE` of each other."""
 
 
 @torch.no_grad()
@@ -67,7 +72,7 @@ def replay(
     count = len(test)
     if [len(mask) for mask in masks] != [count] * len(masks):
         raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
-    wrong, nll, macs = 0.0, 0.0, 0
+    wrong, nll, macs, num_ties = 0.0, 0.0, 0, 0
     for indices in torch.arange(count).split(batch_size):
         images, labels = test.batch(indices)
         chosen = [mask[indices] for mask in masks]
@@ -75,6 +80,7 @@ def replay(
         logits, right, spent = answers(network, images, labels, chosen, values)
         macs += spent
         wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
+        num_ties += int(are_ties(logits).any(dim=1).sum())
         flat = logits.flatten(0, 1)
         total = torch.nn.functional.cross_entropy(flat, right.flatten(), reduction="sum")
         nll += float(total) / right.shape[1]
@@ -88,7 +94,14 @@ def replay(
         policy_cost=policy / dense,
         total_cost=(macs / count + policy) / dense,
         macs=macs / count + policy,
+        num_ties=num_ties,
     )
+
+
+def are_ties(logits: Tensor) -> Tensor:
+    """Answers whose best class rounding may change: float [..., num_classes] -> bool [...]."""
+    best = logits.topk(2, dim=-1).values
+    return best[..., 0] - best[..., 1] <= TIE * logits.abs().amax(dim=-1).clamp(min=1.0)
 
 
 def answers(

@@ -1,20 +1,17 @@
 """A stored run to verdicts: its folder -> one row for each evaluation, and what does not stand.
 
-A row stands if the result says what stored masks do on stored weights, if settings, seed, data and
-folder agree with each other, if frozen weights are what their recipe gives, and if the stored
-policy, asked again with that seed, chooses the stored masks, whatever the labels. What cannot be
-recomputed (times, machines, the curve before its end) is the author's word.
+A row stands if the result says what stored masks do on stored weights, and what the masks do that
+the stored policy gives here with that seed, whatever the labels; if settings, seed, data and folder
+agree; and if frozen weights are what their recipe gives. `basis` says of each figure whether it was
+recomputed, checked for consistency, or is the author's word.
 """
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ccenv.runs.again.claims import (
@@ -27,6 +24,7 @@ from ccenv.runs.again.claims import (
     differences,
     numbers_of,
 )
+from ccenv.runs.again.own_code import check_own_network, check_places
 from ccenv.runs.again.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
 from ccenv.runs.again.replay import (
     ask,
@@ -36,47 +34,20 @@ from ccenv.runs.again.replay import (
     share_of_other_values,
     wrong_labels,
 )
+from ccenv.runs.again.rounding import OTHER_VALUE, num_unexplained
 from ccenv.runs.again.same_run import check_identity
+from ccenv.runs.again.same_training import digest_of_plan, learned, moved_by_training
+from ccenv.runs.again.verdict_row import Verdict
 from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.result_checks import check_result
 from ccenv.runs.store.seal import check_seal
 from ccenv.runs.store.stored import stored_file, stored_object
+from ccenv.simulator.evaluate import Evaluation
 
-OTHER_VALUE = 1e-4
-"""Another machine's rounding moves a gate value by less."""
 MOST_TEXT = 400
 """Characters of a problem that are shown: it may quote a file."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A row's answer."""
-
-    folder: str
-    """of the run."""
-    draw: str
-    """"sampled" or "mode"; "" where the run cannot be read at all."""
-    claimed: dict[str, Any]
-    """what the result says of the numbers that were found."""
-    found: dict[str, Any]
-    """what came out."""
-    policy: str
-    """"replayed", or why the stored policy was not asked again."""
-    problems: tuple[str, ...]
-    """what does not stand; empty for a valid row."""
-    basis: dict[str, str] = dataclasses.field(default_factory=dict)
-    """for each number of the result "recomputed" or "the author's word"."""
-    seed: int | None = None
-    """of the run."""
-    learned: tuple[str, ...] = ()
-    """hashes of what training made: the agent's tensors, a co-trained network's."""
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether the row stands."""
-        return not self.problems
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -120,14 +91,17 @@ def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
     rebuilt = rebuild(plan, folder)
     rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
     span = max(row.found.pop("span", 0.0) for row in rows)
-    problems += check_run(result, rebuilt, span)
+    problems += check_run(result, rebuilt, span) + check_own_network(rebuilt)
+    learned_here, moved = learned(rebuilt), moved_by_training(rebuilt)
     return [
         dataclasses.replace(
             row,
             problems=tuple(map(short, (*problems, *row.problems))),
             basis=basis(rebuilt),
             seed=plan.program.seed,
-            learned=learned(rebuilt),
+            learned=learned_here,
+            plan=digest_of_plan(plan),
+            moved=moved,
         )
         for row in rows
     ]
@@ -141,26 +115,49 @@ def short(text: str) -> str:
 
 
 def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Verdict:
-    """Replays one evaluation and compares; `found` also holds the span of the returns."""
+    """Replays one evaluation and compares; `found` also holds the span of the returns.
+
+    The claims must be what the stored masks do, and what the masks do that the policy gives here.
+    """
     stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
     num_images = len(test_images(rebuilt.plan))
     num_blocks = rebuilt.env.simulator.num_blocks
     masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
     values = stored_values(folder, draw, rebuilt, num_images)
-    found = numbers_of(replay(rebuilt, masks, gate_values=values))
-    span = 0.0
+    found, room = figures(rebuilt, masks, values)
+    claims = evaluation(result, draw)
+    problems = differences(claims, found, room)
+    policy, others, asked = ask_again(rebuilt, draw, masks, values)
+    problems += others
+    if asked is not None and (share := share_of_others(asked, masks, values)):
+        found, room = figures(rebuilt, asked.masks, asked.gate_values or None)
+        room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
+        problems += differences(claims, found, room, "by the masks that the policy gives here: ")
+    problems += check_places(rebuilt, draw)
+    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+        problems += check_block_use(result.get("block_use"), use)
+    claimed = {name: claims.get(name) for name in found}
+    return Verdict(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))
+
+
+def figures(
+    rebuilt: Rebuilt, masks: Sequence[Tensor], values: Sequence[Tensor] | None
+) -> tuple[dict[str, Any], Room]:
+    """What masks and gate values do on test inputs, and what rounding explains of it."""
+    found, span = numbers_of(replay(rebuilt, masks, gate_values=values)), 0.0
     if pays_again(rebuilt.plan):
         paid = returns(rebuilt, masks, values).double()
         span = float(paid.max() - paid.min())
         found["mean_return"] = float(paid.mean())
-    claims = evaluation(result, draw)
-    claimed = {name: claims.get(name) for name in found}
-    problems = differences(claimed, found, Room(num_images, span))
-    policy, others, asked = ask_again(rebuilt, draw, masks, values)
-    problems += others
-    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
-        problems += check_block_use(result.get("block_use"), use)
-    return Verdict(str(folder), draw, claimed, found | {"span": span}, policy, tuple(problems))
+    return found, Room(found["num_images"], span, num_ties=found.pop("num_ties"))
+
+
+def share_of_others(
+    asked: Evaluation, masks: Sequence[Tensor], values: Sequence[Tensor] | None
+) -> float:
+    """Share of bits or of gate values, whichever is larger, that the policy gives otherwise."""
+    other_values = share_of_other_values(asked.gate_values, values or ())
+    return max(share_of_other_bits(asked.masks, masks), other_values)
 
 
 def stored_values(
@@ -187,7 +184,7 @@ def stored_values(
 
 def ask_again(
     rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor], values: Sequence[Tensor] | None = None
-) -> tuple[str, list[str], Any]:
+) -> tuple[str, list[str], Evaluation | None]:
     """Asks the stored policy for its masks, with the true labels and with wrong ones.
 
     Returns:
@@ -208,48 +205,17 @@ def ask_again(
     if not rebuilt.is_restored:
         return "not replayed: parameters() does not hold all it learned", problems, None
     share = share_of_other_bits(asked.masks, masks)
+    apart = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
     if share > OTHER_BITS:
-        problems.append(f"the stored policy with this seed chooses {100 * share:.1f} % other bits")
-    share = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
-    if share > OTHER_BITS:
+        problems.append(f"the stored policy with this seed chooses {100 * share:.2g} % other bits")
+    if apart > OTHER_BITS:
         problems.append(
-            f"the stored policy with this seed gives {100 * share:.1f} % other gate values"
+            f"the stored policy with this seed gives {100 * apart:.2g} % other gate values"
+        )
+    differs = max(share, apart) > 0 and not problems
+    if differs and (count := num_unexplained(rebuilt, draw, masks, values)):
+        problems.append(
+            f"the stored policy with this seed chooses {count:,} other bits or gate values that no "
+            "rounding explains"
         )
     return "replayed", problems, asked
-
-
-def learned(rebuilt: Rebuilt) -> tuple[str, ...]:
-    """Hashes of what training made of this seed: no two seeds end with the same numbers."""
-    made = []
-    if rebuilt.agent.learns and rebuilt.stored[run_folder.AGENT]:
-        made.append(run_folder.AGENT)
-    if rebuilt.plan.environment["weights"] == "cotrain":
-        made.append(run_folder.NETWORK)
-    return tuple(f"{name} {digest(rebuilt.stored[name])}" for name in made)
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of tensors and their names."""
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        flat_bytes = tensors[name].contiguous().reshape(-1).view(torch.uint8)
-        found.update(f"{name} {list(tensors[name].shape)} ".encode() + flat_bytes.numpy().tobytes())
-    return found.hexdigest()[:24]
-
-
-def refuse_copies(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Adds to rows of different seeds that what they learned is the same to the bit."""
-    seeds: dict[str, set[int | None]] = {}
-    for verdict in verdicts:
-        for made in verdict.learned:
-            seeds.setdefault(made, set()).add(verdict.seed)
-    checked = []
-    for verdict in verdicts:
-        copies = [made for made in verdict.learned if len(seeds[made]) > 1]
-        told = tuple(
-            f"one training under several seeds: {made.split()[0]} is the same to the bit in seeds "
-            f"{sorted(str(seed) for seed in seeds[made])}"
-            for made in copies
-        )
-        checked.append(dataclasses.replace(verdict, problems=verdict.problems + told))
-    return checked

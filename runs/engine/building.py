@@ -1,5 +1,6 @@
 """What a run begins with: a plan -> environment, agent and its verdict before training."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,11 +8,13 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.check import check_network
 from ccenv.runs.engine.stops import CannotStartError, told_as
 from ccenv.runs.engine.together import Lead
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.store.program import Program
 from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.price_switch import shipped_prices
 
 
@@ -61,7 +64,24 @@ def build_agent(plan: Plan) -> tuple[BlockSelectionVectorEnv, Agent]:
     """
     seed = plan.program.seed
     with told_as(CannotStartError, plan, (ValueError, TypeError, FileNotFoundError)):
+        check_own_network(plan)
         env = BlockSelectionVectorEnv(plan.num_envs, **plan.environment)
     with told_as(CannotStartError, plan, (ValueError, ImportError)):
         env.reset(seed=seed)
         return env, plan.agent_class(env, seed=seed, **plan.agent_settings)
+
+
+def check_own_network(plan: Plan) -> None:
+    """Tries the laws of networks on a user's own, with initial weights, before anything learns.
+
+    Raises:
+        TypeError, ValueError: see `ccenv.check_network`.
+    """
+    if not plan.has_own_network:
+        return
+    names = inspect.signature(Simulator).parameters
+    settings = {name: value for name, value in plan.environment.items() if name in names}
+    # Weights that are frozen would be learned first; those of co-training are drawn.
+    simulator = Simulator(1, **(settings | {"weights": "cotrain", "weights_kwargs": {}}))
+    example, _ = simulator.data.batch(torch.arange(min(2, len(simulator.data))))
+    check_network(simulator.network, example)

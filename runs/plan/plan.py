@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv import PRESETS
-from ccenv.base.registry import import_object
+from ccenv.base.registry import OWN_PACKAGES, import_object, is_below
 from ccenv.runs.plan.agent_settings import agent_parameters
 from ccenv.runs.plan.values import coerce
 from ccenv.runs.store.identity import Key, chosen_settings, key_of, short_name
@@ -49,6 +49,12 @@ class Plan:
         """Whether a name is `module:name`: an error may then be a bug of the user's."""
         named = (self.agent, *self.environment.values())
         return any(isinstance(name, str) and ":" in name for name in named)
+
+    @property
+    def has_own_network(self) -> bool:
+        """Whether the network is `module:name` and not the project's."""
+        module, colon, _ = str(self.environment["network"]).partition(":")
+        return bool(colon) and not is_below(module, OWN_PACKAGES)
 
     def config(self) -> dict[str, Any]:
         """Names and numbers only, ready for JSON."""

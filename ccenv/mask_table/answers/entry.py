@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ccenv.base.checked_arrays import DamagedFileError, read_arrays, write_arrays
 from ccenv.mask_table.answers.exact import Outcomes
 from ccenv.mask_table.answers.forms import checked_keep, checked_masks, checked_numbers
+from ccenv.mask_table.answers.names import check_name
 from ccenv.mask_table.answers.policy_file import FORMS
 
 KIND, VERSION = "ccenv table entry", "1"
@@ -31,7 +32,6 @@ ENTRY_FORMS = ("linear", *FORMS)
 TEXTS = {"kind", "version", "name", "weights"}
 MOST_BYTES = 100_000_000
 """Of a file; three tables of all masks' probabilities of 10,000 inputs have room."""
-MOST_LETTERS = 60
 Policy = tuple[str, NDArray[Any]]
 """Form and array."""
 
@@ -124,7 +124,8 @@ def read_entry(path: Path) -> Entry:
     Raises:
         FileNotFoundError: if there is no such file.
         ccenv.base.checked_arrays.DamagedFileError: if it is damaged, or another kind of file.
-        ValueError: if it is of another version, or does not hold one policy for each price.
+        ValueError: if it is of another version, does not hold one policy for each price, or has a
+            name that the board does not take.
     """
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"expected at most {MOST_BYTES:,} bytes, got {size:,}")
@@ -136,8 +137,7 @@ def read_entry(path: Path) -> Entry:
     if not has_checksum:
         raise DamagedFileError(f"expected a checksum in {path}, got none: it was edited")
     name = texts["name"]
-    if not name.strip() or not name.isprintable() or len(name) > MOST_LETTERS:
-        raise ValueError(f"expected a name of 1..{MOST_LETTERS} printed letters, got {name[:80]!r}")
+    check_name(name)
     images = arrays.pop("images", None)
     policies = {p: (form, arrays[key_of(form, p)]) for p, form in check_keys(arrays).items()}
     return Entry(name, texts["weights"], policies, images)

@@ -1,5 +1,6 @@
 """Laws of the leaderboard: what entries earn is exact, what is forged is refused by a sentence."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -9,8 +10,20 @@ from safetensors.numpy import load_file, save_file
 
 from ccenv.base.checked_arrays import write_arrays
 from ccenv.base.checked_file import read_checked, write_checked
-from ccenv.mask_table import PRICES, build, judge, optimum, read_table, value, write_entry
+from ccenv.mask_table import (
+    PRICES,
+    build,
+    gradient,
+    judge,
+    optimum,
+    read_table,
+    value,
+    write_entry,
+)
 from ccenv.mask_table.answers.entry import KIND, VERSION
+from ccenv.mask_table.answers.names import RESERVED, check_name
+from ccenv.mask_table.board import ships
+from ccenv.mask_table.shipped import shipped_table
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES = 50
@@ -47,9 +60,12 @@ def test_entries_are_ranked_by_exact_regret_and_answers_are_told_from_functions(
     standings, refused = judge([tmp_path / name for name in names], *tables)
     assert not refused
     by_name = {one.name: one for one in standings}
-    assert [one.regret for one in standings] == sorted(one.regret for one in standings)
-    assert standings[0].name == "looked up"
-    assert standings[0].regret == pytest.approx(0)
+    *functions, last = standings
+    assert [one.regret for one in functions] == sorted(one.regret for one in functions)
+    assert [one.rank for one in functions if one.kind == "function"] == [1, 2, 3, 4]
+    assert last.name == "looked up"
+    assert last.rank is None
+    assert last.regret == pytest.approx(0)
     kinds = {name: one.kind for name, one in by_name.items()}
     assert kinds["looked up"] == "answers"
     assert kinds["best static mask"] == "rival"
@@ -117,3 +133,63 @@ def test_forged_entries_are_refused_each_by_one_sentence(tables, tmp_path):
         with pytest.raises(ValueError, match=said):
             raise ValueError(one.why)
         assert "\n" not in one.why
+
+
+def test_a_function_has_no_rank_on_inputs_that_ship_whatever_their_table_is_called(tmp_path):
+    both = (shipped_table("resnet20", split) for split in ("test", "validation"))
+    test, validation = (table.first(500) for table in both)
+    outcomes, seen = test.outcomes(), test.look.astype(np.float64)
+    seen = np.concatenate([seen, np.ones((len(seen), 1))], axis=1)
+    policies = {}
+    for price in PRICES:
+        # Fitted to the very images that judge.
+        linear = np.zeros((seen.shape[1], test.header.num_units))
+        for _ in range(3):
+            keep = 1 / (1 + np.exp(-seen @ linear))
+            slopes = gradient(outcomes, price, keep, of="logits")
+            linear += 10 * seen.T @ slopes / len(seen)
+        policies[price] = {"linear": linear}
+    write_entry(tmp_path / "mine", "mine", test.header.weights, policies)
+    (first, mine), _ = judge([tmp_path / "mine"], test, validation)
+    assert (first.kind, first.rank) == ("rival", None)
+    assert (mine.kind, mine.rank) == ("open function", None)
+    look = test.look.astype(np.float32)
+    exact = look * (1 + 1e-5)
+    assert ships(dataclasses.replace(test, look=exact))
+    assert ships(test.first(100))
+    others = dataclasses.replace(test, look=look + 0.05)
+    assert not ships(others)
+    standings, _ = judge([tmp_path / "mine"], others, validation)
+    (mine,) = (one for one in standings if one.name == "mine")
+    assert (mine.kind, mine.rank) == ("function", 1)
+
+
+LIKE_BASELINES = (
+    "Oracle",
+    "best  static-mask",
+    "DENSE!",
+    "0racle",
+    "r\u00e1ndom",
+    "\uff4f\uff52acle",
+)
+
+
+@pytest.mark.parametrize("name", [*RESERVED, *LIKE_BASELINES])
+def test_no_entry_has_a_baselines_name(name):
+    with pytest.raises(ValueError, match="another name than a baseline's"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["\u043eracle", "d\u0435nse", "a\u202eb", "x\x1b[2J", "", "x" * 61]
+)
+def test_a_name_is_printable_short_and_of_one_alphabet(name):
+    with pytest.raises(ValueError, match="expected a name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["linear, 2 layers", "my oracle's pupil", "\u043c\u0438\u0440", "<b>x</b>"]
+)
+def test_other_names_are_taken(name):
+    check_name(name)

@@ -434,23 +434,52 @@ def test_a_forged_number_that_can_be_recomputed_does_not_stand(change, problem, 
     assert any(problem in text for row in found for text in row["problems"])
 
 
-def test_it_is_said_of_each_number_whether_it_was_recomputed(logs, rows, capsys):
-    (row, _), _ = rows(one_run(logs))
-    assert {row["basis"][n] for n in ("error", "mean_return", "block_use", "validation")} == {
-        "recomputed"
-    }
-    for name in ("latency", "seconds", "machine", "curve: other points", "network"):
-        assert row["basis"][name] == "the author's word"
+RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
+BASIS = {
+    "error": RECOMPUTED,
+    "masks": RECOMPUTED,
+    "mean_return": RECOMPUTED,
+    "block_use": RECOMPUTED,
+    "validation": RECOMPUTED,
+    "data": RECOMPUTED,
+    "images_seen": CHECKED,
+    "settings": CHECKED,
+    "seed": CHECKED,
+    "settings: images": WORD,
+    "settings: learning_rate": WORD,
+    "training data": WORD,
+    "no test labels by heart": WORD,
+    "latency": WORD,
+    "seconds": WORD,
+    "machine": WORD,
+    "curve: other points": WORD,
+    "network": WORD,
+}
+
+
+def test_it_is_said_of_each_figure_whether_it_was_recomputed_checked_or_believed(logs, rows):
+    place = one_run(logs)
+    (row, _), _ = rows(place)
+    assert {name: row["basis"].get(name) for name in BASIS} == BASIS
+    apart = {"evaluations", "curve", SEAL}
+    assert set(json_file.check_json(place / "result.json")) - apart <= set(row["basis"])
     (frozen, _), _ = rows(one_run(logs, "block_dropout"))
-    assert frozen["basis"]["network"] == "recomputed"
+    assert frozen["basis"]["network"] == RECOMPUTED
+    assert frozen["basis"]["settings: images"] == CHECKED
+    assert "training data" not in frozen["basis"]
     (secret, _), _ = rows(one_run(logs, "toy_validate.Secret"), "--trust", "toy_validate")
-    assert secret["basis"]["block_use"] == secret["basis"]["validation"] == "the author's word"
+    unknown = ("masks", "block_use", "validation", "no test labels by heart")
+    assert {secret["basis"][name] for name in unknown} == {WORD}
+
+
+def test_the_table_shows_what_is_recomputed_checked_and_believed(logs, capsys):
     validate.main([str(one_run(logs))])
-    shown = capsys.readouterr().out
-    head, line = shown.splitlines()[0], shown.splitlines()[2]
-    assert "recomputed" in head
-    assert "the author's word" in head
-    assert "seconds" in line
+    shown = capsys.readouterr().out.splitlines()
+    cells = dict(zip(shown[0].split("|"), shown[2].split("|"), strict=True))
+    found = {name.strip(): cell for name, cell in cells.items()}
+    assert "error" in found[RECOMPUTED]
+    assert "seed" in found[CHECKED]
+    assert "training data" in found[WORD]
 
 
 @pytest.mark.parametrize(

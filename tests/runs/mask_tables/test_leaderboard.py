@@ -4,7 +4,11 @@ import json
 import re
 from pathlib import Path
 
-from ccenv.mask_table import PRICES, shipped_table
+import numpy as np
+
+from ccenv.base.checked_arrays import write_arrays
+from ccenv.mask_table import PRICES, shipped_table, write_entry
+from ccenv.mask_table.answers.entry import KIND, VERSION
 from ccenv.mask_table.shipped import FOLDER, MOST_BYTES
 from ccenv.runs import cli
 
@@ -19,12 +23,12 @@ def test_a_strangers_entry_made_from_the_documentation_alone_stands(tmp_path, mo
     (command,) = re.findall(r"^ccenv (table judge mine\.safetensors)$", PAGE, flags=re.MULTILINE)
     assert cli.main(command.split()) == 0
     shown = capsys.readouterr().out
-    assert "linear, exact gradient | function" in shown
+    assert "apart | linear, exact gradient | open function" in shown
     assert "best static mask" in shown
     Path("forged.safetensors").write_bytes(Path("mine.safetensors").read_bytes()[:-3])
     assert cli.main([*command.split(), "forged.safetensors", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    (mine,) = (row for row in found["standings"] if row["kind"] == "function")
+    (mine,) = (row for row in found["standings"] if row["kind"] == "open function")
     assert [at["price"] for at in mine["at"]] == list(PRICES)
     assert all(0 < at["regret"] < 1 for at in mine["at"])
     assert [row["file"] for row in found["refused"]] == ["forged.safetensors"]
@@ -40,3 +44,19 @@ def test_shipped_tables_are_small_and_of_one_network_and_different_images():
     assert test.header.data != validation.header.data
     assert test.nll is None
     assert all(path.stat().st_size < MOST_BYTES for path in FOLDER.iterdir())
+
+
+def test_what_somebody_else_wrote_acts_on_no_page_and_no_terminal(tmp_path, capsys):
+    weights, coins = shipped_table("resnet20", "test").header.weights, np.full(9, 0.5)
+    policies = {price: {"keep": coins} for price in PRICES}
+    write_entry(tmp_path / "a", "<img src=x> [a](b) | *c*", weights, policies)
+    arrays = {f"keep@{price:g}": coins for price in PRICES} | {"\x1b[2J<b>`x`": coins}
+    texts = {"kind": KIND, "version": VERSION, "name": "x", "weights": weights}
+    write_arrays(tmp_path / "b", arrays, texts)
+    assert cli.main(["table", "judge", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    shown = capsys.readouterr().out
+    assert r"&lt;img src=x&gt; \[a\](b) \| \*c\*" in shown
+    assert r"\[2J&lt;b&gt;\`x\`" in shown
+    assert "\x1b" not in shown
+    assert "<img" not in shown
+    assert "<b>" not in shown

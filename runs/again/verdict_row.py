@@ -1,0 +1,39 @@
+"""One row of `ccenv validate`: what was claimed, what was found, what does not stand."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A row's answer."""
+
+    folder: str
+    """of the run."""
+    draw: str
+    """"sampled" or "mode"; "" where the run cannot be read at all."""
+    claimed: dict[str, Any]
+    """what the result says of the numbers that were found."""
+    found: dict[str, Any]
+    """what came out: of the masks that the policy gives here, or where it was not asked again, of
+    the stored ones."""
+    policy: str
+    """"replayed", or why the stored policy was not asked again."""
+    problems: tuple[str, ...]
+    """what does not stand; empty for a valid row."""
+    basis: dict[str, str] = field(default_factory=dict)
+    """for each figure of the result "recomputed", "checked for consistency" or "the author's
+    word"."""
+    seed: int | None = None
+    """of the run."""
+    learned: tuple[str, ...] = ()
+    """hashes of what training made: the agent's tensors, a co-trained network's."""
+    plan: str = ""
+    """hash of the run's settings without the seed."""
+    moved: dict[str, dict[str, float]] = field(default_factory=dict)
+    """norms of what training added to each matrix, by file and name."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the row stands."""
+        return not self.problems
