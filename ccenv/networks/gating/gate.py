@@ -22,8 +22,8 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
 
     A child is named by its path and gated as one of:
 
-    - "unit" (or "identity"): one block; skipped, its output is its input. For a residual unit with
-      its shortcut inside.
+    - "unit" (or "identity"): one block; skipped, its output is its first argument, the only one of
+      that shape. For a residual unit with its shortcut inside.
     - "zero": one block; skipped, its output is zero. For a branch that is added to something.
     - "channels:8": eight groups of neighbouring output channels of a convolution or linear layer;
       skipped ones are zero where that layer gives them, so a norm behind it still adds its bias.
