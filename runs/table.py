@@ -5,9 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ccenv.base.joined import joined
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
+from ccenv.base.registry import check_names
 from ccenv.mask_table import read_table, write_table
 from ccenv.mask_table.shipped import small
 from ccenv.runs.mask_tables.build import build_table, help_table
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             batch_size=options.batch,
             machine=options.machine,
             threads=options.threads,
-            **parse_pairs(options.settings),
+            **settings_of(options),
         )
         print(f"{out}: {mask_table.times_text(times)}")
         return 0
@@ -103,10 +105,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return build_by(ranks, options)
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the environment from `key=value` pairs.
+
+    Raises:
+        ValueError: if one is unknown, or an argument or option of the command; says how to give it.
+    """
+    given = parse_pairs(options.settings)
+    for name, value in given.items():
+        if name in ("network", "dataset"):
+            raise ValueError(f"expected the {name} before the settings, got {name}={value!r}")
+        if name in vars(options).keys() - {"command", "settings"}:
+            raise ValueError(f"expected --{name} {value}, got {name}={value!r}: it is an option")
+    check_names(given, SETTINGS, "setting")
+    return given
+
+
 def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
     """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
     network, dataset = options.network, options.dataset
-    settings = parse_pairs(options.settings) | {
+    settings = settings_of(options) | {
         **{name: getattr(options, name) for name in ("split", "menu", "seed")},
         "batch_size": options.batch,
     }
