@@ -11,6 +11,7 @@ from ccenv.base.joined import joined
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
 from ccenv.base.registry import check_names
 from ccenv.mask_table import read_table, write_table
+from ccenv.mask_table.building.buildable import MOST_BYTES
 from ccenv.mask_table.shipped import small
 from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.runs.mask_tables.leaderboard import judge_entries
@@ -38,6 +39,8 @@ def parser_of() -> argparse.ArgumentParser:
     make.add_argument("--seed", type=int, default=0, help="of the menus")
     make.add_argument("--processes", type=int, default=1, help="at once, a thread each")
     make.add_argument("--batch", type=int, default=64, help="inputs at a time")
+    text = f"of the file; a larger table is refused, default {MOST_BYTES:,}"
+    make.add_argument("--bytes", type=int, default=MOST_BYTES, help=text)
     make.add_argument("--out", type=Path, help="default: NETWORK-DATASET-SPLIT.safetensors")
     look = commands.add_parser("show", help="what static, random and the oracle's masks reach")
     look.add_argument("file", type=Path)
@@ -132,8 +135,17 @@ def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
         help_table(ranks, network, dataset, **settings)
         return 0
     out = options.out or Path(file_name(network, dataset, f"{options.split}.safetensors"))
-    how = {"limit": options.limit, "processes": options.processes, "progress": True}
-    table = build_table(network, dataset, out, ranks=ranks, **how, **settings)
+    table = build_table(
+        network,
+        dataset,
+        out,
+        limit=options.limit,
+        processes=options.processes,
+        most_bytes=options.bytes,
+        progress=True,
+        ranks=ranks,
+        **settings,
+    )
     print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
     return 0
 

@@ -191,12 +191,12 @@ def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path):
     write_times(path, times)
     whole = path.read_text()
     content = json.loads(whole)
-    for name, value in (("always", 3.0), ("machine", {"name": "other"}), ("units", [0.0, *units])):
-        path.write_text(json.dumps(content | {name: value}))
+    for other in ({"always": 3.0}, {"machine": {"name": "other"}}, {"units": [0.0, *units]}):
+        path.write_text(json.dumps(content | other))
         with pytest.raises(ValueError, match="damaged or edited"):
             read_times(path)
     path.write_text(json.dumps({name: one for name, one in content.items() if name != "sha256"}))
-    with pytest.raises(ValueError, match="expected a checksum .* ccenv table times"):
+    with pytest.raises(ValueError, match=r"expected a checksum .* ccenv table times"):
         read_times(path)
     for text in ("[" * 100_000, "[]", "7", "{}", whole[:-30], '{"kind": {"a": ' * 50_000):
         path.write_text(text)

@@ -75,6 +75,7 @@ def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
         (("build", *PROBE, "--limit", "1000000"), "limit of 1.."),
         (("build", *PROBE, "--processes", "0"), "processes"),
         (("build", *PROBE, "--menu", "1"), "at least 2 masks"),
+        (("build", *PROBE, "--bytes", "800"), "256 inputs, 0.0 MB; limit the inputs"),
         (("build", *PROBE, "limit=5"), "expected --limit 5"),
         (("build", *PROBE, "split=validation"), "expected --split validation"),
         (("build", *PROBE, "out=here"), "expected --out here"),
@@ -99,6 +100,28 @@ def test_what_is_wrong_is_refused_in_one_line(words, said, tmp_path, monkeypatch
     assert said in error
     assert "Traceback" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_is_too_large_leaves_nothing_and_more_bytes_allow_it(tmp_path):
+    out = tmp_path / "new" / "probe.safetensors"
+    with pytest.raises(ValueError, match=r"at most 0\.0 MB.*16 masks .*, or allow more bytes"):
+        build_table(*PROBE, out, limit=9, most_bytes=100)
+    assert not out.parent.exists()
+    assert build_table(*PROBE, out, limit=9, most_bytes=10_000).header.num_masks == 16
+
+
+def test_a_build_tells_its_size_and_time_before_the_first_chunk(tmp_path, monkeypatch):
+    told = []
+
+    def stop(bar, text, file):
+        told.append(text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.tqdm.write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_table(*PROBE, tmp_path / "t", limit=100, progress=True)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert told[0].startswith("16 masks of 100 inputs: 0.0 MB; 100 inputs are left, about ")
 
 
 def test_a_deeply_nested_file_of_times_is_refused_in_one_line(tmp_path, capsys):
