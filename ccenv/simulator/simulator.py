@@ -74,7 +74,7 @@ class Simulator:
 
         Args:
             num_images: rows of the batch; a multiple of `group_size`.
-            dataset: a name in `DATASETS`, an .npz file's name, `module:name`, or a function.
+            dataset: a name in `DATASETS`, a file's name or path, `module:name`, or a function.
             split: "train", "validation" or "test".
             transforms: names of what images go through when they are drawn, in order, see
                 `ccenv.data.transforms`.
