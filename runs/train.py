@@ -10,10 +10,12 @@ from typing import Any
 from ccenv.agents import AGENTS
 from ccenv.base.joined import joined
 from ccenv.base.ranks import OneProcess, RanksError
+from ccenv.runs.again.rebuilt import rebuild
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
-from ccenv.runs.engine.run import Options, run
+from ccenv.runs.engine.run import Options, export, run
+from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.engine.stops import CannotStartError, StoppedError
 from ccenv.runs.plan.command import AGENT, read_config
 from ccenv.runs.plan.plan import Plan
@@ -24,6 +26,8 @@ from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.results import evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.exported import EXPORTED
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -34,7 +38,7 @@ DIGITS = 18
 
 
 def train(agent: str, **settings: Any) -> dict[str, Any]:
-    """Trains and judges an agent; the same as the command line.
+    """Trains and judges an agent, as the command line does; a finished run is trained again.
 
     Args:
         agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
@@ -94,7 +98,7 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         type=at_least_one,
         default=1,
         metavar="N",
-        help="train N seeds from seed= on; those that are finished are taken unless --anew",
+        help="train N seeds from seed= on",
     )
     parser.add_argument(
         "--config",
@@ -111,7 +115,9 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         help="images between checkpoints, 0 for none; one after each validation by default",
     )
     parser.add_argument(
-        "--anew", action="store_true", help="start an interrupted run anew instead of resuming it"
+        "--anew",
+        action="store_true",
+        help="start anew, instead of resuming an interrupted run or answering from a finished one",
     )
     parser.add_argument(
         "--export",
@@ -183,16 +189,41 @@ def train_all(
 ) -> list[dict[str, Any]]:
     """Trains plan after plan, and prints each result; ranks that follow have none."""
     how = Options(options.checkpoint_every, not options.anew, options.export)
-    reuse, results = len(plans) > 1 and not options.anew, []
+    results = []
     for plan in plans:
         with mirrored(options.track if ranks.leads else None, plan):
-            result = run_by(ranks, plan, wait=False, reuse=reuse, options=how)
+            result = run_by(ranks, plan, wait=False, reuse=not options.anew, options=how)
         if result is None:
             continue
+        if "folder" not in result:
+            say(f"finished already: the result of {plan.folder()}; --anew trains it again")
+            if options.export:
+                export_finished(plan)
         results.append({"folder": str(plan.folder())} | result)
         if not options.json:
             print(summary(results[-1]), flush=True)
     return results
+
+
+def export_finished(plan: Plan) -> None:
+    """Leaves policy and network of a finished run as one file, if it has none yet.
+
+    Raises:
+        CannotStartError: if its policy cannot be put back.
+    """
+    folder = plan.folder()
+    if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
+        return
+    try:
+        rebuilt = rebuild(plan, folder)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
+    if not rebuilt.is_restored:
+        raise CannotStartError(
+            f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
+            "keeps what it learned elsewhere; --anew trains it again and exports it"
+        )
+    export(plan, rebuilt.agent, folder)
 
 
 def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
