@@ -16,7 +16,7 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_check import Agreement, Session, compare
 from ccenv.deploy.onnx_file import check_installed, write_onnx
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.store.exported import dataset_of, exported_file
 
 MOST_APART = 1e-3
@@ -77,7 +77,9 @@ def written(
 @program("ccenv export")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes an exported run as ONNX and compares it with itself on a split; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv export", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv export", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--onnx", action="store_true", required=True, help="what is written")
     parser.add_argument("--skip", action="store_true", help="also a form of one input that skips")
@@ -86,12 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dataset", help="the run's own by default")
     parser.add_argument("--split", default="test")
     parser.add_argument("--images", type=int, default=10_000, help="at most so many are compared")
+    takes_trust(parser, "the file names")
     options = parser.parse_args(arguments)
     check_installed()
     torch.set_num_threads(1)
     path = exported_file(options.place)
     out = options.out or path.with_suffix(".onnx")
-    classifier = SkippingClassifier.load(path)
+    classifier = SkippingClassifier.load(path, trust=options.trust)
     images = stored(options.dataset or dataset_of(path), options.split, options.images)
     masked, blocks = written(classifier, out, options, images, skips=False)
     if options.skip:
