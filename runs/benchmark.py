@@ -211,6 +211,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ccenv benchmark",
         description="Speed as ratios measured in one process, in turns.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add(

@@ -146,6 +146,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Runs what is missing of a sweep, then shows the table.",
         epilog="\n".join(["sweeps, with their time on two cores:", *map(about, STUDIES.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "sweep", nargs="?", default="quickstart", help=f"{', '.join(STUDIES)}, or module:name"

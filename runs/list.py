@@ -229,7 +229,7 @@ def as_table(lines: Mapping[str, Line]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__, allow_abbrev=False)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -234,7 +234,9 @@ def draw_figures(text: str, results_dir: Path) -> None:
 @program("ccenv tables")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the tables of files, or checks them; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv tables", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv tables", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument(
         "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )

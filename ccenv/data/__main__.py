@@ -22,7 +22,7 @@ def download(name: str) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Prints the size of each split, or says what is wrong and exits with 1."""
-    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
     )

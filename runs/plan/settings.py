@@ -6,7 +6,7 @@ come the preset's, the agent's `env_defaults` and what the user gives.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -41,7 +41,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, takes_any = agent_parameters(agent_class)
     if not takes_any:
-        check_names(settings, [*program_names, *setting_defaults(), *KINDS, *own], "setting")
+        check_names(settings, setting_names(own), "setting")
     given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
     program = make_program({n: given.pop(n) for n in program_names if n in given})
     environment = make_environment(
@@ -60,6 +60,11 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
     check_plain(plan.config())
     return plan
+
+
+def setting_names(own: Iterable[str] = ()) -> list[str]:
+    """Names of all settings of a run: the program's, the environment's and the agent's own."""
+    return [*(f.name for f in dataclasses.fields(Program)), *setting_defaults(), *KINDS, *own]
 
 
 def check_rates(settings: Mapping[str, Any]) -> None:

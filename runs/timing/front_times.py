@@ -82,7 +82,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Times a sweep's networks and records the result; see --help."""
     parser = argparse.ArgumentParser(
-        prog="python -m runs.timing.front_times", description=main.__doc__
+        prog="python -m runs.timing.front_times", description=main.__doc__, allow_abbrev=False
     )
     parser.add_argument("sweep", help="a name of `ccenv list sweeps`, or module:name")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 128, 1024])

@@ -115,7 +115,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 @program("serving")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures micro-batches of an exported run under rising loads; see --help."""
-    parser = argparse.ArgumentParser(prog="serving", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="serving", description=main.__doc__, allow_abbrev=False)
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--rates", type=float, nargs="+", default=[100, 300, 1000, 3000, 10000])
     parser.add_argument("--seconds", type=float, default=5.0)

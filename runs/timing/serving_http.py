@@ -157,7 +157,9 @@ def table(rows: Sequence[dict[str, float]]) -> str:
 @program("serving_http")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures `ccenv serve` under rising loads; see --help."""
-    parser = argparse.ArgumentParser(prog="serving_http", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="serving_http", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--rates", type=float, nargs="+", default=[100, 300, 600, 1200, 2400])
     parser.add_argument("--seconds", type=float, default=10.0)

@@ -151,7 +151,7 @@ def result_path(network: str) -> Path:
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m ccenv.runs.studies.budget.record", description=__doc__
+        prog="python -m ccenv.runs.studies.budget.record", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("network")
     parser.add_argument("dataset")

@@ -128,7 +128,7 @@ def with_times(content: Mapping[str, Any], timing: Timing) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Times one network; see --help."""
     parser = argparse.ArgumentParser(
-        prog="python -m ccenv.runs.studies.budget.times", description=__doc__
+        prog="python -m ccenv.runs.studies.budget.times", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("name", help="of the result: runs/results/budget-NAME.json")
     own = parser.add_argument

@@ -163,7 +163,9 @@ def said_of(table: MaskTable) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Records a part of the study; see --help."""
     parser = argparse.ArgumentParser(
-        prog="python -m ccenv.runs.studies.estimators.record", description=__doc__
+        prog="python -m ccenv.runs.studies.estimators.record",
+        description=__doc__,
+        allow_abbrev=False,
     )
     parser.add_argument("part", choices=("slopes", "behind", *NAMES))
     parser.add_argument("--table", type=Path, required=True, help="of all masks; it fits policies")

@@ -112,7 +112,9 @@ def concurrency_figure(rows: Sequence[Row]) -> Drawn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Records the figures; see --help."""
     parser = argparse.ArgumentParser(
-        prog="python -m ccenv.runs.studies.systems.concurrency", description=__doc__
+        prog="python -m ccenv.runs.studies.systems.concurrency",
+        description=__doc__,
+        allow_abbrev=False,
     )
     settings = {**SETTINGS, "num_kept": KEPT, "images": IMAGES}
     return record(parser, arguments, NAME, measured(), settings)

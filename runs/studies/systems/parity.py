@@ -127,7 +127,7 @@ def parity_figure(rows: Sequence[Row]) -> Drawn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Records the figures; see --help."""
     parser = argparse.ArgumentParser(
-        prog="python -m ccenv.runs.studies.systems.parity", description=__doc__
+        prog="python -m ccenv.runs.studies.systems.parity", description=__doc__, allow_abbrev=False
     )
     settings = {**NETWORK, **UNITS, "prices": PRICES, "inputs": INPUTS, "seeds": SEEDS}
     return record(parser, arguments, NAME, measured(), settings)
