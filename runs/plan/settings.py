@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-from ccenv import PRESETS
+from ccenv import PRESETS, SYSTEMS, TABLES
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import transform_names
 from ccenv.networks.training import check_at_least_zero
@@ -119,7 +119,7 @@ def make_program(given: dict[str, Any]) -> Program:
     """
     defaults = dataclasses.asdict(Program())
     program = Program(**checked(given, annotations_of(Program), defaults))
-    check_names([program.env], PRESETS, "environment")
+    check_env(program.env)
     if program.eval_every is None:
         program = dataclasses.replace(program, eval_every=validations_every(program.images))
     for name in ("images", "batch_size", "eval_every", "threads"):
@@ -139,6 +139,21 @@ def make_program(given: dict[str, Any]) -> Program:
         check_cost_limit(program.cost_limit)
     checked_seed(program.seed)
     return program
+
+
+def check_env(name: str) -> None:
+    """Refuses what is no preset to train in.
+
+    Raises:
+        ValueError: with what to do instead.
+    """
+    expected = f"expected env of {', '.join(PRESETS)}, got {name}"
+    if name in SYSTEMS:
+        own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
+        raise ValueError(f"{expected}; give its settings: {own}")
+    if name in TABLES:
+        raise ValueError(f"{expected}, whose episodes are looked up; make it by gym.make")
+    check_names([name], PRESETS, "environment")
 
 
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
