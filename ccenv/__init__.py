@@ -42,20 +42,20 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "BlockSelectionConcurrent-v0": {"weights": "cotrain", "concurrent": "inactive"},
 }
 
-for _name, _settings in {**PRESETS, **SYSTEMS}.items():
+# Looked up instead of computed: a table that comes with the package, or a file of
+# `ccenv table build`.
+TABLES: dict[str, dict[str, Any]] = {"BlockSelectionTable-v0": {"table": "resnet20"}}
+
+ENVIRONMENTS = {**PRESETS, **SYSTEMS, **TABLES}
+
+for _name, _settings in ENVIRONMENTS.items():
+    _class = "table:BlockSelectionTable" if _name in TABLES else None
     register(
         _name,
-        entry_point="ccenv.envs.scalar:BlockSelectionEnv",
-        vector_entry_point="ccenv.envs.vector:BlockSelectionVectorEnv",
+        entry_point=f"ccenv.envs.{_class or 'scalar:BlockSelection'}Env",
+        vector_entry_point=f"ccenv.envs.{_class or 'vector:BlockSelection'}VectorEnv",
         kwargs=_settings,
     )
-
-# Its setting `table` is a table that comes with the package, or a file of `ccenv table build`.
-register(
-    "BlockSelectionTable-v0",
-    entry_point="ccenv.envs.table:BlockSelectionTableEnv",
-    vector_entry_point="ccenv.envs.table:BlockSelectionTableVectorEnv",
-)
 
 ON_USE = {
     "BlockSelectionEnv": "envs.scalar",
@@ -73,8 +73,10 @@ FOLDERS = (
 )
 
 __all__ = [
+    "ENVIRONMENTS",
     "PRESETS",
     "SYSTEMS",
+    "TABLES",
     "BlockSelectionEnv",
     "BlockSelectionVectorEnv",
     "Exit",

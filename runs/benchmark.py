@@ -46,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=f"Speed as ratios measured in one process, in turns.\n\n{told}\n\n"
         f"{PROGRAM} NAME --help lists the options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 

@@ -43,7 +43,9 @@ def shown(factors: tuple[Factors, Factors]) -> str:
 @program("ccenv calibrate", measures=True)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures kernels beside dense products, once for each machine, and shows what is kept."""
-    parser = argparse.ArgumentParser(prog="ccenv calibrate", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv calibrate", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--again", action="store_true", help="measure even if it was measured")
     parser.add_argument("--threads", type=int, default=1, help="torch's threads")
     options = parser.parse_args(arguments)

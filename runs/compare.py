@@ -21,6 +21,7 @@ from ccenv.runs.engine.jobs import (
 )
 from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, Engine, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
+from ccenv.runs.engine.run import OLDER
 from ccenv.runs.engine.run_jobs import in_words, run_todo, say
 from ccenv.runs.engine.shards import read_shard
 from ccenv.runs.engine.study import Study, study_of
@@ -129,8 +130,8 @@ def show(found: Comparison, study: Study, options: argparse.Namespace) -> None:
         say(line)
     if old := outdated(found):
         say(
-            f"{len(old)} results come from an older version of their agent's, reward's or "
-            "network's file; --rerun makes them anew"
+            f"{len(old)} results come from an older version of their {OLDER}; --rerun makes them "
+            "anew"
         )
     say(f"report: {report / PAGE} (tables and plots beside it)")
     say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.log_dir)}")
@@ -145,6 +146,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Runs what is missing of a sweep, then shows the table.",
         epilog="\n".join(["sweeps, with their time on two cores:", *map(about, STUDIES.values())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "sweep", nargs="?", default="quickstart", help=f"{', '.join(STUDIES)}, or module:name"

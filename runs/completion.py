@@ -1,7 +1,6 @@
 """What a shell needs to complete commands, options, agents and settings: ccenv completion SHELL."""
 
 import argparse
-import dataclasses
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,10 +8,9 @@ from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.runs.commands import COMMANDS
+from ccenv.runs.plan.settings import setting_names
 from ccenv.runs.programs import program
-from ccenv.runs.store.program import Program
 from ccenv.runs.studies import STUDIES
-from ccenv.simulator.settings import setting_defaults
 
 SHELLS = ("bash", "zsh", "tcsh")
 HOW = {
@@ -44,21 +42,22 @@ def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
 
 def whole_parser(commands: Mapping[str, tuple[str, str]]) -> argparse.ArgumentParser:
     """All commands as one parser; of those that do not show theirs, the name alone."""
-    parser = argparse.ArgumentParser(prog="ccenv")
+    parser = argparse.ArgumentParser(prog="ccenv", allow_abbrev=False)
     inner = parser.add_subparsers()
     for name, (module, about) in commands.items():
         make = getattr(importlib.import_module(module), "make_parser", None)
         parents = [with_names(name, make())] if make else []
-        inner.add_parser(name, parents=parents, add_help=not parents, help=about)
+        inner.add_parser(
+            name, parents=parents, add_help=not parents, help=about, allow_abbrev=False
+        )
     return parser
 
 
 def with_names(command: str, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Gives positional words the names that they may be, for completion only."""
-    settings = [*(field.name for field in dataclasses.fields(Program)), *setting_defaults()]
     names: dict[tuple[str, str], Any] = {
         ("train", "agent"): list(AGENTS),
-        ("train", "settings"): [f"{name}=" for name in settings],
+        ("train", "settings"): [f"{name}=" for name in setting_names()],
         ("compare", "sweep"): list(STUDIES),
     }
     for action in parser._actions:
@@ -73,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Prints a program that lets a shell complete ccenv's commands.",
         epilog="\n".join(HOW.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("shell", choices=SHELLS, help="which one")
     return parser

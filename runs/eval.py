@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ccenv eval",
         description="Judges a finished run again: its own weights, policy and seed.",
+        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, help="a run's folder, as ccenv train says it")
     parser.add_argument("--split", choices=SPLITS, default="test", help="images; test by default")

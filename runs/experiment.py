@@ -74,7 +74,7 @@ class Experiment:
 def make_parser(experiment: Experiment, program: str) -> argparse.ArgumentParser:
     """The command line of an experiment."""
     parser = argparse.ArgumentParser(
-        prog=f"{program} {experiment.name}", description=experiment.about
+        prog=f"{program} {experiment.name}", description=experiment.about, allow_abbrev=False
     )
     if experiment.add_options is not None:
         experiment.add_options(parser)

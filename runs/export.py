@@ -77,7 +77,9 @@ def written(
 @program("ccenv export")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes an exported run as ONNX and compares it with itself on a split; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv export", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv export", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--onnx", action="store_true", required=True, help="what is written")
     parser.add_argument("--skip", action="store_true", help="also a form of one input that skips")

@@ -185,6 +185,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Error, nll and cost of a frozen network without each of its gates.",
         epilog="\n".join(settings_help()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")

@@ -47,7 +47,9 @@ def cells(row: LeakOfRun) -> list[object]:
 @program("ccenv leaks")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Guesses labels of test inputs from the blocks that finished runs touched; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv leaks", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv leaks", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument(

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from ccenv import PRESETS
+from ccenv import ENVIRONMENTS, TABLES
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import DATASETS, load_split
+from ccenv.mask_table.shipped import table_of
 from ccenv.mdp.action_codes import CODES
 from ccenv.mdp.observations import LOOKS
 from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
@@ -26,7 +27,7 @@ from ccenv.runs.plan.plain import is_plain
 from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.sweeps import SWEEPS
-from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.settings import make_simulator, setting_defaults
 
 Line = dict[str, Any]
 
@@ -68,12 +69,25 @@ def agent_line(agent: Any) -> Line:
     }
 
 
-def environment_line(preset: Mapping[str, Any]) -> Line:
-    """An environment: the settings that make it, and its action space."""
-    settings = setting_defaults() | dict(preset)
-    sizes = ("dataset", "network", "num_blocks", "block_size")
-    widest = max(settings["num_blocks"])
-    return {**{name: settings[name] for name in sizes}, "action": f"MultiBinary({widest})"}
+def environment_line(name: str) -> Line:
+    """An environment: what it is of, its action space, and its other settings."""
+    given = ENVIRONMENTS[name]
+    settings = setting_defaults() | given
+    if name in TABLES:
+        header = table_of(given["table"]).header
+        settings |= {"dataset": header.dataset, "network": header.network, "block_size": None}
+        blocks, width = [blocks for _, blocks, _ in header.gates], header.num_units
+    elif takes_features(resolve(settings["network"], NETWORKS, "network")):
+        blocks, width = settings["num_blocks"], max(settings["num_blocks"])
+    else:
+        settings["block_size"] = None
+        # Weights that learn along need not be trained before they are looked at.
+        found = make_simulator(1, {**given, "weights": "cotrain"})
+        blocks, width = list(found.num_blocks), found.max_blocks
+    shown = {"dataset": settings["dataset"], "network": settings["network"]}
+    shown |= {"num_blocks": blocks, "block_size": settings["block_size"]}
+    others = {key: value for key, value in given.items() if key not in shown}
+    return {**shown, "action": f"MultiBinary({width})", "other settings": others}
 
 
 def dataset_line(name: str) -> Line:
@@ -166,7 +180,7 @@ def line_of(table: Mapping[str, Any], describe: Callable[[Any], Line], name: str
 KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
     "rewards": (REWARDS, functools.partial(line_of, REWARDS, reward_line)),
     "agents": (AGENTS, functools.partial(line_of, AGENTS, agent_line)),
-    "environments": (PRESETS, functools.partial(line_of, PRESETS, environment_line)),
+    "environments": (ENVIRONMENTS, environment_line),
     "datasets": (DATASETS, dataset_line),
     "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),
     "observations": (LOOKS, lambda name: observation_line(LOOKS[name])),
@@ -229,7 +243,7 @@ def as_table(lines: Mapping[str, Line]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__, allow_abbrev=False)
     parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
     parser.add_argument("names", nargs="*", help="only these; yours by module:name")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -19,6 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ccenv plot",
         description="Draws finished runs: page, curves and front (PNG, SVG), tables (CSV).",
+        allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="with runs below")
     parser.add_argument("--name", default="plot", help="of the report; plot by default")

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from safetensors import SafetensorError
 
@@ -27,6 +27,7 @@ class Main(Protocol):
 REFUSED, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 """Exit statuses: a wrong input or a full disk; Ctrl-C; a closed output pipe."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
+TOO_LARGE = (errno.EFBIG,)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -51,8 +52,9 @@ def program(
         @functools.wraps(main)
         def framed(arguments: Sequence[str] | None = None) -> int:
             say_what_can_be_said()
+            prices = contextlib.nullcontext() if measures else shipped_prices()
             try:
-                with quiet_threads(), contextlib.nullcontext() if measures else shipped_prices():
+                with open_outputs(), quiet_threads(), prices:
                     return flushed(main, arguments)
             except BrokenPipeError:
                 forget_output()
@@ -96,6 +98,21 @@ def say_what_can_be_said() -> None:
             stream.reconfigure(errors="replace")
 
 
+@contextlib.contextmanager
+def open_outputs() -> Iterator[None]:
+    """Sends what is printed nowhere where the shell closed an output: Python has None for it."""
+    with contextlib.ExitStack() as outputs:
+        for stream, redirect in (
+            (sys.stdout, contextlib.redirect_stdout),
+            (sys.stderr, contextlib.redirect_stderr),
+        ):
+            # Python knows better than its types: a closed stream is None.
+            if cast("object", stream) is None:
+                nowhere = outputs.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                outputs.enter_context(redirect(nowhere))
+        yield
+
+
 def flushed(main: Main, arguments: Sequence[str] | None) -> int:
     """Runs a program to the end of its output: a closed pipe breaks here, not as Python ends."""
     try:
@@ -115,11 +132,11 @@ def forget_output() -> None:
 
 @contextlib.contextmanager
 def quiet_threads() -> Iterator[None]:
-    """Hides a full disk in TensorBoard's writer thread: the main thread reports it."""
+    """Hides in TensorBoard's writer thread what the main thread reports: no room for a file."""
     usual = threading.excepthook
 
     def hook(stopped: threading.ExceptHookArgs) -> None:
-        if getattr(stopped.exc_value, "errno", None) not in FULL:
+        if getattr(stopped.exc_value, "errno", None) not in (*FULL, *TOO_LARGE):
             usual(stopped)
 
     threading.excepthook = hook
@@ -139,6 +156,11 @@ def of_the_system(error: Exception) -> str:
         return (
             f"expected room to write, got a full disk ({error}); free some and give the same "
             "command again, or name another folder (of the output, or CCENV_CACHE)"
+        )
+    if number in TOO_LARGE:
+        return (
+            f"expected to be allowed to write a file of that size, got {error}; raise the limit "
+            "(ulimit -f) or name a folder of another file system, and give the same command again"
         )
     if number in CLOSED:
         return (

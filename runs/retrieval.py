@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Recall of winner-take-all tables on a frozen network, over their memory.",
         epilog="\n".join(settings_help()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")

@@ -140,6 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Searches settings of an agent by Optuna, on validation images.",
         epilog="without a range, learning_rate and reward_kwargs.cost_weight are varied, from a "
         "tenth to ten times of their defaults",
+        allow_abbrev=False,
     )
     parser.add_argument("agent", help=f"one of {', '.join(AGENTS)}, or module:Class")
     parser.add_argument(

@@ -191,7 +191,9 @@ def reply(status: int, content: dict[str, Any]) -> bytes:
 @program("ccenv serve", stopped="stopped; what waited was answered")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answers over HTTP by an exported run, until Ctrl-C; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv serve", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv serve", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--host", default="127.0.0.1", help="this machine alone by default")
     parser.add_argument("--port", type=int, default=8000)

@@ -131,7 +131,9 @@ def push(folder: Path, name: str) -> str:
 @program("ccenv share")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Puts a run's classifier, settings and a card in a folder, and on a hub if asked to."""
-    parser = argparse.ArgumentParser(prog="ccenv share", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv share", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("run", type=Path, help="a run's folder, trained with --export")
     parser.add_argument("--out", type=Path, help="the folder; shared in the run's by default")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hugging Face Hub")

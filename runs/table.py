@@ -26,9 +26,11 @@ from ccenv.runs.store import json_file
 
 def parser_of() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="ccenv table", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ccenv table", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("build", help="build a table; goes on from what was finished")
+    make = commands.add_parser(
+        "build", help="build a table; goes on from what was finished", allow_abbrev=False
+    )
     make.add_argument("network", help="name of a network, such as resnet")
     make.add_argument("dataset", help="name of a data set, such as cifar10")
     text = f"settings of the environment: {', '.join(SETTINGS)}"
@@ -42,14 +44,18 @@ def parser_of() -> argparse.ArgumentParser:
     text = f"of the file; a larger table is refused, default {MOST_BYTES:,}"
     make.add_argument("--bytes", type=int, default=MOST_BYTES, help=text)
     make.add_argument("--out", type=Path, help="default: NETWORK-DATASET-SPLIT.safetensors")
-    look = commands.add_parser("show", help="what static, random and the oracle's masks reach")
+    look = commands.add_parser(
+        "show", help="what static, random and the oracle's masks reach", allow_abbrev=False
+    )
     look.add_argument("file", type=Path)
     look.add_argument("--choose", type=Path, help="table whose inputs choose static masks")
     look.add_argument("--policy", type=Path, help="safetensors file of a policy to be placed")
     look.add_argument("--times", type=Path, help="file of ccenv table times: costs are its time")
     look.add_argument("--record", type=Path, help="JSON file of a result to keep, for pages")
     look.add_argument("--json", action="store_true", help="print the result as JSON only")
-    clock = commands.add_parser("times", help="measure a network's units on this machine")
+    clock = commands.add_parser(
+        "times", help="measure a network's units on this machine", allow_abbrev=False
+    )
     clock.add_argument("network", help="name of a network, such as resnet")
     clock.add_argument("dataset", help="name of a data set, such as cifar10")
     clock.add_argument("settings", nargs="*", metavar="key=value", help=text)
@@ -57,12 +63,16 @@ def parser_of() -> argparse.ArgumentParser:
     clock.add_argument("--threads", type=int, default=1, help="torch's threads")
     clock.add_argument("--machine", help="its name in the file; default: the processor's")
     clock.add_argument("--out", type=Path, help="default: NETWORK-DATASET-times.json")
-    board = commands.add_parser("judge", help="rank entries by regret at three prices")
+    board = commands.add_parser(
+        "judge", help="rank entries by regret at three prices", allow_abbrev=False
+    )
     board.add_argument("entries", nargs="*", type=Path, metavar="ENTRY", help="files of entries")
     board.add_argument("--table", type=Path, help="whose inputs judge; default: test images")
     board.add_argument("--choose", type=Path, help="whose inputs choose the best static mask")
     board.add_argument("--json", action="store_true", help="print the result as JSON only")
-    pack = commands.add_parser("pack", help="keep bits and first looks alone, in few bytes")
+    pack = commands.add_parser(
+        "pack", help="keep bits and first looks alone, in few bytes", allow_abbrev=False
+    )
     pack.add_argument("file", type=Path)
     pack.add_argument("--out", type=Path, required=True)
     return parser

@@ -3,27 +3,32 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
 from ccenv.base.joined import joined
 from ccenv.base.ranks import OneProcess, RanksError
+from ccenv.runs.again.rebuilt import rebuild
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
-from ccenv.runs.engine.run import Options, run
+from ccenv.runs.engine.run import Options, export, run
+from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.engine.stops import CannotStartError, StoppedError
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.plan.command import AGENT, read_config
 from ccenv.runs.plan.plan import Plan
-from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.settings import make_plan, setting_names
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import REFUSED, program, takes_trust
 from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.results import evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.exported import EXPORTED
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -34,7 +39,7 @@ DIGITS = 18
 
 
 def train(agent: str, **settings: Any) -> dict[str, Any]:
-    """Trains and judges an agent; the same as the command line.
+    """Trains and judges an agent, as the command line does; a finished run is trained again.
 
     Args:
         agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
@@ -84,17 +89,20 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         description="Trains one agent and judges it on test images.",
         epilog="\n".join(settings_help(agent)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "agent", nargs="?", help=f"one of {', '.join(AGENTS)}, or module:Class; or of --config"
     )
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="see below; also written as options"
+    )
     parser.add_argument(
         "--seeds",
         type=at_least_one,
         default=1,
         metavar="N",
-        help="train N seeds from seed= on; those that are finished are taken unless --anew",
+        help="train N seeds from seed= on",
     )
     parser.add_argument(
         "--config",
@@ -111,7 +119,9 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         help="images between checkpoints, 0 for none; one after each validation by default",
     )
     parser.add_argument(
-        "--anew", action="store_true", help="start an interrupted run anew instead of resuming it"
+        "--anew",
+        action="store_true",
+        help="start anew, instead of resuming an interrupted run or answering from a finished one",
     )
     parser.add_argument(
         "--export",
@@ -126,14 +136,46 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
 
 def agent_named(arguments: Sequence[str]) -> str | None:
     """The agent whose settings --help explains: the first word that is no option nor its value."""
+    flags = {
+        name
+        for action in make_parser()._actions
+        if action.nargs == 0
+        for name in action.option_strings
+    }
     before = ("", *arguments)
-    takes_value = ("--seeds", "--config", "--trust", "--checkpoint-every", "--track")
     words = (
         word
         for last, word in zip(before, arguments, strict=False)
-        if last not in takes_value and not word.startswith("-") and "=" not in word
+        if not word.startswith("-")
+        and "=" not in word
+        and (not last.startswith("--") or "=" in last or last in flags)
     )
     return next(words, None)
+
+
+def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> list[str]:
+    """Words with `--seed 3` and `--seed=3` as the setting `seed=3` that they mean.
+
+    Args:
+        arguments: words of the command line.
+        settings: names of settings; no other option is changed.
+
+    >>> options_as_pairs(["rloo", "--seed", "3", "--num-kept=2", "--json"], ["seed", "num_kept"])
+    ['rloo', 'seed=3', 'num_kept=2', '--json']
+    """
+    words, found = list(arguments), []
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        is_setting = option.startswith("--") and name.partition(".")[0] in settings
+        if is_setting and equals:
+            found.append(f"{name}={value}")
+        elif is_setting and words and not words[0].startswith("--"):
+            found.append(f"{name}={words.pop(0)}")
+        else:
+            found.append(word)
+    return found
 
 
 def whole_number(text: str) -> int:
@@ -183,16 +225,41 @@ def train_all(
 ) -> list[dict[str, Any]]:
     """Trains plan after plan, and prints each result; ranks that follow have none."""
     how = Options(options.checkpoint_every, not options.anew, options.export)
-    reuse, results = len(plans) > 1 and not options.anew, []
+    results = []
     for plan in plans:
         with mirrored(options.track if ranks.leads else None, plan):
-            result = run_by(ranks, plan, wait=False, reuse=reuse, options=how)
+            result = run_by(ranks, plan, wait=False, reuse=not options.anew, options=how)
         if result is None:
             continue
+        if "folder" not in result:
+            say(f"finished already: the result of {plan.folder()}; --anew trains it again")
+            if options.export:
+                export_finished(plan)
         results.append({"folder": str(plan.folder())} | result)
         if not options.json:
             print(summary(results[-1]), flush=True)
     return results
+
+
+def export_finished(plan: Plan) -> None:
+    """Leaves policy and network of a finished run as one file, if it has none yet.
+
+    Raises:
+        CannotStartError: if its policy cannot be put back.
+    """
+    folder = plan.folder()
+    if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
+        return
+    try:
+        rebuilt = rebuild(plan, folder)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
+    if not rebuilt.is_restored:
+        raise CannotStartError(
+            f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
+            "keeps what it learned elsewhere; --anew trains it again and exports it"
+        )
+    export(plan, rebuilt.agent, folder)
 
 
 def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
@@ -202,13 +269,17 @@ def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
         CannotStartError: if a name or a value is wrong.
     """
     try:
-        parser = make_parser(agent_named(arguments))
-        options = parser.parse_intermixed_args(arguments)
+        named = agent_named(arguments)
+        own = agent_parameters(find_agent(named))[0] if named else {}
+        parser = make_parser(named)
+        options = parser.parse_intermixed_args(options_as_pairs(arguments, setting_names(own)))
         found = read_config(options.config, options.trust) if options.config else {}
-        if options.agent and "=" in options.agent:
-            # With an agent of --config, the first word is a setting.
-            options.settings.insert(0, options.agent)
-            options.agent = None
+        # A setting may stand before the agent, or the agent in the file of --config.
+        words = [word for word in (options.agent, *options.settings) if word is not None]
+        options.agent = next((word for word in words if "=" not in word), None)
+        if options.agent is not None:
+            words.remove(options.agent)
+        options.settings = words
         agent = options.agent or found.pop(AGENT, None)
         found.pop(AGENT, None)
         if not agent:

@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ccenv validate",
         description="Replays stored masks on stored weights and recomputes every figure.",
+        allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")

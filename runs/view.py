@@ -24,6 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="ccenv show",
         description="Writes a page of single test inputs: gates, blocks, cost, logits; blocks can "
         "be switched by hand where the network is small and fully connected.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="one run's folder, or two"

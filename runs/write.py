@@ -43,7 +43,9 @@ def paragraph(
 @program("ccenv write")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a paragraph by an exported predictor of text; see --help."""
-    parser = argparse.ArgumentParser(prog="ccenv write", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="ccenv write", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--dataset", help="the text it learned; the run's own by default")
     parser.add_argument("--start", default="import ", help="what is written on")

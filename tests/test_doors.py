@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 
 import pytest
+from ccenv.runs.studies.estimators.record import network_of
 from test_architecture import FILES, ROOT
 
 from ccenv.base.registry import import_object
@@ -31,7 +32,6 @@ from ccenv.runs.engine.gathered import gather_folders
 from ccenv.runs.plan.command import read_config
 from ccenv.runs.report.inputs.section import section_of
 from ccenv.runs.store.seal import sealed
-from ccenv.runs.studies.estimators.record import network_of
 
 TABLE = "the name stands in the code, or in a table of it"
 DOOR = "the door itself: only after the name was found in a table or in a trusted module"

@@ -3,8 +3,9 @@
 A root folder (`CCENV_DATA`, else the user's cache) holds what torchvision reads and downloads,
 or `<name>.npz` with plain arrays `x_train, y_train, x_test, y_test`: x is [n, height, width],
 [n, height, width, channels] or [n, features], uint8 in 0..255 or float; y is an integer in
-0..num_classes-1. An own data set is such a file, its name the file's; a checksum file
-`<name>.npz.sha256` beside it is checked where it exists.
+0..num_classes-1. An own data set is such a file, its name the file's, or a path that ends in
+`.npz` (`./x.npz` is seen from the working folder); a checksum file `<name>.npz.sha256` beside it is
+checked where it exists.
 
 | name | train | validation | test |
 |---|---|---|---|
@@ -44,7 +45,7 @@ from ccenv.data.checked import check_alike, check_split, check_transformed
 from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.given import Given, Same, check_given, given_split
-from ccenv.data.npz import npz_split
+from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.rows import Rows
 from ccenv.data.split import SPLITS, Split, data_root, transformed
 from ccenv.data.text import text_split
@@ -89,7 +90,7 @@ def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = (
     names = transform_names(transforms)
     if not isinstance(dataset, str):
         check_given(dataset)
-    key, root = Same(dataset) if isinstance(dataset, Mapping) else dataset, data_root()
+    key, root = _key(dataset), data_root()
     return _transformed(key, split, names, root) if names else _load(key, split, root)
 
 
@@ -99,12 +100,20 @@ def preprocessing(dataset: Dataset, transforms: Sequence[str] | str) -> tuple[Fi
     Raises:
         As `load_split` does.
     """
-    key = Same(dataset) if isinstance(dataset, Mapping) else dataset
-    return fixed(_fitted(key, transform_names(transforms), data_root()))
+    return fixed(_fitted(_key(dataset), transform_names(transforms), data_root()))
 
 
 Key = str | Callable[[str], Any] | Same
 """A data set as caches know it: mappings have no hash."""
+
+
+def _key(dataset: Dataset) -> Key:
+    """The same, whatever the working folder will be: a path to a file is written from the root."""
+    if isinstance(dataset, Mapping):
+        return Same(dataset)
+    if isinstance(dataset, str) and dataset.endswith(ENDING):
+        return str(npz_file(data_root(), dataset) or dataset)
+    return dataset
 
 
 @functools.lru_cache(maxsize=12)
@@ -141,14 +150,19 @@ def _load(key: Key, split: str, root: Path) -> Split:
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
-    path, folder = root / f"{name}.npz", root / name.partition("@")[0]
-    if path.exists():
+    path, folder = npz_file(root, name), root / name.partition("@")[0]
+    if path is not None:
         return npz_split(path, name, split)
     text = place_of(root, name)
     if text is not None:
         return text_split(texts_of(text, name), split)
     if folder != root and has_folders(folder):
         return folder_split(folder, name, split)
+    if name.endswith(ENDING):
+        raise ValueError(
+            f"expected dataset {name!r} to be a file in {root} or, by its path, seen from the "
+            f"working folder {Path.cwd()}, got none"
+        )
     raise ValueError(
         f"unknown dataset {name!r}: {nearest(name, DATASETS)} (yours: module:name, or {name}.npz, "
         f"{name}.txt or a folder of that name in {root})"

@@ -22,8 +22,10 @@ def download(name: str) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Prints the size of each split, or says what is wrong and exits with 1."""
-    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__)
-    parser.add_argument("name", help=f"one of {', '.join(DATASETS)}, or the name of an .npz file")
+    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
+    )
     parser.add_argument("--download", action="store_true", help="fetch it first (svhn: 2 GB)")
     arguments = parser.parse_args(given)
     try:

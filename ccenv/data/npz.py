@@ -16,7 +16,23 @@ from torch import Tensor
 from ccenv.data.split import Split, cut
 from ccenv.data.unpacked import GIB, max_unpacked, unpacked_size
 
+ENDING = ".npz"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def npz_file(root: Path, name: str) -> Path | None:
+    """The file of a data set, None where there is none.
+
+    Args:
+        root: folder of the data sets.
+        name: of a file in it, without its ending; or a path with it, of a file in that folder or,
+            as `./x.npz` always is, seen from the working folder.
+    """
+    places = [root / f"{name}{ENDING}"]
+    if name.endswith(ENDING):
+        here = Path.cwd() / name
+        places = [here] if name.startswith(".") else [root / name, here]
+    return next((place for place in places if place.is_file()), None)
 
 
 def npz_split(

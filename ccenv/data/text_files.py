@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ccenv.data.npz import ENDING
 from ccenv.data.split import SPLITS
 
 IMAGES = (*(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),)
@@ -82,10 +83,11 @@ def cut_of(length: int, split: str) -> slice:
 def place_of(root: Path, name: str) -> Path | None:
     """The file or folder of a text by a data set's name; None where there is none.
 
-    That is `<root>/<name>`, or `<root>/<name>.txt`; a folder that holds images is none.
+    That is `<root>/<name>`, or `<root>/<name>.txt`; a folder that holds images is none, nor is a
+    file of arrays.
     """
     base = name.removesuffix(f"@{TEXT_ONLY}")
-    if not base or "@" in base:
+    if not base or "@" in base or base.endswith(ENDING):
         return None
     for path in (root / base, root / f"{base}.txt"):
         if path.is_file():

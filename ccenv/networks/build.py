@@ -140,6 +140,30 @@ def make_network(
     return built
 
 
+@torch.no_grad()
+def check_reads(network: Any, inputs: Tensor, called: str) -> None:
+    """Refuses a network of numbers for inputs that are symbols: tries its stem and its first gate.
+
+    Args:
+        network: as it is built, before anything is trained.
+        inputs: [n, ...] of the data set; int64 where they are symbols, others pass.
+        called: the data set's name.
+
+    Raises:
+        ValueError: if the network cannot compute with them.
+    """
+    if inputs.is_floating_point():
+        return
+    try:
+        network.step(0, network.start(inputs), None, None, "reference")
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"expected a network that looks symbols up for dataset {called!r}, whose inputs are "
+            f"whole numbers {list(inputs.shape[1:])}, got one of other numbers ({error}); take "
+            "network=bytes, or cascade_bytes, which has an exit"
+        ) from error
+
+
 def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
     """Refuses a batch that groups do not fill."""
     (rows,), (group,) = (

@@ -29,6 +29,7 @@ from ccenv.networks.build import (
     check_answers,
     check_device,
     check_indices,
+    check_reads,
     check_rows,
 )
 from ccenv.networks.mlp import Sizes
@@ -74,7 +75,7 @@ class Simulator:
 
         Args:
             num_images: rows of the batch; a multiple of `group_size`.
-            dataset: a name in `DATASETS`, an .npz file's name, `module:name`, or a function.
+            dataset: a name in `DATASETS`, a file's name or path, `module:name`, or a function.
             split: "train", "validation" or "test".
             transforms: names of what images go through when they are drawn, in order, see
                 `ccenv.data.transforms`.
@@ -121,7 +122,9 @@ class Simulator:
         defaults = {name: parameters[name].default for name in MLP_SIZES}
         self.source = source_of(network, network_kwargs or {}, sizes, defaults, self.data)
         self.network = self.source.build(0)
-        called = dataset_name(dataset)
+        called, first = dataset_name(dataset), torch.zeros(1, dtype=torch.int64)
+        inputs = self.data.batch(first.to(self.device))[0]
+        check_reads(self.network, inputs.cpu(), called)
         if weights == "frozen":
             freeze(self.network, self.source, self.data, called, self._load)
         elif weights == "shipped":
@@ -130,8 +133,7 @@ class Simulator:
         self.network.to(self.device).eval()
         if weights != "cotrain" and hasattr(self.network, "pack"):
             self.network.pack()
-        dtype = self.data.batch(torch.zeros(1, dtype=torch.int64, device=self.device))[0].dtype
-        self.observe = make_observer(observation, self.network, self.image_shape, dtype)
+        self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
         self.max_blocks = max(self.num_blocks)

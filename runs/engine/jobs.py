@@ -14,7 +14,7 @@ from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
-from ccenv.runs.store.result_checks import check_result, edited
+from ccenv.runs.store.result_checks import check_result_of
 from ccenv.runs.store.seal import check_seal
 
 NAMED = 8
@@ -121,10 +121,8 @@ def own_result(job: Job) -> dict[str, Any] | None:
     path = job.plan.folder() / run_folder.RESULT
     if not path.exists():
         return None
-    found = check_result(check_seal(json_file.check_json(path), str(path)), str(path))
-    if found["seed"] != job.plan.program.seed:
-        raise edited(str(path), f"seed {job.plan.program.seed}", found["seed"])
-    return found
+    content = check_seal(json_file.check_json(path), str(path))
+    return check_result_of(job.plan.program.seed, content, str(path))
 
 
 def gather(

@@ -21,11 +21,15 @@ from ccenv.runs.engine.listener import Listener, progress_bar
 from ccenv.runs.engine.stops import CannotStartError, StoppedError, check_learned_finite, told_as
 from ccenv.runs.engine.together import Lead
 from ccenv.runs.plan.command import command_line
-from ccenv.runs.plan.plan import Plan
+from ccenv.runs.plan.plan import Plan, code_digests
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
+from ccenv.runs.store.exported import EXPORTED
+from ccenv.runs.store.result_checks import check_result_of
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
+OLDER = "agent's, reward's or network's file"
+"""What makes another result of the same settings."""
 OBLIVIOUS = "oblivious"
 """A setting under which nothing is skipped: what would be timed and exported is another program."""
 
@@ -60,12 +64,17 @@ def run(
     Args:
         plan: what to do.
         wait: wait where another process is at it, or refuse.
-        reuse: return the result that is there, if there is one.
+        reuse: return the result that is there, if one is, of the agent's, reward's and network's
+            code as it is here now.
         options: how to do it.
         folder: where, if not in the plan's own folder.
 
+    Returns:
+        What `result.json` holds, and if it was made now, under `folder` where.
+
     Raises:
-        CannotStartError: before anything is written, if the plan cannot be carried out.
+        CannotStartError: before anything is written, if the plan cannot be carried out, or the
+            result to be returned was edited.
     """
     target = plan.folder() if folder is None else folder
     try:
@@ -74,8 +83,27 @@ def run(
     except (OSError, ValueError) as error:
         raise CannotStartError(str(error)) from error
     with run_folder.claim(target, wait), torch_settings(plan.program):
-        found = run_folder.read_result(target) if reuse else None
+        found = result_here(plan, target) if reuse else None
         return found or execute(plan, target, options or Options())
+
+
+def result_here(plan: Plan, target: Path) -> dict[str, Any] | None:
+    """The result in a run's folder, None where there is none or other code has made it.
+
+    Raises:
+        CannotStartError: if it was edited.
+    """
+    where = str(target / run_folder.RESULT)
+    try:
+        found = run_folder.read_result(target)
+        if found is not None:
+            check_result_of(plan.program.seed, found, where)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
+    if found is not None and found["code"] != code_digests(plan):
+        warn(f"{where} comes from an older version of its {OLDER}; the run starts anew")
+        return None
+    return found
 
 
 @dataclass(frozen=True)
@@ -203,6 +231,6 @@ def export(plan: Plan, agent: Agent, target: Path) -> None:
         return
     try:
         classifier = SkippingClassifier.from_agent(agent, **plan.agent_settings)
-        classifier.save(target / run_folder.CHECKPOINT / "classifier.safetensors")
+        classifier.save(target / run_folder.CHECKPOINT / EXPORTED)
     except ValueError as error:
         warn(f"no classifier exported: {error}")

@@ -182,7 +182,9 @@ def draw_figures(text: str, results_dir: Path) -> None:
 @program("lab tables")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the tables of files, or checks them; see --help."""
-    parser = argparse.ArgumentParser(prog="lab tables", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="lab tables", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument(
         "files", type=Path, nargs="+", help="texts with marked tables, for example README.md"
     )

@@ -83,7 +83,9 @@ def ship_frozen(name: str) -> Path:
 @program("lab weights")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains shipped weights by their recipe and writes the file; see --help."""
-    parser = argparse.ArgumentParser(prog="lab weights", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="lab weights", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("name", help=f"one of {', '.join([*SHIPPED, *FROZEN])}")
     parser.add_argument("--output", type=Path, help="another file than the package's own")
     parser.add_argument("--threads", type=int, default=1, help="of torch")

@@ -6,11 +6,11 @@ come the preset's, the agent's `env_defaults` and what the user gives.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-from ccenv import PRESETS
+from ccenv import PRESETS, SYSTEMS, TABLES
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import transform_names
 from ccenv.networks.training import check_at_least_zero
@@ -41,7 +41,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, takes_any = agent_parameters(agent_class)
     if not takes_any:
-        check_names(settings, [*program_names, *setting_defaults(), *KINDS, *own], "setting")
+        check_names(settings, setting_names(own), "setting")
     given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
     program = make_program({n: given.pop(n) for n in program_names if n in given})
     environment = make_environment(
@@ -60,6 +60,11 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
     check_plain(plan.config())
     return plan
+
+
+def setting_names(own: Iterable[str] = ()) -> list[str]:
+    """Names of all settings of a run: the program's, the environment's and the agent's own."""
+    return [*(f.name for f in dataclasses.fields(Program)), *setting_defaults(), *KINDS, *own]
 
 
 def check_rates(settings: Mapping[str, Any]) -> None:
@@ -114,7 +119,7 @@ def make_program(given: dict[str, Any]) -> Program:
     """
     defaults = dataclasses.asdict(Program())
     program = Program(**checked(given, annotations_of(Program), defaults))
-    check_names([program.env], PRESETS, "environment")
+    check_env(program.env)
     if program.eval_every is None:
         program = dataclasses.replace(program, eval_every=validations_every(program.images))
     for name in ("images", "batch_size", "eval_every", "threads"):
@@ -134,6 +139,21 @@ def make_program(given: dict[str, Any]) -> Program:
         check_cost_limit(program.cost_limit)
     checked_seed(program.seed)
     return program
+
+
+def check_env(name: str) -> None:
+    """Refuses what is no preset to train in.
+
+    Raises:
+        ValueError: with what to do instead.
+    """
+    expected = f"expected env of {', '.join(PRESETS)}, got {name}"
+    if name in SYSTEMS:
+        own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
+        raise ValueError(f"{expected}; give its settings: {own}")
+    if name in TABLES:
+        raise ValueError(f"{expected}, whose episodes are looked up; make it by gym.make")
+    check_names([name], PRESETS, "environment")
 
 
 def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,14 @@ def check_result(result: Any, where: str) -> dict[str, Any]:
     return result
 
 
+def check_result_of(seed: int, result: Any, where: str) -> dict[str, Any]:
+    """Refuses the same, and the result of another seed: see `check_result`."""
+    found = check_result(result, where)
+    if found["seed"] != seed:
+        raise edited(where, f"seed {seed}", found["seed"])
+    return found
+
+
 def check_evaluation(evaluations: list[Any], split: str, draw: str, where: str) -> None:
     """Refuses evaluations without one of a split and draw, or with numbers that cannot be."""
     found = [e for e in evaluations if (e["split"], e["mode"]) == (split, draw)]

@@ -85,6 +85,18 @@ def test_a_text_has_no_pixels_to_average_which_is_said_before_a_network_is_train
         make(observation="summary", weights=weights)
 
 
+@pytest.mark.parametrize("network", ["pondering", "mlp", "streaming", "early_exit"])
+@pytest.mark.parametrize("weights", ["cotrain", "frozen"])
+def test_a_network_of_numbers_is_refused_of_texts_before_it_is_trained(
+    network, weights, monkeypatch
+):
+    monkeypatch.setattr(
+        "ccenv.simulator.simulator.freeze", lambda *_: pytest.fail("a network was trained")
+    )
+    with pytest.raises(ValueError, match=r"looks symbols up .* whole numbers \[6\].*network=bytes"):
+        make(network=network, network_kwargs={}, weights=weights, observation="layer_input")
+
+
 FEW = {"num_blocks": (3,), "block_size": 2, "weights": "cotrain"}
 
 

@@ -64,7 +64,7 @@ def execute(root: Path) -> int:
 @program("lab docs")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds the documentation as HTML; see --help."""
-    parser = argparse.ArgumentParser(prog="lab docs", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="lab docs", description=main.__doc__, allow_abbrev=False)
     parser.add_argument("--out", type=Path, default=Path("build/docs"), help="folder of the HTML")
     parser.add_argument(
         "--write", action="store_true", help="make tables of pages and notebooks anew"

@@ -74,7 +74,9 @@ def record_behind(table: MaskTable, out: Path, trusted: Sequence[str] = ()) -> N
 @program("lab estimator-files")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a file that an experiment on estimators reads; see --help."""
-    parser = argparse.ArgumentParser(prog="lab estimator-files", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="lab estimator-files", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("what", choices=("slopes", "behind"))
     parser.add_argument("--table", type=Path, required=True, help="of all masks")
     parser.add_argument("--out", type=Path, required=True, help="the file that is written")

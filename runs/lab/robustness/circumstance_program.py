@@ -29,7 +29,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 @program("faults table")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tries odd circumstances one by one; see --help."""
-    parser = argparse.ArgumentParser(prog="faults table", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="faults table", description=main.__doc__, allow_abbrev=False
+    )
     names = list(CIRCUMSTANCES)
     parser.add_argument("--what", nargs="+", choices=names, default=names)
     parser.add_argument("--record", type=Path, metavar="FILE", help="write rows there, as JSON")

@@ -28,7 +28,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 @program("faults damage")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Damages one file of every kind again and again, and reads it; see --help."""
-    parser = argparse.ArgumentParser(prog="faults damage", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="faults damage", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--times", type=int, default=1000, help="changes of each file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, metavar="FILE", help="write rows there, as JSON")

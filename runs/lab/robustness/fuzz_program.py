@@ -32,7 +32,9 @@ def line(name: str, found: Fuzzed) -> str:
 @program("faults fuzz")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Gives odd command lines and constructors within a time; see --help."""
-    parser = argparse.ArgumentParser(prog="faults fuzz", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="faults fuzz", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--what", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--minutes", type=float, default=10.0, help="of the clock, for all")
     parser.add_argument("--most", type=int, default=20_000, help="of each")

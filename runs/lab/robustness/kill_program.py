@@ -49,7 +49,9 @@ def others(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
 @program("faults kills")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kills at random moments after the first checkpoint, goes on, and compares; see --help."""
-    parser = argparse.ArgumentParser(prog="faults kills", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="faults kills", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--what", nargs="+", choices=VICTIMS, default=list(VICTIMS))
     parser.add_argument("--kills", type=int, default=20, help="of each")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

@@ -64,7 +64,9 @@ def known(sweep: Sweep, folder: Path) -> tuple[Comparison, dict[str, float]]:
 @program("faults size")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Times a comparison of ever more recorded runs; see --help."""
-    parser = argparse.ArgumentParser(prog="faults size", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="faults size", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
     options = parser.parse_args(arguments)
     for count in options.runs:

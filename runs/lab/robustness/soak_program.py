@@ -53,7 +53,9 @@ def counted(work: Work, name: str, counts: Counter[str]) -> Work:
 @program("faults soak")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Uses environment, training and serving in turns, and fits memory and rate; see --help."""
-    parser = argparse.ArgumentParser(prog="faults soak", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="faults soak", description=main.__doc__, allow_abbrev=False
+    )
     parser.add_argument("--what", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--minutes", type=float, default=30.0, help="of the clock, for all")
     parser.add_argument("--turn", type=float, default=10.0, help="seconds of one subject's turn")

@@ -24,6 +24,7 @@ from ccenv.data import (
 )
 from ccenv.data.__main__ import main
 from ccenv.data.real import STORED_AS
+from ccenv.envs.scalar import BlockSelectionEnv
 
 BUNDLED = {"digits": (1097, 200, 500), "synthetic": (2000, 500, 500), "probe": (1024, 256, 256)}
 
@@ -90,6 +91,49 @@ def test_an_npz_file_of_ones_own_is_a_data_set_by_its_name(root):
     images, labels = test.batch(torch.arange(12))
     np.testing.assert_allclose(images[:, 0], own["x_test"] / 255, rtol=1e-6)
     assert np.array_equal(labels, own["y_test"])
+
+
+def test_an_npz_file_by_its_path_is_the_data_set_that_it_is_by_its_name(
+    root, tmp_path, monkeypatch
+):
+    np.savez(root / "mine.npz", **arrays(seed=1))
+    here = tmp_path / "working"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    expected = load_split("mine", "train").images
+    assert torch.equal(load_split("mine.npz", "train").images, expected)
+    assert torch.equal(load_split(str(root / "mine.npz"), "train").images, expected)
+    np.savez("mine.npz", **arrays(seed=2))
+    np.savez("yours.npz", **arrays(seed=2))
+    other = load_split("./mine.npz", "train").images
+    assert not torch.equal(other, expected)
+    assert torch.equal(load_split("yours.npz", "train").images, other)
+    # A path leads elsewhere from another folder, whatever was read before.
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(load_split("working/mine.npz", "test").images, arrays_as_images(seed=2))
+    with pytest.raises(ValueError, match=r"seen from the working folder .*, got none"):
+        load_split("./yours.npz", "train")
+
+
+def arrays_as_images(seed):
+    """Test images as they are stored."""
+    return torch.from_numpy(arrays(seed=seed)["x_test"])[:, None]
+
+
+@pytest.mark.parametrize("path", ["{root}/mine.npz", "mine.npz", "./mine.npz"])
+def test_an_environment_of_an_npz_file_by_its_path_plays_and_draws_an_episode(
+    root, monkeypatch, path
+):
+    np.savez(root / "mine.npz", **arrays())
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("CCENV_DATA")
+    settings = {"weights": "cotrain", "num_blocks": [3, 2], "render_mode": "rgb_array"}
+    env = BlockSelectionEnv(dataset=path.format(root=root), **settings)
+    observation, _ = env.reset(seed=0)
+    assert observation.shape == env.observation_space.shape
+    ended = [env.step(env.action_space.sample())[2] for _ in range(2)]
+    assert ended == [False, True]
+    assert env.render().ndim == 3
 
 
 @pytest.mark.parametrize(

@@ -287,6 +287,11 @@ def test_rendering_shows_one_block_map_a_layer():
     assert (image != before).any()
     assert min(image.shape[:2]) >= 200
     assert env._repr_html_().startswith('<img src="data:image/png;base64,')
+    # Gymnasium's wrappers pass no picture on: a notebook shows that of `env.unwrapped`.
+    wrapped = gym.make("ccenv:BlockSelection-v0", **UNEVEN)
+    wrapped.reset(seed=0)
+    assert not hasattr(wrapped, "_repr_html_")
+    assert wrapped.unwrapped._repr_html_().startswith("<img ")
     vector = BlockSelectionVectorEnv(3, render_mode="rgb_array", **PROBE)
     vector.reset(seed=0)
     vector.step(np.ones((3, 4), dtype=bool))

@@ -1,12 +1,19 @@
 """Laws of `ccenv list`: every name of every table is shown, a wrong one answers the nearest."""
 
 import json
+import re
+from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
+import ccenv
 from ccenv.rewards import REWARDS
 from ccenv.runs import list as listing
+from ccenv.runs.plan.settings import make_plan
 from ccenv.simulator.settings import setting_defaults
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +61,31 @@ def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
     assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
     assert len(networks["smollm2"]["gates"]) == 60
     assert all(line["dense MACs"] > 0 for line in networks.values())
+
+
+def test_every_environment_that_is_registered_is_listed_and_on_its_page(shown):
+    registered = {
+        name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("ccenv.")
+    }
+    assert registered == set(shown["environments"]) == set(ccenv.ENVIRONMENTS)
+    page = (ROOT / "runs" / "docs" / "reference" / "settings.md").read_text()
+    assert registered == set(re.findall(r"^\| `(\w+-v\d+)` \|", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["BlockSelectionStreaming-v0", "BlockSelectionTable-v0"])
+def test_an_environment_is_listed_with_the_actions_that_it_has(name, shown):
+    line = shown["environments"][name]
+    weights = {"weights": "cotrain"} if name in ccenv.SYSTEMS else {}
+    env = gym.make(name, **weights).unwrapped
+    assert str(env.action_space) == line["action"]
+    if name in ccenv.SYSTEMS:
+        assert list(env.simulator.num_blocks) == line["num_blocks"]
+
+
+@pytest.mark.parametrize("name", [*ccenv.SYSTEMS, *ccenv.TABLES])
+def test_a_training_in_an_environment_that_is_no_preset_is_told_what_to_do(name):
+    with pytest.raises(ValueError, match=r"give its settings: |make it by gym\.make"):
+        make_plan("dense", {"env": name})
 
 
 @pytest.mark.parametrize("kind", [None, *listing.KINDS])

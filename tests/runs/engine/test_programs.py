@@ -29,6 +29,11 @@ def framed(error, **frame):
     return main
 
 
+def pairs_of(settings):
+    """Settings as words of the command line."""
+    return [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
+
+
 def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
     assert framed(ValueError("expected 1, got 2"))([]) == 2
     assert capsys.readouterr().err == "ccenv.runs.toy: expected 1, got 2\n"
@@ -43,6 +48,7 @@ def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
     [
         (errno.ENOSPC, "expected room to write, got a full disk"),
         (errno.EDQUOT, "expected room to write, got a full disk"),
+        (errno.EFBIG, "raise the limit (ulimit -f)"),
         (errno.EACCES, "name another folder"),
         (errno.EROFS, "name another folder"),
         (errno.EIO, os.strerror(errno.EIO)),
@@ -56,20 +62,24 @@ def test_an_error_of_the_disk_says_what_to_do(number, hint, capsys):
     assert said.count("\n") == 1
 
 
-def test_a_full_disk_is_told_once_whoever_writes(capsys):
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "got a full disk"), (errno.EFBIG, "raise the limit (ulimit -f)")],
+)
+def test_a_full_disk_and_a_limit_of_sizes_are_told_once_whoever_writes(number, hint, capsys):
     def write():
-        raise OSError(errno.ENOSPC, "full")
+        raise OSError(number, os.strerror(number))
 
     @programs.program("ccenv.runs.toy")
     def main(arguments=None):
         thread = threading.Thread(target=write)
         thread.start()
         thread.join()
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+        raise SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
 
     assert main([]) == 2
     said = capsys.readouterr().err
-    assert "got a full disk" in said
+    assert hint in said
     assert said.count("\n") == 1
 
 
@@ -92,12 +102,46 @@ def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, m
 
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     monkeypatch.setattr(json_file, "write_json", full)
-    given = {**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)}
-    pairs = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
+    pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
     assert train.main(["dense", *pairs, "progress=false"]) == 2
     said = capsys.readouterr().err
     assert "free some and give the same command again" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, monkeypatch, capsys):
+    import resource
+
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        assert train.main(["dense", *pairs, "progress=false"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = [line for line in capsys.readouterr().err.splitlines() if "tracking" not in line]
+    assert len(said) == 1
+    assert "raise the limit (ulimit -f)" in said[0]
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="outputs of POSIX")
+@pytest.mark.parametrize(
+    ("words", "closed", "status"),
+    [
+        (["list"], ">&-", 0),
+        (["--help"], ">&- 2>&-", 0),
+        # What is wrong is not said on the other output.
+        (["list", "agent"], "2>&-", programs.REFUSED),
+    ],
+)
+def test_a_program_does_its_work_where_the_shell_closed_its_outputs(words, closed, status):
+    command = [sys.executable, "-m", "ccenv.runs.cli", *words]
+    shell = ["bash", "-c", f'exec "$@" {closed}', "bash"]
+    done = subprocess.run([*shell, *command], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
@@ -119,7 +163,7 @@ def hears_ctrl_c():
 
 def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
     given = {**PROBE_SETTINGS, "images": 10**9, "batch_size": 64, "log_dir": str(tmp_path)}
-    pairs = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
+    pairs = pairs_of(given)
     command = [sys.executable, "-m", "ccenv.runs.train", "reinforce", *pairs, "--json"]
     with subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.runs import train
 from ccenv.runs.engine import run
+from ccenv.runs.engine.machines.pool import Task, work
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.store import folder, masks_file
+from ccenv.runs.store import folder, json_file, masks_file
 from ccenv.runs.store.program import Program
 
 PROBE = PROBE_SETTINGS | {
@@ -232,6 +233,21 @@ def test_missing_data_says_how_to_get_it_and_leaves_nothing(logs, tmp_path, monk
     assert not logs.exists()
 
 
+@pytest.mark.usefixtures("_no_clock")
+@pytest.mark.parametrize("path", ["{here}/tiny.npz", "tiny.npz", "./tiny.npz"])
+def test_an_npz_file_by_its_path_is_trained_on_and_compared_on(path, logs, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((40, 9), dtype=np.float32), np.arange(40) % 3
+    np.savez(tmp_path / "tiny.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    monkeypatch.chdir(tmp_path)
+    settings = {"dataset": path.format(here=tmp_path), "weights": "cotrain", "num_blocks": [2]}
+    settings |= {"images": 32, "batch_size": 16, "log_dir": str(logs)}
+    assert train.main(["dense", *pairs(settings)]) == 0
+    # So a sweep carries out its runs.
+    assert work(Task("a row", "reinforce", settings)).error is None
+    assert len(list(logs.rglob("result.json"))) == 2
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="this system has no /proc")
 def test_a_folder_that_only_looks_writable_is_refused_too(capsys):
     assert train.main(["dense", "log_dir=/proc/runs"]) == 2
@@ -256,6 +272,63 @@ def test_a_killed_run_is_never_taken_for_a_result_and_leaves_no_old_curves(logs,
     train.train("toy_runs:Dies", log_dir=str(logs), **PROBE)
     assert folder.read_result(place) is not None
     assert len(list(place.glob("events.*"))) == 1
+
+
+@pytest.mark.usefixtures("_no_clock")
+@pytest.mark.parametrize("seeds", [[], ["--seeds", "2"]])
+def test_a_finished_run_answers_from_its_folder_until_its_code_changes_or_it_is_told_to_start_anew(
+    seeds, logs, monkeypatch, capsys
+):
+    command = ["toy_runs:Half", *pairs({**PROBE, "log_dir": logs}), "--json", *seeds]
+
+    def seconds():
+        assert train.main(command) == 0
+        said = capsys.readouterr()
+        found = json.loads(said.out)
+        results = found if seeds else [found]
+        return [result["total_seconds"] for result in results], said.err
+
+    first, said = seconds()
+    assert "finished already" not in said
+    again, said = seconds()
+    assert again == first
+    assert said.count("finished already") == len(first)
+    command.append("--anew")
+    anew, said = seconds()
+    assert not set(anew) & set(first)
+    command.pop()
+    monkeypatch.setattr(run, "code_digests", lambda plan: {"toy_runs:Half": "of other code"})
+    changed, said = seconds()
+    assert said.count("older version") == len(first)
+    assert not set(changed) & set(anew)
+
+
+@pytest.mark.usefixtures("_no_clock")
+def test_a_finished_run_is_exported_without_being_trained_again(logs, capsys):
+    command = ["reinforce", *pairs({**PROBE, "log_dir": logs}), "--json"]
+    assert train.main([*command, "--export"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    (file,) = logs.rglob("classifier.safetensors")
+    expected = file.read_bytes()
+    file.unlink()
+    assert train.main([*command, "--export"]) == 0
+    assert json.loads(capsys.readouterr().out)["total_seconds"] == first["total_seconds"]
+    assert file.read_bytes() == expected
+
+
+@pytest.mark.usefixtures("_no_clock")
+@pytest.mark.parametrize("change", [{"agent": 3}, {"seed": 7}])
+def test_a_finished_run_does_not_answer_with_an_edited_result(change, logs, capsys):
+    command = ["dense", *pairs({**PROBE, "log_dir": logs})]
+    assert train.main(command) == 0
+    (path,) = logs.rglob("result.json")
+    json_file.write_sealed(path, json.loads(path.read_text()) | change)
+    capsys.readouterr()
+    assert train.main(command) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "edited or damaged" in said.err
+    assert train.main([*command, "--anew"]) == 0
 
 
 def test_a_half_written_result_is_none(tmp_path):
