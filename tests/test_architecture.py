@@ -118,7 +118,7 @@ FLOORS = {
         "values plain kinds explained sweep agent_settings plan settings command space"
     ),
     "ccenv.runs.stats": (
-        "intervals habits bits measures results floors rows fronts points contests equal "
+        "intervals habits bits measures results floors rows verdict points fronts contests equal "
         "recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
