@@ -47,8 +47,8 @@ FLOORS = {
     ),
     "ccenv.networks": (
         "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
-        "gate_values gating check_reads check frozen_cache build dropout probe models pretrained "
-        "table recipe shipped training inactive teacher"
+        "gate_values gating check_reads check frozen_cache finite_weights build dropout probe "
+        "models pretrained table recipe shipped training inactive teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace seen_values tracer gated_calls gate_units gate_fits gate_plan "

@@ -31,6 +31,7 @@ from ccenv.networks.build import (
     check_indices,
     check_rows,
 )
+from ccenv.networks.finite_weights import FiniteWeights
 from ccenv.networks.mlp import Sizes
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.networks.teacher import make_trainer
@@ -130,6 +131,7 @@ class Simulator:
         self.network.to(self.device).eval()
         if weights != "cotrain" and hasattr(self.network, "pack"):
             self.network.pack()
+        self._finite_weights = FiniteWeights(self.network)
         dtype = self.data.batch(torch.zeros(1, dtype=torch.int64, device=self.device))[0].dtype
         self.observe = make_observer(observation, self.network, self.image_shape, dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
@@ -231,12 +233,14 @@ class Simulator:
         Raises:
             RuntimeError: if no episode has begun or it is over.
             TypeError: if the mask is not a bool tensor.
-            ValueError: if it has the wrong shape, or the network's answer or the reward is not
-                finite.
+            ValueError: if it has the wrong shape, or the network's weights (found at the first
+                step of an episode), its answer or the reward are not finite.
         """
         if self.state is None or self.state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
         check_mask(mask, self.indices.shape[0], "mask")
+        if self.state.layer == 0:
+            self.check_weights()
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             share = self.ranks.share
@@ -259,6 +263,16 @@ class Simulator:
             self.pending.append((self.indices, self._masks, *values))
         return Step(self.state, self.observe, total, terms, outcome, numbers, ranks=self.ranks)
 
+    def check_weights(self) -> None:
+        """Refuses a network whose weights are not finite, before a reward is paid for its masks.
+
+        Raises:
+            ValueError: naming the tensor.
+        """
+        if self._finite_weights.network is not self.network:
+            self._finite_weights = FiniteWeights(self.network)
+        self._finite_weights.check()
+
     def take_step(self, state: EpisodeState) -> None:
         """Goes on from where a step has led that was computed elsewhere, under frozen weights."""
         assert state.mask is not None
@@ -280,4 +294,6 @@ class Simulator:
             if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
                 self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
             self.network_version += 1
+        if losses and all(map(math.isfinite, losses)):
+            self._finite_weights.accept()
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
