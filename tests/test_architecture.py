@@ -119,7 +119,7 @@ FLOORS = {
     ),
     "ccenv.runs.stats": (
         "intervals habits bits measures results floors rows verdict points fronts contests equal "
-        "recorded_dense recorded_times"
+        "mask_gap recorded_dense recorded_times"
     ),
     "ccenv.runs.show": "tables gate_table mask_table search_table standings drawing recall_figure",
     "ccenv.runs.board": "layout hparams projector tracking mirror",
