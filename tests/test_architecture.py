@@ -19,7 +19,7 @@ FLOORS = {
         "base sparse data networks mdp rewards simulator mask_table envs deploy agents sb3 torchrl"
     ),
     "ccenv.base": (
-        "seeding registry ranks joined shared_rows allocation masks memory clock processor "
+        "seeding values registry ranks joined shared_rows allocation masks memory clock processor "
         "user_cache checked_arrays checked_file tree_file snapshot"
     ),
     "ccenv.sparse": (

@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
+from ccenv.base.values import shortened
 from ccenv.data.checked import check_alike, check_split, check_transformed
 from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
@@ -142,16 +143,27 @@ def _load(key: Key, split: str, root: Path) -> Split:
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
     path, folder = root / f"{name}.npz", root / name.partition("@")[0]
-    if path.exists():
+    try:
+        is_file = path.exists()
+    except OSError:
+        # Such as a name that is longer than a file's may be.
+        raise unknown_dataset(name, root) from None
+    if is_file:
         return npz_split(path, name, split)
     text = place_of(root, name)
     if text is not None:
         return text_split(texts_of(text, name), split)
     if folder != root and has_folders(folder):
         return folder_split(folder, name, split)
-    raise ValueError(
-        f"unknown dataset {name!r}: {nearest(name, DATASETS)} (yours: module:name, or {name}.npz, "
-        f"{name}.txt or a folder of that name in {root})"
+    raise unknown_dataset(name, root)
+
+
+def unknown_dataset(name: str, root: Path) -> ValueError:
+    """What is said of a name that leads to no data set."""
+    said = shortened(name)
+    return ValueError(
+        f"unknown dataset {said!r}: {nearest(name, DATASETS)} (yours: module:name, or {said}.npz, "
+        f"{said}.txt or a folder of that name in {root})"
     )
 
 

@@ -20,6 +20,7 @@ from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
+from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
@@ -101,7 +102,9 @@ class Simulator:
             ValueError: if a setting is unknown or impossible; no weights are learned then.
             FileNotFoundError: if the data set is not there.
         """
-        check_weights(weights, weights_kwargs or {})
+        network_kwargs = as_settings(network_kwargs, "network_kwargs")
+        weights_kwargs = as_settings(weights_kwargs, "weights_kwargs")
+        check_weights(weights, weights_kwargs)
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
         self.reward = make_reward(reward, reward_kwargs)
@@ -116,11 +119,11 @@ class Simulator:
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
-        self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
+        self.weights, self.weights_kwargs = weights, weights_kwargs
         sizes = checked_sizes(num_blocks, block_size, head_units, activation)
         parameters = inspect.signature(Simulator).parameters
         defaults = {name: parameters[name].default for name in MLP_SIZES}
-        self.source = source_of(network, network_kwargs or {}, sizes, defaults, self.data)
+        self.source = source_of(network, network_kwargs, sizes, defaults, self.data)
         self.network = self.source.build(0)
         called = dataset_name(dataset)
         if weights == "frozen":
