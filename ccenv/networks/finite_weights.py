@@ -5,10 +5,14 @@ look takes a few microseconds. Values written through `tensor.data` are not coun
 the end of the episode tell of those.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
 
+Place = tuple[Mapping[str, Tensor | None], str, Tensor | None, int]
+"""Tensors of a module, the name of one, which it was, and its version."""
 UNCOUNTED = -1
 """Version of what has none: no tensor, or one that was made in inference mode."""
 
@@ -23,7 +27,7 @@ class FiniteWeights:
             network: whose parameters and buffers are read, also those that replace them.
         """
         self.network = network
-        self._checked: list[tuple[dict[str, Tensor | None], str, Tensor | None, int]] | None = None
+        self._checked: list[Place] | None = None
 
     def check(self) -> None:
         """Reads all weights if they have changed since the last time.
