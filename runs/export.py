@@ -16,7 +16,9 @@ from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.onnx_check import Agreement, Session, compare
 from ccenv.deploy.onnx_file import check_installed, write_onnx
+from ccenv.runs.engine.checkpoint import warn
 from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.stats.mask_gap import mask_gap
 from ccenv.runs.store.exported import dataset_of, exported_file
 
 MOST_APART = 1e-3
@@ -28,6 +30,15 @@ def stored(dataset: str, split: str, count: int) -> Tensor:
     data = load_split(dataset, split)
     images, _ = data.batch(torch.arange(min(count, len(data))))
     return images
+
+
+def warn_of_masks(classifier: SkippingClassifier, dataset: str) -> None:
+    """Says on stderr where greedy and sampled masks had different errors on validation inputs."""
+    errors = classifier.content.get("validation_error")
+    if errors and classifier.policy.learns:
+        num_inputs = len(load_split(dataset, "validation"))
+        if said := mask_gap(errors["sampled"], errors["mode"], num_inputs, "validation"):
+            warn(f"{said}; this file takes draw={classifier.draw!r} unless --draw says otherwise")
 
 
 def milliseconds(sessions: dict[str, Session], images: Tensor, blocks: int) -> dict[str, float]:
@@ -95,9 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = exported_file(options.place)
     out = options.out or path.with_suffix(".onnx")
     classifier = SkippingClassifier.load(path, trust=options.trust)
-    images = stored(
-        options.dataset or dataset_of(path, options.trust), options.split, options.images
-    )
+    dataset = options.dataset or dataset_of(path, options.trust)
+    images = stored(dataset, options.split, options.images)
+    warn_of_masks(classifier, dataset)
     masked, blocks = written(classifier, out, options, images, skips=False)
     if options.skip:
         beside = out.with_suffix(".skip.onnx")

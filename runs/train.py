@@ -13,6 +13,7 @@ from ccenv.base.ranks import OneProcess, RanksError
 from ccenv.runs.again.rebuilt import rebuild
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
 from ccenv.runs.engine.at_prices import context_lines
+from ccenv.runs.engine.checkpoint import warn
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
 from ccenv.runs.engine.run import Options, export, run
 from ccenv.runs.engine.run_jobs import say
@@ -26,6 +27,7 @@ from ccenv.runs.programs import REFUSED, program, takes_trust
 from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
+from ccenv.runs.stats.mask_gap import mask_gap_of
 from ccenv.runs.stats.results import evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.exported import EXPORTED
@@ -51,7 +53,15 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
     Raises:
         ValueError: if a setting is wrong or the log folder unwritable; nothing is written then.
     """
-    return run(make_plan(agent, settings))
+    result = run(make_plan(agent, settings))
+    warn_of_masks(result)
+    return result
+
+
+def warn_of_masks(result: Mapping[str, Any]) -> None:
+    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`."""
+    if said := mask_gap_of(result):
+        warn(said)
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -238,6 +248,7 @@ def train_all(
         results.append({"folder": str(plan.folder())} | result)
         if not options.json:
             print(summary(results[-1]), flush=True)
+        warn_of_masks(result)
     return results
 
 

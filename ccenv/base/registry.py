@@ -6,6 +6,8 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ccenv.base.values import shown
+
 
 class UnexpectedKeywordError(ValueError, TypeError):
     """A keyword argument that is unknown.
@@ -37,7 +39,7 @@ def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
     known = set(known)
     for name in given:
         if not isinstance(name, str) or name not in known:
-            raise ValueError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
+            raise ValueError(f"unknown {kind} {shown(name)}: {nearest(str(name), known)}")
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> None:
@@ -50,7 +52,7 @@ def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> Non
         try:
             check_names([name], known, kind)
         except ValueError as error:
-            text = f"{error} (got an unexpected keyword argument {name!r})"
+            text = f"{error} (got an unexpected keyword argument {shown(name)})"
             raise UnexpectedKeywordError(text) from None
 
 
@@ -62,7 +64,7 @@ def import_object(path: str, kind: str) -> Any:
     """
     module_name, _, attribute = today(path).partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
-        raise ValueError(f"expected {kind} as module:name, got {path!r}")
+        raise ValueError(f"expected {kind} as module:name, got {shown(path)}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -71,13 +73,13 @@ def import_object(path: str, kind: str) -> Any:
         if module_name != missing and not module_name.startswith(f"{missing}."):
             raise
         raise ValueError(
-            f"{kind} {path!r}: no module named {module_name!r}; "
+            f"{kind} {shown(path)}: no module named {shown(module_name)}; "
             "give module:attribute with a module that Python can import from here"
         ) from error
     if not hasattr(module, attribute):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise ValueError(
-            f"{kind} {path!r}: module {module_name!r} has no attribute {attribute!r}; "
+            f"{kind} {shown(path)}: module {module_name!r} has no attribute {shown(attribute)}; "
             f"{nearest(attribute, names)}"
         )
     return getattr(module, attribute)
@@ -149,4 +151,4 @@ def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
     if ":" in name:
         return import_object(name, kind)
     hint = nearest(name, table)
-    raise ValueError(f"unknown {kind} {name!r}: {hint} (yours: module:name)")
+    raise ValueError(f"unknown {kind} {shown(name)}: {hint} (yours: module:name)")

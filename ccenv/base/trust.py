@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ccenv.base.registry import OWN_PACKAGE, import_object, in_todays_words, nearest, today
+from ccenv.base.values import shortened, shown
 
 TABLES = {
     "agent": "ccenv.agents:AGENTS",
@@ -106,9 +107,9 @@ def import_trusted(path: str, kind: str, trusted: Sequence[str]) -> Any:
     module = path.partition(":")[0]
     if not is_below(module, trusted):
         raise ValueError(
-            f"expected {kind} to be a name of the project's own tables, got {path!r}, which was "
-            f"not imported: what a file names is not followed; if the module is yours, trust it: "
-            f"--trust {module}, or trust=({module!r},)"
+            f"expected {kind} to be a name of the project's own tables, got {shown(path)}, which "
+            "was not imported: what a file names is not followed; if the module is yours, trust "
+            f"it: --trust {shortened(module)}, or trust=({shown(module)},)"
         )
     found = import_object(path, kind)
     home = getattr(found, "__module__", None)

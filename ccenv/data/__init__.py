@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
+from ccenv.base.values import shortened
 from ccenv.data.checked import check_alike, check_split, check_transformed
 from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
@@ -150,7 +151,12 @@ def _load(key: Key, split: str, root: Path) -> Split:
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
-    path, folder = npz_file(root, name), root / name.partition("@")[0]
+    folder = root / name.partition("@")[0]
+    try:
+        path = npz_file(root, name)
+    except OSError:
+        # Such as a name that is longer than a file's may be.
+        raise unknown_dataset(name, root) from None
     if path is not None:
         return npz_split(path, name, split)
     text = place_of(root, name)
@@ -160,12 +166,18 @@ def _stored(name: str, split: str, root: Path) -> Split:
         return folder_split(folder, name, split)
     if name.endswith(ENDING):
         raise ValueError(
-            f"expected dataset {name!r} to be a file in {root} or, by its path, seen from the "
+            f"expected dataset {shown(name)} to be a file in {root} or, by its path, seen from the "
             f"working folder {Path.cwd()}, got none"
         )
-    raise ValueError(
-        f"unknown dataset {name!r}: {nearest(name, DATASETS)} (yours: module:name, or {name}.npz, "
-        f"{name}.txt or a folder of that name in {root})"
+    raise unknown_dataset(name, root)
+
+
+def unknown_dataset(name: str, root: Path) -> ValueError:
+    """What is said of a name that leads to no data set."""
+    said = shortened(name)
+    return ValueError(
+        f"unknown dataset {said!r}: {nearest(name, DATASETS)} (yours: module:name, or {said}.npz, "
+        f"{said}.txt or a folder of that name in {root})"
     )
 
 

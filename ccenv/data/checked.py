@@ -1,14 +1,18 @@
 """Checks of splits: (a split, name of its data set) -> the split, or an error that helps."""
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from ccenv.base.values import shown
 from ccenv.data.rows import check_finite
 from ccenv.data.split import NUM_SHOWN, Split
 
 INPUT_TYPES = (torch.uint8, torch.float32, torch.int64)
+MOST_CLASSES = 1_000_000
+"""Labels are numbers of classes, each of which a network answers for."""
 LABEL_TYPES = (torch.int64, torch.int16)
 
 
@@ -30,6 +34,7 @@ def check_split(split: Split, name: str) -> Split:
             "name those in the setting transforms"
         )
     check_form(split, name)
+    check_classes(split, name)
     images, labels = split.images, split.labels
     # Of inputs that are read when they are drawn the first are looked at, and each as it is drawn.
     seen = images if isinstance(images, Tensor) else images[:NUM_SHOWN]
@@ -45,6 +50,22 @@ def check_split(split: Split, name: str) -> Split:
             f"got {int(labels.min())}..{int(labels.max())}"
         )
     return split
+
+
+def check_classes(split: Split, name: str) -> None:
+    """Refuses a number of classes that is none, or that no network answers for.
+
+    Raises:
+        ValueError: naming the data set.
+    """
+    number = split.num_classes
+    is_whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not is_whole or not 1 <= number <= MOST_CLASSES:
+        raise ValueError(
+            f"dataset {name!r}: expected 1 to {MOST_CLASSES:,} classes, got {shown(number)}, and "
+            f"labels {int(split.labels.min())}..{int(split.labels.max())}; renumber them, for "
+            "instance with numpy.unique(y, return_inverse=True)"
+        )
 
 
 def check_form(split: Split, name: str) -> None:

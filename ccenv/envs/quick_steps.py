@@ -71,6 +71,8 @@ class QuickSteps:
         """
         state = self.simulator.state
         assert state is not None
+        if state.layer == 0:
+            self.simulator.check_weights()
         with torch.no_grad():
             own, padded, whole, shares = self._settled(actions, state)
             after, info = self._walked(state, own, whole, shares)

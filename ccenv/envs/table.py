@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from ccenv.base.values import positive_int
 from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
 from ccenv.envs.rows import checked_bits, row_of, with_presence
 from ccenv.envs.table_episodes import INFO, TableEpisodes
@@ -100,7 +101,7 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         """Reads the table; see `TableEpisodes` and, for `autoreset_mode`, Gymnasium."""
         rule = reward, reward_kwargs, times
         self.episodes = TableEpisodes(table, cost_weight, score, by_gate, *rule)
-        self.num_envs = num_envs
+        self.num_envs = num_envs = positive_int(num_envs, "num_envs")
         self.autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
         self.render_mode = render_mode

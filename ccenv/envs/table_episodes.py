@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings
 from ccenv.envs.recycled import Recycled
 from ccenv.envs.table_rewards import RULES, Looked, check_rule, score_minus_cost
 from ccenv.mask_table.menus import NUMBERS, number_of
@@ -68,8 +69,9 @@ class TableEpisodes:
         if reward is not None:
             if (cost_weight, score) != (1.0, "right"):
                 raise ValueError("expected reward_kwargs beside a reward, got cost_weight or score")
-            check_rule(reward, reward_kwargs or {}, self.table.nll is not None)
-            self.rule = functools.partial(RULES[reward], **(reward_kwargs or {}))
+            arguments = as_settings(reward_kwargs, "reward_kwargs")
+            check_rule(reward, arguments, self.table.nll is not None)
+            self.rule = functools.partial(RULES[reward], **arguments)
         elif reward_kwargs:
             raise ValueError("expected a reward beside reward_kwargs, got none")
         self.num_units, self.num_gates = header.num_units, len(header.gates)

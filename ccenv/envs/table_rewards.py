@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
+from ccenv.base.values import shown
 
 F32 = NDArray[np.float32]
 
@@ -129,7 +130,7 @@ def check_rule(reward: str, settings: Mapping[str, Any], has_nll: bool) -> None:
     if reward not in RULES:
         raise ValueError(
             f"expected a reward without a memory or a network ({', '.join(RULES)}), got "
-            f"{reward!r}; others need the simulated environment: BlockSelection-v0"
+            f"{shown(reward)}; others need the simulated environment: BlockSelection-v0"
         )
     if reward in NEED_NLL and not has_nll:
         raise ValueError(

@@ -25,8 +25,8 @@ class BlockSelectionTableVecEnv(VecEnv):
         mode = AutoresetMode.SAME_STEP
         self.env = BlockSelectionTableVectorEnv(num_envs, autoreset_mode=mode, **settings)
         single = self.env.single_observation_space, self.env.single_action_space
-        super().__init__(num_envs, *single)
-        self.returns, self.length = np.zeros(num_envs, dtype=np.float32), 0
+        super().__init__(self.env.num_envs, *single)
+        self.returns, self.length = np.zeros(self.num_envs, dtype=np.float32), 0
         self._actions: Any = None
         self._built_at = time.perf_counter()
 

@@ -97,7 +97,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
         self.simulator = make_simulator(num_envs, settings)
-        self.num_envs = num_envs
+        self.num_envs = num_envs = self.simulator.num_images
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.actions = Actions(self.simulator, action)
         self._quick_steps = QuickSteps(self.simulator, self.actions)

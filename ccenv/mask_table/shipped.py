@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.base.registry import nearest
+from ccenv.base.values import shown
 from ccenv.mask_table.table import MaskTable, read_table
 
 FOLDER = Path(__file__).parent / "tables"
@@ -29,9 +30,15 @@ def table_of(table: str | Path | MaskTable) -> MaskTable:
         return table
     if str(table) in SHIPPED:
         return shipped_table(str(table), "validation")
-    if not Path(table).exists():
+    try:
+        is_file = Path(table).exists()
+    except OSError:
+        # Such as a name that is longer than a file's may be.
+        is_file = False
+    if not is_file:
         raise FileNotFoundError(
-            f"expected a file of ccenv table build, or a table of the package, got {str(table)!r}; "
+            "expected a file of ccenv table build, or a table of the package, got "
+            f"{shown(str(table))}; "
             f"{nearest(str(table), SHIPPED)}"
         )
     return read_table(Path(table))

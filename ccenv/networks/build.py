@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ccenv.base.checked_file import check_finite
 from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings, positive_int, shortened, shown
 from ccenv.networks.check import check_parts
-from ccenv.networks.mlp import positive_ints
 
 MLP_SIZES = ("num_blocks", "block_size", "head_units", "activation")
 """Settings of the environment that say how large a fully connected network is."""
@@ -120,14 +120,17 @@ def make_network(
         TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its bill for example.
         ValueError: if it does not fit the inputs or memory, or its weights are not finite.
     """
+    own = as_settings(own, "network_kwargs")
     if not callable(network):
-        raise TypeError(f"expected network to be a name, a builder or a module, got {network!r}")
+        raise TypeError(
+            f"expected network to be a name, a builder or a module, got {shown(network)}"
+        )
     if isinstance(network, nn.Module):
         if own:
             raise ValueError("expected network_kwargs beside a network's name, got a module")
         built: Any = copy.deepcopy(network)
     else:
-        arguments = arguments_of(network, input_shape, num_classes, sizes, own or {})
+        arguments = arguments_of(network, input_shape, num_classes, sizes, own)
         built = build_network(network, seed, **arguments)
     check_parts(built)
     check_finite(built.state_dict(), "the network")
@@ -166,10 +169,8 @@ def check_reads(network: Any, inputs: Tensor, called: str) -> None:
 
 def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
     """Refuses a batch that groups do not fill."""
-    (rows,), (group,) = (
-        positive_ints(value, name)
-        for value, name in ((num_images, "num_envs"), (group_size, "group_size"))
-    )
+    rows = positive_int(num_images, "num_envs")
+    group = positive_int(group_size, "group_size")
     if rows % group:
         raise ValueError(
             f"expected num_envs to be a multiple of group_size={group}, got {rows}; change one"
@@ -186,7 +187,8 @@ def check_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(
-            f"expected device to be 'cpu' or a CUDA device that is here, got {device!r}: {error}"
+            f"expected device to be 'cpu' or a CUDA device that is here, got {shown(device)}: "
+            f"{shortened(str(error))}"
         ) from error
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ccenv.base.memory import check_fits
+from ccenv.base.values import shown
 from ccenv.networks.costs import dense_macs, dense_tail_macs, gated_widths, layer_macs
 from ccenv.networks.protocol import Gate, forward, rows_each
 from ccenv.sparse.cpu.packed_weights import keep_panels
@@ -272,9 +273,14 @@ def positive_ints(values: Any, name: str, *, allow_none: bool = False) -> tuple[
     Raises:
         ValueError: if one is not an integer of at least 1, or there are none and some are needed.
     """
+    # An array of no dimensions calls itself iterable.
     many = isinstance(values, Iterable) and not isinstance(values, str)
+    many = many and getattr(values, "ndim", 1) > 0
     found = tuple(values) if many else (values,)
     whole = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in found)
     if not whole or not (found or allow_none):
-        raise ValueError(f"expected {name} to be whole numbers of at least 1, got {values!r}")
+        raise ValueError(
+            f"expected {name} to be whole numbers of at least 1, got {shown(values)}; "
+            "give an int or a list of ints"
+        )
     return tuple(int(v) for v in found)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccenv.base.registry import resolve
+from ccenv.base.values import as_settings
 from ccenv.rewards import plain
 from ccenv.rewards.answers import correct, log_likelihood
 from ccenv.rewards.balance import Balance
@@ -64,7 +65,7 @@ def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | Non
     if isinstance(reward, str) and reward not in REWARDS:
         check_takes_outcome(found, reward)
     name = reward if isinstance(reward, str) else getattr(found, "__name__", repr(found))
-    return bind_reward(found, name, arguments or {})
+    return bind_reward(found, name, as_settings(arguments, "reward_kwargs"))
 
 
 __all__ = [

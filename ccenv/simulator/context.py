@@ -33,6 +33,7 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
+from ccenv.base.values import as_settings
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
 from ccenv.mdp.observations import Observer
 from ccenv.rewards import StatefulReward, Surroundings
@@ -139,7 +140,8 @@ class ContextSimulator(Simulator):
                 not 1 beside that of the context.
         """
         self.ranges = self._shown = read_context(context)
-        own_weight = dict(settings.get("reward_kwargs") or {}).get("cost_weight", 1)
+        of_reward = as_settings(settings.get("reward_kwargs"), "reward_kwargs")
+        own_weight = of_reward.get("cost_weight", 1)
         if "cost_weight" in self.ranges and own_weight != 1:
             raise ValueError(
                 "expected cost_weight in context or in reward_kwargs, got both; leave one out"

@@ -15,9 +15,11 @@ from ccenv.simulator.step import Step
 
 PART = 100_000
 """Images that are summed up at a time."""
+FEW_GATES = 4
+"""Up to this many, `repr` shows the density of each."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Verdict on a policy over a whole split, each image once."""
 
@@ -50,6 +52,18 @@ class Evaluation:
     gate_values: tuple[Tensor, ...] = ()
     """for each gated layer: float32 [num_images, num_blocks], as the policy gave them; empty where
     it gives masks."""
+
+    def __repr__(self) -> str:
+        """One line: the numbers; of more than `FEW_GATES` gates the mean density."""
+        density = ", ".join(f"{share:.3f}" for share in self.density)
+        if len(self.density) > FEW_GATES:
+            density = f"{sum(self.density) / len(self.density):.3f} in {len(self.density)} gates"
+        return (
+            f"Evaluation(split={self.split!r}, draw={self.draw!r}, num_images={self.num_images}, "
+            f"error={self.error:.4f}, nll={self.nll:.4f}, mean_return={self.mean_return:.4f}, "
+            f"compute_cost={self.compute_cost:.4f}, total_cost={self.total_cost:.4f}, "
+            f"macs={self.macs:.1f}, density=({density}))"
+        )
 
     @property
     def total_cost(self) -> float:

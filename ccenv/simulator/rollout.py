@@ -132,6 +132,22 @@ def simulator_of(env: Any) -> Simulator:
     simulator = getattr(base, "simulator", base)
     if not isinstance(simulator, Simulator):
         raise TypeError(
-            f"expected a block-selection environment or a Simulator, got {type(env).__name__}"
+            "expected a block-selection environment or a Simulator, got "
+            f"{type(env).__name__}{instead_of(base)}"
         )
     return simulator
+
+
+def instead_of(env: Any) -> str:
+    """What to use in place of a batch of separate environments; "" of anything else."""
+    if hasattr(env, "env_method"):
+        return (
+            "; use ccenv.sb3.BlockSelectionVecEnv(num_envs, ...), which Stable-Baselines3 takes in "
+            "place of a DummyVecEnv or SubprocVecEnv"
+        )
+    if hasattr(env, "single_action_space"):
+        return (
+            "; use ccenv.BlockSelectionVectorEnv(num_envs, ...), or gym.make_vec with "
+            "vectorization_mode='vector_entry_point'"
+        )
+    return ""

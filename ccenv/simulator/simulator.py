@@ -20,6 +20,7 @@ from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream_seed
+from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
@@ -32,6 +33,7 @@ from ccenv.networks.build import (
     check_reads,
     check_rows,
 )
+from ccenv.networks.finite_weights import FiniteWeights
 from ccenv.networks.mlp import Sizes
 from ccenv.networks.protocol import num_blocks_of
 from ccenv.networks.teacher import make_trainer
@@ -101,7 +103,9 @@ class Simulator:
             ValueError: if a setting is unknown or impossible; no weights are learned then.
             FileNotFoundError: if the data set is not there.
         """
-        check_weights(weights, weights_kwargs or {})
+        network_kwargs = as_settings(network_kwargs, "network_kwargs")
+        weights_kwargs = as_settings(weights_kwargs, "weights_kwargs")
+        check_weights(weights, weights_kwargs)
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
         self.reward = make_reward(reward, reward_kwargs)
@@ -116,11 +120,11 @@ class Simulator:
         # Images, their activations, and an observation's bounds at least.
         num_floats = 4 * self.num_images * math.prod(self.image_shape)
         check_fits(num_floats, f"a batch of {self.num_images:,} images", "choose fewer num_envs")
-        self.weights, self.weights_kwargs = weights, dict(weights_kwargs or {})
+        self.weights, self.weights_kwargs = weights, weights_kwargs
         sizes = checked_sizes(num_blocks, block_size, head_units, activation)
         parameters = inspect.signature(Simulator).parameters
         defaults = {name: parameters[name].default for name in MLP_SIZES}
-        self.source = source_of(network, network_kwargs or {}, sizes, defaults, self.data)
+        self.source = source_of(network, network_kwargs, sizes, defaults, self.data)
         self.network = self.source.build(0)
         called, first = dataset_name(dataset), torch.zeros(1, dtype=torch.int64)
         inputs = self.data.batch(first.to(self.device))[0]
@@ -133,6 +137,7 @@ class Simulator:
         self.network.to(self.device).eval()
         if weights != "cotrain" and hasattr(self.network, "pack"):
             self.network.pack()
+        self._finite_weights = FiniteWeights(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
         self.num_blocks: tuple[int, ...] = num_blocks_of(self.network)
         self.num_layers = len(self.num_blocks)
@@ -233,12 +238,14 @@ class Simulator:
         Raises:
             RuntimeError: if no episode has begun or it is over.
             TypeError: if the mask is not a bool tensor.
-            ValueError: if it has the wrong shape, or the network's answer or the reward is not
-                finite.
+            ValueError: if it has the wrong shape, or the network's weights (found at the first
+                step of an episode), its answer or the reward are not finite.
         """
         if self.state is None or self.state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
         check_mask(mask, self.indices.shape[0], "mask")
+        if self.state.layer == 0:
+            self.check_weights()
         mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
         with torch.no_grad():
             share = self.ranks.share
@@ -261,6 +268,16 @@ class Simulator:
             self.pending.append((self.indices, self._masks, *values))
         return Step(self.state, self.observe, total, terms, outcome, numbers, ranks=self.ranks)
 
+    def check_weights(self) -> None:
+        """Refuses a network whose weights are not finite, before a reward is paid for its masks.
+
+        Raises:
+            ValueError: naming the tensor.
+        """
+        if self._finite_weights.network is not self.network:
+            self._finite_weights = FiniteWeights(self.network)
+        self._finite_weights.check()
+
     def take_step(self, state: EpisodeState) -> None:
         """Goes on from where a step has led that was computed elsewhere, under frozen weights."""
         assert state.mask is not None
@@ -282,4 +299,6 @@ class Simulator:
             if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
                 self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
             self.network_version += 1
+        if losses and all(map(math.isfinite, losses)):
+            self._finite_weights.accept()
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}

@@ -7,7 +7,8 @@ from typing import Any
 from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
 from ccenv.base.registry import resolve
-from ccenv.runs.plan.values import annotations_of, shown
+from ccenv.base.values import shown
+from ccenv.runs.plan.values import annotations_of
 
 
 def find_agent(agent: str) -> type[Agent]:

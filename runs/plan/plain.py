@@ -5,7 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.runs.plan.values import coerce, shown
+from ccenv.base.values import shown
+from ccenv.runs.plan.values import coerce
 
 
 def checked(

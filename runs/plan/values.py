@@ -9,11 +9,11 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ccenv.base.values import shown
+
 WORDS = {"true": True, "false": False, "none": None}
 LARGEST_INTEGER = 2**63 - 1
 """What torch and numpy can hold."""
-SHOWN = 80
-"""Most characters of a value in a message."""
 
 
 def parse_value(text: str) -> Any:
@@ -124,12 +124,6 @@ def check_sizes(name: str, value: Any) -> None:
             f"expected integers of {name} between -2**63 and 2**63, got one of "
             f"{value.bit_length()} bits; give a smaller one"
         )
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it, a long one cut short."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
 
 
 def fits(value: Any, hint: Any) -> bool:

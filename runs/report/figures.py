@@ -20,7 +20,7 @@ from ccenv.runs.show.drawing import (
     stacked_axes,
 )
 from ccenv.runs.show.tables import Row, by_dataset, name_of
-from ccenv.runs.stats.fronts import ALL, Front, make_fronts, name_in
+from ccenv.runs.stats.fronts import ALL, Front, front_verdict, make_fronts, name_in
 from ccenv.runs.stats.intervals import FEWEST, performance_profile
 
 WIDE = 8
@@ -75,8 +75,10 @@ def front_figure(rows: Sequence[Row], name: str, dataset: str, families: Familie
     axes.set(xlabel="MACs of an image, policy included", ylabel="test error in %")
     set_scales(axes, rows)
     legend_below(figure, handles, entries)
-    best = "; ".join(f"{mac:,.0f} MACs {error:.1f} %" for mac, error in line)
-    alt = f"Scatter of test error over MACs for {len(rows)} rows on {dataset}; on the front: {best}"
+    front = "; ".join(f"{mac:,.0f} MACs {error:.1f} %" for mac, error in line)
+    alt = (
+        f"Scatter of test error over MACs for {len(rows)} rows on {dataset}; Pareto front: {front}"
+    )
     return Drawn(figure, name, FRONT_CAPTION, alt)
 
 
@@ -140,7 +142,8 @@ def profile_figures(fronts: Sequence[Front], families: Families) -> list[Drawn]:
     One figure, or one for each shaping where fronts are many; nothing where a single front would
     be compared with itself.
     """
-    shown = [f for f in fronts if f.dataset == ALL] or list(fronts)
+    finished = [front for front in fronts if front.by_seed]
+    shown = [f for f in finished if f.dataset == ALL] or finished
     if len(shown) <= FEW:
         return [profile_figure(shown, "profile", "", families)] if len(shown) > 1 else []
     groups: dict[str, list[Front]] = {}
@@ -172,8 +175,7 @@ def profile_figure(shown: Sequence[Front], name: str, where: str, families: Fami
         handles += axes.step(thresholds, share, lw=1.3, **style)
     axes.set(xlabel="front area", ylabel="share of runs with more", ylim=(0, 1.02))
     legend_below(figure, handles, names)
-    best = name_in(max(shown, key=lambda front: front.mean.mean), shown)
-    alt = f"Performance profile of {len(shown)} fronts{where}; farthest to the right: {best}"
+    alt = f"Performance profile of {len(shown)} fronts{where}; {front_verdict(shown).sentence}"
     return Drawn(figure, name, f"Performance profile{where}: farther right is better.", alt)
 
 

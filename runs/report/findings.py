@@ -1,18 +1,19 @@
-"""A comparison in at most three sentences a data set: front areas, random masks, cost limits."""
+"""A comparison in a few sentences: verdict, Pareto front, random masks, cost limits."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.report.limits import kept_limits
-from ccenv.runs.show.tables import Row, by_dataset
-from ccenv.runs.stats.fronts import ALL, Front, make_fronts, winner
+from ccenv.runs.show.tables import Row, by_dataset, name_of
+from ccenv.runs.stats.fronts import ALL, AREA, front_verdict, make_fronts
+from ccenv.runs.stats.verdict import first_names
 
 VERDICTS = {
-    "better": "less error (intervals apart)",
-    "worse": "more error (intervals apart)",
-    "no difference": "no difference (intervals overlap)",
+    "better": "with less error",
+    "worse": "with more error",
+    "no difference": "not significantly different",
 }
+"""Verdict of a row against random masks -> words for it."""
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -20,13 +21,21 @@ def findings(comparison: Comparison) -> list[str]:
     fronts = make_fronts(comparison.results, comparison.draw)
     sentences = []
     for dataset in dict.fromkeys(front.dataset for front in fronts):
-        where = "All data sets together" if dataset == ALL else f"Front area on {dataset}"
-        sentences.append(f"{where}: {winner(rivals(fronts, dataset, comparison.rows))}.")
+        where = f"{AREA.name.capitalize()} on {dataset}"
+        if dataset == ALL:
+            where = f"{AREA.name.capitalize()}, methods with results on all data sets"
+        found = front_verdict([front for front in fronts if front.dataset == dataset])
+        sentences.append(f"{where}: {found.sentence}.")
     for dataset, rows in by_dataset(comparison.rows).items():
-        counts = Counter(row["verdict"] for row in rows)
-        if parts := [f"{counts[v]} with {text}" for v, text in VERDICTS.items() if counts[v]]:
+        front = [f"{name_of(row)} ({seeds_of(row)})" for row in rows if row["on_front"]]
+        sentences.append(f"Pareto front of mean error and MACs on {dataset}: {first_names(front)}.")
+        counts = Counter(row["verdict"] for row in rows if row["verdict"])
+        if parts := [f"{counts[v]} {text}" for v, text in VERDICTS.items() if counts[v]]:
+            if without := sum(n for v, n in counts.items() if v not in VERDICTS):
+                parts.append(f"{without} without a verdict (see the table)")
             sentences.append(
-                f"Beside random masks of the same cost on {dataset}: {', '.join(parts)}."
+                f"Rows compared with random masks of the same cost on {dataset}: "
+                f"{', '.join(parts)}."
             )
     if limits := kept_limits(comparison.results):
         num_met = sum(run.is_met for run in limits)
@@ -34,13 +43,7 @@ def findings(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def rivals(fronts: Sequence[Front], dataset: str, rows: Sequence[Row]) -> list[Front]:
-    """Fronts of a data set that are compared with each other.
-
-    Where agents learned under several shapings only theirs are: each shaping is one point of many,
-    and a rule with a front of several rates would be judged by all of them.
-    """
-    here = [front for front in fronts if front.dataset == dataset]
-    learners = {row["agent"] for row in rows if row["learns"]}
-    learned = [front for front in here if front.agent in learners]
-    return learned if len({front.shaping for front in learned}) > 1 else here
+def seeds_of(row: Row) -> str:
+    """How many seeds a row has."""
+    number = len(row["seeds"])
+    return "1 seed" if number == 1 else f"{number} seeds"

@@ -11,10 +11,11 @@ from ccenv.runs.stats.intervals import Interval, mean_interval
 
 SUMMARY_NOTE = (
     "Front area: mean over the agents that learned under every shaping of the table, then over "
-    "seeds, with Student's 95 % interval; see Fronts for what it is. Error and total cost (the "
+    "seeds, with Student's 95 % interval; see Fronts for what it is. Lines are in the order of its "
+    "mean, which is no verdict where intervals overlap. Error and total cost (the "
     "policy's own included): the smallest and the largest of all agents' means. Random: agents "
-    "with less error than random masks of the same compute cost, not told from them, with more, "
-    "or with no verdict, as in the overview."
+    "with less error than random masks of the same compute cost, not significantly different, with "
+    "more, or with no verdict, as in the overview."
 )
 VERDICTS = ("better", "no difference", "worse")
 
@@ -64,7 +65,7 @@ def is_compared(rows: Sequence[Row]) -> bool:
 
 
 def make_shapings(rows: Sequence[Row], fronts: Sequence[Front]) -> list[Shaping]:
-    """Shapings of one data set, the largest mean area first.
+    """Shapings of one data set, in falling order of their mean area.
 
     Those without a seed that all shared agents have finished come last.
     """

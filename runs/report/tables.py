@@ -8,7 +8,15 @@ from ccenv.runs.report.limits import limit_tables
 from ccenv.runs.report.run_tables import origin_table, settings_tables, speed_table
 from ccenv.runs.report.shapings import shaping_tables
 from ccenv.runs.show.tables import Row, Table, by_dataset, interval, main_tables, name_of
-from ccenv.runs.stats.fronts import ALL, Front, against, leader, make_fronts, name_in
+from ccenv.runs.stats.fronts import (
+    ALL,
+    Front,
+    against,
+    front_verdict,
+    leader,
+    make_fronts,
+    name_in,
+)
 from ccenv.runs.stats.habits import RULE
 from ccenv.runs.stats.intervals import FEWEST, Interval, told, with_interval
 
@@ -17,9 +25,10 @@ FRONT_NOTE = (
     "widest dense network of the table; 1 would be no error at no cost. Who has one cell is judged "
     "by one point, who has more by all. Mean and Student's 95 % "
     "interval over seeds; IQM: interquartile mean with its stratified bootstrap interval (with 3 "
-    "seeds that interval holds the truth only 3 times in 4). Paired: difference to the largest "
-    "mean over the seeds of both. P(more): how often a run has more area than one of the largest "
-    "mean, ties one half."
+    "seeds that interval holds the truth only 3 times in 4). Paired: difference from the front of "
+    "the highest mean over the seeds of both; that front is marked 'largest' if it is best by the "
+    "rule of the verdict at the top, else 'reference'. P(more): how often a run has more area than "
+    "one of that front, ties one half."
 )
 
 
@@ -37,9 +46,9 @@ def overview(rows: Sequence[Row]) -> list[Table]:
             [overview_line(row) for row in found],
             "Error: mean ± standard deviation over seeds and Student's 95 % interval, from three "
             "seeds on; IQM with its bootstrap interval. MACs and total cost include the policy's "
-            "own. Front (*): nobody has less error and fewer MACs. Against random: error beside "
-            "random masks of the same compute cost; better or worse only where 95 % intervals "
-            "are apart.",
+            "own. Front (*): on the Pareto front of mean error and MACs. Against random: error "
+            "compared with random masks of the same compute cost; better or worse only where the "
+            "95 % intervals do not overlap.",
         )
         for name, found in groups.items()
     ]
@@ -63,14 +72,14 @@ def overview_line(row: Row) -> list[Any]:
 
 
 def verdict_of(row: Row) -> str:
-    """Who is better, and of how few seeds that was said."""
+    """Whether a row is better than random masks, and by how few seeds."""
     is_few = len(row["seeds"]) < FEWEST and row["verdict"] in ("better", "worse", "no difference")
     return f"{row['verdict']} ({len(row['seeds'])} seeds)" if is_few else str(row["verdict"])
 
 
 def front_tables(comparison: Comparison) -> list[Table]:
     """Areas under fronts, one table for each data set and one for all."""
-    fronts = make_fronts(comparison.results, comparison.draw)
+    fronts = [front for front in make_fronts(comparison.results, comparison.draw) if front.by_seed]
     datasets = list(dict.fromkeys(front.dataset for front in fronts))
     columns = {"agent": "left", "front area": "right .3f", "IQM": "right .3f"}
     columns |= {"paired": "right .3f", "P(more)": "right .2f"}
@@ -80,14 +89,15 @@ def front_tables(comparison: Comparison) -> list[Table]:
         found = [front for front in fronts if front.dataset == name]
         where = "all data sets together" if name == ALL else name
         first = leader(found)
-        lines = [front_line(front, first, name_in(front, found)) for front in found]
+        mark = "largest" if front_verdict(found).best else "reference"
+        lines = [front_line(front, first, mark, name_in(front, found)) for front in found]
         file_name = "fronts" if len(datasets) == 1 else f"fronts-{name}"
         tables.append(Table(file_name, f"Front areas, {where}", columns, lines, FRONT_NOTE))
     return tables
 
 
-def front_line(front: Front, first: Front | None, name: str) -> list[Any]:
-    """One front beside the leader's."""
+def front_line(front: Front, first: Front | None, mark: str, name: str) -> list[Any]:
+    """One front compared with the leader's, in whose line stands the mark."""
     difference, chance = (None, None) if first in (None, front) else against(front, first)
     shared = len(set(front.by_seed) & set(first.by_seed)) if first else 0
     paired = difference and with_interval(difference, shared, ".3f", (-1, 1))
@@ -96,7 +106,7 @@ def front_line(front: Front, first: Front | None, name: str) -> list[Any]:
         name + (" (ceiling)" if front.uses_labels else ""),
         with_interval(front.mean, len(front.by_seed), ".3f"),
         front.iqm if is_enough else Interval(front.iqm.mean),
-        "largest" if front is first else paired,
+        mark if front is first else paired,
         chance if is_enough or chance is None else Interval(chance.mean),
         len(front.labels),
         len(front.by_seed),
@@ -141,7 +151,10 @@ def all_tables(comparison: Comparison) -> dict[str, list[Table]]:
         "overview": [*overview(rows), *limit_tables(comparison.results)],
         "columns": main_tables(rows),
         "fronts": front_tables(comparison),
-        "shapings": shaping_tables(rows, make_fronts(comparison.results, comparison.draw)),
+        "shapings": shaping_tables(
+            rows,
+            make_fronts(comparison.results, comparison.draw, family=lambda run: str(run["agent"])),
+        ),
         "density": [density_table(rows)],
         "speed": [speed_table(comparison.results), *memory_tables(rows)],
         "settings": settings_tables(comparison.finished),

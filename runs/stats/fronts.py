@@ -6,7 +6,8 @@ where cost is the MACs of an image, the policy's own included, over those of the
 network among the results on that data set: 1 would be no error at no cost.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ccenv.runs.stats.intervals import (
@@ -17,12 +18,15 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
     probability_of_improvement,
 )
+from ccenv.runs.stats.points import kind_of
 from ccenv.runs.stats.results import Result, dataset_of, evaluation
+from ccenv.runs.stats.rows import mean_place
+from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict
 
 ALL = "all"
 """Name for all data sets together."""
-NAMED = 6
-"""Most close competitors named in a sentence."""
+AREA = Score("hypervolume", more_is_better=True)
+"""What fronts are compared by."""
 Results = Mapping[str, Sequence[Result]]
 
 
@@ -33,15 +37,17 @@ class Front:
     dataset: str
     """images, or `ALL`."""
     agent: str
-    """its name."""
+    """its name, or another one of its family; see `make_fronts`."""
     shaping: str
     """name of the reward."""
     labels: tuple[str, ...]
     """cells that make the front."""
     uses_labels: bool
-    """True for ceilings, which never win."""
+    """True for ceilings, which are left out of verdicts."""
     areas: tuple[Mapping[int, float], ...]
     """seed -> area, once for each data set; seeds that every cell has finished."""
+    places: tuple[Place, ...] = ()
+    """MACs and error of each cell, means over all its seeds."""
 
     @property
     def strata(self) -> list[list[float]]:
@@ -65,27 +71,39 @@ class Front:
         return bootstrap(self.strata)
 
 
-def make_fronts(results: Results, draw: str = "sampled") -> list[Front]:
+def make_fronts(
+    results: Results, draw: str = "sampled", family: Callable[[Result], str] = kind_of
+) -> list[Front]:
     """Fronts of each data set, then, where there are several, of all together.
+
+    A front whose cells share no seed has no area; verdicts name it, tables leave it out.
 
     Args:
         results: label -> one result a seed.
         draw: "sampled" or "mode".
+        family: name of what a result's row is a variant of. By default baselines that are networks
+            of their own (counts, pruned ones) are no variants of the agent that runs them.
     """
     families: dict[tuple[str, str, str], list[str]] = {}
     for label, found in results.items():
         if found:
-            key = (dataset_of(found[0]), found[0]["agent"], found[0]["reward"])
+            key = (dataset_of(found[0]), family(found[0]), found[0]["reward"])
             families.setdefault(key, []).append(label)
     widest = widest_networks(results)
     fronts = []
     for (dataset, agent, shaping), labels in families.items():
         cells = [results[label] for label in labels]
         areas = areas_by_seed(cells, widest[dataset], draw)
-        if areas:
-            ceiling = bool(cells[0][0]["uses_labels"])
-            fronts.append(Front(dataset, agent, shaping, tuple(labels), ceiling, (areas,)))
+        ceiling = bool(cells[0][0]["uses_labels"])
+        places = tuple(place_of(label, results[label], draw) for label in labels)
+        fronts.append(Front(dataset, agent, shaping, tuple(labels), ceiling, (areas,), places))
     return sorted(fronts, key=lambda front: front.dataset) + over_all(fronts)
+
+
+def place_of(label: str, runs: Sequence[Result], draw: str) -> Place:
+    """A cell's MACs and error, means over its seeds."""
+    macs, error = mean_place(runs, draw)
+    return Place(label, dataset_of(runs[0]), macs, error)
 
 
 def widest_networks(results: Results) -> dict[str, int]:
@@ -131,6 +149,7 @@ def over_all(fronts: Sequence[Front]) -> list[Front]:
             tuple(label for front in found for label in front.labels),
             found[0].uses_labels,
             tuple(areas for front in found for areas in front.areas),
+            tuple(place for front in found for place in front.places),
         )
         for (agent, shaping), found in families.items()
         if len(found) == len(datasets)
@@ -144,53 +163,33 @@ def name_in(front: Front, fronts: Sequence[Front]) -> str:
 
 
 def leader(fronts: Sequence[Front]) -> Front | None:
-    """The largest mean area, ceilings aside; it need not be a winner."""
+    """The front of the highest mean area, ceilings aside; `front_verdict` says what that means."""
     contenders = [front for front in fronts if not front.uses_labels and front.by_seed]
     return max(contenders, key=lambda front: front.mean.mean, default=None)
 
 
-def winner(fronts: Sequence[Front]) -> str:
-    """Names the best front on one data set, or says why there is none.
-
-    A winner's 95 % interval (Student's t over seeds) lies above all others.
-    """
-    first = leader(fronts)
-    if first is None:
-        return "nothing to compare yet"
-    name = name_in(first, fronts)
-    others = [f for f in fronts if f is not first and not f.uses_labels and f.by_seed]
-    if not others:
-        return f"only {name} has a front; there is nobody to compare it with"
-    single = [front for front in (first, *others) if front.mean.low is None]
-    if first in single or len(single) == len(others):
-        return f"no winner: a single seed {of_whom(single, fronts)}says nothing about chance"
-    others = [front for front in others if front not in single]
-    aside = f" (aside: {listed(single, fronts)}, a single seed)" if single else ""
-    close = [name_in(f, fronts) for f in others if (f.mean.high or 0.0) >= (first.mean.low or 0.0)]
-    if close:
-        return f"no winner: the interval of {name} overlaps that of {first_names(close)}{aside}"
-    return f"{name} has the largest front area, its interval apart from all others{aside}"
+def front_verdict(fronts: Sequence[Front]) -> Verdict:
+    """Says which of some fronts on one data set, or on all, has the largest hypervolume, if any."""
+    compared = [front for front in fronts if not front.uses_labels]
+    methods = "; ".join(dict.fromkeys(front.agent for front in compared))
+    shapings = {front.shaping for front in compared}
+    among = f"{methods}; under {len(shapings)} rewards" if len(shapings) > 1 else methods
+    return verdict([contender(front, compared) for front in fronts], AREA, among)
 
 
-def of_whom(single: Sequence[Front], fronts: Sequence[Front]) -> str:
-    """Whose single seed it is, unless it is everybody's."""
-    everybody = [front for front in fronts if front.by_seed and not front.uses_labels]
-    return "" if len(single) == len(everybody) else f"of {listed(single, fronts)} "
-
-
-def listed(some: Sequence[Front], fronts: Sequence[Front]) -> str:
-    """Names of some fronts."""
-    return first_names([name_in(front, fronts) for front in some])
-
-
-def first_names(names: Sequence[str]) -> str:
-    """A list of names that stays short."""
-    more = f"; and {len(names) - NAMED} others" if len(names) > NAMED else ""
-    return "; ".join(names[:NAMED]) + more
+def contender(front: Front, fronts: Sequence[Front]) -> Contender:
+    """A front as one of several methods that are compared."""
+    return Contender(
+        name=name_in(front, fronts),
+        interval=front.mean if front.by_seed else Interval(math.nan),
+        num_seeds=len(front.by_seed),
+        places=front.places,
+        is_ceiling=front.uses_labels,
+    )
 
 
 def against(front: Front, first: Front) -> tuple[Interval | None, Interval | None]:
-    """Paired difference of areas to the leader, and how likely a run beats the leader's."""
+    """Paired difference of areas from another front's, and how likely a run has more area."""
     difference = paired_difference(front.by_seed, first.by_seed)
     if len(front.strata) != len(first.strata):
         return difference, None

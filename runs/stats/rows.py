@@ -83,7 +83,7 @@ def make_rows(results: Mapping[str, Sequence[Result]], draw: str = "sampled") ->
 
 def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -> list[Row]:
     present = {k: found for k, found in results.items() if dataset_of(found[0]) == dataset}
-    points = {label: _point(found, draw) for label, found in present.items()}
+    points = {label: mean_place(found, draw) for label, found in present.items()}
     contenders = {k: v for k, v in points.items() if not present[k][0]["uses_labels"]}
     front = {k for k in contenders if not dominated(points[k], contenders.values())}
     # Found once: every row is held against them.
@@ -94,7 +94,8 @@ def _rows_of(results: Mapping[str, Sequence[Result]], dataset: str, draw: str) -
     ]
 
 
-def _point(results: Sequence[Result], draw: str) -> tuple[float, float]:
+def mean_place(results: Sequence[Result], draw: str) -> tuple[float, float]:
+    """MACs of an input, the policy's own included, and test error: means over seeds."""
     verdicts = [evaluation(r, draw) for r in results]
     means = [float(np.mean([v[name] for v in verdicts])) for name in ("macs", "error")]
     return means[0], means[1]

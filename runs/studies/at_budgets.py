@@ -1,11 +1,12 @@
-"""Who is best at a budget: a sweep and some budgets -> a table, a row a kind of network.
+"""Methods at equal budgets: a sweep and some budgets -> a table, one line for each method.
 
-Of each kind the row that validation chooses among those that cost no more: what somebody would
-take who has so many MACs. A study asks for it by `Section`s of its own.
+A cell is the row that validation data selects among a method's rows within the budget. A study
+asks for it by `Section`s of its own.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
@@ -13,6 +14,7 @@ from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.measures import ERROR, Measure
 from ccenv.runs.stats.points import Point, make_point
+from ccenv.runs.stats.verdict import Contender, Score, verdict
 
 SLACK = 1.05
 """Of a budget that a row may cost: rows that are meant for one differ by that."""
@@ -34,15 +36,31 @@ def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
     """
 
     def make(comparison: Comparison, results_dir: Path) -> Part:
-        points = points_of(comparison, measure)
-        lines = [[kind, *best_of(own, budgets)] for kind, own in by_kind(points).items()]
+        kinds = by_kind(points_of(comparison, measure))
+        lines = [[kind, *cells_of(own, budgets)] for kind, own in kinds.items()]
         lines = [line for line in lines if any(cell is not None for cell in line[1:])]
         columns = {"kind": "left", **{f"{n:,} MACs": f"right {measure.spec}" for n in budgets}}
         unit = "error, %" if measure.unit == "%" else measure.title
-        title = f"Who is best at a budget: test {unit}"
-        return Part([Table("budgets", title, columns, lines, NOTE)] if lines else [])
+        title = f"Methods at equal budgets: test {unit}"
+        note = " ".join([NOTE, *(sentence_at(kinds, budget, measure) for budget in budgets)])
+        return Part([Table("budgets", title, columns, lines, note)] if lines else [])
 
-    return Section("budgets", "Who is best at a budget", make)
+    return Section("budgets", "Methods at equal budgets", make)
+
+
+def sentence_at(kinds: Mapping[str, Sequence[Point]], budget: int, measure: Measure) -> str:
+    """Which method is best within a budget, if one is."""
+    rows = {kind: selected(own, budget) for kind, own in kinds.items()}
+    contenders = [
+        Contender(kind, row.interval, len(row.error)) for kind, row in rows.items() if row
+    ]
+    score = Score(
+        name=f"test {measure.title}",
+        more_is_better=False,
+        spec=measure.spec,
+        ends=(0.0, 1.0 if measure.unit == "%" else math.inf),
+    )
+    return f"Within {budget:,} MACs: {verdict(contenders, score).sentence}."
 
 
 def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
@@ -74,16 +92,21 @@ def kind_of(label: str) -> str:
     return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
-def best_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:
-    """At each budget the interval of the row that validation chooses, None where none is so cheap.
+def selected(points: Sequence[Point], budget: int) -> Point | None:
+    """The row with the least validation error within a budget, None where none is so cheap."""
+    cheap = [point for point in points if point.macs <= SLACK * budget]
+    return min(cheap, key=lambda point: point.validation_mean, default=None)
 
-    A row that was the best at a smaller budget already is not said again.
+
+def cells_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:
+    """The interval of the selected row at each budget.
+
+    None where no row is so cheap, and where the selected row is that of a smaller budget.
     """
     found: list[object] = []
     before: Point | None = None
     for budget in budgets:
-        cheap = [point for point in points if point.macs <= SLACK * budget]
-        best = min(cheap, key=lambda point: point.validation_mean, default=None)
-        found.append(None if best is None or best is before else best.interval)
-        before = best
+        row = selected(points, budget)
+        found.append(None if row is None or row is before else row.interval)
+        before = row
     return found

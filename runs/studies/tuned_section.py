@@ -1,5 +1,6 @@
-"""Agents tuned alike: the chosen setting of each -> a table by bits, beside hashing and chance."""
+"""Agents tuned alike: the chosen setting of each -> a table by bits, with two baselines."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,17 +10,18 @@ from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.bits import bits_of
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.results import Result, evaluation
+from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.studies.text_agents import AGENTS, CHOSEN, FIXED, rows
 
 NOTE = (
-    "Most probable masks; of random masks, drawn ones. Interval: Student's, 95 %, over seeds. The "
-    "setting is the best of four on validation text; no others were tried. MACs with the "
+    "Greedy masks; random masks are sampled. Interval: Student's, 95 %, over seeds. The "
+    "setting has the least bits of four on validation text; no others were tried. MACs include the "
     "policy's own."
 )
 
 
 def tuned(comparison: Comparison, results_dir: Path) -> Part:
-    """The chosen rows and those without a choice, best first."""
+    """The chosen rows and those without a choice, in the order of their mean bits."""
     found = comparison.results
     chosen = {label: rows(label)[CHOSEN[label][0]].label for label in AGENTS}
     kept = {name: row for name, row in chosen.items() if found.get(row)}
@@ -28,6 +30,7 @@ def tuned(comparison: Comparison, results_dir: Path) -> Part:
     return Part([tuned_table(lines)] if lines else [])
 
 
+BITS_SCORE = Score("mean bits a symbol", more_is_better=False, ends=(0.0, math.inf))
 TUNED = Section("tuned", "Agents tuned alike", tuned)
 Line = tuple[str, str, int, float, Interval]
 
@@ -51,4 +54,6 @@ def tuned_table(lines: Sequence[Line]) -> Table:
         "test bits a symbol": "right .3f",
     }
     ordered = sorted(lines, key=lambda line: line[-1].mean)
-    return Table("tuned", "Agents tuned alike", columns, [list(line) for line in ordered], NOTE)
+    contenders = [Contender(name, bits, seeds) for name, _, seeds, _, bits in ordered]
+    note = f"{NOTE} Verdict: {verdict(contenders, BITS_SCORE).sentence}."
+    return Table("tuned", "Agents tuned alike", columns, [list(line) for line in ordered], note)

@@ -145,8 +145,7 @@ def looks_figure(rows: Sequence[Row]) -> Drawn:
     axes.set_yticks(list(places), [f"{row['look']} ({row['inputs']:,})" for row in ordered])
     axes.set(xlabel="share of the gap closed")
     caption = "What better looks, and more inputs (in brackets), are worth."
-    best = ordered[-1]
-    alt = f"Most, {best['gap_closed']['mean']:.3f}, has {best['look']}"
+    alt = "; ".join(f"{row['look']}: {gap:.3f}" for row, gap in zip(ordered, gaps, strict=True))
     return Drawn(figure, "gap", caption, alt)
 
 
@@ -198,7 +197,11 @@ def policies_figure(rows: Sequence[Row]) -> Drawn:
     axes.axhline(0.0, color=INK, lw=0.8)
     axes.set(xlabel="share of the dense network's MACs", ylabel="share of the gap closed")
     legend_below(figure, lines, names)
-    best = max(rows, key=lambda row: row["gap_closed"]["mean"])
-    caption = "Share of the oracle's lead over mixtures of static masks, unseen images."
-    alt = f"Most, {best['gap_closed']['mean']:.3f}, has {best['learner']}, {best['policy']}"
+    caption = "Share of the gap between mixtures of static masks and the oracle, unseen images."
+    alt = "; ".join(
+        f"{row['learner']}, {row['policy']} at {row['budget']:.2f}: "
+        f"{Interval(**row['gap_closed']):.3f}"
+        for row in rows
+        if (row["policy"], row["learner"]) in ways
+    )
     return Drawn(figure, "gap", caption, alt)

@@ -13,6 +13,7 @@ from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, ne
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.results import MODES, Result, evaluation
+from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.studies.systems.places import PLACES
 from ccenv.runs.studies.systems.sweep import CHOSEN, SYSTEMS, label_of, rows
 
@@ -28,6 +29,7 @@ REFERENCE = {"exits": "confidence", "strips": "entropy_threshold", "resnet": "st
 """Place -> the system at whose costs all are compared, `rloo` elsewhere."""
 RIVAL = {"exits": "confidence", "strips": "block_dropout"}
 """Place -> the simple rival that choosing must beat, `static` elsewhere."""
+ERROR_SCORE = Score("test error", more_is_better=False, spec=".2%")
 WORDS = {"sampled": "drawn", "mode": "likely"}
 
 
@@ -183,7 +185,13 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
         ]
         for line in sorted(lines, key=rank)
     ]
-    return Table(f"{place}-at-equal-cost", PLACES[place].title, columns, body, NOTE)
+    compared = [
+        Contender(line.name, found, len(errors_at(line, middle)))
+        for line in lines
+        if (found := at_cost(line, middle))
+    ]
+    note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE).sentence}."
+    return Table(f"{place}-at-equal-cost", PLACES[place].title, columns, body, note)
 
 
 def figure_of(place: str, lines: Sequence[Line]) -> Drawn:

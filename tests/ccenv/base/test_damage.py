@@ -197,8 +197,9 @@ def test_a_network_given_with_weights_that_are_not_finite_is_refused():
 def test_a_network_that_answers_nan_is_paid_nothing(reward):
     simulator = Simulator(4, **PROBE_SETTINGS | {"network": probe_network, "reward": reward})
     simulator.seed(0)
-    with torch.no_grad():
-        simulator.network.head_layers[-1].bias.fill_(torch.nan)
+    # Its weights are finite: others are refused at the first step.
+    answer = torch.full((4, simulator.network.num_classes), torch.nan)
+    simulator.network.logits = lambda hidden, backend="auto": answer
     simulator.begin()
     masks = [torch.ones(4, n, dtype=torch.bool) for n in simulator.num_blocks]
     for mask in masks[:-1]:

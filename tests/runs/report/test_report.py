@@ -254,7 +254,7 @@ def test_many_rows_share_looks_by_agent_and_shaping(tmp_path):
 
 def test_one_seed_of_one_agent_makes_a_report_too(tmp_path):
     text = publish(comparison_of([Cell("reinforce", "reinforce")], seeds=(0,)), tmp_path)
-    assert "only reinforce has a front" in text
+    assert "only reinforce: nothing to compare with" in text
     assert not (tmp_path / "profile.svg").exists()
 
 
@@ -279,34 +279,6 @@ def test_data_sets_are_separated_in_tables_and_figures_and_joined_only_by_strata
     joined = [f for f in fronts.make_fronts(found.results) if f.dataset == fronts.ALL]
     assert [len(front.strata) for front in joined] == [2, 2]
     assert "rloo" in (tmp_path / "fronts-all.csv").read_text()
-
-
-def areas(*values, agent="a", uses_labels=False):
-    return fronts.Front("digits", agent, "r", (agent,), uses_labels, (dict(enumerate(values)),))
-
-
-def test_there_is_no_winner_where_intervals_overlap():
-    first, close, far = areas(0.8, 0.9), areas(0.79, 0.89, agent="b"), areas(0.1, 0.1, agent="c")
-    said = fronts.winner([first, close, far])
-    assert said.startswith("no winner: the interval of a overlaps that of b")
-
-
-def test_a_winner_is_apart_from_all_others_and_no_ceiling():
-    best = areas(0.90, 0.91, 0.9, agent="best")
-    others = [areas(0.7, 0.71, 0.7), areas(0.99, 0.99, 0.99, agent="oracle", uses_labels=True)]
-    assert fronts.winner([best, *others]).startswith("best has the largest front area")
-
-
-def test_a_single_seed_makes_no_winner():
-    assert fronts.winner([areas(0.9), areas(0.1, agent="b")]).startswith("no winner: a single seed")
-
-
-def test_a_single_seed_among_others_is_named_and_judges_nobody():
-    best, worse, single = areas(0.90, 0.91, 0.9), areas(0.7, 0.71, 0.7, agent="b"), areas(0.99)
-    single = dataclasses.replace(single, agent="c", labels=("c",))
-    assert "a single seed of c" in fronts.winner([best, worse, single])
-    below = dataclasses.replace(single, areas=({0: 0.1},))
-    assert fronts.winner([best, worse, below]).endswith("all others (aside: c, a single seed)")
 
 
 def test_few_seeds_are_said_and_never_shown_as_an_interval():
@@ -388,15 +360,6 @@ def test_shapings_are_in_the_order_of_the_agents_that_learned_under_all_of_them(
     assert (first.name, second.name) == ("dear", "fair")
     assert first.areas == pytest.approx({0: 0.7, 1: 0.7})
     assert second.areas == pytest.approx({0: 0.6, 1: 0.7})
-
-
-def test_a_rule_with_a_front_of_many_rates_is_no_rival_of_shapings_of_one_point():
-    learned = [shaping_front("a", "fair", 0.5), shaping_front("a", "dear", 0.6)]
-    rule = shaping_front("rule", "fair", 0.9)
-    rows = [shaping_row("a", "fair"), shaping_row("a", "dear")]
-    rows.append({**shaping_row("rule", "fair"), "learns": False})
-    assert findings_file.rivals([*learned, rule], "digits", rows) == learned
-    assert findings_file.rivals([learned[0], rule], "digits", rows) == [learned[0], rule]
 
 
 def test_rewards_that_differ_with_agents_are_not_compared():

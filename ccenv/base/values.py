@@ -1,0 +1,52 @@
+"""What users give as settings: (a value of any type, its name) -> the value, or an error."""
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+MOST_SHOWN = 80
+"""Characters of a value that a message repeats."""
+
+
+def shown(value: Any) -> str:
+    """A value as messages repeat it: its `repr`, cut short where it is long.
+
+    >>> shown("mlp"), shown(range(5_000_000)), len(shown(5_000 * "x"))
+    ("'mlp'", 'range(0, 5000000)', 102)
+    """
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """A text that is cut short where it is long, such as another library's message."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
+
+
+def positive_int(value: Any, name: str) -> int:
+    """One whole number of at least 1.
+
+    Raises:
+        ValueError: if it is something else, such as an array.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise ValueError(
+            f"expected {name} to be a whole number of at least 1, got {shown(value)} "
+            f"({type(value).__name__}); give {name} as an int"
+        )
+    return int(value)
+
+
+def as_settings(given: Any, name: str) -> dict[str, Any]:
+    """Keyword arguments as a dict; None is none.
+
+    Raises:
+        ValueError: if they are no mapping of names.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ValueError(
+            f"expected {name} to be a mapping of names to values, got {shown(given)} "
+            f"({type(given).__name__}); write {name}={{'name': value}}, or leave it out"
+        )
+    return dict(given)

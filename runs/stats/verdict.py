@@ -1,0 +1,179 @@
+"""The one sentence about which method is best: contenders -> a `Verdict`.
+
+A method is called best only if its 95 % interval over seeds lies apart from every other
+method's, every method has an interval, and no row of another method dominates one of its rows.
+Otherwise the sentence says why there is no verdict, without the words "best", "largest" or
+"smallest". Each sentence names all methods that were compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ccenv.runs.stats.floors import judge
+from ccenv.runs.stats.intervals import FEWEST, Interval, with_interval
+from ccenv.runs.stats.rows import dominated
+
+NAMED = 6
+"""Most methods that are named as not significantly different from the first."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row of a method lies; less is better in both numbers."""
+
+    label: str
+    """the row's."""
+    dataset: str
+    """only rows on the same inputs are compared."""
+    macs: float
+    """of one input, the policy's own included; mean over seeds."""
+    error: float
+    """test error, mean over seeds."""
+
+    def is_dominated_by(self, other: "Place") -> bool:
+        """Whether the other has no more error and no more MACs, and less of one of them."""
+        return self.dataset == other.dataset and dominated(
+            (self.macs, self.error), [(other.macs, other.error)]
+        )
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method that is compared with others; baselines are contenders, too."""
+
+    name: str
+    """as sentences call it."""
+    interval: Interval
+    """of the number that is compared, over seeds."""
+    num_seeds: int
+    """behind the interval."""
+    places: tuple[Place, ...] = ()
+    """its rows; none where only the number is compared."""
+    is_ceiling: bool = False
+    """True if it knows the labels: it is left out."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The number that methods are compared by."""
+
+    name: str
+    """as sentences call it."""
+    more_is_better: bool
+    """False for errors."""
+    spec: str = ".3f"
+    """how it is written, as in `Interval.__format__`."""
+    ends: tuple[float, float] = (0.0, 1.0)
+    """least and greatest value possible."""
+
+    def said(self, one: Contender) -> str:
+        """A method with its number and interval."""
+        unit = " %" if self.spec.endswith("%") else ""
+        return (
+            f"{one.name} {with_interval(one.interval, one.num_seeds, self.spec, self.ends)}{unit}"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which method is best, if one is, and the sentence that says so."""
+
+    best: Contender | None
+    """None where the sentence says why there is none."""
+    sentence: str
+    """without a capital letter and a full stop."""
+
+
+def verdict(contenders: Sequence[Contender], score: Score, among: str = "") -> Verdict:
+    """Names the best of some methods, or says why none can be named.
+
+    Args:
+        contenders: all methods of the comparison, baselines and ceilings included.
+        score: what they are compared by.
+        among: what the sentence calls the compared methods; their names by default.
+
+    >>> a, b = Contender("a", Interval(0.9, 0.01, 0.8, 1.0), 3), Contender("b", Interval(0.5), 1)
+    >>> verdict([a, b], Score("hypervolume", more_is_better=True)).sentence
+    'no verdict: fewer than 3 seeds of b; compared: a; b'
+    """
+    able = [one for one in contenders if not one.is_ceiling]
+    if not able:
+        return Verdict(None, "nothing to compare yet")
+    if len(able) == 1:
+        return Verdict(None, f"only {able[0].name}: nothing to compare with")
+    ceilings = [one.name for one in contenders if one.is_ceiling]
+    ending = f"; compared: {among or '; '.join(one.name for one in able)}"
+    ending += f" (ceilings left out: {'; '.join(ceilings)})" if ceilings else ""
+    few = [one.name for one in able if one.num_seeds < FEWEST]
+    if few:
+        return Verdict(None, f"no verdict: fewer than {FEWEST} seeds of {first_names(few)}{ending}")
+    sign = -1 if score.more_is_better else 1
+    first, *others = sorted(able, key=lambda one: sign * one.interval.mean)
+    if why_not := objection(first, others, score):
+        return Verdict(None, f"no verdict: {why_not}{ending}")
+    return Verdict(first, f"{claim(first, others, score)}{ending}")
+
+
+def objection(first: Contender, others: Sequence[Contender], score: Score) -> str:
+    """Why the first may not be called best; "" where nothing speaks against it.
+
+    Args:
+        first: the method with the best mean.
+        others: all others, best mean first; all have an interval.
+        score: what they are compared by.
+    """
+    better = "worse" if score.more_is_better else "better"
+    close = [one for one in others if judge(first.interval, one.interval) != better]
+    if close:
+        overlapping = first_names([score.said(one) for one in close])
+        return f"{score.said(first)} is not significantly different from {overlapping}"
+    for place in own_front(first):
+        for one in others:
+            for other in one.places:
+                if place.is_dominated_by(other):
+                    return f"{one.name} dominates {first.name}: {compared_rows(place, other)}"
+    return ""
+
+
+def own_front(one: Contender) -> list[Place]:
+    """Rows of a method that none of its own rows dominates."""
+    return [p for p in one.places if not any(p.is_dominated_by(other) for other in one.places)]
+
+
+def compared_rows(place: Place, other: Place) -> str:
+    """A dominated row and the one that dominates it, in numbers."""
+    ours, theirs = (
+        f"'{one.label}' has {100 * one.error:.2f} % error at {one.macs:,.0f} MACs"
+        for one in (place, other)
+    )
+    return f"{theirs}, {ours}"
+
+
+def claim(first: Contender, others: Sequence[Contender], score: Score) -> str:
+    """The sentence for a method that nothing speaks against."""
+    word = "largest" if score.more_is_better else "smallest"
+    said = (
+        f"{score.said(first)} has the {word} {score.name}, significantly different from all "
+        "others (95 % intervals do not overlap)"
+    )
+    dearer = [one.name for one in others if has_less_error(one, first)]
+    return f"{said}; less error for more MACs: {first_names(dearer)}" if dearer else said
+
+
+def has_less_error(one: Contender, first: Contender) -> bool:
+    """Whether a method has a row with less error than each of the first's on the same inputs."""
+    least: dict[str, float] = {}
+    for place in first.places:
+        least[place.dataset] = min(place.error, least.get(place.dataset, place.error))
+    return any(place.error < least.get(place.dataset, 0.0) for place in one.places)
+
+
+def first_names(names: Sequence[str]) -> str:
+    """A list of names that stays short.
+
+    >>> first_names(["a", "b"]), first_names(list("abcdefgh"))
+    ('a; b', 'a; b; c; d; e; f; and 2 others')
+    """
+    left = len(names) - NAMED
+    more = f"; and {left} other{'s' if left > 1 else ''}" if left > 0 else ""
+    return "; ".join(names[:NAMED]) + more

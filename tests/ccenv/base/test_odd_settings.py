@@ -1,0 +1,147 @@
+"""Laws of what constructors say of odd settings: what was expected, what came, what to do."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import ccenv
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.values import MOST_SHOWN, shown
+from ccenv.data import Split
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.table import BlockSelectionTableVectorEnv
+from ccenv.envs.table_sb3 import BlockSelectionTableVecEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.rewards import make_reward
+from ccenv.simulator.simulator import Simulator
+
+SMALL = {"dataset": "synthetic", "weights": "cotrain", "num_blocks": (2,), "block_size": 2}
+LONG = 5_000 * "x"
+INPUTS = np.zeros((20, 8), np.float32)
+DOORS = {
+    "scalar": lambda **settings: BlockSelectionEnv(**SMALL | settings),
+    "vector": lambda **settings: BlockSelectionVectorEnv(4, **SMALL | settings),
+    "sb3": lambda **settings: BlockSelectionVecEnv(4, **SMALL | settings),
+    "simulator": lambda **settings: Simulator(4, **SMALL | settings),
+    "gymnasium": lambda **settings: gym.make("ccenv:BlockSelection-v0", **SMALL | settings),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", ["network_kwargs", "reward_kwargs", "weights_kwargs"])
+def test_keyword_arguments_are_a_mapping_of_names(door, name):
+    for odd in (-1, "abc", [1], {1: 2}, np.array(3)):
+        with pytest.raises(ValueError, match=f"expected {name} to be a mapping.*leave it out"):
+            DOORS[door](**{name: odd})
+
+
+def test_arguments_of_a_reward_and_of_a_table_are_a_mapping_of_names():
+    with pytest.raises(ValueError, match="expected reward_kwargs to be a mapping"):
+        make_reward("accuracy_minus_cost", -1)
+    with pytest.raises(ValueError, match="expected reward_kwargs to be a mapping"):
+        BlockSelectionTableVectorEnv(2, reward="accuracy_minus_cost", reward_kwargs=-1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda number: BlockSelectionVectorEnv(number, **SMALL),
+        lambda number: BlockSelectionVecEnv(number, **SMALL),
+        lambda number: Simulator(number, **SMALL),
+        lambda number: gym.make_vec("ccenv:BlockSelection-v0", num_envs=number, **SMALL),
+        BlockSelectionTableVectorEnv,
+        BlockSelectionTableVecEnv,
+    ],
+)
+def test_a_number_of_rows_is_one_whole_number(make):
+    for odd in (np.array(3), np.array([3]), [3], (3, 4), 3.0, torch.tensor(3), True, 0, LONG):
+        with pytest.raises(ValueError, match=r"expected num_envs .* give num_envs as an int") as e:
+            make(odd)
+        assert len(str(e.value)) < 400
+    env = make(np.int64(3))
+    assert type(getattr(env, "num_envs", 3)) is int
+
+
+@pytest.mark.parametrize("name", ["num_blocks", "block_size", "head_units"])
+def test_sizes_are_whole_numbers_and_no_array_without_dimensions(name):
+    with pytest.raises(ValueError, match=f"expected {name} to be whole numbers .* give an int"):
+        DOORS["simulator"](**{name: np.array(3)})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("dataset", "split", "network", "reward", "observation", "weights", "activation"),
+        *("device", "transforms"),
+    ],
+)
+def test_a_long_name_is_shortened_in_the_message(name):
+    for long in (LONG, f"{LONG}:{LONG}", f"./{LONG}.npz"):
+        with pytest.raises(ValueError, match=r"\.\.\. .*characters\)") as refused:
+            DOORS["simulator"](**{name: long})
+        assert len(str(refused.value)) < 700
+
+
+def test_a_long_name_of_a_setting_is_shortened_in_the_message():
+    with pytest.raises(ValueError, match="characters") as refused:
+        DOORS["scalar"](**{LONG: 1})
+    assert len(str(refused.value)) < 700
+
+
+@pytest.mark.parametrize("name", ["table", "reward", "score"])
+def test_a_long_name_of_a_table_is_shortened_in_the_message(name):
+    with pytest.raises((ValueError, FileNotFoundError), match="characters") as refused:
+        BlockSelectionTableVectorEnv(2, **{name: LONG})
+    assert len(str(refused.value)) < 700
+
+
+def test_what_is_short_is_shown_as_it_is():
+    assert shown("a") == "'a'"
+    assert shown("x" * (MOST_SHOWN - 2)) == repr("x" * (MOST_SHOWN - 2))
+    assert "(5,002 characters)" in shown(LONG)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (INPUTS, np.repeat([0, 10**12], 10)),
+        Split(torch.zeros(20, 8), torch.zeros(20, dtype=torch.int64), 10**12),
+        Split(torch.zeros(20, 8), torch.zeros(20, dtype=torch.int64), LONG),
+    ],
+)
+def test_labels_of_more_classes_than_a_network_answers_for_are_to_be_renumbered(given):
+    with pytest.raises(ValueError, match=r"expected 1 to 1,000,000 classes, got .*numpy\.unique"):
+        DOORS["simulator"](dataset=lambda split: given)
+
+
+def test_an_evaluation_is_one_line_of_its_numbers():
+    env = BlockSelectionVectorEnv(4, **SMALL)
+    env.reset(seed=0)
+    found = ccenv.evaluate(env, Reinforce(env, seed=0))
+    text = str(found)
+    assert "\n" not in text
+    assert len(text) < 250
+    assert "tensor" not in text
+    for part in (f"error={found.error:.4f}", f"density=({found.density[0]:.3f})", "draw='sampled'"):
+        assert part in text
+    assert found.masks[0].shape == (found.num_images, 2)
+
+
+@pytest.mark.parametrize(
+    ("separate", "advice"),
+    [("sb3", "use ccenv.sb3.BlockSelectionVecEnv"), ("gymnasium", "BlockSelectionVectorEnv")],
+)
+def test_separate_environments_are_not_evaluated_and_the_batched_one_is_advised(separate, advice):
+    def make():
+        return BlockSelectionEnv(**SMALL)
+
+    if separate == "sb3":
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        env = DummyVecEnv([make])
+    else:
+        env = gym.vector.SyncVectorEnv([make])
+    with pytest.raises(TypeError, match=rf"expected a block-selection environment.*{advice}"):
+        ccenv.evaluate(env, Reinforce(make(), seed=0))

@@ -1,0 +1,135 @@
+"""Law: no reward is paid for masks of a network whose weights are not finite."""
+
+import numpy as np
+import pytest
+import torch
+
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.finite_weights import FiniteWeights
+from ccenv.simulator.simulator import Simulator
+
+# Co-trained weights need no pre-training; each view also takes its usual way, that of frozen ones.
+SETTINGS = {
+    "cotrain": {"dataset": "synthetic", "num_blocks": (3, 2), "block_size": 2},
+    "frozen": PROBE_SETTINGS,
+}
+
+
+def of_simulator(**settings):
+    simulator = Simulator(4, **settings)
+    simulator.seed(0)
+    masks = [torch.ones(4, blocks, dtype=torch.bool) for blocks in simulator.num_blocks]
+    return simulator, simulator.begin, lambda gate: simulator.step(masks[gate])
+
+
+def of_environment(make):
+    def view(**settings):
+        env = make(**settings)
+        env.reset(seed=0)
+        action = np.ones(env.action_space.shape, dtype=np.int8)
+        return env.simulator, env.reset, lambda _: env.step(action)
+
+    return view
+
+
+def of_sb3(**settings):
+    env = BlockSelectionVecEnv(4, **settings)
+    env.seed(0)
+    action = np.ones((4, *env.action_space.shape), dtype=np.int8)
+    return env.simulator, env.reset, lambda _: env.step(action)
+
+
+VIEWS = {
+    "simulator": of_simulator,
+    "scalar": of_environment(BlockSelectionEnv),
+    "vector": of_environment(lambda **settings: BlockSelectionVectorEnv(4, **settings)),
+    "sb3": of_sb3,
+}
+
+
+def in_place(layer):
+    with torch.no_grad():
+        layer.weight[0, 0] = torch.nan
+
+
+def through_data(layer):
+    layer.bias.data.fill_(torch.inf)
+
+
+def replaced(layer):
+    layer.weight = torch.nn.Parameter(torch.full_like(layer.weight, torch.nan))
+
+
+@pytest.mark.parametrize("weights", SETTINGS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_refuses_weights_that_are_not_finite_at_the_first_step(view, weights):
+    for spoil in (in_place, through_data, replaced):
+        simulator, start, step = VIEWS[view](**SETTINGS[weights], weights=weights)
+        start()
+        # The last layer's: no observation of the first gate shows them.
+        spoil(simulator.network.head_layers[-1])
+        with pytest.raises(ValueError, match=r"expected finite weights of the network, got \d+"):
+            step(0)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_weights_that_are_spoiled_between_episodes_are_refused_too(view):
+    for spoil in (in_place, replaced):
+        simulator, start, step = VIEWS[view](**SETTINGS["frozen"], weights="frozen")
+        start()
+        for gate in range(simulator.num_layers):
+            step(gate)
+        spoil(simulator.network.layers[0])
+        start()
+        with pytest.raises(ValueError, match="expected finite weights of the network"):
+            step(0)
+
+
+def test_a_network_that_diverges_while_it_learns_is_refused_before_the_next_reward():
+    simulator, start, step = of_simulator(**SETTINGS["cotrain"], weights="cotrain")
+    start()
+    for gate in range(simulator.num_layers):
+        step(gate)
+    with torch.no_grad():
+        simulator.network.head_layers[-1].weight.fill_(torch.nan)
+    assert np.isnan(simulator.update_network()["network_loss"])
+    start()
+    with pytest.raises(ValueError, match="expected finite weights of the network"):
+        step(0)
+
+
+def test_weights_are_read_only_after_they_have_changed(monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        "ccenv.networks.finite_weights.check_finite", lambda tensors, what: reads.append(what)
+    )
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).eval()
+    weights = FiniteWeights(network)
+    weights.check()
+    network(torch.ones(1, 2))
+    weights.check()
+    assert len(reads) == 1
+    for change in (
+        lambda: network[0].weight.detach().add_(1),
+        lambda: network[1].running_mean.zero_(),
+        lambda: network.load_state_dict(network.state_dict()),
+        lambda: setattr(network[0], "bias", torch.nn.Parameter(torch.ones(2))),
+    ):
+        change()
+        weights.check()
+        weights.check()
+        reads.pop()
+        assert len(reads) == 1
+    network[0].weight.detach().add_(1)
+    weights.accept()
+    weights.check()
+    assert len(reads) == 1
+
+
+def test_weights_made_in_inference_mode_are_checked_too():
+    with torch.inference_mode():
+        network = torch.nn.Linear(2, 2)
+    FiniteWeights(network).check()
