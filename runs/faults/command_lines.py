@@ -26,7 +26,7 @@ WORK = {
     "eval": ("ccenv.runs.eval:ask",),
     "plot": ("ccenv.runs.plot:publish",),
     "show": ("ccenv.runs.view:view_of",),
-    "search": ("ccenv.runs.search:recover",),
+    "search": ("ccenv.runs.search:to_do",),
     "list": (),
     "validate": ("ccenv.runs.validate:validate",),
     "leaks": ("ccenv.runs.leaks:leaks_of_run",),
