@@ -26,6 +26,7 @@ from ccenv.runs.engine.study import Study, study_of
 from ccenv.runs.faults import (
     circumstance_program,
     damage_program,
+    fuzz_program,
     kill_program,
     soak_program,
 )
@@ -102,6 +103,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "kills": kill_program.table,
     "circumstances": circumstance_program.table,
     "damage": damage_program.table,
+    fuzz_program.KIND: fuzz_program.table,
     "soak": soak_program.table,
     concurrency.NAME: concurrency.table,
     parity.NAME: parity.table,
