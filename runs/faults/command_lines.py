@@ -207,10 +207,15 @@ def came_of(given: Sequence[str]) -> str | Crash:
 
 @functools.cache
 def options_of(command: str) -> tuple[str, ...]:
-    """Names of a program's options, from its help."""
+    """Names of a program's options, from its help and that of its subcommands."""
     text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        program().main([command, "--help"])
+    for first in sorted({"", *(line[0] for line in SOUND[command] if line)}):
+        with (
+            contextlib.redirect_stdout(text),
+            contextlib.redirect_stderr(text),
+            contextlib.suppress(SystemExit),
+        ):
+            program().main([command, *filter(None, [first]), "--help"])
     return tuple(sorted(set(re.findall(r"--[a-z][a-z-]+", text.getvalue())) - {"--help"}))
 
 
@@ -219,22 +224,30 @@ def setting_names() -> tuple[str, ...]:
     """Names of settings of the programs, the environment and some agents."""
     own = [n for agent in ("reinforce", "rloo", "sb3_ppo", "condnet", "gumbel") for n in
            agent_parameters(find_agent(agent))[0]]  # fmt: skip
-    functions = (build_table, time_units)
-    called = [n for one in functions for n in inspect.signature(one).parameters]
-    known = {*own, *called, *setting_defaults(), *Program.__dataclass_fields__, "context", "x"}
+    known = {*own, *setting_defaults(), *Program.__dataclass_fields__, "context", "x"}
     return tuple(sorted({*known, "reward_kwargs.cost_weight", "network_kwargs.depth"}))
+
+
+@functools.cache
+def own_names(command: str) -> tuple[str, ...]:
+    """Names that a program gives its functions itself, and that a setting must not replace."""
+    options = [option.removeprefix("--").replace("-", "_") for option in options_of(command)]
+    functions = (build_table, time_units) if command == "table" else ()
+    called = [n for one in functions for n in inspect.signature(one).parameters]
+    return tuple(sorted({*options, *called, "progress"}))
 
 
 def lines() -> Any:
     """Command lines: a strategy of lists of words, the command first."""
     st = strategies()
     odd = st.sampled_from(ODD_WORDS) | st.text(max_size=8)
-    pair = st.tuples(st.sampled_from(setting_names()), odd).map("=".join)
     names = st.sampled_from([*AGENTS, *REWARDS, *ENOUGH])
     place = st.sampled_from(PLACES)
 
     def of(command: str) -> Any:
         option = st.sampled_from(options_of(command) or ("--json",))
+        setting = st.sampled_from(setting_names()) | st.sampled_from(own_names(command))
+        pair = st.tuples(setting, odd).map("=".join)
         value = odd | names | place
         with_value = st.tuples(option, value).map(list) | option.map(lambda one: [one])
         plain = (pair | names | place | odd).map(lambda one: [one])

@@ -41,6 +41,7 @@ def fuzz(
     seconds: float,
     seed: int,
     place: Callable[[], AbstractContextManager[None]] = nullcontext,
+    tell: Callable[[Crash], None] = lambda crash: None,
 ) -> Fuzzed:
     """Gives odd things until there were enough or the time is over.
 
@@ -51,6 +52,7 @@ def fuzz(
         seconds: of the clock.
         seed: of the examples.
         place: entered for each batch; see `copied`.
+        tell: is given the first crash of each place at once.
     """
     begun, end = time.process_time(), time.monotonic() + seconds
     came: Counter[str] = Counter()
@@ -59,7 +61,9 @@ def fuzz(
     def try_one(given: Any) -> None:
         found = came_of(given)
         if isinstance(found, Crash):
-            crashes.setdefault(found.where, found)
+            if found.where not in crashes:
+                crashes[found.where] = found
+                tell(found)
             found = CRASHED
         came[found] += 1
 

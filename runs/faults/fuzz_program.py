@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.faults import command_lines, constructors
-from ccenv.runs.faults.command_lines import REFUSED, TAKEN
+from ccenv.runs.faults.command_lines import REFUSED, TAKEN, Crash
 from ccenv.runs.faults.fuzz import CRASHED, apart, copied, fuzz, limit_memory
 from ccenv.runs.faults.samples import samples
 from ccenv.runs.programs import program
@@ -33,6 +33,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown(COLUMNS, [[row[name] for name in names] for row in rows])
 
 
+def tell(crash: Crash) -> None:
+    """Prints a crash."""
+    print(f"{crash.where}: {crash.error}: {crash.given!r}"[:600], flush=True)
+
+
 @program("faults fuzz")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Gives odd command lines and constructors within a time; see --help."""
@@ -52,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.what:
             strategy, came_of = KINDS[name]
             seconds = 60 * options.minutes / len(options.what)
-            found = fuzz(strategy(), came_of, options.most, seconds, options.seed, place)
-            for crash in found.crashes.values():
-                print(f"{crash.where}: {crash.error}: {crash.given!r}"[:600], flush=True)
+            found = fuzz(strategy(), came_of, options.most, seconds, options.seed, place, tell)
             counts = {came: found.came[came] for came in CAME}
             minutes = found.seconds / 60
             rows.append({"what": name, "given": found.came.total(), **counts, "minutes": minutes})
