@@ -21,11 +21,9 @@ from ccenv.runs.engine.search import (
     Tried,
     again,
     front_of,
-    num_missing,
     one_trial,
-    open_study,
     preset,
-    recover,
+    to_do,
     tried,
 )
 from ccenv.runs.plan.plan import safe_name
@@ -59,8 +57,11 @@ def search_of(options: argparse.Namespace) -> Search:
 
 def run_trials(search: Search, workers: int) -> list[Outcome]:
     """Runs what is missing, with a bar; returns the failures."""
-    missing = num_missing(search, open_study(search))
-    if missing <= 0:
+    lost, unbegun = to_do(search)
+    if lost:
+        say(f"{lost} trials that were interrupted go on")
+    missing = lost + max(unbegun, 0)
+    if not missing:
         return []
     tasks = [
         Task(f"trial {n + 1} of {missing}", search.agent, {"search": search})
@@ -165,8 +166,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Searches settings of an agent; see --help."""
     options = make_parser().parse_intermixed_args(arguments)
     search = search_of(options)
-    if lost := recover(search):
-        say(f"{lost} trials that were interrupted are tried again")
     failures = run_trials(search, options.jobs)
     found = tried(search)
     front = front_of(found)

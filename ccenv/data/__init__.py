@@ -41,7 +41,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
-from ccenv.base.values import shortened
+from ccenv.base.values import shortened, shown
 from ccenv.data.checked import check_alike, check_split, check_transformed
 from ccenv.data.fitted import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders

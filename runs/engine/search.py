@@ -2,12 +2,14 @@
 
 Error and total cost on validation images are two objectives: the answer is a front, no winner. Any
 number of processes share one journal; it and the folders of the runs are all that is needed to go
-on.
+on. The values of trial k depend only on k and on what the trials before it had given when it began,
+and a trial whose process died keeps its number and its values: a search that was killed tries what
+an undisturbed one tries.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +117,6 @@ def open_study(search: Search) -> Any:
         known = study.user_attrs.get(ABOUT)
         if known is None:
             study.set_user_attr(ABOUT, search.about())
-            if (usual := usual_values(search)) is not None:
-                study.enqueue_trial(usual, user_attrs={USUAL: True})
         elif known != search.about():
             raise ValueError(
                 f"expected the settings of the search in {search.folder}, {known}, got "
@@ -155,66 +155,102 @@ def usual_values(search: Search) -> dict[str, Any] | None:
     return values
 
 
-def recover(search: Search) -> int:
-    """Trials whose process has died are asked again, with the same values; returns how many."""
+def to_do(search: Search) -> tuple[int, int]:
+    """How many trials lost their process, and how many have not begun.
+
+    Raises:
+        ValueError: if Optuna is missing, or the journal is of another search.
+    """
     study = open_study(search)
-    state = library("optuna", "optuna").trial.TrialState
-    lost = 0
     with asking(search.folder):
-        for trial in study.get_trials(states=(state.RUNNING,)):
-            lock = FileLock(lock_of(search, trial.number))
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            study.tell(trial.number, state=state.FAIL)
-            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
-            lock.release()
-            lost += 1
-    return lost
+        return len(lost(search, study)), num_missing(search, study)
 
 
-def lock_of(search: Search, number: int) -> Path:
+def lost(search: Search, study: Any) -> list[Any]:
+    """Trials whose process has died; to be called by who is asking."""
+    state = library("optuna", "optuna").trial.TrialState
+    running = study.get_trials(deepcopy=False, states=(state.RUNNING,))
+    return [trial for trial in running if is_free(lock_of(search, trial.number))]
+
+
+def lock_of(search: Search, number: int) -> FileLock:
     """Held by the process that works on a trial, freed when it dies."""
-    return search.folder / LOCKS / f"{number}.lock"
+    return FileLock(search.folder / LOCKS / f"{number}.lock")
+
+
+def is_free(lock: FileLock) -> bool:
+    """Whether no process holds a lock."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
 
 
 def num_missing(search: Search, study: Any) -> int:
-    """Trials that are neither finished nor at work."""
+    """Trials that have not begun."""
     state = library("optuna", "optuna").trial.TrialState
     states = (state.COMPLETE, state.RUNNING)
     return search.trials - len(study.get_trials(deepcopy=False, states=states))
 
 
 def one_trial(task: Task) -> Outcome:
-    """A process's work: asks, runs, tells; nothing where others have begun the last trial.
+    """A process's work: begins a trial, runs it, tells; nothing where others have begun the last.
 
     Settings that turn out impossible end their trial as failed, and the search goes on.
     """
     search: Search = task.settings["search"]
     study = open_study(search)
-    state = library("optuna", "optuna").trial.TrialState
     with asking(search.folder):
-        if num_missing(search, study) <= 0:
+        trial = next_trial(search, study)
+        if trial is None:
             return Outcome(task, None)
-        # Seeded by its place: a search that was interrupted goes on as if it had not been.
-        study.sampler = sampler(len(study.get_trials(deepcopy=False)))
-        trial = study.ask(distributions(search.space))
-        held = FileLock(lock_of(search, trial.number)).acquire()
+        held = lock_of(search, trial.number).acquire()
     with held:
         try:
-            study.tell(trial, judged(search, trial.params))
+            study.tell(trial.number, judged(search, trial.params))
         except Exception as error:
-            study.tell(trial, state=state.FAIL)
+            study.tell(trial.number, state=library("optuna", "optuna").trial.TrialState.FAIL)
             return Outcome(task, f"{trial.params}\n{told_of(error)}")
     return Outcome(task, None)
 
 
-def sampler(place: int) -> Any:
-    """Optuna's sampler for the trial at a place of the journal."""
+def next_trial(search: Search, study: Any) -> Any:
+    """A trial to work on: one whose process died, else a new one; None where none is missing."""
+    if died := lost(search, study):
+        return died[0]
+    if num_missing(search, study) <= 0:
+        return None
+    trials = study.get_trials(deepcopy=False)
+    words = library("optuna", "optuna").trial
+    usual = None if trials else usual_values(search)
+    # One line of the journal holds the whole trial: whoever dies leaves all of it or nothing.
+    new = words.create_trial(
+        state=words.TrialState.RUNNING,
+        params=usual or proposed(search, trials),
+        distributions=distributions(search.space),
+        user_attrs={USUAL: True} if usual else {},
+    )
+    study.add_trial(new)
+    return study.get_trials(deepcopy=False)[len(trials)]
+
+
+def proposed(search: Search, trials: Sequence[Any]) -> dict[str, Any]:
+    """Optuna's values for the trial after these.
+
+    A new sampler proposes each trial, seeded by the trial's number: no state has to be kept.
+    """
     optuna = library("optuna", "optuna")
-    seed = stream_seed(0, f"search trial {place}") % 2**32
-    return optuna.samplers.TPESampler(seed=seed)
+    seed = stream_seed(0, f"search trial {len(trials)}") % 2**32
+    state = optuna.trial.TrialState
+    study = optuna.create_study(
+        directions=["minimize"] * len(OBJECTIVES),
+        sampler=optuna.samplers.TPESampler(seed=seed),
+    )
+    study.add_trials(one for one in trials if one.state in (state.COMPLETE, state.RUNNING))
+    values: dict[str, Any] = study.ask(distributions(search.space)).params
+    return values
 
 
 def distributions(space: Space) -> dict[str, Any]:

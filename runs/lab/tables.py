@@ -29,6 +29,7 @@ from ccenv.runs.lab.registry import experiments
 from ccenv.runs.lab.robustness import (
     circumstance_program,
     damage_program,
+    fuzz_program,
     kill_program,
     soak_program,
 )
@@ -56,6 +57,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "kills": kill_program.table,
     "circumstances": circumstance_program.table,
     "damage": damage_program.table,
+    fuzz_program.KIND: fuzz_program.table,
     "soak": soak_program.table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import inspect
 import io
 import os
 import re
@@ -16,45 +17,106 @@ from ccenv.agents import AGENTS
 from ccenv.rewards import REWARDS
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
 from ccenv.runs.lab.robustness.processes import PROGRAM
+from ccenv.runs.lab.robustness.tiny import SETTINGS, words
+from ccenv.runs.mask_tables.build import build_table
+from ccenv.runs.mask_tables.times import time_units
 from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.store.program import Program
 from ccenv.simulator.settings import setting_defaults
 
-WORK = {
-    "train": ("ccenv.runs.train:run",),
-    "compare": ("ccenv.runs.compare:gather",),
-    "eval": ("ccenv.runs.eval:ask",),
+LEARNED = "ccenv.simulator.weights:frozen_weights"
+"""Where a frozen network begins to learn."""
+WORK: dict[str, tuple[str, ...]] = {
+    "train": ("ccenv.runs.engine.run:learn", LEARNED),
+    "compare": ("ccenv.runs.compare:run_todo", "ccenv.runs.compare:publish"),
+    "eval": (),
     "plot": ("ccenv.runs.plot:publish",),
-    "show": ("ccenv.runs.view:view_of",),
-    "search": ("ccenv.runs.search:recover",),
+    "show": (),
+    "search": ("ccenv.runs.search:to_do",),
     "list": (),
-    "validate": ("ccenv.runs.validate:validate",),
-    "leaks": ("ccenv.runs.leaks:leaks_of_run",),
+    "validate": (),
+    "leaks": ("torch:Tensor.backward",),
     "retrieval": ("ccenv.runs.retrieval:measured",),
     "benchmark": ("ccenv.runs.benchmark:measure",),
-    "gates": ("ccenv.runs.gates:gates",),
-    "table": ("ccenv.runs.table:build_table", "ccenv.runs.table:judge_entries"),
-    "data": ("ccenv.data.__main__:load_split", "ccenv.data.__main__:download"),
-    "write": ("ccenv.runs.write:paragraph",),
+    "calibrate": ("ccenv.runs.calibrate:price_file",),
+    "gates": ("ccenv.runs.gates:judge_gates", LEARNED),
+    "table": (
+        "ccenv.runs.mask_tables.build:build",
+        "ccenv.runs.mask_tables.times:measured",
+        LEARNED,
+    ),
+    "data": ("ccenv.data.__main__:download",),
+    "write": ("ccenv.runs.write:write",),
     "export": ("ccenv.runs.export:written",),
-    "serve": ("ccenv.runs.serve:ThreadingHTTPServer",),
+    "share": ("ccenv.runs.share:push",),
+    "serve": ("ccenv.runs.serve:Server",),
+    "completion": (),
     "tables": (),
 }
-"""Command -> where its work begins; `docs` and `weights` write into a checkout and are left out."""
+"""Command -> where its work begins; of the others the work is small, and is done."""
+LEFT_OUT = ("docs", "weights")
+"""Commands that write into a checkout."""
+SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
+SOUND: dict[str, list[list[str]]] = {
+    "train": [["reinforce", *SHORT], ["--config", "run/config.json"]],
+    "compare": [["ccenv.runs.lab.robustness.tiny:TINY"]],
+    "eval": [["run"]],
+    "plot": [["run"]],
+    "show": [["run"]],
+    "search": [["reinforce", *(word for word in SHORT if not word.startswith("learning_rate"))]],
+    "list": [["rewards"], []],
+    "validate": [["run"]],
+    "leaks": [["run"]],
+    "retrieval": [["dataset=synthetic"]],
+    "benchmark": [["kernels"]],
+    "calibrate": [[]],
+    "gates": [["dataset=synthetic"]],
+    "table": [
+        ["build", "mlp", "synthetic"],
+        ["times", "mlp", "synthetic"],
+        ["show", "table.safetensors"],
+        ["pack", "table.safetensors", "--out", "small.safetensors"],
+        ["judge", "--table", "table.safetensors", "--choose", "table.safetensors"],
+    ],
+    "data": [["mnist", "--download"]],
+    "write": [["run"]],
+    "export": [["run", "--onnx"]],
+    "share": [["run"]],
+    "serve": [["run"]],
+    "completion": [["bash"]],
+    "tables": [["page.md"]],
+}
+"""Command -> words that it accepts where `samples` lie; odd ones are put behind them."""
+CANARIES = (
+    "ccenv.agents.base:Agent.learn",
+    "torch:Tensor.backward",
+    "asyncio:start_server",
+    "multiprocessing.process:BaseProcess.start",
+    "urllib.request:urlopen",
+)
+"""What no command line may reach: training, a server, a pool, a download."""
 STATUSES = (0, 1, 2)
+TAKEN, REFUSED = "taken", "refused"
+"""What may come of something odd; the rest is a `Crash`."""
 SAMPLES = [
     "run",
     "run/config.json",
     "run/checkpoint/classifier.safetensors",
+    "odd-run",
     "odd.json",
     "odd.toml",
 ]
-PLACES = [*SAMPLES, "table.safetensors", "policy.safetensors", "no/such", ".", "images.npz"]
+TABLES = [f"{name}.safetensors" for name in ("table", "policy", "entry")]
+PLACES = [*SAMPLES, *TABLES, "deep.json", "no/such", ".", "images.npz"]
 ENOUGH = ["quickstart", "digits", "synthetic", "test", "mlp", "build", "pack", "judge", "sampled"]
 
 
 class WorkBeginsError(BaseException):
     """Raised in place of work: whatever was given has been accepted."""
+
+
+class RealWorkError(BaseException):
+    """Raised in place of what no command line may reach: a name in `WORK` is out of date."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +142,34 @@ def crash_of(given: Any, error: BaseException) -> Crash:
 
 @contextlib.contextmanager
 def without_work(command: str) -> Iterator[None]:
-    """Replaces the work of a program by an exception."""
+    """Replaces the work of a program by an exception, and real work by another.
+
+    Raises:
+        AttributeError: if a name is gone.
+    """
     with contextlib.ExitStack() as stack:
-        for place in WORK[command]:
-            module, name = place.split(":")
-            importlib.import_module(module)
-            stack.enter_context(mock.patch(f"{module}.{name}", side_effect=WorkBeginsError))
+        for places, error in ((CANARIES, RealWorkError), (WORK[command], WorkBeginsError)):
+            for place in places:
+                stack.enter_context(replaced(place, error(place)))
         yield
+
+
+def replaced(place: str, error: BaseException) -> Any:
+    """A patch of `module:name` or `module:Class.name`, which raises where it is called.
+
+    Raises:
+        AttributeError: if there is no such name.
+    """
+    module, name = place.split(":")
+    *owners, last = name.split(".")
+    owner: Any = functools.reduce(getattr, owners, importlib.import_module(module))
+
+    def raises(*_: Any, **__: Any) -> Any:
+        raise error
+
+    # Looked at first, for the patch itself looks only where it is entered.
+    getattr(owner, last)
+    return mock.patch.object(owner, last, raises)
 
 
 def program() -> Any:
@@ -101,56 +184,77 @@ def silenced(said: io.StringIO) -> Iterator[None]:
         yield
 
 
-def taken(words: Sequence[str]) -> Crash | None:
-    """Gives words to `ccenv`, in this process; None where they were accepted or refused by name."""
+def came_of(given: Sequence[str]) -> str | Crash:
+    """Gives words to `ccenv`, in this process: `TAKEN`, `REFUSED` by name, or a crash."""
     said = io.StringIO()
-    command = words[0]
-    try:
-        with without_work(command), silenced(said):
-            status = program().main(list(words))
-    except WorkBeginsError:
-        return None
-    except SystemExit as left:
-        status = left.code if isinstance(left.code, int) else 1
-    except Exception as error:
-        return crash_of(list(words), error)
+    command = given[0]
+    with without_work(command):
+        try:
+            with silenced(said):
+                status = program().main(list(given))
+        except WorkBeginsError:
+            return TAKEN
+        except SystemExit as left:
+            status = left.code if isinstance(left.code, int) else 1
+        except (Exception, RealWorkError) as error:
+            return crash_of(list(given), error)
     is_named = status in STATUSES and "Traceback" not in said.getvalue()
     is_told = status != 2 or bool(said.getvalue().strip())
-    return None if is_named and is_told else Crash(list(words), f"status {status}", command)
+    if not (is_named and is_told):
+        return Crash(list(given), f"status {status}: {said.getvalue()[-100:]}", command)
+    return REFUSED if status == 2 else TAKEN
 
 
 @functools.cache
 def options_of(command: str) -> tuple[str, ...]:
-    """Names of a program's options, from its help."""
+    """Names of a program's options, from its help and that of its subcommands."""
     text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        program().main([command, "--help"])
+    for first in sorted({"", *(line[0] for line in SOUND[command] if line)}):
+        with (
+            contextlib.redirect_stdout(text),
+            contextlib.redirect_stderr(text),
+            contextlib.suppress(SystemExit),
+        ):
+            program().main([command, *filter(None, [first]), "--help"])
     return tuple(sorted(set(re.findall(r"--[a-z][a-z-]+", text.getvalue())) - {"--help"}))
 
 
 @functools.cache
 def setting_names() -> tuple[str, ...]:
-    """Names of settings of the program, the environment and some agents."""
+    """Names of settings of the programs, the environment and some agents."""
     own = [n for agent in ("reinforce", "rloo", "sb3_ppo", "condnet", "gumbel") for n in
            agent_parameters(find_agent(agent))[0]]  # fmt: skip
     known = {*own, *setting_defaults(), *Program.__dataclass_fields__, "context", "x"}
     return tuple(sorted({*known, "reward_kwargs.cost_weight", "network_kwargs.depth"}))
 
 
+@functools.cache
+def own_names(command: str) -> tuple[str, ...]:
+    """Names that a program gives its functions itself, and that a setting must not replace."""
+    options = [option.removeprefix("--").replace("-", "_") for option in options_of(command)]
+    functions = (build_table, time_units) if command == "table" else ()
+    called = [n for one in functions for n in inspect.signature(one).parameters]
+    return tuple(sorted({*options, *called, "progress"}))
+
+
 def lines() -> Any:
     """Command lines: a strategy of lists of words, the command first."""
     st = strategies()
     odd = st.sampled_from(ODD_WORDS) | st.text(max_size=8)
-    pair = st.tuples(st.sampled_from(setting_names()), odd).map("=".join)
     names = st.sampled_from([*AGENTS, *REWARDS, *ENOUGH])
     place = st.sampled_from(PLACES)
 
     def of(command: str) -> Any:
         option = st.sampled_from(options_of(command) or ("--json",))
+        setting = st.sampled_from(setting_names()) | st.sampled_from(own_names(command))
+        pair = st.tuples(setting, odd).map("=".join)
         value = odd | names | place
         with_value = st.tuples(option, value).map(list) | option.map(lambda one: [one])
         plain = (pair | names | place | odd).map(lambda one: [one])
-        words = st.lists(plain | with_value, max_size=5)
-        return words.map(lambda found: [command, *(word for part in found for word in part)])
+        odd_words = st.lists(plain | with_value, max_size=5).map(
+            lambda parts: [word for part in parts for word in part]
+        )
+        before = st.just([]) | st.sampled_from(SOUND[command])
+        return st.tuples(before, odd_words).map(lambda parts: [command, *parts[0], *parts[1]])
 
     return st.sampled_from(list(WORK)).flatmap(of)

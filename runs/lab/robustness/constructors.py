@@ -14,7 +14,7 @@ from ccenv.data.given import check_given, given_split
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import REWARDS, make_reward, reward_parameters
-from ccenv.runs.lab.robustness.command_lines import Crash, WorkBeginsError, crash_of
+from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash, WorkBeginsError, crash_of
 from ccenv.runs.lab.robustness.odd import ODD_VALUES, strategies
 from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.simulator.settings import setting_defaults
@@ -87,18 +87,20 @@ def probe() -> Simulator:
     return simulator
 
 
-def taken(given: tuple[str, str, dict[str, Any]]) -> Crash | None:
-    """Constructs; None where it was built or refused by name."""
+def came_of(given: tuple[str, str, dict[str, Any]]) -> str | Crash:
+    """Constructs: `TAKEN`, `REFUSED` by name, or a crash."""
     try:
         with mock.patch(LEARNING, side_effect=WorkBeginsError):
             built(*given)
-    except (WorkBeginsError, *NAMED):
-        return None
+    except WorkBeginsError:
+        return TAKEN
+    except NAMED:
+        return REFUSED
     except Exception as error:
         if isinstance(error, RuntimeError) and TOO_LARGE in str(error):
-            return None
+            return REFUSED
         return crash_of(given, error)
-    return None
+    return TAKEN
 
 
 def parameters_of_reward(name: str) -> Mapping[str, Any]:

@@ -1,10 +1,14 @@
-"""Fuzzing within a time: (what to give, who takes it) -> how many, and which crashes."""
+"""Fuzzing within a time: (what to give, what comes of it) -> how often which, and which crashes."""
 
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,8 @@ from typing import Any
 from ccenv.runs.lab.robustness.command_lines import Crash
 
 BATCH = 100
-"""Examples between two looks at the clock."""
+"""Examples between two looks at the clock, in one copy of the samples."""
+CRASHED = "crashed"
 ROOM = 6 * 2**30
 """Bytes of address space beyond what is taken: what asks for more is refused by the system."""
 
@@ -21,8 +26,8 @@ ROOM = 6 * 2**30
 class Fuzzed:
     """What came of one kind."""
 
-    tried: int
-    """examples."""
+    came: Counter[str]
+    """how often `TAKEN`, `REFUSED` and `CRASHED`."""
     seconds: float
     """of one core."""
     crashes: dict[str, Crash]
@@ -30,30 +35,43 @@ class Fuzzed:
 
 
 def fuzz(
-    strategy: Any, taken: Callable[[Any], Crash | None], most: int, seconds: float, seed: int
+    strategy: Any,
+    came_of: Callable[[Any], str | Crash],
+    most: int,
+    seconds: float,
+    seed: int,
+    place: Callable[[], AbstractContextManager[None]] = nullcontext,
+    tell: Callable[[Crash], None] = lambda crash: None,
 ) -> Fuzzed:
     """Gives odd things until there were enough or the time is over.
 
     Args:
         strategy: of what is given.
-        taken: gives one; a crash or None.
+        came_of: gives one.
         most: examples.
         seconds: of the clock.
         seed: of the examples.
+        place: entered for each batch; see `copied`.
+        tell: is given the first crash of each place at once.
     """
-    begun, end, tried = time.process_time(), time.monotonic() + seconds, 0
+    begun, end = time.process_time(), time.monotonic() + seconds
+    came: Counter[str] = Counter()
     crashes: dict[str, Crash] = {}
 
     def try_one(given: Any) -> None:
-        nonlocal tried
-        tried += 1
-        if crash := taken(given):
-            crashes.setdefault(crash.where, crash)
+        found = came_of(given)
+        if isinstance(found, Crash):
+            if found.where not in crashes:
+                crashes[found.where] = found
+                tell(found)
+            found = CRASHED
+        came[found] += 1
 
-    while tried < most and time.monotonic() < end:
-        drawn(strategy, try_one, min(BATCH, most - tried), seed)
+    while came.total() < most and time.monotonic() < end:
+        with place():
+            drawn(strategy, try_one, min(BATCH, most - came.total()), seed)
         seed += 1
-    return Fuzzed(tried, time.process_time() - begun, crashes)
+    return Fuzzed(came, time.process_time() - begun, crashes)
 
 
 def drawn(strategy: Any, try_one: Callable[[Any], None], count: int, seed: int) -> None:
@@ -68,6 +86,16 @@ def drawn(strategy: Any, try_one: Callable[[Any], None], count: int, seed: int) 
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     hypothesis.seed(seed)(settings(hypothesis.given(strategy)(try_one)))()
+
+
+@contextlib.contextmanager
+def copied(samples: Path) -> Iterator[None]:
+    """Works in a copy of a folder: what odd words overwrite is sound again for the next ones."""
+    with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as own:
+        # Deep enough that `../x` is inside, too.
+        place = shutil.copytree(samples, Path(own) / "deep" / "place")
+        with apart(place):
+            yield
 
 
 @contextlib.contextmanager

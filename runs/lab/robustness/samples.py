@@ -11,14 +11,18 @@ ODD_FILES = {
     "odd.toml": "agent = 'reinforce'\nimages = 'many'\n[environment]\nnum_blocks = [[1]]\n",
     "deep.json": "[" * 100_000,
     "not-utf.toml": "agent = '\udcff'",
+    "page.md": "# A page without a table\n",
 }
 
 
 def samples(folder: Path) -> None:
-    """Makes `run`, `table.safetensors`, `policy.safetensors`, `images.npz` and `ODD_FILES`."""
+    """Makes runs, tables and the like that `command_lines` names, sound and odd ones."""
     made = kinds(folder)
     run = made["result of a run"].path.parent
     shutil.copytree(run, folder / "run")
-    assert (folder / "run" / run_folder.RESULT).exists()
+    odd = shutil.copytree(run, folder / "odd-run")
+    for name in (run_folder.RESULT, run_folder.CONFIG):
+        assert (folder / "run" / name).exists()
+        (odd / name).write_text("{}", encoding="utf-8")
     for name, text in ODD_FILES.items():
         (folder / name).write_bytes(text.encode(errors="surrogateescape"))

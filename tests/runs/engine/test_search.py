@@ -1,6 +1,7 @@
 """Laws of `ccenv search`: one journal, no trial too many, nothing judged on test images."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -80,38 +81,71 @@ def trials(folder, capsys, number, *pairs, json_only=True):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_search_goes_on_as_if_it_had_never_stopped_and_others_are_refused(
-    tmp_path, capsys, monkeypatch
-):
-    _, whole, _ = trials(tmp_path / "whole", capsys, 12)
-    # The first are the defaults.
-    assert whole[0]["is_usual"]
-    assert whole[0]["values"] == {
+def test_the_first_trial_is_the_defaults_and_another_search_is_refused(tmp_path, capsys):
+    status, found, _ = trials(tmp_path, capsys, 2)
+    assert status == 0
+    assert found[0]["is_usual"]
+    assert not found[1]["is_usual"]
+    assert found[0]["values"] == {
         "learning_rate": 0.01,
         "reward_kwargs.cost_weight": "1.0",
         "batch_size": 256,
     }
-
-    def dies(search, values):
-        raise KeyboardInterrupt
-
-    parts = tmp_path / "parts"
-    trials(parts, capsys, 5)
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "judged", dies)
-        assert trials(parts, capsys, 12)[0] == 130
-    status, found, said = trials(parts, capsys, 12)
-    assert status == 0
-    assert "1 trials that were interrupted are tried again" in said
-    assert len(found) == 12
-    # The trial that died is a new one in the journal; its values are those it had.
-    assert [one["values"] for one in found[:6]] == [one["values"] for one in whole[:6]]
-    assert len({json.dumps(one["values"]) for one in found}) == 12
-    status, again, _ = trials(parts, capsys, 12)
-    assert (status, again) == (0, found)
-    status, _, said = trials(parts, capsys, 12, "learning_rate=0.001..0.2")
+    status, _, said = trials(tmp_path, capsys, 2, "learning_rate=0.001..0.2")
     assert status == 2
     assert "give those, or another --folder" in said
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_search_that_was_killed_tries_the_same_trials_as_one_that_was_not(
+    tmp_path, capsys, monkeypatch
+):
+    # Optuna's first ten are random, those after them follow from what came.
+    count = 14
+    _, whole, _ = trials(tmp_path / "whole", capsys, count)
+    assert len({json.dumps(one["values"]) for one in whole}) == count
+    parts = tmp_path / "parts"
+    # Before a trial is written down, between that and its lock, and at work.
+    for place, calls in (("judged", 1), ("lock_of", 9), ("proposed", 3), ("judged", 4)):
+        killed_at(place, calls, parts, monkeypatch)
+    capsys.readouterr()
+    status, found, said = trials(parts, capsys, count)
+    assert status == 0
+    assert "1 trials that were interrupted go on" in said
+    assert found == whole
+    assert trials(parts, capsys, count)[:2] == (0, found)
+    # What was enough once goes on alike with a larger number, as in one command.
+    trials(tmp_path / "more", capsys, 3)
+    assert trials(tmp_path / "more", capsys, count)[1] == whole
+
+
+def killed_at(place, calls, folder, monkeypatch):
+    """A search whose process ends at such a call of a function of the engine."""
+    usual, left = getattr(engine, place), iter(range(1, calls))
+
+    def dies(*given):
+        if next(left, None) is None:
+            os._exit(9)
+        return usual(*given)
+
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr(engine, place, dies)
+            program.main(["reinforce", *VARIED, f"--folder={folder}", "--trials=14"])
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 9
+
+
+def test_a_trial_is_at_work_while_a_process_holds_its_lock(tmp_path):
+    search = engine.Search("reinforce", {}, {}, 1, tmp_path, 3)
+    assert engine.is_free(engine.lock_of(search, 2))
+    with engine.lock_of(search, 2):
+        assert not engine.is_free(engine.lock_of(search, 2))
+        assert engine.is_free(engine.lock_of(search, 1))
+    assert engine.is_free(engine.lock_of(search, 2))
 
 
 @pytest.mark.usefixtures("quick")

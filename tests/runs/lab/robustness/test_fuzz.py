@@ -2,7 +2,9 @@
 
 import pytest
 
+from ccenv.runs.commands import COMMANDS
 from ccenv.runs.lab.robustness import command_lines, constructors
+from ccenv.runs.lab.robustness.command_lines import LEFT_OUT, REFUSED, SOUND, TAKEN, WORK, Crash
 from ccenv.runs.lab.robustness.fuzz import apart, fuzz
 from ccenv.runs.lab.robustness.samples import ODD_FILES
 
@@ -22,6 +24,15 @@ CONSTRUCTORS = [
 ]
 
 
+WITHOUT_FILES = [
+    (command, line)
+    for command in WORK
+    for line in SOUND[command]
+    if WORK[command] and not set(line) & set(command_lines.PLACES)
+]
+"""Sound command lines of work that name none of the samples."""
+
+
 @pytest.fixture
 def place(tmp_path):
     for name, text in ODD_FILES.items():
@@ -32,17 +43,51 @@ def place(tmp_path):
 
 @pytest.mark.usefixtures("place")
 def test_odd_command_lines_are_taken_or_refused_by_name():
-    found = [command_lines.taken(words) for words in COMMAND_LINES]
-    assert found == [None] * len(found)
-    fuzzed = fuzz(command_lines.lines(), command_lines.taken, 50, 5.0, seed=1)
-    assert fuzzed.tried
+    found = [command_lines.came_of(words) for words in COMMAND_LINES]
+    assert found == [REFUSED] * len(found)
+    fuzzed = fuzz(command_lines.lines(), command_lines.came_of, 50, 5.0, seed=1)
+    assert fuzzed.came.total()
     assert not fuzzed.crashes
 
 
 @pytest.mark.usefixtures("place")
 def test_odd_constructors_build_or_refuse_by_name():
-    found = [constructors.taken(given) for given in CONSTRUCTORS]
-    assert found == [None] * len(found)
-    fuzzed = fuzz(constructors.constructors(), constructors.taken, 100, 5.0, seed=1)
-    assert fuzzed.tried
+    found = [constructors.came_of(given) for given in CONSTRUCTORS]
+    assert found == [REFUSED] * len(found)
+    fuzzed = fuzz(constructors.constructors(), constructors.came_of, 100, 5.0, seed=1)
+    assert fuzzed.came.total()
     assert not fuzzed.crashes
+
+
+def test_every_command_is_fuzzed_or_left_out_by_name():
+    assert {*WORK, *LEFT_OUT} == {*COMMANDS}
+    assert WORK.keys() == SOUND.keys()
+
+
+@pytest.mark.parametrize("command", WORK)
+def test_every_name_that_is_put_out_of_work_exists(command, monkeypatch):
+    with command_lines.without_work(command):
+        pass
+    monkeypatch.setitem(WORK, command, ("ccenv.runs.serve:ThreadingHTTPServer",))
+    with pytest.raises(AttributeError), command_lines.without_work(command):
+        pass
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(("command", "line"), WITHOUT_FILES)
+def test_a_sound_command_line_comes_to_where_its_work_begins_and_no_further(command, line):
+    with pytest.raises(command_lines.WorkBeginsError), command_lines.without_work(command):
+        command_lines.program().main([command, *line])
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("command", "line"), [("train", SOUND["train"][0]), ("gates", SOUND["gates"][0])]
+)
+def test_a_command_line_that_reaches_real_training_is_a_crash(command, line, monkeypatch):
+    assert command_lines.came_of([command, *line]) == TAKEN
+    # As if the name had become that of something else.
+    monkeypatch.setitem(WORK, command, ())
+    found = command_lines.came_of([command, *line])
+    assert isinstance(found, Crash)
+    assert "RealWorkError" in found.error
