@@ -55,9 +55,9 @@ FLOORS = {
         "gated_walk gated_module gate gateable"
     ),
     "ccenv.networks.models": (
-        "residual probe_units summed transformer windows tokens look_ups embedding linear_stage "
-        "conv experts whole small_conv early pondering chunks patch_trunk stream streaming "
-        "pruned_weights pruned pruned_blocks text_rivals ngram_counts ngram"
+        "residual probe_units summed transformer windows hashed_rows tokens look_ups embedding "
+        "linear_stage conv experts whole small_conv early pondering chunks patch_trunk stream "
+        "streaming pruned_weights pruned pruned_blocks text_rivals ngram_counts ngram"
     ),
     "ccenv.networks.pretrained": (
         "packages mobile_blocks linear_head efficientnet llama smollm_file smollm smollm_text"
