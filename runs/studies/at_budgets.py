@@ -1,11 +1,11 @@
-"""Who is best at a budget: a sweep and some budgets -> a table, a row a kind of network.
+"""Shows who is best within a budget: a sweep and some budgets -> a table, a row a kind of network.
 
-Of each kind the row that validation chooses among those that cost no more: what somebody would
-take who has so many MACs. A study asks for it by `Section`s of its own.
+Of each kind the row that validation chooses among those that need no more MACs, or no more memory.
+A study asks for it by `Section`s of its own.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
@@ -17,32 +17,54 @@ from ccenv.runs.stats.points import Point, make_point
 SLACK = 1.05
 """Of a budget that a row may cost: rows that are meant for one differ by that."""
 NOTE = (
-    "Of each kind the row of least validation error among those of at most so many MACs (5 % more "
-    "are let pass), the policy's own included; its test error with Student's 95 % interval over "
-    "seeds, without one where there is a single seed. Most probable masks; random masks are drawn."
+    "Of each kind the row of least validation error among those {within} (5 % more are let pass), "
+    "the policy's own included; its test error with Student's 95 % interval over seeds, without "
+    "one where there is a single seed. Most probable masks; random masks are drawn."
 )
+Cost = Callable[[Point], float | None]
+"""What a budget limits; None of a row of which it is not known, which is never within one."""
 DRAWN = ("block_dropout",)
 """Agents whose most probable masks say nothing."""
 
 
 def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
-    """A section of a study.
+    """A section of a study: who is best within so many MACs.
 
     Args:
         budgets: MACs of an input, ascending.
         measure: by which rows are compared.
     """
+    note = NOTE.format(within="of at most so many MACs")
+    return within("budgets", "MACs", lambda point: point.macs, budgets, measure, note)
+
+
+def at_memory(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
+    """The same within so many kB of network and policy, whatever their MACs."""
+    note = NOTE.format(within="of at most so many kB, whatever their MACs")
+    return within("memory-budgets", "kB", kilobytes, budgets, measure, note)
+
+
+def kilobytes(point: Point) -> float | None:
+    """Memory of network and policy."""
+    return None if point.memory is None else point.memory / 1000
+
+
+def within(
+    name: str, unit: str, cost: Cost, budgets: Sequence[int], measure: Measure, note: str
+) -> Section:
+    """A section whose table has a column for each budget."""
+    heading = "Who is best at a budget" + (" of memory" if unit == "kB" else "")
 
     def make(comparison: Comparison, results_dir: Path) -> Part:
         points = points_of(comparison, measure)
-        lines = [[kind, *best_of(own, budgets)] for kind, own in by_kind(points).items()]
+        lines = [[kind, *best_of(own, budgets, cost)] for kind, own in by_kind(points).items()]
         lines = [line for line in lines if any(cell is not None for cell in line[1:])]
-        columns = {"kind": "left", **{f"{n:,} MACs": f"right {measure.spec}" for n in budgets}}
-        unit = "error, %" if measure.unit == "%" else measure.title
-        title = f"Who is best at a budget: test {unit}"
-        return Part([Table("budgets", title, columns, lines, NOTE)] if lines else [])
+        columns = {"kind": "left", **{f"{n:,} {unit}": f"right {measure.spec}" for n in budgets}}
+        tested = "error, %" if measure.unit == "%" else measure.title
+        title = f"{heading}: test {tested}"
+        return Part([Table(name, title, columns, lines, note)] if lines else [])
 
-    return Section("budgets", "Who is best at a budget", make)
+    return Section(name, heading, make)
 
 
 def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
@@ -74,7 +96,7 @@ def kind_of(label: str) -> str:
     return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
-def best_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:
+def best_of(points: Sequence[Point], budgets: Sequence[int], cost: Cost) -> list[object]:
     """At each budget the interval of the row that validation chooses, None where none is so cheap.
 
     A row that was the best at a smaller budget already is not said again.
@@ -82,7 +104,8 @@ def best_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:
     found: list[object] = []
     before: Point | None = None
     for budget in budgets:
-        cheap = [point for point in points if point.macs <= SLACK * budget]
+        costs = [(point, cost(point)) for point in points]
+        cheap = [point for point, own in costs if own is not None and own <= SLACK * budget]
         best = min(cheap, key=lambda point: point.validation_mean, default=None)
         found.append(None if best is None or best is before else best.interval)
         before = best
