@@ -14,6 +14,7 @@ NETWORKS: dict[str, Any] = {
     "mlp-dropout-0.2": "ccenv.networks.dropout:fifth",
     "mlp-dropout-0.5": "ccenv.networks.dropout:half",
     "probe": "ccenv.networks.probe:probe_network",
+    "hashed_ngrams": "ccenv.networks.models.text_rivals:hashed_ngrams",
     "ngram": "ccenv.networks.models.ngram:ngram",
     "pruned": "ccenv.networks.models.pruned:pruned",
     "pruned_blocks": "ccenv.networks.models.pruned_blocks:pruned_blocks",

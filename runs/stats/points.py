@@ -12,7 +12,7 @@ from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.measures import ERROR, Measure
 from ccenv.runs.stats.results import Result, evaluation, has_halves, memory_of
 
-OF_TEXTS = ("pruned_bytes", "cascade_bytes", "ngram")
+OF_TEXTS = ("pruned_bytes", "cascade_bytes", "hashed_ngrams", "ngram")
 ONE_EXIT = "one exit"
 """What rows of an exit network are called whose inputs all stop at the same place."""
 RIVALS = ("pruned", "small_conv", "early_exit", "cascade", ONE_EXIT, *OF_TEXTS)

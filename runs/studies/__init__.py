@@ -9,7 +9,7 @@ from ccenv.runs.engine.study import Study
 from ccenv.runs.stats.measures import BITS
 from ccenv.runs.studies.ablation.section import ABLATION
 from ccenv.runs.studies.ablation.sweep import RLOO_WHY
-from ccenv.runs.studies.at_budgets import at_budgets
+from ccenv.runs.studies.at_budgets import at_budgets, at_memory
 from ccenv.runs.studies.cost_limits import COST_LIMITS
 from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
 from ccenv.runs.studies.equal_cost.colour import (
@@ -57,6 +57,8 @@ from ccenv.runs.studies.tuned_section import TUNED
 
 TEXT_BUDGETS = (3_400, 8_800, 20_500, 65_600, 196_700, 409_600)
 """MACs of gated networks of two layers, and of dense ones."""
+TEXT_MEMORY = (50, 400, 800, 1_600, 5_260, 26_400)
+"""kB of dense networks, then of policies, then of the largest counts."""
 LONGER_BUDGETS = (3_400, 8_800, 65_600, 123_000, 196_700)
 """Those of them that are trained four times as long."""
 ONE_LAYER_BUDGETS = (6_200, 12_300, 61_440, 122_880)
@@ -81,7 +83,7 @@ STUDIES: dict[str, Study] = {
         *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
         *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
         *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
-        Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS),)),
+        Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS), at_memory(TEXT_MEMORY, BITS))),
         Study(TEXT_ONE_LAYER, (at_budgets(ONE_LAYER_BUDGETS, BITS),)),
         Study(TEXT_LONGER, (at_budgets(LONGER_BUDGETS, BITS),)),
         *(Study(TEXT_SETTINGS), Study(TEXT_AGENTS, (TUNED,))),

@@ -1,4 +1,4 @@
-"""Methods at equal budgets: a sweep and some budgets -> a table, one line for each method.
+"""Methods at equal budgets of MACs or of memory: a sweep and budgets -> a table, a line a method.
 
 A cell is the row that validation data selects among a method's rows within the budget. A study
 asks for it by `Section`s of its own.
@@ -6,7 +6,7 @@ asks for it by `Section`s of its own.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
@@ -19,38 +19,67 @@ from ccenv.runs.stats.verdict import Contender, Score, verdict
 SLACK = 1.05
 """Of a budget that a row may cost: rows that are meant for one differ by that."""
 NOTE = (
-    "Of each kind the row of least validation error among those of at most so many MACs (5 % more "
-    "are let pass), the policy's own included; its test error with Student's 95 % interval over "
-    "seeds, without one where there is a single seed. Most probable masks; random masks are drawn."
+    "Of each kind the row of least validation error among those {within} (5 % more are let pass), "
+    "the policy's own included; its test error with Student's 95 % interval over seeds, without "
+    "one where there is a single seed. Most probable masks; random masks are drawn."
 )
+Cost = Callable[[Point], float | None]
+"""What a budget limits; None of a row of which it is not known, which is never within one."""
 DRAWN = ("block_dropout",)
 """Agents whose most probable masks say nothing."""
 
 
 def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
-    """A section of a study.
+    """A section of a study: the rows within so many MACs.
 
     Args:
         budgets: MACs of an input, ascending.
         measure: by which rows are compared.
     """
+    note = NOTE.format(within="of at most so many MACs")
+    return within("budgets", "MACs", lambda point: point.macs, budgets, measure, note)
+
+
+def at_memory(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
+    """The same within so many kB of network and policy, whatever their MACs."""
+    note = NOTE.format(within="of at most so many kB, whatever their MACs")
+    return within("memory-budgets", "kB", kilobytes, budgets, measure, note)
+
+
+def kilobytes(point: Point) -> float | None:
+    """Memory of network and policy."""
+    return None if point.memory is None else point.memory / 1000
+
+
+def within(
+    name: str, unit: str, cost: Cost, budgets: Sequence[int], measure: Measure, note: str
+) -> Section:
+    """A section whose table has a column for each budget."""
+    heading = "Methods at equal budgets" + (" of memory" if unit == "kB" else "")
 
     def make(comparison: Comparison, results_dir: Path) -> Part:
         kinds = by_kind(points_of(comparison, measure))
-        lines = [[kind, *cells_of(own, budgets)] for kind, own in kinds.items()]
+        lines = [[kind, *cells_of(own, budgets, cost)] for kind, own in kinds.items()]
         lines = [line for line in lines if any(cell is not None for cell in line[1:])]
-        columns = {"kind": "left", **{f"{n:,} MACs": f"right {measure.spec}" for n in budgets}}
-        unit = "error, %" if measure.unit == "%" else measure.title
-        title = f"Methods at equal budgets: test {unit}"
-        note = " ".join([NOTE, *(sentence_at(kinds, budget, measure) for budget in budgets)])
-        return Part([Table("budgets", title, columns, lines, note)] if lines else [])
+        columns = {"kind": "left", **{f"{n:,} {unit}": f"right {measure.spec}" for n in budgets}}
+        tested = "error, %" if measure.unit == "%" else measure.title
+        sentences = (
+            f"Within {budget:,} {unit}: {sentence_at(kinds, budget, cost, measure)}."
+            for budget in budgets
+        )
+        told = " ".join([note, *sentences])
+        return Part(
+            [Table(name, f"{heading}: test {tested}", columns, lines, told)] if lines else []
+        )
 
-    return Section("budgets", "Methods at equal budgets", make)
+    return Section(name, heading, make)
 
 
-def sentence_at(kinds: Mapping[str, Sequence[Point]], budget: int, measure: Measure) -> str:
+def sentence_at(
+    kinds: Mapping[str, Sequence[Point]], budget: int, cost: Cost, measure: Measure
+) -> str:
     """Which method is best within a budget, if one is."""
-    rows = {kind: selected(own, budget) for kind, own in kinds.items()}
+    rows = {kind: selected(own, budget, cost) for kind, own in kinds.items()}
     contenders = [
         Contender(kind, row.interval, len(row.error)) for kind, row in rows.items() if row
     ]
@@ -60,7 +89,7 @@ def sentence_at(kinds: Mapping[str, Sequence[Point]], budget: int, measure: Meas
         spec=measure.spec,
         ends=(0.0, 1.0 if measure.unit == "%" else math.inf),
     )
-    return f"Within {budget:,} MACs: {verdict(contenders, score).sentence}."
+    return verdict(contenders, score).sentence
 
 
 def points_of(comparison: Comparison, measure: Measure) -> list[Point]:
@@ -92,13 +121,14 @@ def kind_of(label: str) -> str:
     return words.removesuffix(" in") + (" with tables" if ", tables " in label else "")
 
 
-def selected(points: Sequence[Point], budget: int) -> Point | None:
+def selected(points: Sequence[Point], budget: int, cost: Cost) -> Point | None:
     """The row with the least validation error within a budget, None where none is so cheap."""
-    cheap = [point for point in points if point.macs <= SLACK * budget]
+    costs = [(point, cost(point)) for point in points]
+    cheap = [point for point, own in costs if own is not None and own <= SLACK * budget]
     return min(cheap, key=lambda point: point.validation_mean, default=None)
 
 
-def cells_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:
+def cells_of(points: Sequence[Point], budgets: Sequence[int], cost: Cost) -> list[object]:
     """The interval of the selected row at each budget.
 
     None where no row is so cheap, and where the selected row is that of a smaller budget.
@@ -106,7 +136,7 @@ def cells_of(points: Sequence[Point], budgets: Sequence[int]) -> list[object]:
     found: list[object] = []
     before: Point | None = None
     for budget in budgets:
-        row = selected(points, budget)
+        row = selected(points, budget, cost)
         found.append(None if row is None or row is before else row.interval)
         before = row
     return found

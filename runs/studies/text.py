@@ -128,6 +128,14 @@ def counted(max_pairs: int, order: int = 6, escape: float = 8.0, positions: int 
     return Cell(label, "dense", {"network": "ngram", "network_kwargs": network, **frozen}, (0,))
 
 
+def hashed(units: int, num_rows: int) -> Cell:
+    """Rows of hashed n-grams and of single places, added up: one hidden layer of so many units."""
+    network = {"units": units, "num_rows": num_rows}
+    weights = {**trained()["weights_kwargs"], "optimizer": "adamw_fused"}
+    own = {"network": "hashed_ngrams", "network_kwargs": network, "weights_kwargs": weights}
+    return Cell(f"hashed n-grams, {num_rows:,} rows, {units} units", "dense", own)
+
+
 def look_ups(
     agent: str, sizes: Sizes, note: str = "", network: Mapping[str, Any] | None = None, **own: Any
 ) -> Cell:
@@ -176,7 +184,9 @@ TEXT = Sweep(
         pruned_text(65_536, (512, 256)),
         look_ups("topk", TWO_OF_32, "", NEAR, learning_rate=0.003),
         gated_text("block_dropout", TWO_OF_32, "", NEAR),
-        *(counted(pairs) for pairs in (50_000, 400_000, 2_000_000)),
+        *(counted(pairs) for pairs in (50_000, 131_000, 400_000, 427_000, 2_000_000)),
+        # As many MACs and as much memory as one of 32 blocks twice, and as two of 64 twice.
+        *(hashed(units, num_rows) for units, num_rows in ((26, 14_100), (56, 22_300))),
     ),
     minutes=180,
     seeds=(0, 1, 2, 3, 4),

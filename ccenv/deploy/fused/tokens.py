@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused import program as ops
@@ -41,6 +41,8 @@ def why_not_tokens(network: Any) -> str | None:
     own = [getattr(type(network), name, None) for name in WALK]
     if own != [getattr(kind, name) for name in WALK]:
         return "its layers are not those of TokenMLP"
+    if not isinstance(network.embedding, nn.Embedding):
+        return "its stem is not embeddings side by side"
     kinds = {(p.device.type, p.dtype) for p in network.parameters()}
     return None if kinds == {("cpu", torch.float32)} else "it is not float32 on the CPU"
 

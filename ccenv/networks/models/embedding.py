@@ -5,10 +5,14 @@ Of what was tried, the task where choosing blocks pays most.
 
 from collections.abc import Sequence
 
+from ccenv.base.registry import check_names
 from ccenv.networks.mlp import Sizes
+from ccenv.networks.models.hashed_rows import HashedRows
 from ccenv.networks.models.look_ups import TabledMLP, table_names
 from ccenv.networks.models.tokens import TokenMLP
-from ccenv.networks.models.windows import window_length
+from ccenv.networks.models.windows import check_context, window_length
+
+STEMS = ("embeddings", "hashed")
 
 
 def next_byte(
@@ -21,6 +25,9 @@ def next_byte(
     look_tokens: int = 4,
     tables: Sequence[str] | str = (),
     context: int | None = None,
+    stem: str = "embeddings",
+    num_rows: int = 14_100,
+    order: int = 6,
 ) -> TokenMLP:
     """Predicts the next symbol of a text: embeddings, gated hidden layers, logits.
 
@@ -35,19 +42,32 @@ def next_byte(
         tables: what is looked up beside, see `ccenv.networks.models.look_ups`: "hidden", "logits"
             and "pairs"; none by default.
         context: how many of the last symbols the layers read; None for the whole window.
+        stem: what the layers read: "embeddings" side by side, or "hashed": rows of `embedding_size`
+            numbers of the last n-grams, added up, see `ccenv.networks.models.hashed_rows`.
+        num_rows: rows that n-grams share, of a hashed stem.
+        order: the longest n-gram, of a hashed stem.
 
     Raises:
         ValueError: if inputs are no windows of symbols, or a size is impossible.
     """
+    num_tokens = window_length(input_shape, "bytes")
+    symbols = num_classes if num_symbols is None else num_symbols
+    check_names([stem], STEMS, "stem")
+    hashed = None
+    if stem == "hashed":
+        read = num_tokens if context is None else context
+        check_context(read, num_tokens)
+        hashed = HashedRows(symbols, embedding_size, read, order, num_rows)
     sizes = (
-        window_length(input_shape, "bytes"),
-        num_classes if num_symbols is None else num_symbols,
+        num_tokens,
+        symbols,
         num_classes,
         embedding_size,
         num_blocks,
         block_size,
         look_tokens,
         context,
+        hashed,
     )
     names = table_names(tables)
     return TabledMLP(*sizes, tables=names) if names else TokenMLP(*sizes)

@@ -2,6 +2,7 @@
 
 `pruned_bytes` is one fixed network with fewer weights, `cascade_bytes` a small one with a larger
 one where it is unsure. Both read the embeddings of the last symbols, which are looked up.
+`hashed_ngrams` adds up rows of the last n-grams, and is memory before all else.
 """
 
 import itertools
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from ccenv.networks.flow import Exit
 from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.models.early import fully_connected
+from ccenv.networks.models.hashed_rows import HashedRows
 from ccenv.networks.models.linear_stage import in_major_linear
-from ccenv.networks.models.pruned import PrunedLayers, PrunedNetwork
+from ccenv.networks.models.pruned import PrunedLayers, PrunedNetwork, Shift
+from ccenv.networks.models.whole import Whole
 from ccenv.networks.models.windows import check_context, window_length
 from ccenv.networks.sequential import GatedSequential
 
@@ -131,3 +134,30 @@ def cascade_bytes(
         for units, name in ((first, "first"), (then, "then"))
     )
     return GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
+
+
+def hashed_ngrams(
+    input_shape: tuple[int, ...] = (24,),
+    num_classes: int = 128,
+    units: int = 26,
+    num_rows: int = 14_100,
+    context: int = 8,
+    order: int = 6,
+) -> GatedSequential:
+    """Predicts the next symbol from rows of the last n-grams, added up: one hidden layer, one gate.
+
+    Args:
+        input_shape: (symbols of a window,).
+        num_classes: columns of the logits, and different symbols.
+        units: of the hidden layer, which are the numbers of a row.
+        num_rows: rows that n-grams of 2 to `order` symbols share.
+        context: how many of the last symbols have a row of their own at their place.
+        order: the longest n-gram.
+
+    Raises:
+        ValueError: if inputs are no windows of symbols, or a size is impossible.
+    """
+    example = a_window(input_shape, context, "hashed_ngrams")
+    stem = HashedRows(num_classes, units, context, order, num_rows)
+    layer = Whole(nn.Sequential(in_major_linear(units, num_classes, bias=False)), num_classes)
+    return GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.mlp import Sizes, linear_at, linear_stack, positive_ints
+from ccenv.networks.models.hashed_rows import HashedRows
 from ccenv.networks.models.windows import check_context
 from ccenv.networks.protocol import Gate, forward, num_blocks_of, rows_each
 from ccenv.sparse.cpu.packed_weights import keep_panels
@@ -47,6 +48,7 @@ class TokenMLP(nn.Module):
         block_size: Sizes = 16,
         look_tokens: int = 4,
         context: int | None = None,
+        stem: HashedRows | None = None,
     ) -> None:
         """Builds the layers.
 
@@ -59,6 +61,7 @@ class TokenMLP(nn.Module):
             block_size: units of a block, one for all gated layers or one for each.
             look_tokens: how many of the last symbols the first gate's look shows.
             context: how many of the last symbols the layers read; None for the whole window.
+            stem: what the first layer reads and its gate looks at, instead of embeddings.
 
         Raises:
             ValueError: if a size is not a positive integer, the context is longer than a window, or
@@ -86,9 +89,12 @@ class TokenMLP(nn.Module):
         self.num_tokens, self.num_symbols, self.num_classes = numbers[:3]
         self.block_sizes, self.look_size = sizes, look_tokens * embedding_size
         self.look_tokens, self.context = look_tokens, context
-        self.embedding = nn.Embedding(num_symbols, embedding_size)
+        read = context * embedding_size
+        if stem is not None:
+            read = self.look_size = stem.out_features
+        self.embedding = nn.Embedding(num_symbols, embedding_size) if stem is None else stem
         widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
-        stack = [context * embedding_size, *widths, num_classes]
+        stack = [read, *widths, num_classes]
         self.layers = linear_stack(stack)
         self.dense_macs = sum(a * b for a, b in itertools.pairwise(stack))
         looks = [self.look_size, *widths[:-1]]
@@ -124,7 +130,7 @@ class TokenMLP(nn.Module):
         return Units(self.embedded(inputs))
 
     def embedded(self, inputs: Tensor) -> Tensor:
-        """Embeddings side by side of the symbols that are read: [rows, context * their size]."""
+        """Embeddings side by side of the symbols that are read, or what the stem makes of them."""
         return self.embedding(inputs[:, -self.context :]).flatten(1)
 
     def step(

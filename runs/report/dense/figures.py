@@ -1,4 +1,4 @@
-"""The dense front beside conditional rows: test error over total MACs and over measured time."""
+"""Draws the dense front and conditional rows: test error over MACs, memory and measured time."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ Place = Callable[[Point], float | None]
 def dense_figures(
     contests: Sequence[Contest], styles: Mapping[str, Style], draw: str, note: str = ""
 ) -> list[Drawn]:
-    """Error over MACs, then over the time of a pass for each number of images.
+    """Error over MACs, memory (of texts) and the time of a pass for each number of inputs.
 
     Args:
         contests: one for each data set.
@@ -49,6 +49,9 @@ def dense_figures(
         title = f"total MACs of {judged}, policy included"
         name = f"equal-macs{part}{suffix}"
         figures.append(dense_figure(contest, lambda point: point.macs, title, name, note, styles))
+        if contest.measure.name and any(point.memory for point in contest.dense):
+            title, name = "kB of network and policy", f"equal-memory{part}{suffix}"
+            figures.append(dense_figure(contest, kilobytes, title, name, note, styles))
         timed = [n for n in contest.batches if any(point.time(n) for point in contest.dense)]
         for images in timed:
             noun = judged.split()[-1]
@@ -62,6 +65,11 @@ def dense_figures(
 def on_axis(place: Place) -> Place:
     """Only places of rows that compute something: no MACs have no place on a logarithmic axis."""
     return lambda point: place(point) if point.macs else None
+
+
+def kilobytes(point: Point) -> float | None:
+    """Places points by their memory, in kB."""
+    return None if point.memory is None else point.memory / 1000
 
 
 def time_of(images: int) -> Place:

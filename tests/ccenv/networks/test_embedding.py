@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ccenv.deploy.fused.tokens import why_not_tokens
 from ccenv.networks.check import check_network
 from ccenv.networks.models.embedding import next_byte
 from ccenv.networks.protocol import dense_forward, forward
@@ -23,7 +24,7 @@ def filled(network):
     """With numbers in the tables, which start with zeros."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if "table" in name:
+            if "table" in name or "rows" in name:
                 parameter.normal_()
     return network
 
@@ -44,10 +45,21 @@ def windows(rows=6, length=5, symbols=7):
         {"tables": ["hidden", "logits", "pairs"], "num_symbols": 9},
         {"context": 3},
         {"context": 2, "tables": "hidden,logits,pairs"},
+        {"stem": "hashed", "order": 4, "num_rows": 30},
+        {"stem": "hashed", "order": 2, "num_rows": 9, "context": 3, "tables": "hidden"},
     ],
 )
 def test_a_network_of_windows_obeys_the_laws_of_networks(sizes):
     check_network(filled(small(**sizes)), windows())
+
+
+def test_blocks_behind_a_hashed_stem_read_its_units_and_their_gate_sees_them():
+    network, x = filled(small(stem="hashed", order=3, num_rows=20, embedding_size=6)), windows()
+    units = network.embedding(x)
+    assert torch.equal(network.start(x).x, units)
+    assert torch.equal(network.look(0, network.start(x)), units)
+    assert network.dense_macs == 6 * 8 + 8 * 12 + 12 * 7
+    assert "not embeddings" in why_not_tokens(network)
 
 
 def test_of_a_context_the_symbols_before_it_are_not_read():
@@ -216,6 +228,9 @@ def test_a_count_of_pairs_is_learned_without_any_block():
         ({"num_blocks": (2, 2), "block_size": (1, 2, 3)}, "one block_size, or one for each"),
         ({"num_symbols": -1}, "num_symbols"),
         ({"tables": "hiden"}, "hidden"),
+        ({"stem": "hash"}, "hashed"),
+        ({"stem": "hashed", "context": 25}, "context to be at most the window's 24"),
+        ({"stem": "hashed", "context": 5}, "order of at most the 5 symbols"),
         ({"tables": "pairs", "input_shape": (1,), "look_tokens": 1}, "windows of 2 symbols"),
         ({"tables": "pairs", "num_symbols": 60_000}, "look-up tables in training to fit"),
     ],

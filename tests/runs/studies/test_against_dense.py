@@ -18,6 +18,7 @@ from ccenv.runs.stats.equal import at_equal_error, at_equal_macs
 from ccenv.runs.stats.measures import BITS
 from ccenv.runs.stats.points import Point
 from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.at_budgets import best_of, kilobytes
 from ccenv.runs.studies.paper.digitised import digitised, trend
 from ccenv.runs.studies.paper.figures import density_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
@@ -117,6 +118,7 @@ def test_texts_are_compared_in_bits():
     def in_bits(agent, macs, bits, error, network="bytes"):
         rows = runs(agent, macs, error)
         for row in rows:
+            row |= {"memory_bytes": 1000 * macs, "num_parameters": 0}
             row["settings"] = {"environment": {"network": network}, "agent_settings": {}}
             row["settings"]["environment"]["dataset"] = "python_text"
             for verdict in row["evaluations"]:
@@ -146,9 +148,30 @@ def test_texts_are_compared_in_bits():
         ("dense 16", "rloo", "0.12"),
     ]
     assert lines[0][2].startswith("3.001 [")
-    drawn = dense_figures([found], {}, "mode")[0]
+    drawn, over_memory = dense_figures([found], {}, "mode")[:2]
     assert "rloo at 50: 2.001 bits" in drawn.alt
     assert drawn.name == "equal-macs-bits-mode"
+    assert over_memory.name == "equal-memory-bits-mode"
+    assert "kB of network and policy. dense 8 at 100: 3.001 bits" in over_memory.alt
+
+
+def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memory():
+    rows = [
+        dataclasses.replace(point("small", macs=900.0, error=0.2), memory=1000.0),
+        dataclasses.replace(point("large", macs=10.0, error=0.1), memory=2000.0),
+        point("unknown", macs=10.0, error=0.01),
+    ]
+    within = best_of(rows, (0.5, 1, 2), kilobytes)
+    assert within == [None, rows[0].interval, rows[1].interval]
+    assert best_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
+
+
+def test_text_is_compared_at_equal_memory_too():
+    study = STUDIES["text"]
+    names = [section.name for section in study.sections]
+    assert names == ["budgets", "memory-budgets"]
+    networks = {cell.settings.get("network") for cell in study.sweep.cells}
+    assert networks >= {"ngram", "hashed_ngrams", "pruned_bytes"}
 
 
 def test_rows_of_another_agent_or_cost_are_no_variants():
