@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 
 import pytest
-from ccenv.runs.studies.estimators.record import network_of
+from ccenv.runs.lab.estimators.files import network_of
 from test_architecture import FILES, ROOT
 
 from ccenv.base.registry import import_object
@@ -44,32 +44,19 @@ DOORS = {
         "check_named: import_object",
         "is_in_table: import_object",
         "check_installed: find_spec",
-        "check_tools: find_spec",
         "reason_against: find_spec",
         "needed: import_module",
         "library: import_module",
-        "main: import_module, import_object, resolve",
+        "main: import_module",
         "whole_parser: import_module",
         "open_engine: import_object",
-        "without_work: import_module",
-        "program: import_module",
-        "start: import_module",
         "make_simulator: resolve",
         "told: resolve",
         "check_sizes: resolve",
         "columns: resolve",
-        "built: resolve",
-        "parameters_of_reward: resolve",
         "dataset_line: resolve",
         "line_of: resolve",
-        "networks: resolve",
-        "observation_sizes: resolve",
-        "api: resolve",
-        "judged: resolve",
-        "of_report: resolve",
-        "exported: resolve",
-        "untrained: resolve",
-        "Subject.build: resolve",
+        "environment_line: resolve",
     ),
     DOOR: (
         "import_object: import_module",
@@ -99,6 +86,7 @@ DOORS = {
         "name_of: import_object",
         "why_not_fused: getattr",
         "walk_of: getattr, getattr",
+        "relatives: getattr",
         "SeenProxy.__getattr__: getattr",
         "why_not_one_row: getattr",
     ),
@@ -166,7 +154,9 @@ def names_imported(tree):
 def suspects():
     """Files, as trees, in whose text one of the words stands."""
     words = re.compile("|".join(map(re.escape, WORDS)))
-    texts = {path: path.read_text() for path in FILES}
+    # Nobody is given the lab: it reads what its own checkout holds.
+    shipped = [path for path in FILES if not path.is_relative_to(ROOT / "runs" / "lab")]
+    texts = {path: path.read_text() for path in shipped}
     return {path: ast.parse(text) for path, text in texts.items() if words.search(text)}
 
 
@@ -383,11 +373,6 @@ def toml(place):
     return place
 
 
-def page(place):
-    place.write_text(f"<!-- table: {HOSTILE[0]}/rows -->\n<!-- end -->\n")
-    return place
-
-
 REFUSED, SHOWN = 2, 0
 FILE = {
     "train": lambda place, run: (REFUSED, ["--config", toml(place / "mine.toml")]),
@@ -404,7 +389,6 @@ FILE = {
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
     "serve": lambda place, run: (REFUSED, [run]),
     "share": lambda place, run: (SHOWN, [run, "--out", place / "gift"]),
-    "tables": lambda place, run: (SHOWN, [page(place / "page.md")]),
 }
 """Command -> its exit status and words that lead it to a hostile file."""
 NO_FILE = {
@@ -413,12 +397,10 @@ NO_FILE = {
     "list": "tables",
     "retrieval": "settings of the command line",
     "gates": "settings of the command line",
-    "benchmark": "this machine; serving loads a classifier as serve does",
+    "benchmark": "this machine",
     "calibrate": "this machine",
     "data": "a name of the command line",
-    "weights": "a name of a table",
     "completion": "tables",
-    "docs": "the checkout's own pages",
 }
 """Command -> what it reads instead of a stranger's file."""
 

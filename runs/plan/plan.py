@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ccenv import PRESETS
-from ccenv.base.registry import OWN_PACKAGES, import_object, is_below
+from ccenv.base.registry import OWN_PACKAGE, import_object
+from ccenv.base.trust import is_below
 from ccenv.runs.plan.agent_settings import agent_parameters
 from ccenv.runs.plan.values import coerce
 from ccenv.runs.store.identity import Key, chosen_settings, key_of, short_name
@@ -54,7 +55,7 @@ class Plan:
     def has_own_network(self) -> bool:
         """Whether the network is `module:name` and not the project's."""
         module, colon, _ = str(self.environment["network"]).partition(":")
-        return bool(colon) and not is_below(module, OWN_PACKAGES)
+        return bool(colon) and not is_below(module, (OWN_PACKAGE,))
 
     def config(self) -> dict[str, Any]:
         """Names and numbers only, ready for JSON."""
