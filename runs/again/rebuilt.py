@@ -73,11 +73,12 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
             raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
     check_trusted(config, trusted)
     program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
-    # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
+    own = dict(config["agent_settings"])
     if program.get("cost_limit") is None:
+        # Who gives a limit gives it to the program, which passes it on: the agent's is its default.
         program.pop("cost_limit", None)
-    flat = {**config["environment"], **config["agent_settings"], **program}
-    return make_plan(config["agent"], flat)
+        own.pop("cost_limit", None)
+    return make_plan(config["agent"], {**config["environment"], **own, **program})
 
 
 def rebuild(plan: Plan, folder: Path) -> Rebuilt:

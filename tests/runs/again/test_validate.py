@@ -756,3 +756,10 @@ def test_a_setting_that_no_such_run_has_is_a_contradiction(mine, rows):
     found, status = rows(mine / "BlockSelection-v0" / "reinforce")
     assert status == 1
     assert all("as its settings and seed say" in row["problems"][0] for row in found)
+
+
+@pytest.mark.parametrize("agent", ["allocation", "reinforce_lagrangian", "rloo_budget"])
+@pytest.mark.parametrize("given", [{}, {"cost_limit": 0.4}])
+def test_an_agents_own_cost_limit_comes_back_as_it_was_given(agent, given):
+    config = json.loads(json.dumps(make_plan(agent, {**SETTINGS, **given}).config()))
+    assert json.loads(json.dumps(plan_of(config).config())) == config
