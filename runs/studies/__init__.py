@@ -57,7 +57,7 @@ from ccenv.runs.studies.tuned_section import TUNED
 
 TEXT_BUDGETS = (3_400, 8_800, 20_500, 65_600, 196_700, 409_600)
 """MACs of gated networks of two layers, and of dense ones."""
-TEXT_MEMORY = (50, 400, 800, 1_600, 5_260, 26_400)
+TEXT_MEMORY = (50, 400, 800, 1_650, 5_260, 26_400)
 """kB of dense networks, then of policies, then of the largest counts."""
 LONGER_BUDGETS = (3_400, 8_800, 65_600, 123_000, 196_700)
 """Those of them that are trained four times as long."""
