@@ -514,8 +514,8 @@ class NotGated(torch.nn.Linear):
         ({"device": "gpu0"}, ValueError, "expected device to be 'cpu' or a CUDA device"),
         ({"device": "cuda:99"}, ValueError, "expected device to be 'cpu' or a CUDA device"),
         ({"group_size": 5}, ValueError, "num_envs to be a multiple of group_size=5, got 12"),
-        ({"group_size": 0}, ValueError, "group_size to be whole numbers"),
-        ({"group_size": 1.0}, ValueError, "group_size to be whole numbers"),
+        ({"group_size": 0}, ValueError, "group_size to be a whole number"),
+        ({"group_size": 1.0}, ValueError, "group_size to be a whole number"),
         ({"num_block": (3,)}, ValueError, "unknown environment setting 'num_block': did you mean"),
         # As Python says it, and TorchRL reads it.
         ({"frameskip": 1}, TypeError, "unexpected keyword argument 'frameskip'"),
@@ -542,7 +542,7 @@ def test_a_batch_that_memory_cannot_hold_is_refused(network):
 
 @pytest.mark.parametrize("num_images", [0, -1, 1.5, True])
 def test_a_batch_is_at_least_one_image(network, num_images):
-    with pytest.raises(ValueError, match="num_envs to be whole numbers"):
+    with pytest.raises(ValueError, match="num_envs to be a whole number"):
         Simulator(num_images, network=network)
 
 
