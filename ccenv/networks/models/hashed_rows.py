@@ -25,6 +25,9 @@ class HashedRows(nn.Module):
     N-grams of one length share a part of the table. A look-up and a sum cost no product.
     """
 
+    place: Tensor
+    """int64 [context]; numbers of the places."""
+
     def __init__(
         self, num_symbols: int, units: int, context: int, order: int, num_rows: int
     ) -> None:
