@@ -25,7 +25,7 @@ from ccenv.networks.mlp import Sizes, positive_ints
 from ccenv.networks.norms import learning_norms
 from ccenv.networks.protocol import forward, num_blocks_of
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adamw_fused": functools.partial(torch.optim.AdamW, fused=True),
     "sgd": torch.optim.SGD,

@@ -21,6 +21,8 @@ from ccenv.runs.stats.results import Result, dataset_of
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""
+SAME_MEMORY = 0.1
+"""The same of memory, of texts: rows that need another amount of it are no variants there."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def make_contests(
             found.setdefault(dataset_of(runs[0]), []).append(point)
     contests = []
     for dataset, points in found.items():
-        best = [with_times_of(point, points) for point in chosen(points)]
+        picked = chosen(points, by_memory=bool(measure.name))
+        best = [with_times_of(point, points) for point in picked]
         dense = tuple(point for point in best if point.agent == "dense")
         rest = tuple(point for point in best if point.agent != "dense")
         labels = {point.label for point in best}
@@ -105,15 +108,19 @@ def with_times_of(point: Point, points: Sequence[Point]) -> Point:
     return dataclasses.replace(point, milliseconds=times)
 
 
-def chosen(points: Sequence[Point]) -> list[Point]:
+def chosen(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
     """The variant with the least validation error of each agent and cost, by MACs.
 
     A variant that fewer seeds have finished than another does not take part yet.
+
+    Args:
+        points: rows.
+        by_memory: see `groups_of_one_cost`.
     """
     best = []
-    for group in groups_of_one_cost(points):
+    for group in groups_of_one_cost(points, by_memory=by_memory):
         best.append(best_on_validation(group))
-    return sorted(best, key=lambda point: point.macs)
+    return sorted(best, key=lambda point: (point.macs, point.memory or 0))
 
 
 def best_on_validation(points: Sequence[Point]) -> Point:
@@ -123,16 +130,42 @@ def best_on_validation(points: Sequence[Point]) -> Point:
     return min(finished, key=lambda point: point.validation_mean)
 
 
-def groups_of_one_cost(points: Sequence[Point]) -> list[list[Point]]:
-    """Rows of one agent that cost the same, whatever their training."""
+def groups_of_one_cost(points: Sequence[Point], *, by_memory: bool = False) -> list[list[Point]]:
+    """Rows of one agent that cost the same, whatever their training.
+
+    Args:
+        points: rows.
+        by_memory: whether they must need the same memory, too. Tables of rows cost no MACs.
+    """
+    agents: dict[str, list[Point]] = {}
+    for point in points:
+        agents.setdefault(point.agent, []).append(point)
+    groups = [
+        group
+        for agent in sorted(agents)
+        for group in runs_of_alike(agents[agent], total_macs, SAME)
+    ]
+    if not by_memory:
+        return groups
+    return [part for group in groups for part in runs_of_alike(group, memory, SAME_MEMORY)]
+
+
+def runs_of_alike(
+    points: Sequence[Point], cost: Callable[[Point], float], slack: float
+) -> list[list[Point]]:
+    """Points in the order of a cost, a new group where it exceeds the group's least by a share."""
     groups: list[list[Point]] = []
-    for point in sorted(points, key=lambda point: (point.agent, point.macs)):
-        last = groups[-1][0] if groups else None
-        if last and last.agent == point.agent and point.macs <= last.macs * (1 + SAME):
+    for point in sorted(points, key=cost):
+        if groups and cost(point) <= cost(groups[-1][0]) * (1 + slack):
             groups[-1].append(point)
         else:
             groups.append([point])
     return groups
+
+
+def memory(point: Point) -> float:
+    """A point's memory in bytes, 0 where it is not known."""
+    return point.memory or 0.0
 
 
 def total_macs(point: Point) -> float:

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.runs.plan.sweep import Cell, Sweep
+from ccenv.runs.plan.sweep import Cell, Sweep, with_seeds
 
 PLACES = 5_120_000
 RATE = 0.01
@@ -155,7 +155,9 @@ TWO_OF_64: Sizes = ((64, 64), 16, 2)
 GATED = (ONE_OF_32, TWO_OF_32, TWO_OF_64)
 TWO_LAST = "by two symbols"
 
-TEXT = Sweep(
+AS_ONE_OF_32 = hashed(26, 14_100)
+NOT_RUN = counted(427_000), hashed(56, 22_300)
+PLANNED = Sweep(
     name="text",
     description=(
         "The next byte of Python's standard library, 5.12 million places: dense networks beside "
@@ -184,12 +186,16 @@ TEXT = Sweep(
         pruned_text(65_536, (512, 256)),
         look_ups("topk", TWO_OF_32, "", NEAR, learning_rate=0.003),
         gated_text("block_dropout", TWO_OF_32, "", NEAR),
-        *(counted(pairs) for pairs in (50_000, 131_000, 400_000, 427_000, 2_000_000)),
-        # As many MACs and as much memory as one of 32 blocks twice, and as two of 64 twice.
-        *(hashed(units, num_rows) for units, num_rows in ((26, 14_100), (56, 22_300))),
+        *(counted(pairs) for pairs in (50_000, 131_000, 400_000, 2_000_000)),
+        # As many MACs and as much memory as one of 32 blocks twice, then as two of 64 twice.
+        AS_ONE_OF_32,
+        *NOT_RUN,
     ),
     minutes=180,
     seeds=(0, 1, 2, 3, 4),
     # Some text that every machine has, and little of it.
     mini={"dataset": argparse.__file__},
 )
+RUN = {3: {AS_ONE_OF_32.label}, 0: {cell.label for cell in NOT_RUN}}
+TEXT = with_seeds(PLANNED, RUN, minutes=180)
+"""As far as it has been run; `ccenv compare ccenv.runs.studies.text:PLANNED` goes on."""

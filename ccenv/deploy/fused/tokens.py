@@ -122,6 +122,8 @@ class TokenWriter:
         keep_all: bool,
     ) -> None:
         self.writer, self.network, self.windows = writer, network, windows
+        assert isinstance(network.embedding, nn.Embedding)
+        self.embeddings = network.embedding.weight
         self.choosers, self.keep_all = choosers, keep_all
         self.observation = observation
         names = network.table_names if isinstance(network, TabledMLP) else ()
@@ -150,7 +152,7 @@ class TokenWriter:
                 numbers = torch.arange(windows.num_symbols).float()[:, None]
                 chooser = replace(chooser, embeddings=numbers)
             elif gate == 0:
-                chooser = replace(chooser, embeddings=self.network.embedding.weight)
+                chooser = replace(chooser, embeddings=self.embeddings)
         if chooser.embeddings is not None:
             write_embedded_chooser(writer, windows, chooser, gate, blocks)
             return
@@ -173,7 +175,7 @@ class TokenWriter:
         mask, sides = (ops.NO_MASK, 1) if is_whole else (gate, blocks)
         after = (mask, sides, size)
         if gate == 0:
-            found = EmbeddedMap(network.embedding.weight, weight, bias, by_last, "relu")
+            found = EmbeddedMap(self.embeddings, weight, bias, by_last, "relu")
             return write_map(self.writer, self.windows, found, mask, sides), after
         before, num_before, size_before = hidden
         weight = filled(weight, 1, size_before)

@@ -16,7 +16,7 @@ PRIME = 2**31 - 1
 BASE = 1_103_515_245
 """Where the polynomials are taken."""
 PLACES_STD = 0.1
-"""Of 0.1 and 1 the better one; measured on validation text."""
+"""Of the first numbers; 1 was 0.06 bits worse (one seed, 1.28 million places)."""
 
 
 class HashedRows(nn.Module):
@@ -24,6 +24,9 @@ class HashedRows(nn.Module):
 
     N-grams of one length share a part of the table. A look-up and a sum cost no product.
     """
+
+    place: Tensor
+    """int64 [context]; numbers of the places."""
 
     def __init__(
         self, num_symbols: int, units: int, context: int, order: int, num_rows: int

@@ -137,7 +137,7 @@ def variants_table(contest: Contest, part: str, note: str) -> Table:
     points = [*contest.dense, *contest.conditional, *contest.others]
     lines = [
         variant_line(point, point.label in chosen)
-        for group in groups_of_one_cost(points)
+        for group in groups_of_one_cost(points, by_memory=bool(measure.name))
         if len(group) > 1
         for point in sorted(group, key=lambda point: point.validation_mean)
     ]

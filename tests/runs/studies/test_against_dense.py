@@ -174,6 +174,15 @@ def test_text_is_compared_at_equal_memory_too():
     assert networks >= {"ngram", "hashed_ngrams", "pruned_bytes"}
 
 
+def test_of_texts_rows_of_another_memory_are_no_variants():
+    points = [
+        dataclasses.replace(point(label, error=error), memory=memory)
+        for label, error, memory in (("a", 0.3, 1000.0), ("b", 0.2, 1090.0), ("c", 0.1, 5000.0))
+    ]
+    assert [p.label for p in chosen(points, by_memory=True)] == ["b", "c"]
+    assert [p.label for p in chosen(points)] == ["c"]
+
+
 def test_rows_of_another_agent_or_cost_are_no_variants():
     points = [point("a"), point("b", agent="topk"), point("c", macs=110.0)]
     assert {p.label for p in chosen(points)} == {"a", "b", "c"}
