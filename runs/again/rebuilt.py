@@ -17,6 +17,7 @@ from ccenv.networks.mlp import positive_ints
 from ccenv.networks.table import NETWORKS
 from ccenv.networks.training import teaching_of
 from ccenv.rewards import REWARDS, StatefulReward
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import folder as run_folder
@@ -75,9 +76,12 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
     program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
     own = dict(config["agent_settings"])
     if program.get("cost_limit") is None:
-        # Who gives a limit gives it to the program, which passes it on: the agent's is its default.
+        # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
         program.pop("cost_limit", None)
-        own.pop("cost_limit", None)
+        usual, _ = agent_parameters(find_agent(config["agent"]))
+        if "cost_limit" in own and own["cost_limit"] == usual.get("cost_limit"):
+            # Given, it would be the program's: the run was not told one.
+            del own["cost_limit"]
     return make_plan(config["agent"], {**config["environment"], **own, **program})
 
 
