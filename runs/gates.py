@@ -79,6 +79,11 @@ def gates(*, progress: bool = False, **settings: Any) -> dict[str, Any]:
         ValueError: if a setting is wrong.
         OSError: if `out` cannot be written.
     """
+    return judged(settings, progress)
+
+
+def judged(settings: Mapping[str, Any], progress: bool) -> dict[str, Any]:
+    """Does what `gates` does, of settings that a command line names."""
     own, environment = read_settings(settings)
     if own.out is not None:
         run_folder.check_writable(Path(own.out).parent)
@@ -190,7 +195,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Leaves out each gate in turn; see --help."""
     options = make_parser().parse_args(arguments)
-    result = gates(progress=not options.json, **parse_pairs(options.settings))
+    result = judged(parse_pairs(options.settings), progress=not options.json)
     print(json.dumps(result, indent=2) if options.json else show(result))
     return 0
 

@@ -5,10 +5,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ccenv.base.joined import joined
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
+from ccenv.base.registry import check_names
 from ccenv.mask_table import read_table, write_table
+from ccenv.mask_table.building.buildable import MOST_BYTES
 from ccenv.mask_table.shipped import small
 from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.runs.mask_tables.leaderboard import judge_entries
@@ -36,6 +39,8 @@ def parser_of() -> argparse.ArgumentParser:
     make.add_argument("--seed", type=int, default=0, help="of the menus")
     make.add_argument("--processes", type=int, default=1, help="at once, a thread each")
     make.add_argument("--batch", type=int, default=64, help="inputs at a time")
+    text = f"of the file; a larger table is refused, default {MOST_BYTES:,}"
+    make.add_argument("--bytes", type=int, default=MOST_BYTES, help=text)
     make.add_argument("--out", type=Path, help="default: NETWORK-DATASET-SPLIT.safetensors")
     look = commands.add_parser("show", help="what static, random and the oracle's masks reach")
     look.add_argument("file", type=Path)
@@ -95,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             batch_size=options.batch,
             machine=options.machine,
             threads=options.threads,
-            **parse_pairs(options.settings),
+            **settings_of(options),
         )
         print(f"{out}: {mask_table.times_text(times)}")
         return 0
@@ -103,10 +108,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return build_by(ranks, options)
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings of the environment from `key=value` pairs.
+
+    Raises:
+        ValueError: if one is unknown, or an argument or option of the command; says how to give it.
+    """
+    given = parse_pairs(options.settings)
+    for name, value in given.items():
+        if name in ("network", "dataset"):
+            raise ValueError(f"expected the {name} before the settings, got {name}={value!r}")
+        if name in vars(options).keys() - {"command", "settings"}:
+            raise ValueError(f"expected --{name} {value}, got {name}={value!r}: it is an option")
+    check_names(given, SETTINGS, "setting")
+    return given
+
+
 def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
     """Builds a table, alone or with other ranks that torchrun started; rank 0 writes it."""
     network, dataset = options.network, options.dataset
-    settings = parse_pairs(options.settings) | {
+    settings = settings_of(options) | {
         **{name: getattr(options, name) for name in ("split", "menu", "seed")},
         "batch_size": options.batch,
     }
@@ -114,8 +135,17 @@ def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
         help_table(ranks, network, dataset, **settings)
         return 0
     out = options.out or Path(file_name(network, dataset, f"{options.split}.safetensors"))
-    how = {"limit": options.limit, "processes": options.processes, "progress": True}
-    table = build_table(network, dataset, out, ranks=ranks, **how, **settings)
+    table = build_table(
+        network,
+        dataset,
+        out,
+        limit=options.limit,
+        processes=options.processes,
+        most_bytes=options.bytes,
+        progress=True,
+        ranks=ranks,
+        **settings,
+    )
     print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
     return 0
 

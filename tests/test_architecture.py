@@ -46,9 +46,9 @@ FLOORS = {
         "npz real mixed map_style given folder text_files text_archives text"
     ),
     "ccenv.networks": (
-        "protocol memory costs mlp counting stage packed norms flow sequential one_row exits "
-        "gate_values gating check_reads check frozen_cache build dropout probe models pretrained "
-        "table recipe shipped training inactive teacher"
+        "protocol memory costs mlp operations counting stage packed norms flow sequential one_row "
+        "exits gate_values gating check_reads check frozen_cache build dropout probe models "
+        "pretrained table recipe shipped training inactive teacher"
     ),
     "ccenv.networks.gating": (
         "traced_values trace seen_values tracer gated_calls gate_units gate_fits gate_plan "

@@ -8,6 +8,7 @@ kept costs exactly 1, and blocks that cost less together than alone are not know
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccenv.base.checked_arrays import CHECKSUM, arrays_digest, check_digest, replaced_when_whole
 from ccenv.mask_table.header import Header
 
 KIND = "ccenv times of units"
+NO_TIMES = (
+    *(KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+    *(UnicodeDecodeError, json.JSONDecodeError),
+)
+"""What reading another kind of file raises; a deeply nested one exceeds Python's recursion."""
 F32 = NDArray[np.float32]
 
 
@@ -67,12 +74,20 @@ class UnitTimes:
 
 
 def write_times(path: Path, times: UnitTimes) -> None:
-    """Writes JSON.
+    """Writes JSON with a checksum, so that a reader sees all of it or none.
 
     Raises:
         OSError: if it cannot be written.
     """
-    path.write_text(json.dumps({"kind": KIND, **dataclasses.asdict(times)}, indent=2) + "\n")
+    content = {"kind": KIND, **dataclasses.asdict(times)}
+    text = json.dumps({**content, CHECKSUM: digest_of(content)}, indent=2)
+    with replaced_when_whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a file's content without its checksum."""
+    return arrays_digest({}, {"times": json.dumps(content, sort_keys=True)})
 
 
 def read_times(path: Path) -> UnitTimes:
@@ -80,18 +95,31 @@ def read_times(path: Path) -> UnitTimes:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is another kind of file, or a time is no number of at least 0.
+        ValueError: if it is another kind of file, is not as it was written, has no checksum (older
+            versions wrote none), or a time is no number of at least 0.
     """
     try:
-        found = json.loads(path.read_text())
-        if found.pop("kind") != KIND:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["kind"] != KIND:
             raise KeyError("kind")
-        found["gates"] = tuple((str(n), int(b), str(s)) for n, b, s in found["gates"])
-        found["units"] = tuple(float(one) for one in found["units"])
-        times = UnitTimes(**found)
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if CHECKSUM not in found:
+            raise ValueError(
+                f"expected a checksum in {path}, got none: it was edited, or an older version "
+                "measured it; measure it anew: ccenv table times"
+            )
+        check_digest(path, found.pop(CHECKSUM), digest_of(found))
+        times = UnitTimes(
+            machine={**found["machine"], "name": str(found["machine"]["name"])},
+            gates=tuple((str(n), int(b), str(s)) for n, b, s in found["gates"]),
+            dense_macs=int(found["dense_macs"]),
+            batch_size=int(found["batch_size"]),
+            always=float(found["always"]),
+            units=tuple(float(one) for one in found["units"]),
+        )
+    except NO_TIMES as error:
         raise ValueError(
-            f"expected a file of ccenv table times in {path}, got another kind of file: {error!r}"
+            f"expected a file of ccenv table times in {path}, got another kind of file: "
+            f"{type(error).__name__}: {error}"
         ) from error
     seconds = (times.always, *times.units)
     blocks = sum(count for _, count, _ in times.gates)

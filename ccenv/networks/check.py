@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.check_reads import check_skipped
-from ccenv.networks.counting import counted
+from ccenv.networks.counting import Count, count, counted, warn_of_products
 from ccenv.networks.norms import NORMS
 from ccenv.networks.protocol import Gate, dense_forward, forward, num_blocks_of
 
@@ -27,7 +27,8 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     """Tries the laws of a gated network: its answers, its bill, its look.
 
     Runs a copy in float64 on random masks, from nothing kept to everything kept. The bill is held
-    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone.
+    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone; what is
+    counted and what is free: `ccenv.networks.counting`.
 
     Args:
         network: a `GatedNetwork`; not changed.
@@ -36,7 +37,11 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
 
     Raises:
         TypeError: if it is no `torch.nn.Module`, or lacks a part of `ccenv.GatedNetwork`.
-        ValueError: if a law does not hold; says which, at which gate, and what to look at.
+        ValueError: if a law does not hold; says which, at which gate, and what to look at. Also if
+            an operation's multiply-accumulates are not known (`ccenv.networks.counting`).
+
+    Warns:
+        UserWarning: if there are many elementwise products, which no bill holds.
     """
     check_parts(network)
     check_norms(network)
@@ -51,13 +56,14 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     masks = [random_mask(len(inputs), n, densities, generator) for n in blocks]
     everything = [torch.ones_like(mask) for mask in masks]
     with torch.no_grad():
-        check_dense(tried, inputs, everything)
+        whole = check_dense(tried, inputs, everything)
         check_states(tried, inputs, masks)
         check_rows(tried, first, inputs, masks)
         check_bill(tried, inputs, [masks, everything])
         check_more(tried, inputs, masks)
         check_stops(tried, inputs, masks)
     check_skipped(tried, inputs)
+    warn_of_products(whole, stacklevel=2)
 
 
 def check_parts(network: Any) -> None:
@@ -98,9 +104,14 @@ def check_norms(network: nn.Module) -> None:
             )
 
 
-def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> None:
-    """Everything kept is the plain module, at the plain module's cost (laws 1 and 14)."""
-    macs, dense = counted(dense_forward, network, inputs[:1])
+def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
+    """Everything kept is the plain module, at the plain module's cost (laws 1 and 14).
+
+    Returns:
+        What it does for one input.
+    """
+    found = count(dense_forward, network, inputs[:1])
+    macs, dense = found.macs, found.result
     if tuple(dense.shape) != (1, network.num_classes):
         raise ValueError(
             f"expected logits [batch, num_classes={network.num_classes}], got {list(dense.shape)}"
@@ -117,6 +128,7 @@ def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> None:
             f"expected the bill of full masks to sum to dense_macs={network.dense_macs:,}, got "
             f"{int(bill[0]):,}"  # type: ignore[index]
         )
+    return found
 
 
 def bill_of(network: Any, inputs: Tensor, masks: list[Tensor]) -> list[Tensor]:

@@ -187,6 +187,9 @@ class ConcurrentSimulator(Simulator):
     def composite(self) -> GatedMLP:
         """The network that the last requests have read: every part as it was when they did.
 
+        Called with the same inputs and masks, it gives their answers bit for bit, with gradients on
+        or off. Its parameters do not learn.
+
         Raises:
             RuntimeError: if no request is finished.
         """

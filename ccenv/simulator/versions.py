@@ -67,7 +67,10 @@ def policy_parts(layers: Sequence[nn.Module]) -> list[VersionedPart]:
 
 
 def composite(network: GatedMLP, tensors: Sequence[Mapping[str, Tensor]]) -> GatedMLP:
-    """A copy of a network with other parameters in its parts.
+    """A copy of a network with other parameters in its parts, which do not learn.
+
+    Learning parameters would take another kernel outside of `torch.no_grad`, whose sums are rounded
+    otherwise than those of the answer.
 
     Args:
         network: gives the sizes.
@@ -76,7 +79,7 @@ def composite(network: GatedMLP, tensors: Sequence[Mapping[str, Tensor]]) -> Gat
     Raises:
         ValueError: if they are those of another network.
     """
-    found = copy.deepcopy(network)
+    found = copy.deepcopy(network).requires_grad_(False)
     given = {name: tensor for part in tensors for name, tensor in part.items()}
     check_same_network(network, given)
     with torch.no_grad():

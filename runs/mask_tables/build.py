@@ -16,6 +16,7 @@ from ccenv.mask_table import (
     build,
     drawn_menu,
 )
+from ccenv.mask_table.building.buildable import MOST_BYTES
 from ccenv.mask_table.building.builder import help_build
 from ccenv.runs.mask_tables.settings import read_settings, said_of
 from ccenv.runs.show import mask_table
@@ -34,6 +35,7 @@ def build_table(
     seed: int = 0,
     processes: int = 1,
     batch_size: int = 64,
+    most_bytes: int = MOST_BYTES,
     progress: bool = False,
     ranks: OneProcess = ALONE,
     **settings: Any,
@@ -51,7 +53,8 @@ def build_table(
         seed: of the menus.
         processes: at once.
         batch_size: inputs at a time.
-        progress: show a bar, and the time before it starts.
+        most_bytes: of the file.
+        progress: show a bar, and the size and time before it starts.
         ranks: processes that build it together; the others call `help_table` with the same.
         **settings: those of `SETTINGS`.
 
@@ -64,7 +67,6 @@ def build_table(
         raise ValueError(f"expected processes in 1..{most_threads()}, got {processes}")
     environment = read_settings(network, dataset, settings)
     torch.set_num_threads(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
     simulator = Simulator(1, split=split, **environment)
     with tqdm(unit="input", disable=not progress) as bar:
         bar.total = len(simulator.data) if limit is None else limit
@@ -78,6 +80,7 @@ def build_table(
             batch_size=batch_size,
             processes=processes,
             ranks=ranks,
+            most_bytes=most_bytes,
             tell=lambda plan: (
                 bar.write(mask_table.plan_text(plan), file=sys.stderr) if progress else None
             ),

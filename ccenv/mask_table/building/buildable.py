@@ -6,8 +6,8 @@ from ccenv.base.memory import check_fits
 from ccenv.data import Split
 from ccenv.mask_table.menus import Menus, num_masks_of
 
-MOST_BYTES = 2**31
-"""Of a table, unless more is asked for."""
+MOST_BYTES = 2**29
+"""Of a table, unless more is asked for: half a GiB are 25,000 masks of 10,000 inputs."""
 
 
 def check_frozen(network: Any) -> None:
@@ -60,7 +60,7 @@ def check_size(menus: Menus, num_images: int, most_bytes: int) -> None:
     advice = "limit the inputs, or give menus of fewer masks a gate"
     if size > most_bytes:
         raise ValueError(
-            f"expected at most {most_bytes / 1e9:,.2f} GB, got {what}, {size / 1e9:,.1f} GB; "
-            f"{advice}"
+            f"expected at most {most_bytes / 1e6:,.1f} MB, got {what}, {size / 1e6:,.1f} MB; "
+            f"{advice}, or allow more bytes"
         )
     check_fits(size, what, advice)

@@ -1,7 +1,7 @@
 """Building a table: (frozen network, split, path) -> the file, chunk by chunk; it resumes.
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
-one block a gate; it is measured on the first chunk and told before the others start.
+one block a gate; it is estimated from one path through all gates and told before any chunk starts.
 """
 
 import contextlib
@@ -34,7 +34,6 @@ from ccenv.mask_table.building.chunks import (
     forget,
     joined,
     read_chunk,
-    timed,
     work,
     workers,
     write_chunk,
@@ -62,7 +61,7 @@ class Plan:
     num_left: int
     """inputs that are not done yet."""
     seconds: float
-    """that they will take, as the first chunk did."""
+    """that they will take, about."""
 
 
 def build(
@@ -89,7 +88,7 @@ def build(
         network: a `GatedNetwork` in evaluation mode without gradients, as the environment's with
             frozen or shipped weights; one that can be packed is packed, in a copy.
         split: inputs and labels, on the network's device.
-        path: of the file; its folder exists.
+        path: of the file; its folder is made where it is missing.
         said: fields of `Header` that only the caller knows: network, settings, dataset, split,
             made_with.
         menus: see `menus_of`; None for all masks.
@@ -99,7 +98,7 @@ def build(
         ranks: several that torchrun started work at once; this one is rank 0, and the others call
             `help_build`.
         most_bytes: of the file.
-        tell: called once, before all but the first chunk, with what is going to be done.
+        tell: called once, before the first chunk, with what is going to be done.
         progress: called with the number of inputs done.
 
     Returns:
@@ -121,6 +120,7 @@ def build(
     header = header_of(network, split, chosen, rows, said or {})
     folder = path.with_name(f"{path.name}.{header.digest[:12]}-{batch_size}.parts")
     job = job_of(network, chosen, batch_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with held(folder):
         found = all_chunks(job, split, header, folder, processes, ranks, tell, progress)
         look = looks(job.network, split, rows, batch_size)
@@ -169,7 +169,7 @@ def all_chunks(
     tell: Callable[[Plan], None] | None,
     progress: Callable[[int], None] | None,
 ) -> Answers:
-    """Chunks that are there, then one that is timed, then the others."""
+    """Chunks that are there, then the others; how long these take is told before they start."""
     places = torch.arange(header.num_images, device=split.labels.device)
     chunks = list(enumerate(places.split(CHUNK * job.batch_size)))
     shapes = {number: (len(rows), header.num_masks) for number, rows in chunks}
@@ -182,14 +182,12 @@ def all_chunks(
         if progress is not None:
             progress(sum(len(one.right) for one in found.values()))
 
-    if left:
-        result, each = timed(job, *split.batch(left[0][1]))
-        keep(left[0][0], result)
-        if tell is not None:
-            tell(planned(header, left, each, max(processes, ranks.size)))
-    rest = left[1:]
-    work = given_out(job, split, rest, ranks) if isinstance(ranks, Ranks) else None
-    for number, result in work or done(job, split, rest, processes):
+    if left and tell is not None:
+        batch = left[0][1][: job.batch_size]
+        each = job.seconds(*split.batch(batch)) / len(batch)
+        tell(planned(header, left, each, max(processes, ranks.size)))
+    work = given_out(job, split, left, ranks) if isinstance(ranks, Ranks) else None
+    for number, result in work or done(job, split, left, processes):
         keep(number, result)
     return joined([found[number] for number, _ in chunks])
 
@@ -208,7 +206,7 @@ def planned(
     header: Header, left: Sequence[tuple[int, Tensor]], each: float, processes: int
 ) -> Plan:
     """What is left, and how long it takes at so many seconds an input."""
-    num_left = sum(len(rows) for _, rows in left[1:])
+    num_left = sum(len(rows) for _, rows in left)
     size = table_bytes(header.menus, header.num_images)
     seconds = num_left * each / processes
     return Plan(header.num_images, header.num_masks, size, num_left, seconds)

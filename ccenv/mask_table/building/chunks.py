@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.mask_table.building.walk import Answers, answers
+from ccenv.mask_table.building.walk import Answers, answers, seconds_of_walk
 from ccenv.mask_table.menus import Menus
 from ccenv.sparse.price_switch import shipped_prices
 
@@ -46,15 +45,10 @@ class Job:
         with shipped_prices():
             return joined([answers(self.network, x, y, self.menus) for x, y in pairs])
 
-
-def timed(job: Job, inputs: Tensor, labels: Tensor) -> tuple[Answers, float]:
-    """Answers of a chunk, and seconds an input: its fastest batch's, as the first may compile."""
-    parts, each = [], []
-    for x, y in zip(inputs.split(job.batch_size), labels.split(job.batch_size), strict=True):
-        began = time.perf_counter()
-        parts.append(job(x, y))
-        each.append((time.perf_counter() - began) / len(y))
-    return joined(parts), min(each)
+    def seconds(self, inputs: Tensor, labels: Tensor) -> float:
+        """Seconds of a batch, about; see `seconds_of_walk`."""
+        with shipped_prices():
+            return seconds_of_walk(self.network, inputs, labels, self.menus)
 
 
 def joined(parts: list[Answers]) -> Answers:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.counting import Count, count, warn_of_products
 from ccenv.networks.gating.gate_units import check_example, check_mode, read_units
 from ccenv.networks.gating.gated_module import GatedModule
 from ccenv.networks.gating.tracer import trace
@@ -21,8 +22,8 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
 
     A child is named by its path and gated as one of:
 
-    - "unit" (or "identity"): one block; skipped, its output is its input. For a residual unit with
-      its shortcut inside.
+    - "unit" (or "identity"): one block; skipped, its output is its first argument, the only one of
+      that shape. For a residual unit with its shortcut inside.
     - "zero": one block; skipped, its output is zero. For a branch that is added to something.
     - "channels:8": eight groups of neighbouring output channels of a convolution or linear layer;
       skipped ones are zero where that layer gives them, so a norm behind it still adds its bias.
@@ -43,7 +44,11 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
 
     Raises:
         TypeError: if an argument is of the wrong type.
-        ValueError: if a child cannot be gated so; it says why, and what else to name.
+        ValueError: if a child cannot be gated so, or the model holds an operation whose
+            multiply-accumulates are not known; it says why, and what else to do.
+
+    Warns:
+        UserWarning: if there are many elementwise products, which no bill holds.
     """
     check_mode(model)
     found = read_units(model, units)
@@ -56,9 +61,10 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
             exits = [path for path, unit in found.items() if unit.kind == "exit"]
             traced = trace(model, example[:1], opened, exits)
             network = GatedModule(model, traced, found)
-            check_same(network, example[:1], answer)
+            whole = check_same(network, example[:1], answer)
     finally:
         model.train(was_training)
+    warn_of_products(whole, stacklevel=2)
     return network.train(was_training)
 
 
@@ -72,13 +78,14 @@ def above(path: str) -> list[str]:
     return [".".join(names[:i]) for i in range(1, len(names))]
 
 
-def check_same(network: GatedModule, example: Tensor, answer: Tensor) -> None:
-    """Everything kept is the model.
+def check_same(network: GatedModule, example: Tensor, answer: Tensor) -> Count:
+    """Everything kept is the model; returns what it does for the example.
 
     Raises:
         ValueError: if it is not: its code does something that a list of calls does not show.
     """
-    found = dense_forward(network, example)
+    whole = count(dense_forward, network, example)
+    found = whole.result
     if not torch.allclose(found, answer, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise ValueError(
             f"expected the gated model to answer as before with everything kept, got logits that "
@@ -86,3 +93,4 @@ def check_same(network: GatedModule, example: Tensor, answer: Tensor) -> None:
             "numbers, keep a state between calls, or change a view in place? gate other children, "
             "or write it as a ccenv.GatedSequential"
         )
+    return whole

@@ -63,6 +63,11 @@ def inputs_of(node: Instruction, trace: Trace, path: str) -> dict[str, Rows]:
 def main_input(unit: Unit, inputs: Mapping[str, Rows], node: Instruction, trace: Trace) -> str:
     """The input that goes on instead of the child's output.
 
+    Of a child that is skipped as identity it is the first tensor of the batch that the child is
+    called with, and no other has its shape. A tensor in a list is none: a list holds what is to be
+    joined, and one of its tensors may have the output's shape by chance. So may a second argument,
+    as the features of a U-Net's encoder.
+
     Raises:
         ValueError: if there is none, or it is not clear which.
     """
@@ -77,6 +82,7 @@ def main_input(unit: Unit, inputs: Mapping[str, Rows], node: Instruction, trace:
     got = [list(y.shape) for y in outputs]
     fits = [name for name in inputs if got == [shapes[name]]]
     if len(fits) == 1:
+        check_identity(unit, fits[0], inputs, node)
         return fits[0]
     if fits:
         raise ValueError(
@@ -88,6 +94,27 @@ def main_input(unit: Unit, inputs: Mapping[str, Rows], node: Instruction, trace:
         f"expected {unit.path!r} to keep its input's shape, to be skipped as identity, got "
         f"{', '.join(map(str, shapes.values()))} -> {', '.join(map(str, got))}; name another "
         'child, or use "zero" where its output is added to something'
+    )
+
+
+def check_identity(unit: Unit, x: str, inputs: Mapping[str, Rows], node: Instruction) -> None:
+    """Refuses an identity that is in a list, or behind another tensor of the batch.
+
+    Raises:
+        ValueError: saying what to name instead.
+    """
+    alone = [one for one in (*node.args, *node.kwargs.values()) if isinstance(one, Ref)]
+    if x not in alone:
+        why = "one tensor of a list or dict has it, and may have it by chance"
+    elif x != next(one for one in alone if one in inputs):
+        why = "only a later argument has it, behind one of another shape"
+    else:
+        return
+    raise ValueError(
+        f"expected {unit.path!r} to be called with a tensor of its output's shape as its first "
+        f"argument, to be skipped as identity, but {why}: it is not clear what goes on instead of "
+        'its output; gate the module around it, or use "zero" where its output is added to '
+        "something or appended"
     )
 
 

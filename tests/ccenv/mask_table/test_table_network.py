@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -178,10 +179,47 @@ def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, t
     np.testing.assert_allclose(sum(one[1] for one in told), reward, atol=1e-6)
     with pytest.raises(ValueError, match="times of the table's network"):
         dataclasses.replace(times, dense_macs=7).shares(header)
-    broken = json.loads((tmp_path / "times.json").read_text()) | {"units": [1.0, -1.0, 0.0, 0.0]}
-    (tmp_path / "broken.json").write_text(json.dumps(broken))
+    write_times(tmp_path / "broken.json", dataclasses.replace(times, units=(1.0, -1.0, 0.0, 0.0)))
     with pytest.raises(ValueError, match="none below 0"):
         read_times(tmp_path / "broken.json")
+
+
+def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path):
+    path = tmp_path / "times.json"
+    units = (1.0,) * sum(blocks for _, blocks, _ in table.header.gates)
+    times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
+    write_times(path, times)
+    whole = path.read_text()
+    content = json.loads(whole)
+    for other in ({"always": 3.0}, {"machine": {"name": "other"}}, {"units": [0.0, *units]}):
+        path.write_text(json.dumps(content | other))
+        with pytest.raises(ValueError, match="damaged or edited"):
+            read_times(path)
+    path.write_text(json.dumps({name: one for name, one in content.items() if name != "sha256"}))
+    with pytest.raises(ValueError, match=r"expected a checksum .* ccenv table times"):
+        read_times(path)
+    for text in ("[" * 100_000, "[]", "7", "{}", whole[:-30], '{"kind": {"a": ' * 50_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="another kind of file"):
+            read_times(path)
+
+
+def test_a_write_that_fails_leaves_the_times_before_it(table, tmp_path, monkeypatch):
+    path = tmp_path / "times.json"
+    units = (1.0,) * sum(blocks for _, blocks, _ in table.header.gates)
+    times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
+    write_times(path, times)
+
+    def full(self, text, **settings):
+        with self.open("w") as file:
+            file.write(text[:20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_times(path, dataclasses.replace(times, always=9.0))
+    assert read_times(path) == times
+    assert [one.name for one in tmp_path.iterdir()] == ["times.json"]
 
 
 def test_measured_times_are_of_the_network_and_dense_is_their_sum(simulator):

@@ -121,6 +121,39 @@ class Around(nn.Module):
         return self.call(self.child, x)
 
 
+class Joined(nn.Module):
+    """A layer of all tensors that it is given, in a list or one by one."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.body = nn.Linear(inputs, outputs)
+
+    def forward(self, *given):
+        return self.body(torch.cat(given[0] if len(given) == 1 else given, dim=1))
+
+
+class Named(nn.Module):
+    """A layer of a dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(4, 4)
+
+    def forward(self, given):
+        return {"y": self.body(given["x"])}
+
+
+class Decoder(nn.Module):
+    """A layer that reads something else beside what it changes, by position and by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.read = nn.Linear(8, 8), nn.Linear(4, 8)
+
+    def forward(self, x, memory, offset=None):
+        return x + self.body(x + self.read(memory)) + offset
+
+
 def seeded(make, *arguments, **settings):
     torch.manual_seed(0)
     return make(*arguments, **settings).eval()
@@ -316,6 +349,27 @@ def test_a_skipped_unit_hands_its_input_on():
     assert torch.equal(forward(network, VECTORS, masks), model[2](VECTORS))
 
 
+def test_a_unit_may_read_other_tensors_beside_the_one_that_goes_on():
+    def call(child, x):
+        return child(x, x[:, :4], offset=x.sum(1, keepdim=True))
+
+    network = gate(Around(call, Decoder()), {"child": "unit"}, VECTORS)
+    skipped = forward(network, VECTORS, [torch.zeros(2, 1, dtype=torch.bool)])
+    assert torch.equal(skipped, VECTORS)
+
+
+def test_a_dense_blocks_layers_are_no_units():
+    # Each reads the list of all before it, of which one has the shape of what it appends.
+    model, images = seeded(torchvision.models.densenet121), torch.rand(1, 3, 32, 32)
+    for layer in ("features.denseblock1.denselayer2", "features.denseblock2.denselayer3"):
+        with pytest.raises(ValueError, match=r"tensor of a list|got 2: it is not clear"):
+            gate(model, {layer: "unit"}, images)
+    found = gateable(model, images)
+    layers = [kinds for path, kinds in found.items() if re.search(r"denselayer\d+$", path)]
+    assert layers
+    assert not any("unit" in kinds for kinds in layers)
+
+
 def test_channels_are_zero_where_the_layer_gives_them():
     model = seeded(nn.Sequential, nn.Linear(8, 4), nn.Sigmoid(), nn.Linear(4, 4, bias=False))
     with torch.no_grad():
@@ -445,6 +499,21 @@ REFUSED = {
         Around(lambda c, x: c(x, 2 * x), nn.Bilinear(4, 4, 4)),
         {"child": "unit"},
         "which of them is its identity",
+    ),
+    "in a list": (
+        Around(lambda c, x: c([torch.cat([x, x], dim=1), x]), Joined(12, 4)),
+        {"child": "unit"},
+        "'child' .* one tensor of a list .* gate the module around it",
+    ),
+    "in a dict": (
+        Around(lambda c, x: c({"x": x})["y"], Named()),
+        {"child": "unit"},
+        "one tensor of a list or dict",
+    ),
+    "behind another": (
+        Around(lambda c, x: c(torch.cat([x, x], dim=1), x), Joined(12, 4)),
+        {"child": "unit"},
+        "only a later argument has it",
     ),
     "in place": (
         Around(lambda c, x: x + c(x), nn.ReLU(inplace=True)),

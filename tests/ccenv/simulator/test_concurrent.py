@@ -73,6 +73,18 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
     assert len(set(last)) > 1
 
 
+@pytest.mark.parametrize("rows", [1, 4, 64])
+@pytest.mark.parametrize("kind", ["inactive", "unsafe"])
+def test_a_composite_answers_bit_for_bit_with_gradients_on_too(kind, rows):
+    simulator = simulator_of(kind, rows=rows)
+    warm(simulator, rows)
+    for density in (0.2, 0.5, 0.9, 1.0):
+        masks = masks_of(rows, density)
+        logits = episode(simulator, masks)[-1].outcome.logits
+        assert torch.is_grad_enabled()
+        assert torch.equal(logits, simulator.composite()(simulator.state.images, masks))
+
+
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
     simulator = simulator_of("policy", observation="summary", rows=16)
     agent = DynamicGate(simulator, learning_rate=0.3)

@@ -199,6 +199,7 @@ def test_the_program_shows_records_and_repeats(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["progress=1"], "unknown setting 'progress'"),
         (["netwrok=mlp"], "did you mean 'network'?"),
         (["split=tset"], "did you mean 'test'?"),
         (["images=0"], "expected images of at least 1, got 0"),

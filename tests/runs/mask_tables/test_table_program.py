@@ -75,6 +75,21 @@ def test_a_policy_file_is_placed_between_static_and_oracle(tmp_path, capsys):
         (("build", *PROBE, "--limit", "1000000"), "limit of 1.."),
         (("build", *PROBE, "--processes", "0"), "processes"),
         (("build", *PROBE, "--menu", "1"), "at least 2 masks"),
+        (("build", *PROBE, "--bytes", "800"), "256 inputs, 0.0 MB; limit the inputs"),
+        (("build", *PROBE, "limit=5"), "expected --limit 5"),
+        (("build", *PROBE, "split=validation"), "expected --split validation"),
+        (("build", *PROBE, "out=here"), "expected --out here"),
+        (("build", *PROBE, "processes=2"), "expected --processes 2"),
+        (("build", *PROBE, "batch=2"), "expected --batch 2"),
+        (("build", *PROBE, "batch_size=2"), "unknown setting 'batch_size'"),
+        (("build", *PROBE, "network=mlp"), "expected the network before the settings"),
+        (("build", *PROBE, "ranks=2"), "unknown setting 'ranks'"),
+        (("build", *PROBE, "progress=1"), "unknown setting 'progress'"),
+        (("build", *PROBE, "command=show"), "unknown setting 'command'"),
+        (("times", *PROBE, "machine=x"), "expected --machine x"),
+        (("times", *PROBE, "threads=1"), "expected --threads 1"),
+        (("times", *PROBE, "dataset=digits"), "expected the dataset before the settings"),
+        (("times", *PROBE, "batch_size=1"), "unknown setting 'batch_size'"),
         (("show", "nothing.safetensors"), "nothing.safetensors"),
     ],
 )
@@ -84,6 +99,37 @@ def test_what_is_wrong_is_refused_in_one_line(words, said, tmp_path, monkeypatch
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_is_too_large_leaves_nothing_and_more_bytes_allow_it(tmp_path):
+    out = tmp_path / "new" / "probe.safetensors"
+    with pytest.raises(ValueError, match=r"at most 0\.0 MB.*16 masks .*, or allow more bytes"):
+        build_table(*PROBE, out, limit=9, most_bytes=100)
+    assert not out.parent.exists()
+    assert build_table(*PROBE, out, limit=9, most_bytes=10_000).header.num_masks == 16
+
+
+def test_a_build_tells_its_size_and_time_before_the_first_chunk(tmp_path, monkeypatch):
+    told = []
+
+    def stop(bar, text, file):
+        told.append(text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.tqdm.write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build_table(*PROBE, tmp_path / "t", limit=100, progress=True)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert told[0].startswith("16 masks of 100 inputs: 0.0 MB; 100 inputs are left, about ")
+
+
+def test_a_deeply_nested_file_of_times_is_refused_in_one_line(tmp_path, capsys):
+    build_table(*PROBE, tmp_path / "t", limit=9)
+    (tmp_path / "times.json").write_text("[" * 100_000)
+    words = ["table", "show", str(tmp_path / "t"), "--times", str(tmp_path / "times.json")]
+    assert cli.main(words) == 2
+    assert "expected a file of ccenv table times" in capsys.readouterr().err
 
 
 def test_tables_of_two_networks_are_not_compared(tmp_path, capsys):
