@@ -64,7 +64,7 @@ class Simulator:
         num_blocks: Sizes = (10, 10),
         block_size: Sizes = 16,
         head_units: Sizes = (),
-        activation: Any = "tanh",
+        activation: str | Callable[[Tensor], Tensor] = "tanh",
         weights: str = "frozen",
         weights_kwargs: Mapping[str, Any] | None = None,
         reward: str | RewardFunction = "accuracy_minus_cost",

@@ -36,7 +36,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "list": (),
     "validate": (),
     "leaks": ("torch:Tensor.backward",),
-    "retrieval": ("ccenv.runs.retrieval:measured",),
+    "retrieval": ("ccenv.runs.retrieval:recalls", LEARNED),
     "benchmark": ("ccenv.runs.benchmark:measure",),
     "calibrate": ("ccenv.runs.calibrate:price_file",),
     "gates": ("ccenv.runs.gates:judge_gates", LEARNED),
