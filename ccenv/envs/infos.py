@@ -4,7 +4,6 @@ import numpy as np
 from torch import Tensor
 
 from ccenv.base.masks import pad_mask
-from ccenv.rewards import log_likelihood
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -54,7 +53,7 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     if outcome.logits is not None:
         label, prediction = numpy_copy(outcome.labels), outcome.logits.argmax(dim=1).cpu().numpy()
         info["correct"] = prediction == label
-        info["nll"] = -log_likelihood(outcome).cpu().numpy()
+        info["nll"] = -outcome.log_likelihood.cpu().numpy()
         info["label"], info["prediction"] = label, prediction
     return info
 

@@ -14,11 +14,10 @@ import torch
 from ccenv.base.ranks import ALONE
 from ccenv.envs.actions import Actions
 from ccenv.envs.rows import checked_bits
-from ccenv.mdp.dynamics import EpisodeState
+from ccenv.mdp.dynamics import EpisodeState, log_likelihood_of
 from ccenv.networks.build import check_answers
 from ccenv.networks.costs import dense_tail_macs
 from ccenv.networks.mlp import GatedMLP
-from ccenv.rewards.answers import log_likelihood_of
 from ccenv.rewards.bind import PlainReward
 from ccenv.rewards.plain import accuracy_minus_cost
 from ccenv.rewards.stateful import StatefulReward

@@ -14,6 +14,7 @@ from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset
 from ccenv.envs.rows import checked_bits, row_of, with_presence
 from ccenv.envs.table_episodes import INFO, TableEpisodes
 from ccenv.mask_table.table import MaskTable
+from ccenv.rewards import RewardFunction
 
 
 class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -40,14 +41,21 @@ class BlockSelectionTableEnv(gym.Env[np.ndarray, np.ndarray]):
         cost_weight: float = 1.0,
         score: str = "right",
         by_gate: bool = False,
-        reward: str | None = None,
+        reward: str | RewardFunction | None = None,
         reward_kwargs: dict[str, Any] | None = None,
         times: str | Path | None = None,
         render_mode: None = None,
     ) -> None:
         """Reads the table; see `TableEpisodes`."""
-        rule = reward, reward_kwargs, times
-        self.episodes = TableEpisodes(table, cost_weight, score, by_gate, *rule)
+        self.episodes = TableEpisodes(
+            table=table,
+            cost_weight=cost_weight,
+            score=score,
+            by_gate=by_gate,
+            reward=reward,
+            reward_kwargs=reward_kwargs,
+            times=times,
+        )
         self.observation_space, self.action_space = self.episodes.spaces()
         self.render_mode = render_mode
         self._is_over = True
@@ -92,15 +100,22 @@ class BlockSelectionTableVectorEnv(gym.vector.VectorEnv):
         cost_weight: float = 1.0,
         score: str = "right",
         by_gate: bool = False,
-        reward: str | None = None,
+        reward: str | RewardFunction | None = None,
         reward_kwargs: dict[str, Any] | None = None,
         times: str | Path | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         render_mode: None = None,
     ) -> None:
         """Reads the table; see `TableEpisodes` and, for `autoreset_mode`, Gymnasium."""
-        rule = reward, reward_kwargs, times
-        self.episodes = TableEpisodes(table, cost_weight, score, by_gate, *rule)
+        self.episodes = TableEpisodes(
+            table=table,
+            cost_weight=cost_weight,
+            score=score,
+            by_gate=by_gate,
+            reward=reward,
+            reward_kwargs=reward_kwargs,
+            times=times,
+        )
         self.num_envs = num_envs = positive_int(num_envs, "num_envs")
         self.autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}  # type: ignore[misc]

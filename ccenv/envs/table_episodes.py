@@ -1,30 +1,86 @@
 """Episodes of a table: (images, masks gate by gate) -> looks, outcomes, rewards; numpy."""
 
 import functools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
-from ccenv.base.values import as_settings
+from ccenv.base.values import shown
 from ccenv.envs.recycled import Recycled
-from ccenv.envs.table_rewards import RULES, Looked, check_rule, score_minus_cost
 from ccenv.mask_table.menus import NUMBERS, number_of
 from ccenv.mask_table.shipped import table_of
 from ccenv.mask_table.table import SCORES, MaskTable
 from ccenv.mask_table.times import UnitTimes, read_times
+from ccenv.mdp.outcome import Outcome
+from ccenv.rewards import Reward, RewardFunction, make_reward
+from ccenv.rewards.bind import PlainReward
 
 INFO = dict[str, Any]
 F32 = NDArray[np.float32]
+TERMS: TypeAlias = "dict[str, NDArray[Any]]"
 BITS = NDArray[np.bool_]
+FIELDS = "correct, log_likelihood, layer_cost, compute_cost, macs, density, mask, layer, is_last"
+"""Fields of an outcome that a message names."""
 
 
 def shares(macs: NUMBERS, dense_macs: int) -> F32:
     """MACs as shares of the dense network's, as the simulated environment rounds them."""
     return macs.astype(np.float32) / np.float32(dense_macs)
+
+
+class LogitsNotStored:
+    """Stands for the logits of an ended episode, which no table holds: they are there, unseen."""
+
+
+@dataclass(frozen=True)
+class TableOutcome(Outcome["NDArray[Any]"]):
+    """What one gate's mask did, looked up: a `StepOutcome` of arrays, without a network."""
+
+    right: F32
+    """[rows]; 1 for a right answer, 0 for a wrong one or none yet."""
+    nll: F32 | None
+    """[rows] in nats, 0 before the end; None of bits alone."""
+
+    @property
+    def correct(self) -> F32:
+        """See `Outcome.correct`."""
+        return self.right
+
+    @property
+    def log_likelihood(self) -> F32:
+        """See `Outcome.log_likelihood`.
+
+        Raises:
+            ValueError: if the table holds bits alone.
+        """
+        if self.nll is None:
+            raise ValueError(
+                "expected a table with nll, got one of bits alone; choose another reward, or build "
+                "the table: ccenv table build"
+            )
+        return -self.nll
+
+    @property
+    def logits(self) -> LogitsNotStored | None:
+        """None before the end, as in a `StepOutcome`."""
+        return LogitsNotStored() if self.is_last else None
+
+    def as_float32(self, values: "NDArray[Any]") -> F32:
+        """See `Outcome.as_float32`."""
+        return values.astype(np.float32, copy=False)
+
+
+def score_minus_cost(outcome: TableOutcome, cost_weight: float, score: str) -> TERMS:
+    """Pays a score and charges every gate when it is decided: what a table pays by itself."""
+    paid = outcome.correct if score == "right" else outcome.log_likelihood
+    return {"score": paid, "cost": -cost_weight * outcome.layer_cost}
 
 
 class TableEpisodes:
@@ -36,7 +92,7 @@ class TableEpisodes:
         cost_weight: float = 1.0,
         score: str = "right",
         by_gate: bool = False,
-        reward: str | None = None,
+        reward: str | RewardFunction | None = None,
         reward_kwargs: dict[str, Any] | None = None,
         times: str | Path | UnitTimes | None = None,
     ) -> None:
@@ -47,8 +103,9 @@ class TableEpisodes:
             cost_weight: price of the dense network's MACs.
             score: "right" (1 or 0), or "log_likelihood" (minus nll, in nats).
             by_gate: whether a step decides one gate, else all at once.
-            reward: None pays score - cost_weight * cost; else a name in `RULES`, and `cost_weight`
-                and `score` stay at their defaults.
+            reward: None pays score - cost_weight * cost; else a name in `REWARDS`, `module:name` or
+                a function, which is arithmetic on the fields of `Outcome`; `cost_weight` and
+                `score` then stay at their defaults.
             reward_kwargs: settings of that reward.
             times: file of `ccenv table times`, or what it holds: the price is then on the machine's
                 time instead of MACs, and so is `info["cost"]`; None for MACs.
@@ -65,18 +122,10 @@ class TableEpisodes:
         self.look = self.table.look.astype(np.float32)
         self.cost_weight, self.score, self.by_gate = float(cost_weight), score, bool(by_gate)
         self.table.check_has(score)
-        self.rule = functools.partial(score_minus_cost, cost_weight=self.cost_weight, score=score)
-        if reward is not None:
-            if (cost_weight, score) != (1.0, "right"):
-                raise ValueError("expected reward_kwargs beside a reward, got cost_weight or score")
-            arguments = as_settings(reward_kwargs, "reward_kwargs")
-            check_rule(reward, arguments, self.table.nll is not None)
-            self.rule = functools.partial(RULES[reward], **arguments)
-        elif reward_kwargs:
-            raise ValueError("expected a reward beside reward_kwargs, got none")
         self.num_units, self.num_gates = header.num_units, len(header.gates)
-        self.starts = np.cumsum([0, *(blocks for _, blocks, _ in header.gates)]).tolist()
-        self.num_bits = max(b for _, b, _ in header.gates) if by_gate else self.num_units
+        num_blocks = [blocks for _, blocks, _ in header.gates]
+        self.starts = np.cumsum([0, *num_blocks]).tolist()
+        self.num_bits = max(num_blocks) if by_gate else self.num_units
         self.is_split = self.by_gate or reward is not None
         if self.is_split:
             self.bills = [self.table.bills_of(gate) for gate in range(self.num_gates)]
@@ -90,6 +139,42 @@ class TableEpisodes:
         self.order = self.images = np.empty(0, dtype=np.int64)
         self.gate = 0
         self.arrays: Recycled | None = None
+        if reward is not None and (cost_weight, score) != (1.0, "right"):
+            raise ValueError("expected reward_kwargs beside a reward, got cost_weight or score")
+        if reward is None and reward_kwargs:
+            raise ValueError("expected a reward beside reward_kwargs, got none")
+        self.rule: Callable[[TableOutcome], TERMS]
+        if reward is None:
+            self.rule = functools.partial(
+                score_minus_cost, cost_weight=self.cost_weight, score=score
+            )
+        else:
+            self.rule = self.playable(make_reward(reward, reward_kwargs))
+
+    def playable(self, reward: Reward) -> Reward:
+        """Tries a reward on the first image, with all blocks kept.
+
+        Raises:
+            ValueError: if it needs more than this table holds; says why.
+        """
+        if not isinstance(reward.rule, PlainReward):
+            raise ValueError(
+                f"expected a reward without a memory or a network, got {shown(reward.name)}; it "
+                "needs the simulated environment: BlockSelection-v0"
+            )
+        reward.check_is_one_number("a table")
+        self.begin(1, np.zeros(1, dtype=np.int64))
+        for blocks in np.diff(self.starts):
+            outcome, _ = self.walk(np.ones((1, blocks), dtype=bool))
+            try:
+                reward(outcome)
+            except Exception as error:
+                raise ValueError(
+                    f"expected a reward of arithmetic on what a table holds (outcome.{FIELDS}), "
+                    f"got {shown(reward.name)}, which raises {type(error).__name__}: {error}; "
+                    "mend it, or use the simulated environment: BlockSelection-v0"
+                ) from error
+        return reward
 
     def spaces(self) -> tuple[gym.spaces.Box, gym.spaces.MultiBinary]:
         """Of one image."""
@@ -164,41 +249,41 @@ class TableEpisodes:
     def decide(self, masks: BITS) -> tuple[F32, bool, INFO]:
         """One gate: bool [rows, max_blocks], bits beyond its own blocks are ignored."""
         gate, before = self.gate, self.spent
-        looked, ended = self.walk(masks)
-        terms = self.rule(looked)
+        outcome, ended = self.walk(masks)
+        terms = self.rule(outcome)
         whole = np.zeros_like(masks)
-        whole[:, : looked.mask.shape[1]] = looked.mask
+        whole[:, : outcome.mask.shape[1]] = outcome.mask
         rows = len(masks)
         info = {
             "layer": np.full(rows, gate, dtype=np.int64),
             "mask": whole,
             "layer_cost": shares(self.spent - before, self.header.dense_macs),
-            "cost": looked.layer_cost,
+            "cost": outcome.layer_cost,
             "compute_cost": shares(self.spent, self.header.dense_macs),
             "macs": self.spent.copy(),
             "network_version": np.zeros(rows, dtype=np.int64),
             **{f"reward/{name}": term.copy() for name, term in terms.items()},
             **ended,
         }
-        return total_of(terms), looked.is_last, info
+        return total_of(terms), outcome.is_last, info
 
     def decide_all(self, masks: BITS) -> tuple[F32, bool, INFO]:
         """All gates one after the other; terms of the reward are added up."""
         sums: dict[str, F32] = {}
         for first, last in zip(self.starts[:-1], self.starts[1:], strict=True):
-            looked, ended = self.walk(masks[:, first:last])
-            for name, term in self.rule(looked).items():
+            outcome, ended = self.walk(masks[:, first:last])
+            for name, term in self.rule(outcome).items():
                 sums[name] = sums[name] + term if name in sums else term.copy()
         info = ended | {
             "mask": masks.copy(),
-            "cost": looked.compute_cost,
+            "cost": outcome.compute_cost,
             "compute_cost": shares(self.spent, self.header.dense_macs),
             "macs": self.spent.copy(),
             **{f"reward/{name}": term for name, term in sums.items()},
         }
         return total_of(sums), True, info
 
-    def walk(self, masks: BITS) -> tuple[Looked, INFO]:
+    def walk(self, masks: BITS) -> tuple[TableOutcome, INFO]:
         """Decides the next gate: bool [rows, blocks or more] -> what it did, and the end's info."""
         gate, menu = self.gate, self.header.menus[self.gate]
         bits = masks[:, : menu.num_blocks]
@@ -209,11 +294,11 @@ class TableEpisodes:
             self.running = self.running & mask.any(axis=1)
         before, self.spent = self.spent, self.bills[gate][self.prefix]
         self.gate = gate + 1
-        is_last, ended = self.gate == self.num_gates, {}
+        ended: INFO = {}
         right, nll = np.zeros(len(bits), np.float32), None
         if self.table.nll is not None:
             nll = np.zeros_like(right)
-        if is_last:
+        if self.gate == self.num_gates:
             correct, found, _ = self.table.look_up(self.images, self.prefix)
             right, ended = correct.astype(np.float32), self.end_info(correct, found)
             nll = ended.get("nll")
@@ -222,7 +307,17 @@ class TableEpisodes:
         if self.clocked is not None:
             so_far = self.clocked[gate][self.prefix]
             now = so_far - self.clocked[gate - 1][earlier] if gate else so_far
-        return Looked(is_last, mask, now, so_far, right, nll, self.num_gates), ended
+        outcome = TableOutcome(
+            layer=gate,
+            mask=mask,
+            layer_cost=now,
+            compute_cost=so_far,
+            macs=self.spent,
+            num_layers=self.num_gates,
+            right=right,
+            nll=nll,
+        )
+        return outcome, ended
 
 
 def scores_of(nll: NDArray[np.float16] | None) -> F32:
@@ -231,6 +326,6 @@ def scores_of(nll: NDArray[np.float16] | None) -> F32:
     return nll.astype(np.float32)
 
 
-def total_of(terms: dict[str, F32]) -> F32:
+def total_of(terms: TERMS) -> F32:
     """Their sum, in their order."""
-    return functools.reduce(np.add, terms.values()).astype(np.float32)
+    return functools.reduce(operator.add, terms.values()).astype(np.float32)

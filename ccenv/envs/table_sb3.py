@@ -24,8 +24,11 @@ class BlockSelectionTableVecEnv(VecEnv):
         """Reads the table; settings as of `BlockSelectionTableVectorEnv`."""
         mode = AutoresetMode.SAME_STEP
         self.env = BlockSelectionTableVectorEnv(num_envs, autoreset_mode=mode, **settings)
-        single = self.env.single_observation_space, self.env.single_action_space
-        super().__init__(self.env.num_envs, *single)
+        super().__init__(
+            self.env.num_envs,
+            self.env.single_observation_space,
+            self.env.single_action_space,
+        )
         self.returns, self.length = np.zeros(self.num_envs, dtype=np.float32), 0
         self._actions: Any = None
         self._built_at = time.perf_counter()

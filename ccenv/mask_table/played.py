@@ -5,6 +5,7 @@ they reach is a sum over all masks instead of a sample.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,10 @@ def parted(fitting: MaskTable, judging: MaskTable, choosing: int) -> TableData:
     if not 0 < choosing < count:
         raise ValueError(f"expected choosing in 1..{count - 1} inputs, got {choosing}")
     ends = (0, count - choosing, count, count + judges)
-    parts = {name: range(*ends[n : n + 2]) for n, name in enumerate(SPLITS)}
+    parts = {
+        name: range(start, end)
+        for name, (start, end) in zip(SPLITS, itertools.pairwise(ends), strict=True)
+    }
     return TableData(parts, fitting.header.num_classes)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ccenv.base.masks import check_mask
 from ccenv.mdp.bills import bill
+from ccenv.mdp.outcome import Outcome
 from ccenv.networks.protocol import GatedNetwork
 
 
@@ -42,25 +43,13 @@ class EpisodeState:
 
 
 @dataclass(frozen=True)
-class StepOutcome:
+class StepOutcome(Outcome[Tensor]):
     """What one mask did to a batch of images."""
 
-    layer: int
-    """number of the gate that was decided."""
-    mask: Tensor
-    """[batch, num_blocks] bool; the action as executed, nothing of rows that have stopped."""
-    layer_cost: Tensor
-    """[batch] float32 in [0, 1]; this gate's share of the dense network's MACs."""
-    compute_cost: Tensor
-    """[batch] float32 in [0, 1]; share of the dense network's MACs executed so far."""
-    macs: Tensor
-    """[batch] int64; MACs executed so far."""
     labels: Tensor
     """[batch] int64; true classes."""
     logits: Tensor | None
     """[batch, num_classes] float32 after the last gated layer, None before it."""
-    num_layers: int
-    """gates of the network."""
     before: EpisodeState
     """where the inputs were; its `mask` is that of the gate before."""
     after: EpisodeState
@@ -72,9 +61,31 @@ class StepOutcome:
     """[batch, n] int64; what was right each time, None where there are no answers."""
 
     @property
-    def is_last(self) -> bool:
-        """Whether the episode has ended."""
-        return self.logits is not None
+    def correct(self) -> Tensor:
+        """See `Outcome.correct`."""
+        if self.logits is None:
+            return torch.zeros_like(self.layer_cost)
+        if self.answers is not None and self.targets is not None:
+            return (self.answers.argmax(dim=2) == self.targets).float().mean(dim=1)
+        return (self.logits.argmax(dim=1) == self.labels).float()
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """See `Outcome.log_likelihood`."""
+        if self.logits is None:
+            return torch.zeros_like(self.layer_cost)
+        if self.answers is not None and self.targets is not None:
+            return log_likelihood_of(self.answers, self.targets).mean(dim=1)
+        return log_likelihood_of(self.logits, self.labels)
+
+    def as_float32(self, values: Tensor) -> Tensor:
+        """See `Outcome.as_float32`."""
+        return values.float()
+
+
+def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-probabilities of labels in nats: [..., num_classes], int64 [...] -> float32 [...]."""
+    return logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
 
 
 def initial(

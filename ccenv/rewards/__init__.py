@@ -1,10 +1,11 @@
 """Rewards: StepOutcome -> one reward per image, as named terms that sum to it.
 
 A reward is a function of a `StepOutcome` and keyword arguments that returns a tensor [batch], or
-a dict of such tensors: the terms, each of which appears in `info` as `reward/<term>`. One that
-remembers is a class, see `ccenv.rewards.stateful`; its numbers (a price) are in `info` under their
-own names and curves of every run as `reward/<name>`. A function or class of yours is used by
-`module:name`; `describe` gives it a range and a formula for tables.
+a dict of such tensors: the terms, each of which appears in `info` as `reward/<term>`. One that is
+arithmetic on the fields of `Outcome` pays on a table of masks too, in numpy. One that remembers is
+a class, see `ccenv.rewards.stateful`; its numbers (a price) are in `info` under their own names and
+curves of every run as `reward/<name>`. A function or class of yours is used by `module:name`;
+`describe` gives it a range and a formula for tables. Nothing is imported here that needs torch.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,6 @@ from typing import Any
 
 from ccenv.base.registry import resolve
 from ccenv.base.values import as_settings
-from ccenv.rewards import plain
-from ccenv.rewards.answers import correct, log_likelihood
-from ccenv.rewards.balance import Balance
 from ccenv.rewards.bind import (
     Reward,
     RewardFunction,
@@ -24,28 +22,26 @@ from ccenv.rewards.bind import (
     reward_parameters,
 )
 from ccenv.rewards.description import RewardDescription, describe
-from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian
-from ccenv.rewards.latency import LatencyReward
-from ccenv.rewards.potential import Potential
+from ccenv.rewards.plain import correct, log_likelihood
 from ccenv.rewards.stateful import StatefulReward, Surroundings
-from ccenv.rewards.target_density import TargetDensity
 
 REWARDS: dict[str, Any] = {
-    "accuracy_minus_cost": plain.accuracy_minus_cost,
-    "nll_minus_cost": plain.nll_minus_cost,
-    "negative_nll": plain.negative_nll,
-    "terminal_cost": plain.terminal_cost,
-    "blockdrop": plain.blockdrop,
-    "skipnet": plain.skipnet,
-    "budget_hinge": plain.budget_hinge,
-    "target_density": TargetDensity,
-    "balance": Balance,
-    "potential": Potential,
-    "lagrangian": Lagrangian,
-    "pid_lagrangian": PidLagrangian,
-    "latency": LatencyReward,
-    "vector": plain.vector,
+    "accuracy_minus_cost": "ccenv.rewards.plain:accuracy_minus_cost",
+    "nll_minus_cost": "ccenv.rewards.plain:nll_minus_cost",
+    "negative_nll": "ccenv.rewards.plain:negative_nll",
+    "terminal_cost": "ccenv.rewards.plain:terminal_cost",
+    "blockdrop": "ccenv.rewards.plain:blockdrop",
+    "skipnet": "ccenv.rewards.plain:skipnet",
+    "budget_hinge": "ccenv.rewards.plain:budget_hinge",
+    "target_density": "ccenv.rewards.target_density:TargetDensity",
+    "balance": "ccenv.rewards.balance:Balance",
+    "potential": "ccenv.rewards.potential:Potential",
+    "lagrangian": "ccenv.rewards.lagrangian:Lagrangian",
+    "pid_lagrangian": "ccenv.rewards.lagrangian:PidLagrangian",
+    "latency": "ccenv.rewards.latency:LatencyReward",
+    "vector": "ccenv.rewards.plain:vector",
 }
+"""Name -> a function or class, or where it is: "module:name", imported on use."""
 
 
 def make_reward(reward: str | RewardFunction, arguments: Mapping[str, Any] | None = None) -> Reward:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.answers import log_likelihood
 from ccenv.rewards.block_use import BlockUse
 from ccenv.rewards.description import describe
 
@@ -52,7 +51,7 @@ class Balance(BlockUse):
         mask, use = outcome.mask.float(), self.use.get(outcome.layer)
         unevenness = torch.zeros_like(mask[:, 0]) if use is None else tangent(use, mask)
         return {
-            "log_likelihood": log_likelihood(outcome),
+            "log_likelihood": outcome.log_likelihood,
             "cost": -self.cost_weight * outcome.layer_cost,
             "balance": -self.balance_weight * unevenness,
         }

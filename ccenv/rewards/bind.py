@@ -4,23 +4,23 @@ import dataclasses
 import functools
 import inspect
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ccenv.base.registry import check_names
-from ccenv.mdp.dynamics import StepOutcome
+from ccenv.mdp.outcome import Outcome, Values
 from ccenv.rewards.description import RewardDescription
 from ccenv.rewards.stateful import StatefulReward, Surroundings
 
-RewardFunction = Callable[..., Any]
-"""`function(outcome, **arguments)` -> a tensor [batch] or a dict of them, or a `StatefulReward`
-class."""
+if TYPE_CHECKING:  # rewards without a memory are paid without torch
+    from ccenv.mdp.dynamics import StepOutcome
 
+RewardFunction = Callable[..., Any]
+"""`function(outcome, **arguments)` -> a tensor [batch] or a dict of them (on a table an array), or
+a `StatefulReward` class."""
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -30,11 +30,11 @@ class PlainReward(StatefulReward):
     """A function with its arguments: a reward without a memory."""
 
     function: RewardFunction
-    """from an outcome and the arguments to terms, or to one tensor [batch]."""
+    """from an outcome and the arguments to terms, or to one tensor or array [batch]."""
     arguments: Mapping[str, Any]
     """its keyword arguments."""
 
-    def __call__(self, outcome: StepOutcome) -> Any:
+    def __call__(self, outcome: Outcome[Any]) -> Any:
         """What the function gives."""
         return self.function(outcome, **self.arguments)
 
@@ -70,7 +70,7 @@ class Reward:
                 f"{parts}; choose another, or use BlockSelectionEnv or BlockSelectionVectorEnv"
             )
 
-    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
+    def __call__(self, outcome: Outcome[Values]) -> dict[str, Values]:
         """Terms of one step, float32 [batch] each; a single tensor becomes the one term `total`.
 
         Raises:
@@ -87,7 +87,7 @@ class Reward:
         if not self.is_held:
             self.rule.reset()
 
-    def update(self, outcome: StepOutcome) -> None:
+    def update(self, outcome: "StepOutcome") -> None:
         """See `StatefulReward.update`; held copies leave the memory alone."""
         if not self.is_held:
             self.rule.update(outcome)
@@ -126,7 +126,7 @@ def check_takes_outcome(found: Any, name: str) -> None:
 
     Raises:
         ValueError: if it is neither a `StatefulReward` class nor a function whose first parameter
-            is called `outcome` or annotated with `StepOutcome`.
+            is called `outcome` or annotated with `StepOutcome` or `Outcome`.
     """
     if is_class(found):
         return
@@ -144,10 +144,10 @@ def check_takes_outcome(found: Any, name: str) -> None:
 
 
 def is_outcome(parameter: inspect.Parameter) -> bool:
-    """Whether a parameter says that it takes a `StepOutcome`, by its annotation or its name."""
+    """Whether a parameter says that it takes an outcome, by its annotation or its name."""
     if parameter.annotation is parameter.empty:
         return parameter.name == "outcome"
-    return "StepOutcome" in str(parameter.annotation)
+    return "Outcome" in str(parameter.annotation)
 
 
 def is_class(found: Any) -> bool:
@@ -188,33 +188,33 @@ def check_cost_limit(value: Any) -> None:
         )
 
 
-def checked_terms(result: Any, outcome: StepOutcome, name: str) -> dict[str, Tensor]:
+def checked_terms(result: Any, outcome: Outcome[Values], name: str) -> dict[str, Values]:
     """Makes terms of what a rule gives.
 
     Raises:
         ValueError: if a term is not one finite number for each image; names reward and step.
     """
-    where = f"the reward {name!r} in step {outcome.layer}"
     terms = result if isinstance(result, dict) else {"total": result}
-    if not terms:
-        raise ValueError(f"expected at least one term of {where}, got none")
+    kind, shape = type(outcome.layer_cost), outcome.layer_cost.shape
     for term_name, term in terms.items():
-        if not isinstance(term, Tensor) or term.shape != outcome.labels.shape:
-            got = list(term.shape) if isinstance(term, Tensor) else type(term).__name__
+        if not isinstance(term, kind) or term.shape != shape:
+            got = list(term.shape) if isinstance(term, kind) else type(term).__name__
             raise ValueError(
-                f"expected the term {term_name!r} of {where} to be a tensor "
-                f"[{len(outcome.labels)}], one number for each image, got {got}"
+                f"expected the term {term_name!r} of {step_of(outcome, name)} to be a "
+                f"{kind.__name__.lower()} {list(shape)}, one number for each image, got {got}"
             )
-    check_finite(terms, where)
-    return {term_name: term.float() for term_name, term in terms.items()}
+    if not terms:
+        raise ValueError(f"expected at least one term of {step_of(outcome, name)}, got none")
+    # The sum only, because this runs at every step.
+    if not math.isfinite(functools.reduce(operator.add, terms.values()).sum()):
+        names = [name for name, term in terms.items() if not math.isfinite(term.sum())]
+        raise ValueError(
+            f"expected {step_of(outcome, name)} to give finite numbers, got NaN or infinity in "
+            f"{', '.join(names)}; check the reward and the images"
+        )
+    return {term_name: outcome.as_float32(term) for term_name, term in terms.items()}
 
 
-def check_finite(terms: Mapping[str, Tensor], where: str) -> None:
-    """Refuses NaN and infinity; checks the sum only, because this runs at every step."""
-    if math.isfinite(functools.reduce(torch.add, terms.values()).sum()):
-        return
-    names = [name for name, term in terms.items() if not bool(term.isfinite().all())]
-    raise ValueError(
-        f"expected {where} to give finite numbers, got NaN or infinity in {', '.join(names)}; "
-        "check the reward and the images"
-    )
+def step_of(outcome: Outcome[Any], name: str) -> str:
+    """How messages call the reward of a step."""
+    return f"the reward {name!r} in step {outcome.layer}"

@@ -16,8 +16,8 @@ from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.mlp import positive_ints
 from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.answers import correct, log_likelihood
 from ccenv.rewards.description import describe
+from ccenv.rewards.plain import correct, log_likelihood
 from ccenv.rewards.stateful import StatefulReward
 
 FORMULA = "log p(label) - price * compute_cost"

@@ -8,7 +8,6 @@ from torch import Tensor
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.mlp import positive_ints
 from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.answers import correct
 from ccenv.rewards.description import describe
 from ccenv.rewards.stateful import StatefulReward, Surroundings
 from ccenv.rewards.time_table import TimeTable, time_table
@@ -48,4 +47,4 @@ class LatencyReward(StatefulReward):
         if self.table is None:
             raise RuntimeError("expected prepare(...) before the first step; call it once")
         share = self.table.share(outcome.layer, outcome.before.mask, outcome.mask)
-        return {"accuracy": correct(outcome), "latency": -self.cost_weight * share}
+        return {"accuracy": outcome.correct, "latency": -self.cost_weight * share}

@@ -11,7 +11,6 @@ from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, look, transit
 from ccenv.networks.mlp import positive_ints
 from ccenv.networks.protocol import GatedNetwork, num_blocks_of
 from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.answers import correct
 from ccenv.rewards.description import describe
 from ccenv.rewards.stateful import StatefulReward, Surroundings
 
@@ -76,7 +75,7 @@ class Potential(StatefulReward):
         """Terms `accuracy`, `cost` and `potential`."""
         rise = self.potential(outcome.after) - self.potential(outcome.before)
         return {
-            "accuracy": correct(outcome),
+            "accuracy": outcome.correct,
             "cost": -self.cost_weight * outcome.layer_cost,
             "potential": self.potential_weight * rise,
         }

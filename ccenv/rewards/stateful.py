@@ -9,25 +9,25 @@ changes only between episodes: all steps of an episode are paid by the same rule
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # rewards without a memory are paid without torch
+    import torch
 
-from ccenv.data import Split
-from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.protocol import GatedNetwork
+    from ccenv.data import Split
+    from ccenv.mdp.dynamics import StepOutcome
+    from ccenv.networks.protocol import GatedNetwork
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """What a reward may look at before the first episode."""
 
-    network: GatedNetwork
+    network: "GatedNetwork"
     """with the weights that the episodes start with."""
-    device: torch.device
+    device: "torch.device"
     """where network and images live."""
-    training_split: Callable[[], Split]
+    training_split: "Callable[[], Split]"
     """loads the images to fit on."""
 
 
@@ -53,11 +53,11 @@ class StatefulReward:
     def reset(self) -> None:
         """Forgets all that `update` has learned."""
 
-    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
-        """Terms of one step, each float32 [batch]; changes nothing."""
+    def __call__(self, outcome: Any) -> dict[str, Any]:
+        """Terms of one `StepOutcome`, each float32 [batch]; changes nothing."""
         raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
 
-    def update(self, outcome: StepOutcome) -> None:
+    def update(self, outcome: "StepOutcome") -> None:
         """Learns from a step; called after every step of the environment has been paid."""
 
     def numbers(self) -> dict[str, float]:

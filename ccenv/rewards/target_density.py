@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.answers import log_likelihood
 from ccenv.rewards.block_use import BlockUse
 from ccenv.rewards.description import describe
 
@@ -63,7 +62,7 @@ class TargetDensity(BlockUse):
         blocks = (use - target).square() + 2 * (use - target) * (mask - use)
         images = (mask.mean(dim=1) - target).square()
         return {
-            "log_likelihood": log_likelihood(outcome),
+            "log_likelihood": outcome.log_likelihood,
             "blocks": -self.sparsity_weight * blocks.sum(dim=1),
             "images": -self.sparsity_weight * images,
         }

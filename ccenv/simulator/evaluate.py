@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
-from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import simulator_of, walk
 from ccenv.simulator.sb3_policy import ModelPolicy, is_model
@@ -127,8 +126,8 @@ def evaluate(
     for indices in torch.arange(len(simulator.data)).split(batch_size):
         observations, _, steps = walk(simulator, policy, generator, indices)
         last = steps[-1].outcome
-        seen["correct"].append(correct(last))
-        seen["nll"].append(-log_likelihood(last))
+        seen["correct"].append(last.correct)
+        seen["nll"].append(-last.log_likelihood)
         seen["return"].append(torch.stack([step.reward for step in steps]).sum(dim=0))
         seen["cost"].append(last.compute_cost)
         seen["macs"].append(last.macs.double())

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ccenv.base.masks import as_mask, gate_values_of, pad_mask
-from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
@@ -83,8 +82,8 @@ def collect_rollout(
         rewards=rewards,
         costs=torch.stack([step.outcome.layer_cost for step in steps]),
         returns=rewards.flip(0).cumsum(0).flip(0),
-        correct=correct(last),
-        nll=-log_likelihood(last),
+        correct=last.correct,
+        nll=-last.log_likelihood,
         compute_cost=last.compute_cost,
         labels=last.labels,
         num_images=simulator.num_images // simulator.group_size,
@@ -101,8 +100,8 @@ def episode_means(steps: Sequence[Step]) -> dict[str, float]:
     last = steps[-1].outcome
     means = {
         "return": torch.stack([step.reward for step in steps]).sum(dim=0).mean().item(),
-        "error": 1 - correct(last).mean().item(),
-        "nll": -log_likelihood(last).mean().item(),
+        "error": 1 - last.correct.mean().item(),
+        "nll": -last.log_likelihood.mean().item(),
         "compute_cost": last.compute_cost.mean().item(),
     }
     kept = {f"density_{i}": s.outcome.mask.float().mean().item() for i, s in enumerate(steps)}

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
-from ccenv.rewards import log_likelihood
 from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.simulator.rollout import walk
 
@@ -59,5 +58,5 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
         masks=tuple(step.outcome.mask for step in steps),
         macs=spent.diff(dim=1, prepend=torch.zeros_like(spent[:, :1])),
         logits=last.logits,
-        nll=-log_likelihood(last),
+        nll=-last.log_likelihood,
     )

@@ -98,7 +98,7 @@ def pass_limit_on(
     if reward_takes:
         environment["reward_kwargs"] = {**kwargs, "cost_limit": limit}
     elif "cost_limit" not in own:
-        known = [name for name, found in REWARDS.items() if takes_limit(found)]
+        known = [name for name in REWARDS if takes_limit(resolve(name, REWARDS, "reward"))]
         raise ValueError(
             f"expected a reward or an agent that takes cost_limit, got reward {reward!r} and agent "
             f"{agent!r}; choose reward={', '.join(known)} or the agent reinforce_lagrangian"

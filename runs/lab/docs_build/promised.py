@@ -24,6 +24,7 @@ PROMISED: dict[str, str] = {
     "ccenv.rewards.REWARDS": "Rewards by name.",
     "ccenv.rewards.StatefulReward": "",
     "ccenv.mdp.dynamics.StepOutcome": "",
+    "ccenv.mdp.outcome.Outcome": "",
     "ccenv.networks.NETWORKS": "Networks by name.",
     "ccenv.data.DATASETS": "Data sets by name.",
     "ccenv.runs.sweeps.SWEEPS": "Sweeps by name.",

@@ -10,12 +10,13 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import ccenv
+from ccenv.base.registry import resolve
 from ccenv.data import Split
 from ccenv.envs.infos import step_info
-from ccenv.envs.table_rewards import NEED_NLL, RULES
 from ccenv.mask_table import build, shipped_table, small
 from ccenv.networks.flow import Exit
 from ccenv.networks.models.residual import ResidualUnit
+from ccenv.rewards import REWARDS, StatefulReward, correct, log_likelihood
 from ccenv.simulator.simulator import Simulator
 
 NAME, ROWS, NUM_IMAGES = "BlockSelectionTable-v0", 8, 24
@@ -56,10 +57,38 @@ def equal(name, one, other):
     return np.array_equal(one, other)
 
 
-def test_steps_are_the_simulated_environments_under_every_reward(pair):
+def at_the_end_only(outcome, cost_weight=1.0):
+    reward = -cost_weight * outcome.layer_cost
+    return reward if outcome.logits is None else reward + correct(outcome)
+
+
+def of_every_field(outcome):
+    lasts = outcome.is_last * outcome.correct / outcome.num_layers
+    return {
+        "squares": (outcome.layer + 1) * outcome.layer_cost**2 - outcome.density,
+        "ends": lasts - outcome.macs * 1e-6 - (outcome.mask.sum(1) > 1) * outcome.compute_cost,
+    }
+
+
+def of_likelihood(outcome):
+    return {"likelihood": log_likelihood(outcome).clip(min=-2.0)}
+
+
+def is_plain(name):
+    found = resolve(name, REWARDS, "reward")
+    is_class = isinstance(found, type) and issubclass(found, StatefulReward)
+    return not is_class and not found.description.components
+
+
+PLAIN = [name for name in REWARDS if is_plain(name)]
+OWN = [at_the_end_only, of_every_field, of_likelihood]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_table_pays_what_the_simulator_pays_under_every_plain_reward(pair, by_name):
     network, table = pair
     generator = np.random.default_rng(0)
-    for rule in RULES:
+    for rule in PLAIN if by_name else OWN:
         images = generator.integers(NUM_IMAGES, size=ROWS)
         settings = {"dataset": images_of, "split": "test", "network": network}
         simulator = Simulator(ROWS, reward=rule, **settings)
@@ -76,7 +105,8 @@ def test_steps_are_the_simulated_environments_under_every_reward(pair):
             assert set(wanted) - NOT_STORED <= set(info)
             for name in set(wanted) - NOT_STORED:
                 assert equal(name, wanted[name], info[name]), (rule, gate, name)
-            assert equal("nll" if rule in NEED_NLL else "", step.reward.numpy(), reward)
+            likelihood = "".join(step.terms)
+            assert equal(likelihood, step.reward.numpy(), reward)
             assert terminated.all() == step.outcome.is_last
             total, ran = total + reward, [*ran, step.outcome.mask.numpy()]
         final, width = info["final_obs"], table.look.shape[1]
@@ -116,10 +146,16 @@ def test_what_a_caller_keeps_stays_though_memory_is_used_again(pair):
 
 def test_rewards_that_a_table_cannot_pay_are_refused(pair):
     for settings, said in (
-        ({"reward": "lagrangian"}, "simulated environment"),
+        ({"reward": "lagrangian"}, "without a memory.*simulated environment"),
+        ({"reward": "vector"}, "one number for a table"),
+        ({"reward": lambda outcome: outcome.logits.amax(dim=1)}, "arithmetic.*no attribute 'amax'"),
+        ({"reward": lambda outcome: outcome.labels * 1.0}, "arithmetic.*no attribute 'labels'"),
+        ({"reward": lambda outcome: torch.relu(outcome.layer_cost)}, "arithmetic.*Tensor"),
+        ({"reward": lambda outcome: outcome.layer_cost.sum()}, r"ndarray \[1\].*got float32"),
+        ({"reward": lambda outcome: outcome.correct + np.inf}, "finite.*infinity in total"),
         ({"reward": "blockdrop", "cost_weight": 2.0}, "reward_kwargs"),
         ({"reward": "blockdrop", "reward_kwargs": {"wrong_penlty": 1.0}}, "did you mean"),
-        ({"reward": "budget_hinge", "reward_kwargs": {"cost_limit": 2.0}}, r"0\.\.1"),
+        ({"reward": "budget_hinge", "reward_kwargs": {"cost_limit": 2.0}}, r"\(0, 1\]"),
         ({"reward_kwargs": {"cost_weight": 1.0}}, "a reward beside"),
         ({"reward": "skipnet", "table": small(pair[1])}, "bits alone"),
         ({"score": "log_likelihood", "table": small(pair[1])}, "bits alone"),
@@ -130,7 +166,10 @@ def test_rewards_that_a_table_cannot_pay_are_refused(pair):
 
 PROGRAM = """
 import sys, gymnasium as gym
-for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}):
+from ccenv.rewards import correct
+def thrift(outcome):
+    return correct(outcome) - outcome.layer_cost**2
+for settings in ({}, {"by_gate": True}, {"reward": "blockdrop"}, {"reward": thrift}):
     env = gym.make_vec("ccenv:BlockSelectionTable-v0", num_envs=5, **settings)
     env.reset(seed=0)
     env.step(env.action_space.sample())

@@ -27,7 +27,7 @@ from ccenv.mask_table import (
 from ccenv.mask_table.building.identity import check_is_of
 from ccenv.networks.flow import Exit
 from ccenv.networks.models.residual import ResidualUnit, resnet
-from ccenv.rewards.answers import correct, log_likelihood
+from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.simulator import Simulator
 
 NUM_IMAGES, BATCH = 40, 8

@@ -36,7 +36,8 @@ def test_a_limit_reaches_the_agent_that_takes_one_and_leaves_its_reward_alone():
 
 
 def test_the_table_of_rewards_knows_who_takes_a_limit():
-    assert [name for name, found in REWARDS.items() if takes_limit(found)] == TAKERS
+    found = {name: resolve(name, REWARDS, "reward") for name in REWARDS}
+    assert [name for name in REWARDS if takes_limit(found[name])] == TAKERS
 
 
 def test_a_limit_given_in_either_place_is_the_same_run():

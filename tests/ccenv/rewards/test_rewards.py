@@ -51,7 +51,7 @@ def outcome_of(logits=((2.0, 0.0), (0.0, 2.0)), labels=(0, 0)):
         macs=torch.zeros(batch, dtype=torch.int64),
     )
     return StepOutcome(
-        layer=1,
+        layer=0 if logits is None else 1,
         mask=torch.ones(batch, 2, dtype=torch.bool),
         layer_cost=torch.full((batch,), 0.25),
         compute_cost=torch.full((batch,), 0.5),
@@ -134,7 +134,7 @@ def test_returns_are_the_formulas_of_the_descriptions(network, seed, share):
 @given(seed=st.integers(0, 100), share=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 @settings(max_examples=5, deadline=None)
 def test_returns_stay_in_the_documented_range(network, name, seed, share):
-    description = REWARDS[name].description
+    description = make_reward(name).description
     steps = episode(simulator_with(network, name), seed, share)
     total = sum(step.reward for step in steps)
     assert description.low - 1e-6 <= total.min()

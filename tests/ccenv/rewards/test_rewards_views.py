@@ -13,7 +13,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.rewards import REWARDS
+from ccenv.rewards import REWARDS, make_reward
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 
@@ -79,7 +79,7 @@ def test_settings_of_rewards_survive_json():
     assert again.unwrapped.simulator.reward.rule.cost_limit == 0.3
 
 
-@pytest.mark.parametrize("name", [n for n in REWARDS if REWARDS[n].description.deterministic])
+@pytest.mark.parametrize("name", [n for n in REWARDS if make_reward(n).description.deterministic])
 def test_a_deterministic_reward_pays_the_same_in_another_environment(name):
     def rewards():
         simulator = Simulator(8, reward=name, **PROBE)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import pytest
 
 import ccenv
-from ccenv.rewards import REWARDS
+from ccenv.rewards import make_reward
 from ccenv.runs import list as listing
 from ccenv.runs.plan.settings import make_plan
 from ccenv.simulator.settings import setting_defaults
@@ -31,7 +31,7 @@ def test_every_name_of_every_table_is_listed_and_explained(shown):
 
 def test_rewards_are_listed_with_what_they_declare(shown):
     for name, line in shown["rewards"].items():
-        said = REWARDS[name].description
+        said = make_reward(name).description
         assert line["formula"] == said.formula
         assert line["keeps optimum"] == said.keeps_optimum
     rewards = shown["rewards"]
