@@ -1,7 +1,7 @@
 """One episode as pure functions: (network, state, mask) -> next state and what the mask did."""
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -76,6 +76,40 @@ class StepOutcome:
         """Whether the episode has ended."""
         return self.logits is not None
 
+    @functools.cached_property
+    def prediction(self) -> Tensor | None:
+        """[batch] int64; the class that the network answers, None before the last gate."""
+        return None if self.logits is None else self.logits.argmax(dim=1)
+
+    @functools.cached_property
+    def correct(self) -> Tensor:
+        """[batch] float32; 1 for a right answer, 0 for a wrong one or none yet.
+
+        Of a network that answers several times on the way it is the mean over its answers.
+        """
+        if self.prediction is None:
+            return torch.zeros_like(self.layer_cost)
+        if self.answers is not None and self.targets is not None:
+            return (self.answers.argmax(dim=2) == self.targets).float().mean(dim=1)
+        return (self.prediction == self.labels).float()
+
+    @functools.cached_property
+    def log_likelihood(self) -> Tensor:
+        """[batch] float32; log-probability of the true class in nats, 0 before the end.
+
+        Of a network that answers several times on the way it is the mean over its answers.
+        """
+        if self.logits is None:
+            return torch.zeros_like(self.layer_cost)
+        if self.answers is not None and self.targets is not None:
+            return log_likelihood_of(self.answers, self.targets).mean(dim=1)
+        return log_likelihood_of(self.logits, self.labels)
+
+
+def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-probabilities of labels in nats: [..., num_classes], int64 [...] -> float32 [...]."""
+    return logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
+
 
 def initial(
     network: GatedNetwork, images: Tensor, labels: Tensor, group_size: int = 1
@@ -138,7 +172,15 @@ def transition(
         mask = network.executed(state.layer, state.hidden, mask)
     macs, layer_cost, compute_cost = bill(network, state.layer, state.hidden, mask, state.macs)
     hidden = network.step(state.layer, state.hidden, mask, weights, backend)
-    after = replace(state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=macs)
+    after = EpisodeState(
+        images=state.images,
+        labels=state.labels,
+        layer=state.layer + 1,
+        hidden=hidden,
+        mask=mask,
+        macs=macs,
+        group_size=state.group_size,
+    )
     is_last = after.layer == num_layers
     every = getattr(network, "every_answer", None) if is_last else None
     answers, targets = (None, None) if every is None else every(hidden, state.labels)

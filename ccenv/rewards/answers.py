@@ -11,26 +11,12 @@ from ccenv.mdp.dynamics import StepOutcome
 
 def correct(outcome: StepOutcome) -> Tensor:
     """1 for a right answer, 0 for a wrong one or none yet: float32 [batch]."""
-    if outcome.logits is None:
-        return torch.zeros_like(outcome.layer_cost)
-    if outcome.answers is not None and outcome.targets is not None:
-        return (outcome.answers.argmax(dim=2) == outcome.targets).float().mean(dim=1)
-    return (outcome.logits.argmax(dim=1) == outcome.labels).float()
+    return outcome.correct
 
 
 def log_likelihood(outcome: StepOutcome) -> Tensor:
     """Log-probability of the true class in nats, 0 before the end: float32 [batch]."""
-    if outcome.logits is None:
-        return torch.zeros_like(outcome.layer_cost)
-    if outcome.answers is not None and outcome.targets is not None:
-        found = outcome.answers.gather(2, outcome.targets.unsqueeze(2)).squeeze(2)
-        return (found - outcome.answers.logsumexp(dim=2)).mean(dim=1)
-    return log_likelihood_of(outcome.logits, outcome.labels)
-
-
-def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """The same of logits [batch, num_classes] and labels int64 [batch]."""
-    return logits.gather(1, labels.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=1)
+    return outcome.log_likelihood
 
 
 def at_the_end(outcome: StepOutcome, value: Tensor) -> Tensor:

@@ -76,6 +76,10 @@ class Reward:
         Raises:
             ValueError: if the rule does not give one finite number for each image.
         """
+        return self.paid(outcome)[0]
+
+    def paid(self, outcome: StepOutcome) -> tuple[dict[str, Tensor], Tensor]:
+        """The same, and the sum of the terms, float32 [batch]."""
         return checked_terms(self.rule(outcome), outcome, self.name)
 
     def prepare(self, surroundings: Surroundings) -> None:
@@ -188,8 +192,8 @@ def check_cost_limit(value: Any) -> None:
         )
 
 
-def checked_terms(result: Any, outcome: StepOutcome, name: str) -> dict[str, Tensor]:
-    """Makes terms of what a rule gives.
+def checked_terms(result: Any, outcome: StepOutcome, name: str) -> tuple[dict[str, Tensor], Tensor]:
+    """Makes terms of what a rule gives, and their sum.
 
     Raises:
         ValueError: if a term is not one finite number for each image; names reward and step.
@@ -205,15 +209,19 @@ def checked_terms(result: Any, outcome: StepOutcome, name: str) -> dict[str, Ten
                 f"expected the term {term_name!r} of {where} to be a tensor "
                 f"[{len(outcome.labels)}], one number for each image, got {got}"
             )
-    check_finite(terms, where)
-    return {term_name: term.float() for term_name, term in terms.items()}
+    terms = {term_name: term.float() for term_name, term in terms.items()}
+    return terms, finite_sum(terms, where)
 
 
-def check_finite(terms: Mapping[str, Tensor], where: str) -> None:
-    """Refuses NaN and infinity; checks the sum only, because this runs at every step."""
-    if math.isfinite(functools.reduce(torch.add, terms.values()).sum()):
-        return
-    names = [name for name, term in terms.items() if not bool(term.isfinite().all())]
+def finite_sum(terms: Mapping[str, Tensor], where: str) -> Tensor:
+    """The sum of terms, float32 [batch]; refuses NaN and infinity.
+
+    One number is checked, the sum over all rows, because this runs at every step.
+    """
+    total = functools.reduce(torch.add, terms.values())
+    if math.isfinite(total.sum()) or bool(total.isfinite().all()):
+        return total
+    names = [name for name, term in terms.items() if not bool(term.isfinite().all())] or terms
     raise ValueError(
         f"expected {where} to give finite numbers, got NaN or infinity in {', '.join(names)}; "
         "check the reward and the images"
