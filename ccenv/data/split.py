@@ -61,7 +61,8 @@ class Split:
             ValueError: if inputs that are read when they are drawn are no such inputs.
         """
         # index_select copies whole rows, many times faster than an index in brackets.
-        images = self.images.index_select(0, indices % len(self.images))
+        first = indices if len(self.images) == len(self.labels) else indices % len(self.images)
+        images = self.images.index_select(0, first)
         images = floats_of(through(self.transforms, images, indices))
         return images, self.labels.index_select(0, indices).long()
 

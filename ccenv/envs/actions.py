@@ -60,7 +60,7 @@ class Actions:
         """
         shape = (*rows, self.simulator.max_blocks)
         if self.kind == "mask":
-            return torch.from_numpy(checked_bits(action, shape)).view(-1, shape[-1]), None
+            return torch.from_numpy(checked_bits(action, shape).reshape(-1, shape[-1])), None
         values = torch.from_numpy(checked_values(action, shape)).view(-1, shape[-1])
         gate = min(self.simulator.layer, self.simulator.num_layers - 1)
         return values > 0, values[:, : self.simulator.num_blocks[gate]].contiguous()

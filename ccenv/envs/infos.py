@@ -1,9 +1,11 @@
 """What `info` says of a step: (outcome, reward terms) -> arrays, one row for each image."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 
-from ccenv.base.masks import pad_mask
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 
@@ -25,35 +27,45 @@ INFO_KEYS: dict[str, str] = {
 """Key of `info` -> what it says; the last four are there on the last step only."""
 
 
-def numpy_copy(tensor: Tensor) -> np.ndarray:
-    """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""
-    array: np.ndarray = tensor.detach().cpu().numpy()
-    return array.copy() if array.base is not None or tensor.is_cpu else array
+def numpy_rows(tensors: Sequence[Tensor]) -> np.ndarray:
+    """Tensors of one shape as rows of one fresh array; from a GPU they come in one copy.
+
+    Fresh, because Gymnasium's checker refuses buffers that a later step would overwrite, and
+    because what a caller writes into an array must not reach the simulator.
+    """
+    array: np.ndarray = torch.stack(list(tensors)).detach().cpu().numpy()
+    return array
 
 
 def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np.ndarray]:
-    """Arrays [batch, ...] for every key of the design: see the environment's docstring."""
+    """Arrays [batch, ...] for every key of `INFO_KEYS`; all are the caller's own."""
     outcome = step.outcome
-    batch = outcome.labels.shape[0]
-    layer_cost = outcome.layer_cost.cpu().numpy()
-    numbers = np.empty((2, batch), dtype=np.int64)
-    numbers[0], numbers[1] = outcome.layer, network_version
+    batch, num_blocks = outcome.mask.shape
+    mask = np.zeros((batch, max_blocks), dtype=bool)
+    mask[:, :num_blocks] = outcome.mask.cpu().numpy()
+    floats = [outcome.layer_cost, outcome.layer_cost, outcome.compute_cost, *step.terms.values()]
+    whole = [outcome.macs]
+    if outcome.prediction is not None:
+        floats.append(outcome.log_likelihood.float())
+        whole += [outcome.labels, outcome.prediction]
+    layer_cost, cost, compute_cost, *paid = numpy_rows(floats)
+    macs, *answers = numpy_rows(whole)
     info: dict[str, np.ndarray] = {
-        "layer": numbers[0],
-        "mask": pad_mask(outcome.mask, max_blocks).cpu().numpy(),
+        "layer": np.full(batch, outcome.layer),
+        "mask": mask,
         "layer_cost": layer_cost,
-        "cost": layer_cost.copy(),
-        "compute_cost": outcome.compute_cost.cpu().numpy(),
-        "macs": outcome.macs.cpu().numpy(),
-        "network_version": numbers[1],
+        "cost": cost,
+        "compute_cost": compute_cost,
+        "macs": macs,
+        "network_version": np.full(batch, network_version),
     }
-    info |= {f"reward/{name}": numpy_copy(term) for name, term in step.terms.items()}
+    info |= {f"reward/{name}": term for name, term in zip(step.terms, paid, strict=False)}
     info |= {name: np.full(batch, value) for name, value in step.numbers.items()}
-    info |= {name: numpy_copy(value) for name, value in step.told.items()}
-    if outcome.logits is not None:
-        label, prediction = numpy_copy(outcome.labels), outcome.logits.argmax(dim=1).cpu().numpy()
+    info |= {name: numpy_rows([value])[0] for name, value in step.told.items()}
+    if answers:
+        label, prediction = answers
         info["correct"] = prediction == label
-        info["nll"] = -outcome.log_likelihood.cpu().numpy()
+        info["nll"] = -paid[-1]
         info["label"], info["prediction"] = label, prediction
     return info
 

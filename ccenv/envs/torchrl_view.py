@@ -126,14 +126,14 @@ class BlockSelectionEnv(EnvBase):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         step: Step = self.simulator.step(mask_of_action(tensordict.get("action")))
-        outcome, logits = step.outcome, step.outcome.logits
+        outcome, prediction = step.outcome, step.outcome.prediction
         right = torch.zeros_like(outcome.labels, dtype=torch.bool)
         found = self._seen(
             step.observation,
             mask=pad_mask(outcome.mask, self.simulator.max_blocks),
             cost=outcome.layer_cost[:, None],
             compute_cost=outcome.compute_cost[:, None],
-            correct=(right if logits is None else logits.argmax(dim=1) == outcome.labels)[:, None],
+            correct=(right if prediction is None else prediction == outcome.labels)[:, None],
         )
         is_vector = self.simulator.reward.is_vector
         numbers = list(step.terms.values()) if is_vector else [step.reward]

@@ -10,9 +10,8 @@ from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, numpy_copy, step_info
+from ccenv.envs.infos import action_masks, numpy_rows, step_info
 from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
-from ccenv.envs.quick_steps import QuickSteps
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.rows import with_presence
 from ccenv.simulator.settings import make_simulator
@@ -41,8 +40,8 @@ def make_reward_space(simulator: Simulator) -> gym.spaces.Box | None:
 def paid(simulator: Simulator, step: Step) -> np.ndarray:
     """Rewards of a step as numpy: float32 [batch], or [batch, terms] of several numbers."""
     if simulator.reward.is_vector:
-        return numpy_copy(torch.stack(list(step.terms.values()), dim=1))
-    return numpy_copy(step.reward)
+        return np.ascontiguousarray(numpy_rows(list(step.terms.values())).T)
+    return numpy_rows([step.reward])[0]
 
 
 def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_MODES) -> str | None:
@@ -100,7 +99,6 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         self.num_envs = num_envs = self.simulator.num_images
         self.metadata = self.metadata | {"autoreset_mode": autoreset_mode}  # type: ignore[misc]
         self.actions = Actions(self.simulator, action)
-        self._quick_steps = QuickSteps(self.simulator, self.actions)
         self.single_observation_space = observation_space(self.simulator)
         self.single_action_space = self.actions.space()
         self.reward_space = make_reward_space(self.simulator)
@@ -171,11 +169,14 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             shape = (self.num_envs, *(self.reward_space.shape if self.reward_space else ()))
             reward = np.zeros(shape, dtype=np.float32)
             return self._begin(), reward, truncated.copy(), truncated, self._reset_info()
-        info, reward, seen = self._play(actions)
-        self._is_over = self.simulator.layer == self.simulator.num_layers
+        simulator = self.simulator
+        step = simulator.step(*self.actions.read(actions, self.num_envs))
+        info = step_info(step, simulator.max_blocks, simulator.network_version)
+        self._is_over = step.outcome.is_last
         self._masks.append(info["mask"])
         everybody = np.ones(self.num_envs, dtype=bool)
-        observation, info = seen.cpu().numpy(), with_presence(info, everybody)
+        observation, info = step.observation.cpu().numpy(), with_presence(info, everybody)
+        reward = paid(simulator, step)
         terminated = np.full(self.num_envs, self._is_over)
         if self._is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = dict(info)
@@ -183,17 +184,6 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
             info |= {"final_info": final, "_final_info": everybody.copy()}
             observation = self._begin()
         return observation, reward, terminated, truncated, info
-
-    def _play(self, actions: Any) -> tuple[dict[str, Any], np.ndarray, torch.Tensor]:
-        """What a step says, pays and shows."""
-        simulator = self.simulator
-        if self._quick_steps.fit(simulator):
-            info, reward = self._quick_steps.step(actions)
-            assert simulator.state is not None
-            return info, reward, simulator.observe(simulator.state)
-        step = simulator.step(*self.actions.read(actions, self.num_envs))
-        info = step_info(step, simulator.max_blocks, simulator.network_version)
-        return info, paid(simulator, step), step.observation
 
     def action_masks(self) -> np.ndarray:
         """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""

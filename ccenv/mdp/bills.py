@@ -50,7 +50,8 @@ def compiled_bill(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same of a `GatedMLP` in one call, bit for bit."""
     rows = len(mask)
-    macs, costs = torch.empty(rows, dtype=torch.int64), torch.empty(2, rows)
+    macs = torch.empty(rows, dtype=torch.int64)
+    layer_cost, compute_cost = torch.empty(rows), torch.empty(rows)
     is_last = gate == len(network.num_blocks) - 1
     mask = mask if mask.stride(1) == 1 else mask.contiguous()
     spent = spent.contiguous()
@@ -71,9 +72,9 @@ def compiled_bill(
         spent.data_ptr(),
         rows,
         macs.data_ptr(),
-        costs.data_ptr(),
+        layer_cost.data_ptr(),
+        compute_cost.data_ptr(),
     )
-    layer_cost, compute_cost = costs.unbind()
     return macs, layer_cost, compute_cost
 
 

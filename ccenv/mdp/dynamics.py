@@ -1,7 +1,7 @@
 """One episode as pure functions: (network, state, mask) -> next state and what the mask did."""
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,16 +60,21 @@ class StepOutcome(Outcome[Tensor]):
     targets: Tensor | None = None
     """[batch, n] int64; what was right each time, None where there are no answers."""
 
-    @property
+    @functools.cached_property
+    def prediction(self) -> Tensor | None:
+        """[batch] int64; the class that the network answers, None before the last gate."""
+        return None if self.logits is None else self.logits.argmax(dim=1)
+
+    @functools.cached_property
     def correct(self) -> Tensor:
         """See `Outcome.correct`."""
-        if self.logits is None:
+        if self.prediction is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
             return (self.answers.argmax(dim=2) == self.targets).float().mean(dim=1)
-        return (self.logits.argmax(dim=1) == self.labels).float()
+        return (self.prediction == self.labels).float()
 
-    @property
+    @functools.cached_property
     def log_likelihood(self) -> Tensor:
         """See `Outcome.log_likelihood`."""
         if self.logits is None:
@@ -149,7 +154,15 @@ def transition(
         mask = network.executed(state.layer, state.hidden, mask)
     macs, layer_cost, compute_cost = bill(network, state.layer, state.hidden, mask, state.macs)
     hidden = network.step(state.layer, state.hidden, mask, weights, backend)
-    after = replace(state, layer=state.layer + 1, hidden=hidden, mask=mask, macs=macs)
+    after = EpisodeState(
+        images=state.images,
+        labels=state.labels,
+        layer=state.layer + 1,
+        hidden=hidden,
+        mask=mask,
+        macs=macs,
+        group_size=state.group_size,
+    )
     is_last = after.layer == num_layers
     every = getattr(network, "every_answer", None) if is_last else None
     answers, targets = (None, None) if every is None else every(hidden, state.labels)

@@ -41,7 +41,8 @@ def bill(
     spent: int,
     rows: int,
     macs: int,
-    costs: int,
+    layer_cost: int,
+    compute_cost: int,
 ) -> None:
     """Writes MACs so far, and as shares of all MACs what the layer costs and the costs so far.
 
@@ -60,11 +61,13 @@ def bill(
         spent: int64 [rows], MACs before.
         rows: number of rows.
         macs: int64 [rows], written.
-        costs: float32 [2, rows], written.
+        layer_cost: float32 [rows], written.
+        compute_cost: float32 [rows], written.
     """
     old = carray(as_pointer(spent), (rows,), np.int64)
     new = carray(as_pointer(macs), (rows,), np.int64)
-    shares = carray(as_pointer(costs), (2, rows), np.float32)
+    now = carray(as_pointer(layer_cost), (rows,), np.float32)
+    so_far = carray(as_pointer(compute_cost), (rows,), np.float32)
     every = np.float32(total)
     for row in range(rows):
         inputs = before_size
@@ -73,8 +76,8 @@ def bill(
         kept = count_kept(mask, row, blocks, ld) * size
         step = kept * (inputs + head) + fixed
         new[row] = old[row] + step
-        shares[0, row] = np.float32(step) / every
-        shares[1, row] = np.float32(new[row]) / every
+        now[row] = np.float32(step) / every
+        so_far[row] = np.float32(new[row]) / every
 
 
 @compiled

@@ -76,6 +76,10 @@ class Reward:
         Raises:
             ValueError: if the rule does not give one finite number for each image.
         """
+        return self.paid(outcome)[0]
+
+    def paid(self, outcome: Outcome[Values]) -> tuple[dict[str, Values], Values]:
+        """The same, and the sum of the terms, float32 [batch]."""
         return checked_terms(self.rule(outcome), outcome, self.name)
 
     def prepare(self, surroundings: Surroundings) -> None:
@@ -188,8 +192,10 @@ def check_cost_limit(value: Any) -> None:
         )
 
 
-def checked_terms(result: Any, outcome: Outcome[Values], name: str) -> dict[str, Values]:
-    """Makes terms of what a rule gives.
+def checked_terms(
+    result: Any, outcome: Outcome[Values], name: str
+) -> tuple[dict[str, Values], Values]:
+    """Makes terms of what a rule gives, and their sum.
 
     Raises:
         ValueError: if a term is not one finite number for each image; names reward and step.
@@ -205,14 +211,23 @@ def checked_terms(result: Any, outcome: Outcome[Values], name: str) -> dict[str,
             )
     if not terms:
         raise ValueError(f"expected at least one term of {step_of(outcome, name)}, got none")
-    # The sum only, because this runs at every step.
-    if not math.isfinite(functools.reduce(operator.add, terms.values()).sum()):
-        names = [name for name, term in terms.items() if not math.isfinite(term.sum())]
-        raise ValueError(
-            f"expected {step_of(outcome, name)} to give finite numbers, got NaN or infinity in "
-            f"{', '.join(names)}; check the reward and the images"
-        )
-    return {term_name: outcome.as_float32(term) for term_name, term in terms.items()}
+    floats = {term_name: outcome.as_float32(term) for term_name, term in terms.items()}
+    return floats, finite_sum(floats, outcome, name)
+
+
+def finite_sum(terms: Mapping[str, Values], outcome: Outcome[Values], name: str) -> Values:
+    """The sum of terms, float32 [batch]; refuses NaN and infinity.
+
+    One number is checked, the sum over all rows, because this runs at every step.
+    """
+    total: Values = functools.reduce(operator.add, terms.values())
+    if math.isfinite(total.sum()) or math.isfinite(abs(total).max()):
+        return total
+    names = [word for word, term in terms.items() if not math.isfinite(abs(term).max())] or terms
+    raise ValueError(
+        f"expected {step_of(outcome, name)} to give finite numbers, got NaN or infinity in "
+        f"{', '.join(names)}; check the reward and the images"
+    )
 
 
 def step_of(outcome: Outcome[Any], name: str) -> str:

@@ -16,19 +16,20 @@ BY_ROW = ("mask", "layer_cost", "compute_cost", "macs", "labels", "logits", "ans
 
 
 def of_all_rows(
-    outcome: StepOutcome, terms: dict[str, Tensor], ranks: OneProcess
-) -> tuple[StepOutcome, dict[str, Tensor]]:
-    """Outcome and terms of the reward for the rows of all ranks.
+    outcome: StepOutcome, terms: dict[str, Tensor], total: Tensor, ranks: OneProcess
+) -> tuple[StepOutcome, dict[str, Tensor], Tensor]:
+    """Outcome, terms of the reward and their sum for the rows of all ranks.
 
     Rewards are paid by row, on the rank that has it; `before` and `after` of an outcome stay those
     of the rank's own rows.
     """
     if ranks.size == 1:
-        return outcome, terms
+        return outcome, terms, total
     own = {n: value for n in BY_ROW if (value := getattr(outcome, n)) is not None}
-    found = ranks.gathered(*own.values(), *terms.values())
+    found = ranks.gathered(*own.values(), *terms.values(), total)
     fields: dict[str, Any] = dict(zip(own, found, strict=False))
-    return replace(outcome, **fields), dict(zip(terms, found[len(own) :], strict=True))
+    all_terms = dict(zip(terms, found[len(own) : -1], strict=True))
+    return replace(outcome, **fields), all_terms, found[-1]
 
 
 def check_shareable(simulator: Any, ranks: OneProcess) -> None:

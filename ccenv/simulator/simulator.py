@@ -255,12 +255,10 @@ class Simulator:
                 self.network, self.state, share(mask), weights=own_weights
             )
             check_answers(outcome.logits)
-            terms, numbers = self.reward(outcome), self.reward.rule.numbers()
-            outcome, terms = of_all_rows(outcome, terms, self.ranks)
-            mask = outcome.mask
-            total = functools.reduce(torch.add, terms.values())
+            (terms, total), numbers = self.reward.paid(outcome), self.reward.rule.numbers()
+            outcome, terms, total = of_all_rows(outcome, terms, total, self.ranks)
             self.reward.update(outcome)
-        self._masks.append(mask)
+        self._masks.append(outcome.mask)
         if weights is not None:
             self._gate_values.append(weights)
         if outcome.is_last and self.weights == "cotrain":
@@ -277,12 +275,6 @@ class Simulator:
         if self._finite_weights.network is not self.network:
             self._finite_weights = FiniteWeights(self.network)
         self._finite_weights.check()
-
-    def take_step(self, state: EpisodeState) -> None:
-        """Goes on from where a step has led that was computed elsewhere, under frozen weights."""
-        assert state.mask is not None
-        self.state = state
-        self._masks.append(state.mask)
 
     def update_network(self) -> dict[str, float]:
         """Co-training: one update for every batch finished since the last call, oldest first.

@@ -24,6 +24,8 @@ from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.build import build_network
+from ccenv.networks.mlp import GatedMLP
 
 PROBE = PROBE_SETTINGS
 UNEVEN = {
@@ -471,3 +473,91 @@ BROKEN = {
 def test_the_vector_checker_catches(make, message):
     with pytest.raises(AssertionError, match=message):
         ccenv.check_vector_env(make())
+
+
+LAYERS = (
+    {"num_blocks": (3, 5, 2), "block_size": (4, 2, 3), "head_units": (7,)},
+    {"num_blocks": (4,), "block_size": 8, "activation": "relu"},
+    {"num_blocks": (2, 2), "block_size": 16},
+)
+
+
+def digits_env(sizes, **settings_):
+    network = build_network(GatedMLP, 0, in_features=64, **sizes)
+    return BlockSelectionVectorEnv(6, dataset="digits", network=network, **settings_)
+
+
+def assert_same_bits(one, other):
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        assert_same_bits(list(one.values()), list(other.values()))
+    elif isinstance(one, list | tuple):
+        for a, b in zip(one, other, strict=True):
+            assert_same_bits(a, b)
+    else:
+        assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+def overwrite(given_out):
+    """Overwrites all that a step has given, as its caller may."""
+    for value in given_out.values() if isinstance(given_out, dict) else given_out:
+        if isinstance(value, np.ndarray):
+            value[...] = 1
+        elif isinstance(value, dict | tuple | list):
+            overwrite(value)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    sizes=st.sampled_from(LAYERS),
+    group=st.sampled_from((1, 3)),
+    mode=st.sampled_from(("SAME_STEP", "NEXT_STEP")),
+    dtype=st.sampled_from((bool, np.int8, np.int64, np.float32)),
+    reward=st.sampled_from(("accuracy_minus_cost", "nll_minus_cost", "vector")),
+    observation=st.sampled_from(("layer_input", "summary")),
+    seed=st.integers(0, 99),
+)
+def test_what_callers_overwrite_changes_no_later_step(
+    sizes, group, mode, dtype, reward, observation, seed
+):
+    more = {"group_size": group, "autoreset_mode": mode, "reward": reward}
+    env, twin = (digits_env(sizes, observation=observation, **more) for _ in range(2))
+    first = env.reset(seed=seed)
+    assert_same_bits(first, twin.reset(seed=seed))
+    overwrite(first)
+    numbers = np.random.default_rng(seed)
+    for _ in range(2 * env.simulator.num_layers + 2):
+        bits = (numbers.random(env.action_space.shape) < 0.6).astype(dtype)
+        untouched, found = twin.step(bits.copy()), env.step(bits)
+        assert_same_bits(found, untouched)
+        assert_same_bits(env.simulator.state.macs.numpy(), twin.simulator.state.macs.numpy())
+        overwrite(found)
+        bits[...] = 1
+
+
+@pytest.mark.parametrize("odd", [2, -1, 255])
+def test_what_is_no_bit_is_refused_and_the_episode_goes_on(odd):
+    env = digits_env(LAYERS[2])
+    env.reset(seed=0)
+    bits = np.zeros((6, 2), dtype=np.int16 if odd == 255 else np.int8)
+    bits[3, 1] = odd
+    with pytest.raises(ValueError, match=f"0 or 1, got {odd};"):
+        env.step(bits)
+    with pytest.raises(ValueError, match="shape"):
+        env.step(np.zeros((6, 3), dtype=np.int8))
+    with pytest.raises(TypeError, match="array of bits"):
+        env.step(np.full((6, 2), "1"))
+    assert env.simulator.layer == 0
+    frozen = np.ones((2, 6), dtype=np.int8).T
+    frozen.flags.writeable = False
+    assert env.step(frozen)[4]["mask"].all()
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    env = digits_env(LAYERS[1])
+    env.reset(seed=0)
+    # Written through `data`, which no look at the weights tells.
+    env.simulator.network.head_layers[0].bias.data[0] = np.inf
+    with pytest.raises(ValueError, match="finite"):
+        env.step(np.ones((6, 4), dtype=np.int8))
