@@ -249,10 +249,10 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
 
 def summary(rows: Sequence[Row]) -> list[Row]:
     """How `auto` stands beside dense in each kind of cells, and how its choice does alone."""
-    ways: dict[str, Callable[[Row], float]] = {
-        AUTO_TIME: lambda row: float(row["auto_seconds"]),
-        CHOICE: chosen_seconds,
-    }
+    ways: dict[str, Callable[[Row], float]] = {CHOICE: chosen_seconds}
+    # Times of `auto` are those of the rule by which they were taken, and may be left out.
+    if "auto_seconds" in rows[0]:
+        ways[AUTO_TIME] = lambda row: float(row["auto_seconds"])
     return [
         {"passes": passes, "layout": layout, "rows": size, "way": way} | standing(group, seconds)
         for (passes, layout, size), group in groups(rows).items()

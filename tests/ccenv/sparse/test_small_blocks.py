@@ -49,7 +49,7 @@ def test_a_network_with_dropout_left_on_is_computed_whole(widths):
 
 
 @pytest.mark.parametrize("size", [4, 8, 64])
-def test_blocks_of_four_units_and_more_are_always_skipped(lanes, size):
+def test_blocks_of_four_units_and_more_are_always_skipped(size):
     everything = [Chooser(torch.ones(7)), Chooser(torch.ones(7))]
     assert whole(network_of((7, 7), size), everything) == [False, False]
 
