@@ -55,7 +55,7 @@ def test_blocks_of_four_units_and_more_are_always_skipped(size):
 
 
 @pytest.mark.parametrize("where", ["layer", "head", "policy"])
-def test_nothing_is_computed_whole_beside_weights_that_are_not_finite(lanes, where):
+def test_nothing_is_computed_whole_beside_weights_that_are_not_finite(where):
     network = network_of((256, 256), 1)
     maps = random_maps(network, "layer_input", (1, 4, 5))
     choosers = [Chooser(m) for m in maps]
