@@ -22,7 +22,7 @@ EXPERIMENTS = {one.name: one for one in (own_figures.MACHINE, networks.KERNELS, 
 """What a user measures on a machine of his own, by name; the first is the default."""
 
 
-@program(PROGRAM, measures=True)
+@program(PROGRAM)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what the first word names; see --help."""
     words = [*(sys.argv[1:] if arguments is None else arguments)]

@@ -21,8 +21,7 @@ HELP = "\n".join(
 )
 
 
-# Which prices are used is each program's own affair.
-@program("ccenv", measures=True)
+@program("ccenv")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program that the first word names; the other words are the program's.
 

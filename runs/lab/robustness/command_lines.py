@@ -38,7 +38,6 @@ WORK: dict[str, tuple[str, ...]] = {
     "leaks": ("torch:Tensor.backward",),
     "retrieval": ("ccenv.runs.retrieval:recalls", LEARNED),
     "benchmark": ("ccenv.runs.benchmark:measure",),
-    "calibrate": ("ccenv.runs.calibrate:price_file",),
     "gates": ("ccenv.runs.gates:judge_gates", LEARNED),
     "table": (
         "ccenv.runs.mask_tables.build:build",
@@ -69,7 +68,6 @@ SOUND: dict[str, list[list[str]]] = {
     "leaks": [["run"]],
     "retrieval": [["dataset=synthetic"]],
     "benchmark": [["kernels"]],
-    "calibrate": [[]],
     "gates": [["dataset=synthetic"]],
     "table": [
         ["build", "mlp", "synthetic"],
