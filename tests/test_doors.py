@@ -15,7 +15,6 @@ import sys
 from collections import Counter
 
 import pytest
-from ccenv.runs.lab.estimators.files import network_of
 from test_architecture import FILES, ROOT
 
 from ccenv.base.registry import import_object
@@ -29,6 +28,7 @@ from ccenv.runs.again.rebuilt import plan_of
 from ccenv.runs.commands import COMMANDS
 from ccenv.runs.engine import run as engine
 from ccenv.runs.engine.gathered import gather_folders
+from ccenv.runs.lab.estimators.files import network_of
 from ccenv.runs.plan.command import read_config
 from ccenv.runs.report.inputs.section import section_of
 from ccenv.runs.store.seal import sealed

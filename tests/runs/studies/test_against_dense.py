@@ -18,7 +18,7 @@ from ccenv.runs.stats.equal import at_equal_error, at_equal_macs
 from ccenv.runs.stats.measures import BITS
 from ccenv.runs.stats.points import Point
 from ccenv.runs.studies import STUDIES
-from ccenv.runs.studies.at_budgets import best_of, kilobytes
+from ccenv.runs.studies.at_budgets import cells_of, kilobytes
 from ccenv.runs.studies.paper.digitised import digitised, trend
 from ccenv.runs.studies.paper.figures import density_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
@@ -161,9 +161,9 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
         dataclasses.replace(point("large", macs=10.0, error=0.1), memory=2000.0),
         point("unknown", macs=10.0, error=0.01),
     ]
-    within = best_of(rows, (0.5, 1, 2), kilobytes)
+    within = cells_of(rows, (0.5, 1, 2), kilobytes)
     assert within == [None, rows[0].interval, rows[1].interval]
-    assert best_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
+    assert cells_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
 
 
 def test_text_is_compared_at_equal_memory_too():
