@@ -64,7 +64,7 @@ OF_EACH = ("agent", "label", "seeds")
 USUAL_SEEDS = (0, 1, 2)
 MOST_RUNS = 10_000
 """Of a sweep that nobody has confirmed."""
-FIELD = re.compile(r"\{([\w.]+)(?::([^{}]*))?\}")
+FIELD = re.compile(r"\{([\w.]+)(?::([,.%\ddefg]{1,4}))?\}")
 """Of a label: the name of a setting, dotted for one inside another, and how it is written."""
 
 
@@ -85,7 +85,7 @@ def read_sweep(path: Path, trusted: Sequence[str] = (), most_runs: int | None = 
         raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
     try:
         return sweep_of({"name": path.stem, **content}, trusted, most_runs)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -290,8 +290,9 @@ def seeds_of(content: Mapping[str, Any], usual: Any) -> Any:
     if "seeds" not in content:
         return usual
     seeds = filled(content, "seeds")
-    if not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"expected seeds as whole numbers of at least 0, got {seeds}")
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
+        raise ValueError(f"expected seeds as different whole numbers of at least 0, got {seeds}")
     return tuple(seeds)
 
 

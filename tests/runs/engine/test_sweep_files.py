@@ -95,14 +95,12 @@ def test_several_lists_of_entries_are_every_combination_and_may_name_agents():
 
 
 def test_a_file_of_mine_is_compared_like_a_sweep_that_ships(tmp_path, capsys):
-    text = TRUE.replace("seeds = [0, 1]", "seeds = [0]").partition("\n[shared")[0]
-    path = written(tmp_path, text + '\n[[rows]]\nagent = "dense"\n')
-    options = [str(path), "--jobs", "1", *options_in(tmp_path)]
-    assert compare.main(options) == 0
-    assert "dense" in capsys.readouterr().out
-    page = (tmp_path / "report" / "mine" / "index.html").read_text()
-    assert "Methods at equal budgets" in page
-    assert compare.main([*options, "--no-run"]) == 0
+    path = written(tmp_path, TRUE)
+    assert [section.title for section in find_study(str(path)).sections] == [
+        "Methods at equal budgets"
+    ]
+    assert compare.main([str(path), "--no-run", *options_in(tmp_path)]) == 1
+    assert "8 runs have no result yet: dense (seeds 0, 1); rloo 1" in capsys.readouterr().err
 
 
 GRID = "grid = { num_kept = [1, 2] }"
@@ -126,6 +124,8 @@ WRONG = {
     "unknown shared settings": (TRUE.replace('= "many"', '= "few"'), "unknown shared settings"),
     "budgets that fall": (TRUE.replace("[100, 2_000]", "[2, 1]"), "ascending whole numbers"),
     "a seed that is none": (TRUE.replace("seeds = [0, 1]", "seeds = [-1]"), "whole numbers"),
+    "a seed twice": (TRUE.replace("seeds = [0, 1]", "seeds = [1, 1]"), "different whole numbers"),
+    "nested too deep": (TRUE + f"\n[settings.{'a.' * 4000}a]\n", "recursion"),
     "code of somebody's": (TRUE.replace('"dense"', '"os:system"'), "--trust os"),
     "no rows": ('description = "Nothing."', "expected rows, got none"),
     "no TOML": ("rows = [", "expected a sweep as TOML"),
