@@ -34,6 +34,7 @@ reader trusts.
 """
 
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,17 +103,15 @@ def sweep_of(
     check_names(content, OF_SWEEP, "key of a sweep")
     settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
     groups = expected(content, "rows", list, [])
-    rows = itertools.chain.from_iterable(cells_of(group, settings, shared) for group in groups)
-    # A grid of a few words may have more rows than memory holds.
-    cells = tuple(rows if most_runs is None else itertools.islice(rows, most_runs + 1))
+    cells: list[Cell] = []
+    for group in groups:
+        cells += cells_of(group, settings, shared, most_runs)
     if not cells:
         raise ValueError("expected rows, got none; add [[rows]] with an agent")
-    for cell in cells:
-        check_trusted({**settings, **cell.settings, "agent": cell.agent}, trusted)
     sweep = Sweep(
         name=expected(content, "name", str, ""),
         description=expected(content, "description", str, ""),
-        cells=cells,
+        cells=tuple(cells),
         minutes=float(expected(content, "minutes", int | float, 1.0)),
         settings=frozen(settings),
         seeds=seeds_of(content, USUAL_SEEDS),
@@ -122,11 +121,16 @@ def sweep_of(
         measure=expected(content, "measure", str, "error"),
     )
     check_number(sweep.num_runs, most_runs)
+    for cell in cells:
+        check_trusted({**settings, **cell.settings, "agent": cell.agent}, trusted)
     return sweep
 
 
 def cells_of(
-    group: Any, common: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]
+    group: Any,
+    common: Mapping[str, Any],
+    shared: Mapping[str, Mapping[str, Any]],
+    most_runs: int | None,
 ) -> Iterator[Cell]:
     """The rows of a group: one for every combination of its entries of `each` and of its grid.
 
@@ -134,6 +138,7 @@ def cells_of(
         group: as the file gives it.
         common: settings of every row of the sweep.
         shared: name -> settings of groups that ask for them.
+        most_runs: that there may be; None for any number.
 
     Raises:
         ValueError: naming what was expected and what came.
@@ -148,6 +153,8 @@ def cells_of(
         own = laid_over(expected(shared, name, dict, None), own)
     lists = entries_of(group)
     axes = axes_of(expected(group, "grid", dict, {}))
+    # A grid of a few words may have more rows than memory holds.
+    check_number(math.prod(map(len, [*lists, *axes])), most_runs)
     for parts in itertools.product(*lists, *axes):
         entry: Mapping[str, Any] = {}
         for part in parts:
@@ -228,8 +235,10 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     whole = dict(below)
     for name, value in above.items():
         under = below.get(name)
-        both = isinstance(value, Mapping) and value and isinstance(under, Mapping)
-        whole[name] = laid_over(under, value) if both else value
+        if isinstance(under, Mapping) and isinstance(value, Mapping) and value:
+            whole[name] = laid_over(under, value)
+        else:
+            whole[name] = value
     return whole
 
 

@@ -233,7 +233,7 @@ def test_a_wrong_grid_is_refused_in_one_line_and_leaves_nothing(words, hint, tmp
 
 
 def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, capsys):
-    words = ["dataset=probe", "network=probe", "num_blocks=(4,4),", "block_size=2", "images=64"]
+    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=64"]
     words += ["batch_size=64", "activation=relu", "keep_probability=0.25,0.5", "seed=0..1"]
     command = ["block_dropout", *words, "--grid", f"log_dir={tmp_path}"]
     assert train.main(command) == 0
@@ -247,7 +247,7 @@ def test_a_small_grid_is_trained_and_told_in_a_line_a_combination(tmp_path, caps
 def test_rows_of_a_file_and_of_the_command_line_are_the_same_runs(tmp_path):
     path = written(tmp_path, TRUE)
     keys = {job.plan.key() for job in make_jobs(read_sweep(path), "logs") if job.label != "dense"}
-    words = ["dataset=probe", "network=probe", "num_blocks=(4,4),", "block_size=2", "images=128"]
+    words = ["dataset=probe", "network=probe", "num_blocks=(4,4)", "block_size=2", "images=128"]
     words += ["activation=relu", "batch_size=64", "reward_kwargs.cost_weight=0.5", "group_size=4"]
     grid = ["learning_rate=0.1,0.2", "num_kept=1,2", "seed=0..1", "--grid"]
     _, plans = train.read(["rloo", *words, *grid])
