@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ccenv.base.registry import resolve
 from ccenv.runs.engine.jobs import (
     Comparison,
     gather,
@@ -22,31 +21,34 @@ from ccenv.runs.engine.jobs import (
 from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, Engine, open_engine
 from ccenv.runs.engine.machines.pool import Outcome
 from ccenv.runs.engine.run import OLDER
-from ccenv.runs.engine.run_jobs import in_words, run_todo, say
+from ccenv.runs.engine.run_jobs import run_todo, say
 from ccenv.runs.engine.shards import read_shard
-from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.engine.study import Study
 from ccenv.runs.plan.plan import safe_name
-from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.plan.sweep import Sweep, check_number
+from ccenv.runs.plan.sweep_file import MOST_RUNS
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import program
+from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, answer, publish
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import recorded
 from ccenv.runs.store.machine import num_cores
-from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies import STUDIES, find_study
 
 STOPPED = "stopped; the same command goes on with what is missing"
 
 
 def compare(options: argparse.Namespace) -> int:
     """Runs, collects, shows; returns the exit status."""
-    study = study_of(resolve(options.sweep, STUDIES, "sweep"), options.sweep)
+    most_runs = None if options.yes else MOST_RUNS
+    study = find_study(options.sweep, options.trust, most_runs)
     sweep = study.sweep
     if options.seeds:
         sweep = with_first_seeds(sweep, options.seeds, options.record)
     if options.miniature:
         sweep = miniature_of(sweep, options.record)
+    check_number(sweep.num_runs, most_runs)
     jobs = make_jobs(sweep, options.log_dir)
     source = source_of(sweep, jobs, options.results_dir)
     # Read even where it is not used: what cannot be recorded later is refused before hours of runs.
@@ -144,12 +146,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ccenv compare",
         description="Runs what is missing of a sweep, then shows the table.",
-        epilog="\n".join(["sweeps, with their time on two cores:", *map(about, STUDIES.values())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=(
+            "`ccenv list sweeps` shows what each compares and its minutes on two cores. A sweep of "
+            "yours is a TOML file, or a Sweep or Study in a module; see the tutorial on studies."
+        ),
         allow_abbrev=False,
     )
     parser.add_argument(
-        "sweep", nargs="?", default="quickstart", help=f"{', '.join(STUDIES)}, or module:name"
+        "sweep",
+        nargs="?",
+        default="quickstart",
+        help=f"{', '.join(STUDIES)}, a file that ends in .toml, or module:name",
     )
     parser.add_argument(
         "--seeds", type=positive, metavar="N", help="run every row with seeds 0 to N - 1"
@@ -178,6 +185,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--miniature", action="store_true", help="one short run of each kind of row, in a minute"
     )
+    parser.add_argument("--yes", action="store_true", help=f"run more than {MOST_RUNS:,} runs, too")
+    takes_trust(parser, "a sweep's file names")
     parser.add_argument("--log-dir", default="runs/logs", help="folder of the runs")
     parser.add_argument("--report-dir", default="runs/reports", help="folder of tables and plots")
     parser.add_argument("--results-dir", default="runs/results", help="folder of recorded results")
@@ -199,12 +208,6 @@ def add_machines(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="of ray: address; of slurm: those of submitit; of both: results=sent or shared",
     )
-
-
-def about(study: Study) -> str:
-    """A line of the list of sweeps."""
-    sweep = study.sweep
-    return f"  {sweep.name} ({in_words(60 * sweep.minutes)}): {sweep.description}"
 
 
 def positive(text: str) -> int:

@@ -19,9 +19,12 @@ from ccenv.runs.engine.run import Options, export, run
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.engine.stops import CannotStartError, StoppedError
 from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
-from ccenv.runs.plan.command import AGENT, read_config
+from ccenv.runs.plan.command import AGENT, as_text, read_config
+from ccenv.runs.plan.grid import read_grid
 from ccenv.runs.plan.plan import Plan
 from ccenv.runs.plan.settings import make_plan, setting_names
+from ccenv.runs.plan.sweep import check_number
+from ccenv.runs.plan.sweep_file import MOST_RUNS
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.programs import REFUSED, program, takes_trust
 from ccenv.runs.settings_help import settings_help
@@ -92,6 +95,32 @@ def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def in_short(plans: Sequence[Plan], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line over the seeds of each combination of a grid; of one combination that line alone."""
+    settings = [{**p.environment, **p.agent_settings, **vars(p.program)} for p in plans]
+    names = [
+        name
+        for name in settings[0]
+        if name != "seed" and any(own[name] != settings[0][name] for own in settings)
+    ]
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for own, result in zip(settings, results, strict=True):
+        label = " ".join(f"{name}={as_text(own[name])}" for name in names)
+        groups.setdefault(label, []).append(result)
+    if not names:
+        return [over_seeds(results)]
+    return [
+        f"{label}: {over_seeds(found) if len(found) > 1 else of_one(found[0])}"
+        for label, found in groups.items()
+    ]
+
+
+def of_one(result: Mapping[str, Any]) -> str:
+    """A result in a few words."""
+    test = evaluation(result, "sampled")
+    return f"test error {100 * test['error']:.2f} %, total cost {test['total_cost']:.4f}"
+
+
 def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
     """The command line; its help knows every setting, and those of the agent if one is named."""
     parser = argparse.ArgumentParser(
@@ -121,6 +150,14 @@ def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
         help="settings as TOML, or a run's config.json; key=value overrides it",
     )
     takes_trust(parser, "--config names")
+    parser.add_argument(
+        "--grid",
+        action="store_true",
+        help="train every combination: num_kept=1,2,3 seed=0..4",
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help=f"train a grid of more than {MOST_RUNS:,} runs, too"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
     parser.add_argument(
         "--checkpoint-every",
@@ -226,7 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(results if several else results[0], indent=2))
     elif several:
-        print(over_seeds(results))
+        for line in in_short(plans, results):
+            print(line)
     return 0
 
 
@@ -273,6 +311,33 @@ def export_finished(plan: Plan) -> None:
     export(plan, rebuilt.agent, folder)
 
 
+def plans_of(agent: str, given: Mapping[str, Any], options: argparse.Namespace) -> list[Plan]:
+    """A plan for each seed, and of a grid for each combination.
+
+    Args:
+        agent: its name.
+        given: settings of a file, by name.
+        options: the command line, whose settings lie over them.
+
+    Raises:
+        ValueError: if a name or a value is wrong, or two runs of a grid are the same.
+    """
+    most_runs = None if options.yes else MOST_RUNS
+    points = [parse_pairs(options.settings)]
+    if options.grid:
+        points = list(read_grid(options.settings, most_runs))
+        check_number(len(points) * options.seeds, most_runs)
+    plans: dict[Path, Plan] = {}
+    for point in points:
+        first = make_plan(agent, {**given, **point, "progress": not options.json})
+        for seed in range(first.program.seed, first.program.seed + options.seeds):
+            plan = first.with_seed(seed)
+            if plan.folder() in plans:
+                raise ValueError(f"expected different runs in the grid, got {plan.folder()} twice")
+            plans[plan.folder()] = plan
+    return list(plans.values())
+
+
 def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
     """Reads the command line: its options, and a plan a seed.
 
@@ -295,10 +360,7 @@ def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
         found.pop(AGENT, None)
         if not agent:
             raise ValueError(f"expected an agent, got none; give one of {', '.join(AGENTS)}")
-        given = found | parse_pairs(options.settings)
-        first = make_plan(agent, given | {"progress": not options.json})
-        seeds = range(first.program.seed, first.program.seed + options.seeds)
-        return options, [first.with_seed(seed) for seed in seeds]
+        return options, plans_of(agent, found, options)
     except ValueError as error:
         raise CannotStartError(str(error)) from error
 

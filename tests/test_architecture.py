@@ -23,7 +23,7 @@ FLOORS = {
     "ccenv.runs": (
         "store plan stats show board engine again asked mask_tables studies sweeps report speed lab"
     ),
-    "ccenv.runs.studies": "paper equal_cost ablation systems",
+    "ccenv.runs.studies": "paper ablation systems text",
     "ccenv.runs.report": "dense inputs",
     "ccenv.runs.lab": "benchmarks budget estimators systems robustness docs_build",
 }

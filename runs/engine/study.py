@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.plan.sweep import Sweep
@@ -41,16 +40,3 @@ class Study:
     """what is run."""
     sections: tuple[Section, ...] = ()
     """behind the table of errors and costs, in this order."""
-
-
-def study_of(found: Any, name: str) -> Study:
-    """A study as it is; a bare sweep is one without sections of its own.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    if isinstance(found, Sweep):
-        return Study(found)
-    if not isinstance(found, Study):
-        raise ValueError(f"expected {name!r} to be a Sweep or a Study, got {found!r}")
-    return found

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.registry import check_names, resolve
+from ccenv.base.registry import check_names
 from ccenv.runs.engine.jobs import recorded_comparison
-from ccenv.runs.engine.study import Study, study_of
+from ccenv.runs.engine.study import Study
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
@@ -40,7 +40,7 @@ from ccenv.runs.show import gate_table, mask_table, search_table
 from ccenv.runs.show import tables as report
 from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.store import recorded_cells
-from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies import STUDIES, find_study
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"
@@ -117,7 +117,7 @@ def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
     Raises:
         ValueError: if there is no such sweep or result.
     """
-    study = study_of(resolve(sweep_name, STUDIES, "sweep"), sweep_name)
+    study = find_study(sweep_name)
     comparison = recorded_comparison(study.sweep, results_dir)
     parts = made(comparison, results_dir, study.sections)
     groups = [*all_tables(comparison).values(), *(part.tables for part in parts.values())]

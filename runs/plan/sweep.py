@@ -1,11 +1,9 @@
 """What a sweep is made of: labels, agents and settings -> runs, and the same runs in miniature."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from ccenv.base.registry import check_names
 
 MINIATURE: Mapping[str, Any] = {
     "dataset": "synthetic",
@@ -49,6 +47,17 @@ class Sweep:
     """one run each."""
     mini: Mapping[str, Any] = field(default_factory=dict)
     """settings of the miniature where `MINIATURE` does not fit."""
+    budgets: tuple[int, ...] = ()
+    """MACs of an input at which the report compares methods, ascending."""
+    memory_budgets: tuple[int, ...] = ()
+    """the same in kB of network and policy."""
+    measure: str = "error"
+    """by what it compares them; a key of `ccenv.runs.stats.measures.MEASURES`."""
+
+    @property
+    def num_runs(self) -> int:
+        """One for each row and seed."""
+        return sum(len(self.seeds if c.seeds is None else c.seeds) for c in self.cells)
 
     def runs(self) -> list[tuple[Cell, dict[str, Any]]]:
         """Each cell with the settings of each of its runs."""
@@ -75,27 +84,18 @@ class Sweep:
         )
 
 
-def with_seeds(sweep: Sweep, fewer: Mapping[int, Iterable[str]], minutes: float) -> Sweep:
-    """A sweep of which some rows have fewer seeds than the others; those of none are left out.
+def check_number(runs: int, most: int | None) -> None:
+    """Refuses more runs than somebody has confirmed.
 
     Args:
-        sweep: all rows with all seeds.
-        fewer: number of seeds -> labels of the rows that have so many.
-        minutes: of the runs that are left, on two cores.
+        runs: how many there are, as far as they were counted.
+        most: allowed; None for any number.
 
     Raises:
-        ValueError: if a label is none of the sweep's.
+        ValueError: if there are more.
     """
-    counts = {label: count for count, labels in fewer.items() for label in labels}
-    check_names(counts, [cell.label for cell in sweep.cells], f"row of {sweep.name}")
-    cells = tuple(
-        dataclasses.replace(cell, seeds=sweep.seeds[: counts[cell.label]])
-        if cell.label in counts
-        else cell
-        for cell in sweep.cells
-    )
-    kept = tuple(cell for cell in cells if cell.seeds != ())
-    return dataclasses.replace(sweep, cells=kept, minutes=minutes)
+    if most is not None and runs > most:
+        raise ValueError(f"expected at most {most:,} runs, got more; --yes runs them all")
 
 
 def kind(cell: Cell) -> str:
@@ -113,35 +113,3 @@ def in_words(name: str, value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{name}({', '.join(sorted(value))})"
     return f"{name}={value!r}" if isinstance(value, str) else name
-
-
-def plain(*agents: str) -> tuple[Cell, ...]:
-    """Agents as they are, labelled by their names."""
-    return tuple(Cell(agent, agent) for agent in agents)
-
-
-def dropout_rates(*rates: float) -> tuple[Cell, ...]:
-    """The floor at several rates, so that there is a rate at every compute cost."""
-    return tuple(
-        Cell(f"block_dropout {rate}", "block_dropout", {"keep_probability": rate}) for rate in rates
-    )
-
-
-def dense(*widths: int, num_layers: int = 1, head: int = 0, **settings: Any) -> tuple[Cell, ...]:
-    """Dense networks of several widths, each layer one block that is always kept.
-
-    Args:
-        *widths: units of a layer, one row each.
-        num_layers: layers of that width.
-        head: units of one more layer behind them; 0 for none.
-        **settings: of the environment.
-    """
-    behind = {"head_units": (head,)} if head else {}
-    return tuple(
-        Cell(
-            f"dense {', '.join([str(width)] * num_layers)}" + (f", then {head}" if head else ""),
-            "dense",
-            {"num_blocks": (1,) * num_layers, "block_size": width, **behind, **settings},
-        )
-        for width in widths
-    )

@@ -39,3 +39,5 @@ BITS = Measure(
     "bits", "bits a symbol", "bits", lambda verdict: bits_of(verdict["nll"]), ".3f", "a window"
 )
 """Of texts; see `ccenv.runs.stats.bits`."""
+MEASURES = {"error": ERROR, "bits": BITS}
+"""Measures by the names that sweeps use."""

@@ -1,94 +1,81 @@
 """Studies: name -> one question, the sweep that answers it, and what its report adds.
 
-A sweep's cells are agents with settings, those of `ccenv train`; the sweep's own apply
-beneath them. A study of yours is a `Study`, or a bare `Sweep`, in a module of yours: `python -m
-runs.compare my_module:MY_STUDY`.
+A sweep is a TOML file in its question's folder, named as the sweep; `ccenv.runs.plan.sweep_file`
+says what it holds. Budgets in it add tables of methods at equal budgets; what else a report adds is
+code, by name in `SECTIONS`. A study of yours is a file, or a `Study` or a bare `Sweep` in a module:
+`ccenv compare my_sweep.toml`, `ccenv compare my_module:MY_STUDY`.
 """
 
-from ccenv.runs.engine.study import Study
-from ccenv.runs.stats.measures import BITS
-from ccenv.runs.studies.ablation.section import ABLATION
-from ccenv.runs.studies.ablation.sweep import RLOO_WHY
-from ccenv.runs.studies.at_budgets import at_budgets, at_memory
-from ccenv.runs.studies.cost_limits import COST_LIMITS
-from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
-from ccenv.runs.studies.equal_cost.colour import (
-    EQUAL_COST_CIFAR10,
-    EQUAL_COST_MIXED,
-    EQUAL_COST_SVHN,
-)
-from ccenv.runs.studies.equal_cost.mnist import (
-    EQUAL_COST_MNIST,
-    EQUAL_COST_MNIST_LONGER,
-    EQUAL_COST_MNIST_SHIFTED,
-)
-from ccenv.runs.studies.front_cifar10 import FRONT_CIFAR10
-from ccenv.runs.studies.front_mnist import FRONT_MNIST
-from ccenv.runs.studies.low_density import LOW_DENSITY_MNIST
-from ccenv.runs.studies.paper.searches import (
-    PAPER_FRONT,
-    PAPER_LAMBDA_S,
-    PAPER_LAMBDA_V,
-    PAPER_MNIST_DENSITY,
-)
-from ccenv.runs.studies.paper.sections import FIG_1, FIG_3, FIG_5_7, FIG_5A, FIG_5B
-from ccenv.runs.studies.paper.tables import (
-    PAPER_CIFAR10,
-    PAPER_MNIST,
-    PAPER_SVHN,
-    PAPER_SVHN_WHOLE,
-)
-from ccenv.runs.studies.quickstart import (
-    DIGITS,
-    MNIST_CONDNET,
-    MNIST_RLOO,
-    QUICKSTART,
-    SMOKE,
-)
-from ccenv.runs.studies.shapings import SHAPINGS, SHAPINGS_MNIST
-from ccenv.runs.studies.systems.section import COMPARED
-from ccenv.runs.studies.systems.sweep import SYSTEMS_SWEEP
-from ccenv.runs.studies.text import TEXT
-from ccenv.runs.studies.text_agents import TEXT_AGENTS
-from ccenv.runs.studies.text_longer import TEXT_LONGER
-from ccenv.runs.studies.text_one_layer import TEXT_ONE_LAYER
-from ccenv.runs.studies.text_settings import TEXT_SETTINGS
-from ccenv.runs.studies.tuned_section import TUNED
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-TEXT_BUDGETS = (3_400, 8_800, 20_500, 65_600, 196_700, 409_600)
-"""MACs of gated networks of two layers, and of dense ones."""
-TEXT_MEMORY = (50, 400, 800, 1_650, 5_260, 26_400)
-"""kB of dense networks, then of policies, then of the largest counts."""
-LONGER_BUDGETS = (3_400, 8_800, 65_600, 123_000, 196_700)
-"""Those of them that are trained four times as long."""
-ONE_LAYER_BUDGETS = (6_200, 12_300, 61_440, 122_880)
-"""The same of one layer that reads whole windows."""
-STUDIES: dict[str, Study] = {
-    study.sweep.name: study
-    for study in (
-        *(
-            Study(QUICKSTART),
-            Study(DIGITS),
-            Study(DIGITS_SETTINGS),
-            Study(SMOKE),
-            Study(MNIST_RLOO),
-        ),
-        Study(MNIST_CONDNET, (FIG_1,)),
-        *(Study(PAPER_MNIST, (FIG_1,)), Study(PAPER_MNIST_DENSITY, (FIG_5_7,))),
-        *(Study(LOW_DENSITY_MNIST), Study(PAPER_CIFAR10)),
-        *(Study(PAPER_SVHN), Study(PAPER_SVHN_WHOLE)),
-        *(Study(PAPER_LAMBDA_S, (FIG_5A,)), Study(PAPER_LAMBDA_V, (FIG_5B,))),
-        Study(PAPER_FRONT, (FIG_3,)),
-        *(Study(EQUAL_COST_MNIST), Study(EQUAL_COST_CIFAR10)),
-        *(Study(EQUAL_COST_SVHN), Study(EQUAL_COST_MIXED)),
-        *(Study(EQUAL_COST_MNIST_LONGER), Study(EQUAL_COST_MNIST_SHIFTED)),
-        *(Study(RLOO_WHY, (ABLATION,)), Study(SHAPINGS), Study(SHAPINGS_MNIST), Study(COST_LIMITS)),
-        Study(TEXT, (at_budgets(TEXT_BUDGETS, BITS), at_memory(TEXT_MEMORY, BITS))),
-        Study(TEXT_ONE_LAYER, (at_budgets(ONE_LAYER_BUDGETS, BITS),)),
-        Study(TEXT_LONGER, (at_budgets(LONGER_BUDGETS, BITS),)),
-        *(Study(TEXT_SETTINGS), Study(TEXT_AGENTS, (TUNED,))),
-        Study(FRONT_MNIST, (at_budgets((2_250, 5_000, 10_600, 18_000)),)),
-        Study(FRONT_CIFAR10, (at_budgets((61_000, 157_000, 191_000, 340_000)),)),
-        Study(SYSTEMS_SWEEP, (COMPARED,)),
-    )
+from ccenv.base.registry import check_names, import_object, resolve
+from ccenv.runs.engine.study import Section, Study
+from ccenv.runs.plan.on_use import OnUse
+from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.plan.sweep_file import MOST_RUNS, read_sweep
+from ccenv.runs.stats.measures import MEASURES
+from ccenv.runs.studies.at_budgets import at_budgets, at_memory
+
+FILES = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.toml"))}
+"""Sweep -> its file."""
+PAPER = "ccenv.runs.studies.paper.sections"
+SECTIONS = {
+    "mnist-condnet": f"{PAPER}:FIG_1",
+    "paper-mnist": f"{PAPER}:FIG_1",
+    "paper-front": f"{PAPER}:FIG_3",
+    "paper-lambda-s": f"{PAPER}:FIG_5A",
+    "paper-lambda-v": f"{PAPER}:FIG_5B",
+    "paper-mnist-density": f"{PAPER}:FIG_5_7",
+    "rloo-why": "ccenv.runs.studies.ablation.section:ABLATION",
+    "systems": "ccenv.runs.studies.systems.section:COMPARED",
+    "text-agents": "ccenv.runs.studies.text.section:TUNED",
 }
+"""Sweep -> what its report adds, imported on use."""
+
+
+def budget_sections(sweep: Sweep) -> tuple[Section, ...]:
+    """Tables at the budgets that a sweep names.
+
+    Raises:
+        ValueError: if it names an unknown measure.
+    """
+    check_names([sweep.measure], MEASURES, "measure")
+    measure = MEASURES[sweep.measure]
+    macs = (at_budgets(sweep.budgets, measure),) if sweep.budgets else ()
+    memory = (at_memory(sweep.memory_budgets, measure),) if sweep.memory_budgets else ()
+    return macs + memory
+
+
+def shipped_study(name: str) -> Study:
+    """The study of a name in `FILES`."""
+    sweep = read_sweep(FILES[name])
+    own = (import_object(SECTIONS[name], "section"),) if name in SECTIONS else ()
+    return Study(sweep, budget_sections(sweep) + own)
+
+
+STUDIES = OnUse(FILES, shipped_study)
+"""Studies by name; a file is read when its name is asked for."""
+
+
+def find_study(name: Any, trusted: Sequence[str] = (), most_runs: int | None = MOST_RUNS) -> Study:
+    """A study by the name of a sweep, by a file that ends in `.toml` or by `module:name`.
+
+    Args:
+        name: as given; a `Sweep` or a `Study` passes.
+        trusted: modules of the reader's own that a file may name, see `ccenv.base.trust`.
+        most_runs: that a file may ask for; None for any number.
+
+    Raises:
+        ValueError: if there is none; the nearest right name is suggested.
+    """
+    if isinstance(name, str) and name.endswith(".toml"):
+        found: Any = read_sweep(Path(name), trusted, most_runs)
+    else:
+        found = resolve(name, STUDIES, "sweep")
+    if isinstance(found, Sweep):
+        return Study(found, budget_sections(found))
+    if not isinstance(found, Study):
+        raise ValueError(f"expected {name!r} to be a Sweep or a Study, got {found!r}")
+    return found

@@ -14,15 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.clock import seconds_in_turns
-from ccenv.base.registry import resolve
-from ccenv.runs.engine.study import study_of
 from ccenv.runs.experiment import Experiment, Options
 from ccenv.runs.lab.benchmarks.passes import Timed, as_trained, by_size, make_pass
 from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.recorded_times import times_path
 from ccenv.runs.stats.results import MODES
-from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies import find_study
 
 
 def time_front(
@@ -86,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def asked_sweep(options: Options) -> Sweep:
     """The sweep that options name."""
-    return study_of(resolve(options.sweep, STUDIES, "sweep"), options.sweep).sweep
+    return find_study(options.sweep).sweep
 
 
 def measured(options: Options) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Row
-from ccenv.runs.studies.quickstart import MNIST_CONDNET, MNIST_RLOO
+from ccenv.runs.sweeps import SWEEPS
 from ccenv.simulator.rollout import collect_rollout
 
 KERNELS, MASKED, DENSE = "kernels", "masked dense", "dense"
@@ -122,11 +122,12 @@ def all_trainings(*, quick: bool) -> Iterator[Training]:
 
     Each beside the dense network of the same widths.
     """
-    (rloo,) = (cell for cell in MNIST_RLOO.cells if cell.label == "rloo")
+    sweep = SWEEPS["mnist-rloo"]
+    (rloo,) = (cell for cell in sweep.cells if cell.label == "rloo")
     yield Training(
         name="rloo, MNIST 784, 32 x 8 with 2 kept, 10; 8 masks an image",
         agent="rloo",
-        settings=MNIST_RLOO.settings,
+        settings=sweep.settings,
         gated=rloo.settings,
         dense={"num_blocks": (1,), "block_size": 256},
     )
@@ -134,7 +135,7 @@ def all_trainings(*, quick: bool) -> Iterator[Training]:
         yield Training(
             name="condnet, CIFAR-10 3072, 10 x 64, 10 x 64, 10",
             agent="condnet",
-            settings={**MNIST_CONDNET.settings, "env": "BlockSelectionCIFAR10-v0"},
+            settings={**SWEEPS["mnist-condnet"].settings, "env": "BlockSelectionCIFAR10-v0"},
             gated={"target_density": density},
             dense={"num_blocks": (1, 1), "block_size": 640},
             start_density=density,

@@ -9,13 +9,12 @@ import numpy as np
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
+from ccenv.runs.plan.sweep import Sweep
 from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, new_figure
 from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.results import MODES, Result, evaluation
 from ccenv.runs.stats.verdict import Contender, Score, verdict
-from ccenv.runs.studies.systems.places import PLACES
-from ccenv.runs.studies.systems.sweep import CHOSEN, SYSTEMS, label_of, rows
 
 NOTE = (
     "Test error (%) at total costs, the policy's own included, of the MACs of the network with "
@@ -25,6 +24,17 @@ NOTE = (
     "Masks drawn or most probable, whichever validation prefers. Seeds: at each of the own costs. "
     "Seconds: of training, one thread, beside other work on the same core: orders of magnitude."
 )
+TITLES = {
+    "mlp": "MNIST, two layers of 16 blocks of 16 units, learning along",
+    "exits": "MNIST, two convolutions and a layer with exits between them, learning along",
+    "experts": "MNIST, 32 experts of 16 units, learning along",
+    "strips": "MNIST in 14 strips, seven to a patch, answered behind each, learning along",
+    "cifar10": "CIFAR-10, 32 experts as they are shipped",
+    "resnet": "CIFAR-10 at half its size, a residual network of six units, learning along",
+}
+"""Place -> what it is, in tables."""
+DRAWN = ("pondernet",)
+"""Systems whose paper samples its masks; of others validation says which masks are judged."""
 REFERENCE = {"exits": "confidence", "strips": "entropy_threshold", "resnet": "static"}
 """Place -> the system at whose costs all are compared, `rloo` elsewhere."""
 RIVAL = {"exits": "confidence", "strips": "block_dropout"}
@@ -50,11 +60,62 @@ class Line:
     """of training at the middle budget, median over seeds."""
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of the sweep by its label: "place: system budget, setting"."""
+
+    label: str
+    """as the sweep has it."""
+    place: str
+    """a network and its images."""
+    system: str
+    """what chooses."""
+    budget: str
+    """such as "4 of 16"."""
+    setting: str
+    """such as "learning_rate 0.03"; empty where nothing was tried."""
+
+
+def row_of(label: str) -> Row:
+    """Reads a label.
+
+    >>> row = row_of("mlp: rloo 4 of 16, learning_rate 0.03")
+    >>> row.place, row.system, row.budget, row.setting
+    ('mlp', 'rloo', '4 of 16', 'learning_rate 0.03')
+    """
+    place, _, rest = label.partition(": ")
+    named, _, setting = rest.partition(", ")
+    system, _, budget = named.partition(" ")
+    return Row(label, place, system, budget, setting)
+
+
+def rows_by_system(sweep: Sweep) -> dict[str, dict[str, list[Row]]]:
+    """Place -> system -> its rows, in the sweep's order."""
+    places: dict[str, dict[str, list[Row]]] = {}
+    for cell in sweep.cells:
+        row = row_of(cell.label)
+        places.setdefault(row.place, {}).setdefault(row.system, []).append(row)
+    return places
+
+
+def chosen_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the setting that was chosen: it alone stands at several budgets.
+
+    The first of them is that of the budget at which settings were tried.
+    """
+    budgets: dict[str, list[Row]] = {}
+    for row in rows:
+        budgets.setdefault(row.setting, []).append(row)
+    several = [found for found in budgets.values() if len(found) > 1]
+    return several[0] if several else []
+
+
 def systems(comparison: Comparison, results_dir: Path) -> Part:
     """A table and a figure of each place that has runs."""
     tables, figures = [], []
-    for place in SYSTEMS:
-        found = [line for name in SYSTEMS[place] if (line := line_of(comparison, place, name))]
+    for place, rows in rows_by_system(comparison.sweep).items():
+        whole = dense_macs(comparison, rows)
+        found = [line for own in rows.values() if (line := line_of(comparison, own, whole))]
         if found:
             tables.append(table_of(place, found))
             figures.append(figure_of(place, found))
@@ -64,44 +125,47 @@ def systems(comparison: Comparison, results_dir: Path) -> Part:
 COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
-def line_of(comparison: Comparison, place: str, name: str) -> Line | None:
-    """A system's runs at its chosen setting; None before there are any of the middle budget."""
-    system, budgets = SYSTEMS[place][name], PLACES[place].budgets
-    best = CHOSEN[place].get(name)
-    if best is None and len(system.tried) > 1:
+def line_of(comparison: Comparison, rows: Sequence[Row], whole: float) -> Line | None:
+    """A system's runs at its chosen setting; None before there are any of the middle budget.
+
+    Args:
+        comparison: the sweep as far as it has come.
+        rows: of the system.
+        whole: MACs of the place's network.
+    """
+    chosen = chosen_rows(rows)
+    results = [comparison.results[row.label] for row in chosen]
+    if not chosen or not results[0]:
         return None
-    setting = system.tried[best or 0]
-    labels = [label_of(place, name, budget, setting) for budget in budgets]
-    results = [comparison.results.get(label) or [] for label in labels]
-    if not results[1]:
-        return None
-    whole = dense_macs(comparison, place)
-    draw = system.draw or min(
-        MODES, key=lambda mode: mean_of(results[1], mode, "error", "validation")
+    middle, system = results[0], chosen[0].system
+    draw = (
+        "sampled"
+        if system in DRAWN
+        else min(MODES, key=lambda mode: mean_of(middle, mode, "error", "validation"))
     )
     points = sorted(
         (mean_of(some, draw, "macs") / whole, tuple(evaluation(r, draw)["error"] for r in some))
         for some in results
         if some
     )
-    seconds = float(np.median([result["seconds"] for result in results[1]]))
-    told = ", ".join(f"{key} {value}" for key, value in setting.items())
-    return Line(name, told, draw, tuple(points), seconds)
+    seconds = float(np.median([result["seconds"] for result in middle]))
+    return Line(system, chosen[0].setting, draw, tuple(points), seconds)
 
 
-def dense_macs(comparison: Comparison, place: str) -> float:
-    """MACs of the place's network with everything kept: those of any system's but the static one.
+def dense_macs(comparison: Comparison, rows: Mapping[str, Sequence[Row]]) -> float:
+    """MACs of a place's network with everything kept: those of any system's but the static one.
 
-    That may be a network of its own, which is as large as what it keeps.
+    That may be a network of its own, which is as large as what it keeps. Not a number before there
+    are runs.
     """
-    others = [name for name in SYSTEMS[place] if name != "static"]
     found = (
-        result
-        for name in others
-        for label in (cell.label for cell in rows(place, name))
-        for result in comparison.results.get(label) or []
+        float(result["dense_macs"])
+        for system, own in rows.items()
+        if system != "static"
+        for row in own
+        for result in comparison.results[row.label]
     )
-    return float(next(found)["dense_macs"])
+    return next(found, float("nan"))
 
 
 def mean_of(results: Sequence[Result], draw: str, number: str, split: str = "test") -> float:
@@ -191,7 +255,7 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
         if (found := at_cost(line, middle))
     ]
     note = f"{NOTE} At {middle:.3f}: {verdict(compared, ERROR_SCORE).sentence}."
-    return Table(f"{place}-at-equal-cost", PLACES[place].title, columns, body, note)
+    return Table(f"{place}-at-equal-cost", TITLES[place], columns, body, note)
 
 
 def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
@@ -213,7 +277,7 @@ def figure_of(place: str, lines: Sequence[Line]) -> Drawn:
     axes.set_yticks(percents, [str(tick) for tick in percents])
     legend_below(figure, drawn, names)
     said = "; ".join(f"{line.name}: {told(line)}" for line in lines)
-    return Drawn(figure, place, f"{PLACES[place].title}: error over total cost.", said)
+    return Drawn(figure, place, f"{TITLES[place]}: error over total cost.", said)
 
 
 def within(tick: float, axes: Any) -> bool:

@@ -19,13 +19,13 @@ from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.engine.machines import engines, remote
 from ccenv.runs.engine.machines.pool import work
 from ccenv.runs.engine.shards import Shard, read_shard
-from ccenv.runs.studies.quickstart import QUICKSTART
+from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]
 TOY = """
 import dataclasses
 
-from ccenv.runs.sweeps import Cell, Sweep, dropout_rates
+from ccenv.runs.sweeps import Cell, Sweep
 
 TOY = Sweep(
     name="toy-engines",
@@ -34,7 +34,10 @@ TOY = Sweep(
         "dataset": "probe", "network": "probe", "num_blocks": (4, 4), "block_size": 2,
         "activation": "relu", "images": 128, "batch_size": 64,
     },
-    cells=(Cell("reinforce", "reinforce"), *dropout_rates(0.5)),
+    cells=(
+        Cell("reinforce", "reinforce"),
+        Cell("block_dropout 0.5", "block_dropout", {"keep_probability": 0.5}),
+    ),
     minutes=0.1,
     seeds=(0,),
 )
@@ -155,7 +158,7 @@ def test_a_node_of_a_cluster_that_is_killed_costs_nothing_but_time(place, capsys
 
 
 def test_shards_share_out_all_runs_whatever_is_missing_when_they_look():
-    jobs = make_jobs(QUICKSTART, "nowhere")
+    jobs = make_jobs(SWEEPS["quickstart"], "nowhere")
     shards = [Shard(number, 4) for number in range(1, 5)]
     whole = [{job.plan.key() for job in shard.share(jobs, jobs)} for shard in shards]
     assert sum(map(len, whole)) == len(set().union(*whole)) == len({j.plan.key() for j in jobs})

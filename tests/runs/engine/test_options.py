@@ -31,6 +31,7 @@ SHOWN_BY = {
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/mask_tables/": ("table",),
+    "runs/plan/sweep.py": ("compare", "train"),
     "runs/settings_help.py": ("train",),
     "runs/store/exported.py": ("export", "write"),
     "runs/store/recorded.py": ("compare",),

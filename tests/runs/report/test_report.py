@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
-from ccenv.runs.engine.study import Part, Section, Study, study_of
+from ccenv.runs.engine.study import Part, Section, Study
 from ccenv.runs.report import chart, shapings
 from ccenv.runs.report import findings as findings_file
 from ccenv.runs.report.families import make_families, styles_of
@@ -25,6 +25,7 @@ from ccenv.runs.show.tables import Table
 from ccenv.runs.stats import fronts, habits, intervals
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import recorded
+from ccenv.runs.studies import find_study
 from ccenv.runs.sweeps import Cell, Sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -447,11 +448,11 @@ def test_a_study_of_a_stranger_has_its_own_tables_and_figures_on_the_page(tmp_pa
 
 
 def test_what_is_neither_a_sweep_nor_a_study_is_refused():
-    with pytest.raises(ValueError, match="expected 'x:y' to be a Sweep or a Study, got 3"):
-        study_of(3, "x:y")
+    with pytest.raises(ValueError, match="expected 3 to be a Sweep or a Study, got 3"):
+        find_study(3)
     sweep = Sweep("s", "d", (), 1.0)
-    assert study_of(sweep, "x:y") == Study(sweep)
-    assert study_of(Study(sweep), "x:y").sweep is sweep
+    assert find_study(sweep) == Study(sweep)
+    assert find_study(Study(sweep)).sweep is sweep
 
 
 def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):

@@ -4,7 +4,6 @@ import pytest
 
 from ccenv.runs.lab.benchmarks.passes import by_size
 from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.sweep import dense
 from ccenv.runs.report.dense.figures import (
     conditional_groups,
     dense_figures,
@@ -14,7 +13,7 @@ from ccenv.runs.report.dense.figures import (
 from ccenv.runs.stats.contests import make_contests, total_macs
 from ccenv.runs.stats.floors import dropout_curves
 from ccenv.runs.stats.results import dataset_of, has_halves
-from ccenv.runs.sweeps import SWEEPS
+from ccenv.runs.sweeps import SWEEPS, Cell
 
 
 def result(agent, transforms, macs, error, blocks=(4,)):
@@ -84,7 +83,7 @@ def test_rows_on_other_images_stand_in_other_tables_and_older_ones_went_through_
 
 def test_halves_are_timed_apart_from_whole_images_of_the_same_layers():
     whole = SWEEPS["smoke"]
-    (cell,) = dense(8)
+    cell = Cell("dense 8", "dense", {"num_blocks": (1,), "block_size": 8})
     cells = tuple(
         type(cell)(label, "dense", {**cell.settings, "transforms": names})
         for label, names in (("whole", WHOLE), ("half", HALVES))

@@ -6,8 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ccenv.agents.sb3 import A2CAgent
-from ccenv.runs.studies.digits_settings import DIGITS_SETTINGS
-from ccenv.runs.studies.quickstart import CONDNET_ON_DIGITS
+from ccenv.runs.sweeps import SWEEPS
 
 RECORDED = Path(__file__).parents[3] / "runs/results/digits-settings.json"
 
@@ -24,19 +23,20 @@ def rewards_on_validation():
 def best(agent):
     """Settings of an agent's candidate with the largest mean reward, and all its rewards."""
     rewards = rewards_on_validation()
-    candidates = [cell for cell in DIGITS_SETTINGS.cells if cell.agent == agent]
+    candidates = [cell for cell in SWEEPS["digits-settings"].cells if cell.agent == agent]
     chosen = max(candidates, key=lambda cell: statistics.mean(rewards[cell.label]))
     return chosen.settings, rewards[chosen.label]
 
 
 def test_every_candidate_was_run_with_seeds_of_its_own():
     rewards = rewards_on_validation()
-    assert {len(rewards[cell.label]) for cell in DIGITS_SETTINGS.cells} == {3}
+    assert {len(rewards[cell.label]) for cell in SWEEPS["digits-settings"].cells} == {3}
 
 
 def test_condnet_on_digits_is_the_best_candidate():
     settings, _ = best("condnet")
-    assert settings == CONDNET_ON_DIGITS
+    (used,) = (cell for cell in SWEEPS["digits"].cells if cell.agent == "condnet")
+    assert settings == used.settings
 
 
 def test_a2c_has_the_rate_of_the_best_candidate():

@@ -10,7 +10,7 @@ from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.plan import sweep as cells
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.results import dataset_of
-from ccenv.runs.sweeps import SWEEPS, Cell, Sweep, dense
+from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
 OWN = [name for name in SWEEPS if name.startswith(PREFIXES)]
@@ -172,13 +172,6 @@ def test_the_table_of_svhn_has_the_papers_six_rows():
         *("NN 288, 928", "NN 800, 736", "NN 1280, 1056"),
     ):
         assert row in labels
-
-
-def test_a_dense_cell_costs_what_its_widths_do():
-    (cell,) = dense(48, num_layers=2)
-    assert cell.label == "dense 48, 48"
-    assert cell.settings["num_blocks"] == (1, 1)
-    assert cell.settings["block_size"] == 48
 
 
 def test_rows_of_the_ablation_change_one_thing_each():

@@ -1,1 +1,0 @@
-"""Dense networks against conditional ones at equal total MACs."""
