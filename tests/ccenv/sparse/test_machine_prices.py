@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.runs.programs import program
+from ccenv.runs.commands.frame import program
 from ccenv.sparse import calibration, machine_prices
 from ccenv.sparse.cost_model import EIGHT, SIXTEEN, Factors, between, most_pairs
 from ccenv.sparse.layer_costs import Layer

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ccenv.runs import benchmark, calibrate
+from ccenv.runs.commands import benchmark, calibrate
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import auto, auto_elsewhere, routes

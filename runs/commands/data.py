@@ -1,0 +1,40 @@
+"""Describes a data set, and downloads it first where asked: ccenv data NAME."""
+
+import argparse
+from collections.abc import Sequence
+
+from ccenv.base.registry import check_names
+from ccenv.data import DATASETS, SPLITS, load_split
+from ccenv.data.real import PARTS, download_images
+from ccenv.data.text_archives import ARCHIVES, download_text
+
+
+def download(name: str) -> None:
+    """Fetches a data set into the root folder.
+
+    Raises:
+        OSError, RuntimeError: if it cannot be fetched, or is damaged.
+        ValueError: if there is no place to fetch it from, or it is not what it should be.
+    """
+    check_names([name], {**PARTS, **ARCHIVES}, "dataset to download")
+    (download_text if name in ARCHIVES else download_images)(name)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Prints the size of each split, or says what is wrong and exits with 1."""
+    parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
+    )
+    parser.add_argument("--download", action="store_true", help="fetch it first (svhn: 2 GB)")
+    arguments = parser.parse_args(given)
+    try:
+        if arguments.download:
+            download(arguments.name)
+        splits = {name: load_split(arguments.name, name) for name in SPLITS}
+    except (ValueError, OSError, RuntimeError) as error:
+        parser.exit(1, f"{error}\n")
+    for name, split in splits.items():
+        shape = " x ".join(str(size) for size in split.image_shape)
+        print(f"{name:10} {len(split):7,} inputs of {shape}, {split.num_classes} classes")
+    return 0

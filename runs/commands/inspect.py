@@ -1,0 +1,65 @@
+"""Single inputs on their way through a trained network: ccenv inspect RUN [OTHER RUN]."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ccenv.runs.again.opened import open_run
+from ccenv.runs.again.rebuilt import Rebuilt
+from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.engine.gathered import labels_of, settings_of
+from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.report.html import input_page
+from ccenv.runs.report.inputs.view import view_of
+from ccenv.runs.stats.results import MODES
+from ccenv.runs.store.json_file import write_text
+
+PAGE = "inputs.html"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv inspect",
+        description="Writes a page of single test inputs: gates, blocks, cost, logits; blocks can "
+        "be switched by hand where the network is small and fully connected.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="one run's folder, or two"
+    )
+    parser.add_argument("--out", type=Path, help=f"the page; {PAGE} in the first run's folder")
+    parser.add_argument(
+        "--masks", choices=MODES, default="mode", help="the most probable masks, or masks drawn"
+    )
+    takes_trust(parser)
+    return parser
+
+
+def names_of(runs: Sequence[Rebuilt]) -> list[str]:
+    """What runs are called: their agents, with what tells two of one agent apart."""
+    plans = [run.plan for run in runs]
+    names = labels_of([(plan.agent, settings_of({"settings": plan.config()})) for plan in plans])
+    if len(set(names)) < len(names):
+        names = [f"{name}, seed {p.program.seed}" for name, p in zip(names, plans, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, start=1)]
+    return names
+
+
+@program("ccenv inspect")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a page of single inputs; see --help."""
+    options = make_parser().parse_args(arguments)
+    folders = [folder.resolve() for folder in options.runs]
+    if len(folders) > 2 or len(set(folders)) < len(folders):
+        raise ValueError(f"expected one run or two different ones, got {len(folders)}")
+    opened = [open_run(folder, options.trust) for folder in options.runs]
+    view = view_of(dict(zip(names_of(opened), opened, strict=True)), options.masks)
+    target = options.out or options.runs[0] / PAGE
+    write_text(target, input_page(view))
+    for agent in view["agents"]:
+        if agent["why"]:
+            say(f"{agent['name']}: {agent['why']}")
+    print(target)
+    return 0

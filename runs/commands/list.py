@@ -1,0 +1,261 @@
+"""What can be chosen: ccenv list [KIND [NAME ...]] -> tables of names and meanings."""
+
+import argparse
+import functools
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ccenv import ENVIRONMENTS, TABLES
+from ccenv.agents import AGENTS
+from ccenv.base.registry import check_names, resolve
+from ccenv.data import DATASETS, load_split
+from ccenv.mask_table.shipped import table_of
+from ccenv.mdp.action_codes import CODES
+from ccenv.mdp.observations import LOOKS
+from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
+from ccenv.networks.table import NETWORKS
+from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
+from ccenv.runs.board.tracking import compact
+from ccenv.runs.commands.frame import program
+from ccenv.runs.plan.agent_settings import agent_parameters
+from ccenv.runs.plan.plain import is_plain
+from ccenv.runs.show.tables import markdown
+from ccenv.runs.sweeps import SWEEPS
+from ccenv.simulator.settings import make_simulator, setting_defaults
+
+Line = dict[str, Any]
+
+DIGIT = 64
+"""Features of an input of the default data set."""
+MOST_NAMES, FIRST_NAMES = 24, 3
+"""A cell of a table with several rows holds so many names, or the first ones of a longer list."""
+
+
+def reward_line(reward: Any) -> Line:
+    """A reward: what its description says, its arguments, and whether it remembers anything."""
+    said = getattr(reward, "description", None)
+    arguments = reward_parameters(reward) or {}
+    return {
+        "formula": said and said.formula,
+        "low": said and bound(said.low),
+        "high": said and bound(said.high),
+        "deterministic": said and said.deterministic,
+        "depends on machine": said and said.depends_on_machine,
+        "keeps optimum": said and said.keeps_optimum,
+        "remembers": isinstance(reward, type)
+        and issubclass(reward, StatefulReward)
+        and reward.update is not StatefulReward.update,
+        "numbers": len(said.components) or 1 if said else 1,
+        "reward_kwargs": arguments,
+        "about": first_line(reward),
+    }
+
+
+def agent_line(agent: Any) -> Line:
+    """An agent: whether it learns, what it looks at, its settings."""
+    return {
+        "learns": agent.learns,
+        "uses labels": agent.uses_labels,
+        "takes cost_limit": "cost_limit" in agent_parameters(agent)[0],
+        "wants": agent.env_defaults,
+        "settings": agent_parameters(agent)[0],
+        "about": first_line(agent),
+    }
+
+
+def environment_line(name: str) -> Line:
+    """An environment: what it is of, its action space, and its other settings."""
+    given = ENVIRONMENTS[name]
+    settings = setting_defaults() | given
+    if name in TABLES:
+        header = table_of(given["table"]).header
+        settings |= {"dataset": header.dataset, "network": header.network, "block_size": None}
+        blocks, width = [blocks for _, blocks, _ in header.gates], header.num_units
+    elif takes_features(resolve(settings["network"], NETWORKS, "network")):
+        blocks, width = settings["num_blocks"], max(settings["num_blocks"])
+    else:
+        settings["block_size"] = None
+        # Weights that learn along need not be trained before they are looked at.
+        found = make_simulator(1, {**given, "weights": "cotrain"})
+        blocks, width = list(found.num_blocks), found.max_blocks
+    shown = {"dataset": settings["dataset"], "network": settings["network"]}
+    shown |= {"num_blocks": blocks, "block_size": settings["block_size"]}
+    others = {key: value for key, value in given.items() if key not in shown}
+    return {**shown, "action": f"MultiBinary({width})", "other settings": others}
+
+
+def dataset_line(name: str) -> Line:
+    """A data set: its test images as they are on this machine, or how to get them."""
+    try:
+        test = load_split(name, "test")
+    except (OSError, ImportError) as error:
+        return {"here": False, "image": None, "classes": None, "test": None, "about": str(error)}
+    found = resolve(DATASETS[name], DATASETS, "dataset")
+    sizes = {"image": list(test.image_shape), "classes": test.num_classes, "test": len(test)}
+    return {"here": True, **sizes, "about": first_line(found)}
+
+
+def network_line(builder: Any) -> Line:
+    """A network: its settings as the command line takes them, its gates with their blocks, MACs.
+
+    Sizes are those of its defaults on inputs of its default shape; none where it needs more.
+    """
+    parameters = inspect.signature(builder).parameters
+    defaults = {p.name: p.default for p in parameters.values() if p.default is not p.empty}
+    shape = tuple(defaults.get("input_shape", (1, defaults.get("in_features", DIGIT))))
+    sizes = {name: setting_defaults()[name] for name in MLP_SIZES}
+    given = arguments_of(builder, shape, defaults.get("num_classes", 10), sizes, {})
+    own = {name: value for name, value in defaults.items() if name not in given}
+    settings = {f"network_kwargs.{name}": v for name, v in own.items() if is_plain(v)}
+    network = sized(builder, given, own)
+    if network is None and takes_features(builder):
+        # The environment's sizes are not for everyone: the probe has the only ones that fit it.
+        sizes = {name: defaults.get(name, value) for name, value in sizes.items()}
+        network = sized(builder, given | sizes, own)
+    settings |= sizes if takes_features(builder) else {}
+    gates = (
+        None
+        if network is None
+        else [f"{g.name}: {g.num_blocks} ({g.skipped})" for g in network.gates]
+    )
+    about = {"dense MACs": getattr(network, "dense_macs", None), "about": first_line(builder)}
+    return {"settings": settings, "gates": gates, "input": shape, **about}
+
+
+def sized(builder: Any, given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    """A network that has shapes and no memory; None where it cannot be built so."""
+    # Weights of others' models need not be here to tell their sizes.
+    weights = {"weights": "random"} if "weights" in own else {}
+    try:
+        with torch.device("meta"):
+            return builder(**given, **weights)
+    except (ImportError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def sweep_line(sweep: Any) -> Line:
+    """A sweep: how many runs it is, and how long they take."""
+    return {
+        "cells": [cell.label for cell in sweep.cells],
+        "seeds": len(sweep.seeds),
+        "runs": len(sweep.runs()),
+        "minutes": sweep.minutes,
+        "about": sweep.description,
+    }
+
+
+def observation_line(about: str) -> Line:
+    """What a policy sees under a name of the setting `observation`."""
+    return {"about": about}
+
+
+def view_line(code: Any) -> Line:
+    """A view of actions: its settings, and what its actions are."""
+    parameters = inspect.signature(code).parameters.values()
+    settings = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {"settings": settings, "about": first_line(code)}
+
+
+def bound(value: float) -> float | None:
+    """A bound, None where there is none: JSON has no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def first_line(found: Any) -> str:
+    """First line of a docstring."""
+    return (inspect.getdoc(found) or "").partition("\n")[0]
+
+
+def line_of(table: Mapping[str, Any], describe: Callable[[Any], Line], name: str) -> Line:
+    """What is known of one name of a table."""
+    return describe(resolve(name, table, "name"))
+
+
+KINDS: dict[str, tuple[Mapping[str, Any], Callable[[str], Line]]] = {
+    "rewards": (REWARDS, functools.partial(line_of, REWARDS, reward_line)),
+    "agents": (AGENTS, functools.partial(line_of, AGENTS, agent_line)),
+    "environments": (ENVIRONMENTS, environment_line),
+    "datasets": (DATASETS, dataset_line),
+    "networks": (NETWORKS, functools.partial(line_of, NETWORKS, network_line)),
+    "observations": (LOOKS, lambda name: observation_line(LOOKS[name])),
+    "views": (CODES, functools.partial(line_of, CODES, view_line)),
+    "sweeps": (SWEEPS, functools.partial(line_of, SWEEPS, sweep_line)),
+}
+
+
+def list_kind(kind: str, names: Sequence[str] = ()) -> dict[str, Line]:
+    """What is known of the names of a kind; yours by `module:name`.
+
+    Raises:
+        ValueError: if kind or name is unknown; the nearest right one is suggested.
+    """
+    check_names([kind], KINDS, "kind")
+    table, describe = KINDS[kind]
+    check_names([name for name in names if ":" not in name], table, kind.removesuffix("s"))
+    return {name: plain(describe(name)) for name in names or table}
+
+
+def plain(value: Any) -> Any:
+    """A value that JSON can hold; objects become their names."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if is_plain(value) else getattr(value, "__name__", str(value))
+
+
+def show(value: Any) -> str:
+    """A value as a cell of a table; names that hold a comma stand between semicolons.
+
+    >>> [show(value) for value in (True, None, ["a", "b"], ["a, 1", "b"], {"rate": 0.1})]
+    ['yes', 'none', 'a, b', 'a, 1; b', 'rate=0.1']
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ("; " if any("," in item for item in value) else ", ").join(value)
+    return "none" if value is None else compact(value)
+
+
+def in_short(value: Any) -> str:
+    """The same, with a long list of names told by its length.
+
+    >>> in_short(list("abcdefghijklmnopqrstuvwxyz"))
+    'a, b, c and 23 more'
+    """
+    if isinstance(value, list) and len(value) > MOST_NAMES:
+        return f"{show(value[:FIRST_NAMES])} and {len(value) - FIRST_NAMES} more"
+    return show(value)
+
+
+def as_table(lines: Mapping[str, Line]) -> str:
+    """Markdown: one row for each name, long lists cut short; a single name in full."""
+    cell = show if len(lines) == 1 else in_short
+    columns = dict.fromkeys(["name", *next(iter(lines.values()))], "left")
+    return markdown(columns, [[n, *map(cell, line.values())] for n, line in lines.items()])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="ccenv list", description=__doc__, allow_abbrev=False)
+    parser.add_argument("kind", nargs="?", help=f"one of {', '.join(KINDS)}; all names if left out")
+    parser.add_argument("names", nargs="*", help="only these; yours by module:name")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+@program("ccenv list")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Shows what can be chosen; see --help."""
+    options = make_parser().parse_args(arguments)
+    if options.kind is None:
+        lines: dict[str, Any] = {kind: {"names": list(table)} for kind, (table, _) in KINDS.items()}
+    else:
+        lines = list_kind(options.kind, options.names)
+    print(json.dumps(lines, indent=2) if options.json else as_table(lines))
+    return 0

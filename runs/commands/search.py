@@ -1,0 +1,181 @@
+"""Settings searched for an agent: ccenv search AGENT key=low..high ... -> a front and presets."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ccenv.agents import AGENTS
+from ccenv.runs.commands.compare import positive
+from ccenv.runs.commands.frame import program
+from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
+from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.engine.search import (
+    PRESETS,
+    Search,
+    Tried,
+    again,
+    front_of,
+    one_trial,
+    preset,
+    to_do,
+    tried,
+)
+from ccenv.runs.plan.plan import safe_name
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.space import check_space, read_space, usual_space
+from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.show import search_table
+from ccenv.runs.store import json_file
+from ccenv.runs.store.machine import machine, num_cores, versions
+
+STOPPED = "stopped; the same command goes on with what is missing"
+OWN = ("seed", "log_dir", "progress")
+"""Settings of a run that a search gives itself."""
+
+
+def search_of(options: argparse.Namespace) -> Search:
+    """What the command line asks for.
+
+    Raises:
+        ValueError: if a name or a value is wrong.
+    """
+    kept, space = read_space(parse_pairs(options.settings))
+    if refused := [name for name in OWN if name in {**kept, **space}]:
+        raise ValueError(f"expected no {refused[0]}: a search gives it itself; leave it out")
+    space = space or usual_space(make_plan(options.agent, kept))
+    check_space(options.agent, kept, space)
+    folder = options.folder or Path("runs/searches") / safe_name(options.agent)
+    return Search(options.agent, kept, space, options.seeds, folder, options.trials)
+
+
+def run_trials(search: Search, workers: int) -> list[Outcome]:
+    """Runs what is missing, with a bar; returns the failures."""
+    lost, unbegun = to_do(search)
+    if lost:
+        say(f"{lost} trials that were interrupted go on")
+    missing = lost + max(unbegun, 0)
+    if not missing:
+        return []
+    tasks = [
+        Task(f"trial {n + 1} of {missing}", search.agent, {"search": search})
+        for n in range(missing)
+    ]
+    failures = []
+    outcomes = run_all(tasks, min(workers, missing), one_trial)
+    with tqdm(total=missing, unit="trial") as bar, closing(outcomes):
+        for outcome in outcomes:
+            bar.update()
+            if outcome.error is not None:
+                failures.append(outcome)
+    return failures
+
+
+def write_presets(search: Search, front: Sequence[Tried]) -> None:
+    """Writes a file of settings for each trial of the front, and what they come from."""
+    folder = search.folder / PRESETS
+    names = {f"trial-{one.number}.json": one for one in front}
+    for old in folder.glob("trial-*.json"):
+        if old.name not in names:
+            old.unlink()
+    for name, one in names.items():
+        json_file.write_json(folder / name, preset(search, one))
+    told = {
+        "search": json.loads(search.about()),
+        "judged_on": "validation",
+        "front": [dataclasses.asdict(one) for one in front],
+        "versions": versions(),
+    }
+    json_file.write_json(search.folder / "search.json", told)
+
+
+def recorded(search: Search, found: Sequence[Tried], count: int) -> dict[str, Any]:
+    """The front and the defaults, each run anew with other seeds, and what they come from."""
+    front = front_of(list(found))
+    shown = [one for one in found if one.is_usual and one not in front] + front
+    rows = []
+    for one in shown:
+        anew = again(search, one, count)
+        rows.append(
+            dataclasses.asdict(one) | {"on_front": one in front, "anew": [e for e, _ in anew]}
+        )
+    head = {"kind": search_table.KIND, "trials": len(found), "judged_on": "validation"}
+    told = {"rows": rows, "search": json.loads(search.about())}
+    return head | told | {"machine": machine(), "versions": versions()}
+
+
+def lines(found: Sequence[Tried], front: Sequence[Tried]) -> list[str]:
+    """The front by cost, and the defaults for comparison."""
+    shown = [f"{len(found)} trials; front of error and total cost on validation images:"]
+    shown += [line(one) for one in front]
+    usual = [one for one in found if one.is_usual]
+    if not usual:
+        return [*shown, "the defaults lie outside of what was searched"]
+    if usual[0] in front:
+        return [*shown, f"the defaults (trial {usual[0].number}) are on it"]
+    return [*shown, "the defaults, for comparison:", line(usual[0])]
+
+
+def line(one: Tried) -> str:
+    """A trial in a line."""
+    values = " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in one.values.items()
+    )
+    return (
+        f"  error {100 * one.error:6.2f} %  total cost {one.total_cost:.4f}  "
+        f"trial {one.number:<4} {values}"
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv search",
+        description="Searches settings of an agent by Optuna, on validation images.",
+        epilog="without a range, learning_rate and reward_kwargs.cost_weight are varied, from a "
+        "tenth to ten times of their defaults",
+        allow_abbrev=False,
+    )
+    parser.add_argument("agent", help=f"one of {', '.join(AGENTS)}, or module:Class")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="kept; varied: key=low..high, key=a|b"
+    )
+    parser.add_argument("--trials", type=positive, default=50, help="how many there shall be")
+    parser.add_argument("--seeds", type=positive, default=1, help="runs of each trial, averaged")
+    parser.add_argument("--jobs", type=positive, default=num_cores(), help="trials at once")
+    parser.add_argument("--folder", type=Path, help="of the search; runs/searches/AGENT if none")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write front and defaults there"
+    )
+    parser.add_argument(
+        "--again", type=positive, default=5, help="runs of each recorded trial with other seeds"
+    )
+    parser.add_argument("--json", action="store_true", help="print all trials as JSON only")
+    return parser
+
+
+@program("ccenv search", (ValueError, TypeError), STOPPED)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Searches settings of an agent; see --help."""
+    options = make_parser().parse_intermixed_args(arguments)
+    search = search_of(options)
+    failures = run_trials(search, options.jobs)
+    found = tried(search)
+    front = front_of(found)
+    write_presets(search, front)
+    if options.record:
+        json_file.write_json(options.record, recorded(search, found, options.again))
+    if options.json:
+        print(json.dumps([dataclasses.asdict(o) | {"on_front": o in front} for o in found]))
+    else:
+        print("\n".join(lines(found, front)))
+    for failure in failures:
+        say(f"\nfailed: {failure.error}")
+    say(f"presets: ccenv train --config {search.folder / PRESETS}/trial-N.json")
+    return 0 if front and len(found) >= search.trials else 1

@@ -1,0 +1,303 @@
+"""An agent, an environment, a seed or several -> a folder each: ccenv train AGENT key=value ..."""
+
+import argparse
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ccenv.agents import AGENTS
+from ccenv.base.joined import joined
+from ccenv.base.ranks import OneProcess, RanksError
+from ccenv.runs.again.rebuilt import rebuild
+from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
+from ccenv.runs.commands.frame import REFUSED, program, takes_trust
+from ccenv.runs.commands.settings_help import settings_help
+from ccenv.runs.engine.at_prices import context_lines
+from ccenv.runs.engine.checkpoint import warn
+from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
+from ccenv.runs.engine.run import Options, export, run
+from ccenv.runs.engine.run_jobs import say
+from ccenv.runs.engine.stops import CannotStartError, StoppedError
+from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
+from ccenv.runs.plan.command import AGENT, read_config
+from ccenv.runs.plan.plan import Plan
+from ccenv.runs.plan.settings import make_plan, setting_names
+from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.stats.bits import bits_lines
+from ccenv.runs.stats.intervals import mean_interval, told
+from ccenv.runs.stats.mask_gap import mask_gap_of
+from ccenv.runs.stats.results import evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.exported import EXPORTED
+
+STOPPED = (
+    "stopped; the same command goes on from the run's last checkpoint, "
+    "or starts anew where there is none yet"
+)
+DIGITS = 18
+"""A whole number of so many digits fits in 64 bits."""
+
+
+def train(agent: str, **settings: Any) -> dict[str, Any]:
+    """Trains and judges an agent, as the command line does; a finished run is trained again.
+
+    Args:
+        agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
+        **settings: see `ccenv.runs.plan.settings`.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        ValueError: if a setting is wrong or the log folder unwritable; nothing is written then.
+    """
+    result = run(make_plan(agent, settings))
+    warn_of_masks(result)
+    return result
+
+
+def warn_of_masks(result: Mapping[str, Any]) -> None:
+    """Says on stderr where greedy and sampled masks have different errors; see `mask_gap`."""
+    if said := mask_gap_of(result):
+        warn(said)
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A result in three lines, one more of bits for texts, and one for each value of a context."""
+    test, likeliest = result["evaluations"][:2]
+    density = " ".join(f"{d:.2f}" for d in test["density"])
+    lines = [
+        f"{result['agent']}: test error {100 * test['error']:.2f} % (masks sampled), "
+        f"{100 * likeliest['error']:.2f} % (most probable masks)",
+        f"compute cost {test['compute_cost']:.4f}, with the policy {test['total_cost']:.4f}, "
+        f"density {density}",
+        *bits_lines(result),
+        *context_lines(result),
+        result["folder"],
+    ]
+    return "\n".join(lines)
+
+
+def over_seeds(results: Sequence[Mapping[str, Any]]) -> str:
+    """Mean over several seeds with its interval, in a line."""
+    verdicts = [evaluation(result, "sampled") for result in results]
+    error, cost = (
+        mean_interval([verdict[name] for verdict in verdicts]) for name in ("error", "total_cost")
+    )
+    return (
+        f"over {len(results)} seeds: test error {error:±.2%} % (mean ± standard deviation; "
+        f"Student's 95 % interval: {told(error, len(results), '.2%')}), total cost {cost.mean:.4f}"
+    )
+
+
+def make_parser(agent: str | None = None) -> argparse.ArgumentParser:
+    """The command line; its help knows every setting, and those of the agent if one is named."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv train",
+        description="Trains one agent and judges it on test images.",
+        epilog="\n".join(settings_help(agent)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "agent", nargs="?", help=f"one of {', '.join(AGENTS)}, or module:Class; or of --config"
+    )
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="see below; also written as options"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="train N seeds from seed= on",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings as TOML, or a run's config.json; key=value overrides it",
+    )
+    takes_trust(parser, "--config names")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON only")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=whole_number,
+        metavar="IMAGES",
+        help="images between checkpoints, 0 for none; one after each validation by default",
+    )
+    parser.add_argument(
+        "--anew",
+        action="store_true",
+        help="start anew, instead of resuming an interrupted run or answering from a finished one",
+    )
+    parser.add_argument(
+        "--export",
+        action="store_true",
+        help="leave policy and network in checkpoint/classifier.safetensors",
+    )
+    parser.add_argument(
+        "--track", choices=SERVICES, help="send the curves there too, as they are written"
+    )
+    return parser
+
+
+def agent_named(arguments: Sequence[str]) -> str | None:
+    """The agent whose settings --help explains: the first word that is no option nor its value."""
+    flags = {
+        name
+        for action in make_parser()._actions
+        if action.nargs == 0
+        for name in action.option_strings
+    }
+    before = ("", *arguments)
+    words = (
+        word
+        for last, word in zip(before, arguments, strict=False)
+        if not word.startswith("-")
+        and "=" not in word
+        and (not last.startswith("--") or "=" in last or last in flags)
+    )
+    return next(words, None)
+
+
+def options_as_pairs(arguments: Sequence[str], settings: Collection[str]) -> list[str]:
+    """Words with `--seed 3` and `--seed=3` as the setting `seed=3` that they mean.
+
+    Args:
+        arguments: words of the command line.
+        settings: names of settings; no other option is changed.
+
+    >>> options_as_pairs(["rloo", "--seed", "3", "--num-kept=2", "--json"], ["seed", "num_kept"])
+    ['rloo', 'seed=3', 'num_kept=2', '--json']
+    """
+    words, found = list(arguments), []
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        is_setting = option.startswith("--") and name.partition(".")[0] in settings
+        if is_setting and equals:
+            found.append(f"{name}={value}")
+        elif is_setting and words and not words[0].startswith("--"):
+            found.append(f"{name}={words.pop(0)}")
+        else:
+            found.append(word)
+    return found
+
+
+def whole_number(text: str) -> int:
+    """Reads a number of images.
+
+    Raises:
+        ArgumentTypeError: if it is no whole number of at least 0.
+    """
+    if not text.isdecimal() or len(text) > DIGITS:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def at_least_one(text: str) -> int:
+    """Reads a number of seeds.
+
+    Raises:
+        ArgumentTypeError: if it is no whole number of at least 1.
+    """
+    number = whole_number(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+@program("ccenv train", (CannotStartError, NoServiceError, StoppedError, RanksError), STOPPED)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains one agent; see --help. By torchrun, several processes train it together."""
+    options, plans = read(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        with joined() as ranks:
+            results = train_all(options, plans, ranks)
+    except LeaderStoppedError:
+        return REFUSED
+    if not results:
+        return 0
+    several = len(plans) > 1
+    if options.json:
+        print(json.dumps(results if several else results[0], indent=2))
+    elif several:
+        print(over_seeds(results))
+    return 0
+
+
+def train_all(
+    options: argparse.Namespace, plans: Sequence[Plan], ranks: OneProcess
+) -> list[dict[str, Any]]:
+    """Trains plan after plan, and prints each result; ranks that follow have none."""
+    how = Options(options.checkpoint_every, not options.anew, options.export)
+    results = []
+    for plan in plans:
+        with mirrored(options.track if ranks.leads else None, plan):
+            result = run_by(ranks, plan, wait=False, reuse=not options.anew, options=how)
+        if result is None:
+            continue
+        if "folder" not in result:
+            say(f"finished already: the result of {plan.folder()}; --anew trains it again")
+            if options.export:
+                export_finished(plan)
+        results.append({"folder": str(plan.folder())} | result)
+        if not options.json:
+            print(summary(results[-1]), flush=True)
+        warn_of_masks(result)
+    return results
+
+
+def export_finished(plan: Plan) -> None:
+    """Leaves policy and network of a finished run as one file, if it has none yet.
+
+    Raises:
+        CannotStartError: if its policy cannot be put back.
+    """
+    folder = plan.folder()
+    if (folder / run_folder.CHECKPOINT / EXPORTED).exists():
+        return
+    try:
+        rebuilt = rebuild(plan, folder)
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error
+    if not rebuilt.is_restored:
+        raise CannotStartError(
+            f"expected a policy that the files of {folder} give back, got {plan.agent}, which "
+            "keeps what it learned elsewhere; --anew trains it again and exports it"
+        )
+    export(plan, rebuilt.agent, folder)
+
+
+def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
+    """Reads the command line: its options, and a plan a seed.
+
+    Raises:
+        CannotStartError: if a name or a value is wrong.
+    """
+    try:
+        named = agent_named(arguments)
+        own = agent_parameters(find_agent(named))[0] if named else {}
+        parser = make_parser(named)
+        options = parser.parse_intermixed_args(options_as_pairs(arguments, setting_names(own)))
+        found = read_config(options.config, options.trust) if options.config else {}
+        # A setting may stand before the agent, or the agent in the file of --config.
+        words = [word for word in (options.agent, *options.settings) if word is not None]
+        options.agent = next((word for word in words if "=" not in word), None)
+        if options.agent is not None:
+            words.remove(options.agent)
+        options.settings = words
+        agent = options.agent or found.pop(AGENT, None)
+        found.pop(AGENT, None)
+        if not agent:
+            raise ValueError(f"expected an agent, got none; give one of {', '.join(AGENTS)}")
+        given = found | parse_pairs(options.settings)
+        first = make_plan(agent, given | {"progress": not options.json})
+        seeds = range(first.program.seed, first.program.seed + options.seeds)
+        return options, [first.with_seed(seed) for seed in seeds]
+    except ValueError as error:
+        raise CannotStartError(str(error)) from error

@@ -1,0 +1,86 @@
+"""Stored runs, checked row by row: ccenv validate FOLDER.
+
+A row is one evaluation of one run, see `ccenv.runs.again.verdicts`. Nothing is imported or called
+because a file names it: see `ccenv.runs.store.trust`.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ccenv.runs.again.claims import CHECKED, RECOMPUTED, WORD
+from ccenv.runs.again.same_run import NAMED
+from ccenv.runs.again.same_training import refuse_copies
+from ccenv.runs.again.verdict_row import Verdict
+from ccenv.runs.again.verdicts import run_folders, validate
+from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.show.tables import markdown
+from ccenv.runs.store import json_file
+
+BASES = (RECOMPUTED, CHECKED, WORD)
+COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}
+COLUMNS |= {"total cost": "right", "density": "left", "mean return": "right", "policy": "left"}
+COLUMNS |= dict.fromkeys((*BASES, "verdict"), "left")
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """Verdicts in Markdown."""
+    return markdown(COLUMNS, [cells(verdict) for verdict in verdicts])
+
+
+def cells(verdict: Verdict) -> list[str]:
+    """One line: what was found, what is taken on trust, and what does not stand."""
+    found = verdict.found
+    numbers = [""] * 5
+    if found:
+        numbers = [
+            f"{100 * found['error']:.2f}",
+            f"{found['macs']:,.0f}",
+            f"{found['total_cost']:.3f}",
+            " ".join(f"{value:.2f}" for value in found["density"]),
+            f"{found['mean_return']:.3f}" if "mean_return" in found else "not recomputed",
+        ]
+    by_basis = [
+        ", ".join(name for name, value in verdict.basis.items() if value == kind) for kind in BASES
+    ]
+    answer = "✅" if verdict.is_valid else f"❌ {'; '.join(verdict.problems)}"
+    name = "/".join(Path(verdict.folder).parts[-NAMED:])
+    return [name, verdict.draw, *numbers, verdict.policy, *by_basis, answer]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ccenv validate",
+        description="Replays stored masks on stored weights and recomputes every figure.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
+    takes_trust(parser, "runs name")
+    return parser
+
+
+@program("ccenv validate")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replays stored masks on stored weights and recomputes every figure; see --help."""
+    options = make_parser().parse_args(arguments)
+    for module in options.trust:
+        print(
+            f"trusted: {module} (its code is imported and run if a run names it)", file=sys.stderr
+        )
+    folders = run_folders(options.folder)
+    rows = [one for folder in tqdm(folders, unit="run") for one in validate(folder, options.trust)]
+    verdicts = refuse_copies(rows)
+    valid = sum(verdict.is_valid for verdict in verdicts)
+    if options.json:
+        shown = [asdict(verdict) | {"valid": verdict.is_valid} for verdict in verdicts]
+        print(json.dumps(json_file.finite(shown), indent=2))
+    else:
+        print(f"{table(verdicts)}\n\n{valid} of {len(verdicts)} rows stand")
+    return 0 if valid == len(verdicts) else 1

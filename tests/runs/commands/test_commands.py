@@ -1,0 +1,98 @@
+"""Laws of what is typed: a run's command and settings make it again; finished runs are judged."""
+
+import json
+import shlex
+
+import pytest
+
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs.commands import eval as judging
+from ccenv.runs.commands import inspect, plot, train
+from ccenv.runs.engine import run
+from ccenv.runs.engine.gathered import gather_folders
+from ccenv.runs.plan.command import command_line, read_config
+from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.store import folder as run_folder
+
+PLANS = (
+    ("dense", {}),
+    ("rloo", {"num_kept": 3, "seed": 4, "reward_kwargs": {"cost_weight": 0.5}, "images": 5000}),
+    ("reinforce", {"reward": "lagrangian", "cost_limit": 0.2, "log_dir": "my logs"}),
+    ("condnet", {"reward": "accuracy_minus_cost", "num_blocks": (4, 5), "eval_every": 777}),
+    ("sb3_ppo", {"env": "BlockSelectionMNIST-v0", "activation": "relu", "device": "cpu"}),
+    ("dense", {"network": "resnet", "network_kwargs": {"depth": 8}, "weights": "cotrain"}),
+    ("actor_critic", {"context": {"cost_weight": (0.05, 5.0)}, "cost_limit": None}),
+)
+
+
+@pytest.mark.parametrize(("agent", "settings"), PLANS)
+def test_a_run_s_command_and_its_own_settings_make_the_same_run(agent, settings, tmp_path):
+    plan = make_plan(agent, settings)
+    command, word, name, *pairs = shlex.split(command_line(plan))
+    assert (command, word, name) == ("ccenv", "train", agent)
+    assert make_plan(agent, parse_pairs(pairs)).folder() == plan.folder()
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(plan.config()))
+    found = read_config(path)
+    again = make_plan(found.pop("agent"), found)
+    assert (again.key(), again.folder()) == (plan.key(), plan.folder())
+
+
+def test_a_file_of_settings_is_toml_and_the_command_line_goes_before_it(tmp_path):
+    path = tmp_path / "mine.toml"
+    text = 'agent = "rloo"\nseed = 3\nimages = 500\n[reward_kwargs]\ncost_weight = 0.5\n'
+    path.write_text(text)
+    options, plans = train.read(["--config", str(path), "images=700", "--seeds", "2"])
+    assert options.seeds == 2
+    assert [plan.program.seed for plan in plans] == [3, 4]
+    assert {(plan.agent, plan.program.images) for plan in plans} == {("rloo", 700)}
+    assert plans[0].environment["reward_kwargs"] == {"cost_weight": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('agent = "rloo"\nimage = 5', "did you mean 'images'"),
+        ('agent = "rlo"', "did you mean 'rloo'"),
+        ("images = ", "expected settings as TOML"),
+        ('agent = "rloo"\nseed = 1\n[environment]\nseed = 2', "expected seed once"),
+        ("seed = 1", "expected an agent, got none"),
+    ],
+)
+def test_a_wrong_file_of_settings_is_told(text, message, tmp_path, capsys):
+    (tmp_path / "mine.toml").write_text(text)
+    assert train.main(["--config", str(tmp_path / "mine.toml")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    settings = {**PROBE_SETTINGS, "images": 256, "batch_size": 64, "log_dir": tmp_path / "logs"}
+    pairs = [f"{name}={value}" for name, value in settings.items()]
+    assert train.main(["reinforce", *pairs, "--seeds", "2", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert [first["seed"], second["seed"]] == [0, 1]
+    # Those that are finished are taken.
+    assert train.main(["reinforce", *pairs, "--seeds", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["seconds"] == second["seconds"]
+    assert judging.main([second["folder"], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == second["evaluations"][:2]
+    command = (tmp_path / "logs").rglob(run_folder.COMMAND)
+    assert all(path.read_text().startswith("ccenv train reinforce") for path in command)
+    page = tmp_path / "two.html"
+    assert inspect.main([first["folder"], second["folder"], "--out", str(page)]) == 0
+    assert "reinforce, seed 1" in page.read_text()
+    comparison = gather_folders([tmp_path / "logs"], "mine", "sampled")
+    assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}
+    assert plot.main([str(tmp_path / "logs"), "--out", str(tmp_path), "--name", "mine"]) == 0
+    page = (tmp_path / "mine" / "index.html").read_text()
+    assert "See an input" in page
+    assert (tmp_path / "mine" / "front.svg").exists()
+
+
+def test_a_folder_without_finished_runs_is_not_drawn(tmp_path, capsys):
+    assert plot.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "to hold finished runs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,155 @@
+"""Laws of `ccenv list`: every name of every table is shown, a wrong one answers the nearest."""
+
+import json
+import re
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import ccenv
+from ccenv.rewards import REWARDS
+from ccenv.runs.commands import list as listing
+from ccenv.runs.plan.settings import make_plan
+from ccenv.simulator.settings import setting_defaults
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return {kind: listing.list_kind(kind) for kind in listing.KINDS}
+
+
+def test_every_name_of_every_table_is_listed_and_explained(shown):
+    for kind, (table, _) in listing.KINDS.items():
+        assert list(shown[kind]) == list(table)
+        lines = [line for line in shown[kind].values() if "about" in line]
+        assert all(line["about"] for line in lines)
+        assert len({tuple(line) for line in shown[kind].values()}) == 1
+
+
+def test_rewards_are_listed_with_what_they_declare(shown):
+    for name, line in shown["rewards"].items():
+        said = REWARDS[name].description
+        assert line["formula"] == said.formula
+        assert line["keeps optimum"] == said.keeps_optimum
+    rewards = shown["rewards"]
+    assert [n for n in rewards if rewards[n]["depends on machine"]] == ["latency"]
+    assert [n for n in rewards if rewards[n]["remembers"]] == [
+        "target_density",
+        "balance",
+        "lagrangian",
+        "pid_lagrangian",
+    ]
+    assert {n for n in rewards if "cost_limit" in rewards[n]["reward_kwargs"]} == {
+        "budget_hinge",
+        "lagrangian",
+        "pid_lagrangian",
+    }
+    assert [n for n in rewards if rewards[n]["numbers"] > 1] == ["vector"]
+
+
+def test_networks_are_listed_with_their_own_sizes_and_their_gates(shown):
+    networks = shown["networks"]
+    resnet = networks["resnet"]
+    assert resnet["settings"] == {"network_kwargs.depth": 20, "network_kwargs.width": 16}
+    assert len(resnet["gates"]) == 9
+    assert resnet["gates"][0] == "layer1.0: 1 (identity)"
+    assert networks["mlp"]["settings"]["block_size"] == setting_defaults()["block_size"]
+    assert networks["probe"]["settings"]["num_blocks"] == [4, 4]
+    assert networks["probe-exit"]["gates"] == [f"exit{i}: 1 (stop)" for i in range(3)]
+    assert len(networks["smollm2"]["gates"]) == 60
+    assert all(line["dense MACs"] > 0 for line in networks.values())
+
+
+def test_every_environment_that_is_registered_is_listed_and_on_its_page(shown):
+    registered = {
+        name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("ccenv.")
+    }
+    assert registered == set(shown["environments"]) == set(ccenv.ENVIRONMENTS)
+    page = (ROOT / "runs" / "docs" / "reference" / "settings.md").read_text()
+    assert registered == set(re.findall(r"^\| `(\w+-v\d+)` \|", page, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["BlockSelectionStreaming-v0", "BlockSelectionTable-v0"])
+def test_an_environment_is_listed_with_the_actions_that_it_has(name, shown):
+    line = shown["environments"][name]
+    weights = {"weights": "cotrain"} if name in ccenv.SYSTEMS else {}
+    env = gym.make(name, **weights).unwrapped
+    assert str(env.action_space) == line["action"]
+    if name in ccenv.SYSTEMS:
+        assert list(env.simulator.num_blocks) == line["num_blocks"]
+
+
+@pytest.mark.parametrize("name", [*ccenv.SYSTEMS, *ccenv.TABLES])
+def test_a_training_in_an_environment_that_is_no_preset_is_told_what_to_do(name):
+    with pytest.raises(ValueError, match=r"give its settings: |make it by gym\.make"):
+        make_plan("dense", {"env": name})
+
+
+@pytest.mark.parametrize("kind", [None, *listing.KINDS])
+def test_the_table_and_the_json_hold_the_same_names(kind, capsys):
+    command = [] if kind is None else [kind]
+    assert listing.main([*command, "--json"]) == 0
+    as_json = json.loads(capsys.readouterr().out)
+    assert listing.main(command) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == list(as_json)
+
+
+def test_the_cells_of_a_long_sweep_are_counted_in_the_overview_and_named_when_asked_for(capsys):
+    labels = listing.list_kind("sweeps")["equal-cost-mnist"]["cells"]
+    assert listing.main(["sweeps"]) == 0
+    overview = capsys.readouterr().out
+    assert f"and {len(labels) - 3} more" in overview
+    assert labels[-1] not in overview
+    assert listing.main(["sweeps", "equal-cost-mnist"]) == 0
+    in_full = capsys.readouterr().out
+    assert all(label in in_full for label in labels)
+
+
+def test_one_name_and_one_of_ones_own_can_be_asked_for(tmp_path, monkeypatch, capsys):
+    text = '"""Mine."""\ndef thrift(outcome, price=2.0):\n    """Pays little."""\n'
+    (tmp_path / "listed_rewards.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert listing.main(["rewards", "lagrangian", "listed_rewards:thrift", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["lagrangian", "listed_rewards:thrift"]
+    mine = found["listed_rewards:thrift"]
+    assert mine["formula"] is None
+    assert mine["about"] == "Pays little."
+    assert mine["reward_kwargs"] == {"price": 2.0}
+
+
+def test_a_network_of_ones_own_that_needs_more_is_listed_without_gates(tmp_path, monkeypatch):
+    text = '"""Mine."""\ndef mine(input_shape, num_classes, depth, width=3):\n    """Deep."""\n'
+    (tmp_path / "listed_networks.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    line = listing.list_kind("networks", ["listed_networks:mine"])["listed_networks:mine"]
+    assert line["settings"] == {"network_kwargs.width": 3}
+    assert line["gates"] is None
+    assert line["about"] == "Deep."
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["reward"], "did you mean 'rewards'?"),
+        (["rewards", "lagrangain"], "did you mean 'lagrangian'?"),
+        (["agents", "reinforse"], "did you mean 'reinforce'?"),
+        (["agents", "nowhere:Agent"], "no module named 'nowhere'"),
+    ],
+)
+def test_a_wrong_name_answers_with_the_nearest(command, hint, capsys):
+    assert listing.main(command) == 2
+    captured = capsys.readouterr()
+    assert hint in captured.err
+    assert captured.out == ""
+
+
+def test_a_data_set_that_is_not_here_is_listed_with_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
+    line = listing.list_kind("datasets", ["mnist"])["mnist"]
+    assert line["here"] is False
+    assert "ccenv data mnist" in line["about"]

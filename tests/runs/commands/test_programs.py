@@ -1,0 +1,191 @@
+"""Laws of the frame around every program: what stops it is told in one line."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs.commands import compare, train
+from ccenv.runs.commands import frame as programs
+from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.engine import run
+from ccenv.runs.store import json_file
+
+ROOT = Path(__file__).parents[3]
+FRAMED = [*COMMANDS, "cli", "completion"]
+
+
+def framed(error, **frame):
+    @programs.program("ccenv.runs.toy", **frame)
+    def main(arguments=None):
+        raise error
+
+    return main
+
+
+def pairs_of(settings):
+    """Settings as words of the command line."""
+    return [f"{name}={value}".replace(" ", "") for name, value in settings.items()]
+
+
+def test_what_a_program_refuses_is_one_line_and_a_bug_is_a_traceback(capsys):
+    assert framed(ValueError("expected 1, got 2"))([]) == 2
+    assert capsys.readouterr().err == "ccenv.runs.toy: expected 1, got 2\n"
+    with pytest.raises(KeyError):
+        framed(KeyError("a bug"))([])
+    with pytest.raises(ValueError, match="a bug"):
+        framed(ValueError("a bug"), refused=())([])
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "expected room to write, got a full disk"),
+        (errno.EDQUOT, "expected room to write, got a full disk"),
+        (errno.EFBIG, "raise the limit (ulimit -f)"),
+        (errno.EACCES, "name another folder"),
+        (errno.EROFS, "name another folder"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_an_error_of_the_disk_says_what_to_do(number, hint, capsys):
+    assert framed(OSError(number, os.strerror(number), "file"))([]) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert "file" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "got a full disk"), (errno.EFBIG, "raise the limit (ulimit -f)")],
+)
+def test_a_full_disk_and_a_limit_of_sizes_are_told_once_whoever_writes(number, hint, capsys):
+    def write():
+        raise OSError(number, os.strerror(number))
+
+    @programs.program("ccenv.runs.toy")
+    def main(arguments=None):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        raise SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
+
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert said.count("\n") == 1
+
+
+def test_a_cache_that_cannot_be_written_in_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CCENV_CACHE", str(tmp_path / "file" / "cache"))
+    assert train.main(["dense", "images=64", f"log_dir={tmp_path / 'logs'}"]) == 2
+    assert "CCENV_CACHE" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_ctrl_c_is_one_line_and_130(capsys):
+    assert framed(KeyboardInterrupt(), stopped="stopped; go on")([]) == 130
+    assert capsys.readouterr().err == "stopped; go on\n"
+
+
+def test_a_disk_that_fills_up_while_a_run_writes_ends_it_in_one_line(tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    monkeypatch.setattr(json_file, "write_json", full)
+    pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
+    assert train.main(["dense", *pairs, "progress=false"]) == 2
+    said = capsys.readouterr().err
+    assert "free some and give the same command again" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, monkeypatch, capsys):
+    import resource
+
+    monkeypatch.setattr(run, "latencies", lambda env, agent: [])
+    pairs = pairs_of({**PROBE_SETTINGS, "images": 64, "batch_size": 64, "log_dir": str(tmp_path)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, before[1]))
+    try:
+        assert train.main(["dense", *pairs, "progress=false"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = [line for line in capsys.readouterr().err.splitlines() if "tracking" not in line]
+    assert len(said) == 1
+    assert "raise the limit (ulimit -f)" in said[0]
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="outputs of POSIX")
+@pytest.mark.parametrize(
+    ("words", "closed", "status"),
+    [
+        (["list"], ">&-", 0),
+        (["--help"], ">&- 2>&-", 0),
+        # What is wrong is not said on the other output.
+        (["list", "agent"], "2>&-", programs.REFUSED),
+    ],
+)
+def test_a_program_does_its_work_where_the_shell_closed_its_outputs(words, closed, status):
+    command = [sys.executable, "-m", "ccenv", *words]
+    shell = ["bash", "-c", f'exec "$@" {closed}', "bash"]
+    done = subprocess.run([*shell, *command], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_leaves_early_breaks_no_pipe_loudly():
+    command = [sys.executable, "-m", "ccenv", "list", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait() in (0, programs.BROKEN_PIPE)
+    assert said == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def hears_ctrl_c():
+    """A process of a test run in the background would not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
+    given = {**PROBE_SETTINGS, "images": 10**9, "batch_size": 64, "log_dir": str(tmp_path)}
+    pairs = pairs_of(given)
+    command = [sys.executable, "-m", "ccenv", "train", "reinforce", *pairs, "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c
+    ) as process:
+        while process.poll() is None and not list(tmp_path.rglob("events.out.tfevents.*")):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().decode().splitlines()
+        assert process.wait() == 130
+    said = [line for line in said if not line.startswith("ccenv:")]
+    assert said == [train.STOPPED]
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_every_program_has_the_frame(name):
+    source = (ROOT / "runs" / "commands" / f"{name}.py").read_text()
+    assert "\n@program(" in source
+    assert "except KeyboardInterrupt" not in source
+
+
+@pytest.mark.parametrize("option", ["--draw", "--masks"])
+def test_an_evaluation_is_chosen_by_its_draw_and_by_the_option_s_older_name(option):
+    assert compare.make_parser().parse_args(["quickstart", option, "mode"]).draw == "mode"
