@@ -48,7 +48,7 @@ DOORS = {
         "needed: import_module",
         "library: import_module",
         "module_of: import_module",
-        "MovedModules.exec_module: import_module",
+        "MovedModules.exec_module: import_module, sys.modules",
         "MovedModules.get_code: compile",
         "open_engine: import_object",
         "make_simulator: resolve",

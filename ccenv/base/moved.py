@@ -1,6 +1,7 @@
 """Old names of modules: import ccenv.runs.train -> the module of today, with a warning."""
 
 import importlib
+import importlib.abc
 import importlib.machinery
 import sys
 import types
@@ -8,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 
-class MovedModules:
+class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and loads modules of `ccenv.base.registry.MOVED` by their old names.
 
     It is asked after all others, so that a name that leads to a file is never looked up here.
@@ -23,9 +24,6 @@ class MovedModules:
         from ccenv.base.registry import MOVED
 
         return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        """Leaves it to Python to make an empty module, which is replaced at once."""
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Puts the module of today in the place of the old name, and warns whoever imports it."""

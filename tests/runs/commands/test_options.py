@@ -42,7 +42,7 @@ ELSEWHERE = {"--export": "train"}
 """Options that a program advises for what another one did before."""
 OF_OTHERS = {
     *("--nproc-per-node", "--head", "--logdir", "--force-reinstall", "--no-deps"),
-    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version"),
+    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),
 }
 """Options of torchrun, ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
 NO_COMMANDS = {
