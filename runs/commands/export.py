@@ -112,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     onnx.add_argument("--dataset", help="the run's own by default")
     onnx.add_argument("--split", help=f"{SPLIT} by default")
     onnx.add_argument("--images", type=int, help=f"inputs compared at most; {IMAGES:,} by default")
-    takes_trust(onnx, "the file names")
+    takes_trust(parser, "the file names")
     share = parser.add_argument_group("of --share")
     share.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hugging Face Hub")
     return parser
