@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
+from ccenv.base import moved
+
 if TYPE_CHECKING:
     from ccenv.envs.checker import check_vector_env
     from ccenv.envs.scalar import BlockSelectionEnv
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from ccenv.simulator.menus import evaluate_menu
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
+
+moved.install()
 
 # The paper's architectures (Bengio et al. 2015, section 5).
 PRESETS: dict[str, dict[str, Any]] = {

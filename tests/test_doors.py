@@ -23,9 +23,9 @@ from ccenv.base.trust import TABLES, check_named, import_trusted, path_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mask_table.shipped import shipped_table
 from ccenv.mask_table.table import write_table
-from ccenv.runs import cli, train
 from ccenv.runs.again.rebuilt import plan_of
-from ccenv.runs.commands import COMMANDS
+from ccenv.runs.commands import cli, train
+from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.engine import run as engine
 from ccenv.runs.engine.gathered import gather_folders
 from ccenv.runs.lab.estimators.files import network_of
@@ -47,8 +47,9 @@ DOORS = {
         "reason_against: find_spec",
         "needed: import_module",
         "library: import_module",
-        "main: import_module",
-        "whole_parser: import_module",
+        "module_of: import_module",
+        "MovedModules.exec_module: import_module, sys.modules",
+        "MovedModules.get_code: compile",
         "open_engine: import_object",
         "make_simulator: resolve",
         "told: resolve",
@@ -203,7 +204,7 @@ HOSTILE = (
     "canary:Song",
     "canary:song",
     "agents.canary:Song",
-    "ccenv.runs.train:train",
+    "ccenv.runs.commands.train:train",
     "os:system",
 )
 
@@ -283,7 +284,11 @@ def test_a_name_anywhere_in_a_classifier_is_not_followed(exported, canary, tmp_p
 
 def test_a_builder_that_calls_what_its_settings_name_is_no_network(exported, canary, tmp_path):
     content, path = load_tree(file_of(exported)), tmp_path / "classifier.safetensors"
-    network = {"builder": "ccenv.runs.train:train", "sizes": {"agent": "innocent"}, "kwargs": {}}
+    network = {
+        "builder": "ccenv.runs.commands.train:train",
+        "sizes": {"agent": "innocent"},
+        "kwargs": {},
+    }
     save_tree(path, {**content, "network": {**content["network"], **network}})
     with pytest.raises(ValueError, match="which was not imported"):
         SkippingClassifier.load(path)
@@ -381,26 +386,21 @@ FILE = {
         ["quickstart", "--no-run", "--results-dir", hostile_results(place / "results")],
     ),
     "eval": lambda place, run: (REFUSED, [run]),
-    "show": lambda place, run: (REFUSED, [run]),
+    "inspect": lambda place, run: (REFUSED, [run]),
     "validate": lambda place, run: (1, [run]),
-    "leaks": lambda place, run: (1, [run]),
+    "analyze": lambda place, run: (1, ["leaks", run]),
     "table": lambda place, run: (SHOWN, ["show", hostile_table(place / "table.safetensors")]),
-    "write": lambda place, run: (REFUSED, [run]),
+    "generate": lambda place, run: (REFUSED, [run]),
     "export": lambda place, run: (REFUSED, [run, "--onnx"]),
     "serve": lambda place, run: (REFUSED, [run]),
-    "share": lambda place, run: (SHOWN, [run, "--out", place / "gift"]),
 }
 """Command -> its exit status and words that lead it to a hostile file."""
 NO_FILE = {
-    "plot": "results, whose names are labels; it opens a run as show does",
+    "plot": "results, whose names are labels; it opens a run as inspect does",
     "search": "its journal is in tests/runs/engine/test_search.py",
     "list": "tables",
-    "retrieval": "settings of the command line",
-    "gates": "settings of the command line",
     "benchmark": "this machine",
-    "calibrate": "this machine",
     "data": "a name of the command line",
-    "completion": "tables",
 }
 """Command -> what it reads instead of a stranger's file."""
 
@@ -416,7 +416,7 @@ def test_no_command_imports_what_a_file_names(command, exported, canary, tmp_pat
     assert cli.main([command, *map(str, words)]) == status, capsys.readouterr()
 
 
-@pytest.mark.parametrize("command", ["write", "export"])
+@pytest.mark.parametrize("command", ["generate", "export"])
 def test_a_sound_classifier_beside_hostile_settings_does_not_open_their_data(
     command, exported, canary, tmp_path, capsys
 ):

@@ -89,12 +89,41 @@ OWN_PACKAGE = "ccenv"
 """What belongs to this project."""
 FOLDERS = ("agents.", "runs.")
 """Folders of a checkout that are installed below `ccenv`."""
+COMMANDS_MOVED = (
+    "benchmark",
+    "cli",
+    "compare",
+    "completion",
+    "eval",
+    "export",
+    "gates",
+    "leaks",
+    "list",
+    "plot",
+    "retrieval",
+    "search",
+    "serve",
+    "settings_help",
+    "share",
+    "table",
+    "train",
+    "validate",
+)
+"""Modules of `ccenv.runs` that lie in `ccenv.runs.commands` today."""
 MOVED = {
     "ccenv.probe": "ccenv.networks.probe",
     "ccenv.networks:GatedMLP": "ccenv.networks.mlp:GatedMLP",
     "runs.sweeps.unit_dropout": "ccenv.networks.dropout",
+    "ccenv.data.__main__": "ccenv.runs.commands.data",
+    "ccenv.runs.programs": "ccenv.runs.commands.frame",
+    "ccenv.runs.view": "ccenv.runs.commands.inspect",
+    "ccenv.runs.write": "ccenv.runs.commands.generate",
+    **{f"ccenv.runs.{name}": f"ccenv.runs.commands.{name}" for name in COMMANDS_MOVED},
 }
-"""Modules, and names of modules, that files of earlier versions name."""
+"""Modules, and names of modules, that files and programs of earlier versions name.
+
+A module is imported by its old name too, see `ccenv.base.moved`.
+"""
 
 
 def today(path: str) -> str:

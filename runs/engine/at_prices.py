@@ -51,7 +51,7 @@ def grid(found: Range, count: int = NUM_VALUES) -> list[float]:
 
 
 def context_lines(result: dict[str, Any]) -> list[str]:
-    """What `ccenv.runs.train` prints of it: a line for each value."""
+    """What `ccenv.runs.commands.train` prints of it: a line for each value."""
     return [
         f"{name} {at['value']:.3g}: test error {100 * at['error']:.2f} %, "
         f"compute cost {at['compute_cost']:.4f}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from ccenv.runs import lab
-from ccenv.runs.benchmark import EXPERIMENTS
+from ccenv.runs.commands.benchmark import EXPERIMENTS
 from ccenv.runs.experiment import Experiment
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
+from ccenv.runs.commands.frame import program
 from ccenv.runs.engine.jobs import recorded_comparison
 from ccenv.runs.engine.study import Study
 from ccenv.runs.lab.budget import show as budget
@@ -33,7 +34,6 @@ from ccenv.runs.lab.robustness import (
     kill_program,
     soak_program,
 )
-from ccenv.runs.programs import program
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.show import gate_table, mask_table, search_table

@@ -18,7 +18,7 @@ from ccenv.networks.recipe import Recipe, error_of, train
 from ccenv.networks.shipped import SHIPPED, Measured, shipped_path, write_shipped
 from ccenv.networks.table import NETWORKS
 from ccenv.networks.training import Pretraining, fingerprint
-from ccenv.runs.programs import program
+from ccenv.runs.commands.frame import program
 from ccenv.runs.store.machine import versions
 from ccenv.simulator.simulator import Simulator
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Program:
-    """What a run does around its agent; each field is a setting of `ccenv.runs.train`."""
+    """What a run does around its agent; each field is a setting of `ccenv.runs.commands.train`."""
 
     env: str = field(default="BlockSelection-v0", metadata={"help": "a name in ccenv.PRESETS"})
     seed: int = field(default=0, metadata={"help": "of the environment and of the agent"})

@@ -18,8 +18,8 @@ from torch import Tensor
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
+from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
-from ccenv.runs.programs import takes_trust
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
 

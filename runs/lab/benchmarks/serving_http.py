@@ -21,9 +21,9 @@ import torch
 
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks.serving import percentiles
-from ccenv.runs.programs import takes_trust
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.store.exported import exported_file
 
@@ -70,7 +70,7 @@ class Load:
 @contextmanager
 def served(place: Path, words: Sequence[str]) -> Iterator[str]:
     """A server in a process of its own: its address."""
-    command = [sys.executable, "-m", "ccenv.runs.serve", str(place), "--port", "0", *words]
+    command = [sys.executable, "-m", "ccenv.runs.commands.serve", str(place), "--port", "0", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -13,9 +13,9 @@ from ccenv.mdp.observations import make_observer
 from ccenv.networks.build import MLP_SIZES, takes_features
 from ccenv.networks.table import NETWORKS
 from ccenv.runs.board.tracking import compact
-from ccenv.runs.commands import COMMANDS
+from ccenv.runs.commands.list import first_line, list_kind, show
+from ccenv.runs.commands.registry import GROUPS, RENAMED
 from ccenv.runs.lab.docs_build.promised import PROMISED
-from ccenv.runs.list import first_line, list_kind, show
 from ccenv.runs.plan.explained import explained
 from ccenv.runs.plan.plain import is_plain
 from ccenv.runs.store.program import Program
@@ -184,8 +184,19 @@ def api() -> str:
 
 
 def commands() -> str:
-    """Every program and what it does."""
-    return grid(["command", "what"], [[code(f"ccenv {n}"), a] for n, (_, a) in COMMANDS.items()])
+    """Every command and what it does, in the groups of `ccenv --help`."""
+    rows = [
+        [group, code(f"ccenv {name}"), about]
+        for group, commands in GROUPS.items()
+        for name, about in commands.items()
+    ]
+    return grid(["group", "command", "what"], rows)
+
+
+def earlier_commands() -> str:
+    """Words of earlier versions, and what is typed today."""
+    rows = [[code(f"ccenv {n}"), code(" ".join(["ccenv", *now]))] for n, now in RENAMED.items()]
+    return grid(["earlier", "today"], rows)
 
 
 FACTS: dict[str, Callable[[], str]] = {
@@ -201,5 +212,6 @@ FACTS: dict[str, Callable[[], str]] = {
     "info": info,
     "api": api,
     "commands": commands,
+    "earlier commands": earlier_commands,
 }
 """Name between the marks of a page -> what is made for it."""

@@ -10,11 +10,11 @@ import numpy as np
 
 from ccenv.mask_table import MaskTable
 from ccenv.mask_table.building.prefix_looks import read_looks
+from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import agents, curves, fitted, looks, moments, show
 from ccenv.runs.lab.estimators.files import network_of
 from ccenv.runs.lab.estimators.problem import Problem, problem_of, read
-from ccenv.runs.programs import takes_trust
 
 
 def problem_options(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ccenv.base.registry import check_names, import_object
-from ccenv.runs.programs import program
+from ccenv.runs.commands.frame import program
 
 PARTS = {
     "kills": (

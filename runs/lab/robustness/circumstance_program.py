@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness.circumstances import CIRCUMSTANCES, attempts
-from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_cells import read_table
 from ccenv.runs.store.recorded_rows import record_rows

@@ -28,47 +28,47 @@ LEARNED = "ccenv.simulator.weights:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
-    "compare": ("ccenv.runs.compare:run_todo", "ccenv.runs.compare:publish"),
+    "compare": ("ccenv.runs.commands.compare:run_todo", "ccenv.runs.commands.compare:publish"),
     "eval": (),
-    "plot": ("ccenv.runs.plot:publish",),
-    "show": (),
-    "search": ("ccenv.runs.search:to_do",),
+    "plot": ("ccenv.runs.commands.plot:publish",),
+    "inspect": (),
+    "analyze": (
+        "torch:Tensor.backward",
+        "ccenv.runs.commands.retrieval:measured",
+        "ccenv.runs.commands.gates:judge_gates",
+        LEARNED,
+    ),
+    "search": ("ccenv.runs.commands.search:to_do",),
     "list": (),
     "validate": (),
-    "leaks": ("torch:Tensor.backward",),
-    "retrieval": ("ccenv.runs.retrieval:recalls", LEARNED),
-    "benchmark": ("ccenv.runs.benchmark:measure",),
-    "gates": ("ccenv.runs.gates:judge_gates", LEARNED),
+    "benchmark": ("ccenv.runs.experiment:measure",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
         "ccenv.runs.mask_tables.times:measured",
         LEARNED,
     ),
-    "data": ("ccenv.data.__main__:download",),
-    "write": ("ccenv.runs.write:write",),
-    "export": ("ccenv.runs.export:written",),
-    "share": ("ccenv.runs.share:push",),
-    "serve": ("ccenv.runs.serve:Server",),
-    "completion": (),
-    "tables": (),
+    "data": ("ccenv.runs.commands.data:download",),
+    "generate": ("ccenv.runs.commands.generate:write",),
+    "export": ("ccenv.runs.commands.export:written", "ccenv.runs.commands.share:push"),
+    "serve": ("ccenv.runs.commands.serve:Server",),
 }
 """Command -> where its work begins; of the others the work is small, and is done."""
-LEFT_OUT = ("docs", "weights")
-"""Commands that write into a checkout."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
 SOUND: dict[str, list[list[str]]] = {
     "train": [["reinforce", *SHORT], ["--config", "run/config.json"]],
     "compare": [["ccenv.runs.lab.robustness.tiny:TINY"]],
     "eval": [["run"]],
     "plot": [["run"]],
-    "show": [["run"]],
+    "inspect": [["run"]],
+    "analyze": [
+        ["leaks", "run"],
+        ["gates", "dataset=synthetic"],
+        ["retrieval", "dataset=synthetic"],
+    ],
     "search": [["reinforce", *(word for word in SHORT if not word.startswith("learning_rate"))]],
     "list": [["rewards"], []],
     "validate": [["run"]],
-    "leaks": [["run"]],
-    "retrieval": [["dataset=synthetic"]],
     "benchmark": [["kernels"]],
-    "gates": [["dataset=synthetic"]],
     "table": [
         ["build", "mlp", "synthetic"],
         ["times", "mlp", "synthetic"],
@@ -77,12 +77,9 @@ SOUND: dict[str, list[list[str]]] = {
         ["judge", "--table", "table.safetensors", "--choose", "table.safetensors"],
     ],
     "data": [["mnist", "--download"]],
-    "write": [["run"]],
-    "export": [["run", "--onnx"]],
-    "share": [["run"]],
+    "generate": [["run"]],
+    "export": [["run", "--onnx"], ["run", "--share"]],
     "serve": [["run"]],
-    "completion": [["bash"]],
-    "tables": [["page.md"]],
 }
 """Command -> words that it accepts where `samples` lie; odd ones are put behind them."""
 CANARIES = (

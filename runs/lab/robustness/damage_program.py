@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness.damage import BELIEVED, CRASHED, HARMLESS, NOTICED, harm_many
 from ccenv.runs.lab.robustness.kinds import kinds
-from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_rows import record_rows
 

@@ -56,7 +56,7 @@ def ccenv(
     path = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {**os.environ, "PYTHONPATH": path, **(environment or {})}
     done = subprocess.run(
-        [sys.executable, *python, "-m", "ccenv.runs.cli", *given],
+        [sys.executable, *python, "-m", "ccenv", *given],
         cwd=place,
         env={name: value for name, value in variables.items() if value is not None},
         user=user,

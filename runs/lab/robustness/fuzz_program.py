@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness import command_lines, constructors
 from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash
 from ccenv.runs.lab.robustness.fuzz import CRASHED, apart, copied, fuzz, limit_memory
 from ccenv.runs.lab.robustness.samples import samples
-from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_rows import record_rows
 

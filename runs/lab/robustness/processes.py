@@ -19,8 +19,13 @@ PATIENCE = 1200.0
 """Seconds until a command that does not end is given up."""
 TICK = 0.005
 """Seconds between two looks."""
-PROGRAM = "ccenv.runs.cli"
-LOADED = (PROGRAM, "ccenv.runs.train", "ccenv.runs.compare", "torch.utils.tensorboard.writer")
+PROGRAM = "ccenv.runs.commands.cli"
+LOADED = (
+    PROGRAM,
+    "ccenv.runs.commands.train",
+    "ccenv.runs.commands.compare",
+    "torch.utils.tensorboard.writer",
+)
 """Modules that every command needs."""
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness.soak import SUBJECTS, Sample, Work, fitted, soak
-from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_rows import record_rows
 

@@ -22,9 +22,9 @@ from ccenv.data import (
     load_split,
     mixed,
 )
-from ccenv.data.__main__ import main
 from ccenv.data.real import STORED_AS
 from ccenv.envs.scalar import BlockSelectionEnv
+from ccenv.runs.commands.data import main
 
 BUNDLED = {"digits": (1097, 200, 500), "synthetic": (2000, 500, 500), "probe": (1024, 256, 256)}
 

@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ccenv.data import SPLITS, Rows, Split, load_split
-from ccenv.data import __main__ as program
 from ccenv.data.text import CONTEXT
+from ccenv.runs.commands import data as program
 
 
 @pytest.fixture

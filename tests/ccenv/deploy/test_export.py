@@ -22,7 +22,7 @@ from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs import train
+from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder
 from ccenv.simulator.context import ContextSimulator

@@ -10,7 +10,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import REWARDS
-from ccenv.runs import train
+from ccenv.runs.commands import train
 from ccenv.runs.plan.settings import make_plan, takes_limit
 from ccenv.runs.plan.values import parse_pairs
 from ccenv.simulator.evaluate import evaluate

@@ -19,8 +19,8 @@ from ccenv.base.registry import resolve
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
 from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import train
 from ccenv.runs.board import tracking
+from ccenv.runs.commands import train
 from ccenv.runs.engine import checkpoint, listener, run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import folder as run_folder
@@ -200,7 +200,7 @@ def test_a_process_that_is_killed_leaves_what_another_one_goes_on_from(tmp_path)
     whole, stopped = plans(tmp_path, "reinforce", settings)
     expected = carry_out(whole)
     pairs = [f"{k}={str(v).replace(' ', '')}" for k, v in settings.items()]
-    command = [sys.executable, "-m", "ccenv.runs.train", "reinforce", *pairs]
+    command = [sys.executable, "-m", "ccenv", "train", "reinforce", *pairs]
     command += [f"log_dir={tmp_path / 'b'}", f"--checkpoint-every={BATCH}"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     path = checkpoint.checkpoint_path(stopped.folder())

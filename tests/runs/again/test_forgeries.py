@@ -1,4 +1,4 @@
-"""Laws of `ccenv.runs.validate`: test labels fit into no tolerance, a training counts once."""
+"""Laws of `ccenv validate`: test labels fit into no tolerance, a training counts once."""
 
 import json
 import shutil
@@ -9,7 +9,6 @@ import torch
 from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.runs import train, validate
 from ccenv.runs.again.rebuilt import plan_of, rebuild
 from ccenv.runs.again.replay import answers, ask, replay
 from ccenv.runs.again.rounding import num_unexplained
@@ -20,6 +19,7 @@ from ccenv.runs.again.same_training import (
     share_alike,
 )
 from ccenv.runs.again.verdicts import figures
+from ccenv.runs.commands import train, validate
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file

@@ -1,4 +1,4 @@
-"""Laws of `ccenv.runs.validate --trust`: what is learned by heart and what is not billed falls."""
+"""Laws of `ccenv validate --trust`: what is learned by heart and what is not billed falls."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import train, validate
 from ccenv.runs.again.moved_draws import MovedDraws
+from ccenv.runs.commands import train, validate
 from ccenv.runs.engine import building, run
 from ccenv.runs.engine.stops import CannotStartError
 

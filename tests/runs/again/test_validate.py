@@ -1,4 +1,4 @@
-"""Laws of `ccenv.runs.validate`: what was edited by hand does not stand."""
+"""Laws of `ccenv.runs.commands.validate`: what was edited by hand does not stand."""
 
 import copy
 import functools
@@ -15,9 +15,9 @@ from ccenv.data import load_split
 from ccenv.data.bundled import probe
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.networks import training as weights
-from ccenv.runs import train, validate
 from ccenv.runs.again.rebuilt import pays_again, plan_of, rebuild
 from ccenv.runs.again.replay import ask, replay, wrong_labels
+from ccenv.runs.commands import train, validate
 from ccenv.runs.engine import run
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.results import evaluation
@@ -293,7 +293,7 @@ def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers(
     for dataset in (
         "../mine",
         "/etc/passwd",
-        "ccenv.runs.train:main",
+        "ccenv.runs.commands.train:main",
         "ccenv.networks.training:pretrain",
     ):
         with pytest.raises(ValueError, match="dataset"):

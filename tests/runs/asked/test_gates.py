@@ -1,4 +1,4 @@
-"""Laws of `ccenv gates`: each figure is a plain walk's, prefixes shared or not, and is recorded."""
+"""Laws of `ccenv analyze gates`: figures are a plain walk's, prefixes shared or not, and kept."""
 
 import json
 import math
@@ -13,8 +13,8 @@ from ccenv.networks.models.residual import ResidualUnit, resnet
 from ccenv.networks.pretrained.llama import LlamaSizes
 from ccenv.networks.pretrained.smollm import smollm2, text_nll
 from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
-from ccenv.runs import gates
 from ccenv.runs.asked.gate_sweep import chosen_inputs, judge_gates
+from ccenv.runs.commands import analyze
 from ccenv.runs.lab import tables
 from ccenv.runs.store.seal import check_seal
 
@@ -179,11 +179,11 @@ def untrained(input_shape=(1, 8, 8), num_classes=10):
 def test_the_program_shows_records_and_repeats(tmp_path, capsys):
     out = tmp_path / "new" / "gates-tiny.json"
     words = [f"network={__name__}:untrained", "dataset=digits", "images=40", f"out={out}"]
-    assert gates.main(words) == 0
+    assert analyze.main(["gates", *words]) == 0
     shown = capsys.readouterr().out
     assert "without layer1.0" in shown
     assert "40 answers for 40 inputs (test)" in shown
-    assert gates.main([*words[:-1], "--json"]) == 0
+    assert analyze.main(["gates", *words[:-1], "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     recorded = check_seal(json.loads(out.read_text()), str(out))
     assert recorded["rows"] == again["rows"]
@@ -211,7 +211,7 @@ def test_the_program_shows_records_and_repeats(tmp_path, capsys):
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(words, message, capsys):
-    assert gates.main(words) == 2
+    assert analyze.main(["gates", *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

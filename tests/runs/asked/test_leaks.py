@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ccenv.base.seeding import stream
-from ccenv.runs import leaks, retrieval, train
 from ccenv.runs.asked.leaks import leak_of
+from ccenv.runs.commands import analyze, retrieval, train
 
 
 def test_masks_by_label_tell_it_and_coins_and_a_constant_trace_tell_nothing():
@@ -42,7 +42,7 @@ def test_finished_runs_are_asked_what_they_tell_and_the_wrapper_closes_it(
         own = learned.get(agent, ["images=640"])
         assert train.main([agent, *common, *own]) == 0, capsys.readouterr().err
     capsys.readouterr()
-    assert leaks.main([str(tmp_path), "--json", "--oblivious"]) == 0
+    assert analyze.main(["leaks", str(tmp_path), "--json", "--oblivious"]) == 0
     rows = json.loads(capsys.readouterr().out)
     tells = {(row["agent"], row["draw"]): row["tells"] for row in rows}
     assert len(tells) == 3 * 4
@@ -54,7 +54,7 @@ def test_finished_runs_are_asked_what_they_tell_and_the_wrapper_closes_it(
     assert all(row["total_cost"] >= 0.999999 for row in hidden)
     errors = {(row["agent"], row["draw"]): row["error"] for row in rows}
     assert errors["topk", "mode"] == pytest.approx(errors["topk", "oblivious, mode"], abs=0.01)
-    assert leaks.main([str(tmp_path / "nowhere")]) == 2
+    assert analyze.main(["leaks", str(tmp_path / "nowhere")]) == 2
 
 
 def test_recall_rises_with_tables_and_probes_and_is_drawn(tmp_path, capsys, monkeypatch):
@@ -62,7 +62,7 @@ def test_recall_rises_with_tables_and_probes_and_is_drawn(tmp_path, capsys, monk
     monkeypatch.setattr(retrieval, "PROBES", (1, 4))
     words = ["network=probe", "dataset=probe", "num_blocks=4,4", "block_size=2", "activation=relu"]
     figure = tmp_path / "recall.png"
-    assert retrieval.main([*words, "--json", "--figure", str(figure)]) == 0
+    assert analyze.main(["retrieval", *words, "--json", "--figure", str(figure)]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["entries"] for row in rows[:4]] == [4, 4, 32, 32]
     assert rows[3]["recall"] >= max(rows[1]["recall"], rows[2]["recall"])

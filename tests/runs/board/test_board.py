@@ -12,8 +12,8 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import train
 from ccenv.runs.board.layout import MEASURES, interval_tags, mean_tag
+from ccenv.runs.commands import train
 from ccenv.runs.engine import jobs, run
 from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report import over_seeds

@@ -24,11 +24,11 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.data import load_split
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import train
 from ccenv.runs.board import projector
 from ccenv.runs.board.hparams import METRICS, columns, compact
 from ccenv.runs.board.layout import OF_A_RUN
 from ccenv.runs.board.tracking import CELL, Tracker
+from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 
 PROBE = PROBE_SETTINGS | {

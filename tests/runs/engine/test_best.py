@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import validate
 from ccenv.runs.again.claims import check_curve
+from ccenv.runs.commands import validate
 from ccenv.runs.engine import run
 from ccenv.runs.engine.best import Best
 from ccenv.runs.engine.stops import CannotStartError

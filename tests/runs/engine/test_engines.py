@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import compare
+from ccenv.runs.commands import compare
 from ccenv.runs.engine import run_jobs
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.engine.machines import engines, remote

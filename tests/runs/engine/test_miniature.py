@@ -1,6 +1,6 @@
 """Laws of miniatures: the same command runs them, in folders of their own, unrecorded."""
 
-from ccenv.runs import compare
+from ccenv.runs.commands import compare
 
 
 def options_of(tmp_path):

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ccenv.agents.reinforce import Reinforce
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.runs import train, validate
+from ccenv.runs.commands import train, validate
 from ccenv.runs.store.folder import read_result
 
 SIZES = {

@@ -1,4 +1,4 @@
-"""Law of `ccenv.runs.train`: whatever a setting is given, it runs or says in one line why not."""
+"""Law of `ccenv train`: whatever a setting is given, it runs or says in one line why not."""
 
 import dataclasses
 import io
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ccenv.agents.sb3_settings import divide
 from ccenv.data.probe import PROBE_SETTINGS
 from ccenv.rewards import make_reward
-from ccenv.runs import train
+from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.runs.plan.explained import explained, explained_of_class

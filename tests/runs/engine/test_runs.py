@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import train
+from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.engine.machines.pool import Task, work
 from ccenv.runs.plan.settings import make_plan

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ccenv.runs import search as program
 from ccenv.runs.again.rebuilt import plan_of
+from ccenv.runs.commands import search as program
 from ccenv.runs.engine import search as engine
 from ccenv.runs.engine.search import Tried, front_of
 from ccenv.runs.plan.settings import make_plan

@@ -11,8 +11,8 @@ import torch
 from ccenv.agents.reinforce import Reinforce
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import MicroBatches
-from ccenv.runs import serve
-from ccenv.runs.serve import Server, input_of
+from ccenv.runs.commands import serve
+from ccenv.runs.commands.serve import Server, input_of
 from ccenv.simulator.simulator import Simulator
 
 

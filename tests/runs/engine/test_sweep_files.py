@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.runs import compare, studies, train
+from ccenv.runs import studies
+from ccenv.runs.commands import compare, train
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.plan.grid import read_grid
 from ccenv.runs.plan.sweep_file import MOST_RUNS, read_sweep, sweep_of

@@ -1,4 +1,4 @@
-"""Laws of `ccenv.runs.compare`: what is there is not run again, nothing is ranked by reward."""
+"""Laws of `ccenv compare`: what is there is not run again, nothing is ranked by reward."""
 
 import dataclasses
 import importlib
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import compare, programs, studies
+from ccenv.runs import studies
+from ccenv.runs.commands import compare, frame
 from ccenv.runs.engine import run_jobs
 from ccenv.runs.engine.jobs import (
     Comparison,
@@ -157,7 +158,14 @@ def options(place):
 @pytest.fixture(scope="module")
 def two_at_once(place):
     """Two compares of one sweep, started together."""
-    command = [sys.executable, "-m", "ccenv.runs.compare", "toy_sweep:TOY", *options(place)]
+    command = [
+        sys.executable,
+        "-m",
+        "ccenv",
+        "compare",
+        "toy_sweep:TOY",
+        *options(place),
+    ]
     started = [
         subprocess.Popen(
             [*command, "--jobs", "1"],
@@ -439,7 +447,7 @@ def test_a_sweep_stopped_in_between_keeps_what_was_recorded_and_goes_on(
     arguments = ["toy_sweep:TOY", "--record", "--jobs", "1", *options(tmp_path)]
     with monkeypatch.context() as patch:
         patch.setattr(run_jobs, "run_all", stop_after_one)
-        assert compare.main(arguments) == programs.INTERRUPTED
+        assert compare.main(arguments) == frame.INTERRUPTED
     assert "goes on with what is missing" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "results" / "toy.json").read_text())["cells"]) == 1
     forbid_runs(monkeypatch)

@@ -10,7 +10,7 @@ from ccenv.base.checked_arrays import write_arrays
 from ccenv.mask_table import PRICES, shipped_table, write_entry
 from ccenv.mask_table.answers.entry import KIND, VERSION
 from ccenv.mask_table.shipped import FOLDER, MOST_BYTES
-from ccenv.runs import cli
+from ccenv.runs.commands import cli
 
 PAGE = (Path(__file__).parents[3] / "runs" / "docs" / "table.md").read_text()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ccenv.mask_table import read_table, write_policy
-from ccenv.runs import cli
+from ccenv.runs.commands import cli
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.mask_tables.shown import show_table
 

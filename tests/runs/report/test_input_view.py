@@ -12,9 +12,9 @@ import torch
 
 from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs import view as program
 from ccenv.runs.again.opened import check_finished
 from ccenv.runs.again.walked import Walked
+from ccenv.runs.commands import inspect as program
 from ccenv.runs.report import html as pages
 from ccenv.runs.report.inputs import view as input_view
 from ccenv.runs.report.inputs.blocks_seen import blocks_seen

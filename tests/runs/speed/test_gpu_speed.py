@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from ccenv.runs import benchmark
+from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.speed import gpu
 

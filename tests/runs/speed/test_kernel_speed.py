@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
 from ccenv.networks.mlp import GatedMLP
-from ccenv.runs import benchmark
+from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import layouts

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from ccenv.runs import train
+from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.show.tables import COLUMNS, columns_and_lines, notes, table
 from ccenv.runs.stats.bits import bits_in, bits_of

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import compare, train
-from ccenv.runs import list as listing
+from ccenv.runs.commands import compare, train
+from ccenv.runs.commands import list as listing
 from ccenv.runs.engine import jobs, run
 from ccenv.runs.lab import tables
 from ccenv.runs.plan.sweep import Cell, Sweep

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import compare, train
+from ccenv.runs.commands import compare, train
 from ccenv.runs.engine.tail import Tail
 from ccenv.runs.report.limits import kept_limits, limit_tables
 from ccenv.runs.sweeps import SWEEPS

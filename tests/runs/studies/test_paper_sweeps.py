@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ccenv.runs import compare
+from ccenv.runs.commands import compare
 from ccenv.runs.engine.jobs import make_jobs
 from ccenv.runs.plan import sweep as cells
 from ccenv.runs.plan.settings import make_plan

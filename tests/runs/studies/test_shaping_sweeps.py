@@ -7,7 +7,7 @@ import pytest
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.rewards import REWARDS, make_reward
-from ccenv.runs import compare
+from ccenv.runs.commands import compare
 from ccenv.runs.sweeps import SWEEPS
 
 NAMES = ["shapings", "shapings-mnist"]

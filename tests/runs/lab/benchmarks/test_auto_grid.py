@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs import benchmark
+from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import auto, routes

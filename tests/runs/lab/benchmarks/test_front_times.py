@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from ccenv.data import load_split
-from ccenv.runs import compare
+from ccenv.runs.commands import compare
 from ccenv.runs.engine.study import Study
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main

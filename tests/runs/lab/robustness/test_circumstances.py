@@ -10,10 +10,10 @@ import torch
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.user_cache import user_cache
 from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.runs.commands.frame import program
 from ccenv.runs.engine import checkpoint, listener, run, stops
 from ccenv.runs.lab.robustness.left import apart, left
 from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.programs import program
 from ccenv.runs.store import recorded_cells
 from ccenv.runs.store.json_file import check_json, write_json
 from ccenv.runs.store.seal import sealed

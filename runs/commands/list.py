@@ -5,7 +5,6 @@ import functools
 import inspect
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,9 +21,9 @@ from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
 from ccenv.networks.table import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
 from ccenv.runs.board.tracking import compact
+from ccenv.runs.commands.frame import program
 from ccenv.runs.plan.agent_settings import agent_parameters
 from ccenv.runs.plan.plain import is_plain
-from ccenv.runs.programs import program
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.sweeps import SWEEPS
 from ccenv.simulator.settings import make_simulator, setting_defaults
@@ -260,7 +259,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = list_kind(options.kind, options.names)
     print(json.dumps(lines, indent=2) if options.json else as_table(lines))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

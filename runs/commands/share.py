@@ -1,13 +1,10 @@
-"""A run to give away: ccenv share RUN -> a folder with its classifier and a card, or on a hub."""
+"""A run to give away: ccenv export RUN --share -> a folder with a card, or on a hub."""
 
-import argparse
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.programs import program
 from ccenv.runs.stats.results import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.exported import EXPORTED, exported_file
@@ -128,23 +125,19 @@ def push(folder: Path, name: str) -> str:
     return str(hub.upload_folder(folder_path=str(folder), repo_id=name, allow_patterns=known))
 
 
-@program("ccenv share")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Puts a run's classifier, settings and a card in a folder, and on a hub if asked to."""
-    parser = argparse.ArgumentParser(
-        prog="ccenv share", description=main.__doc__, allow_abbrev=False
-    )
-    parser.add_argument("run", type=Path, help="a run's folder, trained with --export")
-    parser.add_argument("--out", type=Path, help="the folder; shared in the run's by default")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="upload it to the Hugging Face Hub")
-    options = parser.parse_args(arguments)
-    out = options.out or options.run / "shared"
-    gather(options.run, out)
+def share_run(run: Path, out: Path | None, hub_name: str | None) -> None:
+    """Gathers a run's files and prints where; uploads them where a name is given.
+
+    Args:
+        run: see `gather`.
+        out: the folder; `shared` in the run's if None.
+        hub_name: see `push`.
+
+    Raises:
+        ValueError: see `gather` and `push`.
+    """
+    out = out or run / "shared"
+    gather(run, out)
     print(out)
-    if options.push:
-        print(push(out, options.push))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if hub_name:
+        print(push(out, hub_name))

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, MicroBatches
-from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.store.exported import exported_file
 
 LONGEST, PER_NUMBER, BESIDE = 1 << 24, 64, 1 << 16
@@ -211,7 +210,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ) as batches:
         asyncio.run(Server(classifier, batches).serve(options.host, options.port))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

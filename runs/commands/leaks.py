@@ -1,4 +1,4 @@
-"""What the choice of blocks gives away: ccenv leaks FOLDER -> how well labels are guessed from it.
+"""What the choice of blocks gives away: ccenv analyze leaks FOLDER -> how well labels are guessed.
 
 Learned selection is a side channel: see `ccenv.runs.asked.leaks`, and `ccenv.simulator.oblivious`
 for what closes it at the size of blocks, and at which price.
@@ -7,7 +7,6 @@ for what closes it at the size of blocks, and at which price.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from ccenv.runs.again.same_run import NAMED
 from ccenv.runs.again.verdicts import run_folders
 from ccenv.runs.asked.leaks import LeakOfRun, leaks_of_run
-from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import json_file
 
@@ -44,11 +43,13 @@ def cells(row: LeakOfRun) -> list[object]:
     ]
 
 
-@program("ccenv leaks")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Guesses labels of test inputs from the blocks that finished runs touched; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="ccenv leaks", description=main.__doc__, allow_abbrev=False
+def add_to(analyses: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the analysis to the words of `ccenv analyze`."""
+    parser = analyses.add_parser(
+        "leaks",
+        help="labels of test inputs, guessed from the blocks that finished runs touched",
+        description="Guesses labels of test inputs from the blocks that finished runs touched.",
+        allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path, help="a run's folder, or one with runs below it")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
@@ -58,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also rebuild each policy and judge it where all inputs leave one trace",
     )
     takes_trust(parser, "runs name")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(analyze=analyze)
+
+
+def analyze(options: argparse.Namespace) -> int:
+    """Prints how well labels are guessed; returns the exit status."""
     folders = run_folders(options.folder)
     rows, refused = [], 0
     for folder in tqdm(folders, unit="run", disable=options.json):
@@ -66,14 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += leaks_of_run(folder, options.trust, oblivious=options.oblivious)
         except ValueError as error:
             refused += 1
-            print(f"ccenv leaks: not read: {folder}: {error}", file=sys.stderr)
+            print(f"ccenv analyze: not read: {folder}: {error}", file=sys.stderr)
     if options.json:
         shown = [asdict(row) | {"tells": row.leak.tells} for row in rows]
         print(json.dumps(json_file.finite(shown), indent=2))
     else:
         print(f"{markdown(COLUMNS, [cells(row) for row in rows])}\n\n{NOTES}")
     return 1 if refused else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,11 +3,11 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.jobs import (
     Comparison,
     gather,
@@ -28,7 +28,6 @@ from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.plan.sweep import Sweep, check_number
 from ccenv.runs.plan.sweep_file import MOST_RUNS
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, answer, publish
 from ccenv.runs.stats.results import MODES
@@ -221,7 +220,3 @@ def positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares agents; see --help."""
     return compare(make_parser().parse_args(arguments))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

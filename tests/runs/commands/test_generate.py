@@ -11,8 +11,8 @@ from ccenv.data.text import coding, letters_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import drawn, write
 from ccenv.envs.rendering import as_words
-from ccenv.runs import cli, train
 from ccenv.runs.again.verdicts import validate
+from ccenv.runs.commands import cli, train
 from ccenv.runs.engine import run
 from ccenv.runs.engine.run import Options
 from ccenv.runs.plan.settings import make_plan
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 
 def test_what_was_learned_is_written_and_the_same_seed_writes_the_same(folder, capsys):
-    words = ["write", folder, "--start", "abc", "--length", "30", "--temperature", "0.1"]
+    words = ["generate", folder, "--start", "abc", "--length", "30", "--temperature", "0.1"]
     said = []
     for _ in range(2):
         assert cli.main(words) == 0
@@ -84,12 +84,12 @@ def test_without_temperature_the_most_probable_is_taken():
     ],
 )
 def test_a_wrong_word_is_answered_in_a_line(folder, words, message, capsys):
-    assert cli.main(["write", folder, *words]) == 2
+    assert cli.main(["generate", folder, *words]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_what_was_not_exported_or_reads_no_text_is_refused(folder, tmp_path, capsys):
-    assert cli.main(["write", str(tmp_path)]) == 2
+    assert cli.main(["generate", str(tmp_path)]) == 2
     assert "train with --export" in capsys.readouterr().err
     given = {"images": 64, "num_blocks": [4], "log_dir": str(tmp_path), "weights": "cotrain"}
     with pytest.MonkeyPatch.context() as patch:
@@ -107,11 +107,11 @@ def test_settings_without_a_data_set_are_refused_in_a_line(content, folder, tmp_
     name = "checkpoint/classifier.safetensors"
     shutil.copyfile(Path(folder) / name, tmp_path / name)
     (tmp_path / "config.json").write_text(content)
-    assert cli.main(["write", str(tmp_path)]) == 2
+    assert cli.main(["generate", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "config.json" in said
     assert len(said.splitlines()) == 1
-    assert cli.main(["write", str(tmp_path), "--dataset", "book", "--length", "3"]) == 0
+    assert cli.main(["generate", str(tmp_path), "--dataset", "book", "--length", "3"]) == 0
 
 
 def test_a_run_on_a_text_is_judged_again_from_its_folder(folder):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from ccenv.base.registry import check_names
 from ccenv.mask_table import read_table, write_table
 from ccenv.mask_table.building.buildable import MOST_BYTES
 from ccenv.mask_table.shipped import small
+from ccenv.runs.commands.frame import program
 from ccenv.runs.mask_tables.build import build_table, help_table
 from ccenv.runs.mask_tables.leaderboard import judge_entries
 from ccenv.runs.mask_tables.settings import SETTINGS
 from ccenv.runs.mask_tables.shown import recorded, show_table
 from ccenv.runs.mask_tables.times import time_units
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import program
 from ccenv.runs.show import mask_table, standings
 from ccenv.runs.store import json_file
 
@@ -158,7 +157,3 @@ def build_by(ranks: OneProcess, options: argparse.Namespace) -> int:
     )
     print(f"{out}: {mask_table.size_text(table.header.num_masks, table.header.num_images)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

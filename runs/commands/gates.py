@@ -1,10 +1,9 @@
-"""Which gates of a network matter: ccenv gates network=... dataset=... -> a table, gate by gate."""
+"""Which gates of a network matter: ccenv analyze gates network=... dataset=... -> a table."""
 
 import argparse
 import dataclasses
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from ccenv.runs.board.tracking import compact
 from ccenv.runs.plan.explained import explained
 from ccenv.runs.plan.plain import checked, is_plain
 from ccenv.runs.plan.values import annotations_of, parse_pairs
-from ccenv.runs.programs import program
 from ccenv.runs.show import gate_table
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
@@ -178,10 +176,11 @@ def settings_help() -> Iterator[str]:
             yield f"  {name}={compact(value)}  {meaning.get(name, '')}".rstrip()
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="ccenv gates",
+def add_to(analyses: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the analysis to the words of `ccenv analyze`."""
+    parser = analyses.add_parser(
+        "gates",
+        help="error, nll and cost of a frozen network without each of its gates",
         description="Error, nll and cost of a frozen network without each of its gates.",
         epilog="\n".join(settings_help()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -189,17 +188,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    return parser
+    parser.set_defaults(analyze=analyze)
 
 
-@program("ccenv gates", (ValueError, ImportError))
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Leaves out each gate in turn; see --help."""
-    options = make_parser().parse_args(arguments)
+def analyze(options: argparse.Namespace) -> int:
+    """Leaves out each gate in turn, and prints the table; returns the exit status."""
     result = judged(parse_pairs(options.settings), progress=not options.json)
     print(json.dumps(result, indent=2) if options.json else show(result))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

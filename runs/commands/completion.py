@@ -1,31 +1,28 @@
-"""What a shell needs to complete commands, options, agents and settings: ccenv completion SHELL."""
+"""What a shell needs to complete commands, options and names: ccenv --completion SHELL."""
 
 import argparse
-import importlib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ccenv.agents import AGENTS
-from ccenv.runs.commands import COMMANDS
+from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.registry import COMMANDS, module_of
 from ccenv.runs.plan.settings import setting_names
-from ccenv.runs.programs import program
 from ccenv.runs.studies import STUDIES
 
 SHELLS = ("bash", "zsh", "tcsh")
 HOW = {
-    "bash": 'eval "$(ccenv completion bash)"   # in ~/.bashrc',
-    "zsh": "ccenv completion zsh > ~/.zsh/completions/_ccenv   # a folder of your fpath",
-    "tcsh": "eval `ccenv completion tcsh`   # in ~/.tcshrc",
+    "bash": 'eval "$(ccenv --completion bash)"   # in ~/.bashrc',
+    "zsh": "ccenv --completion zsh > ~/.zsh/completions/_ccenv   # a folder of your fpath",
+    "tcsh": "eval `ccenv --completion tcsh`   # in ~/.tcshrc",
 }
 
 
-def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
+def script(shell: str) -> str:
     """The shell's program, made once: completing starts no Python.
 
     Args:
         shell: one of `SHELLS`.
-        commands: name -> module and what it does, see `ccenv.runs.commands`.
 
     Raises:
         ValueError: if shtab is not installed.
@@ -37,15 +34,15 @@ def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
             "expected shtab, which writes completions for shells, got none; "
             'pip install "ccenv[completion]"'
         ) from error
-    return str(shtab.complete(whole_parser(commands), shell))
+    return str(shtab.complete(whole_parser(), shell))
 
 
-def whole_parser(commands: Mapping[str, tuple[str, str]]) -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
     """All commands as one parser; of those that do not show theirs, the name alone."""
     parser = argparse.ArgumentParser(prog="ccenv", allow_abbrev=False)
     inner = parser.add_subparsers()
-    for name, (module, about) in commands.items():
-        make = getattr(importlib.import_module(module), "make_parser", None)
+    for name, about in COMMANDS.items():
+        make = getattr(module_of(name), "make_parser", None)
         parents = [with_names(name, make())] if make else []
         inner.add_parser(
             name, parents=parents, add_help=not parents, help=about, allow_abbrev=False
@@ -68,7 +65,7 @@ def with_names(command: str, parser: argparse.ArgumentParser) -> argparse.Argume
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="ccenv completion",
+        prog="ccenv --completion",
         description="Prints a program that lets a shell complete ccenv's commands.",
         epilog="\n".join(HOW.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -78,12 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@program("ccenv completion")
+@program("ccenv --completion")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a shell's completion; see --help."""
-    print(script(make_parser().parse_args(arguments).shell, COMMANDS))
+    print(script(make_parser().parse_args(arguments).shell))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ from ccenv.runs.again.same_run import NAMED
 from ccenv.runs.again.same_training import refuse_copies
 from ccenv.runs.again.verdict_row import Verdict
 from ccenv.runs.again.verdicts import run_folders, validate
-from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import json_file
 
@@ -84,7 +84,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(f"{table(verdicts)}\n\n{valid} of {len(verdicts)} rows stand")
     return 0 if valid == len(verdicts) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

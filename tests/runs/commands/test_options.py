@@ -10,30 +10,32 @@ from unittest import mock
 
 import pytest
 
-from ccenv.runs import train
-from ccenv.runs.commands import COMMANDS
-from ccenv.runs.settings_help import EXAMPLES
+from ccenv.runs.commands import train
+from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.commands.settings_help import EXAMPLES
 
 ROOT = Path(__file__).parents[3]
 FILES = [path for top in ("ccenv", "agents", "runs") for path in sorted((ROOT / top).rglob("*.py"))]
 LAB = ROOT / "runs" / "lab"
 SHIPPED = [path for path in FILES if not path.is_relative_to(LAB)]
 """What users see the advice of."""
-OPENS_STORED = ("eval", "validate", "show", "leaks", "export")
+OPENS_STORED = ("eval", "validate", "inspect", "analyze", "export")
 """Programs that follow names of stored runs and classifiers."""
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
     "ccenv/deploy/masked_form.py": ("export",),
     "runs/board/mirror.py": ("train",),
-    "runs/cli.py": tuple(COMMANDS),
+    "runs/commands/cli.py": tuple(COMMANDS),
+    "runs/commands/leaks.py": ("analyze",),
+    "runs/commands/retrieval.py": ("analyze",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/mask_tables/": ("table",),
     "runs/plan/sweep.py": ("compare", "train"),
-    "runs/settings_help.py": ("train",),
-    "runs/store/exported.py": ("export", "write"),
+    "runs/commands/settings_help.py": ("train",),
+    "runs/store/exported.py": ("export", "generate"),
     "runs/store/recorded.py": ("compare",),
 }
 """Files without a program of their own that advise options -> the programs that show it."""
@@ -41,7 +43,7 @@ ELSEWHERE = {"--export": "train"}
 """Options that a program advises for what another one did before."""
 OF_OTHERS = {
     *("--nproc-per-node", "--head", "--logdir", "--force-reinstall", "--no-deps"),
-    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version"),
+    *("--untracked-files", "--query-gpu", "--format", "--ink", "--version", "--completion"),
 }
 """Options of torchrun, ray, tensorboard, pip, git, nvidia-smi, `ccenv` alone; a style's colour."""
 NO_COMMANDS = {
@@ -58,6 +60,11 @@ class AskedError(BaseException):
         self.parser = parser
 
 
+def program_of(command):
+    """The module of a command."""
+    return f"ccenv.runs.commands.{command}"
+
+
 @functools.cache
 def parser_of(module):
     """The parser of a program's `main`."""
@@ -66,7 +73,7 @@ def parser_of(module):
         raise AskedError(parser)
 
     # A benchmark's own options stand behind its name.
-    words = ["kernels"] if module == COMMANDS["benchmark"][0] else []
+    words = ["kernels"] if module == program_of("benchmark") else []
     with (
         mock.patch.object(argparse.ArgumentParser, "parse_known_args", ask),
         pytest.raises(AskedError) as asked,
@@ -112,7 +119,7 @@ def test_no_parser_takes_an_abbreviated_option(path):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_does_not_know_the_beginning_of_an_option(name, capsys):
-    parser = parser_of(COMMANDS[name][0])
+    parser = parser_of(program_of(name))
     for below in (parser, *commands_of(parser).values()):
         longest = max(below._option_string_actions, key=len)
         assert below._parse_optional(longest)[0] is not None
@@ -195,7 +202,7 @@ def test_a_command_that_is_advised_is_there_with_its_options(path):
             if {name, " ".join([name, *words[:1]])} & NO_COMMANDS:
                 continue
             assert name in COMMANDS, text
-            parser = parser_of(COMMANDS[name][0])
+            parser = parser_of(program_of(name))
             below = commands_of(parser)
             if below and words:
                 assert words[0] in below, text
@@ -209,10 +216,10 @@ def test_an_option_that_is_advised_is_taken_by_every_program_that_shows_the_advi
     place = path.relative_to(ROOT).as_posix()
     for start, names in SHOWN_BY.items():
         shows = names if place.startswith(start) else ()
-        programs += [COMMANDS[name][0] if name in COMMANDS else name for name in shows]
+        programs += [program_of(name) if name in COMMANDS else name for name in shows]
     for text in TEXTS[path]:
         for option in set(OPTION.findall(COMMAND.sub("", text))) - OF_OTHERS:
-            shown_by = [COMMANDS[ELSEWHERE[option]][0]] if option in ELSEWHERE else programs
+            shown_by = [program_of(ELSEWHERE[option])] if option in ELSEWHERE else programs
             assert shown_by, f"which programs show {text!r}?"
             for program in shown_by:
                 assert option in options_of(parser_of(program)), (program, text)

@@ -1,7 +1,6 @@
-"""A paragraph by a trained run: ccenv write FOLDER_OR_FILE -> text."""
+"""A paragraph by a trained run: ccenv generate FOLDER_OR_FILE -> text."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ccenv.base.seeding import stream
 from ccenv.data.text import coding
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
-from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.store.exported import dataset_of, exported_file
 
 
@@ -40,11 +39,11 @@ def paragraph(
     return bytes(back[found.symbols]).decode(errors="replace"), found.density
 
 
-@program("ccenv write")
+@program("ccenv generate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a paragraph by an exported predictor of text; see --help."""
     parser = argparse.ArgumentParser(
-        prog="ccenv write", description=main.__doc__, allow_abbrev=False
+        prog="ccenv generate", description=main.__doc__, allow_abbrev=False
     )
     parser.add_argument("place", type=Path, help="a run's folder (--export), or the file it left")
     parser.add_argument("--dataset", help="the text it learned; the run's own by default")
@@ -65,7 +64,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(f"{options.start}{text}\n\n({density:.1%} of the blocks were computed)")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,10 @@
-"""Recall of winner-take-all tables over their memory: ccenv retrieval network=... -> a table.
+"""Recall of winner-take-all tables over memory: ccenv analyze retrieval network=... -> a table.
 
 What the agent `wta_retrieval` would find on a frozen network, see `ccenv.runs.asked.recalls`.
 """
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
@@ -14,9 +13,8 @@ from pathlib import Path
 import torch
 
 from ccenv.runs.asked.recalls import Recall, recalls
-from ccenv.runs.gates import read_settings, settings_help
+from ccenv.runs.commands.gates import read_settings, settings_help
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import program
 from ccenv.runs.show.recall_figure import recall_figure
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.store import folder as run_folder
@@ -43,11 +41,11 @@ def measured(words: Sequence[str]) -> list[Recall]:
     return recalls(simulator, sizes, images=own.images, seed=own.seed)
 
 
-@program("ccenv retrieval", (ValueError, ImportError))
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures recall over memory; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="ccenv retrieval",
+def add_to(analyses: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Adds the analysis to the words of `ccenv analyze`."""
+    parser = analyses.add_parser(
+        "retrieval",
+        help="recall of winner-take-all tables over their memory",
         description="Recall of winner-take-all tables on a frozen network, over their memory.",
         epilog="\n".join(settings_help()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see below")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON only")
     parser.add_argument("--figure", type=Path, help="a PNG file for the first gate's curves")
-    options = parser.parse_args(arguments)
+    parser.set_defaults(analyze=analyze)
+
+
+def analyze(options: argparse.Namespace) -> int:
+    """Prints recall over memory, and draws it where asked; returns the exit status."""
     if options.figure is not None:
         run_folder.check_writable(options.figure.parent)
     rows = [asdict(row) for row in measured(options.settings)]
@@ -67,7 +69,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = [list(row.values()) for row in rows]
     print(json.dumps(rows, indent=2) if options.json else f"{markdown(COLUMNS, lines)}\n\n{NOTES}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,13 @@
 """Finished runs to their page, with curves, front and tables: ccenv plot FOLDER ..."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ccenv.runs.commands.frame import program
 from ccenv.runs.engine.gathered import gather_folders
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.plan.plan import safe_name
-from ccenv.runs.programs import program
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.results import MODES
@@ -44,7 +43,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.board:
         say(f"means over seeds: tensorboard --logdir {write_sweep(found, options.board)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ccenv.agents import AGENTS
-from ccenv.runs.compare import positive
+from ccenv.runs.commands.compare import positive
+from ccenv.runs.commands.frame import program
 from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.engine.search import (
@@ -30,7 +30,6 @@ from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.plan.space import check_space, read_space, usual_space
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import program
 from ccenv.runs.show import search_table
 from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import machine, num_cores, versions
@@ -180,7 +179,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"\nfailed: {failure.error}")
     say(f"presets: ccenv train --config {search.folder / PRESETS}/trial-N.json")
     return 0 if front and len(found) >= search.trials else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

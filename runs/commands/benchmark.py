@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from ccenv.base.registry import check_names
+from ccenv.runs.commands.frame import program
 from ccenv.runs.experiment import run_experiment
-from ccenv.runs.programs import program
 from ccenv.runs.speed import gpu, networks, own_figures
 
 PROGRAM = "ccenv benchmark"
@@ -48,7 +48,3 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

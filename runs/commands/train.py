@@ -12,6 +12,8 @@ from ccenv.base.joined import joined
 from ccenv.base.ranks import OneProcess, RanksError
 from ccenv.runs.again.rebuilt import rebuild
 from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
+from ccenv.runs.commands.frame import REFUSED, program, takes_trust
+from ccenv.runs.commands.settings_help import settings_help
 from ccenv.runs.engine.at_prices import context_lines
 from ccenv.runs.engine.checkpoint import warn
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
@@ -26,8 +28,6 @@ from ccenv.runs.plan.settings import make_plan, setting_names
 from ccenv.runs.plan.sweep import check_number
 from ccenv.runs.plan.sweep_file import MOST_RUNS
 from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.programs import REFUSED, program, takes_trust
-from ccenv.runs.settings_help import settings_help
 from ccenv.runs.stats.bits import bits_lines
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.mask_gap import mask_gap_of
@@ -363,7 +363,3 @@ def read(arguments: list[str]) -> tuple[argparse.Namespace, list[Plan]]:
         return options, plans_of(agent, found, options)
     except ValueError as error:
         raise CannotStartError(str(error)) from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,14 @@
-"""Single inputs on their way through a trained network: ccenv show RUN [OTHER RUN]."""
+"""Single inputs on their way through a trained network: ccenv inspect RUN [OTHER RUN]."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.runs.again.opened import open_run
 from ccenv.runs.again.rebuilt import Rebuilt
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.gathered import labels_of, settings_of
 from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.programs import program, takes_trust
 from ccenv.runs.report.html import input_page
 from ccenv.runs.report.inputs.view import view_of
 from ccenv.runs.stats.results import MODES
@@ -21,7 +20,7 @@ PAGE = "inputs.html"
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="ccenv show",
+        prog="ccenv inspect",
         description="Writes a page of single test inputs: gates, blocks, cost, logits; blocks can "
         "be switched by hand where the network is small and fully connected.",
         allow_abbrev=False,
@@ -48,7 +47,7 @@ def names_of(runs: Sequence[Rebuilt]) -> list[str]:
     return names
 
 
-@program("ccenv show")
+@program("ccenv inspect")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a page of single inputs; see --help."""
     options = make_parser().parse_args(arguments)
@@ -64,7 +63,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f"{agent['name']}: {agent['why']}")
     print(target)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

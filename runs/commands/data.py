@@ -38,7 +38,3 @@ def main(given: Sequence[str] | None = None) -> int:
         shape = " x ".join(str(size) for size in split.image_shape)
         print(f"{name:10} {len(split):7,} inputs of {shape}, {split.num_classes} classes")
     return 0
-
-
-if __name__ == "__main__":
-    main()

@@ -13,12 +13,14 @@ import pytest
 from safetensors import SafetensorError
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import compare, programs, train
+from ccenv.runs.commands import compare, train
+from ccenv.runs.commands import frame as programs
+from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.engine import run
 from ccenv.runs.store import json_file
 
 ROOT = Path(__file__).parents[3]
-FRAMED = ["train", "compare", "list", "validate", "benchmark", "tables", "cli"]
+FRAMED = [*COMMANDS, "cli", "completion"]
 
 
 def framed(error, **frame):
@@ -138,7 +140,7 @@ def test_a_limit_of_the_shell_on_sizes_ends_a_run_in_one_line(tmp_path, monkeypa
     ],
 )
 def test_a_program_does_its_work_where_the_shell_closed_its_outputs(words, closed, status):
-    command = [sys.executable, "-m", "ccenv.runs.cli", *words]
+    command = [sys.executable, "-m", "ccenv", *words]
     shell = ["bash", "-c", f'exec "$@" {closed}', "bash"]
     done = subprocess.run([*shell, *command], cwd=ROOT, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (status, b"", b"")
@@ -146,7 +148,7 @@ def test_a_program_does_its_work_where_the_shell_closed_its_outputs(words, close
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_a_reader_that_leaves_early_breaks_no_pipe_loudly():
-    command = [sys.executable, "-m", "ccenv.runs.list", "--json"]
+    command = [sys.executable, "-m", "ccenv", "list", "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
         process.stdout.close()
@@ -164,7 +166,7 @@ def hears_ctrl_c():
 def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
     given = {**PROBE_SETTINGS, "images": 10**9, "batch_size": 64, "log_dir": str(tmp_path)}
     pairs = pairs_of(given)
-    command = [sys.executable, "-m", "ccenv.runs.train", "reinforce", *pairs, "--json"]
+    command = [sys.executable, "-m", "ccenv", "train", "reinforce", *pairs, "--json"]
     with subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=hears_ctrl_c
     ) as process:
@@ -179,7 +181,7 @@ def test_ctrl_c_stops_a_training_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("name", FRAMED)
 def test_every_program_has_the_frame(name):
-    source = (ROOT / "runs" / f"{name}.py").read_text()
+    source = (ROOT / "runs" / "commands" / f"{name}.py").read_text()
     assert "\n@program(" in source
     assert "except KeyboardInterrupt" not in source
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.runs import share, train
+from ccenv.runs.commands import export, share, train
 from ccenv.runs.store.seal import sealed
 
 
@@ -43,12 +43,12 @@ def run(tmp_path_factory):
 def test_a_shared_run_answers_as_the_run_and_is_uploaded_whole(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "gift"
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert share.main([str(run), "--out", str(out), "--push", "me/gift"]) == 2
+    assert export.main(["--share", str(run), "--out", str(out), "--push", "me/gift"]) == 2
     assert "pip install huggingface_hub" in capsys.readouterr().err
     fake = ModuleType("huggingface_hub")
     fake.HfApi, Hub.asked = Hub, []
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    assert share.main([str(run), "--out", str(out), "--push", "me/gift"]) == 0
+    assert export.main(["--share", str(run), "--out", str(out), "--push", "me/gift"]) == 0
     names = {"README.md", "classifier.safetensors", "config.json"}
     assert Hub.asked == [("me/gift", True), (str(out), "me/gift", names)]
     assert capsys.readouterr().out.endswith("https://hub/me/gift\n")
@@ -112,7 +112,7 @@ def test_a_run_without_settings_or_result_is_refused_in_a_line(
     for one in ("config.json", "result.json"):
         if name in (one, "both"):
             (place / one).write_text(content)
-    assert share.main([str(place)]) == 2
+    assert export.main(["--share", str(place)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (place / "shared").exists()
 
@@ -124,5 +124,5 @@ def test_a_forged_result_without_a_part_is_refused_in_a_line(part, run, tmp_path
     result = json.loads((place / "result.json").read_text())
     for value in (None, {}, [{}], 1.5):
         (place / "result.json").write_text(json.dumps(sealed(result | {part: value})))
-        assert share.main([str(place)]) == 2
+        assert export.main(["--share", str(place)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1

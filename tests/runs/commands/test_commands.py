@@ -6,8 +6,8 @@ import shlex
 import pytest
 
 from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs import eval as judging
-from ccenv.runs import plot, train, view
+from ccenv.runs.commands import eval as judging
+from ccenv.runs.commands import inspect, plot, train
 from ccenv.runs.engine import run
 from ccenv.runs.engine.gathered import gather_folders
 from ccenv.runs.plan.command import command_line, read_config
@@ -82,7 +82,7 @@ def test_seeds_are_trained_judged_again_and_drawn(tmp_path, monkeypatch, capsys)
     command = (tmp_path / "logs").rglob(run_folder.COMMAND)
     assert all(path.read_text().startswith("ccenv train reinforce") for path in command)
     page = tmp_path / "two.html"
-    assert view.main([first["folder"], second["folder"], "--out", str(page)]) == 0
+    assert inspect.main([first["folder"], second["folder"], "--out", str(page)]) == 0
     assert "reinforce, seed 1" in page.read_text()
     comparison = gather_folders([tmp_path / "logs"], "mine", "sampled")
     assert {label: len(runs) for label, runs in comparison.results.items()} == {"reinforce": 2}

@@ -2,14 +2,13 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ccenv.runs.again.opened import open_run
 from ccenv.runs.again.replay import ask
-from ccenv.runs.programs import program, takes_trust
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import json_file
@@ -62,7 +61,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(markdown(COLUMNS, [cells(verdict) for verdict in found]))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The programs behind `ccenv COMMAND`: a file each, and the table of their names."""

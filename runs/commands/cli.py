@@ -1,0 +1,85 @@
+"""The console script: ccenv COMMAND ... -> the program of that name."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from ccenv.base.registry import check_names
+from ccenv.runs.commands.frame import program
+from ccenv.runs.commands.registry import (
+    COMMANDS,
+    GONE,
+    GROUPS,
+    OF_THE_LAB,
+    RENAMED,
+    module_of,
+)
+from ccenv.runs.store.machine import versions
+
+COMPLETION = "--completion"
+EXAMPLES = """\
+examples:
+  ccenv train reinforce                 train an agent on digits that come with the package
+  ccenv compare                         recorded agents and baselines in a table and on a page
+  ccenv list agents                     what train can be given; also rewards, networks, ...
+  ccenv validate runs/logs              recompute the figures of all runs below a folder"""
+"""What `ccenv --help` begins with."""
+
+
+def help_lines() -> Iterator[str]:
+    """What `ccenv --help` prints: examples, then commands in groups."""
+    yield from ("usage: ccenv COMMAND ...", "", EXAMPLES)
+    for group, commands in GROUPS.items():
+        yield from ("", f"{group}:")
+        yield from (f"  {name:10} {about}" for name, about in commands.items())
+    yield from (
+        "",
+        "ccenv COMMAND --help tells more; ccenv --version says what is installed;",
+        f"ccenv {COMPLETION} bash (or zsh, tcsh) prints what lets a shell complete commands",
+    )
+
+
+@program("ccenv")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program that the first word names; the other words are the program's.
+
+    Args:
+        arguments: words of the command line, the process's own by default.
+
+    Returns:
+        The exit status.
+    """
+    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if command in ("--help", "-h"):
+        print("\n".join(help_lines()))
+        return 0
+    if command == "--version":
+        print(", ".join(f"{name} {found}" for name, found in versions().items()))
+        return 0
+    if command in OF_THE_LAB:
+        raise ValueError(
+            f"expected a command, got {command!r}, which is no part of what is installed; "
+            f"in a checkout: python -m ccenv.runs.lab {command}"
+        )
+    if command in GONE:
+        raise ValueError(f"expected a command, got {command!r}, which is gone: {GONE[command]}")
+    if command in RENAMED:
+        today = RENAMED[command]
+        print(f"ccenv: `ccenv {command}` is now `ccenv {' '.join(today)}`", file=sys.stderr)
+        command, *rest = [*today, *rest]
+    if command == COMPLETION:
+        return int(module_of("completion").main(rest))
+    check_names([command], COMMANDS, "command")
+    find_modules_here()
+    run: Callable[[Sequence[str]], int] = module_of(command).main
+    return run(rest)
+
+
+def find_modules_here() -> None:
+    """Lets names as `my_module:MyAgent` lead to files of the working folder.
+
+    Last, so that no file of that folder stands in place of a library.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)

@@ -1,0 +1,120 @@
+"""Laws of the console script: its first word chooses a program, the rest is the program's."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ccenv.runs.commands import cli
+from ccenv.runs.commands.completion import whole_parser
+from ccenv.runs.commands.registry import COMMANDS, GONE, GROUPS, OF_THE_LAB, RENAMED, module_of
+
+EARLIER = (
+    *("train", "compare", "eval", "plot", "show", "search", "list", "validate", "leaks"),
+    *("retrieval", "benchmark", "calibrate", "gates", "table", "data", "write", "export"),
+    *("share", "serve", "completion", "docs", "tables", "weights"),
+)
+"""The commands of the version before this one."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_leads_to_a_program_that_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: ccenv {command} " in capsys.readouterr().out
+
+
+def test_every_command_of_the_version_before_is_there_or_is_answered_with_its_new_name():
+    assert len(EARLIER) == 23
+    assert set(EARLIER) == {*RENAMED, *OF_THE_LAB, *GONE} | (set(EARLIER) & set(COMMANDS))
+    assert not {*RENAMED, *OF_THE_LAB, *GONE} & set(COMMANDS)
+
+
+@pytest.mark.parametrize("word", RENAMED)
+def test_an_earlier_word_does_what_it_did_and_names_the_new_one(word, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([word, "--help"])
+    assert stopped.value.code == 0
+    old = capsys.readouterr()
+    assert old.err == f"ccenv: `ccenv {word}` is now `ccenv {' '.join(RENAMED[word])}`\n"
+    with pytest.raises(SystemExit):
+        cli.main([*RENAMED[word], "--help"])
+    assert capsys.readouterr() == (old.out, "")
+
+
+@pytest.mark.parametrize("word", OF_THE_LAB)
+def test_a_word_whose_program_is_not_installed_is_answered_with_where_it_is(word, capsys):
+    assert cli.main([word, "--check"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"python -m ccenv.runs.lab {word}" in said
+
+
+@pytest.mark.parametrize("word", GONE)
+def test_a_word_that_is_gone_is_answered_with_the_reason(word, capsys):
+    assert cli.main([word]) == 2
+    assert GONE[word] in capsys.readouterr().err
+
+
+def test_the_words_behind_the_command_reach_the_program(capsys):
+    assert cli.main(["list", "networks", "--json"]) == 0
+    assert "mlp" in json.loads(capsys.readouterr().out)
+
+
+def test_a_programs_exit_status_is_the_commands(monkeypatch):
+    monkeypatch.setattr(module_of("list"), "main", lambda words: len(words))
+    assert cli.main(["list", "a", "b", "c"]) == 3
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_without_a_command_examples_come_first_and_at_most_15_commands_in_groups(words, capsys):
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(part) for part in ("examples:", *(f"\n{group}:\n" for group in GROUPS))]
+    assert places == sorted(places)
+    assert len(COMMANDS) <= 15
+    assert all(shown.count(f"\n  {name} ") == 1 for name in COMMANDS)
+
+
+def test_python_runs_the_package_as_the_console_script_does():
+    command = [sys.executable, "-m", "ccenv", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n".join(cli.help_lines()) + "\n"
+
+
+def words_below(parser):
+    """The words that a parser chooses other parsers by."""
+    return next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+
+
+def test_a_shell_completes_every_command_and_the_words_below_it():
+    commands = words_below(whole_parser())
+    assert list(commands) == list(COMMANDS)
+    assert list(words_below(commands["analyze"])) == ["leaks", "gates", "retrieval"]
+
+
+def test_the_version_is_told(capsys):
+    assert cli.main(["--version"]) == 0
+    assert "torch " in capsys.readouterr().out
+
+
+def test_a_wrong_command_answers_with_the_nearest(capsys):
+    assert cli.main(["comapre"]) == 2
+    assert "did you mean 'compare'?" in capsys.readouterr().err
+
+
+def test_modules_of_the_working_folder_are_found_behind_all_libraries(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "mine_of_here.py").write_text(
+        "def my_reward(outcome):\n    '''Pays nothing.'''\n    return 0 * outcome.layer_cost\n"
+    )
+    (tmp_path / "torch.py").write_text("raise SystemExit('in place of a library')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place])
+    assert cli.main(["list", "rewards", "mine_of_here:my_reward"]) == 0
+    assert "Pays nothing." in capsys.readouterr().out
+    assert sys.path[-1] == str(tmp_path)
