@@ -27,12 +27,17 @@ INFO_KEYS: dict[str, str] = {
 """Key of `info` -> what it says; the last four are there on the last step only."""
 
 
-def numpy_rows(tensors: Sequence[Tensor]) -> np.ndarray:
-    """Tensors of one shape as rows of one fresh array; from a GPU they come in one copy.
+def numpy_copy(tensor: Tensor) -> np.ndarray:
+    """A fresh array: what a caller writes into it does not reach the simulator.
 
-    Fresh, because Gymnasium's checker refuses buffers that a later step would overwrite, and
-    because what a caller writes into an array must not reach the simulator.
+    Gymnasium's checker refuses buffers that a later step would overwrite.
     """
+    array: np.ndarray = tensor.detach().cpu().numpy().copy()
+    return array
+
+
+def numpy_rows(tensors: Sequence[Tensor]) -> np.ndarray:
+    """Tensors of one shape as rows of one fresh array; from a GPU they come in one copy."""
     array: np.ndarray = torch.stack(list(tensors)).detach().cpu().numpy()
     return array
 
@@ -44,26 +49,25 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     mask = np.zeros((batch, max_blocks), dtype=bool)
     mask[:, :num_blocks] = outcome.mask.cpu().numpy()
     floats = [outcome.layer_cost, outcome.layer_cost, outcome.compute_cost, *step.terms.values()]
-    whole = [outcome.macs]
-    if outcome.prediction is not None:
+    if outcome.is_last:
         floats.append(outcome.log_likelihood.float())
-        whole += [outcome.labels, outcome.prediction]
     layer_cost, cost, compute_cost, *paid = numpy_rows(floats)
-    macs, *answers = numpy_rows(whole)
+    numbers = np.empty((2, batch), dtype=np.int64)
+    numbers[0], numbers[1] = outcome.layer, network_version
     info: dict[str, np.ndarray] = {
-        "layer": np.full(batch, outcome.layer),
+        "layer": numbers[0],
         "mask": mask,
         "layer_cost": layer_cost,
         "cost": cost,
         "compute_cost": compute_cost,
-        "macs": macs,
-        "network_version": np.full(batch, network_version),
+        "macs": numpy_copy(outcome.macs),
+        "network_version": numbers[1],
     }
     info |= {f"reward/{name}": term for name, term in zip(step.terms, paid, strict=False)}
     info |= {name: np.full(batch, value) for name, value in step.numbers.items()}
-    info |= {name: numpy_rows([value])[0] for name, value in step.told.items()}
-    if answers:
-        label, prediction = answers
+    info |= {name: numpy_copy(value) for name, value in step.told.items()}
+    if outcome.prediction is not None:
+        label, prediction = numpy_rows([outcome.labels, outcome.prediction])
         info["correct"] = prediction == label
         info["nll"] = -paid[-1]
         info["label"], info["prediction"] = label, prediction

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, numpy_rows, step_info
+from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.options import image_indices
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.vector import check_render_mode, observation_space
@@ -124,7 +124,7 @@ class BlockSelectionVecEnv(VecEnv):
             self.steps = []
         step = self.simulator.step(mask)
         self.steps.append(step)
-        observation, reward = step.observation.cpu().numpy(), numpy_rows([step.reward])[0]
+        observation, reward = step.observation.cpu().numpy(), numpy_copy(step.reward)
         is_last = step.outcome.is_last
         dones = np.full(self.num_envs, is_last)
         if not is_last:

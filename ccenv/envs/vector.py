@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, numpy_rows, step_info
+from ccenv.envs.infos import action_masks, numpy_copy, numpy_rows, step_info
 from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
 from ccenv.envs.rendering import render_image, render_text
 from ccenv.envs.rows import with_presence
@@ -41,7 +41,7 @@ def paid(simulator: Simulator, step: Step) -> np.ndarray:
     """Rewards of a step as numpy: float32 [batch], or [batch, terms] of several numbers."""
     if simulator.reward.is_vector:
         return np.ascontiguousarray(numpy_rows(list(step.terms.values())).T)
-    return numpy_rows([step.reward])[0]
+    return numpy_copy(step.reward)
 
 
 def check_render_mode(render_mode: str | None, modes: tuple[str, ...] = RENDER_MODES) -> str | None:
