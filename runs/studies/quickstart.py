@@ -46,11 +46,12 @@ SMALL_BLOCKS = (32, 16, 2)
 QUICKSTART = Sweep(
     name="quickstart",
     description=(
-        "The next byte of Python's own library, 192,000 places: 2 of 32 blocks of 16 hidden units, "
-        "chosen by the last four bytes, beside networks that compute everything and simple rivals."
+        "The next byte of Python's library (bundled), 192,000 places: 2 of 32 blocks of 16 hidden "
+        "units, chosen by the last four bytes, beside networks that compute everything and simple "
+        "rivals."
     ),
     settings={
-        "dataset": "python_sample",
+        "dataset": "python_bundled",
         "network": "bytes",
         "reward": "negative_nll",
         "weights": "cotrain",
@@ -71,7 +72,7 @@ QUICKSTART = Sweep(
         limited("sb3_ppo", observation="layer_input"),
     ),
     minutes=3,
-    # Some text that every machine has, and little of it.
+    # Little of such a text.
     mini={"dataset": argparse.__file__},
 )
 
