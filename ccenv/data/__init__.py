@@ -20,6 +20,7 @@ checked where it exists.
 | python_text | 26,520,813 | 1,767,359 | 1,498,652 (24 symbols; label: the next) |
 | python_sample | as python_text | every 32nd window | every 32nd window |
 | python_text where its folder is missing | about nine tenths of Python's library | 5 % | 5 % |
+| python_bundled | 6,957,917 | every 8th of 458,244 windows | every 8th of 408,370 |
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
 | folder of images | see `ccenv.data.folder` | | |
@@ -63,6 +64,7 @@ DATASETS: dict[str, Any] = {
     "probe": "ccenv.data.bundled:probe",
     "python_text": "ccenv.data.text:python_text",
     "python_sample": "ccenv.data.text:python_sample",
+    "python_bundled": "ccenv.data.text:python_bundled",
     "enwik8": "ccenv.data.text:enwik8",
     "text8": "ccenv.data.text:text8",
 }

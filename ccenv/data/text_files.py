@@ -14,6 +14,7 @@ programs are no text. `name@text` leaves such files out.
 """
 
 import functools
+import lzma
 import sysconfig
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ ONE_IN = 20
 """Of so many files in a row one validates and one tests."""
 LOOKED_AT = 8192
 """Bytes at the beginning of a file in which a NUL tells that it is no text."""
+PACKED = ".xz"
+"""Ending of a file that `lzma` reads."""
 TEXT_ONLY = "text"
 """Behind the @ of a name: files that are no text are left out."""
 LIBRARY_SIZES = (2_000, 400_000)
@@ -65,8 +68,22 @@ class Texts:
                 f"dataset {self.name!r}: expected files named "
                 f"{', '.join(f'{s}*' for s in SPLITS)} in {self.place}, got none for {split}"
             )
-        joined = np.concatenate([np.fromfile(file, np.uint8) for file in found])
+        joined = np.concatenate([bytes_of(file) for file in found])
         return joined[cut_of(len(joined), split)] if self.is_cut else joined
+
+
+def bytes_of(file: Path) -> np.ndarray:
+    """Bytes of a file, of a packed one (`.xz`) those inside: uint8 [n].
+
+    Raises:
+        ValueError: if a packed file is damaged.
+    """
+    if file.suffix != PACKED:
+        return np.fromfile(file, np.uint8)
+    try:
+        return np.frombuffer(lzma.decompress(file.read_bytes()), np.uint8)
+    except lzma.LZMAError as error:
+        raise ValueError(f"expected a whole file {file}, got a damaged one: {error}") from error
 
 
 def cut_of(length: int, split: str) -> slice:

@@ -514,5 +514,6 @@ def test_the_real_mixture_is_made_of_images_of_its_sources():
 
 
 def test_the_table_of_data_sets_is_complete():
-    bundled = ["synthetic", "probe", "python_text", "python_sample", "enwik8", "text8"]
-    assert list(DATASETS) == ["digits", "mnist", "cifar10", "svhn", "mixed", *bundled]
+    bundled = ["synthetic", "probe", "python_text", "python_sample", "python_bundled"]
+    real = ["digits", "mnist", "cifar10", "svhn", "mixed"]
+    assert list(DATASETS) == [*real, *bundled, "enwik8", "text8"]

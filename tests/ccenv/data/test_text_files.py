@@ -1,5 +1,8 @@
 """Texts by any file or folder: which bytes are a split, and what is refused."""
 
+import hashlib
+import lzma
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +154,29 @@ def test_a_sample_is_every_32nd_window_of_what_is_judged_and_all_that_is_learned
         assert len(some) == len(rows)
         for mine, whole in zip(some.batch(torch.arange(len(rows))), every.batch(rows), strict=True):
             assert torch.equal(mine, whole)
+
+
+def test_the_bundled_text_is_the_same_everywhere_and_read_without_a_folder_of_data_sets(root):
+    data = {split: load_split("python_bundled", split) for split in SPLITS}
+    assert [len(data[split]) for split in SPLITS] == [6_957_917, 57_281, 51_047]
+    found = hashlib.sha256()
+    for split in SPLITS:
+        found.update(b"".join(part.numpy().tobytes() for part in data[split].images.parts()))
+    assert found.hexdigest()[:24] == "79006b6f4a549824049288c3"
+    windows, labels = data["test"].batch(torch.arange(2))
+    assert windows[1, 15] == labels[0]
+    symbols, back = text.coding("python_bundled")
+    assert back[symbols[ord("(")]] == ord("(")
+    assert (text.FOLDER / "LICENSE").read_text().count("Python Software Foundation")
+
+
+def test_a_damaged_packed_text_is_refused_by_name(root):
+    packed = lzma.compress(b"some words of a text" * 20)
+    write(root / "poems", {f"{split}.txt.xz": packed for split in SPLITS})
+    assert len(load_split("poems", "test")) == 400 - 24
+    (root / "poems" / "test.txt.xz").write_bytes(packed[:-20])
+    with pytest.raises(ValueError, match=r"whole file .*test\.txt\.xz, got a damaged one"):
+        texts_of(root / "poems", "poems").read("test")
 
 
 def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
