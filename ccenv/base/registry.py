@@ -91,6 +91,7 @@ FOLDERS = ("agents.", "runs.")
 """Folders of a checkout that are installed below `ccenv`."""
 COMMANDS_MOVED = (
     "benchmark",
+    "calibrate",
     "cli",
     "compare",
     "completion",

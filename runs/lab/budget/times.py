@@ -184,4 +184,5 @@ TIMES = Experiment(
     add_options=add_options,
     head=head,
     key=("batch",),
+    measures_machine=True,
 )
