@@ -93,7 +93,10 @@ def test_the_code_of_a_page_runs(page, folder, monkeypatch, capsys):
 
 
 TRAININGS = {
-    command: page for page in PAGES for command in commands(page) if "ccenv train" in command
+    command: page
+    for page in PAGES
+    for command in commands(page)
+    if "ccenv train" in command and "torchrun" not in command
 }
 
 
@@ -109,7 +112,8 @@ def test_the_trainings_of_a_page_run(command, folder, monkeypatch, capsys):
     given = [word for word in shlex.split(command)[1:] if word.split("=")[0] not in own]
     small = [f"{name}={value}" for name, value in SMALL.items()]
     assert cli.main([*given, *small, f"log_dir={folder}/logs"]) == 0
-    assert len(list(folder.rglob("result.json"))) == 1
+    found = len(list(folder.rglob("result.json")))
+    assert found > 1 if "--grid" in given else found == 1
 
 
 def test_every_command_of_a_page_is_run_here_or_known_to_be_run_by_hand():

@@ -153,15 +153,14 @@ def _load(key: Key, split: str, root: Path) -> Split:
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
-    folder = root / name.partition("@")[0]
+    path, folder = npz_file(root, name), root / name.partition("@")[0]
+    if path is not None:
+        return npz_split(path, name, split)
     try:
-        path = npz_file(root, name)
+        text = place_of(root, name)
     except OSError:
         # Such as a name that is longer than a file's may be.
         raise unknown_dataset(name, root) from None
-    if path is not None:
-        return npz_split(path, name, split)
-    text = place_of(root, name)
     if text is not None:
         return text_split(texts_of(text, name), split)
     if folder != root and has_folders(folder):

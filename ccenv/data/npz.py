@@ -32,7 +32,11 @@ def npz_file(root: Path, name: str) -> Path | None:
     if name.endswith(ENDING):
         here = Path.cwd() / name
         places = [here] if name.startswith(".") else [root / name, here]
-    return next((place for place in places if place.is_file()), None)
+    try:
+        return next((place for place in places if place.is_file()), None)
+    except OSError:
+        # Such as a name that is longer than a file's may be.
+        return None
 
 
 def npz_split(

@@ -7,6 +7,7 @@ from ccenv.base.registry import check_names
 from ccenv.data import DATASETS, SPLITS, load_split
 from ccenv.data.real import PARTS, download_images
 from ccenv.data.text_archives import ARCHIVES, download_text
+from ccenv.runs.commands.frame import program
 
 
 def download(name: str) -> None:
@@ -20,18 +21,19 @@ def download(name: str) -> None:
     (download_text if name in ARCHIVES else download_images)(name)
 
 
-def main(given: Sequence[str] | None = None) -> int:
+@program("ccenv data")
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the size of each split, or says what is wrong and exits with 1."""
     parser = argparse.ArgumentParser(prog="ccenv data", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "name", help=f"one of {', '.join(DATASETS)}, or an .npz file's name or its path"
     )
     parser.add_argument("--download", action="store_true", help="fetch it first (svhn: 2 GB)")
-    arguments = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     try:
-        if arguments.download:
-            download(arguments.name)
-        splits = {name: load_split(arguments.name, name) for name in SPLITS}
+        if options.download:
+            download(options.name)
+        splits = {name: load_split(options.name, name) for name in SPLITS}
     except (ValueError, OSError, RuntimeError) as error:
         parser.exit(1, f"{error}\n")
     for name, split in splits.items():

@@ -372,7 +372,7 @@ def test_the_root_is_ccenv_data_else_the_users_cache(monkeypatch, tmp_path):
 
 def test_the_program_describes_a_data_set_and_warns_of_nothing():
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "ccenv.data", "digits"],
+        [sys.executable, "-W", "error", "-m", "ccenv", "data", "digits"],
         capture_output=True,
         text=True,
         check=True,

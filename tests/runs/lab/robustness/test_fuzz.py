@@ -14,9 +14,9 @@ COMMAND_LINES = [
     ["compare", "ccenv.runs.lab.robustness.tiny:SETTINGS"],
     ["table", "show", "odd.json"],
     ["eval", "\x00"],
-    ["gates", "dataset=synthetic", "activation=[]"],
+    ["analyze", "gates", "dataset=synthetic", "activation=[]"],
     ["table", "times", "mlp", "synthetic", "activation=[]"],
-    ["retrieval", "dataset=synthetic", "activation={}"],
+    ["analyze", "retrieval", "dataset=synthetic", "activation={}"],
     ["train", "reinforce", "activation=None"],
 ]
 """Found by `python -m ccenv.runs.lab faults fuzz`, or by hand."""
