@@ -34,7 +34,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "inspect": (),
     "analyze": (
         "torch:Tensor.backward",
-        "ccenv.runs.commands.retrieval:measured",
+        "ccenv.runs.commands.retrieval:recalls",
         "ccenv.runs.commands.gates:judge_gates",
         LEARNED,
     ),
