@@ -181,7 +181,8 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         if self._is_over and self.autoreset_mode == AutoresetMode.SAME_STEP:
             final = dict(info)
             info |= {"final_obs": observation, "_final_obs": everybody.copy()}
-            info |= {"final_info": final, "_final_info": everybody.copy()}
+            held: dict[str, Any] = {"final_info": final, "_final_info": everybody.copy()}
+            info |= held
             observation = self._begin()
         return observation, reward, terminated, truncated, info
 

@@ -154,7 +154,8 @@ def cells_of(
     lists = entries_of(group)
     axes = axes_of(expected(group, "grid", dict, {}))
     # A grid of a few words may have more rows than memory holds.
-    check_number(math.prod(len(axis) for axis in (*lists, *axes)), most_runs)
+    every: list[list[Any]] = [*lists, *axes]
+    check_number(math.prod(len(axis) for axis in every), most_runs)
     for parts in itertools.product(*lists, *axes):
         entry: Mapping[str, Any] = {}
         for part in parts:

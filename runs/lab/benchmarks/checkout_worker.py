@@ -5,6 +5,7 @@ one file serves both. `{"case": NAME}` makes a case and answers how many calls a
 `{"calls": N}` answers the seconds of one call.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -105,10 +106,8 @@ def baselines_view(rows: int) -> Pass:
     from ccenv.sb3 import BlockSelectionVecEnv
 
     env = BlockSelectionVecEnv(rows, reward="nll_minus_cost", observation="summary")
-    env.action_space.seed(0)
-    actions = itertools.cycle(
-        [torch.randint(2, (rows, env.action_space.shape[0])).numpy() for _ in range(POOL)]
-    )
+    num_blocks = env.simulator.max_blocks
+    actions = itertools.cycle([torch.randint(2, (rows, num_blocks)).numpy() for _ in range(POOL)])
     env.reset()
     return lambda: env.step(next(actions))
 
@@ -127,12 +126,10 @@ def training(agent: str) -> Pass:
 
 
 LAYERS: dict[str, Callable[[], tuple[Pass, Pass]]] = {
-    f"{kind}, batch {batch}, density {density}": (
-        lambda make=make, batch=batch, density=density: make(batch, density)
-    )
+    f"{kind}, batch {batch}, density {density}": functools.partial(make, batch, density)
     for kind, make in (("forward", layer), ("training", trained_layer))
     for batch, density in itertools.product((1, 32, 1024), (0.05, 0.2, 0.5))
-} | {f"CIFAR-10 network, batch {batch}": (lambda b=batch: network(b)) for batch in (1, 128)}
+} | {f"CIFAR-10 network, batch {n}": functools.partial(network, n) for n in (1, 128)}
 """Name -> a pass by the kernels, and the dense one that it is compared with."""
 PASSES: dict[str, Callable[[], Pass]] = {
     "scalar environment, an episode": scalar_environment,
