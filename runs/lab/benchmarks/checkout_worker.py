@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +125,7 @@ def training(agent: str) -> Pass:
     return lambda: learner.learn(256)
 
 
-LAYERS: dict[str, Callable[[], tuple[Pass, Pass]]] = {
+LAYERS: Mapping[str, Callable[[], tuple[Pass, Pass]]] = {
     f"{kind}, batch {batch}, density {density}": functools.partial(make, batch, density)
     for kind, make in (("forward", layer), ("training", trained_layer))
     for batch, density in itertools.product((1, 32, 1024), (0.05, 0.2, 0.5))
