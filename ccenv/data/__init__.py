@@ -36,6 +36,7 @@ halves and copies are no data sets of their own.
     load_split("cifar10", "train", ["copies=7", "shift=2", "mirror", "standardise"])
 """
 
+import errno
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -153,14 +154,13 @@ def _load(key: Key, split: str, root: Path) -> Split:
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
-    path, folder = npz_file(root, name), root / name.partition("@")[0]
+    folder = root / name.partition("@")[0]
+    if is_too_long(folder):
+        raise unknown_dataset(name, root)
+    path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
-    try:
-        text = place_of(root, name)
-    except OSError:
-        # Such as a name that is longer than a file's may be.
-        raise unknown_dataset(name, root) from None
+    text = place_of(root, name)
     if text is not None:
         return text_split(texts_of(text, name), split)
     if folder != root and has_folders(folder):
@@ -171,6 +171,15 @@ def _stored(name: str, split: str, root: Path) -> Split:
             f"working folder {Path.cwd()}, got none"
         )
     raise unknown_dataset(name, root)
+
+
+def is_too_long(path: Path) -> bool:
+    """Whether a name is longer than the system lets a file's be, which pathlib does not catch."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def unknown_dataset(name: str, root: Path) -> ValueError:
