@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, version_of
 from ccenv.base.allocation import allocate
+from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome, initial
 from ccenv.networks.mlp import positive_ints
@@ -80,6 +81,8 @@ class ConstrainedAllocation(Agent):
                 "expected cost_limit in (0, 1] and num_offers of at least 2, got "
                 f"{cost_limit} and {num_offers}"
             )
+        # Learning looks at every pair of offers, in float64.
+        check_fits(2 * num_offers**2, "pairs of num_offers offers", "choose fewer")
         gates = self.simulator.network.gates
         exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]
         if menu == "exits" and not exits:

@@ -43,7 +43,7 @@ def fuzz(
     place: Callable[[], AbstractContextManager[None]] = nullcontext,
     tell: Callable[[Crash], None] = lambda crash: None,
 ) -> Fuzzed:
-    """Gives odd things until there were enough or the time is over.
+    """Gives odd things until there were enough, the time is over, or Ctrl-C.
 
     Args:
         strategy: of what is given.
@@ -67,10 +67,11 @@ def fuzz(
             found = CRASHED
         came[found] += 1
 
-    while came.total() < most and time.monotonic() < end:
-        with place():
-            drawn(strategy, try_one, min(BATCH, most - came.total()), seed)
-        seed += 1
+    with contextlib.suppress(KeyboardInterrupt):
+        while came.total() < most and time.monotonic() < end:
+            with place():
+                drawn(strategy, try_one, min(BATCH, most - came.total()), seed)
+            seed += 1
     return Fuzzed(came, time.process_time() - begun, crashes)
 
 

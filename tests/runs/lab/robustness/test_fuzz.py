@@ -25,6 +25,7 @@ CONSTRUCTORS = [
     ("agent", "entropy_threshold", {"threshold": {"depth": 8}}),
     ("agent", "gumbel", {"target_density": True, "hidden_units": -1, "embedding_size": ""}),
     ("data", "train", {"dataset": {"train": ([[1]], "x"), "test": ([[1]], [0])}}),
+    ("agent", "allocation", {"num_offers": 9**30}),
 ]
 
 
