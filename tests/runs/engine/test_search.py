@@ -214,7 +214,7 @@ def test_a_journal_names_nothing_that_the_command_line_does_not(tmp_path, capsys
     ):
         # What was asked for stands in the study's attributes and stays: trials alone are changed.
         lines = sound.splitlines(keepends=True)
-        changed = [line if "user_attr" in line else line.replace(old, new) for line in lines]
+        changed = [line if '"user_attr":' in line else line.replace(old, new) for line in lines]
         assert changed != lines
         (folder / "journal.log").write_text("".join(changed))
         status, _, said = trials(folder, capsys, 2, *varied)
