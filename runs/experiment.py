@@ -6,7 +6,6 @@ says on which machine and with which versions the rows were measured.
 """
 
 import argparse
-import contextlib
 import json
 import sys
 import time
@@ -20,7 +19,6 @@ from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.machine import load_average, machine, tuned, versions
 from ccenv.runs.store.recorded_cells import read_table
-from ccenv.sparse.price_switch import shipped_prices
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -59,9 +57,6 @@ class Experiment:
     """rows -> what to choose on this machine."""
     failed: Callable[[Rows], bool] | None = None
     """rows -> whether something came out as it must not: the exit status."""
-    measures_machine: bool = False
-    """whether layers take the routes that were measured to be fastest on this machine; results that
-    must repeat take those of the shipped prices."""
     names_machine: bool = False
     """whether a line below its recorded table names the processor."""
 
@@ -111,8 +106,7 @@ def run_experiment(experiment: Experiment, program: str, arguments: Sequence[str
     torch.set_num_threads(options.threads)
     if options.record:
         run_folder.check_writable(options.results_dir)
-    with contextlib.nullcontext() if experiment.measures_machine else shipped_prices():
-        result = measure(experiment, options)
+    result = measure(experiment, options)
     kept = {**result, "rows": experiment.kept(result["rows"])}
     if options.record:
         path = record(experiment, options, kept)
@@ -139,21 +133,9 @@ def measure(experiment: Experiment, options: Options) -> dict[str, Any]:
         "name": name,
         "rows": rows,
         "cpu_seconds": round(time.process_time() - began, 1),
-        "machine": machine() | {"load_average": load, "variables": tuned()} | prices(experiment),
+        "machine": machine() | {"load_average": load, "variables": tuned()},
         "versions": versions(),
     }
-
-
-def prices(experiment: Experiment) -> dict[str, str]:
-    """By whose prices layers took their routes, where that is the machine's affair."""
-    if not experiment.measures_machine:
-        return {}
-    import torch
-
-    from ccenv.sparse.machine_prices import machine_prices
-
-    known = machine_prices(torch.get_num_threads())
-    return {"prices": "shipped" if known is None else "measured"}
 
 
 def record(experiment: Experiment, options: Options, result: Mapping[str, Any]) -> Path:

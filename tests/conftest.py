@@ -1,4 +1,4 @@
-"""One torch thread, no deadlines, shipped prices, one cache folder for all workers of a run."""
+"""One torch thread, no deadlines, one cache folder for all workers of a run."""
 
 import os
 
@@ -14,14 +14,6 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shipped_prices():
-    """No test and no process of one measures this machine unasked."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CCENV_CALIBRATE", "0")
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

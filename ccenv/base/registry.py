@@ -91,7 +91,6 @@ FOLDERS = ("agents.", "runs.")
 """Folders of a checkout that are installed below `ccenv`."""
 COMMANDS_MOVED = (
     "benchmark",
-    "calibrate",
     "cli",
     "compare",
     "completion",

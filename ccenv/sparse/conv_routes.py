@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from ccenv.sparse.layer_costs import Layer
 from ccenv.sparse.routes import ROUTES, Choice, choose_backend, kept_pairs
 
 # Where the kernels lose to one dense convolution between masks. Measured on one core with AVX-512,
@@ -45,12 +44,13 @@ def on_cpu(in_mask: Tensor | None, out_mask: Tensor | None) -> str:
     """The route that is expected to be fastest for several images, by the share of kept pairs."""
     masks = [mask for mask in (in_mask, out_mask) if mask is not None]
     in_blocks, out_blocks = (1 if m is None else m.shape[1] for m in (in_mask, out_mask))
-    layer = Layer(len(masks[0]), in_blocks, 1, out_blocks, 1)
-    pairs = kept_pairs(layer, in_mask, out_mask)
-    # No group's weights are read for nobody: a group that no row keeps is not executed.
-    if pairs < NEARLY_DENSE * layer.all_pairs:
+    rows = len(masks[0])
+    all_pairs = rows * in_blocks * out_blocks
+    pairs = kept_pairs((rows, in_blocks, 1, out_blocks, 1), in_mask, out_mask)
+    # A group that no row keeps is not executed: a dense convolution would read its weights.
+    if pairs < NEARLY_DENSE * all_pairs:
         return "kernels"
-    return "dense" if pairs == layer.all_pairs else "masked_dense"
+    return "dense" if pairs == all_pairs else "masked_dense"
 
 
 def explain_conv(

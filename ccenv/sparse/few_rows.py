@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.sparse.cost_model import FEW_ROWS
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.layer import run_forward
 from ccenv.sparse.cpu.layer_gradients import gradients_of, run_transposed
 from ccenv.sparse.cpu.once import once
 from ccenv.sparse.cpu.places import sizes_of, weights_of
-from ccenv.sparse.layer_costs import FEW_ROWS
 from ccenv.sparse.masked_dense import blank, masked_dense_linear
 
 

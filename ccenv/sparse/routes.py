@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.sparse.cost_model import dense_seconds, kernel_seconds, most_pairs
-from ccenv.sparse.cpu.packed_weights import panels_of
+from ccenv.sparse.cost_model import most_pairs
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
-from ccenv.sparse.layer_costs import Layer
-from ccenv.sparse.machine_prices import prices_for
 from ccenv.sparse.operands import Sizes
 
 BACKENDS = ("auto", "reference", "cpu", "gpu")
@@ -61,8 +58,9 @@ def choose_route(
     if x.dtype == torch.float32 and x.is_cpu:
         if backend != "auto":
             return "kernels"
-        layer = layer_of(x, weight, in_mask, out_mask, is_training=is_training)
-        return cheapest(layer, in_mask, out_mask, is_training)
+        return cheapest(
+            sizes_of(x, weight, in_mask, out_mask), in_mask, out_mask, is_training=is_training
+        )
     if x.is_cuda:
         return gpu_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
@@ -70,7 +68,6 @@ def choose_route(
 
 def route_on_cpu(
     sizes: Sizes,
-    weight: Tensor,
     in_mask: Tensor | None,
     out_mask: Tensor | None,
     backend: str,
@@ -81,7 +78,6 @@ def route_on_cpu(
 
     Args:
         sizes: see `plainly_fit`.
-        weight: [out_features, in_features].
         in_mask: bool [batch, in_blocks] or None.
         out_mask: bool [batch, out_blocks] or None.
         backend: "auto" or "cpu".
@@ -91,49 +87,35 @@ def route_on_cpu(
         return "dense"
     if backend == "cpu":
         return "kernels"
-    layer = Layer(*sizes, lies_by_output(weight, sizes[3], is_training))
-    return cheapest(layer, in_mask, out_mask, is_training)
-
-
-def lies_by_output(weight: Tensor, out_blocks: int, is_training: bool) -> bool:
-    """Whether the kernels find weights output by output, because no panels of them are kept."""
-    return weight.stride(0) != 1 and (is_training or panels_of(weight, out_blocks) is None)
+    return cheapest(sizes, in_mask, out_mask, is_training=is_training)
 
 
 def cheapest(
-    layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None, is_training: bool
+    sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None, *, is_training: bool
 ) -> str:
-    """The route that the cost model expects to be fastest on the CPU."""
-    most = most_pairs(layer, is_training=is_training, known=prices_for(layer))
-    if most >= layer.all_pairs:
+    """The route that is expected to be fastest on the CPU."""
+    rows, in_blocks, _, out_blocks, _ = sizes
+    most, all_pairs = most_pairs(sizes, is_training=is_training), rows * in_blocks * out_blocks
+    if most >= all_pairs:
         return "kernels"
-    pairs = kept_pairs(layer, in_mask, out_mask)
-    # No block's weights are read for nobody: a block that no row keeps is not executed.
-    if pairs <= most or pairs < 0:
+    pairs = kept_pairs(sizes, in_mask, out_mask)
+    # A block that no row keeps is not executed: a dense product would read its weights.
+    if pairs < 0 or pairs <= most:
         return "kernels"
-    return "dense" if pairs == layer.all_pairs else "masked_dense"
+    return "dense" if pairs == all_pairs else "masked_dense"
 
 
-def layer_of(
-    x: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    *,
-    is_training: bool = False,
-) -> Layer:
-    """Sizes of a layer, and how its weights lie."""
-    batch, features = x.shape
+def sizes_of(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Sizes:
+    """Sizes of operands that were checked; see `Sizes`."""
+    rows, features = x.shape
     in_blocks = 1 if in_mask is None else in_mask.shape[1]
     out_blocks = 1 if out_mask is None else out_mask.shape[1]
-    out_size = weight.shape[0] // out_blocks
-    is_turned = lies_by_output(weight, out_blocks, is_training)
-    return Layer(batch, in_blocks, features // in_blocks, out_blocks, out_size, is_turned)
+    return rows, in_blocks, features // in_blocks, out_blocks, weight.shape[0] // out_blocks
 
 
-def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
+def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> int:
     """Number of (input block, output block) pairs over rows; -1 if some block is kept in no row."""
-    # Named, so that copies of masks with gaps live until they are counted.
+    # The names keep copies of masks with gaps alive until they are counted.
     first = second = None
     at = by = 0
     if in_mask is not None:
@@ -142,7 +124,7 @@ def kept_pairs(layer: Layer, in_mask: Tensor | None, out_mask: Tensor | None) ->
     if out_mask is not None:
         second = out_mask.contiguous()
         by = second.data_ptr()
-    return pair_counter()(at, by, layer.batch, layer.in_blocks, layer.out_blocks)
+    return pair_counter()(at, by, sizes[0], sizes[1], sizes[3])
 
 
 @functools.cache
@@ -182,8 +164,7 @@ def explain_backend(
     route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     reason = ROUTES[route]
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
-        layer = layer_of(x, weight, in_mask, out_mask, is_training=is_training)
-        reason += expected_figures(layer, kept_pairs(layer, in_mask, out_mask), is_training)
+        reason += kept_share(x, weight, in_mask, out_mask, is_training=is_training)
     if route == "kernels":
         reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):
@@ -191,18 +172,22 @@ def explain_backend(
     return Choice(route, reason)
 
 
-def expected_figures(layer: Layer, pairs: int, is_training: bool) -> str:
-    """Both times that the choice was made by, and whose prices they are."""
-    known = prices_for(layer)
-    kernels = 1e6 * kernel_seconds(layer, max(pairs, 0), is_training=is_training, known=known)
-    dense = 1e6 * dense_seconds(layer, is_training=is_training, known=known)
-    told = f"{kernels:.0f} microseconds, {dense:.0f} by a dense product"
-    if known is None:
-        return f" (expected by shipped prices: {told})"
-    return (
-        f" (expected by prices measured on this machine: {told}; kernels are chosen below "
-        f"{known.caution:g} of that)"
-    )
+def kept_share(
+    x: Tensor,
+    weight: Tensor,
+    in_mask: Tensor | None,
+    out_mask: Tensor | None,
+    *,
+    is_training: bool,
+) -> str:
+    """How much the masks keep, and up to where kernels are chosen, for `explain_backend`."""
+    sizes = sizes_of(x, weight, in_mask, out_mask)
+    all_pairs = sizes[0] * sizes[1] * sizes[3]
+    pairs = kept_pairs(sizes, in_mask, out_mask)
+    if pairs < 0:
+        return " (some block is kept by no row, and its weights are not read)"
+    most = min(1.0, max(0.0, most_pairs(sizes, is_training=is_training) / all_pairs))
+    return f" (masks keep {pairs / all_pairs:.0%} of these; kernels are chosen up to {most:.0%})"
 
 
 def layout_cost(weight: Tensor) -> str:

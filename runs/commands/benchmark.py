@@ -1,4 +1,4 @@
-"""Measures speed on this machine: ccenv benchmark [machine|kernels|gpu|calibrate].
+"""Measures speed on this machine: ccenv benchmark [machine|kernels|gpu].
 
 Everything is measured in one process, in turns, on masks drawn beforehand: a ratio compares
 neighbouring timings, so that a busy machine slows all.
@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 
 from ccenv.base.registry import check_names
-from ccenv.runs.commands import calibrate
 from ccenv.runs.commands.frame import program
 from ccenv.runs.experiment import run_experiment
 from ccenv.runs.speed import gpu, networks, own_figures
@@ -21,10 +20,9 @@ from ccenv.runs.speed import gpu, networks, own_figures
 PROGRAM = "ccenv benchmark"
 EXPERIMENTS = {one.name: one for one in (own_figures.MACHINE, networks.KERNELS, gpu.GPU)}
 """What a user measures on a machine of his own, by name; the first is the default."""
-CALIBRATE = "calibrate"
 
 
-@program(PROGRAM, measures=True)
+@program(PROGRAM)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures what the first word names; see --help."""
     words = [*(sys.argv[1:] if arguments is None else arguments)]
@@ -35,19 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         # The first one is quick anyway: half a minute.
         name, words = next(iter(EXPERIMENTS)), [word for word in words if word != "--quick"]
-    if name == CALIBRATE:
-        return calibrate.main(words)
-    check_names([name], [*EXPERIMENTS, CALIBRATE], "benchmark")
+    check_names([name], EXPERIMENTS, "benchmark")
     return run_experiment(EXPERIMENTS[name], PROGRAM, words)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Explains the program: what can be measured."""
-    abouts = {name: one.about for name, one in EXPERIMENTS.items()} | {CALIBRATE: calibrate.ABOUT}
-    told = "\n".join(f"  {name:9} {about}" for name, about in abouts.items())
+    told = "\n".join(f"  {name:8} {one.about}" for name, one in EXPERIMENTS.items())
     return argparse.ArgumentParser(
         prog=PROGRAM,
-        usage=f"{PROGRAM} [{'|'.join(abouts)}] [--quick] [--repeats N] [--threads N] ...",
+        usage=f"{PROGRAM} [{'|'.join(EXPERIMENTS)}] [--quick] [--repeats N] [--threads N] ...",
         description=f"Speed as ratios measured in one process, in turns.\n\n{told}\n\n"
         f"{PROGRAM} NAME --help lists the options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ccenv.base.registry import check_names
 from ccenv.runs.commands.frame import program
-from ccenv.runs.commands.registry import COMMANDS, GROUPS, OF_THE_LAB, RENAMED, module_of
+from ccenv.runs.commands.registry import (
+    COMMANDS,
+    GONE,
+    GROUPS,
+    OF_THE_LAB,
+    RENAMED,
+    module_of,
+)
 from ccenv.runs.store.machine import versions
 
 COMPLETION = "--completion"
@@ -32,8 +39,7 @@ def help_lines() -> Iterator[str]:
     )
 
 
-# Which prices are used is each program's own affair.
-@program("ccenv", measures=True)
+@program("ccenv")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program that the first word names; the other words are the program's.
 
@@ -55,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"expected a command, got {command!r}, which is no part of what is installed; "
             f"in a checkout: python -m ccenv.runs.lab {command}"
         )
+    if command in GONE:
+        raise ValueError(f"expected a command, got {command!r}, which is gone: {GONE[command]}")
     if command in RENAMED:
         today = RENAMED[command]
         print(f"ccenv: `ccenv {command}` is now `ccenv {' '.join(today)}`", file=sys.stderr)

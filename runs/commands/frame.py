@@ -14,8 +14,6 @@ from typing import Protocol, cast
 
 from safetensors import SafetensorError
 
-from ccenv.sparse.price_switch import shipped_prices
-
 
 class Main(Protocol):
     """A program: words of the command line (those of this process if none) -> an exit status."""
@@ -35,8 +33,6 @@ def program(
     name: str,
     refused: tuple[type[Exception], ...] = (ValueError,),
     stopped: str = "stopped",
-    *,
-    measures: bool = False,
 ) -> Callable[[Main], Main]:
     """Frames a `main`: wrong input, a full disk, Ctrl-C and a closed pipe end it in one line.
 
@@ -44,17 +40,14 @@ def program(
         name: what its messages begin with.
         refused: exceptions whose message is all that the user needs; others show their traceback.
         stopped: what is said after Ctrl-C.
-        measures: whether layers go the ways that were measured to be fastest on this machine; other
-            programs go those of the shipped prices, so that their results repeat.
     """
 
     def frame(main: Main) -> Main:
         @functools.wraps(main)
         def framed(arguments: Sequence[str] | None = None) -> int:
             say_what_can_be_said()
-            prices = contextlib.nullcontext() if measures else shipped_prices()
             try:
-                with open_outputs(), quiet_threads(), prices:
+                with open_outputs(), quiet_threads():
                     return flushed(main, arguments)
             except BrokenPipeError:
                 forget_output()

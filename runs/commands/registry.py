@@ -36,12 +36,13 @@ RENAMED = {
     "leaks": ("analyze", "leaks"),
     "gates": ("analyze", "gates"),
     "retrieval": ("analyze", "retrieval"),
-    "calibrate": ("benchmark", "calibrate"),
     "write": ("generate",),
     "share": ("export", "--share"),
     "completion": ("--completion",),
 }
 """Word of an earlier version -> the words that do the same today."""
+GONE = {"calibrate": "`auto` chooses by a rule that is the same on every machine"}
+"""Word of an earlier version -> why there is nothing in its place."""
 OF_THE_LAB = ("docs", "tables", "weights")
 """Words of an earlier version whose programs are not installed: a checkout has them."""
 

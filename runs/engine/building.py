@@ -15,19 +15,15 @@ from ccenv.runs.plan.plan import Plan
 from ccenv.runs.store.program import Program
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
-from ccenv.sparse.price_switch import shipped_prices
 
 
 @contextmanager
 def torch_settings(program: Program) -> Iterator[None]:
-    """Sets torch's threads and global seed (agents of others may draw from it), for a while.
-
-    Layers go the ways of the shipped prices: a run depends on no machine's measured ones.
-    """
+    """Sets torch's threads and global seed (agents of others may draw from it), for a while."""
     threads = torch.get_num_threads()
     torch.set_num_threads(program.threads)
     try:
-        with torch.random.fork_rng(devices=[]), shipped_prices():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(program.seed)
             yield
     finally:

@@ -39,7 +39,7 @@ def help_text() -> str:
     return "\n".join([f"usage: {NAME} NAME ...", "", *lines, "", f"{NAME} NAME --help tells more"])
 
 
-@program("lab", (ValueError, OSError, ImportError), measures=True)
+@program("lab", (ValueError, OSError, ImportError))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the first word names; the other words are its own.
 

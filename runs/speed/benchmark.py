@@ -27,7 +27,7 @@ def benchmark(
     names_machine: bool = True,
     **shown: Any,
 ) -> Experiment:
-    """An experiment whose rows are timings, by the routes that are fastest on this machine.
+    """An experiment whose rows are timings.
 
     Args:
         name: see `Experiment`.
@@ -65,7 +65,6 @@ def benchmark(
         table=table,
         recorded_as=file_name,
         add_options=add_options,
-        measures_machine=True,
         names_machine=names_machine,
         **shown,
     )

@@ -32,8 +32,8 @@ by hand on an Intel Cascade Lake Xeon in 2026-11, both with AVX-512, one thread;
 NOTES = """\
 Speed-up: time of torch's dense layers over time, median [quartiles], one thread, policies of whole
 networks included. Elsewhere: an AMD EPYC as it was recorded, an Intel Cascade Lake Xeon as it was
-measured by hand (2026-11), both with AVX-512, before `auto` measured machines. More:
-`ccenv benchmark kernels`; what `auto` found out: `ccenv benchmark calibrate`."""
+measured by hand (2026-11), both with AVX-512. More:
+`ccenv benchmark kernels`."""
 COLUMNS = {
     "what": "<{what}",
     "rows": ">{batch:,}",

@@ -13,11 +13,7 @@ from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padd
 from ccenv.mdp.observations import pool_window
 from ccenv.networks.costs import gated_widths
 from ccenv.networks.mlp import GatedMLP, linear_at
-from ccenv.sparse.cost_model import kernel_seconds
-from ccenv.sparse.layer_costs import Layer
-
-BATCH = 64
-"""Images at once, at which times are compared."""
+from ccenv.sparse.cost_model import FORWARD, pair_macs
 
 
 def write_network(
@@ -56,11 +52,8 @@ def is_whole(network: GatedMLP, choosers: Sequence[Chooser] | None, index: int) 
     before, units, after = widths[index : index + 3]
     share = 0.5 if choosers is None else choosers[index].expected_share(blocks)
 
-    def seconds(blocks: int, size: int, share: float) -> float:
-        sides = Layer(BATCH, 1, before, blocks, size), Layer(BATCH, blocks, size, 1, after)
-        return sum(kernel_seconds(s, share * s.all_pairs, is_training=False) for s in sides)
-
-    return seconds(1, units, 1.0) < seconds(blocks, filled_size(size), share)
+    skipping = share * blocks * sum(pair_macs(side, filled_size(size)) for side in (before, after))
+    return skipping > FORWARD * units * (before + after)
 
 
 def all_finite(network: GatedMLP, choosers: Sequence[Chooser] | None) -> bool:

@@ -19,7 +19,6 @@ from torch import Tensor
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
 from ccenv.mask_table.building.walk import Answers, answers, seconds_of_walk
 from ccenv.mask_table.menus import Menus
-from ccenv.sparse.price_switch import shipped_prices
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,11 @@ class Job:
         """
         size = self.batch_size
         pairs = zip(inputs.split(size), labels.split(size), strict=True)
-        # A table is the same, bit for bit, whoever builds which chunk of it.
-        with shipped_prices():
-            return joined([answers(self.network, x, y, self.menus) for x, y in pairs])
+        return joined([answers(self.network, x, y, self.menus) for x, y in pairs])
 
     def seconds(self, inputs: Tensor, labels: Tensor) -> float:
         """Seconds of a batch, about; see `seconds_of_walk`."""
-        with shipped_prices():
-            return seconds_of_walk(self.network, inputs, labels, self.menus)
+        return seconds_of_walk(self.network, inputs, labels, self.menus)
 
 
 def joined(parts: list[Answers]) -> Answers:

@@ -1,9 +1,8 @@
-"""`auto` beside dense products and the kernels, on layers that no price was fitted to.
+"""Times `auto` beside the kernels and dense products, on layers that its rule was not fitted to.
 
-Every cell times torch's own dense layer, a dense product times masks, the kernels, and `auto` by
-the shipped prices and by those measured on this machine, in turns. The least time of some rounds
-counts, of one thread its own processor time, because a share of cells below a line would else count
-what other programs did.
+Every cell times torch's own dense layer, a dense product times masks, the kernels, and `auto`, in
+turns. The least time of some rounds counts, of one thread its own processor time. Recorded rows
+hold the kept pairs of blocks, so that any other rule can be judged by the same times.
 """
 
 import itertools
@@ -18,24 +17,25 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.lab.benchmarks.auto_elsewhere import Elsewhere, machines, times
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
 from ccenv.runs.speed.layers import make_layer, plain_layers
 from ccenv.runs.speed.masks import draw_pool
-from ccenv.sparse.calibration import measure
-from ccenv.sparse.cost_model import Costs
+from ccenv.sparse.cost_model import most_pairs
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.machine_prices import machine_prices
-from ccenv.sparse.price_switch import Using, using
-from ccenv.sparse.routes import choose_route, layer_of
+from ccenv.sparse.operands import Sizes
+from ccenv.sparse.routes import kept_pairs
 
 BATCHES = (1, 8, 24, 96, 192, 768, 1536, 4096)
 SHAPES = ((384, 384), (768, 768), (1536, 384), (192, 1152), (480, 960))
 SIZES = (12, 24, 48, 96)
+SMALL_SIZES, SMALL_DENSITIES = (2, 6), (0.07, 0.35, 0.8)
+"""of cells beside the grid, whose blocks have less than 8 units."""
+MOST_SMALL_PAIRS = 2e6
+"""of blocks in such a pass."""
 DENSITIES = (0.07, 0.15, 0.35, 0.6, 0.8, 0.95)
 SIDES = ("both", "both", "both", "out", "in")
 LAYOUTS = ("as networks keep them", "as nn.Linear holds them")
@@ -49,14 +49,13 @@ FEW, ROWS = 8, {True: "to 8", False: "from 24"}
 NEAR = 0.95
 """A cell is below where it has less than this of the dense layer's speed."""
 ROUNDS, SECONDS, MASKS = 7, 0.001, 4
-WAYS = {"shipped": "by shipped prices", "measured": "by prices measured here"}
+AUTO_TIME, CHOICE = "auto, its own time included", "the choice alone"
 NOTES = """\
 Speed of `auto` over torch's dense layer without masks, in cells of batch, widths, blocks, density
-and masked sides to which no price was fitted; below: cells with less than 0.95 of dense. None can:
+and masked sides to which nothing was fitted; below: cells with less than 0.95 of dense. None can:
 cells in which neither the kernels nor a dense product times masks reaches 0.95. Over the best: time
-over that of the faster of these two, mean over cells. Where kernels take longer: times of this
-machine, those of the kernels multiplied (few rows to many), as a machine would have them that the
-shipped prices were not fitted on."""
+over that of the faster of these two, mean over cells. The choice alone: the time of the way that
+is chosen, without the time of choosing."""
 COLUMNS = {
     "passes": "<{passes}",
     "weights": "<{layout}",
@@ -109,31 +108,41 @@ def grid(draws: int = 1) -> Iterator[Cell]:
             yield Cell(batch, n, m, size, density, sides, training, layout)
 
 
+def small_grid() -> Iterator[Cell]:
+    """Cells of blocks of less than 8 units; widths, sides and layouts drawn for each."""
+    chance = stream(0, "small blocks of auto")
+
+    def drawn(choices: Sequence[Any]) -> Any:
+        return choices[int(torch.randint(len(choices), (1,), generator=chance))]
+
+    for batch, density, training, size in itertools.product(
+        BATCHES, SMALL_DENSITIES, (False, True), SMALL_SIZES
+    ):
+        (n, m), sides, layout = drawn(SHAPES), drawn(SIDES), drawn(LAYOUTS)
+        pairs = batch * (density * n / size) * (density * m / size)
+        if batch * n * m <= MOST_MACS / 3 and pairs <= MOST_SMALL_PAIRS:
+            yield Cell(batch, n, m, size, density, sides, training, layout)
+
+
 def quick_grid() -> Iterator[Cell]:
-    """One small cell of each kind of pass and layout."""
-    return (
-        Cell(8, 96, 48, 12, 0.5, "both", *asked)
-        for asked in itertools.product((False, True), LAYOUTS)
-    )
+    """One small cell of each kind of pass and layout, and one of small blocks."""
+    for asked in itertools.product((False, True), LAYOUTS):
+        yield Cell(8, 96, 48, 12, 0.5, "both", *asked)
+    yield Cell(8, 96, 48, 2, 0.5, "both", False, LAYOUTS[0])
 
 
 def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """Every cell in turn; this machine is measured before, unless that is switched off."""
-    known = machine_prices(torch.get_num_threads())
-    others = [] if quick else machines(measure())
-    return (time_cell(cell, known, rounds, others) for cell in (quick_grid() if quick else grid()))
+    """Every cell in turn."""
+    cells = quick_grid() if quick else itertools.chain(grid(), small_grid())
+    return (time_cell(cell, rounds) for cell in cells)
 
 
-def time_cell(
-    cell: Cell, known: Costs | None, rounds: int, others: Sequence[Elsewhere] = ()
-) -> Row:
-    """Times all ways of a cell in turns: the cell, seconds of each, and the routes of `auto`.
+def time_cell(cell: Cell, rounds: int) -> Row:
+    """Times all ways of a cell in turns: the cell, seconds of each, and kept pairs of each mask.
 
     Args:
         cell: what.
-        known: prices of this machine.
         rounds: how often each way has its turn.
-        others: machines whose times are worked out.
     """
     layer, plain = layers_of(cell)
     pool = masks_of(cell)
@@ -154,46 +163,40 @@ def time_cell(
         operands = x, layer.weight, layer.bias, in_mask, out_mask
         return dense_linear(*operands, is_training=cell.training)
 
-    def auto(given: Using) -> Tensor:
-        with given:
-            return gated("auto")
-
     passes = {
         "dense": as_pass(partial(plain, x), plain),
         "masked_dense": as_pass(masked_dense, layer),
         "kernels": as_pass(partial(gated, "cpu"), layer),
-        "shipped": as_pass(partial(auto, using(None)), layer),
-        "measured": as_pass(partial(auto, using(known)), layer),
+        "auto": as_pass(partial(gated, "auto"), layer),
     }
-    routes = {}
-    for way, prices in (("shipped", None), ("measured", known)):
-        with using(prices):
-            routes[way] = [
-                choose_route(x, layer.weight, *sides, is_training=cell.training) for sides in pool
-            ]
-    if routes["shipped"] == routes["measured"]:
-        # One way, one time: noise between two is no finding.
-        del passes["measured"]
-    found = seconds_in_turns(passes, rounds, SECONDS, work_clock())
-    seconds = {way: min(times) for way, times in found.items()}
-    seconds.setdefault("measured", seconds["shipped"])
-    pairs = statistics.mean(kept_of(cell, masks) for masks in pool)
-    laid = layer_of(x, layer.weight, *pool[0], is_training=cell.training)
+    seconds = seconds_in_turns(passes, rounds, SECONDS, work_clock())
+    sizes = sizes_of(vars(cell))
     return {
         **vars(cell),
-        **{f"{way}_seconds": least for way, least in seconds.items()},
-        **{f"{way}_routes": sorted(set(found)) for way, found in routes.items()},
-        "elsewhere": {
-            other.name: times(other, laid, pairs, seconds, training=cell.training)
-            for other in others
-        },
+        **{f"{way}_seconds": float(f"{min(times):.4g}") for way, times in seconds.items()},
+        "pairs": [kept_pairs(sizes, *masks) for masks in pool],
     }
 
 
-def kept_of(cell: Cell, masks: Masks) -> float:
-    """Kept pairs of blocks of all rows together."""
-    kept = [torch.ones(cell.batch) if mask is None else mask.sum(dim=1) for mask in masks]
-    return float((kept[0] * kept[1]).sum())
+def sizes_of(row: Row) -> Sizes:
+    """Sizes of a cell's layer; a side without a mask is one block."""
+    sides = [
+        (row[f"{side}_features"] // row["block_size"], row["block_size"])
+        if row["sides"] in (side, "both")
+        else (1, row[f"{side}_features"])
+        for side in ("in", "out")
+    ]
+    return row["batch"], *sides[0], *sides[1]
+
+
+def chosen_seconds(row: Row) -> float:
+    """Time of a cell by the ways that the rule chooses for its masks, mean over these."""
+    most = most_pairs(sizes_of(row), is_training=row["training"])
+    by_kernels = statistics.mean(pairs <= most for pairs in row["pairs"])
+    seconds: float = (
+        by_kernels * row["kernels_seconds"] + (1 - by_kernels) * row["masked_dense_seconds"]
+    )
+    return seconds
 
 
 def layers_of(cell: Cell) -> tuple[nn.Linear, nn.Linear]:
@@ -216,34 +219,52 @@ def masks_of(cell: Cell) -> list[Masks]:
     return [(ins if has_in else None, outs if has_out else None) for ins, outs in pool]
 
 
-def summary(rows: Sequence[Row]) -> list[Row]:
-    """What is recorded: for each kind of cells and each way how `auto` stands beside dense."""
-    groups: dict[tuple[str, str, str], Sequence[Row]] = {}
+def is_small(row: Row) -> bool:
+    """Whether a cell lies beside the grid, because its blocks are small."""
+    return row["block_size"] in SMALL_SIZES
+
+
+def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
+    """Cells of each kind: of the grid by passes, weights and rows, and those of small blocks."""
+    usual = [row for row in rows if not is_small(row)]
+    found: dict[tuple[str, str, str], list[Row]] = {}
     for training, layout, is_few in itertools.product((False, True), LAYOUTS, (True, False)):
-        name = ("training" if training else "forward", layout, ROWS[is_few])
-        groups[name] = [
+        found["training" if training else "forward", layout, ROWS[is_few]] = [
             row
-            for row in rows
+            for row in usual
             if row["training"] is training
             and row["layout"] == layout
             and (row["batch"] <= FEW) is is_few
         ]
-    groups["all", "all", "all"] = rows
-    for other in rows[0]["elsewhere"]:
-        groups[f"all, {other}", "all", "all"] = [row["elsewhere"][other] for row in rows]
+    for training in (False, True):
+        name = "training" if training else "forward"
+        found[name, "all", "all"] = [row for row in usual if row["training"] is training]
+    found["all", "all", "all"] = usual
+    for training in (False, True):
+        name = "training" if training else "forward"
+        small = [row for row in rows if is_small(row) and row["training"] is training]
+        found[f"{name}, blocks of less than 8 units", "all", "all"] = small
+    return {name: group for name, group in found.items() if group}
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+    """How `auto` stands beside dense in each kind of cells, and how its choice does alone."""
+    ways: dict[str, Callable[[Row], float]] = {CHOICE: chosen_seconds}
+    # Times of `auto` are those of the rule by which they were taken, and may be left out.
+    if "auto_seconds" in rows[0]:
+        ways[AUTO_TIME] = lambda row: float(row["auto_seconds"])
     return [
-        {"passes": passes, "layout": layout, "rows": size, "way": told} | standing(group, way)
-        for (passes, layout, size), group in groups.items()
-        if group
-        for way, told in WAYS.items()
+        {"passes": passes, "layout": layout, "rows": size, "way": way} | standing(group, seconds)
+        for (passes, layout, size), group in groups(rows).items()
+        for way, seconds in ways.items()
     ]
 
 
-def standing(rows: Sequence[Row], way: str) -> Row:
+def standing(rows: Sequence[Row], seconds: Callable[[Row], float]) -> Row:
     """Of some cells: how many are below, the worst, the median, and how far from the best way."""
     best = [min(row["kernels_seconds"], row["masked_dense_seconds"]) for row in rows]
-    speeds = [row["dense_seconds"] / row[f"{way}_seconds"] for row in rows]
-    regrets = [row[f"{way}_seconds"] / least for row, least in zip(rows, best, strict=True)]
+    speeds = [row["dense_seconds"] / seconds(row) for row in rows]
+    regrets = [seconds(row) / least for row, least in zip(rows, best, strict=True)]
     none = [row["dense_seconds"] / least < NEAR for row, least in zip(rows, best, strict=True)]
     return {
         "cells": len(rows),
@@ -257,11 +278,13 @@ def standing(rows: Sequence[Row], way: str) -> Row:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How `auto` stands, in Markdown."""
+    """How `auto` stands, in Markdown; of cells, or of what was recorded of them until 2026-11."""
+    shown = rows if "way" in rows[0] else summary(rows)
     percents = [
-        {"below_percent": 100 * row["below"], "none_percent": 100 * row["none_can"]} for row in rows
+        {"below_percent": 100 * row["below"], "none_percent": 100 * row["none_can"]}
+        for row in shown
     ]
-    return formatted(COLUMNS, [{**row, **more} for row, more in zip(rows, percents, strict=True)])
+    return formatted(COLUMNS, [{**row, **more} for row, more in zip(shown, percents, strict=True)])
 
 
 AUTO = benchmark(
@@ -270,8 +293,7 @@ AUTO = benchmark(
     measured,
     table,
     kind="auto-grid",
-    recorded_as="auto-grid",
+    recorded_as="auto-cells",
     rounds=ROUNDS,
     notes=NOTES,
-    kept=summary,
 )

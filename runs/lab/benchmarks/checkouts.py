@@ -56,7 +56,7 @@ class Worker:
         Args:
             folder: of the checkout.
         """
-        settings = os.environ | {"PYTHONPATH": str(folder), "CCENV_CALIBRATE": "0"}
+        settings = os.environ | {"PYTHONPATH": str(folder)}
         self._folder = folder
         self._process = subprocess.Popen(
             [sys.executable, checkout_worker.__file__],

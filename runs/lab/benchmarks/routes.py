@@ -1,4 +1,4 @@
-"""Times of the ways to compute a layer, over a grid -> prices of a cost model that chooses.
+"""Times the ways to compute a layer over a grid, and fits to them what each of its parts costs.
 
 For every case the kernels, dense products times masks and torch's plain dense product, in turns,
 forward; for a part of the grid also forward with backward, where weights may change and the kernels
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
+from ccenv.runs.lab.benchmarks.layer_costs import REGIMES, DenseCosts, KernelCosts, Layer, regime
 from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
@@ -27,7 +28,6 @@ from ccenv.runs.speed.layers import kept_pairs, make_layer, plain_layers
 from ccenv.runs.speed.masks import POOL, draw_pool, mean_densities
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.few_rows import dense_linear
-from ccenv.sparse.layer_costs import REGIMES, DenseCosts, KernelCosts, Layer, regime
 from ccenv.sparse.linear import block_sparse_linear
 
 BATCHES = (1, 6, 16, 32, 64, 128, 512, 1024)

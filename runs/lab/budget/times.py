@@ -184,5 +184,4 @@ TIMES = Experiment(
     add_options=add_options,
     head=head,
     key=("batch",),
-    measures_machine=True,
 )

@@ -41,10 +41,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "search": ("ccenv.runs.commands.search:to_do",),
     "list": (),
     "validate": (),
-    "benchmark": (
-        "ccenv.runs.experiment:measure",
-        "ccenv.runs.commands.calibrate:price_file",
-    ),
+    "benchmark": ("ccenv.runs.experiment:measure",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
         "ccenv.runs.mask_tables.times:measured",
@@ -71,7 +68,7 @@ SOUND: dict[str, list[list[str]]] = {
     "search": [["reinforce", *(word for word in SHORT if not word.startswith("learning_rate"))]],
     "list": [["rewards"], []],
     "validate": [["run"]],
-    "benchmark": [["kernels"], ["calibrate"]],
+    "benchmark": [["kernels"]],
     "table": [
         ["build", "mlp", "synthetic"],
         ["times", "mlp", "synthetic"],

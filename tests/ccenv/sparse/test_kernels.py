@@ -11,7 +11,7 @@ from numba.core.caching import CacheImpl
 
 from ccenv import explain_backend
 from ccenv.networks.mlp import GatedMLP
-from ccenv.sparse.cost_model import dense_seconds, kernel_seconds, most_pairs
+from ccenv.sparse.cost_model import most_pairs
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
@@ -20,9 +20,8 @@ from ccenv.sparse.cpu.codegen.compiled import (
 )
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.gpu import routes as gpu_routes
-from ccenv.sparse.layer_costs import Layer
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.routes import kept_pairs, layer_of
+from ccenv.sparse.routes import kept_pairs, sizes_of
 
 
 def draw(batch, in_blocks, in_size, out_blocks, out_size, in_density, out_density, seed=0):
@@ -335,14 +334,27 @@ def test_a_dense_product_is_never_chosen_where_a_block_is_kept_by_nobody():
     assert explain_backend(torch.zeros(4000, 40), weight, mask).route == "kernels"
 
 
+@given(st.integers(1, 300), st.integers(1, 30), st.integers(1, 70), st.booleans())
+def test_kernels_are_chosen_up_to_most_pairs_and_explained_by_it(batch, blocks, size, is_training):
+    mask = torch.ones(batch, blocks, dtype=torch.bool)
+    mask[0, 1:] = False
+    x, weight = torch.zeros(batch, blocks * size), torch.zeros(size, blocks * size)
+    most = most_pairs((batch, blocks, size, 1, size), is_training=is_training)
+    found = explain_backend(x, weight, mask, is_training=is_training)
+    is_read = batch > 1 or blocks == 1
+    faster = not is_read or int(mask.sum()) <= most
+    full = "dense" if bool(mask.all()) else "masked_dense"
+    assert found.route == ("kernels" if faster else full)
+    assert ("chosen up to" in found.reason) == (is_read and found.route != "dense")
+
+
 @given(st.integers(1, 4096), st.integers(1, 64), st.integers(1, 64), st.booleans())
-def test_the_cost_model_prefers_kernels_exactly_up_to_most_pairs(batch, blocks, size, is_training):
-    layer = Layer(batch, blocks, size, blocks, size)
-    most = most_pairs(layer, is_training=is_training)
-    dense = dense_seconds(layer, is_training=is_training)
-    for pairs in {0, most - 1, most + 1, layer.all_pairs}:
-        faster = kernel_seconds(layer, pairs, is_training=is_training) <= dense
-        assert faster == (pairs <= most)
+def test_wider_blocks_are_worth_kernels_at_larger_shares(batch, blocks, size, is_training):
+    shares = [
+        most_pairs((batch, blocks, width, blocks, width), is_training=is_training)
+        for width in (size, size + 1)
+    ]
+    assert shares[0] < shares[1]
 
 
 @given(st.integers(0, 40), st.integers(1, 70), st.integers(1, 9), st.booleans(), st.booleans())
@@ -353,7 +365,7 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
         for n, wanted in ((in_blocks, has_in), (out_blocks, has_out))
     ]
     x, weight = torch.zeros(batch, in_blocks), torch.zeros(out_blocks, in_blocks)
-    found = kept_pairs(layer_of(x, weight, *masks), *masks)
+    found = kept_pairs(sizes_of(x, weight, *masks), *masks)
     full = [torch.ones(batch, 1, dtype=torch.bool) if mask is None else mask for mask in masks]
     if all(bool(mask.any(dim=0).all()) for mask in full):
         assert found == int((full[0].sum(dim=1) * full[1].sum(dim=1)).sum())

@@ -12,13 +12,6 @@ from ccenv.deploy.fused.network import is_whole
 from ccenv.mdp.observations import make_observer
 from ccenv.networks.mlp import GatedMLP
 from ccenv.networks.protocol import forward
-from ccenv.sparse import cost_model
-
-
-@pytest.fixture(params=["EIGHT", "SIXTEEN"])
-def lanes(request, monkeypatch):
-    """Prices of either kind of machine."""
-    monkeypatch.setattr(cost_model, "costs", lambda: getattr(cost_model, request.param))
 
 
 def network_of(blocks, size, features=20, head=()):
@@ -40,7 +33,7 @@ def whole(network, choosers=None):
     return [is_whole(network, choosers, index) for index in range(len(network.num_blocks))]
 
 
-def test_single_units_are_computed_whole_unless_few_are_kept(lanes):
+def test_single_units_are_computed_whole_unless_few_are_kept():
     network = network_of((256,), 1, features=784)
     assert whole(network) == [True]
     assert whole(network, [Chooser(torch.zeros(256), "drawn")]) == [True]
@@ -50,19 +43,19 @@ def test_single_units_are_computed_whole_unless_few_are_kept(lanes):
 
 
 @pytest.mark.parametrize("widths", [(256,), (640, 640), (800, 704)])
-def test_a_network_with_dropout_left_on_is_computed_whole(lanes, widths):
+def test_a_network_with_dropout_left_on_is_computed_whole(widths):
     choosers = [Chooser(torch.zeros(n), "drawn") for n in widths]
     assert all(whole(network_of(widths, 1, features=784), choosers))
 
 
 @pytest.mark.parametrize("size", [4, 8, 64])
-def test_blocks_of_four_units_and_more_are_always_skipped(lanes, size):
+def test_blocks_of_four_units_and_more_are_always_skipped(size):
     everything = [Chooser(torch.ones(7)), Chooser(torch.ones(7))]
     assert whole(network_of((7, 7), size), everything) == [False, False]
 
 
 @pytest.mark.parametrize("where", ["layer", "head", "policy"])
-def test_nothing_is_computed_whole_beside_weights_that_are_not_finite(lanes, where):
+def test_nothing_is_computed_whole_beside_weights_that_are_not_finite(where):
     network = network_of((256, 256), 1)
     maps = random_maps(network, "layer_input", (1, 4, 5))
     choosers = [Chooser(m) for m in maps]

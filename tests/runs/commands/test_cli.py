@@ -9,7 +9,7 @@ import pytest
 
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.completion import whole_parser
-from ccenv.runs.commands.registry import COMMANDS, GROUPS, OF_THE_LAB, RENAMED, module_of
+from ccenv.runs.commands.registry import COMMANDS, GONE, GROUPS, OF_THE_LAB, RENAMED, module_of
 
 EARLIER = (
     *("train", "compare", "eval", "plot", "show", "search", "list", "validate", "leaks"),
@@ -29,8 +29,8 @@ def test_every_command_leads_to_a_program_that_explains_itself(command, capsys):
 
 def test_every_command_of_the_version_before_is_there_or_is_answered_with_its_new_name():
     assert len(EARLIER) == 23
-    assert set(EARLIER) == {*RENAMED, *OF_THE_LAB} | (set(EARLIER) & set(COMMANDS))
-    assert not {*RENAMED, *OF_THE_LAB} & set(COMMANDS)
+    assert set(EARLIER) == {*RENAMED, *OF_THE_LAB, *GONE} | (set(EARLIER) & set(COMMANDS))
+    assert not {*RENAMED, *OF_THE_LAB, *GONE} & set(COMMANDS)
 
 
 @pytest.mark.parametrize("word", RENAMED)
@@ -51,6 +51,12 @@ def test_a_word_whose_program_is_not_installed_is_answered_with_where_it_is(word
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"python -m ccenv.runs.lab {word}" in said
+
+
+@pytest.mark.parametrize("word", GONE)
+def test_a_word_that_is_gone_is_answered_with_the_reason(word, capsys):
+    assert cli.main([word]) == 2
+    assert GONE[word] in capsys.readouterr().err
 
 
 def test_the_words_behind_the_command_reach_the_program(capsys):

@@ -1,8 +1,7 @@
-"""The cost model is what its benchmark recorded, and the fit finds prices that it was given."""
+"""The rule of `auto` is what is fitted to recorded times, and the fit finds what it was given."""
 
 import json
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,31 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import routes
-from ccenv.sparse import cost_model
-from ccenv.sparse.cpu.codegen import registers
-from ccenv.sparse.layer_costs import REGIMES
-
-RESULTS = Path(__file__).parents[4] / "runs/results"
+from ccenv.runs.lab.benchmarks import route_rule, routes
+from ccenv.runs.lab.benchmarks.layer_costs import REGIMES
 
 
-KINDS = {"route-costs-8-lanes": cost_model.EIGHT, "route-costs": cost_model.SIXTEEN}
+@pytest.fixture(scope="module")
+def cases():
+    return route_rule.recorded_cases()
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("part", REGIMES)
-def test_the_cost_model_is_the_recorded_fit(name, part):
-    kernels, dense = KINDS[name].parts[part]
-    rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
-    (recorded,) = (row for row in rows if row["part"] == part)
-    assert asdict(kernels) == recorded["kernels"]
-    assert asdict(dense) == recorded["dense"]
+def test_the_rule_is_within_its_bounds_on_the_recorded_times(cases):
+    over = route_rule.over_best(cases, route_rule.shipped())
+    assert over.mean() <= 1.06
+    assert over[cases.is_recorded].mean() <= 1.04
+    assert over[cases.is_recorded & cases.is_small].mean() <= 1.06
 
 
-def test_the_costs_are_those_of_this_machines_registers(monkeypatch):
-    for wide, expected in ((True, cost_model.SIXTEEN), (False, cost_model.EIGHT)):
-        monkeypatch.setattr(registers, "WIDE", wide)
-        assert cost_model.costs.__wrapped__() is expected
+def test_the_shares_of_the_rule_are_the_recorded_fit(cases):
+    assert route_rule.fitted(cases) == route_rule.shipped()
+
+
+def test_the_fit_finds_shares_by_which_times_were_made(cases):
+    truth = {"FORWARD": 1.2, "FEW_TRAINING": 0.5, "TRAINING": 0.8}
+    shares = np.array(list(truth.values()))[cases.part]
+    made = replace(cases, kernels=cases.counted(), dense=shares)
+    assert route_rule.fitted(made) == truth
+    assert route_rule.over_best(made, truth).mean() == 1
 
 
 def shapes(count):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-FEW_ROWS = 32
-"""Rows up to which a dense product between masks runs in the kernels while training."""
+from ccenv.sparse.cost_model import FEW_ROWS
+
 TINY = 8
 """Units of a block below which a pair of blocks is mostly what is not products."""
 REGIMES = ("forward", "forward_tiny", "training_few", "training_many", "training_tiny")
