@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cost_model import FEW_ROWS
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
 from ccenv.sparse.cpu.layer import run_forward
@@ -20,6 +19,9 @@ from ccenv.sparse.cpu.layer_gradients import gradients_of, run_transposed
 from ccenv.sparse.cpu.once import once
 from ccenv.sparse.cpu.places import sizes_of, weights_of
 from ccenv.sparse.masked_dense import blank, masked_dense_linear
+
+FEW_ROWS = 32
+"""rows up to which a dense product between masks runs in the kernels while training."""
 
 
 def dense_linear(

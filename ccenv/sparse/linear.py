@@ -56,7 +56,7 @@ def block_sparse_linear(
         x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
     )
     if sizes is not None and backend in ("auto", "cpu"):
-        route = route_on_cpu(sizes, in_mask, out_mask, backend, is_training=is_training)
+        route = route_on_cpu(sizes, in_mask, out_mask, backend)
     else:
         route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     if route == "kernels":

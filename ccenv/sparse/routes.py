@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ccenv.base.registry import check_names
-from ccenv.sparse.cost_model import most_pairs
 from ccenv.sparse.gpu.routes import gpu_figures, gpu_route
 from ccenv.sparse.operands import Sizes
 
@@ -25,6 +24,8 @@ ROUTES = {
 # Without a cost model, for the torch route: from so large a share of kept pairs on, and so many
 # rows, one dense product is faster.
 NEARLY_DENSE, MIN_DENSE_ROWS = 0.9, 64
+EDGE = 28
+"""Units by which both sides of a kept pair of blocks count as wider than they are."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ def choose_route(
     if x.dtype == torch.float32 and x.is_cpu:
         if backend != "auto":
             return "kernels"
-        return cheapest(
-            sizes_of(x, weight, in_mask, out_mask), in_mask, out_mask, is_training=is_training
-        )
+        return cheapest(sizes_of(x, weight, in_mask, out_mask), in_mask, out_mask)
     if x.is_cuda:
         return gpu_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     return "masked_dense" if backend == "auto" and nearly_dense(in_mask, out_mask) else "grouped"
@@ -71,8 +70,6 @@ def route_on_cpu(
     in_mask: Tensor | None,
     out_mask: Tensor | None,
     backend: str,
-    *,
-    is_training: bool,
 ) -> str:
     """The same for float32 operands on the CPU whose sizes are known, with less to look at.
 
@@ -81,21 +78,18 @@ def route_on_cpu(
         in_mask: bool [batch, in_blocks] or None.
         out_mask: bool [batch, out_blocks] or None.
         backend: "auto" or "cpu".
-        is_training: whether gradients follow.
     """
     if in_mask is None and out_mask is None:
         return "dense"
     if backend == "cpu":
         return "kernels"
-    return cheapest(sizes, in_mask, out_mask, is_training=is_training)
+    return cheapest(sizes, in_mask, out_mask)
 
 
-def cheapest(
-    sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None, *, is_training: bool
-) -> str:
+def cheapest(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
     """The route that is expected to be fastest on the CPU."""
     rows, in_blocks, _, out_blocks, _ = sizes
-    most, all_pairs = most_pairs(sizes, is_training=is_training), rows * in_blocks * out_blocks
+    most, all_pairs = most_pairs(sizes), rows * in_blocks * out_blocks
     if most >= all_pairs:
         return "kernels"
     pairs = kept_pairs(sizes, in_mask, out_mask)
@@ -103,6 +97,31 @@ def cheapest(
     if pairs < 0 or pairs <= most:
         return "kernels"
     return "dense" if pairs == all_pairs else "masked_dense"
+
+
+def most_pairs(sizes: Sizes) -> float:
+    """Kept pairs of blocks, of all rows, up to which the kernels are expected to be faster.
+
+    A kept pair counts as if both sides were `EDGE` units wider, because small blocks do not fill
+    the vectors and every block of a row has to be found. The kernels are chosen up to the MACs of
+    the dense product. The one number is fitted by `python -m ccenv.runs.lab auto` and does not
+    depend on the machine, so that results repeat. A wrong choice costs time alone.
+
+    Args:
+        sizes: rows, input blocks, units of one, output blocks, units of one.
+    """
+    rows, in_blocks, in_size, out_blocks, out_size = sizes
+    dense_macs = rows * in_blocks * in_size * out_blocks * out_size
+    return dense_macs / pair_macs(in_size, out_size)
+
+
+def pair_macs(in_size: int, out_size: int) -> int:
+    """MACs as which a kept pair of blocks of so many units counts.
+
+    >>> pair_macs(16, 8)
+    1584
+    """
+    return (in_size + EDGE) * (out_size + EDGE)
 
 
 def sizes_of(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> Sizes:
@@ -164,7 +183,7 @@ def explain_backend(
     route = choose_route(x, weight, in_mask, out_mask, backend, is_training=is_training)
     reason = ROUTES[route]
     if backend == "auto" and x.is_cpu and route in ("kernels", "masked_dense"):
-        reason += kept_share(x, weight, in_mask, out_mask, is_training=is_training)
+        reason += kept_share(x, weight, in_mask, out_mask)
     if route == "kernels":
         reason += layout_cost(weight)
     if x.is_cuda and route in ("triton", "masked_dense"):
@@ -172,21 +191,14 @@ def explain_backend(
     return Choice(route, reason)
 
 
-def kept_share(
-    x: Tensor,
-    weight: Tensor,
-    in_mask: Tensor | None,
-    out_mask: Tensor | None,
-    *,
-    is_training: bool,
-) -> str:
+def kept_share(x: Tensor, weight: Tensor, in_mask: Tensor | None, out_mask: Tensor | None) -> str:
     """How much the masks keep, and up to where kernels are chosen, for `explain_backend`."""
     sizes = sizes_of(x, weight, in_mask, out_mask)
     all_pairs = sizes[0] * sizes[1] * sizes[3]
     pairs = kept_pairs(sizes, in_mask, out_mask)
     if pairs < 0:
         return " (some block is kept by no row, and its weights are not read)"
-    most = min(1.0, max(0.0, most_pairs(sizes, is_training=is_training) / all_pairs))
+    most = min(1.0, most_pairs(sizes) / all_pairs)
     return f" (masks keep {pairs / all_pairs:.0%} of these; kernels are chosen up to {most:.0%})"
 
 

@@ -13,7 +13,7 @@ from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padd
 from ccenv.mdp.observations import pool_window
 from ccenv.networks.costs import gated_widths
 from ccenv.networks.mlp import GatedMLP, linear_at
-from ccenv.sparse.cost_model import FORWARD, pair_macs
+from ccenv.sparse.routes import pair_macs
 
 
 def write_network(
@@ -53,7 +53,7 @@ def is_whole(network: GatedMLP, choosers: Sequence[Chooser] | None, index: int) 
     share = 0.5 if choosers is None else choosers[index].expected_share(blocks)
 
     skipping = share * blocks * sum(pair_macs(side, filled_size(size)) for side in (before, after))
-    return skipping > FORWARD * units * (before + after)
+    return skipping > units * (before + after)
 
 
 def all_finite(network: GatedMLP, choosers: Sequence[Chooser] | None) -> bool:

@@ -1,16 +1,19 @@
-"""Times `auto` beside the kernels and dense products, on layers that its rule was not fitted to.
+"""Times `auto` beside the kernels and dense products, and fits the number that it chooses by.
 
 Every cell times torch's own dense layer, a dense product times masks, the kernels, and `auto`, in
 turns. The least time of some rounds counts, of one thread its own processor time. Recorded rows
-hold the kept pairs of blocks, so that any other rule can be judged by the same times.
+hold the kept pairs of blocks, so that any other rule can be judged by the same times. Where some
+block is kept by no row the kernels are the only way that does not read it: such cells of small
+blocks have no choice and are left out of its mean.
 """
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +25,12 @@ from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
 from ccenv.runs.speed.layers import make_layer, plain_layers
 from ccenv.runs.speed.masks import draw_pool
-from ccenv.sparse.cost_model import most_pairs
+from ccenv.sparse import routes
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.operands import Sizes
-from ccenv.sparse.routes import kept_pairs
+from ccenv.sparse.routes import kept_pairs, most_pairs
 
 BATCHES = (1, 8, 24, 96, 192, 768, 1536, 4096)
 SHAPES = ((384, 384), (768, 768), (1536, 384), (192, 1152), (480, 960))
@@ -52,7 +55,7 @@ ROUNDS, SECONDS, MASKS = 7, 0.001, 4
 AUTO_TIME, CHOICE = "auto, its own time included", "the choice alone"
 NOTES = """\
 Speed of `auto` over torch's dense layer without masks, in cells of batch, widths, blocks, density
-and masked sides to which nothing was fitted; below: cells with less than 0.95 of dense. None can:
+and masked sides; below: cells with less than 0.95 of dense. None can:
 cells in which neither the kernels nor a dense product times masks reaches 0.95. Over the best: time
 over that of the faster of these two, mean over cells. The choice alone: the time of the way that
 is chosen, without the time of choosing."""
@@ -191,7 +194,7 @@ def sizes_of(row: Row) -> Sizes:
 
 def chosen_seconds(row: Row) -> float:
     """Time of a cell by the ways that the rule chooses for its masks, mean over these."""
-    most = most_pairs(sizes_of(row), is_training=row["training"])
+    most = most_pairs(sizes_of(row))
     by_kernels = statistics.mean(pairs <= most for pairs in row["pairs"])
     seconds: float = (
         by_kernels * row["kernels_seconds"] + (1 - by_kernels) * row["masked_dense_seconds"]
@@ -219,6 +222,23 @@ def masks_of(cell: Cell) -> list[Masks]:
     return [(ins if has_in else None, outs if has_out else None) for ins, outs in pool]
 
 
+def has_choice(row: Row) -> bool:
+    """Whether every block is kept by some row, under all masks."""
+    return min(row["pairs"]) >= 0
+
+
+def fitted(rows: Sequence[Row], numbers: Iterable[int]) -> int:
+    """The number, in place of `EDGE`, whose choices have the least mean time over the best."""
+    free = [row for row in rows if has_choice(row)]
+
+    def over_best(edge: int) -> float:
+        with mock.patch.object(routes, "EDGE", edge):
+            over: float = standing(free, chosen_seconds)["regret"]
+        return over
+
+    return min(numbers, key=over_best)
+
+
 def is_small(row: Row) -> bool:
     """Whether a cell lies beside the grid, because its blocks are small."""
     return row["block_size"] in SMALL_SIZES
@@ -242,7 +262,8 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
     found["all", "all", "all"] = usual
     for training in (False, True):
         name = "training" if training else "forward"
-        small = [row for row in rows if is_small(row) and row["training"] is training]
+        asked = [row for row in rows if is_small(row) and has_choice(row)]
+        small = [row for row in asked if row["training"] is training]
         found[f"{name}, blocks of less than 8 units", "all", "all"] = small
     return {name: group for name, group in found.items() if group}
 
@@ -278,8 +299,8 @@ def standing(rows: Sequence[Row], seconds: Callable[[Row], float]) -> Row:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How `auto` stands, in Markdown; of cells, or of what was recorded of them until 2026-11."""
-    shown = rows if "way" in rows[0] else summary(rows)
+    """How `auto` stands, in Markdown."""
+    shown = summary(rows)
     percents = [
         {"below_percent": 100 * row["below"], "none_percent": 100 * row["none_can"]}
         for row in shown
@@ -289,10 +310,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 AUTO = benchmark(
     "auto",
-    "the choice between kernels and dense products, on layers that nothing was fitted to",
+    "the choice between kernels and dense products, beside the better of both",
     measured,
     table,
-    kind="auto-grid",
+    kind="auto-cells",
     recorded_as="auto-cells",
     rounds=ROUNDS,
     notes=NOTES,

