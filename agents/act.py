@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.soft_masks import descend, soft_masked_logits
-from ccenv.networks.training import check_at_least_zero
+from ccenv.agents.straight_through_ops import descend, soft_masked_logits
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 
@@ -146,7 +146,7 @@ def going_on(values: Tensor, epsilon: float = 0.01) -> Tensor:
     """Share of the mass at each exit that goes on behind it, 0 where a row stops: [batch, n].
 
     Products of these shares are what is left of the mass, so that exits which share their answers
-    by them (`ccenv.networks.flow`) weigh them as `halt` says.
+    by them (`ccenv.networks.core.exit_state`) weigh them as `halt` says.
     """
     sums = values.cumsum(dim=1)
     left, goes = 1 - sums, sums < 1 - epsilon

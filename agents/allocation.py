@@ -28,8 +28,8 @@ from ccenv.base.allocation import allocate
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome, initial
-from ccenv.networks.mlp import positive_ints
-from ccenv.networks.protocol import GatedNetwork
+from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.simulator.menus import flat_menu, judged
 from ccenv.simulator.simulator import Simulator
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import IndependentBlocks
-from ccenv.networks.training import check_at_least_zero
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout, walk
 
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import leave_twins_out
 from ccenv.agents.distributions import IndependentBlocks, keep_probability, start_at
-from ccenv.agents.groups import leave_twins_out
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.simulator.rollout import Rollout

@@ -23,10 +23,14 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.soft_masks import descend, soft_masked_logits, straight_through
+from ccenv.agents.straight_through_ops import (
+    descend,
+    soft_masked_logits,
+    straight_through,
+)
 from ccenv.base.masks import mask_of_indices
 from ccenv.deploy.fused.classifier import Chooser
-from ccenv.networks.training import check_at_least_zero
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

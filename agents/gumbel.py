@@ -29,7 +29,7 @@ from ccenv.agents.distributions import (
     gumbel_like,
     start_at,
 )
-from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
+from ccenv.agents.straight_through_ops import descend, load_balance, soft_masked_logits
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names

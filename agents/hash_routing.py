@@ -15,7 +15,7 @@ from ccenv.agents.base import Agent
 from ccenv.agents.distributions import check_kept
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import ListChooser
-from ccenv.mdp.symbols import LAST_SYMBOLS, num_seen, num_symbols_of
+from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
 
 MOST_ENTRIES = 2**22
 """Of a table: symbols to the power of how many are hashed."""
@@ -41,7 +41,7 @@ class Hash(Agent):
         """Draws a table for each gate.
 
         Args:
-            env: see `Agent`; its observation ends with symbols, see `ccenv.mdp.symbols`.
+            env: see `Agent`; its observation ends with symbols, see `ccenv.mdp.observations`.
             seed: see `Agent`.
             num_kept: k, one number or one for each gated layer.
             num_hashed: how many of the last symbols are looked up together.

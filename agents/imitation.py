@@ -25,7 +25,7 @@ from ccenv.agents.distributions import (
     check_kept,
     keep_probability,
 )
-from ccenv.agents.menus import best_entries, make_menu, menu_returns, price_for
+from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import Chooser

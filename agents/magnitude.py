@@ -8,7 +8,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import transition
-from ccenv.networks.protocol import tells_norms
+from ccenv.networks.core.protocol import tells_norms
 from ccenv.simulator.simulator import Simulator
 
 

@@ -27,9 +27,9 @@ from torch.nn.functional import softplus
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.soft_masks import descend, soft_masked_logits
+from ccenv.agents.straight_through_ops import descend, soft_masked_logits
 from ccenv.base.masks import mask_of_indices
-from ccenv.networks.training import check_at_least_zero
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 FLOOR = 0.01

@@ -26,7 +26,7 @@ from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.training import check_at_least_zero
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import leave_one_out
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import (
     MIN_PROBABILITY,
@@ -19,7 +20,6 @@ from ccenv.agents.distributions import (
     keep_probability,
     start_at,
 )
-from ccenv.agents.groups import leave_one_out
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser

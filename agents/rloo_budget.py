@@ -21,11 +21,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
 from ccenv.agents.base import Agent, LayerScores
-from ccenv.agents.counted_blocks import CountedBlocks
+from ccenv.agents.count_policy import CountedBlocks, Numbers
 from ccenv.agents.distributions import check_kept
-from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
-from ccenv.agents.numbers_of_blocks import Numbers
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.rewards import check_cost_limit
 from ccenv.rewards.lagrangian import relative_excess

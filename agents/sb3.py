@@ -15,8 +15,12 @@ from torch import Tensor
 
 from ccenv.agents.base import Agent, OnRollout, ignore
 from ccenv.agents.distributions import IndependentBlocks
-from ccenv.agents.sb3_actor import actor_choosers, mlp_actor_macs
-from ccenv.agents.sb3_settings import complete_settings, falling_rate
+from ccenv.agents.sb3_settings import (
+    actor_choosers,
+    complete_settings,
+    falling_rate,
+    mlp_actor_macs,
+)
 from ccenv.base.seeding import stream_seed
 from ccenv.base.snapshot import restore, state_of
 from ccenv.deploy.fused.classifier import Chooser

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from ccenv.agents.distributions import start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.soft_masks import descend, soft_masked_logits
-from ccenv.networks.training import check_at_least_zero
+from ccenv.agents.straight_through_ops import descend, soft_masked_logits
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 

@@ -14,7 +14,11 @@ from torch import Tensor
 
 from ccenv.agents.distributions import check_densities, start_at
 from ccenv.agents.independent import IndependentPolicy
-from ccenv.agents.soft_masks import descend, soft_masked_logits, straight_through
+from ccenv.agents.straight_through_ops import (
+    descend,
+    soft_masked_logits,
+    straight_through,
+)
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser

@@ -1,6 +1,6 @@
 """A policy's own embeddings: (observation that ends with symbols) -> numbers that it has learned.
 
-Symbols are shown by observation="symbols", see `ccenv.mdp.symbols`. A look-up costs no product.
+Symbols are shown by observation="symbols", see `ccenv.mdp.observations`. A look-up costs no product.
 """
 
 from typing import Literal
@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ccenv.mdp.symbols import num_seen, num_symbols_of
-from ccenv.networks.mlp import positive_ints
+from ccenv.mdp.observations import num_seen, num_symbols_of
+from ccenv.networks.core.mlp import positive_ints
 from ccenv.simulator.simulator import Simulator
 
 ONE_HOT = "one_hot"

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import check_kept, highest
-from ccenv.agents.soft_masks import descend, load_balance, soft_masked_logits
+from ccenv.agents.straight_through_ops import descend, load_balance, soft_masked_logits
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
 from ccenv.deploy.fused.classifier import Chooser
-from ccenv.networks.training import check_at_least_zero
+from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 
 SOFTMAX = ("all", "kept")

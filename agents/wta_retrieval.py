@@ -36,7 +36,7 @@ from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.networks.mlp import positive_ints
+from ccenv.networks.core.mlp import positive_ints
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
-from ccenv.base import moved
+from ccenv.base import registry
 
 if TYPE_CHECKING:
     from ccenv.envs.checker import check_vector_env
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ccenv.sparse.linear import block_sparse_linear
     from ccenv.sparse.routes import explain_backend
 
-moved.install()
+registry.install()
 
 # The paper's architectures (Bengio et al. 2015, section 5).
 PRESETS: dict[str, dict[str, Any]] = {

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.show.drawing import Drawn, drawn_in_style
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
-from ccenv.runs.store.machine import load_average, machine, tuned, versions
-from ccenv.runs.store.recorded_cells import read_table
+from ccenv.runs.store.provenance import load_average, machine, tuned, versions
+from ccenv.runs.store.recorded import read_table
+from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]

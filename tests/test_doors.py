@@ -17,19 +17,19 @@ from collections import Counter
 import pytest
 from test_architecture import FILES, ROOT
 
+from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import import_object
-from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.base.trust import TABLES, check_named, import_trusted, path_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.mask_table.shipped import shipped_table
 from ccenv.mask_table.table import write_table
-from ccenv.runs.again.rebuilt import plan_of
 from ccenv.runs.commands import cli, train
 from ccenv.runs.commands.registry import COMMANDS
+from ccenv.runs.config.command import read_config
 from ccenv.runs.engine import run as engine
-from ccenv.runs.engine.gathered import gather_folders
+from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.lab.estimators.files import network_of
-from ccenv.runs.plan.command import read_config
+from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.report.inputs.section import section_of
 from ccenv.runs.store.seal import sealed
 

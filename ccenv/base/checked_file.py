@@ -1,9 +1,19 @@
-"""Files whose content is checked: tensors and texts <-> a safetensors file with its SHA-256."""
+"""Files whose content is checked: tensors and texts <-> a safetensors file with its SHA-256.
+
+Trees on disk without pickle: nested dicts, lists, numbers and tensors <-> one safetensors file.
+
+The tensors are stored as such, everything else as JSON in the file's metadata, with a checksum that
+is compared when the file is read. Floats, tuples, keys that are no strings and the order of a
+tensor in memory come back as they were.
+"""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -85,3 +95,98 @@ def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
                 f"expected finite weights of {what}, got {count} that are not in {name!r}; "
                 "train it anew or use other weights"
             )
+
+
+TREE = "tree"
+"""under which name a tree's text stands in the file's metadata."""
+PLAIN = (bool, int, float, str)
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Writes a tree so that a reader sees all of it or none, even if the process is killed.
+
+    Args:
+        path: the file; its folder exists.
+        tree: dicts, lists, tuples, None, bool, int, float, str, tensors and numpy arrays.
+
+    Raises:
+        TypeError: if there is anything else in it.
+        OSError: if the file cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(encode(tree, tensors))
+    write_checked(path, tensors, {TREE: text})
+
+
+def load_tree(path: Path) -> Any:
+    """Reads what `save_tree` wrote; what was written before there were checksums is not compared.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or another kind of file.
+    """
+    tensors, texts, _ = read_checked(path)
+    try:
+        # Nothing else stands beside a tree: another name is that of the checksum, damaged.
+        (_,) = texts
+        return decode(json.loads(texts[TREE]), tensors)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"expected a file written by save_tree in {path}, got {type(error).__name__}: {error}"
+        ) from error
+
+
+def encode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    """JSON of a tree; its tensors go to `tensors`."""
+    if tree is None or type(tree) in PLAIN:
+        return tree
+    if isinstance(tree, np.generic):
+        return encode(tree.item(), tensors)
+    if isinstance(tree, Tensor):
+        return encode_tensor(tree, tensors)
+    if isinstance(tree, np.ndarray):
+        plain = tree.astype(np.int64) if tree.dtype.kind == "u" else tree
+        inner = encode_tensor(torch.from_numpy(np.ascontiguousarray(plain)), tensors)
+        return {"array": inner, "dtype": str(tree.dtype)}
+    if isinstance(tree, Mapping):
+        return {"dict": [[encode(k, tensors), encode(v, tensors)] for k, v in tree.items()]}
+    if isinstance(tree, list | tuple):
+        items = [encode(item, tensors) for item in tree]
+        return items if isinstance(tree, list) else {"tuple": items}
+    raise TypeError(f"expected dicts, lists, numbers, strings and tensors, got {type(tree)}")
+
+
+def encode_tensor(tensor: Tensor, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Stores a tensor under a number, together with its memory layout."""
+    # An optimiser's moments lie as their weights do, which the kernels want transposed: a run that
+    # goes on must not walk through memory in another order than the one that stopped.
+    name = str(len(tensors))
+    tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return {"tensor": name, "stride": list(tensor.stride())}
+
+
+def decode(node: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The tree of `encode`'s JSON."""
+    if isinstance(node, list):
+        return [decode(item, tensors) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "tensor" in node:
+        return in_memory_order(tensors[node["tensor"]], node["stride"])
+    if "array" in node:
+        array: np.ndarray = decode(node["array"], tensors).numpy()
+        return array.astype(node["dtype"])
+    if "tuple" in node:
+        return tuple(decode(item, tensors) for item in node["tuple"])
+    return {decode(key, tensors): decode(value, tensors) for key, value in node["dict"]}
+
+
+def in_memory_order(tensor: Tensor, stride: list[int]) -> Tensor:
+    """The same numbers, laid out with other strides where those leave no gaps."""
+    dense = sorted(zip(stride, tensor.shape, strict=True))
+    expected = 1
+    for step, size in dense:
+        if size > 1 and step != expected:
+            return tensor
+        expected *= size
+    return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)

@@ -3,10 +3,18 @@
 `ALONE` is one process and does nothing. `Ranks` are the processes that torchrun started: gloo
 between CPUs, NCCL between GPUs. All hold the same parameters and draw the same numbers; what costs
 time is done by each for its own rows: neighbours, whole groups, the first rows on rank 0.
+
+Processes that torchrun started: (variables of the environment) -> ranks that are joined.
+
+A policy shared by ranks: (modules, optimisers) -> each computes its rows, all learn alike.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import datetime
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -160,3 +168,111 @@ class Ranks(OneProcess):
             yield
         finally:
             self.is_apart = False
+
+
+PATIENCE = datetime.timedelta(hours=2)
+"""How long a rank waits for another one that lives: rank 0 alone judges and writes."""
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[OneProcess]:
+    """The ranks that torchrun started, `ALONE` in any other process.
+
+    Raises:
+        RanksError: where another rank does not come, or torchrun ends this one because another
+            has failed.
+    """
+    is_one_of_several = dist.is_available() and dist.is_torchelastic_launched()
+    if not is_one_of_several or os.environ.get("WORLD_SIZE") == "1":
+        yield ALONE
+        return
+    place = int(os.environ["LOCAL_RANK"])
+    if place < torch.cuda.device_count():
+        torch.cuda.set_device(place)
+    with told_to_end(ended):
+        dist.init_process_group(timeout=PATIENCE)
+        try:
+            yield Ranks()
+        finally:
+            dist.destroy_process_group()
+
+
+def ended(*_: object) -> None:
+    """What torchrun's signal means."""
+    raise RanksError(
+        "expected all ranks to live, was told to end (SIGTERM): another rank has failed, or "
+        "somebody stopped the job"
+    )
+
+
+@contextlib.contextmanager
+def told_to_end(handler: Callable[..., None]) -> Iterator[None]:
+    """Calls a handler at SIGTERM, for a while; threads other than the main one get no signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of all ranks, whose gradient goes back to each rank's own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.gathered(own)[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        # Every rank has the gradient of the whole batch's loss. Gradients of parameters are
+        # averaged over the ranks later: times their number, the mean is the sum over all rows.
+        return ctx.ranks.share(gradients[0]) * ctx.ranks.size, None
+
+
+@contextlib.contextmanager
+def rows_shared(modules: Iterable[nn.Module], ranks: Ranks) -> Iterator[None]:
+    """Lets each rank run modules for its own rows; what goes in and comes out is of all rows.
+
+    Args:
+        modules: their first argument and their result are [..., rows, columns], row by row.
+        ranks: all call the modules at the same moments, but for what they do `apart`.
+    """
+
+    def take(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if ranks.is_apart:
+            return given
+        return (ranks.share(given[0].movedim(-2, 0)).movedim(0, -2), *given[1:])
+
+    def give(module: nn.Module, given: tuple[Any, ...], own: Tensor) -> Tensor:
+        if ranks.is_apart:
+            return own
+        found: Tensor = _Gathered.apply(own.movedim(-2, 0), ranks)
+        return found.movedim(0, -2)
+
+    hooks = []
+    for module in modules:
+        hooks += [module.register_forward_pre_hook(take), module.register_forward_hook(give)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def gradients_averaged(optimizers: Iterable[torch.optim.Optimizer], ranks: Ranks) -> Iterator[None]:
+    """Lets each step of an optimiser go down the mean of all ranks' gradients."""
+
+    def average(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        ranks.average_gradients(p for group in optimizer.param_groups for p in group["params"])
+
+    hooks = [optimizer.register_step_pre_hook(average) for optimizer in optimizers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ccenv.base.tree_file import PLAIN
+from ccenv.base.checked_file import PLAIN
 
 STATEFUL = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 
@@ -24,7 +24,7 @@ class CannotStoreError(TypeError):
 
 
 def state_of(value: Any, name: str = "value") -> Any:
-    """A tree for `ccenv.base.tree_file.save_tree`.
+    """A tree for `ccenv.base.checked_file.save_tree`.
 
     Args:
         value: the object.

@@ -17,7 +17,7 @@ TABLES = {
     "agent": "ccenv.agents:AGENTS",
     "environment": "ccenv:PRESETS",
     "dataset": "ccenv.data:DATASETS",
-    "network": "ccenv.networks.table:NETWORKS",
+    "network": "ccenv.networks.registry:NETWORKS",
     "reward": "ccenv.rewards:REWARDS",
     "activation": "ccenv.sparse.linear:ACTIVATIONS",
     "observation": "ccenv.mdp.observations:OBSERVATIONS",

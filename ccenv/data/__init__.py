@@ -24,10 +24,10 @@ checked where it exists.
 | enwik8, text8 | first 90 million bytes | next 5 million | last 5 million |
 | other .npz | all but the last tenth of `train` | last tenth | `test` |
 | folder of images | see `ccenv.data.folder` | | |
-| file or folder of text | see `ccenv.data.text_files` | | |
+| file or folder of text | see `ccenv.data.text` | | |
 
 A data set can be an object too, in Python: a mapping {"train": ..., "validation": ..., "test": ...}
-or a function of a split's name, of data sets of torch, arrays or `Split`s; see `ccenv.data.given`.
+or a function of a split's name, of data sets of torch, arrays or `Split`s; see `ccenv.data.user_data`.
 What is larger than memory is read when it is drawn: see `ccenv.data.rows`.
 
 What images go through before anybody sees them is named too, see `ccenv.data.transforms`; their
@@ -45,24 +45,23 @@ from typing import Any
 from ccenv.base.registry import check_names, nearest, resolve
 from ccenv.base.values import shortened, shown
 from ccenv.data.checked import check_alike, check_split, check_transformed
-from ccenv.data.fitted import Fitted, fit, fixed
+from ccenv.data.fitted_transforms import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
-from ccenv.data.given import Given, Same, check_given, given_split
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.rows import Rows
 from ccenv.data.split import SPLITS, Split, data_root, transformed
-from ccenv.data.text import text_split
-from ccenv.data.text_files import place_of, texts_of
+from ccenv.data.text import place_of, text_split, texts_of
 from ccenv.data.transforms import TRANSFORMS, transform_names
+from ccenv.data.user_data import Given, Same, check_given, given_split
 
 DATASETS: dict[str, Any] = {
-    "digits": "ccenv.data.bundled:digits",
+    "digits": "ccenv.data.toy:digits",
     "mnist": "ccenv.data.real:mnist",
     "cifar10": "ccenv.data.real:cifar10",
     "svhn": "ccenv.data.real:svhn",
-    "mixed": "ccenv.data.mixed:mixed",
-    "synthetic": "ccenv.data.bundled:synthetic",
-    "probe": "ccenv.data.bundled:probe",
+    "mixed": "ccenv.data.real:mixed",
+    "synthetic": "ccenv.data.toy:synthetic",
+    "probe": "ccenv.data.toy:probe",
     "python_text": "ccenv.data.text:python_text",
     "python_sample": "ccenv.data.text:python_sample",
     "python_bundled": "ccenv.data.text:python_bundled",
@@ -72,7 +71,7 @@ DATASETS: dict[str, Any] = {
 
 
 Dataset = str | Given
-"""A name in `DATASETS`, of an .npz file or a folder, `module:name`, or see `ccenv.data.given`."""
+"""A name in `DATASETS`, of an .npz file or a folder, `module:name`, or see `ccenv.data.user_data`."""
 
 
 def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = ()) -> Split:

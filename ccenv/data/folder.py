@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from ccenv.base.seeding import stream
-from ccenv.data.given import given_split
 from ccenv.data.split import SPLITS, Split
+from ccenv.data.user_data import given_split
 
 
 def has_folders(path: Path) -> bool:

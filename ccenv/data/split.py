@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ccenv.base.user_cache import user_cache
-from ccenv.data.fitted import PART, Fitted, all_through, through
+from ccenv.data.fitted_transforms import PART, Fitted, all_through, through
 from ccenv.data.rows import Rows
 from ccenv.data.transforms import Halve, as_floats
-from ccenv.sparse.kept_memory import kept_memory
+from ccenv.sparse.cpu.buffers import kept_memory
 
 SPLITS = ("train", "validation", "test")
 NUM_SHOWN = 16

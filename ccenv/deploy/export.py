@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
-from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import load_split
 from ccenv.deploy.export_content import (
     FORMAT,

@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.checked_file import check_finite
+from ccenv.base.checked_file import check_finite, encode
 from ccenv.base.registry import import_object
-from ccenv.base.tree_file import encode
 from ccenv.base.trust import check_named
 from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
-from ccenv.networks.build import arguments_of, make_network
-from ccenv.networks.protocol import num_blocks_of
+from ccenv.networks.core.arguments import arguments_of, make_network
+from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.rewards import make_reward
 from ccenv.simulator.context import ContextSimulator
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.data import Fitted, load_split, preprocessing
-from ccenv.data.fitted import through
+from ccenv.data.fitted_transforms import through
 from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform
 
 

@@ -8,9 +8,8 @@ from ccenv.deploy.fused.call import CompiledCall
 from ccenv.deploy.fused.classifier import FusedClassifier, why_not_fused
 from ccenv.deploy.fused.tokens import FusedTokens, why_not_tokens
 from ccenv.deploy.short_walk import ShortWalk
-from ccenv.mdp.observations import Observer
-from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
-from ccenv.networks.one_row import why_not_one_row
+from ccenv.mdp.observations import LAST_SYMBOLS, Observer, last_symbols
+from ccenv.networks.core.one_row import why_not_one_row
 
 IMAGES = 3
 """Dimensions of an image."""

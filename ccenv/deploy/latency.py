@@ -16,11 +16,11 @@ from ccenv.deploy.faster import fuse_policy
 from ccenv.deploy.fused.classifier import why_not_fused
 from ccenv.deploy.fused.tokens import FusedTokens, why_not_tokens
 from ccenv.mdp import dynamics
-from ccenv.networks.mlp import linear_at
-from ccenv.networks.models.look_ups import TabledMLP
-from ccenv.networks.models.tokens import TokenMLP
-from ccenv.networks.one_row import OneRow, why_not_one_row
-from ccenv.networks.protocol import dense_forward
+from ccenv.networks.core.mlp import linear_at
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
+from ccenv.networks.core.protocol import dense_forward
+from ccenv.networks.text.lookup_tables import TabledMLP
+from ccenv.networks.text.tokens import TokenMLP
 from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import simulator_of
 from ccenv.sparse.linear import ACTIVATIONS

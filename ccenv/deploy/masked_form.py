@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.data.fitted import through
+from ccenv.data.fitted_transforms import through
 from ccenv.data.transforms import Standardise, as_floats
 from ccenv.deploy.export_content import build_network
 from ccenv.deploy.export_draw import is_drawn
@@ -19,11 +19,10 @@ from ccenv.deploy.export_images import Preparation
 from ccenv.deploy.mask_rules import PolicyRules
 from ccenv.deploy.masked_walks import BRANCHED, AnyWalk, BranchedWalk, branch, walk_of
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.mdp.observations import Observer
-from ccenv.mdp.symbols import last_symbols
-from ccenv.networks.flow import Exit, Flow
-from ccenv.networks.one_row import why_not_one_row
-from ccenv.networks.protocol import num_blocks_of
+from ccenv.mdp.observations import Observer, last_symbols
+from ccenv.networks.core.exit_state import Exit, Flow
+from ccenv.networks.core.one_row import why_not_one_row
+from ccenv.networks.core.protocol import num_blocks_of
 
 Given = tuple[Tensor, Tensor | None]
 """Images as the network sees them, and uniform numbers."""

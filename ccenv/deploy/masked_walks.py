@@ -12,15 +12,15 @@ import torch
 import torch._dynamo
 from torch import Tensor
 
-from ccenv.networks.flow import Exit, Flow
-from ccenv.networks.mlp import GatedMLP, MLPHidden
-from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.models.summed import Summed
-from ccenv.networks.models.tokens import TokenMLP, Units
-from ccenv.networks.models.whole import Whole
-from ccenv.networks.one_row import why_not_one_row
-from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.stage import Stage
+from ccenv.networks.core.exit_state import Exit, Flow
+from ccenv.networks.core.mlp import GatedMLP, MLPHidden
+from ccenv.networks.core.one_row import why_not_one_row
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.core.stage import Stage
+from ccenv.networks.stages.linear import Whole
+from ccenv.networks.stages.residual_groups import Summed
+from ccenv.networks.text.tokens import TokenMLP, Units
+from ccenv.networks.vision.residual import ResidualUnit
 
 REFERENCE = "reference"
 MLP_WALK = ("start", "step", "logits", "gated_layer", "head")

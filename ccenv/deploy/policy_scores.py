@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ccenv.base.masks import mask_of_indices
 from ccenv.deploy.fused.choosers import Chooser, check_rule
-from ccenv.networks.one_row import OneRow
-from ccenv.networks.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
+from ccenv.networks.core.one_row import OneRow
+from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
 
 TINY, ALMOST_ONE = 1e-20, 1 - 1e-7
 """Between them a logarithm of a logarithm is finite."""
@@ -96,7 +96,7 @@ class Spread:
 
     def __init__(self, chooser: Chooser, x: Tensor) -> None:
         """Spreads the weight over the pixels of maps like x: [1, channels, height, width]."""
-        from ccenv.sparse.cpu.pool_kernels import pooled_score
+        from ccenv.sparse.cpu.elementwise_kernels import pooled_score
 
         _, channels, height, width = self.shape = x.shape
         ((weight, bias),) = chooser.maps

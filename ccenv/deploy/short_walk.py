@@ -1,6 +1,6 @@
 """A policy and a network of stages with little between them: (images) -> logits and masks.
 
-One image goes through modules and decisions alone (`ccenv.networks.one_row`): of a ResNet-20 half
+One image goes through modules and decisions alone (`ccenv.networks.core.one_row`): of a ResNet-20 half
 of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk as
 everywhere, under the same rules.
 """
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ccenv.deploy.fused.choosers import DRAWN_RULES, Chooser
 from ccenv.deploy.policy_scores import GateScores, least_score, mask_of, scores_of
-from ccenv.networks.one_row import OneRow
-from ccenv.networks.protocol import num_blocks_of, walk
+from ccenv.networks.core.one_row import OneRow
+from ccenv.networks.core.protocol import num_blocks_of, walk
 
 
 class ShortWalk:

@@ -1,14 +1,29 @@
-"""What an action says: (an array of the caller's) -> blocks that are computed, and gate values."""
+"""What an action says: (an array of the caller's) -> blocks that are computed, and gate values.
+
+Action views: an environment whose actions are bits -> one with MultiDiscrete, Box or Discrete.
+
+    gym.make(...)       -> ActionView(env, "menu", menu="single")
+    gym.make_vec(...)   -> VectorActionView(envs, "multi_discrete")
+    BlockSelectionVecEnv -> ccenv.envs.stable_baselines.ActionViewVecEnv(vec_env, "box", sample=True)
+
+Observations, rewards and infos stay as they are: `info["mask"]` says which blocks were computed.
+The codes are in `ccenv.mdp.action_codes`; budgets and prices are settings of the environment, see
+`ccenv.simulator.context`.
+"""
 
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream_seed
 from ccenv.envs.rows import checked_bits
+from ccenv.mdp.action_codes import MaskMenu, make_code
 from ccenv.simulator.simulator import Simulator
 
 ACTIONS = ("mask", "weight")
@@ -89,3 +104,132 @@ def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
         odd = array[~fits].flat[0]
         raise ValueError(f"expected every gate value of the action in [0, 1], got {odd}; clip it")
     return np.array(array, dtype=np.float32)
+
+
+def mask_stream(seed: int | None, root: np.random.Generator) -> np.random.Generator:
+    """The stream of sampled masks: from the seed of a reset, or drawn where none was given."""
+    root_seed = int(root.integers(2**31)) if seed is None else seed
+    return np.random.default_rng(stream_seed(root_seed, "sampled masks"))
+
+
+def check_bits(env: Any, space: gym.Space[Any]) -> int:
+    """Refuses environments whose actions are not bits; the number of bits.
+
+    Raises:
+        TypeError: if the action space is no `MultiBinary` of one axis.
+    """
+    if not isinstance(space, gym.spaces.MultiBinary) or not isinstance(space.n, int | np.integer):
+        raise TypeError(
+            f"expected an environment with MultiBinary actions, got {space}; "
+            f"wrap {env} with one action view only"
+        )
+    return int(space.n)
+
+
+class ActionView(gym.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray], RecordConstructorArgs):
+    """Lets an algorithm act on the scalar environment in another action space."""
+
+    def __init__(self, env: gym.Env[Any, Any], code: Any = "multi_discrete", **settings: Any):
+        """Wraps.
+
+        Args:
+            env: with `MultiBinary` actions.
+            code: "multi_discrete", "box", "menu", or `module:name`.
+            **settings: of the code; they survive JSON.
+
+        Raises:
+            TypeError: if the environment's actions are not bits.
+            ValueError: if the code or a setting is unknown or impossible.
+        """
+        RecordConstructorArgs.__init__(self, code=code, **settings)
+        gym.Wrapper.__init__(self, env)
+        self.code = make_code(code, check_bits(env, env.action_space), settings)
+        self.action_space = self.code.space
+        self._rng: np.random.Generator | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts the next image's episode; a seed starts the stream of sampled masks anew too."""
+        result = self.env.reset(seed=seed, options=options)
+        if seed is not None or self._rng is None:
+            self._rng = mask_stream(seed, self.np_random)
+        return result
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """Computes one gated layer under the mask that the action stands for.
+
+        Raises:
+            RuntimeError: before the first reset.
+            TypeError, ValueError: if the action is not in the action space.
+        """
+        return self.env.step(read_masks(self.code, np.asarray(action)[None], self._rng)[0])
+
+    def action_masks(self) -> np.ndarray:
+        """What MaskablePPO may choose: see `infos.action_masks`; on a menu, everything."""
+        if isinstance(self.code, MaskMenu):
+            return np.ones(len(self.code.menu), dtype=bool)
+        allowed: np.ndarray = self.env.get_wrapper_attr("action_masks")()
+        return allowed
+
+
+class VectorActionView(gym.vector.VectorWrapper, RecordConstructorArgs):
+    """Lets an algorithm act on a vector environment in another action space."""
+
+    def __init__(
+        self,
+        env: gym.vector.VectorEnv[Any, Any, Any],
+        code: Any = "multi_discrete",
+        **settings: Any,
+    ):
+        """Wraps; see `ActionView`."""
+        RecordConstructorArgs.__init__(self, code=code, **settings)
+        gym.vector.VectorWrapper.__init__(self, env)
+        self.code = make_code(code, check_bits(env, env.single_action_space), settings)
+        self.single_action_space = self.code.space
+        self.action_space = batch_space(self.code.space, self.num_envs)
+        self._rng: np.random.Generator | None = None
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode for every row; a seed starts the stream of sampled masks anew too."""
+        result = self.env.reset(seed=seed, options=options)
+        root = seed[0] if isinstance(seed, list) else seed
+        if root is not None or self._rng is None:
+            self._rng = mask_stream(root, self.np_random)
+        return result
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Computes one gated layer of every image under the masks that the actions stand for.
+
+        Raises:
+            RuntimeError: before the first reset.
+            TypeError, ValueError: if the actions are not in the action space.
+        """
+        return self.env.step(read_masks(self.code, np.asarray(actions), self._rng))
+
+    def action_masks(self) -> np.ndarray:
+        """What MaskablePPO may choose, row by row; on a menu, everything."""
+        if isinstance(self.code, MaskMenu):
+            return np.ones((self.num_envs, len(self.code.menu)), dtype=bool)
+        allowed: np.ndarray = self.env.unwrapped.action_masks()  # type: ignore[attr-defined]
+        return allowed
+
+
+def read_masks(code: Any, actions: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """Turns actions [batch, ...] into bits, and refuses actions of another shape.
+
+    Raises:
+        RuntimeError: if no reset has started the stream.
+        ValueError: if an action has not the shape of the space's.
+    """
+    if rng is None:
+        raise RuntimeError("expected a running episode, got none; call reset() first")
+    if actions.shape[1:] != code.space.shape:
+        raise ValueError(
+            f"expected actions of shape {list(code.space.shape)} each, "
+            f"got {list(actions.shape[1:])}"
+        )
+    bits: np.ndarray = code.masks(actions, rng)
+    return bits

@@ -8,10 +8,8 @@ import torch
 
 from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, step_info
-from ccenv.envs.options import image_indices
-from ccenv.envs.rendering import as_html, render_episode, render_text
-from ccenv.envs.rows import row_of
+from ccenv.envs.rendering import Window, as_html, render_episode, render_text
+from ccenv.envs.rows import action_masks, image_indices, row_of, step_info
 from ccenv.envs.vector import (
     RENDER_MODES,
     check_render_mode,
@@ -19,7 +17,6 @@ from ccenv.envs.vector import (
     observation_space,
     paid,
 )
-from ccenv.envs.window import Window
 from ccenv.simulator.settings import make_simulator
 
 MODES = (*RENDER_MODES, "human")
@@ -165,7 +162,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
         return step.observation[0].cpu().numpy(), reward, step.outcome.is_last, False, info
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: see `ccenv.envs.infos.action_masks`."""
+        """What MaskablePPO may choose: see `ccenv.envs.rows.action_masks`."""
         return action_masks(self.simulator)
 
     def update_network(self) -> dict[str, float]:

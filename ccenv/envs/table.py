@@ -10,8 +10,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from ccenv.base.values import positive_int
-from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
-from ccenv.envs.rows import checked_bits, row_of, with_presence
+from ccenv.envs.rows import (
+    checked_bits,
+    image_indices,
+    read_autoreset_mode,
+    row_of,
+    with_presence,
+    without_reset_mask,
+)
 from ccenv.envs.table_episodes import INFO, TableEpisodes
 from ccenv.mask_table.table import MaskTable
 from ccenv.rewards import RewardFunction

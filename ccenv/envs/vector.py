@@ -10,10 +10,17 @@ from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
-from ccenv.envs.infos import action_masks, numpy_copy, numpy_rows, step_info
-from ccenv.envs.options import image_indices, read_autoreset_mode, without_reset_mask
 from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.rows import with_presence
+from ccenv.envs.rows import (
+    action_masks,
+    image_indices,
+    numpy_copy,
+    numpy_rows,
+    read_autoreset_mode,
+    step_info,
+    with_presence,
+    without_reset_mask,
+)
 from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
@@ -187,7 +194,7 @@ class BlockSelectionVectorEnv(gym.vector.VectorEnv):
         return observation, reward, terminated, truncated, info
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.rows.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
     def update_network(self) -> dict[str, float]:

@@ -6,8 +6,15 @@ Reading, judging and playing tables needs numpy alone; what builds them imports 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ccenv.mask_table.answers.entry import PRICES, Entry, read_entry, write_entry
-from ccenv.mask_table.answers.exact import (
+from ccenv.mask_table.evaluation.entry import (
+    PRICES,
+    Entry,
+    read_entry,
+    read_policy,
+    write_entry,
+    write_policy,
+)
+from ccenv.mask_table.evaluation.exact import (
     Optimum,
     Outcomes,
     gradient,
@@ -16,7 +23,7 @@ from ccenv.mask_table.answers.exact import (
     rewards,
     value,
 )
-from ccenv.mask_table.answers.fronts import (
+from ccenv.mask_table.evaluation.fronts import (
     PolicyPoint,
     UnitPoint,
     best_static,
@@ -25,16 +32,15 @@ from ccenv.mask_table.answers.fronts import (
     judge_policy,
     oracle_errors,
 )
-from ccenv.mask_table.answers.policy_file import read_policy, write_policy
-from ccenv.mask_table.board import Refused, Standing, judge
 from ccenv.mask_table.header import Header
+from ccenv.mask_table.leaderboard import Refused, Standing, judge
 from ccenv.mask_table.menus import Menu, all_masks, menus_of, number_of
 from ccenv.mask_table.shipped import shipped_table, small
 from ccenv.mask_table.table import MaskTable, read_table, write_table
 
 if TYPE_CHECKING:
     from ccenv.mask_table.building.builder import Plan, build
-    from ccenv.mask_table.drawn import drawn_menu
+    from ccenv.mask_table.random_menu import drawn_menu
 
 __all__ = [
     "PRICES",
@@ -76,7 +82,7 @@ __all__ = [
 ]
 
 
-ON_USE = {"Plan": "building.builder", "build": "building.builder", "drawn_menu": "drawn"}
+ON_USE = {"Plan": "building.builder", "build": "building.builder", "drawn_menu": "random_menu"}
 """What needs torch -> its file."""
 
 

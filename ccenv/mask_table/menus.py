@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # tables are read and played without torch
-    from ccenv.networks.protocol import Gate
+    from ccenv.networks.core.protocol import Gate
 
 MOST_BITS = 24
 """Of a number that a float32 holds exactly: float products are many times faster than int ones."""

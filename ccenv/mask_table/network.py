@@ -1,7 +1,7 @@
 """A table of all masks as a gated network: (rows of inputs, masks) -> answers that are looked up.
 
 So every view of the environment, every reward and every agent of this package works on a table as
-it works on the network itself, without a change: see `ccenv.mask_table.played`. Inputs are their
+it works on the network itself, without a change: see `ccenv.mask_table.environment`. Inputs are their
 rows in the tables, their label is always 0; a right answer is class 0, and nll is the table's. What
 is seen at a gate: the stored look and the bits that ran so far; with `later`, what was seen there.
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.mask_table.menus import Menu, is_whole
 from ccenv.mask_table.table import SCORES, MaskTable
-from ccenv.networks.protocol import Gate
+from ccenv.networks.core.protocol import Gate
 
 SURE = 16.0
 """Nll in nats of a wrong answer where a table holds bits alone, or is asked for right or wrong."""

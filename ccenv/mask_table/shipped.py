@@ -1,7 +1,7 @@
 """Tables that come with the package: a name -> right or wrong of every mask, and first looks.
 
 For each network there are two: one of validation images, to play and to learn by, and one of test
-images, the judge's, which has no name for the environment: see `ccenv.mask_table.board`.
+images, the judge's, which has no name for the environment: see `ccenv.mask_table.leaderboard`.
 """
 
 import functools

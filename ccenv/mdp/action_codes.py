@@ -1,8 +1,8 @@
 """Actions of other spaces: (MultiDiscrete, Box or Discrete action) -> block masks, bool arrays.
 
 Algorithms that cannot act with `MultiBinary` choose masks through a code: `multi_discrete` (A2C,
-PPO and others), `box` (SAC, TD3, DDPG), `menu` (DQN and others). `ccenv.envs.action_views` and
-`ccenv.envs.sb3_views` wrap environments with them; a code of yours is a class like these, used by
+PPO and others), `box` (SAC, TD3, DDPG), `menu` (DQN and others). `ccenv.envs.actions` and
+`ccenv.envs.stable_baselines` wrap environments with them; a code of yours is a class like these, used by
 `module:name`.
 """
 

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.networks.costs import dense_tail_macs
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.protocol import GatedNetwork
+from ccenv.networks.core.mlp import GatedMLP, dense_tail_macs
+from ccenv.networks.core.protocol import GatedNetwork
 
 
 def bill(

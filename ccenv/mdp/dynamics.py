@@ -10,7 +10,7 @@ from torch import Tensor
 from ccenv.base.masks import check_mask
 from ccenv.mdp.bills import bill
 from ccenv.mdp.outcome import Outcome
-from ccenv.networks.protocol import GatedNetwork
+from ccenv.networks.core.protocol import GatedNetwork
 
 
 @dataclass(frozen=True)

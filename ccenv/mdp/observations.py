@@ -8,9 +8,18 @@ are informative, so that a policy of one gate reads, and is billed for, no more.
 connected one the image's features, or the activations of the layer before; of others features that
 are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
 channel, then the root mean square activation of each block of the gate before, where the network
-tells it. `symbols` shows what the input ends with, see `ccenv.mdp.symbols`, and `certainty` how
-sure the next exit is, see `ccenv.mdp.looks`. `module:name` is a function of yours: (network, state)
+tells it. `symbols` shows what the input ends with, see `ccenv.mdp.observations`, and `certainty` how
+sure the next exit is, see `ccenv.mdp.observations`. `module:name` is a function of yours: (network, state)
 -> float32 [batch, size of yours], which may differ from gate to gate.
+
+How sure an exit is, as an observation: (network, state) -> float32 [batch, size].
+
+What an input ends with: (network, state of the episode) -> its last symbols as numbers.
+
+    observation="symbols"
+
+A look for policies that look symbols up themselves, in embeddings (`embedding_size`) or in a table
+(agent `hash`): a look-up costs no product. Of bytes and other whole numbers; pixels count as bytes.
 """
 
 import functools
@@ -25,10 +34,76 @@ from torch import Tensor
 from ccenv.base.registry import check_names, resolve
 from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
-from ccenv.mdp.looks import certainty
-from ccenv.mdp.symbols import LAST_SYMBOLS, last_symbols
-from ccenv.networks.protocol import GatedNetwork, tells_norms
-from ccenv.sparse.kept_memory import kept_memory
+from ccenv.networks.core.protocol import GatedNetwork, tells_norms
+from ccenv.sparse.cpu.buffers import kept_memory
+
+
+def certainty(network: Any, state: EpisodeState) -> Tensor:
+    """How sure the next exit is, before an exit; the network's own look before any other gate.
+
+    Two numbers: the log-probability of the likeliest class and the entropy in nats, 0 of rows that
+    have stopped. An affine policy on them is a threshold on confidence.
+
+    Args:
+        network: a `GatedSequential`.
+        state: before a gate.
+
+    Returns:
+        float32 [batch, 2], or as `GatedNetwork.look`.
+    """
+    if network.gates[state.layer].skipped != "stop":
+        return look(network, state)
+    logits, _ = network.early_answer(state.layer, state.hidden)
+    log_p = logits.float().log_softmax(dim=1)
+    entropy = -(log_p.exp() * log_p).sum(dim=1)
+    found = state.hidden.of_all(torch.stack([log_p.amax(dim=1), entropy], dim=1))
+    return found if len(found) == len(state.labels) else state.by_row(found)
+
+
+LAST_SYMBOLS = "symbols"
+"""The setting `observation` that shows them."""
+NUM_SEEN = 4
+"""Symbols that are shown of networks without `look_tokens`."""
+NUM_BYTES = 256
+
+
+def last_symbols(network: Any, state: EpisodeState) -> Tensor:
+    """The last `look_tokens` symbols of each input, the same at every gate.
+
+    Args:
+        network: one of symbols has `look_tokens`, how many are shown, and `num_symbols`.
+        state: where the inputs are.
+
+    Returns:
+        Whole numbers as float32 [batch, look_tokens], the last symbol in the last column; of an
+        image its last pixels in 0..255.
+    """
+    shown = state.images.flatten(1)[:, -getattr(network, "look_tokens", NUM_SEEN) :]
+    if shown.is_floating_point():
+        shown = (shown * (NUM_BYTES - 1)).round().clamp(0, NUM_BYTES - 1)
+    return state.by_row(shown.to(torch.float32))
+
+
+def num_symbols_of(network: Any) -> int:
+    """How many different numbers `last_symbols` shows of a network's inputs."""
+    return int(getattr(network, "num_symbols", NUM_BYTES))
+
+
+def num_seen(observe: Any) -> int:
+    """How many symbols an observer shows, as the last of its informative columns.
+
+    Raises:
+        ValueError: if it does not show symbols.
+    """
+    if observe.kind != LAST_SYMBOLS:
+        raise ValueError(
+            f"expected observation={LAST_SYMBOLS!r} for a policy that looks symbols up, got "
+            f"{observe.kind!r}"
+        )
+    # Numbers of a context stand before them.
+    base = getattr(observe, "base", observe)
+    return int(base.lengths[0])
+
 
 LOOKS = {
     "layer_input": "what the network offers to be seen: a layer's input, or features averaged",

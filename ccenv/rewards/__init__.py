@@ -3,7 +3,7 @@
 A reward is a function of a `StepOutcome` and keyword arguments that returns a tensor [batch], or
 a dict of such tensors: the terms, each of which appears in `info` as `reward/<term>`. One that is
 arithmetic on the fields of `Outcome` pays on a table of masks too, in numpy. One that remembers is
-a class, see `ccenv.rewards.stateful`; its numbers (a price) are in `info` under their own names and
+a class, see `ccenv.rewards.bind`; its numbers (a price) are in `info` under their own names and
 curves of every run as `reward/<name>`. A function or class of yours is used by `module:name`;
 `describe` gives it a range and a formula for tables. Nothing is imported here that needs torch.
 """
@@ -15,15 +15,17 @@ from ccenv.base.registry import resolve
 from ccenv.base.values import as_settings
 from ccenv.rewards.bind import (
     Reward,
+    RewardDescription,
     RewardFunction,
+    StatefulReward,
+    Surroundings,
     bind_reward,
     check_cost_limit,
     check_takes_outcome,
+    describe,
     reward_parameters,
 )
-from ccenv.rewards.description import RewardDescription, describe
 from ccenv.rewards.plain import correct, log_likelihood
-from ccenv.rewards.stateful import StatefulReward, Surroundings
 
 REWARDS: dict[str, Any] = {
     "accuracy_minus_cost": "ccenv.rewards.plain:accuracy_minus_cost",
@@ -33,8 +35,8 @@ REWARDS: dict[str, Any] = {
     "blockdrop": "ccenv.rewards.plain:blockdrop",
     "skipnet": "ccenv.rewards.plain:skipnet",
     "budget_hinge": "ccenv.rewards.plain:budget_hinge",
-    "target_density": "ccenv.rewards.target_density:TargetDensity",
-    "balance": "ccenv.rewards.balance:Balance",
+    "target_density": "ccenv.rewards.block_use:TargetDensity",
+    "balance": "ccenv.rewards.block_use:Balance",
     "potential": "ccenv.rewards.potential:Potential",
     "lagrangian": "ccenv.rewards.lagrangian:Lagrangian",
     "pid_lagrangian": "ccenv.rewards.lagrangian:PidLagrangian",

@@ -1,4 +1,15 @@
-"""Rewards in use: (function or class, its arguments) -> a `Reward` that checks what it gives."""
+"""Rewards in use: (function or class, its arguments) -> a `Reward` that checks what it gives.
+
+What a table says of a reward: a function or class -> its formula, range and what holds of it.
+
+Rewards with a memory: which methods are called when, and when the memory may change.
+
+The order of calls: the constructor with the reward's arguments; `prepare` once the network is built
+(in co-training after every seeded reset, with the restored weights); `reset` at every seeded reset;
+then, for each step, `__call__`, which changes nothing, and `update`, which changes the memory.
+Copies of the environment for evaluation and search read the memory and never change it. The memory
+changes only between episodes: all steps of an episode are paid by the same rule.
+"""
 
 import dataclasses
 import functools
@@ -6,17 +17,111 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ccenv.base.registry import check_names
 from ccenv.mdp.outcome import Outcome, Values
-from ccenv.rewards.description import RewardDescription
-from ccenv.rewards.stateful import StatefulReward, Surroundings
 
-if TYPE_CHECKING:  # rewards without a memory are paid without torch
+if TYPE_CHECKING:
+    import torch
+
+    from ccenv.data import Split
     from ccenv.mdp.dynamics import StepOutcome
+    from ccenv.networks.core.protocol import GatedNetwork
+
+
+Described = TypeVar("Described", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class RewardDescription:
+    """What a table says of a reward, at its default arguments."""
+
+    formula: str
+    """the sum over an episode."""
+    low: float
+    """smallest sum over an episode."""
+    high: float
+    """largest sum over an episode."""
+    deterministic: bool = True
+    """whether the same seed and masks give the same reward in every process."""
+    depends_on_machine: bool = False
+    """whether another machine gives another reward."""
+    keeps_optimum: bool = False
+    """whether the best masks are those of `accuracy_minus_cost` with the same arguments."""
+    components: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """of a reward of several numbers: term -> its smallest and largest value in one step."""
+
+
+def describe(
+    formula: str,
+    low: float,
+    high: float,
+    *,
+    deterministic: bool = True,
+    depends_on_machine: bool = False,
+    keeps_optimum: bool = False,
+    components: Mapping[str, tuple[float, float]] | None = None,
+) -> Callable[[Described], Described]:
+    """Attaches a `RewardDescription` to a reward, as its attribute `description`."""
+    description = RewardDescription(
+        formula, low, high, deterministic, depends_on_machine, keeps_optimum, components or {}
+    )
+
+    def attach(reward: Described) -> Described:
+        reward.description = description  # type: ignore[attr-defined]
+        return reward
+
+    return attach
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a reward may look at before the first episode."""
+
+    network: "GatedNetwork"
+    """with the weights that the episodes start with."""
+    device: "torch.device"
+    """where network and images live."""
+    training_split: "Callable[[], Split]"
+    """loads the images to fit on."""
+
+
+class StatefulReward:
+    """A reward that remembers; subclasses override what they need."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Refuses the earlier name of `update`, which nothing calls.
+
+        Raises:
+            TypeError: if a subclass defines `observe`.
+        """
+        super().__init_subclass__(**settings)
+        if "observe" in vars(cls):
+            raise TypeError(
+                f"expected {cls.__name__} to learn in update(outcome), got a method observe; "
+                "rename it"
+            )
+
+    def prepare(self, surroundings: Surroundings) -> None:
+        """Measures or fits what the reward needs of the network."""
+
+    def reset(self) -> None:
+        """Forgets all that `update` has learned."""
+
+    def __call__(self, outcome: Any) -> dict[str, Any]:
+        """Terms of one `StepOutcome`, each float32 [batch]; changes nothing."""
+        raise TypeError(f"{type(self).__name__} must define __call__(outcome)")
+
+    def update(self, outcome: "StepOutcome") -> None:
+        """Learns from a step; called after every step of the environment has been paid."""
+
+    def numbers(self) -> dict[str, float]:
+        """What it remembers, to plot and to show in `info`."""
+        return {}
+
 
 RewardFunction = Callable[..., Any]
 """`function(outcome, **arguments)` -> a tensor [batch] or a dict of them (on a table an array), or

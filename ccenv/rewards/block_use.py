@@ -2,15 +2,21 @@
 
 For rewards that ask something of many images at once: each image is charged the tangent of what is
 asked at the use so far, whose mean over images and whose slope are those of the whole.
+
+Balance of blocks, as a reward: masks -> what mixtures of experts charge for an uneven load.
+
+The paper's wish for a target density, as a reward: masks -> what L_b and L_e charge for them.
 """
+
+import math
 
 import torch
 from torch import Tensor
 
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.mlp import positive_ints
-from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.stateful import StatefulReward
+from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.rewards.bind import StatefulReward, describe
 
 
 class BlockUse(StatefulReward):
@@ -61,3 +67,143 @@ class BlockUse(StatefulReward):
             before = self.use.get(layer, first)
             self.use[layer] = before + self.update_rate * (newest - before)
         self._sums, self._count = [], 0
+
+
+@describe(
+    "log p(label) - cost_weight * compute_cost - balance_weight * sum over layers of CV(use)^2",
+    low=-math.inf,
+    high=math.inf,
+)
+class Balance(BlockUse):
+    """Pays the log-likelihood of the label, charges compute, and masks that add to uneven use.
+
+    The balance losses of Shazeer et al. 2017 (arXiv 1701.06538, section 4), of which the agent
+    `noisy_topk` goes down the gradient, for agents that learn from rewards: the squared coefficient
+    of variation, variance over squared mean, of how often recent images kept each block. A mask has
+    no gate values, so that importance and load are the same. It is a property of many images: each
+    is charged its tangent at the use so far, whose mean over images and whose slope are the loss's.
+    A block in more than its share of use has a price, one in less a premium.
+    """
+
+    def __init__(
+        self,
+        balance_weight: float = 0.1,
+        cost_weight: float = 1.0,
+        update_rate: float = 0.1,
+        update_every: int = 256,
+    ) -> None:
+        """Sets the weights.
+
+        Args:
+            balance_weight: of the squared coefficient of variation, summed over layers.
+            cost_weight: of the compute cost.
+            update_rate: weight of the newest episodes in the running use, in (0, 1].
+            update_every: finished episodes between two moves of the use.
+        """
+        check_at_least_zero(balance_weight=balance_weight, cost_weight=cost_weight)
+        self.balance_weight, self.cost_weight = balance_weight, cost_weight
+        super().__init__(None, update_rate, update_every)
+
+    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Terms `log_likelihood`, `cost` and `balance`, which is 0 before any use is known."""
+        mask, use = outcome.mask.float(), self.use.get(outcome.layer)
+        unevenness = torch.zeros_like(mask[:, 0]) if use is None else tangent(use, mask)
+        return {
+            "log_likelihood": outcome.log_likelihood,
+            "cost": -self.cost_weight * outcome.layer_cost,
+            "balance": -self.balance_weight * unevenness,
+        }
+
+    def numbers(self) -> dict[str, float]:
+        """Squared coefficient of variation of the use, summed over layers."""
+        values = [float(squared_variation(use)) for use in self.use.values()]
+        return {"unevenness": sum(values)}
+
+
+def squared_variation(use: Tensor) -> Tensor:
+    """Variance (of all n) over squared mean: [n] -> a number; 0 where nothing is in use.
+
+    >>> round(squared_variation(torch.tensor([1.0, 0.0, 0.0])).item(), 4)
+    2.0
+    """
+    mean = use.mean()
+    return torch.where(mean > 0, use.var(correction=0) / mean.square().clamp(min=1e-12), 0.0)
+
+
+def tangent(use: Tensor, mask: Tensor) -> Tensor:
+    """`squared_variation` at a use, and its slope times what each mask differs from it: [batch].
+
+    Args:
+        use: [num_blocks] in [0, 1].
+        mask: [batch, num_blocks] of 0 and 1.
+    """
+    mean = use.mean()
+    if not mean:
+        return torch.zeros_like(mask[:, 0])
+    # Of the mean of squares over the squared mean, less one.
+    slope = 2 * (use / mean - use.square().mean() / mean.square()) / (len(use) * mean)
+    return squared_variation(use) + (mask - use) @ slope
+
+
+@describe(
+    "log p(label) - sparsity_weight * sum over layers of (L_b + L_e)", low=-math.inf, high=math.inf
+)
+class TargetDensity(BlockUse):
+    """Pays the log-likelihood of the label and charges masks that leave a target density.
+
+    Bengio et al. 2015, section 3.2, in the squared form of the authors' code, on masks instead of
+    keep probabilities. For a layer with mask m, target density tau and use u (the share of recent
+    images that kept each block):
+
+    - L_e, each image keeps a share tau of the blocks: (mean of m - tau) ** 2.
+    - L_b, each block is kept for a share tau of the images: sum over blocks of (u - tau) ** 2. That
+      is a property of many images; each image is charged its tangent at the use so far,
+      (u - tau) ** 2 + 2 (u - tau) (m - u), whose mean over images and whose slope are L_b's. A
+      block in too much use has a price, one in too little use a premium.
+
+    The use starts at tau and moves after every `update_every` finished episodes.
+    """
+
+    def __init__(
+        self,
+        target_density: float = 0.25,
+        sparsity_weight: float = 1.0,
+        update_rate: float = 0.1,
+        update_every: int = 256,
+    ) -> None:
+        """Sets the target.
+
+        Args:
+            target_density: the paper's tau, in [0, 1].
+            sparsity_weight: lambda_s of L_b and L_e.
+            update_rate: weight of the newest episodes in the running use, in (0, 1].
+            update_every: finished episodes between two moves of the use.
+        """
+        check_at_least_zero(target_density=target_density, update_rate=update_rate)
+        check_at_least_zero(sparsity_weight=sparsity_weight)
+        if target_density > 1 or not 0 < update_rate <= 1:
+            raise ValueError(
+                "expected target_density in [0, 1] and update_rate in (0, 1], "
+                f"got {target_density} and {update_rate}"
+            )
+        self.target_density, self.sparsity_weight = target_density, sparsity_weight
+        super().__init__(target_density, update_rate, update_every)
+
+    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Terms `log_likelihood`, `blocks` (L_b) and `images` (L_e)."""
+        mask, target = outcome.mask.float(), self.target_density
+        use = self.use.get(outcome.layer, torch.full_like(mask[0], target))
+        blocks = (use - target).square() + 2 * (use - target) * (mask - use)
+        images = (mask.mean(dim=1) - target).square()
+        return {
+            "log_likelihood": outcome.log_likelihood,
+            "blocks": -self.sparsity_weight * blocks.sum(dim=1),
+            "images": -self.sparsity_weight * images,
+        }
+
+    def numbers(self) -> dict[str, float]:
+        """How far the use is from the target: root mean square over all blocks."""
+        if not self.use:
+            return {"use_distance": 0.0}
+        use = torch.cat(list(self.use.values()))
+        return {"use_distance": (use - self.target_density).square().mean().sqrt().item()}

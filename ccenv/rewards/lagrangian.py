@@ -14,11 +14,10 @@ from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.mdp.dynamics import StepOutcome
-from ccenv.networks.mlp import positive_ints
-from ccenv.networks.training import check_at_least_zero
-from ccenv.rewards.description import describe
+from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.rewards.bind import StatefulReward, describe
 from ccenv.rewards.plain import correct, log_likelihood
-from ccenv.rewards.stateful import StatefulReward
 
 FORMULA = "log p(label) - price * compute_cost"
 OBJECTIVES: dict[str, Callable[[StepOutcome], Tensor]] = {

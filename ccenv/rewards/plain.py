@@ -6,7 +6,7 @@ They are arithmetic on the fields of an outcome, so that they pay in tensors and
 import math
 
 from ccenv.mdp.outcome import Outcome, Values
-from ccenv.rewards.description import describe
+from ccenv.rewards.bind import describe
 
 
 def correct(outcome: Outcome[Values]) -> Values:

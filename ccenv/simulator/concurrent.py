@@ -45,8 +45,8 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
-from ccenv.networks.inactive import inactive_entries, only_entries, share_off
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step
 from ccenv.simulator.versions import (

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ccenv.networks.gate_values import weighted
+from ccenv.networks.learning.training import weighted
 
 MAX_PENDING = 256
 """Finished batches that wait for `update_network` at most; the newest stay."""

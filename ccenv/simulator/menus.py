@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome, initial, transition
-from ccenv.networks.protocol import GatedNetwork, num_blocks_of
+from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.simulator.rollout import simulator_of
 
 Batch = tuple[Tensor, Tensor]

@@ -8,9 +8,9 @@ from torch import nn
 
 from ccenv.base.registry import resolve
 from ccenv.data import Split
-from ccenv.networks.build import make_network, refuse_mlp_sizes
-from ccenv.networks.mlp import Sizes, positive_ints
-from ccenv.networks.table import NETWORKS
+from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
+from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.networks.registry import NETWORKS
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.versions import check_same_network, composite, network_tensors
 
 Choose = Callable[[Any, int, Tensor], Tensor]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ccenv.mdp.action_codes import ActionCode
-from ccenv.networks.counting import counted
+from ccenv.networks.core.count_macs import counted
 from ccenv.simulator.simulator import Simulator
 
 
@@ -116,7 +116,7 @@ def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None
             view = inner or next(iter(getattr(view, "envs", ())), None)
     raise TypeError(
         f"expected a model that acts with {simulator.max_blocks} bits, or an environment in the "
-        f"action view that it learned with (see ccenv.envs.action_views), got a model of {space}"
+        f"action view that it learned with (see ccenv.envs.actions), got a model of {space}"
     )
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ccenv.base.ranks import ALONE, OneProcess, Ranks
-from ccenv.base.shared_rows import gradients_averaged
+from ccenv.base.ranks import ALONE, OneProcess, Ranks, gradients_averaged
 from ccenv.mdp.dynamics import StepOutcome
 
 BY_ROW = ("mask", "layer_cost", "compute_cost", "macs", "labels", "logits", "answers", "targets")

@@ -25,7 +25,7 @@ from ccenv.data import Split, check_alike, dataset_name, load_split, transform_n
 from ccenv.mdp import dynamics
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import OBSERVATIONS, check_pixels, make_observer
-from ccenv.networks.build import (
+from ccenv.networks.core.arguments import (
     MLP_SIZES,
     check_answers,
     check_device,
@@ -33,10 +33,10 @@ from ccenv.networks.build import (
     check_reads,
     check_rows,
 )
-from ccenv.networks.finite_weights import FiniteWeights
-from ccenv.networks.mlp import Sizes
-from ccenv.networks.protocol import num_blocks_of
-from ccenv.networks.teacher import make_trainer
+from ccenv.networks.core.mlp import Sizes
+from ccenv.networks.core.parameters import FiniteWeights
+from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.networks.learning.distillation import make_trainer
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.simulator.cotraining import MAX_PENDING, update_from
 from ccenv.simulator.image_order import ImageOrder
@@ -88,7 +88,7 @@ class Simulator:
             head_units: widths of dense layers after the gated ones.
             activation: "tanh", "relu" or a function that maps 0 to 0.
             weights: "frozen" (learned once under random masks, cached), "shipped" (they come with
-                the package, see `ccenv.networks.shipped`), or "cotrain" (learned from the masks
+                the package, see `ccenv.networks.learning.bundled_weights`), or "cotrain" (learned from the masks
                 that the agent chose, in `update_network`).
             weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
             reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.

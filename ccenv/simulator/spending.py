@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ccenv.mdp.dynamics import EpisodeState
-from ccenv.networks.protocol import GatedNetwork
+from ccenv.networks.core.protocol import GatedNetwork
 
 
 def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 
 
 @dataclass(frozen=True)

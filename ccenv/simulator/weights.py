@@ -5,8 +5,8 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.data import Split, check_alike
-from ccenv.networks.shipped import load_shipped, shipped_name
-from ccenv.networks.training import check_cotraining_settings, frozen_weights
+from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
+from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
 from ccenv.simulator.network_source import NetworkSource
 
 WEIGHTS = ("frozen", "shipped", "cotrain")

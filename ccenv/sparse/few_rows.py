@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.sparse.cpu.addresses import once, sizes_of, weights_of
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.codegen.floats import NONE
-from ccenv.sparse.cpu.layer import run_forward
-from ccenv.sparse.cpu.layer_gradients import gradients_of, run_transposed
-from ccenv.sparse.cpu.once import once
-from ccenv.sparse.cpu.places import sizes_of, weights_of
+from ccenv.sparse.cpu.layer import gradients_of, run_forward, run_transposed
 from ccenv.sparse.masked_dense import blank, masked_dense_linear
 
 FEW_ROWS = 32

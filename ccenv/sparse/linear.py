@@ -104,7 +104,7 @@ def compiled_linear() -> Callable[..., Tensor]:
 @functools.cache
 def gpu_linear(route: str) -> Callable[..., Tensor]:
     """The GPU's kernels, or its dense product between masks; loaded on use, as few need it."""
-    from ccenv.sparse.gpu.door import masked_dense_linear, triton_linear
+    from ccenv.sparse.gpu.dispatch import masked_dense_linear, triton_linear
 
     return triton_linear if route == "triton" else masked_dense_linear
 

@@ -149,7 +149,7 @@ def kept_pairs(sizes: Sizes, in_mask: Tensor | None, out_mask: Tensor | None) ->
 @functools.cache
 def pair_counter() -> Callable[..., int]:
     """Counts pairs; loaded on use, because numba takes half a second to import."""
-    from ccenv.sparse.cpu.lists import count_pairs
+    from ccenv.sparse.cpu.row_lists import count_pairs
 
     counter: Callable[..., int] = count_pairs
     return counter

@@ -14,7 +14,7 @@ from ccenv.runs.commands.registry import (
     RENAMED,
     module_of,
 )
-from ccenv.runs.store.machine import versions
+from ccenv.runs.store.provenance import versions
 
 COMPLETION = "--completion"
 EXAMPLES = """\

@@ -8,6 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ccenv.runs.commands.frame import program, takes_trust
+from ccenv.runs.config.plan import safe_name
+from ccenv.runs.config.sweep import Sweep, check_number
+from ccenv.runs.config.sweep_file import MOST_RUNS
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import (
     Comparison,
     gather,
@@ -15,6 +19,7 @@ from ccenv.runs.engine.jobs import (
     names_of,
     origins,
     outdated,
+    read_shard,
     record,
     source_of,
 )
@@ -22,17 +27,12 @@ from ccenv.runs.engine.machines.engines import ENGINES, LOCAL, Engine, open_engi
 from ccenv.runs.engine.machines.pool import Outcome
 from ccenv.runs.engine.run import OLDER
 from ccenv.runs.engine.run_jobs import run_todo, say
-from ccenv.runs.engine.shards import read_shard
 from ccenv.runs.engine.study import Study
-from ccenv.runs.plan.plan import safe_name
-from ccenv.runs.plan.sweep import Sweep, check_number
-from ccenv.runs.plan.sweep_file import MOST_RUNS
-from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, answer, publish
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import recorded
-from ccenv.runs.store.machine import num_cores
+from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.studies import STUDIES, find_study
 
 STOPPED = "stopped; the same command goes on with what is missing"

@@ -7,7 +7,7 @@ from typing import Any
 from ccenv.agents import AGENTS
 from ccenv.runs.commands.frame import program
 from ccenv.runs.commands.registry import COMMANDS, module_of
-from ccenv.runs.plan.settings import setting_names
+from ccenv.runs.config.settings import setting_names
 from ccenv.runs.studies import STUDIES
 
 SHELLS = ("bash", "zsh", "tcsh")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ccenv.base.registry import check_names
 from ccenv.data import DATASETS, SPLITS, load_split
 from ccenv.data.real import PARTS, download_images
-from ccenv.data.text_archives import ARCHIVES, download_text
+from ccenv.data.text import ARCHIVES, download_text
 from ccenv.runs.commands.frame import program
 
 

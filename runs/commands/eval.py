@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.again.opened import open_run
-from ccenv.runs.again.replay import ask
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.replay.rebuilt import open_run
+from ccenv.runs.replay.replay import ask
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import json_file
+from ccenv.runs.tables.sweep_table import markdown
 
 COLUMNS = {"masks": "left", "split": "left", "images": "right ,d", "error %": "right .2f"}
 COLUMNS |= {"nll": "right .3f", "compute cost": "right .4f", "total cost": "right .4f"}

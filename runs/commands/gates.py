@@ -14,18 +14,16 @@ from tqdm import tqdm
 from ccenv.base.checked_file import content_digest
 from ccenv.base.registry import check_names
 from ccenv.data import SPLITS
-from ccenv.runs.asked.gate_sweep import chosen_inputs, judge_gates
-from ccenv.runs.board.tracking import compact
-from ccenv.runs.plan.explained import explained
-from ccenv.runs.plan.plain import checked, is_plain
-from ccenv.runs.plan.values import annotations_of, parse_pairs
-from ccenv.runs.show import gate_table
+from ccenv.runs.analysis.gate_sweep import chosen_inputs, judge_gates
+from ccenv.runs.config.agent_settings import explained
+from ccenv.runs.config.values import annotations_of, checked, is_plain, parse_pairs
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
-from ccenv.runs.store.checksums import data_of
 from ccenv.runs.store.identity import canonical, same
-from ccenv.runs.store.machine import machine, most_threads, versions
+from ccenv.runs.store.provenance import data_of, machine, most_threads, versions
 from ccenv.runs.store.seal import sealed
+from ccenv.runs.tables import gate_table
+from ccenv.runs.tensorboard.tracking import compact
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
@@ -70,7 +68,7 @@ def gates(*, progress: bool = False, **settings: Any) -> dict[str, Any]:
         **settings: fields of `Settings`, and settings of the environment, of its network and data.
 
     Returns:
-        What `out` holds: rows (see `ccenv.runs.asked.gate_sweep`), the settings that differ from
+        What `out` holds: rows (see `ccenv.runs.analysis.gate_sweep`), the settings that differ from
         the defaults, how many inputs and answers, checksums, versions and machine.
 
     Raises:

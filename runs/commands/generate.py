@@ -11,7 +11,7 @@ from ccenv.data.text import coding
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import write
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.store.exported import dataset_of, exported_file
+from ccenv.runs.store.untrusted_files import dataset_of, exported_file
 
 
 def paragraph(

@@ -4,13 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ccenv.runs.again.opened import open_run
-from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.engine.gathered import labels_of, settings_of
+from ccenv.runs.engine.collect_runs import labels_of, settings_of
 from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.report.html import input_page
+from ccenv.runs.replay.rebuilt import Rebuilt, open_run
 from ccenv.runs.report.inputs.view import view_of
+from ccenv.runs.report.publish import input_page
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store.json_file import write_text
 

@@ -1,6 +1,6 @@
 """What the choice of blocks gives away: ccenv analyze leaks FOLDER -> how well labels are guessed.
 
-Learned selection is a side channel: see `ccenv.runs.asked.leaks`, and `ccenv.simulator.oblivious`
+Learned selection is a side channel: see `ccenv.runs.analysis.leaks`, and `ccenv.simulator.oblivious`
 for what closes it at the size of blocks, and at which price.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccenv.runs.again.same_run import NAMED
-from ccenv.runs.again.verdicts import run_folders
-from ccenv.runs.asked.leaks import LeakOfRun, leaks_of_run
+from ccenv.runs.analysis.leaks import LeakOfRun, leaks_of_run
 from ccenv.runs.commands.frame import takes_trust
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.replay.verdict import NAMED
+from ccenv.runs.replay.verdicts import run_folders
 from ccenv.runs.store import json_file
+from ccenv.runs.tables.sweep_table import markdown
 
 COLUMNS = {"agent": "left", "run": "left", "masks": "left", "error %": "right .2f"}
 COLUMNS |= {"total cost": "right .3f", "label guessed %": "right", "chance %": "right .1f"}

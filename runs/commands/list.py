@@ -17,15 +17,15 @@ from ccenv.data import DATASETS, load_split
 from ccenv.mask_table.shipped import table_of
 from ccenv.mdp.action_codes import CODES
 from ccenv.mdp.observations import LOOKS
-from ccenv.networks.build import MLP_SIZES, arguments_of, takes_features
-from ccenv.networks.table import NETWORKS
+from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
+from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS, StatefulReward, reward_parameters
-from ccenv.runs.board.tracking import compact
 from ccenv.runs.commands.frame import program
-from ccenv.runs.plan.agent_settings import agent_parameters
-from ccenv.runs.plan.plain import is_plain
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.config.agent_settings import agent_parameters
+from ccenv.runs.config.values import is_plain
 from ccenv.runs.sweeps import SWEEPS
+from ccenv.runs.tables.sweep_table import markdown
+from ccenv.runs.tensorboard.tracking import compact
 from ccenv.simulator.settings import make_simulator, setting_defaults
 
 Line = dict[str, Any]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.runs.commands.frame import program
-from ccenv.runs.engine.gathered import gather_folders
+from ccenv.runs.config.plan import safe_name
+from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.plan.plan import safe_name
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
 from ccenv.runs.stats.results import MODES

@@ -1,6 +1,6 @@
 """Recall of winner-take-all tables over memory: ccenv analyze retrieval network=... -> a table.
 
-What the agent `wta_retrieval` would find on a frozen network, see `ccenv.runs.asked.recalls`.
+What the agent `wta_retrieval` would find on a frozen network, see `ccenv.runs.analysis.recalls`.
 """
 
 import argparse
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from ccenv.runs.asked.recalls import Recall, recalls
+from ccenv.runs.analysis.recalls import Recall, recalls
 from ccenv.runs.commands.gates import read_settings, settings_help
-from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.show.recall_figure import recall_figure
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.tables.recall_figure import recall_figure
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.simulator import Simulator
 
 COLUMNS = {"gate": "left", "tables": "right", "probes": "right", "numbers in tables": "right ,.0f"}

@@ -13,6 +13,10 @@ from tqdm import tqdm
 from ccenv.agents import AGENTS
 from ccenv.runs.commands.compare import positive
 from ccenv.runs.commands.frame import program
+from ccenv.runs.config.plan import safe_name
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.space import check_space, read_space, usual_space
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.engine.search import (
@@ -26,13 +30,9 @@ from ccenv.runs.engine.search import (
     to_do,
     tried,
 )
-from ccenv.runs.plan.plan import safe_name
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.space import check_space, read_space, usual_space
-from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.show import search_table
 from ccenv.runs.store import json_file
-from ccenv.runs.store.machine import machine, num_cores, versions
+from ccenv.runs.store.provenance import machine, num_cores, versions
+from ccenv.runs.tables import search_table
 
 STOPPED = "stopped; the same command goes on with what is missing"
 OWN = ("seed", "log_dir", "progress")

@@ -24,7 +24,7 @@ from torch import Tensor
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, MicroBatches
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.store.exported import exported_file
+from ccenv.runs.store.untrusted_files import exported_file
 
 LONGEST, PER_NUMBER, BESIDE = 1 << 24, 64, 1 << 16
 """Bytes of a body at most: of any, for each number of an input, and beside these."""

@@ -5,10 +5,14 @@ import shutil
 import textwrap
 from collections.abc import Iterator
 
-from ccenv.runs.board.tracking import compact
-from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
-from ccenv.runs.plan.explained import explained, explained_of_class
-from ccenv.runs.store.program import Program
+from ccenv.runs.config.agent_settings import (
+    agent_parameters,
+    explained,
+    explained_of_class,
+    find_agent,
+)
+from ccenv.runs.store.identity import Program
+from ccenv.runs.tensorboard.tracking import compact
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

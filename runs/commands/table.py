@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.joined import joined
-from ccenv.base.ranks import OneProcess, Ranks, RanksError
+from ccenv.base.ranks import OneProcess, Ranks, RanksError, joined
 from ccenv.base.registry import check_names
 from ccenv.mask_table import read_table, write_table
-from ccenv.mask_table.building.buildable import MOST_BYTES
+from ccenv.mask_table.building.checks import MOST_BYTES
 from ccenv.mask_table.shipped import small
 from ccenv.runs.commands.frame import program
-from ccenv.runs.mask_tables.build import build_table, help_table
-from ccenv.runs.mask_tables.leaderboard import judge_entries
-from ccenv.runs.mask_tables.settings import SETTINGS
-from ccenv.runs.mask_tables.shown import recorded, show_table
-from ccenv.runs.mask_tables.times import time_units
-from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.show import mask_table, standings
+from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.mask_tables.build import SETTINGS, build_table, help_table, time_units
+from ccenv.runs.mask_tables.judged import judge_entries, recorded, show_table
 from ccenv.runs.store import json_file
+from ccenv.runs.tables import mask_table, standings
 
 
 def parser_of() -> argparse.ArgumentParser:

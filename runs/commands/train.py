@@ -8,32 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.agents import AGENTS
-from ccenv.base.joined import joined
-from ccenv.base.ranks import OneProcess, RanksError
-from ccenv.runs.again.rebuilt import rebuild
-from ccenv.runs.board.mirror import SERVICES, NoServiceError, mirrored
+from ccenv.base.ranks import OneProcess, RanksError, joined
 from ccenv.runs.commands.frame import REFUSED, program, takes_trust
 from ccenv.runs.commands.settings_help import settings_help
-from ccenv.runs.engine.at_prices import context_lines
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
+from ccenv.runs.config.command import AGENT, as_text, read_config
+from ccenv.runs.config.plan import Plan
+from ccenv.runs.config.settings import make_plan, setting_names
+from ccenv.runs.config.space import read_grid
+from ccenv.runs.config.sweep import check_number
+from ccenv.runs.config.sweep_file import MOST_RUNS
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.checkpoint import warn
+from ccenv.runs.engine.errors import CannotStartError, StoppedError
+from ccenv.runs.engine.evaluate_contexts import context_lines
 from ccenv.runs.engine.ranked import LeaderStoppedError, run_by
 from ccenv.runs.engine.run import Options, export, run
 from ccenv.runs.engine.run_jobs import say
-from ccenv.runs.engine.stops import CannotStartError, StoppedError
-from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
-from ccenv.runs.plan.command import AGENT, as_text, read_config
-from ccenv.runs.plan.grid import read_grid
-from ccenv.runs.plan.plan import Plan
-from ccenv.runs.plan.settings import make_plan, setting_names
-from ccenv.runs.plan.sweep import check_number
-from ccenv.runs.plan.sweep_file import MOST_RUNS
-from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.stats.bits import bits_lines
+from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.mask_gap import mask_gap_of
+from ccenv.runs.stats.measures import bits_lines
 from ccenv.runs.stats.results import evaluation
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store.exported import EXPORTED
+from ccenv.runs.store.untrusted_files import EXPORTED
+from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError, mirrored
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "
@@ -48,7 +47,7 @@ def train(agent: str, **settings: Any) -> dict[str, Any]:
 
     Args:
         agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
-        **settings: see `ccenv.runs.plan.settings`.
+        **settings: see `ccenv.runs.config.settings`.
 
     Returns:
         What `result.json` holds.

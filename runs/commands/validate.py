@@ -1,6 +1,6 @@
 """Stored runs, checked row by row: ccenv validate FOLDER.
 
-A row is one evaluation of one run, see `ccenv.runs.again.verdicts`. Nothing is imported or called
+A row is one evaluation of one run, see `ccenv.runs.replay.verdicts`. Nothing is imported or called
 because a file names it: see `ccenv.runs.store.trust`.
 """
 
@@ -13,14 +13,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ccenv.runs.again.claims import CHECKED, RECOMPUTED, WORD
-from ccenv.runs.again.same_run import NAMED
-from ccenv.runs.again.same_training import refuse_copies
-from ccenv.runs.again.verdict_row import Verdict
-from ccenv.runs.again.verdicts import run_folders, validate
 from ccenv.runs.commands.frame import program, takes_trust
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.replay.claims import CHECKED, RECOMPUTED, WORD
+from ccenv.runs.replay.same_training import refuse_copies
+from ccenv.runs.replay.verdict import NAMED, Verdict
+from ccenv.runs.replay.verdicts import run_folders, validate
 from ccenv.runs.store import json_file
+from ccenv.runs.tables.sweep_table import markdown
 
 BASES = (RECOMPUTED, CHECKED, WORD)
 COLUMNS = {"run": "left", "masks": "left", "test error %": "right", "MACs": "right"}

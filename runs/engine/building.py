@@ -8,11 +8,11 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.check import check_network
-from ccenv.runs.engine.stops import CannotStartError, told_as
-from ccenv.runs.engine.together import Lead
-from ccenv.runs.plan.plan import Plan
-from ccenv.runs.store.program import Program
+from ccenv.networks.core.check import check_network
+from ccenv.runs.config.plan import Plan
+from ccenv.runs.engine.distributed import Lead
+from ccenv.runs.engine.errors import CannotStartError, told_as
+from ccenv.runs.store.identity import Program
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.agents.base import Agent
+from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.snapshot import CannotStoreError
-from ccenv.base.tree_file import load_tree, save_tree
-from ccenv.runs.board.tracking import too_short
-from ccenv.runs.plan.plan import Plan, code_digests
+from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.store.folder import CHECKPOINT
-from ccenv.runs.store.machine import versions
+from ccenv.runs.store.provenance import versions
+from ccenv.runs.tensorboard.tracking import too_short
 from ccenv.simulator.resume import restore_simulator, simulator_state
 
 RESUME = "resume.safetensors"

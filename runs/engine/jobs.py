@@ -1,21 +1,28 @@
-"""A sweep's runs: which are there, which are missing, and how long those will take."""
+"""A sweep's runs: which are there, which are missing, and how long those will take.
 
+Shards: (runs of a sweep, "2/5") -> those that one of five machines is to run.
+
+A run's shard follows from its place in the sweep alone, not from what is missing: machines that
+look at different times never share a run, and together they run all.
+"""
+
+import argparse
 import functools
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.plan.plan import OF_CODE, Plan, code_digests, safe_name
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.config.plan import OF_CODE, Plan, code_digests, safe_name
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
-from ccenv.runs.store.result_checks import check_result_of
-from ccenv.runs.store.seal import check_seal
+from ccenv.runs.store.seal import check_result_of, check_seal
 
 NAMED = 8
 """Most rows named in a message."""
@@ -244,3 +251,47 @@ def remaining_seconds(comparison: Comparison, jobs: Sequence[Job]) -> tuple[floa
     }
     measured = sum(job.label in times for job in jobs)
     return sum(times.get(job.label, share) for job in jobs), measured
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several equal shares of a sweep."""
+
+    number: int
+    """from 1 on."""
+    of: int
+    """how many there are."""
+
+    def share(self, jobs: Sequence[Job], todo: Iterable[Job]) -> list[Job]:
+        """Those of `todo` that are this shard's.
+
+        Neighbouring runs go to different shards: seeds of a row take equally long. Rows that are
+        the same run under two names go to one shard.
+
+        Args:
+            jobs: all runs of the sweep, in its order.
+            todo: some of them.
+        """
+        keys = dict.fromkeys(job.plan.key() for job in jobs)
+        own = {key for n, key in enumerate(keys) if n % self.of == self.number - 1}
+        return [job for job in todo if job.plan.key() in own]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def read_shard(text: str) -> Shard:
+    """Reads a shard of the command line.
+
+    Raises:
+        ArgumentTypeError: if it is none, or out of range.
+
+    >>> read_shard("2/5")
+    Shard(number=2, of=5)
+    """
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(
+            f"expected i/n with i from 1 to n, as 2/5 for the second of five, got {text!r}"
+        )
+    return Shard(int(found[1]), int(found[2]))

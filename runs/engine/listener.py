@@ -1,5 +1,9 @@
-"""Listener of a run: (images seen, scalars of an update) -> curves, validations, checkpoints."""
+"""Listener of a run: (images seen, scalars of an update) -> curves, validations, checkpoints.
 
+Early stopping: (validations of a run) -> its agent and network as they were at the best one.
+"""
+
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +12,60 @@ from typing import Any
 from tqdm import tqdm
 
 from ccenv.agents.base import Agent
-from ccenv.runs.board.projector import write_points
-from ccenv.runs.board.tracking import Tracker
-from ccenv.runs.engine.best import Best
+from ccenv.base.snapshot import CannotStoreError
+from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.checkpoint import Keeper
-from ccenv.runs.engine.tail import Tail
-from ccenv.runs.plan.plan import Plan
+from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.metadata import Tail
+from ccenv.runs.tensorboard.charts import write_points
+from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, episode_curves, simulator_of
+
+
+class Best:
+    """What the validation with the fewest errors judged; of several the first one.
+
+    The run learns to its last image: of a patience that is spent nothing is saved but time.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        """Prepares.
+
+        Raises:
+            CannotStartError: if the agent's state cannot be kept.
+        """
+        self.agent, self.at = agent, 0
+        self.error = float("inf")
+        self.tree: dict[str, Any] | None = None
+        try:
+            agent.state()
+        except (CannotStoreError, TypeError) as error:
+            raise CannotStartError(
+                f"expected keep_best=false with an agent whose state cannot be kept: {error}"
+            ) from error
+
+    def see(self, images_seen: int, validation: Evaluation) -> None:
+        """Takes a verdict on the agent as it is now."""
+        if validation.error < self.error:
+            self.at, self.error = images_seen, validation.error
+            simulator = simulator_state(self.agent.simulator)
+            self.tree = copy.deepcopy({"agent": self.agent.state(), "simulator": simulator})
+
+    def put_back(self) -> None:
+        """Makes the agent and its network what they were."""
+        assert self.tree is not None
+        self.agent.load_state(self.tree["agent"])
+        restore_simulator(self.agent.simulator, self.tree["simulator"])
+
+    def state(self) -> dict[str, Any]:
+        """For `resume`."""
+        return {"at": self.at, "error": self.error, "tree": self.tree}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Goes on with the verdicts of an interrupted run."""
+        self.at, self.error, self.tree = state["at"], state["error"], state["tree"]
 
 
 class Listener:

@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from ccenv.base.ranks import OneProcess, Ranks, RanksError
+from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.building import build_agent, torch_settings
+from ccenv.runs.engine.distributed import Lead, Order, Watch, take
+from ccenv.runs.engine.errors import StoppedError, told_as
 from ccenv.runs.engine.run import Options, run
-from ccenv.runs.engine.stops import StoppedError, told_as
-from ccenv.runs.engine.together import Lead, Order, Watch, take
-from ccenv.runs.plan.plan import Plan
 
 
 class LeaderStoppedError(RuntimeError):

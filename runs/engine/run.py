@@ -12,20 +12,25 @@ from ccenv.agents.base import Agent
 from ccenv.base.ranks import RanksError
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.runs.board.tracking import Tracker
-from ccenv.runs.engine.at_prices import verdicts_of_context
+from ccenv.runs.config.command import command_line
+from ccenv.runs.config.plan import Plan, code_digests
 from ccenv.runs.engine.building import build, torch_settings
 from ccenv.runs.engine.checkpoint import Keeper, read_checkpoint, warn
-from ccenv.runs.engine.described import description_of, latencies
+from ccenv.runs.engine.distributed import Lead
+from ccenv.runs.engine.errors import (
+    CannotStartError,
+    StoppedError,
+    check_learned_finite,
+    told_as,
+)
+from ccenv.runs.engine.evaluate_contexts import verdicts_of_context
 from ccenv.runs.engine.listener import Listener, progress_bar
-from ccenv.runs.engine.stops import CannotStartError, StoppedError, check_learned_finite, told_as
-from ccenv.runs.engine.together import Lead
-from ccenv.runs.plan.command import command_line
-from ccenv.runs.plan.plan import Plan, code_digests
+from ccenv.runs.engine.metadata import description_of, latencies
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
-from ccenv.runs.store.exported import EXPORTED
-from ccenv.runs.store.result_checks import check_result_of
+from ccenv.runs.store.seal import check_result_of
+from ccenv.runs.store.untrusted_files import EXPORTED
+from ccenv.runs.tensorboard.tracking import Tracker
 from ccenv.simulator.evaluate import Evaluation, evaluate
 
 OLDER = "agent's, reward's or network's file"

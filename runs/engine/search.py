@@ -18,14 +18,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ccenv.base.seeding import stream_seed
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.space import Choice, Space, Span, usual_value, with_values
+from ccenv.runs.config.values import parse_value
 from ccenv.runs.engine.machines.engines import library
 from ccenv.runs.engine.machines.pool import Outcome, Task, told_of
 from ccenv.runs.engine.run import run
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.space import Choice, Space, Span, usual_value, with_values
-from ccenv.runs.plan.values import parse_value
-from ccenv.runs.store.identity import canonical
-from ccenv.runs.store.program import Program
+from ccenv.runs.store.identity import Program, canonical
 
 JOURNAL, RUNS, PRESETS, LOCKS = "journal.log", "runs", "presets", "locks"
 ABOUT, USUAL = "about", "defaults"

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.plan.sweep import Sweep
-from ccenv.runs.show.drawing import Drawn
-from ccenv.runs.show.tables import Table
+from ccenv.runs.tables.drawing import Drawn
+from ccenv.runs.tables.sweep_table import Table
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.show.tables import interval, markdown
-from ccenv.runs.stats.contests import best_on_validation, chosen
-from ccenv.runs.stats.points import Point, make_point
+from ccenv.runs.stats.cost_points import Point, make_point
+from ccenv.runs.stats.dense_comparison import best_on_validation, chosen
 from ccenv.runs.store import json_file
-from ccenv.runs.store.recorded_cells import read_cells
+from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.studies.paper.numbers import PAPER_TABLES, PaperRow
+from ccenv.runs.tables.sweep_table import interval, markdown
 
 NOT_YET = "not run yet"
 COLUMNS = {

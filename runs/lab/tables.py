@@ -36,11 +36,11 @@ from ccenv.runs.lab.robustness import (
 )
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.show import gate_table, mask_table, search_table
-from ccenv.runs.show import tables as report
-from ccenv.runs.show.drawing import Drawn, drawn_in_style
-from ccenv.runs.store import recorded_cells
+from ccenv.runs.store import recorded
 from ccenv.runs.studies import STUDIES, find_study
+from ccenv.runs.tables import gate_table, mask_table, search_table
+from ccenv.runs.tables import sweep_table as report
+from ccenv.runs.tables.drawing import Drawn, drawn_in_style
 
 MARKED = re.compile(r"(<!-- table: ([\w./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FOLDER = "figures"
@@ -92,7 +92,7 @@ def render(text: str, results_dir: Path) -> str:
         path = results_dir / f"{match[2]}.json"
         if not path.exists():
             raise ValueError(f"expected the recorded result {path}, got none; record it first")
-        content = recorded_cells.read_table(path)
+        content = recorded.read_table(path)
         check_names([content["kind"]], TABLES, f"kind of table in {path}")
         made = TABLES[content["kind"]](content["rows"]) + place_of(content)
         return f"{match[1]}{made}\n{match[3]}"

@@ -12,14 +12,19 @@ from tqdm import tqdm
 from ccenv.base.checked_file import write_checked
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.networks.build import build_network
-from ccenv.networks.frozen_cache import PACKAGED
-from ccenv.networks.recipe import Recipe, error_of, train
-from ccenv.networks.shipped import SHIPPED, Measured, shipped_path, write_shipped
-from ccenv.networks.table import NETWORKS
-from ccenv.networks.training import Pretraining, fingerprint
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.learning.bundled_weights import (
+    SHIPPED,
+    Measured,
+    shipped_path,
+    write_shipped,
+)
+from ccenv.networks.learning.frozen_cache import PACKAGED
+from ccenv.networks.learning.recipe import Recipe, error_of, train
+from ccenv.networks.learning.training import Pretraining, fingerprint
+from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.frame import program
-from ccenv.runs.store.machine import versions
+from ccenv.runs.store.provenance import versions
 from ccenv.simulator.simulator import Simulator
 
 FROZEN: dict[str, dict[str, Any]] = {"quickstart": {}}

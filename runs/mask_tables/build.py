@@ -1,12 +1,19 @@
-"""A network's table, built here or with other processes: (network, data set, file) -> written."""
+"""A network's table, built here or with other processes: (network, data set, file) -> written.
+
+Times of a network's units: (network, data set, file) -> seconds on this machine, written.
+
+Settings of tables: (network, data set, settings) -> the environment's, checked; what is said.
+"""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from ccenv.base.processor import cpu_model
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
@@ -16,12 +23,67 @@ from ccenv.mask_table import (
     build,
     drawn_menu,
 )
-from ccenv.mask_table.building.buildable import MOST_BYTES
 from ccenv.mask_table.building.builder import help_build
-from ccenv.runs.mask_tables.settings import read_settings, said_of
-from ccenv.runs.show import mask_table
-from ccenv.runs.store.machine import most_threads
+from ccenv.mask_table.building.checks import MOST_BYTES
+from ccenv.mask_table.building.timing import measured
+from ccenv.mask_table.times import UnitTimes, write_times
+from ccenv.networks.learning.bundled_weights import shipped_name
+from ccenv.runs.config.values import annotations_of, checked, is_plain
+from ccenv.runs.store.identity import canonical, same
+from ccenv.runs.store.provenance import most_threads, versions
+from ccenv.runs.tables import mask_table
+from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
+
+SETTINGS = (
+    *("network_kwargs", "num_blocks", "block_size", "head_units", "activation"),
+    *("weights", "transforms", "device"),
+)
+"""Settings of the environment that a table depends on, beside network and data set."""
+
+
+def read_settings(network: str, dataset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks settings of the environment.
+
+    Raises:
+        ValueError: if a name is unknown, a value impossible, or the network would learn.
+    """
+    defaults = {name: v for name, v in setting_defaults().items() if name in SETTINGS}
+    check_names(given, defaults, "setting")
+    found = {"network": network, "dataset": dataset}
+    found |= checked(dict(given), annotations_of(Simulator.__init__), defaults)
+    if "weights" not in given:
+        names: list[Any] = [network, found["network_kwargs"] or {}, dataset, found["transforms"]]
+        found["weights"] = "shipped" if is_shipped(*names) else "frozen"
+    if found["weights"] == "cotrain":
+        raise ValueError("expected a frozen network, got weights='cotrain': it learns")
+    return found
+
+
+def is_shipped(*names: Any) -> bool:
+    """Whether weights come with the package."""
+    try:
+        shipped_name(*names)
+    except ValueError:
+        return False
+    return True
+
+
+def said_of(environment: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """What the header is told."""
+    defaults = setting_defaults()
+    chosen = {
+        name: canonical(value) if is_plain(value) else str(value)
+        for name, value in environment.items()
+        if name not in ("network", "dataset") and not same(value, defaults[name])
+    }
+    return {
+        "network": environment["network"],
+        "dataset": environment["dataset"],
+        "settings": chosen,
+        "split": split,
+        "made_with": versions() | {"cpu": cpu_model()},
+    }
 
 
 def build_table(
@@ -118,3 +180,41 @@ def menus_drawn(simulator: Simulator, menu: int | None, seed: int) -> list[Any] 
         return None
     generator = stream(seed, "menus of masks")
     return [drawn_menu(gate.num_blocks, menu, generator) for gate in simulator.network.gates]
+
+
+def time_units(
+    network: str,
+    dataset: str,
+    out: Path,
+    *,
+    batch_size: int = 1,
+    machine: str | None = None,
+    threads: int = 1,
+    **settings: Any,
+) -> UnitTimes:
+    """Measures a frozen or shipped network's units here; the same as the command line.
+
+    Args:
+        network: as the environment's; see `build_table`.
+        dataset: as the environment's; its first test inputs go through.
+        out: the file.
+        batch_size: inputs of a pass.
+        machine: its name in the file; None for the processor's.
+        threads: torch's.
+        **settings: those of `SETTINGS`.
+
+    Raises:
+        ValueError: if a setting is wrong.
+        OSError: if the file cannot be written.
+    """
+    if batch_size < 1 or threads < 1:
+        raise ValueError(f"expected batch and threads of at least 1, got {batch_size}, {threads}")
+    environment = read_settings(network, dataset, settings)
+    torch.set_num_threads(threads)
+    simulator = Simulator(1, split="test", **environment)
+    rows = torch.arange(batch_size, device=simulator.device) % len(simulator.data)
+    name = {"name": machine or cpu_model(), "cpu": cpu_model(), "threads": threads}
+    times = measured(simulator.network, simulator.data.batch(rows)[0], name | versions())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_times(out, times)
+    return times

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ccenv.runs.report.families import DROPOUT, Families
-from ccenv.runs.show.drawing import INK
-from ccenv.runs.show.tables import Row, interval, name_of
 from ccenv.runs.stats.intervals import FEWEST, told
+from ccenv.runs.tables.drawing import INK
+from ccenv.runs.tables.sweep_table import Row, interval, name_of
 
 QUANTITIES = {"error": "Q", "macs": "Q", "total": "Q", "seeds": "Q"}
 """Fields that are numbers."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ccenv.runs.show.drawing import COLORS, INK, MARKERS, THEIRS
-from ccenv.runs.stats.points import kind_of
+from ccenv.runs.stats.cost_points import kind_of
+from ccenv.runs.tables.drawing import COLORS, INK, MARKERS, THEIRS
 
 DENSE, DROPOUT = "dense", "block_dropout"
 NUM_COLORS = 8

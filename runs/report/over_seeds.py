@@ -1,7 +1,7 @@
 """A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
 Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
-`ccenv.runs.board.layout` compare labels as they compare runs, and the run `_table` for all of them.
+`ccenv.runs.tensorboard.charts` compare labels as they compare runs, and the run `_table` for all of them.
 Recorded results are enough: no folder of a single run is read.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from ccenv.runs.board.layout import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
+from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.jobs import Comparison
-from ccenv.runs.plan.plan import safe_name
-from ccenv.runs.show.tables import by_dataset, notes, table
 from ccenv.runs.stats.intervals import Interval, mean_interval
 from ccenv.runs.stats.results import Result
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
+from ccenv.runs.tables.sweep_table import by_dataset, notes, table
+from ccenv.runs.tensorboard.charts import MEASURES, OF_A_SWEEP, interval_tags, mean_tag
 
 SWEEPS_FOLDER, TABLE = "_sweeps", "_table"
 WRITTEN = "written.json"

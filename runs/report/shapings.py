@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ccenv.runs.show.tables import Row, Table, by_dataset, interval
+from ccenv.runs.stats.degenerate import RULE, runs_fallen
 from ccenv.runs.stats.fronts import Front
-from ccenv.runs.stats.habits import RULE, runs_fallen
 from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.tables.sweep_table import Row, Table, by_dataset, interval
 
 SUMMARY_NOTE = (
     "Front area: mean over the agents that learned under every shaping of the table, then over "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ccenv.runs.experiment import Experiment, Options, Row
-from ccenv.runs.store.machine import tuned
+from ccenv.runs.store.provenance import tuned
 from ccenv.sparse.cpu.codegen.registers import LANES
 
 USUAL_LANES = 16

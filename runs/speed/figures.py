@@ -6,7 +6,8 @@ E. Bengio, MSc thesis, McGill 2016, Fig. 5.2; see `studies.paper.digitised`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ccenv.runs.show.drawing import (
+from ccenv.runs.studies.paper.numbers import digitised
+from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     THEIRS,
@@ -16,7 +17,6 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.studies.paper.digitised import digitised
 
 Row = Mapping[str, Any]
 MIN_DENSITY = 0.04

@@ -21,10 +21,9 @@ from torch.nn import functional
 from ccenv.base.seeding import stream
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import NOTES, Case, Pass, Row, measure, table
-from ccenv.runs.speed.layers import kept_pairs
-from ccenv.runs.speed.masks import draw_pool, mean_densities
-from ccenv.runs.store.machine import machine
-from ccenv.sparse.gpu.door import why_not
+from ccenv.runs.speed.masks import draw_pool, kept_pairs, mean_densities
+from ccenv.runs.store.provenance import machine
+from ccenv.sparse.gpu.dispatch import why_not
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import choose_route
 

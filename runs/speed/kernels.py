@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
-from ccenv.runs.show.tables import formatted
+from ccenv.runs.tables.sweep_table import formatted
 
 Pass = Callable[[], object]
 Row = dict[str, Any]

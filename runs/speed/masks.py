@@ -3,16 +3,23 @@
 Which blocks the rows of a batch share decides how often a block of weights is used again. Masks
 that a policy has learned share more than independent ones: images of a class take the same blocks,
 and some blocks are nearly everybody's.
+
+A square block-sparse layer beside dense ones: (width, blocks, density, batch) -> a case.
 """
 
+import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.seeding import stream
+from ccenv.networks.core.mlp import linear_at, linear_stack
+from ccenv.runs.speed.kernels import Case, width_of_macs
+from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.linear import block_sparse_linear
 
 POOL = 32
 
@@ -93,3 +100,83 @@ def mean_densities(pool: Sequence[Sequence[Tensor]]) -> tuple[float, ...]:
         statistics.mean(mask.float().mean().item() for mask in masks)
         for masks in zip(*pool, strict=True)
     )
+
+
+BATCHES, DENSITIES = (1, 32, 1024), (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.9)
+SHARED_BATCHES, SHARED_DENSITIES = (32, 1024), (0.05, 0.1, 0.3)
+"""of masks that are not independent."""
+
+
+def make_layer(in_features: int, out_features: int) -> nn.Linear:
+    """A layer with frozen random weights, as a network of the package keeps it in memory."""
+    generator = stream(0, "kernel operands")
+    layer = linear_at(linear_stack([in_features, out_features]), 0).requires_grad_(False)
+    weight = torch.randn(out_features, in_features, generator=generator)
+    layer.weight.copy_(weight / in_features**0.5)
+    return layer
+
+
+def plain_layers(sizes: Sequence[int], activation: nn.Module | None = None) -> nn.Sequential:
+    """Linear layers as torch keeps them in memory, with an activation between: the baselines."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        linears = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+    parts: list[nn.Module] = [linears[0]]
+    for linear in linears[1:]:
+        parts += [activation or nn.Identity(), linear]
+    return nn.Sequential(*parts)
+
+
+def kept_pairs(pool: Sequence[tuple[Tensor, Tensor] | Sequence[Tensor]]) -> float:
+    """Pairs of an input and an output block that a pass multiplies, of all rows; mean of a pool."""
+    return statistics.mean(
+        int((in_mask.sum(dim=1) * out_mask.sum(dim=1)).sum()) for in_mask, out_mask in pool
+    )
+
+
+def layer_case(
+    width: int, num_blocks: int, density: float, batch: int, masks: str = "independent"
+) -> Case:
+    """A square layer with masks on both sides, forward, frozen as an environment keeps it.
+
+    Args:
+        width: units on each side.
+        num_blocks: blocks on each side.
+        density: share of blocks kept on each side.
+        batch: rows.
+        masks: a name in `ccenv.runs.speed.masks.KINDS`.
+    """
+    layer = make_layer(width, width)
+    keep_panels(layer)
+    pool, size = draw_pool(batch, (num_blocks, num_blocks), density, masks), width // num_blocks
+    macs = kept_pairs(pool) * size * size
+    units = width_of_macs(macs, lambda n: batch * n * n)
+    x, small_x = (torch.randn(batch, n, generator=stream(0, "inputs")) for n in (width, units))
+    dense, small = (plain_layers((n, n)).requires_grad_(False) for n in (width, units))
+    turns = itertools.cycle(pool)
+
+    def sparse(backend: str) -> Tensor:
+        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
+
+    return Case(
+        name=f"{width} to {width}, {num_blocks} blocks of {size}",
+        masks=masks,
+        batch=batch,
+        densities=mean_densities(pool),
+        macs=macs,
+        dense_macs=batch * width * width,
+        sparse=lambda: sparse("auto"),
+        dense=lambda: dense(x),
+        masked_dense=lambda: sparse("reference"),
+        equal_dense=lambda: small(small_x),
+        equal_macs=batch * units * units,
+    )
+
+
+def layer_sizes() -> Iterator[tuple[int, int, float, int, str]]:
+    """Arguments of cases: 1,024 units at all densities, then masks as a policy learns them."""
+    for batch, density in itertools.product(BATCHES, DENSITIES):
+        yield 1024, 32, density, batch, "independent"
+    for kind, batch, density in itertools.product(KINDS, SHARED_BATCHES, SHARED_DENSITIES):
+        if kind != "independent":
+            yield 1024, 32, density, batch, kind

@@ -16,15 +16,21 @@ from torch import Tensor, nn
 from ccenv.base.masks import mask_of_indices
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier
-from ccenv.networks.build import build_network
-from ccenv.networks.costs import kept_units, layer_macs
-from ccenv.networks.mlp import GatedMLP, MLPHidden
-from ccenv.networks.protocol import forward, walk
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP, MLPHidden, kept_units, layer_macs
+from ccenv.networks.core.protocol import forward, walk
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.figures import density_figure
 from ccenv.runs.speed.kernels import NOTES, Case, Pass, Row, measure, table, width_of_macs
-from ccenv.runs.speed.layers import layer_case, layer_sizes, plain_layers
-from ccenv.runs.speed.masks import KINDS, POOL, draw_pool, mean_densities
+from ccenv.runs.speed.masks import (
+    KINDS,
+    POOL,
+    draw_pool,
+    layer_case,
+    layer_sizes,
+    mean_densities,
+    plain_layers,
+)
 from ccenv.sparse.cpu.packed_weights import keep_panels
 
 GIVEN, STEPPED, TRAINED = "masks given", "layer by layer", "training step"

@@ -8,11 +8,11 @@ few rows, so that nobody need take another machine's figures for his own.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Case, Row, measure
-from ccenv.runs.speed.layers import layer_case
+from ccenv.runs.speed.masks import layer_case
 from ccenv.runs.speed.networks import TRAINED, cifar_case
+from ccenv.runs.tables.sweep_table import formatted
 
 LAYER, NETWORK, STEP = "layer 1,024 wide, 32 blocks", "CIFAR-10 network", "its training step"
 ELSEWHERE = {

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ccenv.runs.stats.cost_points import kind_of
 from ccenv.runs.stats.intervals import (
     Interval,
     bootstrap,
@@ -18,7 +19,6 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
     probability_of_improvement,
 )
-from ccenv.runs.stats.points import kind_of
 from ccenv.runs.stats.results import Result, dataset_of, evaluation
 from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict

@@ -9,8 +9,8 @@ Otherwise the sentence says why there is no verdict, without the words "best", "
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ccenv.runs.stats.floors import judge
 from ccenv.runs.stats.intervals import FEWEST, Interval, with_interval
+from ccenv.runs.stats.random_baseline import judge
 from ccenv.runs.stats.rows import dominated
 
 NAMED = 6

@@ -3,15 +3,47 @@
 A setting that a stored run does not name was at its default, so a new setting, at its default,
 changes no run's identity. Changing the default of a setting changes what stored runs mean: write
 the old value into them first.
+
+Settings of a run that are the program's own, beside the environment's and the agent's.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ccenv.runs.store.program import Program, validations_every
 from ccenv.simulator.settings import KINDS, setting_defaults
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a run does around its agent; each field is a setting of `ccenv.runs.commands.train`."""
+
+    env: str = field(default="BlockSelection-v0", metadata={"help": "a name in ccenv.PRESETS"})
+    seed: int = field(default=0, metadata={"help": "of the environment and of the agent"})
+    images: int = field(default=100_000, metadata={"help": "training images"})
+    batch_size: int = field(default=256, metadata={"help": "different images of a batch"})
+    eval_every: int | None = field(
+        default=None, metadata={"help": "images between validations; a tenth of images if none"}
+    )
+    keep_best: bool = field(
+        default=False,
+        metadata={"help": "judge what had the fewest validation errors, not the last"},
+    )
+    cost_limit: float | None = field(
+        default=None,
+        metadata={"help": "mean compute cost to reach, for rewards and agents that take it"},
+    )
+    log_dir: str = field(default="runs/logs", metadata={"help": "where the run's folder goes"})
+    threads: int = field(default=1, metadata={"help": "torch's threads"})
+    progress: bool = field(default=False, metadata={"help": "show a progress bar"})
+
+
+def validations_every(images: int) -> int:
+    """Images between validations where nothing is said."""
+    return max(1, images // 10)
+
 
 Key = tuple[str, str, int]
 """Agent, its chosen settings as canonical JSON, seed."""
@@ -48,7 +80,7 @@ def chosen_settings(config: Mapping[str, Any], agent_defaults: Mapping[str, Any]
     """Settings of a run that differ from the defaults, by name, as JSON holds them.
 
     Args:
-        config: see `ccenv.runs.plan.plan.Plan.config`.
+        config: see `ccenv.runs.config.plan.Plan.config`.
         agent_defaults: of the agent's own settings.
     """
     program = {k: v for k, v in config.items() if k not in (*AROUND, *GROUPS, "agent")}

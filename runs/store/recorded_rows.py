@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.runs.store.json_file import write_sealed
-from ccenv.runs.store.machine import machine, versions
+from ccenv.runs.store.provenance import machine, versions
 
 
 def record_rows(path: Path, kind: str, rows: Sequence[Mapping[str, Any]], **place: Any) -> None:

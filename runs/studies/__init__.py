@@ -1,6 +1,6 @@
 """Studies: name -> one question, the sweep that answers it, and what its report adds.
 
-A sweep is a TOML file in its question's folder, named as the sweep; `ccenv.runs.plan.sweep_file`
+A sweep is a TOML file in its question's folder, named as the sweep; `ccenv.runs.config.sweep_file`
 says what it holds. Budgets in it add tables of methods at equal budgets; what else a report adds is
 code, by name in `SECTIONS`. A study of yours is a file, or a `Study` or a bare `Sweep` in a module:
 `ccenv compare my_sweep.toml`, `ccenv compare my_module:MY_STUDY`.
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names, import_object, resolve
+from ccenv.runs.config.sweep import OnUse, Sweep
+from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep
 from ccenv.runs.engine.study import Section, Study
-from ccenv.runs.plan.on_use import OnUse
-from ccenv.runs.plan.sweep import Sweep
-from ccenv.runs.plan.sweep_file import MOST_RUNS, read_sweep
 from ccenv.runs.stats.measures import MEASURES
 from ccenv.runs.studies.at_budgets import at_budgets, at_memory
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.show.tables import Table
+from ccenv.runs.stats.cost_points import Point, make_point
 from ccenv.runs.stats.measures import ERROR, Measure
-from ccenv.runs.stats.points import Point, make_point
 from ccenv.runs.stats.verdict import Contender, Score, verdict
+from ccenv.runs.tables.sweep_table import Table
 
 SLACK = 1.05
 """Of a budget that a row may cost: rows that are meant for one differ by that."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.act import Act, going_on, halt
-from ccenv.data.parity import parity
+from ccenv.data.toy import parity
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
@@ -186,7 +186,7 @@ def test_an_epsilon_that_stops_nothing_or_everything_is_refused(epsilon):
 def test_on_parity_steps_rise_with_difficulty():
     simulator = Simulator(
         512,
-        dataset="ccenv.data.parity:parity",
+        dataset="ccenv.data.toy:parity",
         network="pondering",
         network_kwargs={"units": 32, "num_steps": 6, "loss_weight": 0.3},
         weights="cotrain",

@@ -12,7 +12,7 @@ from ccenv.agents.rloo import leave_one_out
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.data.toy import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk

@@ -13,8 +13,7 @@ from ccenv.agents import AGENTS
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.envs.sb3_views import ActionViewVecEnv
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import collect_rollout
 

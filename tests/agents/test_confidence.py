@@ -11,7 +11,7 @@ import ccenv
 from ccenv.agents.confidence import MEASURES, Confidence, threshold_of
 from ccenv.agents.reference_policies import Dense
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.networks.protocol import dense_forward
+from ccenv.networks.core.protocol import dense_forward
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.settings import make_simulator
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.agents.counted_blocks import NO_BLOCK, CountedBlocks
+from ccenv.agents.count_policy import NO_BLOCK, CountedBlocks
 from ccenv.agents.distributions import OrderedBlocks
 from ccenv.base.masks import as_mask
 

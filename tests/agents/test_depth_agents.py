@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ccenv.agents.blockdrop import BlockDrop
 from ccenv.agents.pondernet import PonderNet, divergence, halting
 from ccenv.agents.skipnet import SkipNet
-from ccenv.networks.norms import learning_norms
+from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.simulator import Simulator
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_agents import make_agent
 
+from ccenv.agents.advantages import leave_one_out
 from ccenv.agents.disarm import AntitheticBlocks, against_others, antithetic_weight
 from ccenv.agents.distributions import IndependentBlocks
-from ccenv.agents.groups import leave_one_out
 from ccenv.base.seeding import stream
 from ccenv.simulator.rollout import collect_rollout
 

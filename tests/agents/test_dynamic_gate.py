@@ -5,7 +5,7 @@ import torch
 from test_agents import make_agent
 
 from ccenv.agents.dynamic_gate import DynamicGate
-from ccenv.agents.soft_masks import soft_masked_logits, straight_through
+from ccenv.agents.straight_through_ops import soft_masked_logits, straight_through
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk

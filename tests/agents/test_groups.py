@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.agents.groups import leave_one_out, leave_twins_out, slope_sums
+from ccenv.agents.advantages import leave_one_out, leave_twins_out, slope_sums
 
 returns_of_twelve = st.lists(st.floats(-5, 5), min_size=12, max_size=12)
 

@@ -11,10 +11,10 @@ from test_unit_and_exit_probes import OPTIMA
 from test_unit_and_exit_probes import make_agent as make_on
 
 from ccenv.agents.imitation import Imitation
-from ccenv.agents.menus import best_entries, make_menu, menu_returns, price_for
+from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.data.probe import probe_optimal_masks
+from ccenv.data.toy import probe_optimal_masks
 from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout

@@ -12,12 +12,12 @@ from ccenv.agents.noisy_topk import (
     squared_variation,
     top_gates,
 )
-from ccenv.agents.soft_masks import soft_masked_logits
+from ccenv.agents.straight_through_ops import soft_masked_logits
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
-from ccenv.networks.gate_values import weighted
-from ccenv.networks.protocol import walk as walk_network
-from ccenv.rewards.balance import Balance, tangent
+from ccenv.networks.core.protocol import walk as walk_network
+from ccenv.networks.learning.training import weighted
+from ccenv.rewards.block_use import Balance, tangent
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk

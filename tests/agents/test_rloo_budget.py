@@ -8,7 +8,7 @@ from ccenv.agents.rloo_budget import RlooBudget
 from ccenv.agents.symbol_embeddings import ONE_HOT
 from ccenv.base.seeding import stream
 from ccenv.data import Split
-from ccenv.data.probe import (
+from ccenv.data.toy import (
     NUM_DOMAINS,
     NUM_LABELS,
     PROBE_SETTINGS,
@@ -19,10 +19,9 @@ from ccenv.data.probe import (
 )
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp import dynamics
-from ccenv.mdp.looks import certainty
-from ccenv.mdp.symbols import LAST_SYMBOLS
-from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.stage import Stage
+from ccenv.mdp.observations import LAST_SYMBOLS, certainty
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.core.stage import Stage
 from ccenv.simulator.rollout import walk
 
 IN_FEATURES = NUM_DOMAINS * NUM_LABELS

@@ -10,12 +10,12 @@ from test_agents import make_agent, share_of_optimal_masks
 
 from ccenv.agents.distributions import AlwaysOn, IndependentBlocks, OrderedBlocks
 from ccenv.agents.rloo import leave_one_out, normalised
-from ccenv.agents.soft_masks import load_balance, soft_masked_logits
 from ccenv.agents.straight_through import straight_through
+from ccenv.agents.straight_through_ops import load_balance, soft_masked_logits
 from ccenv.agents.topk import weighted_masks
 from ccenv.base.masks import as_mask, density, random_mask
 from ccenv.base.seeding import stream
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk
 

@@ -16,12 +16,12 @@ from ccenv.agents.rloo import Rloo
 from ccenv.agents.straight_through import StraightThrough
 from ccenv.agents.symbol_embeddings import ONE_HOT
 from ccenv.agents.topk import TopK
+from ccenv.base.checked_file import save_tree
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
-from ccenv.base.tree_file import save_tree
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mdp.symbols import LAST_SYMBOLS
+from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.settings import make_simulator
 

@@ -5,7 +5,7 @@ import torch
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.data.probe import probe_exit_masks, probe_unit_masks
+from ccenv.data.toy import probe_exit_masks, probe_unit_masks
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.rollout import walk
 

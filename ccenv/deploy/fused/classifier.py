@@ -16,8 +16,7 @@ from ccenv.deploy.fused.call import CompiledCall, check_number
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.fused.network import write_network
 from ccenv.deploy.fused.writer import ACTIVATIONS, Writer
-from ccenv.networks.costs import gated_widths
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP, gated_widths
 
 WALK = ("gated_layer", "head", "start", "step", "logits")
 """Methods of a network that the compiled call stands for."""

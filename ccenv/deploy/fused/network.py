@@ -11,8 +11,7 @@ from ccenv.deploy.fused import program as ops
 from ccenv.deploy.fused.choosers import Chooser, write_chooser
 from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padded
 from ccenv.mdp.observations import pool_window
-from ccenv.networks.costs import gated_widths
-from ccenv.networks.mlp import GatedMLP, linear_at
+from ccenv.networks.core.mlp import GatedMLP, gated_widths, linear_at
 from ccenv.sparse.routes import pair_macs
 
 

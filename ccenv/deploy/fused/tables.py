@@ -26,7 +26,7 @@ from ccenv.sparse.cpu.codegen.vectors import (
     store,
     tiles,
 )
-from ccenv.sparse.cpu.lists import bits_of
+from ccenv.sparse.cpu.row_lists import bits_of
 
 
 def make_table_sum(width: int) -> Any:

@@ -25,10 +25,10 @@ from ccenv.deploy.fused.symbol_maps import (
     write_rows,
 )
 from ccenv.deploy.fused.writer import Writer, filled, padded
-from ccenv.mdp.symbols import LAST_SYMBOLS
-from ccenv.networks.mlp import linear_at
-from ccenv.networks.models.look_ups import TabledMLP
-from ccenv.networks.models.tokens import TokenMLP
+from ccenv.mdp.observations import LAST_SYMBOLS
+from ccenv.networks.core.mlp import linear_at
+from ccenv.networks.text.lookup_tables import TabledMLP
+from ccenv.networks.text.tokens import TokenMLP
 
 WALK = ("start", "step", "units", "logits", "look")
 """Methods of a network that the compiled call stands for."""

@@ -2,6 +2,8 @@
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
 one block a gate; it is estimated from one path through all gates and told before any chunk starts.
+
+Chunks of a table by several processes: rank 0 gives them out, all do one each, rank 0 keeps.
 """
 
 import contextlib
@@ -20,14 +22,17 @@ from torch import Tensor
 
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
-from ccenv.mask_table.building.buildable import (
+from ccenv.mask_table.building.checks import (
     MOST_BYTES,
+    batches,
     check_frozen,
     check_size,
+    data_digest,
+    gates_of,
     rows_of,
     table_bytes,
+    weights_digest,
 )
-from ccenv.mask_table.building.by_ranks import assist, given_out
 from ccenv.mask_table.building.chunks import (
     Answers,
     Job,
@@ -38,11 +43,46 @@ from ccenv.mask_table.building.chunks import (
     workers,
     write_chunk,
 )
-from ccenv.mask_table.building.identity import batches, data_digest, gates_of, weights_digest
 from ccenv.mask_table.building.walk import earlier_bills, first_look
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
+
+
+def given_out(
+    job: Job, split: Split, left: Sequence[tuple[int, Tensor]], ranks: Ranks
+) -> Iterator[tuple[int, Answers]]:
+    """On rank 0: chunks, done by all ranks in rounds of one each.
+
+    Args:
+        job: the same on all ranks.
+        split: likewise.
+        left: numbers and inputs of the chunks.
+        ranks: the others call `assist` meanwhile.
+
+    Raises:
+        RanksError: if another rank ends; what was yielded before is sound.
+    """
+    for first in range(0, len(left), ranks.size):
+        part = left[first : first + ranks.size]
+        places = ranks.tell([rows.cpu() for _, rows in part])
+        answers = ranks.brought(own_answers(job, split, places, ranks))
+        yield from zip((number for number, _ in part), answers, strict=False)
+    ranks.tell(None)
+
+
+def assist(job: Job, split: Split, ranks: Ranks) -> None:
+    """On the others: does a chunk a round until there are no more."""
+    while (places := ranks.tell()) is not None:
+        ranks.brought(own_answers(job, split, places, ranks))
+
+
+def own_answers(job: Job, split: Split, places: Sequence[Tensor], ranks: Ranks) -> Any:
+    """Answers of this rank's chunk of a round, None where a last round has none for it."""
+    if ranks.number >= len(places):
+        return None
+    return job(*split.batch(places[ranks.number].to(split.labels.device)))
+
 
 CHUNK = 2
 """Batches in a chunk."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.clock import seconds_in_turns, wait_for, work_clock
-from ccenv.mask_table.building.identity import gates_of
+from ccenv.mask_table.building.checks import gates_of
 from ccenv.mask_table.times import UnitTimes
 
 ROUNDS = 15

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.counting import Count, count, warn_of_products
+from ccenv.networks.core.count_macs import Count, count, warn_of_products
+from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.gating.gate_units import check_example, check_mode, read_units
 from ccenv.networks.gating.gated_module import GatedModule
 from ccenv.networks.gating.tracer import trace
-from ccenv.networks.protocol import dense_forward
 
 
 def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedModule:
@@ -27,7 +27,7 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
     - "zero": one block; skipped, its output is zero. For a branch that is added to something.
     - "channels:8": eight groups of neighbouring output channels of a convolution or linear layer;
       skipped ones are zero where that layer gives them, so a norm behind it still adds its bias.
-    - "exit", or a `ccenv.networks.sequential.Exit` with a head: the answer may be given behind it.
+    - "exit", or a `ccenv.networks.core.sequential.Exit` with a head: the answer may be given behind it.
       Without a head of yours it is a linear layer on averaged features, zero until it is trained.
 
     The modules around gated children are followed by torch.fx, all others are called as they are.

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
-from ccenv.networks.flow import Exit
-from ccenv.networks.norms import NORMS
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.inference_copy import NORMS
 
 KINDS = ("unit", "identity", "zero", "channels", "exit")
 """Kinds of gated children: "unit" and "identity" are the same."""

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.counting import counted
+from ccenv.networks.core.count_macs import counted
 from ccenv.networks.gating.gate_plan import make_plan
 from ccenv.networks.gating.gate_units import WITH_CHANNELS, Unit, check_example, check_mode
 from ccenv.networks.gating.trace import Call, Instruction, Ref, Trace, answer_here, filled

@@ -62,7 +62,7 @@ class UnitCall:
             x: that of its tensors which goes on where the child is skipped.
             mask: bool [rows, 1]; None keeps all.
             weights: float [rows, 1]; 0 is skipped, 1 is the child's output, in between a mixture.
-            backend: see `ccenv.networks.protocol.GatedNetwork.step`.
+            backend: see `ccenv.networks.core.protocol.GatedNetwork.step`.
         """
         if mask is None or bool(mask.all()):
             return self._mixed(child(*given[0], **given[1]), x, weights)

@@ -1,22 +1,42 @@
-"""A model walked through call by call: (its plan, masks) -> logits, some of its children gated."""
+"""A model walked through call by call: (its plan, masks) -> logits, some of its children gated.
+
+Inputs on their way through a gated model: (running rows) -> values that later code needs.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.counting import counted
-from ccenv.networks.flow import Exit, Flow, leave
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.exit_state import Exit, Flow, leave
+from ccenv.networks.core.inference_copy import NORMS
+from ccenv.networks.core.protocol import Gate, num_blocks_of, rows_each
+from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
-from ccenv.networks.gating.gated_walk import Walk
 from ccenv.networks.gating.trace import Instruction, Trace, filled, part_of
 from ccenv.networks.gating.traced_values import by_rows, mapped, taken
-from ccenv.networks.norms import NORMS
-from ccenv.networks.protocol import Gate, num_blocks_of, rows_each
-from ccenv.networks.stage import pooled
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Inputs on their way through a `GatedModule`."""
+
+    flow: Flow
+    """which rows have stopped and what they answer; its x numbers the running rows."""
+    values: dict[str, Any]
+    """name -> what later code needs of the running rows; empty if there are none."""
+    made: Any = None
+    """what the gated child has just given."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all rows have stopped."""
+        return not len(self.flow.x)
 
 
 class GatedModule(nn.Module):
@@ -277,7 +297,7 @@ class GatedModule(nn.Module):
         return flow.of_all(call.norms(hidden.made))
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies inputs under one mask for each gate; see `ccenv.networks.protocol.forward`."""
-        from ccenv.networks.protocol import forward
+        """Classifies inputs under one mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        from ccenv.networks.core.protocol import forward
 
         return forward(self, inputs, masks, backend)

@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Proxy, TraceError
 
-from ccenv.networks.gating import seen_values
-from ccenv.networks.gating.seen_values import SeenProxy, traced_names
+from ccenv.networks.gating import trace
 from ccenv.networks.gating.trace import (
     METHODS_OF_SHAPE,
     Call,
     Instruction,
     Ref,
+    SeenProxy,
     Trace,
     answer_here,
     part_of,
+    traced_names,
     without_unused,
 )
 from ccenv.networks.gating.traced_values import mapped
@@ -221,7 +222,7 @@ def unlike(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
-    library = (str(Path(fx.__file__).parent), __file__, seen_values.__file__)
+    library = (str(Path(fx.__file__).parent), __file__, trace.__file__)
     stack = traceback.extract_tb(error.__traceback__)
     where = "its code"
     for frame in stack:

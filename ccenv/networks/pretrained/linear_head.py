@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.data.split import Split
-from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.core.sequential import GatedSequential
 
 BATCH = 32
 """Images at a time: more would not stay in a processor's cache, and take twice the time."""

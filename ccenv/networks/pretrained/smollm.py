@@ -1,16 +1,182 @@
 """SmolLM2-135M: windows of token ids -> logits of the next token, 60 residual gates.
 
 Allal et al. 2025, "SmolLM2" (arXiv 2502.02737).
+
+Llamas: (sizes) -> a gated network, windows of token ids -> logits of the next token.
+
+Touvron et al. 2023 (arXiv 2302.13971): rotary positions (Su et al. 2021, arXiv 2104.09864), root
+mean square norms, gated feed-forward layers; with grouped queries (Ainslie et al. 2023, arXiv
+2305.13245) and one matrix for both ends.
+
+Python's help texts for SmolLM2: a split's name -> windows of token ids and the next token.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.pretrained.llama import LanguageModel, LlamaSizes, llama
+from ccenv.base.registry import check_names
+from ccenv.data import SPLITS, Split
+from ccenv.networks.core.exit_state import Flow
+from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.pretrained.packages import has_package_weights
-from ccenv.networks.pretrained.smollm_file import file_tensors, load_smollm2
+from ccenv.networks.pretrained.smollm_file import file_tensors, load_smollm2, tokenizer, windows
+from ccenv.networks.vision.residual import ResidualUnit
+
+
+@dataclass(frozen=True)
+class LlamaSizes:
+    """Sizes of a Llama."""
+
+    vocabulary: int
+    """token ids are 0..vocabulary-1."""
+    width: int
+    """of the features of a token."""
+    num_layers: int
+    """each an attention and a feed-forward layer."""
+    num_heads: int
+    """of the queries."""
+    num_kv_heads: int
+    """of keys and values; each serves neighbouring query heads."""
+    hidden: int
+    """units of a feed-forward layer."""
+    rope_base: float = 100_000.0
+    """longest wavelength of the rotary positions, over 2 pi."""
+    epsilon: float = 1e-5
+    """of the norms."""
+
+    def __post_init__(self) -> None:
+        """Checks.
+
+        Raises:
+            ValueError: if heads do not divide what they share.
+        """
+        if self.width % (2 * self.num_heads) or self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                "expected the width to be a multiple of twice the heads, and the heads one of the "
+                f"key heads, got {self.width}, {self.num_heads} and {self.num_kv_heads}"
+            )
+
+
+class Attention(nn.Module):
+    """Norm, then causal attention with rotary positions and grouped queries."""
+
+    def __init__(self, sizes: LlamaSizes) -> None:
+        """Takes the sizes."""
+        super().__init__()
+        self.heads, self.kv_heads = sizes.num_heads, sizes.num_kv_heads
+        self.head_size = sizes.width // sizes.num_heads
+        self.rope_base = sizes.rope_base
+        keys = self.kv_heads * self.head_size
+        self.norm = nn.RMSNorm(sizes.width, sizes.epsilon)
+        self.q = nn.Linear(sizes.width, sizes.width, bias=False)
+        self.k = nn.Linear(sizes.width, keys, bias=False)
+        self.v = nn.Linear(sizes.width, keys, bias=False)
+        self.out = nn.Linear(sizes.width, sizes.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, length, width] -> the same shape."""
+        rows, length, _ = x.shape
+        x = self.norm(x)
+        turns = rotary_angles(length, self.head_size, self.rope_base, x.device)
+        q = rotated(self.q(x).unflatten(2, (self.heads, -1)), turns)
+        k = rotated(self.k(x).unflatten(2, (self.kv_heads, -1)), turns)
+        v = self.v(x).unflatten(2, (self.kv_heads, -1))
+        # Query heads that share a key head stand one after the other: no key is copied.
+        q = q.transpose(1, 2).reshape(rows, self.kv_heads, -1, self.head_size)
+        scores = q @ k.permute(0, 2, 3, 1) * self.head_size**-0.5
+        scores = scores.view(rows, self.kv_heads, -1, length, length)
+        future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        shares = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+        y = shares.flatten(2, 3) @ v.transpose(1, 2)
+        y = y.view(rows, self.heads, length, self.head_size).transpose(1, 2).flatten(2)
+        found: Tensor = self.out(y)
+        return found
+
+
+class FeedForward(nn.Module):
+    """Norm, then down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, sizes: LlamaSizes) -> None:
+        """Takes the sizes."""
+        super().__init__()
+        self.norm = nn.RMSNorm(sizes.width, sizes.epsilon)
+        self.gate = nn.Linear(sizes.width, sizes.hidden, bias=False)
+        self.up = nn.Linear(sizes.width, sizes.hidden, bias=False)
+        self.down = nn.Linear(sizes.hidden, sizes.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., width] -> the same shape."""
+        x = self.norm(x)
+        found: Tensor = self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+        return found
+
+
+class TokenUnit(ResidualUnit):
+    """A residual unit that is looked at where the next token is asked for."""
+
+    def look(self, x: Tensor) -> Tensor:
+        """The last token's features, scaled to a mean square of 1: [rows, width]."""
+        last = x[:, -1]
+        return last * last.square().mean(dim=1, keepdim=True).add(1e-6).rsqrt()
+
+
+class NextToken(nn.Module):
+    """Norm and the embedding's own matrix."""
+
+    def __init__(self, sizes: LlamaSizes, embedding: nn.Embedding) -> None:
+        """Takes the sizes and the embedding, whose weight is shared."""
+        super().__init__()
+        self.norm = nn.RMSNorm(sizes.width, sizes.epsilon)
+        # In a tuple it is no module of the head: weights are saved once, under one name.
+        self.shared = (embedding,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the token behind a window: [rows, length, width] -> [rows, vocabulary]."""
+        return self.everywhere(x[:, -1])
+
+    def everywhere(self, x: Tensor) -> Tensor:
+        """Logits of the token behind each one: [..., width] -> [..., vocabulary]."""
+        return nn.functional.linear(self.norm(x), self.shared[0].weight)
+
+
+class LanguageModel(GatedSequential):
+    """Judges a window at every token of it, beside the one behind it."""
+
+    def logits_everywhere(self, hidden: Flow) -> Tensor:
+        """See `GatedNetwork`: [rows, length, vocabulary]."""
+        found: Tensor = self.running()[2].everywhere(hidden.x)  # type: ignore[operator]
+        return found
+
+
+def rotary_angles(length: int, head_size: int, base: float, device: torch.device) -> Tensor:
+    """Angle by which each pair of features turns: float64 [length, head_size / 2]."""
+    pairs = torch.arange(0, head_size, 2, dtype=torch.float64, device=device)
+    places = torch.arange(length, dtype=torch.float64, device=device)
+    return places[:, None] * base ** (-pairs / head_size)
+
+
+def rotated(x: Tensor, angles: Tensor) -> Tensor:
+    """Turns neighbouring pairs of features: [rows, length, heads, head_size] -> the same."""
+    cos, sin = angles.cos().to(x.dtype)[:, None], angles.sin().to(x.dtype)[:, None]
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+def llama(length: int, sizes: LlamaSizes) -> LanguageModel:
+    """Builds the network with random weights; billed for windows of a length."""
+    embedding = nn.Embedding(sizes.vocabulary, sizes.width)
+    # The same matrix makes the logits, which should start near 0.
+    nn.init.normal_(embedding.weight, std=sizes.width**-0.5)
+    units: dict[str, nn.Module] = {}
+    for layer in range(sizes.num_layers):
+        units[f"layers.{layer}.attention"] = TokenUnit(Attention(sizes))
+        units[f"layers.{layer}.mlp"] = TokenUnit(FeedForward(sizes))
+    example = torch.zeros(1, length, dtype=torch.int64)
+    return LanguageModel(embedding, units, NextToken(sizes, embedding), example)
+
 
 SMOLLM2_135M = LlamaSizes(49_152, 576, 30, 9, 3, 1536)
 
@@ -69,3 +235,63 @@ def text_nll(
         hidden = network.step(gate, hidden, None if masks is None else masks[gate])
     logits = network.logits_everywhere(hidden)
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
+
+
+PARTS = ("test", "train", "train", "train", "validation")
+"""Which split every fifth topic belongs to, in alphabetical order."""
+
+
+def python_topics(split: str, length: int = 64, step: int | None = None) -> Split:
+    """Windows of the topics that Python's `help` explains, and the token behind each window.
+
+    The text is `pydoc_data.topics` of the Python that runs, so it differs a little between versions
+    (3.11: 113 thousand tokens in 79 topics). Topics are whole in one split, and no window spans two
+    of them; one that is too short for a window is left out.
+
+    Args:
+        split: "train", "validation" or "test".
+        length: tokens of a window.
+        step: tokens from one window to the next; None: `length`, so that none is in two of them.
+
+    Returns:
+        int64 [n, length] and labels int64 [n]; as many classes as the tokeniser has tokens.
+
+    Raises:
+        ImportError: if the tokeniser's package or its reader is not installed.
+        ValueError: if the split is unknown or no topic has such a window.
+    """
+    check_names([split], SPLITS, "split")
+    texts = topics(split)
+    found = tokenizer().encode_batch(texts)
+    tokens = [torch.tensor(one.ids, dtype=torch.int64) for one in found]
+    inputs, labels = all_windows(tokens, length, length if step is None else step)
+    return Split(inputs, labels, SMOLLM2_135M.vocabulary)
+
+
+def topics(split: str) -> list[str]:
+    """Texts of a split's topics, in alphabetical order of their names."""
+    # Half a megabyte of text, which nobody else needs.
+    from pydoc_data.topics import topics as all_topics
+
+    names = sorted(all_topics)
+    return [all_topics[n] for i, n in enumerate(names) if PARTS[i % len(PARTS)] == split]
+
+
+def all_windows(texts: list[Tensor], length: int, step: int) -> tuple[Tensor, Tensor]:
+    """Windows of several texts one after the other; see `windows`.
+
+    Raises:
+        ValueError: if no text has a window and a token behind it.
+
+    >>> all_windows([torch.arange(5), torch.arange(2), torch.arange(9, 13)], length=3, step=3)
+    (tensor([[ 0,  1,  2],
+            [ 9, 10, 11]]), tensor([ 3, 12]))
+    """
+    cut = [windows(text, length, step) for text in texts if len(text) > length]
+    if not cut:
+        longest = max(map(len, texts), default=0)
+        raise ValueError(
+            f"expected length={length} below that of the longest text, {longest} tokens; "
+            "choose shorter windows"
+        )
+    return torch.cat([inputs for inputs, _ in cut]), torch.cat([labels for _, labels in cut])

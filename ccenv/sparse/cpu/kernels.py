@@ -19,10 +19,15 @@ from numba import carray
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import activate, copy_floats, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, ask_for
-from ccenv.sparse.cpu.lists import blocks_of_rows, bucket, gather_inputs, rows_of_blocks
+from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
 from ccenv.sparse.cpu.row_kernel import is_read_across, multiply_row, multiply_rows
+from ccenv.sparse.cpu.row_lists import (
+    blocks_of_rows,
+    bucket,
+    gather_inputs,
+    rows_of_blocks,
+)
 from ccenv.sparse.cpu.tiles import LINE, TILE_COLUMNS, TILE_K, longest_tile, times_block, times_tile
-from ccenv.sparse.cpu.transposes import transpose_floats
 
 # Sums of one pass: as many rows of a block as stay in the fast caches, side by side.
 CHUNK_SUMS = 32768

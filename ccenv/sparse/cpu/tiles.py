@@ -1,6 +1,10 @@
 """Products of one tile: listed rows and a tile of weights -> sums, in the widest panels that fit.
 
 All addresses are int64; `ldx` and `ldy` are distances between rows in bytes, `ldw` in floats.
+
+Gradient of one tile of weights: listed rows of inputs and of slopes -> their outer products.
+
+All addresses are int64, all distances are in floats.
 """
 
 from typing import Any
@@ -9,9 +13,16 @@ import numpy as np
 
 from ccenv.sparse.cpu.codegen.compiled import compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
-from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, ask_for, make_narrow, make_product
+from ccenv.sparse.cpu.codegen.micro_kernels import (
+    LOWER_HALF,
+    ask_for,
+    make_narrow,
+    make_outer,
+    make_product,
+)
 from ccenv.sparse.cpu.codegen.registers import ROWS_OF_32, ROWS_OF_64, WIDE
-from ccenv.sparse.cpu.listed import (
+from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
+from ccenv.sparse.cpu.row_lists import (
     eight,
     eight_sums,
     four,
@@ -21,7 +32,6 @@ from ccenv.sparse.cpu.listed import (
     two,
     two_sums,
 )
-from ccenv.sparse.cpu.transposes import transpose_floats
 
 # Inner length and columns of a weight tile that stays in the first-level cache when it is copied,
 # and floats of a narrow one that leaves room there for the rows.
@@ -243,3 +253,77 @@ def times_block(
             times_tile(pairs, n, x + 4 * k, ldx, at, row, y + 4 * c, ldy, length, columns)
             c += columns
         k += length
+
+
+outer_1x64, outer_4x64 = make_outer(1, 64), make_outer(4, 64)
+outer_1x32, outer_8x32 = make_outer(1, 32), make_outer(8, 32)
+outer_1x16, outer_4x16, outer_8x16 = (make_outer(n, 16) for n in (1, 4, 8))
+outer_1x8, outer_8x8 = make_outer(1, 8), make_outer(8, 8)
+outer_1x4, outer_4x4 = make_outer(1, 4), make_outer(4, 4)
+outer_1x1, outer_4x1 = make_outer(1, 1), make_outer(4, 1)
+
+
+@compiled
+def outer_tile(
+    items: int, n: int, x: int, ldx: int, z: int, ldz: int, g: int, ldg: int, num_k: int, width: int
+) -> None:
+    """g[:num_k, :width] = sum over n listed pairs of x[row, :num_k] outer z[place, :width].
+
+    Items: address of int64 [n], the place in its upper half, the row in its lower half.
+    """
+    c = 0
+    while c < width:
+        left = width - c
+        from_z, to = z + 4 * c, g + 4 * c
+        k = 0
+        if WIDE and left >= 64:
+            while num_k - k >= 4:
+                outer_4x64(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 4
+            while k < num_k:
+                outer_1x64(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 64
+        elif WIDE and left >= 32:
+            while num_k - k >= 8:
+                outer_8x32(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 8
+            while k < num_k:
+                outer_1x32(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 32
+        elif left >= 16:
+            while WIDE and num_k - k >= 8:
+                outer_8x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 8
+            while num_k - k >= 4:
+                outer_4x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 4
+            while k < num_k:
+                outer_1x16(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 16
+        elif left >= 8:
+            while num_k - k >= 8:
+                outer_8x8(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 8
+            while k < num_k:
+                outer_1x8(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 8
+        elif left >= 4:
+            while num_k - k >= 4:
+                outer_4x4(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 4
+            while k < num_k:
+                outer_1x4(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 4
+        else:
+            while num_k - k >= 4:
+                outer_4x1(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 4
+            while k < num_k:
+                outer_1x1(x + 4 * k, ldx, from_z, ldz, items, n, to + 4 * k * ldg, ldg)
+                k += 1
+            c += 1

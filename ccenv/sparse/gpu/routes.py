@@ -19,7 +19,7 @@ from ccenv.sparse.gpu.roofline import (
 @functools.cache
 def triton_takes(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether Triton kernels run for a device and dtype; says once why not."""
-    from ccenv.sparse.gpu.door import why_not
+    from ccenv.sparse.gpu.dispatch import why_not
 
     reason = why_not(torch.empty(0, device=device, dtype=dtype))
     if reason is not None:

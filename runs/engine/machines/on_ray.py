@@ -13,7 +13,7 @@ from ccenv.base.registry import check_names
 from ccenv.runs.engine.machines.engines import Engine, Setup, library
 from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.engine.machines.remote import Delivery, accept, carry_out, needs, order_of, refusal
-from ccenv.runs.store.machine import num_cores
+from ccenv.runs.store.provenance import num_cores
 
 ADDRESS = "address"
 LOCAL = "local"

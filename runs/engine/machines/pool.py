@@ -27,7 +27,7 @@ class Task:
     agent: str
     """a name in `ccenv.agents.AGENTS` or `module:Class`."""
     settings: dict[str, Any]
-    """see `ccenv.runs.plan.settings`."""
+    """see `ccenv.runs.config.settings`."""
     reuse: bool = True
     """take the result that is there, if another process was faster."""
 
@@ -44,8 +44,8 @@ class Outcome:
 
 def work(task: Task) -> Outcome:
     """Carries one task out."""
+    from ccenv.runs.config.settings import make_plan
     from ccenv.runs.engine.run import run
-    from ccenv.runs.plan.settings import make_plan
 
     try:
         run(make_plan(task.agent, task.settings), reuse=task.reuse)
@@ -56,7 +56,7 @@ def work(task: Task) -> Outcome:
 
 def told_of(error: Exception) -> str:
     """What is told of a run that failed: the sentence of its settings' error, else a traceback."""
-    from ccenv.runs.engine.stops import CannotStartError, StoppedError
+    from ccenv.runs.engine.errors import CannotStartError, StoppedError
 
     if isinstance(error, CannotStartError | StoppedError):
         return str(error)

@@ -19,9 +19,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import ccenv
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.machines.pool import Outcome, Task
 from ccenv.runs.engine.run import run
-from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
-from ccenv.runs.speed.layers import make_layer, plain_layers
-from ccenv.runs.speed.masks import draw_pool
+from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.few_rows import dense_linear

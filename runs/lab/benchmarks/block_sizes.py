@@ -7,7 +7,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ccenv.runs.show.drawing import (
+from ccenv.runs.speed.benchmark import benchmark
+from ccenv.runs.speed.kernels import NOTES, measure, table
+from ccenv.runs.speed.masks import layer_case
+from ccenv.runs.studies.paper.numbers import digitised
+from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     THEIRS,
@@ -16,10 +20,6 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import NOTES, measure, table
-from ccenv.runs.speed.layers import layer_case
-from ccenv.runs.studies.paper.digitised import digitised
 
 Row = Mapping[str, Any]
 BLOCK_SIZES, SIZES_DENSITIES = (4, 8, 16, 32, 64, 128), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)

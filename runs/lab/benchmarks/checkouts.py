@@ -21,7 +21,7 @@ from ccenv.base.clock import quartiles_of_ratio
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks import checkout_worker
 from ccenv.runs.lab.benchmarks.checkout_worker import LAYERS, PASSES
-from ccenv.runs.show.tables import formatted
+from ccenv.runs.tables.sweep_table import formatted
 
 HERE = Path(checkout_worker.__file__).resolve().parents[3]
 NOTES = """\

@@ -15,11 +15,11 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.show.tables import formatted
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.simulator import Simulator
 from ccenv.sparse.cpu.packed_weights import keep_panels
 

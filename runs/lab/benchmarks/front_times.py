@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.clock import seconds_in_turns
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.experiment import Experiment, Options
 from ccenv.runs.lab.benchmarks.passes import Timed, as_trained, by_size, make_pass
-from ccenv.runs.plan.sweep import Sweep
-from ccenv.runs.show.tables import markdown
-from ccenv.runs.stats.recorded_times import times_path
+from ccenv.runs.stats.cost_points import times_path
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.studies import find_study
+from ccenv.runs.tables.sweep_table import markdown
 
 
 def time_front(

@@ -18,15 +18,19 @@ import torch
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.networks.build import build_network
-from ccenv.networks.memory import memory_bytes
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.models.residual import resnet
-from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.parameters import memory_bytes
+from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
+from ccenv.networks.vision.residual import resnet
 from ccenv.runs.lab.benchmarks.network_passes import in_mode
 from ccenv.runs.lab.benchmarks.network_speed import FORWARD, TRAINED
 from ccenv.runs.lab.benchmarks.subjects import each_block
-from ccenv.runs.show.drawing import (
+from ccenv.runs.speed.benchmark import benchmark
+from ccenv.runs.speed.kernels import Row
+from ccenv.runs.speed.networks import as_pass
+from ccenv.runs.store.provenance import load_average
+from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     Drawn,
@@ -35,11 +39,7 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.show.tables import formatted
-from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row
-from ccenv.runs.speed.networks import as_pass
-from ccenv.runs.store.machine import load_average
+from ccenv.runs.tables.sweep_table import formatted
 
 SECONDS = 0.03
 """length of one timing."""

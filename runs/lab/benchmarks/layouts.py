@@ -16,11 +16,10 @@ from torch import Tensor
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Row
-from ccenv.runs.speed.layers import kept_pairs
-from ccenv.runs.speed.masks import draw_pool
+from ccenv.runs.speed.masks import draw_pool, kept_pairs
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse.linear import block_sparse_linear
 
 WIDTH, BLOCKS = 1024, 32

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.policy_scores import GateScores, least_score, mask_of
-from ccenv.networks.counting import counted
-from ccenv.networks.one_row import OneRow, why_not_one_row
-from ccenv.networks.protocol import dense_forward, walk
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
+from ccenv.networks.core.protocol import dense_forward, walk
 from ccenv.runs.lab.benchmarks.subjects import Network, Subject
 from ccenv.runs.speed.kernels import Pass
 from ccenv.runs.speed.networks import as_pass
@@ -85,7 +85,7 @@ def next_logits(
 def one_row_passes(
     network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]], policies: Sequence[Tensor]
 ) -> dict[str, Callable[[], Tensor]]:
-    """The same for a single input by `ccenv.networks.one_row`: "gated", "given" and "dense".
+    """The same for a single input by `ccenv.networks.core.one_row`: "gated", "given" and "dense".
 
     A gate of one block is asked for a bit. As above, choosing costs what it does and the masks
     that are taken are the pool's.

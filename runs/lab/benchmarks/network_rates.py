@@ -18,12 +18,12 @@ import torch
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, time_calls, work_clock
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.protocol import forward
+from ccenv.networks.core.protocol import forward
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS, Network, Subject, chosen
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
-from ccenv.runs.store.machine import load_average
+from ccenv.runs.store.provenance import load_average
+from ccenv.runs.tables.sweep_table import formatted
 
 POOL = 4
 SLOW_SECONDS = 2.0

@@ -11,17 +11,17 @@ from typing import Any
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.runs.lab.benchmarks.network_passes import make_passes
 from ccenv.runs.lab.benchmarks.subjects import Subject, chosen
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Row
-from ccenv.runs.store.machine import load_average
+from ccenv.runs.store.provenance import load_average
+from ccenv.runs.tables.sweep_table import formatted
 
 FORWARD, TRAINED = "pass", "training step"
 SECONDS = 0.1
 """length of one timing: of a single input some dozen passes, each with masks of its own."""
 NOTES = """\
 Frozen and packed, one thread; a single input of a sequence of stages by
-`ccenv.networks.one_row`, its dense pass too. Seconds of the processor (of the wall with several
+`ccenv.networks.core.one_row`, its dense pass too. Seconds of the processor (of the wall with several
 threads). MACs saved: of the dense network's, the policy's own counted (an affine map of the look
 and a draw for each gate). Time saved: 1 - time over that of the same packed modules with everything
 kept and no masks, in the same round, median [quartiles], policy included; of it: time saved over

@@ -24,8 +24,8 @@ from ccenv.deploy.export_draw import is_drawn
 from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.onnx_check import Agreement, Session, compare
 from ccenv.deploy.onnx_file import check_installed, write_onnx
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.settings import make_simulator
 
 ROWS = 64

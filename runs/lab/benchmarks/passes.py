@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
-from ccenv.data.fitted import through
+from ccenv.data.fitted_transforms import through
 from ccenv.data.transforms import as_floats
 from ccenv.deploy.faster import fuse_policy
-from ccenv.runs.again.rebuilt import rebuild
+from ccenv.runs.config.plan import Plan
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import make_jobs, own_result
-from ccenv.runs.plan.plan import Plan
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.sweep import Sweep
+from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.simulator.settings import KINDS
 from ccenv.simulator.simulator import Simulator
 

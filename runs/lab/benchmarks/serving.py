@@ -20,8 +20,8 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import BusyError, Classify, MicroBatches
 from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
-from ccenv.runs.show.tables import formatted
-from ccenv.runs.store.exported import exported_file
+from ccenv.runs.store.untrusted_files import exported_file
+from ccenv.runs.tables.sweep_table import formatted
 
 COLUMNS = {
     "inputs a second": ">{rate:,.0f}",

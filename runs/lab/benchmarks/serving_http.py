@@ -24,8 +24,8 @@ from ccenv.deploy.export import SkippingClassifier
 from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks.serving import percentiles
-from ccenv.runs.show.tables import formatted
-from ccenv.runs.store.exported import exported_file
+from ccenv.runs.store.untrusted_files import exported_file
+from ccenv.runs.tables.sweep_table import formatted
 
 ANSWERED, REFUSED, LOST = 200, 503, 0
 PATIENCE = 30.0

@@ -13,9 +13,9 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.envs.table import BlockSelectionTableVectorEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.tables.sweep_table import formatted
 
 NUM_GATES = 9
 SIZES = (64, 1024, 4096)
@@ -60,7 +60,7 @@ def simulated() -> Pass:
 
 def untrained() -> Any:
     """ResNet-20 as it begins."""
-    from ccenv.networks.models.residual import resnet
+    from ccenv.networks.vision.residual import resnet
 
     return resnet(depth=20).eval().requires_grad_(False)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.lab.benchmarks.environment import draw_masks, env_episode, make_network, noise
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.tables.sweep_table import formatted
 
 SIZES = (256, 1024, 4096)
 VECTOR, TENSORS, ROLLOUT = "vector environment", "TorchRL, steps", "TorchRL, env.rollout"

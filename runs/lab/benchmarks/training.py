@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.building import build
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.show.tables import formatted
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Row
 from ccenv.runs.sweeps import SWEEPS
+from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.rollout import collect_rollout
 
 KERNELS, MASKED, DENSE = "kernels", "masked dense", "dense"

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ccenv.base.registry import check_names
-from ccenv.mask_table.answers.at_cost import AtCost
-from ccenv.mask_table.building.identity import weights_digest
+from ccenv.mask_table.building.checks import weights_digest
+from ccenv.mask_table.evaluation.at_cost import AtCost
 from ccenv.mask_table.table import MaskTable, read_table
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.budget import show
 from ccenv.runs.lab.budget.measured import components
 from ccenv.runs.lab.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
 from ccenv.runs.lab.budget.policies import Data, Learning, placed_rows
-from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.store.checksums import data_of
+from ccenv.runs.store.provenance import data_of
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

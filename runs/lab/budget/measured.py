@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ccenv.mask_table.answers.exact import Outcomes
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import standardised
+from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
+from ccenv.mask_table.evaluation.learning import standardised
 from ccenv.mask_table.table import MaskTable
 from ccenv.mdp.dynamics import initial, look, transition
-from ccenv.networks.protocol import num_blocks_of
+from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.runs.lab.budget import menu
 from ccenv.simulator.simulator import Simulator
 

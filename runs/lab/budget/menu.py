@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ccenv.networks.protocol import GatedNetwork, num_blocks_of
+from ccenv.networks.core.protocol import GatedNetwork, num_blocks_of
 from ccenv.simulator.menus import Batch, judged
 
 NEVER = 1.0

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.mask_table.answers.at_cost import AtCost, tossed
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.building.identity import check_is_of
+from ccenv.mask_table.building.checks import check_is_of
+from ccenv.mask_table.evaluation.at_cost import AtCost, tossed
+from ccenv.mask_table.evaluation.exact import FLOATS
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
-from ccenv.networks.protocol import num_blocks_of
-from ccenv.runs.asked.gate_sweep import chosen_inputs
+from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.runs.analysis.gate_sweep import chosen_inputs
 from ccenv.runs.lab.budget import menu
 from ccenv.runs.lab.budget.measured import Measured, looked_up, walked
 from ccenv.runs.lab.budget.static import Sized, of_sizes

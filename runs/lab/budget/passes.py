@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import softmax
-from ccenv.networks.one_row import OneRow, why_not_one_row
-from ccenv.networks.protocol import num_blocks_of, walk
+from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.evaluation.learning import softmax
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
+from ccenv.networks.core.protocol import num_blocks_of, walk
 
 Call = Callable[[], Tensor]
 """Logits [rows, num_classes]."""

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.answers.at_cost import AtCost, best_at
-from ccenv.mask_table.answers.exact import Outcomes
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import Adam, Policies, softmax
+from ccenv.mask_table.evaluation.at_cost import AtCost, best_at
+from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
+from ccenv.mask_table.evaluation.learning import Adam, Policies, softmax
 from ccenv.runs.stats.intervals import mean_interval
 
 LEARNERS = ("exact gradient", "rloo", "reinforce", "imitation", "ppo")

@@ -9,9 +9,9 @@ from typing import Any
 from ccenv.base.clock import quartiles_of_ratio
 from ccenv.runs.lab.budget.policies import LEARNERS
 from ccenv.runs.lab.budget.published import RESNET_110
-from ccenv.runs.show.tables import markdown
 from ccenv.runs.stats.intervals import Interval
-from ccenv.runs.store.recorded_cells import read_table
+from ccenv.runs.store.recorded import read_table
+from ccenv.runs.tables.sweep_table import markdown
 
 Row = Mapping[str, Any]
 MASK, POLICY = "mask", "policy"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ccenv.mask_table.answers.exact import Outcomes
+from ccenv.mask_table.evaluation.exact import Outcomes
 
 EXACT, GREEDY = "exact", "greedy"
 

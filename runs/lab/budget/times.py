@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from ccenv.base.clock import seconds_in_turns, work_clock
-from ccenv.mask_table.building.identity import weights_digest
-from ccenv.networks.protocol import num_blocks_of
+from ccenv.mask_table.building.checks import weights_digest
+from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.runs.experiment import Experiment, Options
 from ccenv.runs.lab.budget.experiment import recorded_as
 from ccenv.runs.lab.budget.parts import first_gate
 from ccenv.runs.lab.budget.passes import Chooser, draws, policy_pass, spread, static_pass
 from ccenv.runs.lab.budget.show import MASK, POLICY, within
-from ccenv.runs.show.tables import markdown
-from ccenv.runs.store.machine import load_average, machine, versions
-from ccenv.runs.store.recorded_cells import read_table
+from ccenv.runs.store.provenance import load_average, machine, versions
+from ccenv.runs.store.recorded import read_table
 from ccenv.runs.store.seal import SEAL
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.simulator import Simulator
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import ccenv
 from ccenv.base.registry import resolve
-from ccenv.envs.infos import INFO_KEYS
+from ccenv.envs.rows import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
-from ccenv.networks.build import MLP_SIZES, takes_features
-from ccenv.networks.table import NETWORKS
-from ccenv.runs.board.tracking import compact
+from ccenv.networks.core.arguments import MLP_SIZES, takes_features
+from ccenv.networks.registry import NETWORKS
 from ccenv.runs.commands.list import first_line, list_kind, show
 from ccenv.runs.commands.registry import GROUPS, RENAMED
+from ccenv.runs.config.agent_settings import explained
+from ccenv.runs.config.values import is_plain
 from ccenv.runs.lab.docs_build.promised import PROMISED
-from ccenv.runs.plan.explained import explained
-from ccenv.runs.plan.plain import is_plain
-from ccenv.runs.store.program import Program
+from ccenv.runs.store.identity import Program
+from ccenv.runs.tensorboard.tracking import compact
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

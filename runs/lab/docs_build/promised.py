@@ -34,8 +34,8 @@ PROMISED: dict[str, str] = {
     "ccenv.simulator.evaluate.Evaluation": "",
     "ccenv.deploy.export.SkippingClassifier": "",
     "ccenv.deploy.fused.classifier.FusedClassifier": "",
-    "ccenv.runs.plan.sweep.Sweep": "",
-    "ccenv.runs.plan.sweep.Cell": "",
+    "ccenv.runs.config.sweep.Sweep": "",
+    "ccenv.runs.config.sweep.Cell": "",
     "ccenv.runs.engine.study.Study": "",
 }
 """An empty text: the first line of the docstring says it."""

@@ -8,7 +8,7 @@ from collections.abc import MutableSequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.store.machine import versions
+from ccenv.runs.store.provenance import versions
 
 NEEDED = {"sphinx": "sphinx", "myst_parser": "myst-parser", "furo": "furo"}
 PICTURES = "pictures"

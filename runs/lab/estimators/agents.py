@@ -16,9 +16,9 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream_seed
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.answers.at_cost import CostPoint
-from ccenv.mask_table.answers.bandit import LinUCB
-from ccenv.mask_table.played import mask_chances, table_simulator
+from ccenv.mask_table.environment import mask_chances, table_simulator
+from ccenv.mask_table.evaluation.at_cost import CostPoint
+from ccenv.mask_table.evaluation.learning import LinUCB
 from ccenv.runs.lab.estimators.fitted import Data, data_of
 from ccenv.runs.stats.intervals import mean_interval
 

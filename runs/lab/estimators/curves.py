@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.answers.estimators import ESTIMATORS
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import Adam, Policies
+from ccenv.mask_table.evaluation.estimators import ESTIMATORS
+from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.evaluation.learning import Adam, Policies
 from ccenv.runs.lab.estimators.problem import Problem
 from ccenv.runs.stats.intervals import mean_interval
 

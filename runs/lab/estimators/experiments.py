@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.building.prefix_looks import read_looks
+from ccenv.mask_table.building.walk import read_looks
 from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import agents, curves, fitted, looks, moments, show

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.building.identity import batches, check_is_of
-from ccenv.mask_table.building.prefix_looks import joined, looks_behind, write_looks
-from ccenv.mask_table.building.slopes import slopes_of, write_slopes
+from ccenv.mask_table.building.checks import batches, check_is_of
+from ccenv.mask_table.building.gate_gradients import slopes_of, write_slopes
+from ccenv.mask_table.building.walk import joined, looks_behind, write_looks
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.lab.estimators.problem import read
 from ccenv.runs.store.trust import check_trusted

@@ -13,10 +13,16 @@ import numpy as np
 
 from ccenv.base.seeding import stream_seed
 from ccenv.mask_table import MaskTable, Outcomes, gradient
-from ccenv.mask_table.answers.at_cost import AtCost, best_at, hull, unit_costs
-from ccenv.mask_table.answers.estimators import ESTIMATORS, LookUp
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import Adam, Policies, sigmoid, softmax, standardised
+from ccenv.mask_table.evaluation.at_cost import AtCost, best_at, hull, unit_costs
+from ccenv.mask_table.evaluation.estimators import ESTIMATORS, LookUp
+from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.evaluation.learning import (
+    Adam,
+    Policies,
+    sigmoid,
+    softmax,
+    standardised,
+)
 from ccenv.runs.stats.intervals import mean_interval
 
 EXACT, IMITATION, MENU = "exact gradient", "imitation", "exact gradient, menu"

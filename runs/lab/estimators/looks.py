@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ccenv.data import Split
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import standardised
-from ccenv.mask_table.building.identity import batches
+from ccenv.mask_table.building.checks import batches
+from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.evaluation.learning import standardised
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mdp.observations import pool
-from ccenv.networks.protocol import forward
+from ccenv.networks.core.protocol import forward
 from ccenv.runs.lab.estimators import fitted, gatewise
 from ccenv.runs.lab.estimators.fitted import Data, data_of
 from ccenv.runs.stats.intervals import mean_interval

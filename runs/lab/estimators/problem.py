@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum, read_table, rewards, value
-from ccenv.mask_table.answers.at_cost import unit_costs
-from ccenv.mask_table.answers.estimators import LookUp
-from ccenv.mask_table.answers.forms import FLOATS
-from ccenv.mask_table.answers.learning import standardised
-from ccenv.mask_table.building.slopes import read_slopes
+from ccenv.mask_table.building.gate_gradients import read_slopes
+from ccenv.mask_table.evaluation.at_cost import unit_costs
+from ccenv.mask_table.evaluation.estimators import LookUp
+from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.evaluation.learning import standardised
 
 MOST = 15
 """Columns of a look that a linear policy sees."""

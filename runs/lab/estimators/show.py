@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ccenv.runs.show.drawing import (
+from ccenv.runs.stats.intervals import Interval
+from ccenv.runs.tables.drawing import (
     COLORS,
     INK,
     THEIRS,
@@ -14,8 +15,7 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.show.tables import markdown
-from ccenv.runs.stats.intervals import Interval
+from ccenv.runs.tables.sweep_table import markdown
 
 Row = Mapping[str, Any]
 DRAWN = (

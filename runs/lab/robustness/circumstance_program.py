@@ -9,9 +9,9 @@ from typing import Any
 
 from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness.circumstances import CIRCUMSTANCES, attempts
-from ccenv.runs.show.tables import markdown
-from ccenv.runs.store.recorded_cells import read_table
+from ccenv.runs.store.recorded import read_table
 from ccenv.runs.store.recorded_rows import record_rows
+from ccenv.runs.tables.sweep_table import markdown
 
 KIND = "circumstances"
 COLUMNS = dict.fromkeys(("fault", "what was done", "what must come", "what came", ""), "left")

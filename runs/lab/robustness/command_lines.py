@@ -15,13 +15,12 @@ from unittest import mock
 
 from ccenv.agents import AGENTS
 from ccenv.rewards import REWARDS
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.odd import ODD_WORDS, strategies
 from ccenv.runs.lab.robustness.processes import PROGRAM
 from ccenv.runs.lab.robustness.tiny import SETTINGS, words
-from ccenv.runs.mask_tables.build import build_table
-from ccenv.runs.mask_tables.times import time_units
-from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
-from ccenv.runs.store.program import Program
+from ccenv.runs.mask_tables.build import build_table, time_units
+from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 
 LEARNED = "ccenv.simulator.weights:frozen_weights"
@@ -44,12 +43,12 @@ WORK: dict[str, tuple[str, ...]] = {
     "benchmark": ("ccenv.runs.experiment:measure",),
     "table": (
         "ccenv.runs.mask_tables.build:build",
-        "ccenv.runs.mask_tables.times:measured",
+        "ccenv.runs.mask_tables.build:measured",
         LEARNED,
     ),
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.runs.commands.generate:write",),
-    "export": ("ccenv.runs.commands.export:written", "ccenv.runs.commands.share:push"),
+    "export": ("ccenv.runs.commands.export:written", "ccenv.runs.commands.export:push"),
     "serve": ("ccenv.runs.commands.serve:Server",),
 }
 """Command -> where its work begins; of the others the work is small, and is done."""

@@ -10,13 +10,13 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data import DATASETS, load_split
-from ccenv.data.given import check_given, given_split
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.data.user_data import check_given, given_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.rewards import REWARDS, make_reward, reward_parameters
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash, WorkBeginsError, crash_of
 from ccenv.runs.lab.robustness.odd import ODD_VALUES, strategies
-from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 

@@ -11,8 +11,8 @@ from typing import Any
 from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness.damage import BELIEVED, CRASHED, HARMLESS, NOTICED, harm_many
 from ccenv.runs.lab.robustness.kinds import kinds
-from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_rows import record_rows
+from ccenv.runs.tables.sweep_table import markdown
 
 KIND = "damage"
 CAME = (NOTICED, HARMLESS, BELIEVED, CRASHED)

@@ -13,8 +13,8 @@ from ccenv.runs.lab.robustness import command_lines, constructors
 from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash
 from ccenv.runs.lab.robustness.fuzz import CRASHED, apart, copied, fuzz, limit_memory
 from ccenv.runs.lab.robustness.samples import samples
-from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_rows import record_rows
+from ccenv.runs.tables.sweep_table import markdown
 
 KIND = "fuzz"
 CAME = (TAKEN, REFUSED, CRASHED)

@@ -7,29 +7,33 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from ccenv.base.checked_file import content_digest, write_checked
-from ccenv.base.tree_file import encode, load_tree
+from ccenv.base.checked_file import content_digest, encode, load_tree, write_checked
 from ccenv.data import SPLITS
 from ccenv.data.npz import npz_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.mask_table.answers.entry import PRICES, read_entry, write_entry
-from ccenv.mask_table.answers.policy_file import read_policy, write_policy
+from ccenv.mask_table.evaluation.entry import (
+    PRICES,
+    read_entry,
+    read_policy,
+    write_entry,
+    write_policy,
+)
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.table import MaskTable, read_table, write_table
-from ccenv.networks.frozen_cache import fitting_weights
+from ccenv.networks.learning.frozen_cache import fitting_weights
+from ccenv.runs.config.command import read_config
+from ccenv.runs.config.plan import Plan
 from ccenv.runs.engine.building import build
 from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
 from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
 from ccenv.runs.engine.run import Options, run
 from ccenv.runs.lab.robustness.damage import Kind
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
-from ccenv.runs.plan.command import read_config
-from ccenv.runs.plan.plan import Plan
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import masks_file, recorded_cells
-from ccenv.runs.store.stored import stored_config, stored_tensors
+from ccenv.runs.store import masks_file, recorded
+from ccenv.runs.store.untrusted_files import stored_config, stored_tensors
 
 PARTS = ("train", "test")
 SHORT = {"progress": False, "images": 640, "eval_every": 320}
@@ -131,7 +135,7 @@ def of_data(folder: Path) -> dict[str, Kind]:
 
 def rows_and_cells(path: Path) -> Any:
     """All of a recorded file."""
-    return recorded_cells.read_table(path), recorded_cells.read_cells(path)
+    return recorded.read_table(path), recorded.read_cells(path)
 
 
 def masks_of(place: Path) -> dict[str, Tensor]:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.runs.commands.frame import program
+from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine.jobs import Comparison, gather, make_jobs, source_of
 from ccenv.runs.engine.run import run
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
-from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report.publish import answer
 from ccenv.runs.store import recorded
 

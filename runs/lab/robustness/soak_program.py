@@ -12,8 +12,8 @@ import torch
 
 from ccenv.runs.commands.frame import program
 from ccenv.runs.lab.robustness.soak import SUBJECTS, Sample, Work, fitted, soak
-from ccenv.runs.show.tables import markdown
 from ccenv.runs.store.recorded_rows import record_rows
+from ccenv.runs.tables.sweep_table import markdown
 
 KIND = "soak"
 COLUMNS = {

@@ -10,10 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ccenv.agents.dynamic_gate import DynamicGate
-from ccenv.networks.inactive import share_off
+from ccenv.networks.core.parameters import share_off
 from ccenv.runs.experiment import Experiment, Options
-from ccenv.runs.show.drawing import INK, Drawn, legend_below, legend_height, look, new_figure
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.tables.drawing import (
+    INK,
+    Drawn,
+    legend_below,
+    legend_height,
+    look,
+    new_figure,
+)
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.concurrent import KINDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.settings import make_simulator

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from ccenv.agents.act import Act
-from ccenv.data.parity import NUM_ENTRIES
+from ccenv.data.toy import NUM_ENTRIES
 from ccenv.runs.experiment import Experiment, Options
-from ccenv.runs.show.drawing import Drawn, legend_below, legend_height, look, new_figure
-from ccenv.runs.show.tables import markdown
+from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, look, new_figure
+from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.settings import make_simulator
 
@@ -23,7 +23,7 @@ NAME = "parity-steps"
 """Kind and name of the result."""
 SEEDS, PRICES, INPUTS, ROWS = (0, 1, 2), (0.005, 0.02, 0.08), 300_000, 512
 NETWORK: dict[str, Any] = {
-    "dataset": "ccenv.data.parity:parity",
+    "dataset": "ccenv.data.toy:parity",
     "network": "pondering",
     "network_kwargs": {"units": 32, "num_steps": 6, "loss_weight": 0.3},
     "weights": "cotrain",

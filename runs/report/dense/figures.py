@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.report.families import OTHERS, Style
-from ccenv.runs.show.drawing import (
+from ccenv.runs.stats.cost_points import RIVALS, Point
+from ccenv.runs.stats.dense_comparison import Contest, undominated
+from ccenv.runs.tables.drawing import (
     INK,
     THEIRS,
     Drawn,
@@ -14,8 +16,6 @@ from ccenv.runs.show.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.stats.contests import Contest, undominated
-from ccenv.runs.stats.points import RIVALS, Point
 
 CHOICE = (
     "Where rows of one agent cost the same, validation error chose (full colour); the others are "

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ccenv.deploy.fused.choosers import Chooser
-from ccenv.runs.again.rebuilt import Rebuilt
-from ccenv.runs.again.walked import Walked, walk_inputs
-from ccenv.runs.engine.at_prices import grid
+from ccenv.runs.engine.evaluate_contexts import grid
+from ccenv.runs.replay.rebuilt import Rebuilt
+from ccenv.runs.replay.walked import Walked, walk_inputs
 from ccenv.runs.report.inputs.layers import View, linear_view
 from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.ranges import Range

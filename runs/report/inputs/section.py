@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.again.opened import check_finished, open_run
-from ccenv.runs.again.rebuilt import Rebuilt
 from ccenv.runs.engine.jobs import Comparison, Finished
+from ccenv.runs.replay.rebuilt import Rebuilt, check_finished, open_run
 from ccenv.runs.report.inputs.view import view_of
-from ccenv.runs.show.tables import Row, by_dataset
+from ccenv.runs.tables.sweep_table import Row, by_dataset
 
 MOST_RUNS = 2
 

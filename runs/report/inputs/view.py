@@ -15,9 +15,9 @@ from torch import Tensor
 from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.mdp.observations import pool
-from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.again.rebuilt import Rebuilt
-from ccenv.runs.again.walked import Walked, walk_inputs
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.runs.replay.rebuilt import Rebuilt
+from ccenv.runs.replay.walked import Walked, walk_inputs
 from ccenv.runs.report.inputs.blocks_seen import blocks_seen
 from ccenv.runs.report.inputs.layers import View, floats, linear_view
 from ccenv.runs.report.inputs.prices import Priced, price_view, walk_prices

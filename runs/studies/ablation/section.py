@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccenv.runs.config.sweep import Cell
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.plan.sweep import Cell
-from ccenv.runs.show.drawing import COLORS, Drawn, legend_below, new_figure
-from ccenv.runs.show.tables import Table
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
 from ccenv.runs.stats.results import MODES, Result, evaluation
+from ccenv.runs.tables.drawing import COLORS, Drawn, legend_below, new_figure
+from ccenv.runs.tables.sweep_table import Table
 
 FACTORS = {
     "group_size": "masks an image",

@@ -2,10 +2,30 @@
 
 Bengio, Bacon, Pineau, Precup 2015, arXiv 1511.06297 (v2). Single runs, no intervals. Its speed-up
 is the time of a pass without the specialised product over that with it, of the same network.
+
+Figures of the paper and of its first author's thesis, digitised: name -> points of each series.
+
+Read from the vector figures of the thesis (E. Bengio, MSc thesis, McGill 2016), to about 0.3 % of
+an axis; where a figure is in the paper (arXiv 1511.06297) too, it goes by the paper's number.
+
+| name | what | x | y |
+|---|---|---|---|
+| fig3 | random search on SVHN, batches (thesis 5.9) | seconds of a pass | validation error |
+| fig5.16 | the same, one image at a time | seconds | validation error |
+| fig5a-error, fig5a-seconds | lambda_s on CIFAR-10 (5.12); seconds end at 5 | lambda_s | error, s |
+| fig5b | means of the curves with the lowest and highest lambda_v, and between | epoch | error |
+| fig5.7 | learned and random masks on MNIST | density | validation error |
+| fig5.2 | kernels, 32 blocks of 32 on both sides; one row: 5.15 | density | speed-up |
+| fig5.3 | the same by block size, times averaged over densities | units of a block | speed-up |
 """
 
+import csv
+import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 
 NN_TWICE = {"dropout off at test": "{}", "dropout left on": "{}, dropout left on"}
 """How the paper's NN are run here: as they should be, and as the authors' script does."""
@@ -163,3 +183,40 @@ PAPER_TABLES: Mapping[str, PaperTable] = {
     **{"mnist": MNIST, "cifar10": CIFAR10},
     **{"svhn": SVHN, "svhn-whole": SVHN_WHOLE},
 }
+
+
+POINTS = Path(__file__).with_name("digitised.csv")
+Series = dict[str, list[tuple[float, float]]]
+
+
+@functools.cache
+def read_points() -> dict[str, Series]:
+    """Figure -> series -> points, in the order of the file."""
+    figures: dict[str, Series] = {}
+    with POINTS.open(newline="") as file:
+        for row in csv.DictReader(file):
+            series = figures.setdefault(row["figure"], {}).setdefault(row["series"], [])
+            series.append((float(row["x"]), float(row["y"])))
+    return figures
+
+
+def digitised(figure: str) -> Series:
+    """Points of a figure by series; see the top of this file.
+
+    Raises:
+        KeyError: if there is no such figure.
+    """
+    return read_points()[figure]
+
+
+def trend(points: list[tuple[float, float]], num_bins: int = 6) -> list[tuple[float, float]]:
+    """Medians of x and y over as many neighbouring groups of nearly equal size.
+
+    >>> trend([(1.0, 5.0), (2.0, 7.0), (3.0, 1.0), (4.0, 3.0)], num_bins=2)
+    [(1.5, 6.0), (3.5, 2.0)]
+    """
+    ordered = sorted(points)
+    bins = min(num_bins, len(ordered))
+    edges = [round(index * len(ordered) / bins) for index in range(bins + 1)]
+    groups = [ordered[a:b] for a, b in itertools.pairwise(edges)]
+    return [(median(x for x, _ in group), median(y for _, y in group)) for group in groups]

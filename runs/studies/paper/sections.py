@@ -6,20 +6,20 @@ from pathlib import Path
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.show.drawing import Drawn
-from ccenv.runs.stats.contests import chosen
-from ccenv.runs.stats.points import Point, in_turns, make_point
-from ccenv.runs.stats.recorded_dense import borrowed
-from ccenv.runs.stats.recorded_times import times_in
-from ccenv.runs.studies.paper.fig1 import fig1_figure, fig1_of, fig1_table
+from ccenv.runs.stats.cost_points import Point, borrowed, in_turns, make_point, times_in
+from ccenv.runs.stats.dense_comparison import chosen
 from ccenv.runs.studies.paper.figures import (
     Points,
     Results,
     density_figures,
+    fig1_figure,
+    fig1_of,
+    fig1_table,
     front_figures,
     lambda_s_figures,
     lambda_v_figures,
 )
+from ccenv.runs.tables.drawing import Drawn
 
 Draw = Callable[[Results, Points, Sequence[Point]], list[Drawn]]
 """(results by label, the same as points, dense networks of the same images) -> figures."""

@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
-from ccenv.runs.plan.sweep import Sweep
-from ccenv.runs.show.tables import Table
-from ccenv.runs.stats.bits import bits_of
 from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.measures import bits_of
 from ccenv.runs.stats.results import Result, evaluation
 from ccenv.runs.stats.verdict import Contender, Score, verdict
+from ccenv.runs.tables.sweep_table import Table
 
 NOTE = (
     "Greedy masks; random masks are sampled. Interval: Student's, 95 %, over seeds. The "

@@ -7,17 +7,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ccenv.base.checked_file import check_finite, read_checked, write_checked
-from ccenv.base.tree_file import load_tree, save_tree
+from ccenv.base.checked_file import check_finite, load_tree, read_checked, save_tree, write_checked
 from ccenv.data import load_split
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.networks import frozen_cache as weight_cache
-from ccenv.networks import training as weights
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.learning import frozen_cache as weight_cache
+from ccenv.networks.learning import training as weights
+from ccenv.networks.learning.training import Pretraining, frozen_weights
 from ccenv.networks.probe import probe_network
-from ccenv.networks.training import Pretraining, frozen_weights
-from ccenv.rewards import time_table
+from ccenv.rewards import latency
 from ccenv.simulator.simulator import Simulator
 
 QUICK = Pretraining(batch_size=16, num_epochs=0, min_updates=3)
@@ -211,12 +210,12 @@ def test_a_network_that_answers_nan_is_paid_nothing(reward):
 def test_damaged_times_in_the_cache_are_measured_anew(cache, monkeypatch, capsys):
     network = build_network(GatedMLP, 0, **SIZES)
     times = [{"before": [0], "kept": [0, 4], "shares": [[0.0, 1.0]]}]
-    monkeypatch.setattr(time_table, "measure", lambda *arguments: times)
-    first = time_table.time_table(network, torch.zeros(8, network.in_features))
+    monkeypatch.setattr(latency, "measure", lambda *arguments: times)
+    first = latency.time_table(network, torch.zeros(8, network.in_features))
     (path,) = (cache.parent / "latency").glob("*.safetensors")
     flip(path, -8)
-    second = time_table.time_table(network, torch.zeros(8, network.in_features))
+    second = latency.time_table(network, torch.zeros(8, network.in_features))
     assert capsys.readouterr().err.count("measured anew") == 1
-    time_table.time_table(network, torch.zeros(8, network.in_features))
+    latency.time_table(network, torch.zeros(8, network.in_features))
     assert not capsys.readouterr().err
     assert torch.equal(first.shares[0], second.shares[0])

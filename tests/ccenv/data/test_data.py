@@ -13,15 +13,7 @@ import pytest
 import torch
 
 from ccenv.base.user_cache import user_cache
-from ccenv.data import (
-    DATASETS,
-    SPLITS,
-    Split,
-    check_split,
-    data_root,
-    load_split,
-    mixed,
-)
+from ccenv.data import DATASETS, SPLITS, Split, check_split, data_root, load_split, real
 from ccenv.data.real import STORED_AS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.runs.commands.data import main
@@ -457,15 +449,15 @@ def pretend(monkeypatch, sizes, shapes=((1, 28, 28), (3, 32, 32), (3, 32, 32)), 
     found = zip(sizes, shapes, strict=True)
     sources = {
         name: maker(domain, *form)
-        for domain, (name, form) in enumerate(zip(mixed.SOURCES, found, strict=True))
+        for domain, (name, form) in enumerate(zip(real.SOURCES, found, strict=True))
     }
-    monkeypatch.setattr(mixed, "SOURCES", sources)
+    monkeypatch.setattr(real, "SOURCES", sources)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_mixture_has_equal_shares_in_colour_with_labels_of_their_own(split, monkeypatch):
     pretend(monkeypatch, sizes=(50, 40, 30))
-    found = check_split(mixed.mixed(split), "mixed")
+    found = check_split(real.mixed(split), "mixed")
     assert (len(found), found.image_shape, found.num_classes) == (90, (3, 32, 32), 30)
     assert (found.labels // 10).bincount().tolist() == [30, 30, 30]
     grey = found.labels < 10
@@ -477,7 +469,7 @@ def test_the_mixture_has_equal_shares_in_colour_with_labels_of_their_own(split, 
 
 def test_the_mixture_is_shuffled_and_the_same_every_time(monkeypatch):
     pretend(monkeypatch, sizes=(50, 40, 30))
-    one, other = mixed.mixed("train"), mixed.mixed("train")
+    one, other = real.mixed("train"), real.mixed("train")
     assert torch.equal(one.images, other.images)
     assert torch.equal(one.labels, other.labels)
     assert len((one.labels[:30] // 10).unique()) == 3
@@ -495,19 +487,19 @@ def test_the_mixture_says_which_of_its_sources_is_absent(root, monkeypatch):
 def test_the_mixture_refuses_what_is_no_byte_image(monkeypatch):
     pretend(monkeypatch, sizes=(9, 9, 9), dtype=torch.float32)
     with pytest.raises(ValueError, match="expected uint8 images of 1 or 3 channels"):
-        mixed.mixed("train")
+        real.mixed("train")
     pretend(monkeypatch, sizes=(9, 9, 9), shapes=((1, 28, 28), (3, 64, 64), (3, 32, 32)))
     with pytest.raises(ValueError, match=r"at most 32 x 32 pixels in 'cifar10'"):
-        mixed.mixed("train")
+        real.mixed("train")
 
 
 def test_the_real_mixture_is_made_of_images_of_its_sources():
     found = real_split("mixed", "test")
     share = len(found) // 3
     assert (found.labels // 10).bincount().tolist() == [share] * 3
-    for domain, name in enumerate(mixed.SOURCES):
+    for domain, name in enumerate(real.SOURCES):
         part = real_split(name, "test")
-        images = mixed.as_colour(part.images, name).contiguous()
+        images = real.as_colour(part.images, name).contiguous()
         known = {row.tobytes() for row in images.flatten(1).numpy()}
         mine = found.images[found.labels // 10 == domain]
         assert {row.tobytes() for row in mine.flatten(1).numpy()} <= known

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from ccenv.data import load_split
-from ccenv.data.text_archives import ARCHIVES, Archive, download_text
+from ccenv.data.text import ARCHIVES, Archive, download_text
 from ccenv.runs.commands.data import main
 
 TEXT = bytes(range(97, 123)) * 200

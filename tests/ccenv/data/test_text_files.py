@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data import SPLITS, load_split, text
-from ccenv.data.text_files import (
+from ccenv.data.text import (
     LIBRARY_SIZES,
     ONE_IN,
     cut_of,

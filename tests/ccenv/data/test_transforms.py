@@ -10,16 +10,15 @@ from hypothesis import assume, given
 
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
-from ccenv.data.fitted import PART, all_through, fit, fixed
-from ccenv.data.moved_copies import Hole, Mirror, Shift
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.fitted_transforms import PART, all_through, fit, fixed
 from ccenv.data.split import transformed
-from ccenv.data.transforms import TRANSFORMS, Halve, make_transform
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.data.transforms import TRANSFORMS, Halve, Hole, Mirror, Shift, make_transform
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.training import Pretraining, fingerprint
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.values import parse_pairs
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.learning.training import Pretraining, fingerprint
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import parse_pairs
 from ccenv.simulator.simulator import Simulator
 
 HEIGHT, WIDTH, COUNT = 5, 7, 6

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from ccenv.agents import AGENTS
 from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.sb3 import A2CAgent
+from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
-from ccenv.base.tree_file import load_tree, save_tree
 from ccenv.data import load_split
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder
@@ -232,10 +232,10 @@ def with_name(path, part, key, name):
         ("agent", "class", "agents_of_mine:Agent"),
         ("agent", "class", "ccenv.agents.reinforce:Reinforse"),
         ("agent", "class", "ccenv.agents.reinforce:torch"),
-        ("agent", "class", "ccenv.networks.mlp:GatedMLP"),
+        ("agent", "class", "ccenv.networks.core.mlp:GatedMLP"),
         ("network", "builder", "os:system"),
         ("network", "builder", "sentinel_of_a_file:net"),
-        ("network", "builder", "ccenv.base.tree_file:save_tree"),
+        ("network", "builder", "ccenv.base.checked_file:save_tree"),
         ("network", "builder", "ccenv.agents.reinforce:Reinforce"),
     ],
 )
@@ -256,7 +256,12 @@ def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
         ("agent", "class", "ccenv.agents.reinforce:torch", "to be defined in ccenv.agents"),
         ("agent", "class", "ccenv.simulator.evaluate:evaluate", "expected an agent's class"),
         ("network", "builder", "ccenv.base.checked_file:save_file", "to be defined in ccenv.base"),
-        ("network", "builder", "ccenv.base.tree_file:save_tree", "expected a builder of networks"),
+        (
+            "network",
+            "builder",
+            "ccenv.base.checked_file:save_tree",
+            "expected a builder of networks",
+        ),
     ],
 )
 def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_own(
@@ -337,7 +342,7 @@ import torch
 
 from ccenv.agents.base import Agent
 from ccenv.agents.distributions import IndependentBlocks, keep_probability
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 
 
 class Table(Agent):

@@ -21,9 +21,9 @@ from ccenv.deploy.latency import plain_pass
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import make_observer, pool, pool_window
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.protocol import dense_forward, forward
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.protocol import dense_forward, forward
 
 SIZES = st.tuples(
     st.integers(1, 40),

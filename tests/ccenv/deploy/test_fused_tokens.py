@@ -25,15 +25,14 @@ from ccenv.deploy.fused.program import add_gumbel
 from ccenv.deploy.fused.tokens import FusedTokens, why_not_tokens
 from ccenv.deploy.latency import measure_latency, plain_pass, plain_passes
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.mdp.observations import make_observer
-from ccenv.mdp.symbols import LAST_SYMBOLS
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.models.embedding import next_byte
-from ccenv.networks.models.tokens import TokenMLP
-from ccenv.networks.protocol import dense_forward, forward
+from ccenv.mdp.observations import LAST_SYMBOLS, make_observer
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.tokens import TokenMLP
+from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.lab.benchmarks import passes
-from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.simulator.settings import make_simulator
 
 ALL_TABLES = "hidden,logits,pairs"

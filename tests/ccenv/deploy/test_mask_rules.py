@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ccenv.agents.rloo import Rloo
 from ccenv.base.masks import as_mask
 from ccenv.deploy.mask_rules import MaskRule
-from ccenv.mdp.symbols import LAST_SYMBOLS
+from ccenv.mdp.observations import LAST_SYMBOLS
 from ccenv.simulator.settings import make_simulator
 
 PRICED = {"context": {"cost_weight": [0.1, 0.5]}, "reward": "accuracy_minus_cost"}

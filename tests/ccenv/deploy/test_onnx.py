@@ -11,7 +11,7 @@ from ccenv.deploy.masked_form import MaskedForm
 from ccenv.deploy.masked_walks import AnyWalk
 from ccenv.deploy.onnx_check import Session, compare
 from ccenv.deploy.onnx_file import as_program, write_onnx
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.simulator import Simulator
 
 for library in ("onnx", "onnxscript", "onnxruntime"):

@@ -17,14 +17,14 @@ from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.short_walk import ShortWalk
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.flow import Exit
-from ccenv.networks.models.conv import conv
-from ccenv.networks.models.experts import experts
-from ccenv.networks.models.residual import resnet
-from ccenv.networks.models.transformer import vit
-from ccenv.networks.one_row import OneRow
-from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.one_row import OneRow
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.stages.experts import experts
+from ccenv.networks.vision.conv import conv
+from ccenv.networks.vision.residual import resnet
+from ccenv.networks.vision.transformer import vit
 
 SHAPE = (3, 16, 16)
 

@@ -17,10 +17,9 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 
 import ccenv
-from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
-from ccenv.envs.action_views import ActionView, VectorActionView
-from ccenv.envs.sb3_views import ActionViewVecEnv
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.data.toy import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.envs.actions import ActionView, VectorActionView
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
 
 PROBE = PROBE_SETTINGS

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from ccenv.agents.sb3 import A2CAgent, PPOAgent, TRPOAgent
 from ccenv.base.seeding import stream
-from ccenv.data.probe import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.data.toy import PROBE_SETTINGS, probe_optimal_masks
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.evaluate import evaluate

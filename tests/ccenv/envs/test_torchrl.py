@@ -9,7 +9,7 @@ import torch
 
 import ccenv
 from ccenv.data import load_split
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 
 envs = pytest.importorskip("torchrl.envs", reason='needs pip install "ccenv[torchrl]"')
 BlockSelectionEnv = pytest.importorskip("ccenv.torchrl").BlockSelectionEnv

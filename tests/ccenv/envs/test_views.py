@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.base.registry import UnexpectedKeywordError
 from ccenv.data import load_split
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
 
 PROBE = PROBE_SETTINGS
 UNEVEN = {

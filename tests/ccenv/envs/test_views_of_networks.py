@@ -11,15 +11,14 @@ from torch import nn
 
 import ccenv
 from ccenv.data import load_split
-from ccenv.data.probe import probe_exit_masks, probe_unit_masks
-from ccenv.envs.action_views import ActionView, VectorActionView
-from ccenv.envs.sb3_views import ActionViewVecEnv
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.networks.flow import Exit
-from ccenv.networks.models.conv import BlockConv2d
-from ccenv.networks.models.linear_stage import BlockLinear
-from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.sequential import GatedSequential
+from ccenv.data.toy import probe_exit_masks, probe_unit_masks
+from ccenv.envs.actions import ActionView, VectorActionView
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.stages.linear import BlockLinear
+from ccenv.networks.vision.conv import BlockConv2d
+from ccenv.networks.vision.residual import ResidualUnit
 
 BLOCKS = (4, 1, 1, 3)
 

@@ -24,9 +24,9 @@ from ccenv.mask_table import (
     table,
     write_table,
 )
-from ccenv.mask_table.building.identity import check_is_of
-from ccenv.networks.flow import Exit
-from ccenv.networks.models.residual import ResidualUnit, resnet
+from ccenv.mask_table.building.checks import check_is_of
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.vision.residual import ResidualUnit, resnet
 from ccenv.rewards import correct, log_likelihood
 from ccenv.simulator.simulator import Simulator
 

@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ccenv.mask_table.answers import exact
-from ccenv.mask_table.answers.exact import Outcomes, gradient, optimum, regret, rewards, value
-from ccenv.mask_table.answers.fronts import (
+from ccenv.mask_table.evaluation import exact
+from ccenv.mask_table.evaluation.exact import (
+    Outcomes,
+    gradient,
+    optimum,
+    regret,
+    rewards,
+    value,
+)
+from ccenv.mask_table.evaluation.fronts import (
     best_static,
     front,
     gap_closed,

@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 
 from ccenv.base.checked_file import DamagedFileError
 from ccenv.mask_table import read_policy, write_policy
-from ccenv.mask_table.answers.policy_file import of_rows
+from ccenv.mask_table.evaluation.entry import of_rows
 
 FORMS = {"numbers": np.arange(4), "masks": np.eye(4), "keep": np.full((4, 2), 0.5)}
 

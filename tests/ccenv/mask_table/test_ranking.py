@@ -20,9 +20,8 @@ from ccenv.mask_table import (
     value,
     write_entry,
 )
-from ccenv.mask_table.answers.entry import KIND, VERSION
-from ccenv.mask_table.answers.names import RESERVED, check_name
-from ccenv.mask_table.board import ships
+from ccenv.mask_table.evaluation.entry import KIND, RESERVED, VERSION, check_name
+from ccenv.mask_table.leaderboard import ships
 from ccenv.mask_table.shipped import shipped_table
 from ccenv.simulator.simulator import Simulator
 

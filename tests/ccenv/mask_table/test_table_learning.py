@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.answers.at_cost import PRICES, AtCost, unit_costs
-from ccenv.mask_table.answers.exact import Outcomes, optimum
-from ccenv.mask_table.answers.learning import Adam, Policies
-from ccenv.mask_table.building.slopes import read_slopes, slopes_of, write_slopes
-from ccenv.networks.models.residual import resnet
+from ccenv.mask_table.building.gate_gradients import read_slopes, slopes_of, write_slopes
+from ccenv.mask_table.evaluation.at_cost import PRICES, AtCost, unit_costs
+from ccenv.mask_table.evaluation.exact import Outcomes, optimum
+from ccenv.mask_table.evaluation.learning import Adam, Policies
+from ccenv.networks.vision.residual import resnet
 from ccenv.runs.mask_tables.build import build_table
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))

@@ -12,11 +12,11 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.mask_table import build, value
-from ccenv.mask_table.answers.bandit import LinUCB
-from ccenv.mask_table.building.prefix_looks import looks_behind, read_looks, write_looks
 from ccenv.mask_table.building.timing import measured
+from ccenv.mask_table.building.walk import looks_behind, read_looks, write_looks
+from ccenv.mask_table.environment import mask_chances, table_simulator
+from ccenv.mask_table.evaluation.learning import LinUCB
 from ccenv.mask_table.network import TableNetwork
-from ccenv.mask_table.played import mask_chances, table_simulator
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
 from ccenv.simulator.simulator import Simulator
 

@@ -8,9 +8,9 @@ from ccenv.base.seeding import stream
 from ccenv.mdp.bills import bill, has_plain_bill
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import compiled_show, make_observer
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.sparse.kept_memory import kept_memory
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.sparse.cpu.buffers import kept_memory
 
 
 class Doubled(GatedMLP):

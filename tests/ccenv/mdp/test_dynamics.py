@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.latency import measure_latency
 from ccenv.mdp import dynamics
 from ccenv.mdp.observations import OBSERVATIONS, make_observer, pool
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout, walk

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ccenv.networks.check import check_network
-from ccenv.networks.counting import counted
-from ccenv.networks.models.conv import BlockConv2d, conv
-from ccenv.networks.protocol import dense_forward, forward
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.vision.conv import BlockConv2d, conv
 
 SMALL = {"input_shape": (1, 9, 7), "num_classes": 3, "channels": (8, 12), "strides": (2, 1)}
 

@@ -8,14 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.data import load_split
-from ccenv.networks import teacher as distillation
-from ccenv.networks import training as weights
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.protocol import dense_forward
-from ccenv.networks.teacher import DistillingTrainer, copy_weights, dense_teacher, make_trainer
-from ccenv.networks.training import CoTrainer, Pretraining, Teaching
-from ccenv.runs.plan.settings import make_plan
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.protocol import dense_forward
+from ccenv.networks.learning import distillation
+from ccenv.networks.learning import training as weights
+from ccenv.networks.learning.distillation import (
+    DistillingTrainer,
+    copy_weights,
+    dense_teacher,
+    make_trainer,
+)
+from ccenv.networks.learning.training import CoTrainer, Pretraining, Teaching
+from ccenv.runs.config.settings import make_plan
 from ccenv.simulator.simulator import Simulator
 
 QUICK = functools.partial(Pretraining, num_epochs=1, min_updates=150)

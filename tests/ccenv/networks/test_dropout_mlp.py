@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ccenv.base.registry import resolve
-from ccenv.networks.dropout import DropoutMLP, half
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.table import NETWORKS
-from ccenv.networks.training import CoTrainer
+from ccenv.networks.baselines.dropout import DropoutMLP, half
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.learning.training import CoTrainer
+from ccenv.networks.registry import NETWORKS
 
 
 def batches(network, seed):

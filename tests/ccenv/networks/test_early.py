@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import ccenv
-from ccenv.networks.exits import exit_losses
-from ccenv.networks.models.early import cascade, early_exit
+from ccenv.networks.core.exit_state import exit_losses
+from ccenv.networks.stages.early_exit import cascade, early_exit
 
 
 @pytest.mark.parametrize(

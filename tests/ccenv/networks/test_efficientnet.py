@@ -9,11 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.data.split import Split
-from ccenv.networks.check import check_network
-from ccenv.networks.pretrained.efficientnet import FILE, efficientnet_lite0, load_lite0
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.protocol import forward
+from ccenv.networks.pretrained.efficientnet import (
+    FILE,
+    BlockGroup,
+    SameConv2d,
+    efficientnet_lite0,
+    load_lite0,
+)
 from ccenv.networks.pretrained.linear_head import fit_head, logistic_regression, pooled_features
-from ccenv.networks.pretrained.mobile_blocks import BlockGroup, SameConv2d
-from ccenv.networks.protocol import forward
 
 SMALL = {
     "groups": (BlockGroup(1, 3, 1, 1, 4), BlockGroup(2, 5, 2, 6, 8), BlockGroup(2, 3, 1, 2, 8)),

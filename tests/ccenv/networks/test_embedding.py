@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.deploy.fused.tokens import why_not_tokens
-from ccenv.networks.check import check_network
-from ccenv.networks.models.embedding import next_byte
-from ccenv.networks.protocol import dense_forward, forward
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.text.embedding import next_byte
 
 
 def small(seed=0, **sizes):

@@ -10,15 +10,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ccenv.base.seeding import stream
-from ccenv.networks.build import build_network
-from ccenv.networks.check import check_network
-from ccenv.networks.counting import counted
-from ccenv.networks.exits import exit_losses
-from ccenv.networks.flow import Exit
-from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.protocol import dense_forward, forward, walk
-from ccenv.networks.recipe import Recipe, train
-from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.exit_state import Exit, exit_losses
+from ccenv.networks.core.protocol import dense_forward, forward, walk
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.learning.recipe import Recipe, train
+from ccenv.networks.vision.residual import ResidualUnit
 
 LAYOUTS = {
     "unit exit unit exit unit": "ueueu",

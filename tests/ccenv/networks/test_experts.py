@@ -8,12 +8,12 @@ from torch import nn
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.networks.check import check_network
-from ccenv.networks.counting import counted
-from ccenv.networks.models.experts import Experts, experts
-from ccenv.networks.models.linear_stage import BlockLinear
-from ccenv.networks.protocol import forward, walk
-from ccenv.networks.sequential import GatedSequential
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.protocol import forward, walk
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.stages.experts import Experts, experts
+from ccenv.networks.stages.linear import BlockLinear
 
 STAGES = {"linear": lambda: BlockLinear(12, 5, 3), "experts": lambda: Experts(12, 5, 3, 4)}
 
@@ -29,7 +29,7 @@ def test_experts_obey_the_laws_of_networks(shape, sizes):
 # With the second one a map has no positive number: its weights look unused, and are read.
 @pytest.mark.parametrize("seed", [0, 102])
 def test_linear_stages_after_maps_obey_the_laws_of_networks(seed):
-    from ccenv.networks.models.conv import BlockConv2d
+    from ccenv.networks.vision.conv import BlockConv2d
 
     torch.manual_seed(seed)
     parts = [BlockConv2d(1, 4, 3, 2), BlockLinear(4 * 36, 3, 5, "tanh"), BlockLinear(15, 2, 4)]

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.models.convnext import CNBlockConfig
 
-from ccenv.networks.check import check_network
-from ccenv.networks.counting import counted
-from ccenv.networks.flow import Exit
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.gating.gate import gate
 from ccenv.networks.gating.gateable import gateable
-from ccenv.networks.protocol import dense_forward, forward
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "runs" / "docs" / "gate.md").read_text()

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from ccenv.base.masks import as_mask, density, full_mask, mask_of_indices, pad_mask, random_mask
 from ccenv.base.seeding import stream
-from ccenv.data.probe import NUM_DOMAINS, probe_images, probe_optimal_masks
+from ccenv.data.toy import NUM_DOMAINS, probe_images, probe_optimal_masks
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.build import build_network
-from ccenv.networks.check import check_network, check_parts
-from ccenv.networks.costs import dense_macs, kept_units, layer_macs
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.check import check_network, check_parts
+from ccenv.networks.core.mlp import GatedMLP, dense_macs, kept_units, layer_macs
+from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.probe import probe_network
-from ccenv.networks.protocol import dense_forward, forward
 from ccenv.rewards import make_reward
 from ccenv.sparse.linear import block_sparse_linear
 

@@ -24,10 +24,10 @@ from ccenv.deploy.faster import why_not_short
 from ccenv.deploy.fused.tokens import why_not_tokens
 from ccenv.deploy.latency import measure_latency
 from ccenv.mdp.observations import OBSERVATIONS
-from ccenv.networks.pretrained.llama import LlamaSizes
-from ccenv.networks.pretrained.mobile_blocks import BlockGroup
-from ccenv.networks.protocol import tells_norms
-from ccenv.networks.table import NETWORKS
+from ccenv.networks.core.protocol import tells_norms
+from ccenv.networks.pretrained.efficientnet import BlockGroup
+from ccenv.networks.pretrained.smollm import LlamaSizes
+from ccenv.networks.registry import NETWORKS
 from ccenv.rewards import REWARDS
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.settings import make_simulator

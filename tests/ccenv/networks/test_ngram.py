@@ -13,10 +13,9 @@ from ccenv.agents.reference_policies import Dense
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.networks.memory import memory_bytes
-from ccenv.networks.models.ngram import ngram
-from ccenv.networks.models.ngram_counts import best_pairs, counted, keys_of
-from ccenv.networks.training import frozen_weights
+from ccenv.networks.core.parameters import memory_bytes
+from ccenv.networks.learning.training import frozen_weights
+from ccenv.networks.text.ngram import best_pairs, counted, keys_of, ngram
 from ccenv.simulator.simulator import Simulator
 
 WINDOW = 4

@@ -7,10 +7,10 @@ import torch
 
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.data.probe import probe_exit_masks, probe_unit_masks
-from ccenv.networks.build import build_network
-from ccenv.networks.check import check_network
-from ccenv.networks.table import NETWORKS
+from ccenv.data.toy import probe_exit_masks, probe_unit_masks
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.check import check_network
+from ccenv.networks.registry import NETWORKS
 
 OPTIMA = {"probe-residual": probe_unit_masks, "probe-exit": probe_exit_masks}
 

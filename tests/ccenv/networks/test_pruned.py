@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.agents.reference_policies import Dense
-from ccenv.networks.memory import memory_bytes
-from ccenv.networks.models.pruned import pruned
-from ccenv.networks.models.pruned_blocks import pruned_blocks
-from ccenv.networks.training import Pretraining, frozen_weights
+from ccenv.networks.baselines.pruned import pruned, pruned_blocks
+from ccenv.networks.core.parameters import memory_bytes
+from ccenv.networks.learning.training import Pretraining, frozen_weights
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
 

@@ -10,15 +10,14 @@ from torch import nn
 
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.networks.build import build_network
-from ccenv.networks.check import check_network
-from ccenv.networks.counting import counted
-from ccenv.networks.models.residual import PaddedShortcut, ResidualUnit, resnet
-from ccenv.networks.norms import NORMS
-from ccenv.networks.packed import packed
-from ccenv.networks.protocol import dense_forward, forward
-from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.stage import put_rows, take_rows
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.inference_copy import NORMS, packed
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.core.stage import put_rows, take_rows
+from ccenv.networks.vision.residual import PaddedShortcut, ResidualUnit, resnet
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 

@@ -8,11 +8,9 @@ import torch
 from torch import nn
 
 from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.networks import frozen_cache, shipped
-from ccenv.networks.models.residual import ResidualUnit
-from ccenv.networks.recipe import Recipe, error_of
-from ccenv.networks.sequential import GatedSequential
-from ccenv.networks.shipped import (
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.learning import bundled_weights, frozen_cache
+from ccenv.networks.learning.bundled_weights import (
     FOLDER,
     MOST_BYTES,
     SHIPPED,
@@ -22,6 +20,8 @@ from ccenv.networks.shipped import (
     shipped_name,
     write_shipped,
 )
+from ccenv.networks.learning.recipe import Recipe, error_of
+from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.runs.lab import weights
 from ccenv.simulator.simulator import Simulator
 
@@ -44,7 +44,7 @@ RECIPE = Recipe(
 def table(monkeypatch, tmp_path):
     """A table and a folder with one recipe that takes no second."""
     monkeypatch.setitem(SHIPPED, "tiny", RECIPE)
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(bundled_weights, "FOLDER", tmp_path)
     # The recipe's network is this file's function, whatever the tests are called from.
     monkeypatch.setattr(weights, "NETWORKS", {RECIPE.network: tiny})
     return tmp_path

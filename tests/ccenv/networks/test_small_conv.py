@@ -6,8 +6,8 @@ from torch import nn
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.networks.check import check_network
-from ccenv.networks.models.small_conv import small_conv
+from ccenv.networks.baselines.plain_cnn import small_conv
+from ccenv.networks.core.check import check_network
 from ccenv.simulator.settings import make_simulator
 
 

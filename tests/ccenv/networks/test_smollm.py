@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ccenv.networks.check import check_network
-from ccenv.networks.pretrained.llama import Attention, LlamaSizes, rotary_angles, rotated
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.pretrained.packages import packaged_path
-from ccenv.networks.pretrained.smollm import smollm2, text_nll
+from ccenv.networks.pretrained.smollm import (
+    Attention,
+    LlamaSizes,
+    rotary_angles,
+    rotated,
+    smollm2,
+    text_nll,
+)
 from ccenv.networks.pretrained.smollm_file import (
     FILE,
     TENSORS,
@@ -22,7 +29,6 @@ from ccenv.networks.pretrained.smollm_file import (
     tokenizer,
     windows,
 )
-from ccenv.networks.protocol import dense_forward, forward
 
 SMALL = LlamaSizes(vocabulary=11, width=16, num_layers=2, num_heads=4, num_kv_heads=2, hidden=12)
 

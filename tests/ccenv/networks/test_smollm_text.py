@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.data import SPLITS
-from ccenv.networks.pretrained import smollm_text
+from ccenv.networks.pretrained import smollm
 from ccenv.networks.pretrained.packages import packaged_path
+from ccenv.networks.pretrained.smollm import all_windows, python_topics, topics
 from ccenv.networks.pretrained.smollm_file import FILE
-from ccenv.networks.pretrained.smollm_text import all_windows, python_topics, topics
 
 
 class Letters:
@@ -58,7 +58,7 @@ def test_no_window_spans_two_texts_and_its_label_is_the_token_behind_it(lengths,
 
 
 def test_windows_are_those_of_the_splits_topics(monkeypatch):
-    monkeypatch.setattr(smollm_text, "tokenizer", Letters)
+    monkeypatch.setattr(smollm, "tokenizer", Letters)
     split = python_topics("validation", length=50)
     text = topics("validation")[0].encode()
     assert split.images.dtype == split.labels.dtype == torch.int64

@@ -12,11 +12,10 @@ import ccenv
 from ccenv.agents.entropy_threshold import EntropyThreshold, threshold_of
 from ccenv.agents.reference_policies import BlockDropout
 from ccenv.base.seeding import stream
-from ccenv.data.surprise import BURST, NUM_KEYS, SECOND_WAIT, surprise
-from ccenv.mask_table.building.buildable import check_frozen
-from ccenv.networks.exits import exit_losses
-from ccenv.networks.models.stream import entropy
-from ccenv.networks.models.streaming import streaming
+from ccenv.data.toy import BURST, NUM_KEYS, SECOND_WAIT, surprise
+from ccenv.mask_table.building.checks import check_frozen
+from ccenv.networks.core.exit_state import exit_losses
+from ccenv.networks.stages.streaming import entropy, streaming
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ccenv
-from ccenv.networks.memory import memory_bytes
-from ccenv.networks.models.embedding import next_byte
-from ccenv.networks.models.hashed_rows import HashedRows
-from ccenv.networks.models.text_rivals import cascade_bytes, hashed_ngrams, pruned_bytes
-from ccenv.networks.training import CoTrainer
+from ccenv.networks.baselines.text import cascade_bytes, hashed_ngrams, pruned_bytes
+from ccenv.networks.core.parameters import memory_bytes
+from ccenv.networks.learning.training import CoTrainer
+from ccenv.networks.text.embedding import next_byte
+from ccenv.networks.text.hashed_rows import HashedRows
 
 WINDOW, SYMBOLS = (6,), 9
 SIZES = {"embedding_size": 3, "context": 4}

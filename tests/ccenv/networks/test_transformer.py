@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ccenv.base.seeding import stream
-from ccenv.networks.check import check_network
-from ccenv.networks.counting import counted
-from ccenv.networks.models.summed import groups_of
-from ccenv.networks.models.transformer import GroupedFFN, HeadAttention, vit
-from ccenv.networks.protocol import dense_forward, forward
+from ccenv.networks.core.check import check_network
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.stages.residual_groups import groups_of
+from ccenv.networks.vision.transformer import GroupedFFN, HeadAttention, vit
 
 DIM, TOKENS = 12, 5
 

@@ -12,10 +12,15 @@ import torch
 
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
-from ccenv.networks import training as weights
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.training import CoTrainer, Pretraining, fingerprint, frozen_weights
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.learning import training as weights
+from ccenv.networks.learning.training import (
+    CoTrainer,
+    Pretraining,
+    fingerprint,
+    frozen_weights,
+)
 from ccenv.simulator.simulator import Simulator
 
 QUICK = Pretraining(num_epochs=1, min_updates=30)
@@ -99,9 +104,9 @@ def test_each_thing_that_the_weights_depend_on_has_a_cache_entry_of_its_own(digi
 def test_the_same_settings_have_the_same_cache_entry_in_every_process(digits):
     program = (
         "from ccenv.data import load_split\n"
-        "from ccenv.networks.build import build_network\n"
-        "from ccenv.networks.mlp import GatedMLP\n"
-        "from ccenv.networks.training import Pretraining, fingerprint\n"
+        "from ccenv.networks.core.arguments import build_network\n"
+        "from ccenv.networks.core.mlp import GatedMLP\n"
+        "from ccenv.networks.learning.training import Pretraining, fingerprint\n"
         "network = build_network(GatedMLP, 0, in_features=64, num_blocks=(4,), block_size=4)\n"
         "recipe = Pretraining(num_epochs=1, min_updates=30)\n"
         "print(fingerprint(network, load_split('digits', 'train'), recipe))\n"
@@ -147,8 +152,8 @@ import time
 from ccenv.base import checked_file
 from ccenv.networks import training as weights
 from ccenv.data import load_split
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
 
 def half_a_file(tensors, path, metadata):
     path.write_bytes(b"half")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
 from ccenv.mdp.dynamics import EpisodeState, StepOutcome
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import REWARDS, correct, log_likelihood, make_reward
 from ccenv.simulator.simulator import Simulator
 

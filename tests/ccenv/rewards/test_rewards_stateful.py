@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from ccenv.base.masks import full_mask
 from ccenv.base.seeding import stream
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.rewards import StatefulReward, make_reward
 from ccenv.rewards.lagrangian import Lagrangian, PidLagrangian, level_of, price_of
+from ccenv.rewards.latency import TimeTable, grid, time_table
 from ccenv.rewards.potential import fit_probe
-from ccenv.rewards.time_table import TimeTable, grid, time_table
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 

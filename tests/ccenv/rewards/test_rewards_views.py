@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.rewards import REWARDS, make_reward
 from ccenv.simulator.evaluate import evaluate

@@ -16,9 +16,9 @@ from ccenv.agents.dynamic_gate import DynamicGate
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.networks.inactive import inactive_entries, only_entries, share_off
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.training import CoTrainer
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
+from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.published import Published, composite_of, serve
 from ccenv.simulator.resume import restore_simulator, simulator_state

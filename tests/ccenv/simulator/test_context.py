@@ -18,9 +18,9 @@ from ccenv.agents.actor_critic import ActorCritic
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import restore, state_of
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.networks.costs import dense_tail_macs
+from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.simulator.context import ContextSimulator, evaluate_context
 from ccenv.simulator.ranges import Range, read_context
 from ccenv.simulator.resume import restore_simulator, simulator_state

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.scalar import BlockSelectionEnv
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.networks.finite_weights import FiniteWeights
+from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.simulator.simulator import Simulator
 
 # Co-trained weights need no pre-training; each view also takes its usual way, that of frozen ones.
@@ -104,7 +104,7 @@ def test_a_network_that_diverges_while_it_learns_is_refused_before_the_next_rewa
 def test_weights_are_read_only_after_they_have_changed(monkeypatch):
     reads = []
     monkeypatch.setattr(
-        "ccenv.networks.finite_weights.check_finite", lambda tensors, what: reads.append(what)
+        "ccenv.networks.core.parameters.check_finite", lambda tensors, what: reads.append(what)
     )
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).eval()
     weights = FiniteWeights(network)

@@ -8,7 +8,7 @@ import torch
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 

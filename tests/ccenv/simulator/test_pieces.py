@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ccenv.agents.reinforce import Reinforce
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.simulator.evaluate import by_class, evaluate
 

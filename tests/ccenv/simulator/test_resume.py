@@ -15,15 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from ccenv.agents import AGENTS
+from ccenv.base.checked_file import load_tree, save_tree
 from ccenv.base.registry import resolve
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
-from ccenv.base.tree_file import load_tree, save_tree
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.board import tracking
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, listener, run
-from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.store import folder as run_folder
+from ccenv.runs.tensorboard import tracking
 
 BATCH, UPDATES = 64, 6
 IMAGES = BATCH * UPDATES

@@ -13,9 +13,8 @@ from torch import nn
 
 import ccenv
 from ccenv.agents.sb3 import A2CAgent, PPOAgent
-from ccenv.envs.action_views import ActionView
-from ccenv.envs.sb3_views import ActionViewVecEnv
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
+from ccenv.envs.actions import ActionView
+from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.simulator import Simulator
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ccenv.sparse.gpu.door import triton_linear
+from ccenv.sparse.gpu.dispatch import triton_linear
 from ccenv.sparse.reference import reference_linear
 
 ACTIVATIONS = {None: None, "tanh": torch.tanh, "relu": torch.relu}

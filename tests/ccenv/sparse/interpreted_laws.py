@@ -7,7 +7,7 @@ import pytest
 import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
-from ccenv.sparse.gpu import door as gpu
+from ccenv.sparse.gpu import dispatch as gpu
 
 DTYPES = [torch.float32, torch.float16]
 DENSITIES = [0.0, 1 / 16, 0.5, 1.0]

@@ -11,7 +11,7 @@ import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
 from ccenv.sparse import linear
-from ccenv.sparse.gpu.door import masked_dense_linear as multiply
+from ccenv.sparse.gpu.dispatch import masked_dense_linear as multiply
 
 DTYPES = [torch.float32, torch.float16]
 # (blocks, units of a block) of both sides: odd, padded, one block of results, cut in pieces.

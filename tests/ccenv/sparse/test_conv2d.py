@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.sparse.conv2d import block_sparse_conv2d, used_weights
-from ccenv.sparse.conv_routes import NEARLY_DENSE, explain_conv
+from ccenv.sparse.conv2d import NEARLY_DENSE, block_sparse_conv2d, explain_conv, used_weights
 from ccenv.sparse.cpu.conv_layer import kernel_conv2d
 
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.sparse.gpu import door as gpu
+from ccenv.sparse.gpu import dispatch as gpu
 from ccenv.sparse.gpu import plan as gpu_plan
 
 HERE = Path(__file__).parent
@@ -138,6 +138,6 @@ def test_a_kernel_that_does_not_compile_is_a_reason_and_no_error(monkeypatch):
 
 
 def test_the_door_does_not_load_triton():
-    program = "import sys, ccenv.sparse.gpu.door; print('triton' in sys.modules)"
+    program = "import sys, ccenv.sparse.gpu.dispatch; print('triton' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False"

@@ -9,7 +9,7 @@ import torch
 from gpu_laws import assert_agrees, draw_layer, run
 
 import ccenv
-from ccenv.sparse.gpu import door as gpu
+from ccenv.sparse.gpu import dispatch as gpu
 
 pytestmark = [
     pytest.mark.gpu,

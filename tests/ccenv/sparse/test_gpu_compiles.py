@@ -90,7 +90,7 @@ def start_all(
     batch, block_size, dtype, has_in_mask=True, has_out_mask=True, in_major=True, is_dense=False
 ):
     """One layer forward and backward; the results are whatever was in memory."""
-    from ccenv.sparse.gpu.door import masked_dense_linear, triton_linear
+    from ccenv.sparse.gpu.dispatch import masked_dense_linear, triton_linear
 
     blocks = max(2, 512 // block_size // 16 * 16)
     width = blocks * block_size

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.networks.mlp import GatedMLP
-from ccenv.sparse.cpu import sharing as cpu
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.sparse.cpu import parallel as cpu
 from ccenv.sparse.linear import block_sparse_linear
 
 # Sizes (in_blocks, in_size, out_blocks, out_size) whose shares begin in the middle of a block, or

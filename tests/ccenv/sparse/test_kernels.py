@@ -10,7 +10,7 @@ from numba.core import event as events
 from numba.core.caching import CacheImpl
 
 from ccenv import explain_backend
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
@@ -371,7 +371,7 @@ def test_pairs_of_blocks_are_counted_right(batch, in_blocks, out_blocks, has_in,
 
 @pytest.mark.parametrize("reason", [None, "it has no compiler"])
 def test_a_gpu_without_triton_is_told_once_and_served_by_torch(reason, monkeypatch, recwarn):
-    monkeypatch.setattr("ccenv.sparse.gpu.door.why_not", lambda x: reason)
+    monkeypatch.setattr("ccenv.sparse.gpu.dispatch.why_not", lambda x: reason)
     gpu_routes.triton_takes.cache_clear()
     for _ in range(2):
         assert gpu_routes.triton_takes(torch.device("cpu"), torch.float16) == (reason is None)

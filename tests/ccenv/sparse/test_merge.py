@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
-from ccenv.networks.stage import add_kept_rows
-from ccenv.sparse.merge import can_merge, merged
+from ccenv.networks.core.stage import add_kept_rows
+from ccenv.sparse.residual_add import can_merge, merged
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
+from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.reference import zero_where_skipped
-from ccenv.sparse.repeat import repeat_for_masks
 
 
 def drawn(images, group, blocks, size, share, seed, dtype=torch.float32):

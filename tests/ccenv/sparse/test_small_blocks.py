@@ -10,8 +10,8 @@ from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.fused.network import is_whole
 from ccenv.mdp.observations import make_observer
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.protocol import forward
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.protocol import forward
 
 
 def network_of(blocks, size, features=20, head=()):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.sparse.cpu import gradients
-from ccenv.sparse.cpu.places import address, sizes_of
-from ccenv.sparse.cpu.wide_gradients import wide_gradients
+from ccenv.sparse.cpu.addresses import address, sizes_of
+from ccenv.sparse.cpu.gradients import wide_gradients
 from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.reference import reference_linear

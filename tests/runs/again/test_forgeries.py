@@ -9,22 +9,22 @@ import torch
 from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.runs.again.rebuilt import plan_of, rebuild
-from ccenv.runs.again.replay import answers, ask, replay
-from ccenv.runs.again.rounding import num_unexplained
-from ccenv.runs.again.same_training import (
+from ccenv.runs.commands import train, validate
+from ccenv.runs.engine import run
+from ccenv.runs.replay.rebuilt import plan_of, rebuild
+from ccenv.runs.replay.replay import answers, ask, replay
+from ccenv.runs.replay.rounding import num_unexplained
+from ccenv.runs.replay.same_training import (
     MOST_ALIKE,
     SAME,
     moved_by_training,
     share_alike,
 )
-from ccenv.runs.again.verdicts import figures
-from ccenv.runs.commands import train, validate
-from ccenv.runs.engine import run
+from ccenv.runs.replay.verdicts import figures
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import sealed
-from ccenv.runs.store.stored import stored_tensors
+from ccenv.runs.store.untrusted_files import stored_tensors
 from ccenv.simulator.rollout import walk
 
 BLOCKS = (64, 64)

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.again.moved_draws import MovedDraws
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train, validate
 from ccenv.runs.engine import building, run
-from ccenv.runs.engine.stops import CannotStartError
+from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.replay.own_code import MovedDraws
 
 SETTINGS = PROBE_SETTINGS | {"images": 64, "batch_size": 64}
 OWN = SETTINGS | {"weights": "cotrain"}

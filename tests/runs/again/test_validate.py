@@ -12,14 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ccenv.data import load_split
-from ccenv.data.bundled import probe
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.networks import training as weights
-from ccenv.runs.again.rebuilt import pays_again, plan_of, rebuild
-from ccenv.runs.again.replay import ask, replay, wrong_labels
+from ccenv.data.toy import PROBE_SETTINGS, probe
+from ccenv.networks.learning import training as weights
 from ccenv.runs.commands import train, validate
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.replay.rebuilt import pays_again, plan_of, rebuild
+from ccenv.runs.replay.replay import ask, replay, wrong_labels
 from ccenv.runs.stats.results import evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
@@ -294,7 +293,7 @@ def test_names_of_the_projects_sweeps_and_files_of_the_readers_are_no_strangers(
         "../mine",
         "/etc/passwd",
         "ccenv.runs.commands.train:main",
-        "ccenv.networks.training:pretrain",
+        "ccenv.networks.learning.training:pretrain",
     ):
         with pytest.raises(ValueError, match="dataset"):
             check_trusted(config | {"environment": {"dataset": dataset}})

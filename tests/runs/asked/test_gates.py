@@ -9,11 +9,10 @@ from torch import nn
 
 import ccenv
 from ccenv.data import Split, load_split
-from ccenv.networks.models.residual import ResidualUnit, resnet
-from ccenv.networks.pretrained.llama import LlamaSizes
-from ccenv.networks.pretrained.smollm import smollm2, text_nll
-from ccenv.networks.protocol import dense_forward, forward, num_blocks_of
-from ccenv.runs.asked.gate_sweep import chosen_inputs, judge_gates
+from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
+from ccenv.networks.pretrained.smollm import LlamaSizes, smollm2, text_nll
+from ccenv.networks.vision.residual import ResidualUnit, resnet
+from ccenv.runs.analysis.gate_sweep import chosen_inputs, judge_gates
 from ccenv.runs.commands import analyze
 from ccenv.runs.lab import tables
 from ccenv.runs.store.seal import check_seal

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ccenv.base.seeding import stream
-from ccenv.runs.asked.leaks import leak_of
+from ccenv.runs.analysis.leaks import leak_of
 from ccenv.runs.commands import analyze, retrieval, train
 
 

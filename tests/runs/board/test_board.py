@@ -11,13 +11,13 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.board.layout import MEASURES, interval_tags, mean_tag
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
+from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine import jobs, run
-from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report import over_seeds
 from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.tensorboard.charts import MEASURES, interval_tags, mean_tag
 
 PROBE = PROBE_SETTINGS | {"images": 512, "batch_size": 64}
 SWEEP = Sweep(

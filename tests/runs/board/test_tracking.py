@@ -23,13 +23,13 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from ccenv.data import load_split
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.board import projector
-from ccenv.runs.board.hparams import METRICS, columns, compact
-from ccenv.runs.board.layout import OF_A_RUN
-from ccenv.runs.board.tracking import CELL, Tracker
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
+from ccenv.runs.tensorboard import charts
+from ccenv.runs.tensorboard.charts import OF_A_RUN
+from ccenv.runs.tensorboard.hparams import METRICS, columns, compact
+from ccenv.runs.tensorboard.tracking import CELL, Tracker
 
 PROBE = PROBE_SETTINGS | {
     "images": 2048,
@@ -186,7 +186,7 @@ def test_every_validation_shows_the_use_of_blocks_by_class_in_a_small_picture(
 def points_of(result):
     """Rows of the projector, with their metadata, as its configuration leads to them."""
     folder = Path(result["folder"])
-    config = text_format.Parse((folder / projector.CONFIG).read_text(), ProjectorConfig())
+    config = text_format.Parse((folder / charts.CONFIG).read_text(), ProjectorConfig())
     (space,) = config.embeddings
     rows = np.loadtxt(folder / space.tensor_path, delimiter="\t")
     lines = (folder / space.metadata_path).read_text().splitlines()
@@ -196,7 +196,7 @@ def points_of(result):
 @pytest.mark.parametrize("agent", ["reinforce", "rloo", "condnet", "sb3_a2c", "block_dropout"])
 def test_the_projector_holds_masks_with_their_label(runs_of_agents, agent):
     rows, (heading, *lines) = points_of(runs_of_agents[1][agent])
-    assert heading == list(projector.COLUMNS)
+    assert heading == list(charts.COLUMNS)
     assert rows.shape == (256, 8)
     assert set(np.unique(rows)) <= {0, 1}
     label, kept = np.array(lines, dtype=int).T
@@ -206,7 +206,7 @@ def test_the_projector_holds_masks_with_their_label(runs_of_agents, agent):
 
 def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
     for agent in ("dense", "fixed_mask"):
-        assert not (Path(runs_of_agents[1][agent]["folder"]) / projector.CONFIG).exists()
+        assert not (Path(runs_of_agents[1][agent]["folder"]) / charts.CONFIG).exists()
 
 
 def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):

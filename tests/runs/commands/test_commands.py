@@ -5,14 +5,14 @@ import shlex
 
 import pytest
 
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import eval as judging
 from ccenv.runs.commands import inspect, plot, train
+from ccenv.runs.config.command import command_line, read_config
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
-from ccenv.runs.engine.gathered import gather_folders
-from ccenv.runs.plan.command import command_line, read_config
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.store import folder as run_folder
 
 PLANS = (

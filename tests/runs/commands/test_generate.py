@@ -11,11 +11,11 @@ from ccenv.data.text import coding, letters_of
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.generate import drawn, write
 from ccenv.envs.rendering import as_words
-from ccenv.runs.again.verdicts import validate
 from ccenv.runs.commands import cli, train
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.engine.run import Options
-from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.replay.verdicts import validate
 
 BOOK = b"abcdefgh\n" * 200
 SETTINGS = {

@@ -10,7 +10,7 @@ import pytest
 import ccenv
 from ccenv.rewards import make_reward
 from ccenv.runs.commands import list as listing
-from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.config.settings import make_plan
 from ccenv.simulator.settings import setting_defaults
 
 ROOT = Path(__file__).parents[3]

@@ -24,7 +24,7 @@ OPENS_STORED = ("eval", "validate", "inspect", "analyze", "export")
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
     "ccenv/deploy/masked_form.py": ("export",),
-    "runs/board/mirror.py": ("train",),
+    "runs/tensorboard/mirror.py": ("train",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/commands/leaks.py": ("analyze",),
     "runs/commands/retrieval.py": ("analyze",),
@@ -33,9 +33,9 @@ SHOWN_BY = {
     "runs/engine/machines/": ("compare",),
     "runs/engine/search.py": ("search",),
     "runs/mask_tables/": ("table",),
-    "runs/plan/sweep.py": ("compare", "train"),
+    "runs/config/sweep.py": ("compare", "train"),
     "runs/commands/settings_help.py": ("train",),
-    "runs/store/exported.py": ("export", "generate"),
+    "runs/store/untrusted_files.py": ("export", "generate"),
     "runs/store/recorded.py": ("compare",),
 }
 """Files without a program of their own that advise options -> the programs that show it."""

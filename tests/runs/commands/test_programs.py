@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare, train
 from ccenv.runs.commands import frame as programs
 from ccenv.runs.commands.registry import COMMANDS

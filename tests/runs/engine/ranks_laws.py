@@ -10,15 +10,14 @@ import torch
 from torch import nn
 
 from ccenv.agents import AGENTS
-from ccenv.base.joined import joined
-from ccenv.base.ranks import RanksError
+from ccenv.base.ranks import RanksError, joined
 from ccenv.base.registry import resolve
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine.distributed import BY_RANKS, Watch, digest
+from ccenv.runs.engine.errors import StoppedError
 from ccenv.runs.engine.ranked import run_by
 from ccenv.runs.engine.run import Options
-from ccenv.runs.engine.stops import StoppedError
-from ccenv.runs.engine.together import BY_RANKS, Watch, digest
 from ccenv.runs.mask_tables.build import build_table, help_table
-from ccenv.runs.plan.settings import make_plan
 from ccenv.simulator.simulator import Simulator
 
 SMALL = {"dataset": "synthetic", "num_blocks": (3, 5), "block_size": (4, 2)}

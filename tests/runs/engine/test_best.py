@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.again.claims import check_curve
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import validate
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.engine.best import Best
-from ccenv.runs.engine.stops import CannotStartError
-from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.engine.errors import CannotStartError
+from ccenv.runs.engine.listener import Best
+from ccenv.runs.replay.claims import check_curve
 from ccenv.runs.store import folder as run_folder
 
 BATCH = 64

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.data.probe import PROBE_SETTINGS
-from ccenv.runs.again.rebuilt import plan_of
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
 from ccenv.runs.commands.validate import validate
-from ccenv.runs.engine.at_prices import NUM_VALUES, grid
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import parse_pairs
+from ccenv.runs.engine.evaluate_contexts import NUM_VALUES, grid
+from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.simulator.ranges import read_context
 
 SHORT = {**PROBE_SETTINGS, "images": 2048, "batch_size": 128}

@@ -15,10 +15,9 @@ import pytest
 
 from ccenv.runs.commands import compare
 from ccenv.runs.engine import run_jobs
-from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.jobs import Shard, make_jobs, read_shard
 from ccenv.runs.engine.machines import engines, remote
 from ccenv.runs.engine.machines.pool import work
-from ccenv.runs.engine.shards import Shard, read_shard
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]

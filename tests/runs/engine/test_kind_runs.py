@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs.asked.leaks import leaks_of_run
+from ccenv.runs.analysis.leaks import leaks_of_run
 from ccenv.runs.commands import train
 from ccenv.runs.commands.validate import validate
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.values import parse_pairs
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.store.identity import whole_config
 
 SHORT = ["dataset=digits", "num_blocks=4,4", "block_size=4"]

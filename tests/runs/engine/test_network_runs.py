@@ -39,7 +39,7 @@ SHORT = ["images=256", "batch_size=64", "progress=false"]
 OWN = '''
 import torch
 
-from ccenv.networks.models.residual import resnet
+from ccenv.networks.vision.residual import resnet
 
 
 def brightness(network, state):

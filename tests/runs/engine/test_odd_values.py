@@ -10,16 +10,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ccenv.agents.sb3_settings import divide
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.rewards import make_reward
 from ccenv.runs.commands import train
+from ccenv.runs.config.agent_settings import (
+    agent_parameters,
+    explained,
+    explained_of_class,
+    find_agent,
+)
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import parse_value
 from ccenv.runs.engine import run
-from ccenv.runs.plan.agent_settings import agent_parameters, find_agent
-from ccenv.runs.plan.explained import explained, explained_of_class
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.values import parse_value
-from ccenv.runs.store import machine
-from ccenv.runs.store.program import Program
+from ccenv.runs.store import provenance
+from ccenv.runs.store.identity import Program
 from ccenv.simulator.settings import setting_defaults
 
 PROBE = {**PROBE_SETTINGS, "images": 32, "batch_size": 32, "progress": False}
@@ -128,7 +132,7 @@ def test_any_text_makes_a_plan_or_is_refused_in_one_line(pair, value, logs):
         ("reinforce", {"seed": 10**20 - 1}, "got one of 67 bits"),
         ("reinforce", {"device": "meta"}, "expected device to be 'cpu' or a CUDA device"),
         ("reinforce", {"reward": "os:system"}, "which takes command first"),
-        ("reinforce", {"threads": 99999}, f"threads of at most {machine.most_threads()}"),
+        ("reinforce", {"threads": 99999}, f"threads of at most {provenance.most_threads()}"),
         ("reinforce", {"log_dir": ""}, "expected log_dir to name a folder"),
         ("reinforce", {"log_dir": "a\x00b"}, "expected log_dir to name a folder"),
         ("sb3_ppo", {"policy_kwargs": "x"}, "expected policy_kwargs to be dict"),

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from ccenv.base.ranks import Ranks
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
-from ccenv.runs.engine.stops import CannotStartError
-from ccenv.runs.engine.together import BY_RANKS, Lead
-from ccenv.runs.plan.settings import make_plan
+from ccenv.runs.engine.distributed import BY_RANKS, Lead
+from ccenv.runs.engine.errors import CannotStartError
 
 EVERY = 64
 RUN = {

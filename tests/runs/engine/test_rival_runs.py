@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ccenv.base.checked_file import read_checked, write_checked
-from ccenv.runs.again.verdicts import validate
 from ccenv.runs.commands import train
+from ccenv.runs.replay.verdicts import validate
 from ccenv.runs.report.tables import memory_tables
-from ccenv.runs.stats.points import RIVALS, make_point
+from ccenv.runs.stats.cost_points import RIVALS, make_point
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store.folder import RESULT
 from ccenv.runs.store.seal import sealed

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import train
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import run
 from ccenv.runs.engine.machines.pool import Task, work
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.values import parse_pairs
 from ccenv.runs.store import folder, json_file, masks_file
-from ccenv.runs.store.program import Program
+from ccenv.runs.store.identity import Program
 
 PROBE = PROBE_SETTINGS | {
     "images": 256,

@@ -6,14 +6,21 @@ import sys
 
 import pytest
 
-from ccenv.runs.again.rebuilt import plan_of
 from ccenv.runs.commands import search as program
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.space import (
+    Choice,
+    Span,
+    check_space,
+    read_space,
+    usual_space,
+    with_values,
+)
+from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine import search as engine
 from ccenv.runs.engine.search import Tried, front_of
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.plan.space import Choice, Span, check_space, read_space, usual_space, with_values
-from ccenv.runs.plan.values import parse_pairs
-from ccenv.runs.show import search_table
+from ccenv.runs.replay.rebuilt import plan_of
+from ccenv.runs.tables import search_table
 
 VARIED = ("learning_rate=0.001..0.1", "reward_kwargs.cost_weight=0.1|1.0|2.0", "batch_size=64..256")
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from ccenv.runs import studies
 from ccenv.runs.commands import compare, train
+from ccenv.runs.config.space import read_grid
+from ccenv.runs.config.sweep_file import MOST_RUNS, read_sweep, sweep_of
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.plan.grid import read_grid
-from ccenv.runs.plan.sweep_file import MOST_RUNS, read_sweep, sweep_of
 from ccenv.runs.studies import FILES, SECTIONS, STUDIES, find_study
 from ccenv.runs.sweeps import SWEEPS
 

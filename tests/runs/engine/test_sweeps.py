@@ -26,13 +26,13 @@ from ccenv.runs.engine.jobs import (
 )
 from ccenv.runs.engine.machines.pool import Task, run_all, work
 from ccenv.runs.lab import tables
-from ccenv.runs.show import tables as report
-from ccenv.runs.stats.floors import error_at, judge
 from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.random_baseline import error_at, judge
 from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import recorded
 from ccenv.runs.store.seal import sealed
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.tables import sweep_table as report
 
 ROOT = Path(__file__).parents[3]
 
@@ -282,7 +282,7 @@ def test_recording_again_from_recorded_cells_changes_nothing(elsewhere, monkeypa
 def test_recording_where_the_images_are_absent_keeps_their_checksum(elsewhere, monkeypatch):
     forbid_runs(monkeypatch)
     monkeypatch.setattr(recorded, "data_checksum", lambda dataset: None)
-    monkeypatch.setattr("ccenv.runs.store.checksums.data_checksum", lambda dataset: None)
+    monkeypatch.setattr("ccenv.runs.store.provenance.data_checksum", lambda dataset: None)
     path = elsewhere / "results" / "toy.json"
     before = path.read_bytes()
     assert compare.main(["toy_sweep:TOY", "--record", *options(elsewhere)]) == 0

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.mask_table.answers.at_cost import AtCost
-from ccenv.mask_table.answers.exact import Outcomes
-from ccenv.mask_table.answers.learning import softmax
+from ccenv.mask_table.evaluation.at_cost import AtCost
+from ccenv.mask_table.evaluation.exact import Outcomes
+from ccenv.mask_table.evaluation.learning import softmax
 from ccenv.mask_table.table import write_table
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.models.residual import resnet
-from ccenv.networks.protocol import dense_forward, forward
-from ccenv.runs.asked.gate_sweep import scores
+from ccenv.networks.core.protocol import dense_forward, forward
+from ccenv.networks.vision.residual import resnet
+from ccenv.runs.analysis.gate_sweep import scores
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.budget import menu, show
 from ccenv.runs.lab.budget.parts import Sizes, by_table, by_tables
@@ -33,7 +33,7 @@ from ccenv.runs.lab.budget.policies import (
 from ccenv.runs.lab.budget.static import EXACT, GREEDY, of_sizes
 from ccenv.runs.lab.budget.times import Timing, new_times
 from ccenv.runs.mask_tables.build import build_table
-from ccenv.runs.store.recorded_cells import read_table
+from ccenv.runs.store.recorded import read_table
 from ccenv.simulator.simulator import Simulator
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ccenv.base.checked_arrays import write_arrays
 from ccenv.mask_table import PRICES, shipped_table, write_entry
-from ccenv.mask_table.answers.entry import KIND, VERSION
+from ccenv.mask_table.evaluation.entry import KIND, VERSION
 from ccenv.mask_table.shipped import FOLDER, MOST_BYTES
 from ccenv.runs.commands import cli
 

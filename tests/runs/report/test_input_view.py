@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ccenv.envs.rendering import small_png_uri
-from ccenv.networks.mlp import GatedMLP
-from ccenv.runs.again.opened import check_finished
-from ccenv.runs.again.walked import Walked
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import inspect as program
-from ccenv.runs.report import html as pages
+from ccenv.runs.replay.rebuilt import check_finished
+from ccenv.runs.replay.walked import Walked
+from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import view as input_view
 from ccenv.runs.report.inputs.blocks_seen import blocks_seen
 from ccenv.runs.report.inputs.layers import floats

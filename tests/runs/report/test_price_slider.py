@@ -4,10 +4,10 @@ import torch
 from test_input_view import needs_browser, said_by_a_browser
 
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.runs.again.rebuilt import Rebuilt
-from ccenv.runs.again.walked import walk_inputs
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.report import html as pages
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.replay.rebuilt import Rebuilt
+from ccenv.runs.replay.walked import walk_inputs
+from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import view as input_view
 
 NUM_INPUTS = 100

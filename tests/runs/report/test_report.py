@@ -20,13 +20,13 @@ from ccenv.runs.report import findings as findings_file
 from ccenv.runs.report.families import make_families, styles_of
 from ccenv.runs.report.publish import publish
 from ccenv.runs.report.tables import all_tables
-from ccenv.runs.show.drawing import INK, Drawn, new_figure
-from ccenv.runs.show.tables import Table
-from ccenv.runs.stats import fronts, habits, intervals
+from ccenv.runs.stats import degenerate, fronts, intervals
 from ccenv.runs.stats.intervals import mean_interval
 from ccenv.runs.store import recorded
 from ccenv.runs.studies import find_study
 from ccenv.runs.sweeps import Cell, Sweep
+from ccenv.runs.tables.drawing import INK, Drawn, new_figure
+from ccenv.runs.tables.sweep_table import Table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -383,7 +383,7 @@ def test_the_summary_of_a_shaping_counts_verdicts_and_names_who_collapsed():
         ["b", "10.00 ± 1.00 · 0.200 · 0.300", ""],
     ]
     for table in (summary, matrix):
-        assert habits.RULE in table.note
+        assert degenerate.RULE in table.note
 
 
 USE = {
@@ -400,35 +400,35 @@ def test_a_policy_that_does_not_look_at_the_image_is_called_by_its_name(kind):
         "evaluations": [{"split": "test", "num_images": 500}],
     }
     expected = "" if kind == "looks at the class" else kind
-    assert habits.habit([result], [[0.3]]) == expected
+    assert degenerate.habit([result], [[0.3]]) == expected
 
 
 def test_always_on_and_always_off_are_told_by_densities():
-    assert habits.habit([{}], [[1.0, 0.99]]) == "always on"
-    assert habits.habit([{}], [[0.0, 0.01]]) == "always off"
-    assert habits.habit([{}], [[1.0, 0.0]]) == ""
+    assert degenerate.habit([{}], [[1.0, 0.99]]) == "always on"
+    assert degenerate.habit([{}], [[0.0, 0.01]]) == "always off"
+    assert degenerate.habit([{}], [[1.0, 0.0]]) == ""
 
 
 def test_seeds_that_fell_into_different_habits_are_counted():
     densities = [[1.0], [0.0], [0.5], [0.0]]
-    found = habits.habit([{}] * 4, densities)
+    found = degenerate.habit([{}] * 4, densities)
     assert found == "always on (1 of 4 seeds); always off (2 of 4 seeds)"
     rows = [{"agent": "a", "habit": found}, {"agent": "b", "habit": "always off"}]
     rows = [{**row, "seeds": range(4)} for row in [*rows, {"agent": "c", "habit": ""}]]
-    assert habits.runs_fallen(rows) == {"always on": 1, "always off": 6}
+    assert degenerate.runs_fallen(rows) == {"always on": 1, "always off": 6}
 
 
 def test_the_rule_of_habits_says_its_numbers():
-    assert "at least 98%" in habits.RULE
-    assert "at most 2%" in habits.RULE
-    assert f"at most {habits.SLACK}" in habits.RULE
+    assert "at least 98%" in degenerate.RULE
+    assert "at most 2%" in degenerate.RULE
+    assert f"at most {degenerate.SLACK}" in degenerate.RULE
 
 
 def test_chance_between_classes_is_no_look_at_the_image():
     generator = np.random.default_rng(0)
     use = 100 * generator.binomial(50, 0.3, size=(1, 10, 10)) / 50
     result = {"block_use": use.tolist(), "evaluations": [{"split": "test", "num_images": 500}]}
-    assert habits.habit([result], [[0.3]]) == "uniform"
+    assert degenerate.habit([result], [[0.3]]) == "uniform"
 
 
 def test_a_study_of_a_stranger_has_its_own_tables_and_figures_on_the_page(tmp_path):

@@ -8,17 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.base.seeding import stream
-from ccenv.networks.mlp import GatedMLP
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import benchmark
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import layouts
 from ccenv.runs.lab.benchmarks.block_sizes import block_size, mean_speedup
-from ccenv.runs.speed import kernels, layers, networks
+from ccenv.runs.speed import kernels, masks, networks
 from ccenv.runs.speed.figures import curves, density_figure
 from ccenv.runs.speed.kernels import measure, width_of_macs
-from ccenv.runs.speed.layers import layer_case
-from ccenv.runs.speed.masks import KINDS, draw_pool, keep_probabilities, mean_densities
+from ccenv.runs.speed.masks import KINDS, draw_pool, keep_probabilities, layer_case, mean_densities
 from ccenv.runs.speed.networks import (
     GIVEN,
     STEPPED,
@@ -59,7 +58,7 @@ def test_realised_densities_are_near_those_asked_for(kind):
     assert found == pytest.approx((0.3, 0.3), abs=0.02)
 
 
-@pytest.mark.parametrize("density", layers.SHARED_DENSITIES)
+@pytest.mark.parametrize("density", masks.SHARED_DENSITIES)
 def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
     found = keep_probabilities(KINDS["by class"], 32, density, stream(0, "test"))
     likely = max(1, int(density * 32))
@@ -68,7 +67,7 @@ def test_a_class_keeps_mostly_blocks_that_are_likely_for_it_alone(density):
     assert len({tuple(sorted(row)) for row in blocks.tolist()}) > 1
 
 
-@pytest.mark.parametrize("density", layers.SHARED_DENSITIES)
+@pytest.mark.parametrize("density", masks.SHARED_DENSITIES)
 def test_unbalanced_blocks_are_kept_by_most_rows_or_by_few(density):
     pool = draw_pool(512, (32,), density, "unbalanced")
     use = torch.cat([masks[0] for masks in pool]).float().mean(dim=0)

@@ -7,9 +7,9 @@ import pytest
 
 from ccenv.runs.commands import train
 from ccenv.runs.engine import run
-from ccenv.runs.show.tables import COLUMNS, columns_and_lines, notes, table
-from ccenv.runs.stats.bits import bits_in, bits_of
+from ccenv.runs.stats.measures import bits_in, bits_of
 from ccenv.runs.stats.rows import make_rows
+from ccenv.runs.tables.sweep_table import COLUMNS, columns_and_lines, notes, table
 
 SETTINGS = {"images": 64, "batch_size": 16, "weights": "cotrain", "eval_every": 64}
 TEXT = {"dataset": "book", "network": "bytes", "network_kwargs": {"num_blocks": 4, "block_size": 4}}

@@ -2,16 +2,16 @@
 
 import pytest
 
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.lab.benchmarks.passes import by_size
-from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.report.dense.figures import (
     conditional_groups,
     dense_figures,
     dense_lines,
     has_both_sizes,
 )
-from ccenv.runs.stats.contests import make_contests, total_macs
-from ccenv.runs.stats.floors import dropout_curves
+from ccenv.runs.stats.dense_comparison import make_contests, total_macs
+from ccenv.runs.stats.random_baseline import dropout_curves
 from ccenv.runs.stats.results import dataset_of, has_halves
 from ccenv.runs.sweeps import SWEEPS, Cell
 

@@ -14,27 +14,33 @@ from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.runs.again.rebuilt import plan_of
+from ccenv.runs.config import plan, settings
+from ccenv.runs.config.agent_settings import agent_parameters
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.config.values import is_plain
 from ccenv.runs.engine.jobs import make_jobs, source_of
-from ccenv.runs.plan import plan, settings
-from ccenv.runs.plan.agent_settings import agent_parameters
-from ccenv.runs.plan.plain import is_plain
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.store import identity, recorded, recorded_cells
-from ccenv.runs.store.identity import chosen_settings, key_of, same, short_name, whole_config
-from ccenv.runs.store.program import Program
+from ccenv.runs.replay.rebuilt import plan_of
+from ccenv.runs.store import identity, recorded
+from ccenv.runs.store.identity import (
+    Program,
+    chosen_settings,
+    key_of,
+    same,
+    short_name,
+    whole_config,
+)
 from ccenv.runs.store.seal import LENGTH, SEAL, check_seal, sealed
 from ccenv.runs.sweeps import SWEEPS
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs/results"
 DEFAULTS = Path(__file__).parent / "recorded_defaults.json"
-COMPARISONS = sorted(p.stem for p in RESULTS.glob("*.json") if recorded_cells.is_comparison(p))
+COMPARISONS = sorted(p.stem for p in RESULTS.glob("*.json") if recorded.is_comparison(p))
 
 
 @functools.cache
 def cells_of(name):
-    return recorded_cells.read_cells(RESULTS / f"{name}.json")
+    return recorded.read_cells(RESULTS / f"{name}.json")
 
 
 def found_by(name):
@@ -45,7 +51,7 @@ def found_by(name):
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_sweep_finds_every_run_that_is_recorded_of_it(name):
-    keys = recorded_cells.by_key(cells_of(name))
+    keys = recorded.by_key(cells_of(name))
     assert found_by(name) == (len(keys), 0)
     assert keys
 
@@ -53,7 +59,7 @@ def test_a_sweep_finds_every_run_that_is_recorded_of_it(name):
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_a_recorded_sweep_is_whole(name):
     asked = {make_plan(cell.agent, given).key() for cell, given in SWEEPS[name].runs()}
-    assert asked == recorded_cells.by_key(cells_of(name)).keys()
+    assert asked == recorded.by_key(cells_of(name)).keys()
 
 
 def test_a_new_setting_at_its_default_loses_no_recorded_run(monkeypatch):
@@ -166,8 +172,8 @@ def test_a_recorded_run_that_no_row_asks_for_is_told_and_stays(tmp_path):
     known = recorded.load(source, beside_runs=False)
     assert len(recorded.unasked(source)) == len(cells_of("mnist-rloo")) - len(known) > 0
     recorded.save(source, {"kind": "comparison"}, known)
-    again = recorded_cells.by_key(recorded_cells.read_cells(place))
-    assert again.keys() == recorded_cells.by_key(cells_of("mnist-rloo")).keys()
+    again = recorded.by_key(recorded.read_cells(place))
+    assert again.keys() == recorded.by_key(cells_of("mnist-rloo")).keys()
 
 
 def test_every_recorded_cell_is_as_it_was_written():
@@ -182,7 +188,7 @@ def test_an_altered_number_of_a_recorded_cell_is_noticed(tmp_path):
     path = tmp_path / "mnist-rloo.json"
     path.write_text(text.replace(f'"error":{error!r}', f'"error":{error / 2!r}', 1))
     with pytest.raises(ValueError, match="content with the checksum"):
-        recorded_cells.read_cells(path)
+        recorded.read_cells(path)
 
 
 def test_a_seal_whose_own_name_was_damaged_is_refused():

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare, train
 from ccenv.runs.commands import list as listing
+from ccenv.runs.config.sweep import Cell, Sweep
 from ccenv.runs.engine import jobs, run
 from ccenv.runs.lab import tables
-from ccenv.runs.plan.sweep import Cell, Sweep
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store.seal import SEAL, sealed
 

@@ -11,16 +11,23 @@ from hypothesis import strategies as st
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.report.dense.figures import dense_figures
-from ccenv.runs.report.dense.tables import dense_tables
+from ccenv.runs.report.dense.section import dense_tables
 from ccenv.runs.report.publish import publish
-from ccenv.runs.stats.contests import chosen, front_error, interpolated, make_contests, undominated
-from ccenv.runs.stats.equal import at_equal_error, at_equal_macs
+from ccenv.runs.stats.cost_points import Point
+from ccenv.runs.stats.dense_comparison import (
+    at_equal_error,
+    at_equal_macs,
+    chosen,
+    front_error,
+    interpolated,
+    make_contests,
+    undominated,
+)
 from ccenv.runs.stats.measures import BITS
-from ccenv.runs.stats.points import Point
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.at_budgets import cells_of, kilobytes
-from ccenv.runs.studies.paper.digitised import digitised, trend
 from ccenv.runs.studies.paper.figures import density_of
+from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 SEEDS = (0, 1, 2)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands import compare, train
-from ccenv.runs.engine.tail import Tail
-from ccenv.runs.report.limits import kept_limits, limit_tables
+from ccenv.runs.engine.metadata import Tail
+from ccenv.runs.report.findings import kept_limits, limit_tables
 from ccenv.runs.sweeps import SWEEPS
 
 SWEEP = SWEEPS["cost-limits"]

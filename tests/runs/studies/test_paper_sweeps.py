@@ -6,9 +6,9 @@ import re
 import pytest
 
 from ccenv.runs.commands import compare
+from ccenv.runs.config import sweep as cells
+from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.plan import sweep as cells
-from ccenv.runs.plan.settings import make_plan
 from ccenv.runs.stats.results import dataset_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 

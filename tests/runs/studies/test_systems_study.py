@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.mdp.dynamics import initial, transition
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.models.early import early_exit
-from ccenv.networks.models.experts import experts
-from ccenv.networks.models.residual import resnet
-from ccenv.networks.models.streaming import streaming
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.stages.early_exit import early_exit
+from ccenv.networks.stages.experts import experts
+from ccenv.networks.stages.streaming import streaming
+from ccenv.networks.vision.residual import resnet
 from ccenv.runs.studies.systems.section import Line, at_cost, chosen_rows, row_of, rows_by_system
 from ccenv.runs.sweeps import SWEEPS
 

@@ -14,8 +14,8 @@ from ccenv.runs.engine.study import Study
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import passes
-from ccenv.runs.stats.contests import make_contests
-from ccenv.runs.stats.recorded_times import recorded_times, times_path
+from ccenv.runs.stats.cost_points import recorded_times, times_path
+from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.studies import STUDIES
 from ccenv.runs.sweeps import Cell, Sweep
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ccenv.base.seeding import stream
-from ccenv.networks.protocol import dense_forward
+from ccenv.networks.core.protocol import dense_forward
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import network_rates, network_speed, subjects

@@ -4,9 +4,9 @@ import json
 
 import torch
 
-from ccenv.networks.build import build_network
-from ccenv.networks.mlp import GatedMLP
-from ccenv.networks.protocol import forward
+from ccenv.networks.core.arguments import build_network
+from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.protocol import forward
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import training
 from ccenv.runs.lab.benchmarks.training import DENSE, KERNELS, MASKED, MaskedDenseMLP, Training

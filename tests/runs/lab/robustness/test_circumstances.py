@@ -9,12 +9,12 @@ import torch
 
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.user_cache import user_cache
-from ccenv.data.probe import PROBE_SETTINGS
+from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands.frame import program
-from ccenv.runs.engine import checkpoint, listener, run, stops
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.engine import checkpoint, errors, listener, run
 from ccenv.runs.lab.robustness.left import apart, left
-from ccenv.runs.plan.settings import make_plan
-from ccenv.runs.store import recorded_cells
+from ccenv.runs.store import recorded
 from ccenv.runs.store.json_file import check_json, write_json
 from ccenv.runs.store.seal import sealed
 
@@ -82,7 +82,7 @@ def test_what_left_the_finite_numbers_is_no_result(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Reinforce, "update", update)
     plan = make_plan("reinforce", SHORT | {"log_dir": str(tmp_path), "progress": False})
-    with pytest.raises(stops.StoppedError, match="expected finite parameters of reinforce"):
+    with pytest.raises(errors.StoppedError, match="expected finite parameters of reinforce"):
         run.run(plan)
     assert not list(tmp_path.rglob("result.json"))
 
@@ -114,7 +114,7 @@ def test_a_terminal_of_ascii_gets_a_question_mark(monkeypatch):
 def test_an_edited_row_of_a_recorded_file_is_refused(tmp_path):
     path = tmp_path / "kills.json"
     write_json(path, sealed({"kind": "kills", "rows": [{"same": 19}]}))
-    assert recorded_cells.read_table(path)["rows"] == [{"same": 19}]
+    assert recorded.read_table(path)["rows"] == [{"same": 19}]
     write_json(path, check_json(path) | {"rows": [{"same": 20}]})
     with pytest.raises(ValueError, match="edited or damaged"):
-        recorded_cells.read_table(path)
+        recorded.read_table(path)

@@ -1,0 +1,73 @@
+"""Back-propagation through masks: (network, images, soft masks) -> logits with a gradient.
+
+A soft mask is float: 1 where a block is kept and 0 where it is skipped, so that logits are those of
+the environment. The agent decides what its gradient is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.protocol import GatedNetwork, walk
+
+
+def soft_masked_logits(
+    network: GatedNetwork,
+    images: Tensor,
+    soft_masks: Sequence[Tensor],
+    masks: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Walks a network whose blocks are multiplied with soft masks.
+
+    Args:
+        network: the classifier.
+        images: [batch, ...] float32.
+        soft_masks: float [batch, num_blocks[l]] for each gated layer.
+        masks: bool [batch, num_blocks[l]] for each; None computes skipped blocks too, so that a
+            soft mask has a gradient where it is 0.
+
+    Returns:
+        Logits [batch, num_classes].
+    """
+
+    def choose(gate: int, _: Any) -> Tensor | None:
+        return None if masks is None else masks[gate]
+
+    backend = "reference" if masks is None else "auto"
+    return walk(network, images, choose, backend, soft_masks)
+
+
+def descend(optimizer: torch.optim.Optimizer, policy: nn.Module, loss: Tensor) -> None:
+    """One step on the policy's parameters alone: the network learns in `update_network`."""
+    parameters = list(policy.parameters())
+    for parameter, gradient in zip(
+        parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+    ):
+        parameter.grad = gradient
+    optimizer.step()
+
+
+def straight_through(mask: Tensor, probability: Tensor) -> Tensor:
+    """Soft masks: bool and float [batch, n] -> float [batch, n], the mask's own values.
+
+    Their gradient is the probability's.
+
+    >>> p = torch.tensor([[0.3, 0.9]], requires_grad=True)
+    >>> soft_mask = straight_through(torch.tensor([[True, False]]), p)
+    >>> soft_mask.tolist(), torch.autograd.grad(soft_mask.sum(), p)[0].tolist()
+    ([[1.0, 0.0]], [[1.0, 1.0]])
+    """
+    return mask.float() + (probability - probability.detach())
+
+
+def load_balance(scores: Tensor, mask: Tensor) -> Tensor:
+    """N times the sum over blocks of (share of images) x (mean weight): Fedus et al., equation 4.
+
+    >>> load_balance(torch.zeros(2, 2), torch.tensor([[True, False], [False, True]])).item()
+    1.0
+    """
+    share = mask.float().mean(dim=0)
+    share = share / share.sum()
+    return mask.shape[1] * (share * scores.softmax(dim=1).mean(dim=0)).sum()

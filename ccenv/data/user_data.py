@@ -1,0 +1,351 @@
+"""Data sets given as objects: (what a user has, the name of a split) -> that split.
+
+    {"train": CIFAR100(root, transform=ToTensor()), "test": CIFAR100(root, train=False, ...)}
+    {"train": (x_train, y_train), "validation": (x_val, y_val), "test": (x_test, y_test)}
+    lambda split: numpy_arrays_or_a_Dataset_or_a_Split_of(split)
+
+Inputs are used as they are: [n, channels, height, width] or any other [n, ...], bytes in 0..255,
+floats, or symbols as wider whole numbers. A validation split that a mapping lacks is a tenth of the
+training one, drawn the same way every time. Arrays on disk (`numpy.memmap`) and data sets of torch
+are read when rows are drawn.
+
+Data sets of torch: (a `torch.utils.data.Dataset`) -> inputs read when drawn, and labels.
+
+Anything with a length and pairs (input, label) in brackets will do: torchvision's data sets,
+`TensorDataset`, `Subset`, an `ImageFolder`, a class of your own.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream
+from ccenv.data.npz import count_classes, label_tensor
+from ccenv.data.rows import ArrayRows, Rows, check_finite, chosen_rows, stored_dtype
+from ccenv.data.split import SPLITS, Split, data_root
+
+
+@dataclass(frozen=True)
+class DatasetRows(Rows):
+    """Inputs of a map-style data set."""
+
+    dataset: Any
+    """with a length, and pairs (input, label) in brackets."""
+    name: str
+    """for messages."""
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """See `Rows`.
+
+        Raises:
+            ValueError: if an input has another shape or type than the first, or is not finite.
+        """
+        found = [input_of(self.dataset, int(row), self.name) for row in rows]
+        for row, one in zip(rows, found, strict=True):
+            if tuple(one.shape) != self.shape[1:] or one.dtype != self.dtype:
+                raise ValueError(
+                    f"dataset {self.name!r}: expected every input to be {self.dtype} "
+                    f"{list(self.shape[1:])} like the first, got {one.dtype} {list(one.shape)} at "
+                    f"{int(row)}; resize or crop it in the data set's transform"
+                )
+        empty = torch.empty(0, *self.shape[1:], dtype=self.dtype)
+        return check_finite(torch.stack(found) if found else empty, self.name)
+
+
+def is_map_style(found: Any) -> bool:
+    """Whether something is read item by item."""
+    many = hasattr(found, "__getitem__") and hasattr(found, "__len__")
+    return many and not isinstance(found, str | tuple | list | dict | np.ndarray | Tensor)
+
+
+def dataset_rows(dataset: Any, name: str) -> DatasetRows:
+    """Inputs of a data set, by its length and its first one.
+
+    Raises:
+        ValueError: if it is empty, or its first item is no pair (input, label).
+    """
+    if not len(dataset):
+        raise ValueError(f"dataset {name!r}: expected at least one pair (input, label), got none")
+    first = input_of(dataset, 0, name)
+    shape = (len(dataset), *first.shape)
+    return DatasetRows(shape, first.dtype, torch.device("cpu"), dataset, name)
+
+
+def pair_of(dataset: Any, row: int, name: str) -> tuple[Any, Any]:
+    """One item of a data set.
+
+    Raises:
+        ValueError: if it is no pair.
+    """
+    item = dataset[row]
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise ValueError(
+            f"dataset {name!r}: expected item {row} to be a pair (input, label), got "
+            f"{type(item).__name__}"
+        )
+    return item[0], item[1]
+
+
+def input_of(dataset: Any, row: int, name: str) -> Tensor:
+    """One input as a tensor: an image of PIL as bytes [channels, height, width], others as are.
+
+    Raises:
+        ValueError: if it is nothing of this kind.
+    """
+    found, _ = pair_of(dataset, row, name)
+    if hasattr(found, "getbands"):
+        pixels = np.array(found)
+        found = np.moveaxis(pixels[..., None] if pixels.ndim == 2 else pixels, -1, 0)
+    try:
+        one = torch.as_tensor(found).detach()
+        return one.to(stored_dtype(one.dtype, name)).contiguous()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"dataset {name!r}: expected inputs as images of PIL, arrays or tensors, got "
+            f"{type(found).__name__} at {row}; give the data set a transform such as "
+            "torchvision.transforms.ToTensor()"
+        ) from error
+
+
+def labels_of(dataset: Any, name: str) -> np.ndarray:
+    """Labels of a data set, whole numbers [n]; read once, from a list of them where it has one.
+
+    Raises:
+        ValueError: if a label is no whole number.
+    """
+    listed = listed_labels(dataset)
+    if listed is None:
+        listed = [pair_of(dataset, row, name)[1] for row in range(len(dataset))]
+    try:
+        return np.asarray(listed)
+    except ValueError as error:
+        raise ValueError(
+            f"dataset {name!r}: expected a whole number as the label of each input, got {error}"
+        ) from error
+
+
+def listed_labels(dataset: Any) -> Any:
+    """Labels without the inputs, where a data set tells them: else None."""
+    from torch.utils.data import Subset, TensorDataset
+
+    if isinstance(dataset, Subset):
+        whole = listed_labels(dataset.dataset)
+        return None if whole is None else np.asarray(whole)[np.asarray(dataset.indices)]
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        return dataset.tensors[1]
+    # A function of the labels may change what is listed.
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    for field in ("targets", "labels"):
+        found = getattr(dataset, field, None)
+        if found is not None and hasattr(found, "__len__") and len(found) == len(dataset):
+            return found
+    return None
+
+
+def listed_classes(dataset: Any) -> int | None:
+    """Number of classes, where a data set lists their names."""
+    from torch.utils.data import Subset
+
+    if isinstance(dataset, Subset):
+        return listed_classes(dataset.dataset)
+    has_others = getattr(dataset, "target_transform", None) is not None
+    found = None if has_others else getattr(dataset, "classes", None)
+    return len(found) if isinstance(found, list | tuple) and found else None
+
+
+Given = Mapping[str, Any] | Callable[[str], Any]
+"""Split names -> data, or a function of a split's name."""
+
+
+class Same:
+    """An object as a key: equal to itself alone, whatever it is, and kept alive."""
+
+    def __init__(self, found: Any, root: Path | None = None) -> None:
+        """Takes the object, and the folder that a function may read."""
+        self.found, self.root = found, root
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same object."""
+        return isinstance(other, Same) and self.found is other.found and self.root == other.root
+
+    def __hash__(self) -> int:
+        """Its address."""
+        return id(self.found)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was found for one split."""
+
+    inputs: Tensor | Rows
+    """[n, ...]."""
+    labels: Tensor
+    """int64 [n]."""
+    num_classes: int | None
+    """where the data set lists its classes."""
+
+
+def check_given(dataset: Any) -> None:
+    """Refuses what is neither a mapping of splits nor a function of their names.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if a split of a mapping is unknown, or it lacks one that is needed.
+    """
+    if isinstance(dataset, Mapping):
+        check_names(dataset, SPLITS, "split")
+        if missing := sorted({"train", "test"} - set(dataset)):
+            raise ValueError(
+                f"expected a mapping with 'train' and 'test' ('validation' may be left out), got "
+                f"none for {', '.join(missing)}"
+            )
+    elif not callable(dataset):
+        raise TypeError(
+            "expected dataset to be a name or a function (split's name -> data), or a mapping "
+            f"{{'train': ..., 'test': ...}}, got {dataset!r}"
+        )
+
+
+def given_split(dataset: Given, split: str, name: str) -> Split:
+    """One split of what a user gives.
+
+    Args:
+        dataset: see `Given`; data are a `Split`, a map-style data set of torch, a pair (inputs,
+            labels) or a mapping {"x": inputs, "y": labels}.
+        split: "train", "validation" or "test".
+        name: for messages.
+
+    Raises:
+        TypeError: if the data are nothing of this kind.
+        ValueError: if labels are no whole numbers, or not one for each input.
+    """
+    key = Same(dataset, data_root())
+    if not is_cut(dataset, split) and is_split(found := found_of(key, split)):
+        return found
+    parts = cut_parts(key, split, name)
+    num_classes = parts.num_classes
+    if num_classes is None:
+        labels = [cut_parts(key, other, name).labels for other in SPLITS]
+        num_classes = count_classes(torch.cat(labels), name)
+    return Split(parts.inputs, parts.labels, num_classes)
+
+
+def is_cut(dataset: Given, split: str) -> bool:
+    """Whether a split is a part of the training data that are given."""
+    return isinstance(dataset, Mapping) and split != "test" and "validation" not in dataset
+
+
+def is_split(found: Any) -> bool:
+    """Whether data have the parts of a `Split`."""
+    return all(hasattr(found, field) for field in ("images", "labels", "num_classes"))
+
+
+@functools.lru_cache(maxsize=12)
+def found_of(dataset: Same, split: str) -> Any:
+    """What is given for a split; a function is called once."""
+    given = dataset.found
+    return given[split] if isinstance(given, Mapping) else given(split)
+
+
+@functools.lru_cache(maxsize=12)
+def cut_parts(dataset: Same, split: str, name: str) -> Parts:
+    """Inputs and labels of a split, of which a tenth of the training data may be one."""
+    if not is_cut(dataset.found, split):
+        return whole_parts(dataset, split, name)
+    whole = whole_parts(dataset, "train", name)
+    order = torch.randperm(len(whole.labels), generator=stream(0, "validation part"))
+    num_held = max(1, len(order) // 10)
+    chosen = order[:num_held] if split == "validation" else order[num_held:]
+    rows = chosen.sort().values
+    inputs = chosen_rows(whole.inputs, rows.numpy())
+    return Parts(inputs, whole.labels.index_select(0, rows), whole.num_classes)
+
+
+@functools.lru_cache(maxsize=12)
+def whole_parts(dataset: Same, split: str, name: str) -> Parts:
+    """Inputs and labels as they are given; read once: labels may take a pass over the data."""
+    found = found_of(dataset, split)
+    if is_split(found):
+        return Parts(found.images, found.labels, found.num_classes)
+    tensors = getattr(found, "tensors", None)
+    if isinstance(tensors, tuple) and len(tensors) == 2:
+        found = tensors
+    if isinstance(found, Mapping) and set(found) == {"x", "y"}:
+        found = (found["x"], found["y"])
+    if isinstance(found, tuple | list) and len(found) == 2:
+        inputs = array_inputs(found[0], name)
+        return Parts(inputs, checked_labels(np.asarray(found[1]), len(inputs), name), None)
+    if is_map_style(found):
+        rows = dataset_rows(found, name)
+        labels = checked_labels(labels_of(found, name), len(rows), name)
+        return Parts(rows, labels, listed_classes(found))
+    raise TypeError(
+        f"dataset {name!r}: expected a ccenv.data.Split, a map-style data set of torch, or arrays "
+        f"(x, y), got {type(found).__name__}; return Split(images, labels, num_classes)"
+    )
+
+
+def array_inputs(found: Any, name: str) -> Tensor | Rows:
+    """An array as a tensor that shares its memory, or as rows that are read when drawn.
+
+    Raises:
+        TypeError: if it is no array.
+        ValueError: if its type or shape is no input's.
+    """
+    if isinstance(found, Tensor):
+        return found.detach().to(stored_dtype(found.dtype, name)).cpu()
+    if not all(hasattr(found, part) for part in ("shape", "dtype", "__getitem__")):
+        raise TypeError(
+            f"dataset {name!r}: expected x as an array or tensor [n, ...], got "
+            f"{type(found).__name__}; use numpy.asarray(x)"
+        )
+    shape = tuple(int(size) for size in found.shape)
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
+        raise ValueError(
+            f"dataset {name!r}: expected images as [n, channels, height, width], got "
+            f"{list(shape)}, which has its channels last; use numpy.moveaxis(x, -1, 1)"
+        )
+    dtype = stored_dtype(torch_dtype(found.dtype, name), name)
+    if type(found) is np.ndarray and found.flags.writeable:
+        # A float64 too large for float32 becomes infinite, which is refused with NaN later.
+        return torch.from_numpy(found).to(dtype)
+    if not shape or not shape[0]:
+        return torch.empty(shape, dtype=dtype)
+    return ArrayRows(shape, dtype, torch.device("cpu"), found, name)
+
+
+def torch_dtype(dtype: Any, name: str) -> torch.dtype:
+    """The type of a tensor that holds an array's numbers.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    try:
+        return torch.from_numpy(np.empty(0, dtype)).dtype
+    except TypeError as error:
+        raise ValueError(
+            f"dataset {name!r}: expected x as uint8, float or whole numbers, got {dtype}; "
+            "convert it"
+        ) from error
+
+
+def checked_labels(labels: np.ndarray, count: int, name: str) -> Tensor:
+    """Labels int64 [n], one for each input.
+
+    Raises:
+        ValueError: if they are no whole numbers, or not as many.
+    """
+    found = label_tensor(labels, name)
+    if len(found) != count:
+        raise ValueError(
+            f"dataset {name!r}: expected as many labels as inputs, got {len(found)} and {count}"
+        )
+    return found

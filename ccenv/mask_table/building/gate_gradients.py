@@ -1,0 +1,94 @@
+"""Slopes of gates: (frozen network, inputs) -> derivatives of every mask's nll by its gates.
+
+A gate's value scales what a unit adds: 1 as it is, 0 not at all. Estimators that differentiate
+through gates see the network's slope at the mask that they drew, where skipped units are computed
+too. All prefixes are shared; each mask is differentiated by itself.
+
+Where a unit is skipped and a ReLU follows the sum, channels that are zero stand at its kink: the
+slope there is the framework's, that of the flat side, and no finite difference.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
+from ccenv.mask_table.table import MaskTable
+from ccenv.networks.core.protocol import GatedNetwork
+
+KIND = "ccenv slopes of gates"
+
+
+def slopes_of(
+    network: GatedNetwork, inputs: Tensor, labels: Tensor
+) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Derivatives of the nll by every block's gate at every mask, and the nll itself.
+
+    Args:
+        network: frozen; its gates have one block each, and none is an exit.
+        inputs: [batch, ...].
+        labels: int64 [batch].
+
+    Returns:
+        float16 [batch, 2 ** gates, gates] and [batch, 2 ** gates], masks in counting order.
+
+    Raises:
+        ValueError: if a gate has several blocks, or is an exit.
+    """
+    if any(gate.num_blocks > 1 or gate.skipped == "stop" for gate in network.gates):
+        raise ValueError("expected gates of one block each and no exits, got others")
+    found, nlls = [], []
+    with torch.enable_grad():
+        for gates, logits in paths(network, network.start(inputs), []):
+            nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+            slopes = torch.autograd.grad(nll.sum(), gates, retain_graph=True)
+            found.append(torch.cat(slopes, dim=1).half())
+            nlls.append(nll.detach().half())
+    return torch.stack(found, 1).cpu().numpy(), torch.stack(nlls, 1).cpu().numpy()
+
+
+def paths(
+    network: GatedNetwork, hidden: Any, gates: list[Tensor]
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Gate values, each [batch, 1], and logits of every mask; depth first, all units computed."""
+    if len(gates) == len(network.gates):
+        yield gates, network.logits(hidden, "reference")
+        return
+    for bit in (0.0, 1.0):
+        rows = hidden.num_rows if hasattr(hidden, "num_rows") else len(hidden)
+        gate = torch.full((rows, 1), bit, requires_grad=True)
+        after = network.step(len(gates), hidden, None, gate, "reference")
+        yield from paths(network, after, [*gates, gate])
+
+
+def write_slopes(path: Path, table: MaskTable, slopes: NDArray[np.float16]) -> None:
+    """Keeps slopes of the first inputs of a table: float16 [n, masks, units].
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    tensors = {"slopes": torch.from_numpy(np.ascontiguousarray(slopes))}
+    write_checked(path, tensors, {"kind": KIND, "table": table.header.digest})
+
+
+def read_slopes(path: Path, table: MaskTable) -> NDArray[np.float16]:
+    """Reads what `write_slopes` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ccenv.base.checked_file.DamagedFileError: if it is damaged, or another kind of file.
+        ValueError: if the slopes are of another table.
+    """
+    tensors, texts, has_checksum = read_checked(path)
+    if texts.get("kind") != KIND or set(tensors) != {"slopes"} or not has_checksum:
+        raise DamagedFileError(f"expected slopes of gates in {path}, got another kind of file")
+    slopes: NDArray[np.float16] = tensors["slopes"].numpy()
+    shape = table.header.num_masks, table.header.num_units
+    if texts["table"] != table.header.digest or slopes.shape[1:] != shape:
+        raise ValueError(f"expected slopes of the table's network and inputs, got others in {path}")
+    return slopes

@@ -1,0 +1,162 @@
+"""Rivals of choosing on texts: (windows of symbols) -> predictors of the next symbol.
+
+`pruned_bytes` is one fixed network with fewer weights, `cascade_bytes` a small one with a larger
+one where it is unsure. Both read the embeddings of the last symbols, which are looked up.
+`hashed_ngrams` adds up rows of the last n-grams, and is memory before all else.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.baselines.pruned import PrunedLayers, PrunedNetwork, Shift
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.stages.early_exit import fully_connected
+from ccenv.networks.stages.linear import Whole, in_major_linear
+from ccenv.networks.text.hashed_rows import HashedRows
+from ccenv.networks.text.tokens import check_context, window_length
+
+
+class LastEmbeddings(nn.Module):
+    """Embeddings side by side of a window's last symbols; a look-up costs no product."""
+
+    def __init__(self, num_symbols: int, embedding_size: int, context: int) -> None:
+        """Draws the embeddings.
+
+        Args:
+            num_symbols: different symbols.
+            embedding_size: numbers that stand for a symbol.
+            context: how many of the last symbols are read.
+
+        Raises:
+            ValueError: if a size is impossible.
+        """
+        super().__init__()
+        names = "num_symbols, embedding_size and context"
+        positive_ints((num_symbols, embedding_size, context), names)
+        self.context = context
+        self.embedding = nn.Embedding(num_symbols, embedding_size)
+
+    @property
+    def out_features(self) -> int:
+        """Columns of what it gives."""
+        return self.context * self.embedding.embedding_dim
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Int64 [rows, symbols] -> [rows, context * embedding_size]."""
+        found: Tensor = self.embedding(tokens[:, -self.context :]).flatten(1)
+        return found
+
+
+def a_window(input_shape: tuple[int, ...], context: int, network: str) -> Tensor:
+    """One window of symbols, as an example: int64 [1, symbols].
+
+    Raises:
+        ValueError: if inputs are no windows of symbols, or shorter than what is to be read.
+    """
+    num_tokens = window_length(input_shape, network)
+    check_context(context, num_tokens)
+    return torch.zeros(1, num_tokens, dtype=torch.int64)
+
+
+def pruned_bytes(
+    input_shape: tuple[int, ...] = (24,),
+    num_classes: int = 128,
+    embedding_size: int = 8,
+    units: Sizes = (512, 256),
+    context: int = 8,
+    macs: int | None = None,
+    begin: float = 0.1,
+    end: float = 0.7,
+) -> PrunedNetwork:
+    """A dense network `bytes` whose smallest weights are given up while it is co-trained.
+
+    It must be trained with `schedule_updates`, by the agent `dense`. Embeddings are not pruned.
+
+    Args:
+        input_shape: (symbols of a window,).
+        num_classes: columns of the logits, and different symbols.
+        embedding_size: numbers that stand for a symbol.
+        units: of each hidden layer, of all weights.
+        context: how many of the last symbols are read.
+        macs: weights of the layers that are left in the end; None: a fifth.
+        begin: share of the training at which pruning begins.
+        end: share of the training at which it ends.
+
+    Raises:
+        ValueError: if inputs are no windows of symbols, or a size, a share or the number of MACs is
+            impossible.
+    """
+    example = a_window(input_shape, context, "pruned_bytes")
+    stem = LastEmbeddings(num_classes, embedding_size, context)
+    widths = [stem.out_features, *positive_ints(units, "units", allow_none=True)]
+    body = nn.Sequential()
+    for inputs, outputs in itertools.pairwise(widths):
+        body.extend([in_major_linear(inputs, outputs), nn.ReLU()])
+    body.append(in_major_linear(widths[-1], num_classes, bias=False))
+    layers = PrunedLayers(body, num_classes)
+    return PrunedNetwork(layers, num_classes, example, macs, (begin, end), stem)
+
+
+def cascade_bytes(
+    input_shape: tuple[int, ...] = (24,),
+    num_classes: int = 128,
+    embedding_size: int = 8,
+    first: Sizes = (48, 32),
+    then: Sizes = (512, 256),
+    context: int = 8,
+) -> GatedSequential:
+    """Two fully connected networks on the same embeddings: a small one, and a larger one after it.
+
+    They share the embeddings, which both teach, and nothing else.
+
+    Args:
+        input_shape: (symbols of a window,).
+        num_classes: columns of the logits, and different symbols.
+        embedding_size: numbers that stand for a symbol.
+        first: units of the hidden layers of the small network, which always runs.
+        then: those of the network that runs where the first does not stop.
+        context: how many of the last symbols are read.
+
+    Raises:
+        ValueError: if inputs are no windows of symbols, or a size is impossible.
+    """
+    example = a_window(input_shape, context, "cascade_bytes")
+    stem = LastEmbeddings(num_classes, embedding_size, context)
+    small, large = (
+        fully_connected(
+            [stem.out_features, *positive_ints(units, name, allow_none=True), num_classes]
+        )
+        for units, name in ((first, "first"), (then, "then"))
+    )
+    return GatedSequential(stem, {"exit": Exit(small, loss_weight=1.0)}, large, example)
+
+
+def hashed_ngrams(
+    input_shape: tuple[int, ...] = (24,),
+    num_classes: int = 128,
+    units: int = 26,
+    num_rows: int = 14_100,
+    context: int = 8,
+    order: int = 6,
+) -> GatedSequential:
+    """Predicts the next symbol from rows of the last n-grams, added up: one hidden layer, one gate.
+
+    Args:
+        input_shape: (symbols of a window,).
+        num_classes: columns of the logits, and different symbols.
+        units: of the hidden layer, which are the numbers of a row.
+        num_rows: rows that n-grams of 2 to `order` symbols share.
+        context: how many of the last symbols have a row of their own at their place.
+        order: the longest n-gram.
+
+    Raises:
+        ValueError: if inputs are no windows of symbols, or a size is impossible.
+    """
+    example = a_window(input_shape, context, "hashed_ngrams")
+    stem = HashedRows(num_classes, units, context, order, num_rows)
+    layer = Whole(nn.Sequential(in_major_linear(units, num_classes, bias=False)), num_classes)
+    return GatedSequential(stem, {"logits": layer}, Shift(num_classes), example)

@@ -1,0 +1,227 @@
+"""What users give a simulator: networks, rows, devices and numbers of images -> built, or refused.
+
+Networks are built with initial weights from a seed; `network="module:name"` comes from users too.
+"""
+
+import copy
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.checked_file import check_finite
+from ccenv.base.registry import check_names
+from ccenv.base.values import as_settings, positive_int, shortened, shown
+from ccenv.networks.core.check import check_parts
+
+MLP_SIZES = ("num_blocks", "block_size", "head_units", "activation")
+"""Settings of the environment that say how large a fully connected network is."""
+
+
+def takes_features(builder: Any) -> bool:
+    """Whether a builder makes fully connected networks: it is told `in_features` and their sizes.
+
+    Others are told `input_shape` and have their own sizes, in `network_kwargs`.
+    """
+    try:
+        return "input_shape" not in inspect.signature(builder).parameters
+    except (TypeError, ValueError):
+        return True
+
+
+def arguments_of(
+    builder: Any,
+    input_shape: Sequence[int],
+    num_classes: int,
+    sizes: Mapping[str, Any],
+    own: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Keyword arguments of a builder.
+
+    Args:
+        builder: of networks.
+        input_shape: of one input.
+        num_classes: of the data set.
+        sizes: values of `MLP_SIZES`.
+        own: `network_kwargs`.
+
+    Raises:
+        ValueError: if `own` has a name that the builder does not take.
+    """
+    if takes_features(builder):
+        found = {"in_features": math.prod(input_shape), "num_classes": num_classes, **sizes}
+    else:
+        found = {"input_shape": tuple(input_shape), "num_classes": num_classes}
+    parameters = inspect.signature(builder).parameters
+    is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if not is_open:
+        check_names(own, [name for name in parameters if name not in found], "network_kwargs name")
+    taken = sorted(set(own) & set(found))
+    if taken:
+        raise ValueError(f"expected {', '.join(taken)} outside of network_kwargs, got it there")
+    return found | dict(own)
+
+
+def refuse_mlp_sizes(builder: Any, sizes: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuses sizes of a fully connected network beside a network that has none.
+
+    Raises:
+        ValueError: naming them, and what the network takes.
+    """
+    if isinstance(builder, nn.Module) or takes_features(builder):
+        return
+    given = {n: v for n, v in sizes.items() if comparable(v) != comparable(defaults[n])}
+    if given:
+        skip = ("input_shape", "num_classes")
+        own = [name for name in inspect.signature(builder).parameters if name not in skip]
+        raise ValueError(
+            f"expected no {', '.join(given)} beside this network, whose sizes are network_kwargs "
+            f"({', '.join(own)}), got {given}; with a preset, take BlockSelection-v0 and a dataset"
+        )
+
+
+def comparable(value: Any) -> Any:
+    """Sizes as tuples, so that lists of them are equal to tuples."""
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def build_network(builder: Any, seed: int, **sizes: Any) -> Any:
+    """Builds a network with initial weights that depend on the seed alone.
+
+    Initialisers of torch draw from its global CPU generator; it is put back afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return builder(**sizes)
+
+
+def make_network(
+    network: Any,
+    input_shape: Sequence[int],
+    num_classes: int,
+    seed: int,
+    sizes: Mapping[str, Any],
+    own: Mapping[str, Any] | None = None,
+) -> Any:
+    """Builds a network for inputs; a module that is given is copied, so that it stays as it is.
+
+    Args:
+        network: a module, or a builder of one.
+        input_shape: of one input, such as (channels, height, width).
+        num_classes: of the data set.
+        seed: of the initial weights.
+        sizes: values of `MLP_SIZES`, for builders of fully connected networks.
+        own: `network_kwargs`: the builder's own arguments.
+
+    Raises:
+        TypeError: if the network lacks a part of `ccenv.GatedNetwork`, its bill for example.
+        ValueError: if it does not fit the inputs or memory, or its weights are not finite.
+    """
+    own = as_settings(own, "network_kwargs")
+    if not callable(network):
+        raise TypeError(
+            f"expected network to be a name, a builder or a module, got {shown(network)}"
+        )
+    if isinstance(network, nn.Module):
+        if own:
+            raise ValueError("expected network_kwargs beside a network's name, got a module")
+        built: Any = copy.deepcopy(network)
+    else:
+        arguments = arguments_of(network, input_shape, num_classes, sizes, own)
+        built = build_network(network, seed, **arguments)
+    check_parts(built)
+    check_finite(built.state_dict(), "the network")
+    features, expected = getattr(built, "in_features", None), math.prod(input_shape)
+    if features not in (None, expected) or built.num_classes != num_classes:
+        raise ValueError(
+            f"expected a network for {expected} features and {num_classes} classes, "
+            f"got one for {features or expected} and {built.num_classes}"
+        )
+    return built
+
+
+@torch.no_grad()
+def check_reads(network: Any, inputs: Tensor, called: str) -> None:
+    """Refuses a network of numbers for inputs that are symbols: tries its stem and its first gate.
+
+    Args:
+        network: as it is built, before anything is trained.
+        inputs: [n, ...] of the data set; int64 where they are symbols, others pass.
+        called: the data set's name.
+
+    Raises:
+        ValueError: if the network cannot compute with them.
+    """
+    if inputs.is_floating_point():
+        return
+    try:
+        network.step(0, network.start(inputs), None, None, "reference")
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"expected a network that looks symbols up for dataset {called!r}, whose inputs are "
+            f"whole numbers {list(inputs.shape[1:])}, got one of other numbers ({error}); take "
+            "network=bytes, or cascade_bytes, which has an exit"
+        ) from error
+
+
+def check_rows(num_images: int, group_size: int) -> tuple[int, int]:
+    """Refuses a batch that groups do not fill."""
+    rows = positive_int(num_images, "num_envs")
+    group = positive_int(group_size, "group_size")
+    if rows % group:
+        raise ValueError(
+            f"expected num_envs to be a multiple of group_size={group}, got {rows}; change one"
+        )
+    return rows, group
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """Refuses a device that torch does not know or this machine does not have."""
+    try:
+        found = torch.device(device)
+        if found.type not in ("cpu", "cuda"):
+            raise TypeError("images and network live on neither")
+        torch.empty(0, device=found)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"expected device to be 'cpu' or a CUDA device that is here, got {shown(device)}: "
+            f"{shortened(str(error))}"
+        ) from error
+    return found
+
+
+def check_indices(indices: Tensor, num_images: int) -> None:
+    """Refuses numbers that are no images of the split."""
+    if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+        raise ValueError(
+            f"expected indices int64 [n], n > 0, got {indices.dtype} {list(indices.shape)}"
+        )
+    if int(indices.min()) < 0 or int(indices.max()) >= num_images:
+        raise ValueError(
+            f"expected indices in 0..{num_images - 1}, "
+            f"got {int(indices.min())}..{int(indices.max())}"
+        )
+
+
+def check_answers(logits: Tensor | None) -> None:
+    """Refuses answers that are no numbers: the largest of them would still be paid as right.
+
+    Args:
+        logits: [batch, num_classes], None before the last layer.
+
+    Raises:
+        ValueError: if one is infinite or not a number.
+    """
+    # A sum is the fastest look at all of them; only where it is odd they are looked at one by one.
+    if logits is None or math.isfinite(float(logits.sum())):
+        return
+    if not bool(logits.isfinite().all()):
+        rows = int((~logits.isfinite()).any(dim=1).sum())
+        raise ValueError(
+            f"expected finite logits of the network, got others for {rows} of {len(logits)} rows; "
+            "its weights or the images are too large or no numbers; where it learns, lower its "
+            "learning_rate"
+        )

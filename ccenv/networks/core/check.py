@@ -1,0 +1,328 @@
+"""Checker of networks: (network, example inputs) -> nothing, or an error: which law it broke.
+
+To networks what `gymnasium.utils.env_checker.check_env` is to environments.
+
+Law 4 tried on a network: weights that only skipped blocks use are not read.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.masks import random_mask
+from ccenv.base.seeding import stream
+from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
+from ccenv.networks.core.inference_copy import NORMS
+from ccenv.networks.core.protocol import Gate, dense_forward, forward, num_blocks_of
+
+WEIGHTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    *(lambda own, noise: own, lambda own, noise: own + noise),
+    *(lambda own, noise: own.abs(), lambda own, noise: (own + noise).abs()),
+)
+"""Those by which it is told what a network reads: its own, others near them, and positive ones,
+which leave few units dead. (A network's own weights, noise of their size) -> weights."""
+ROUNDING = 1e-9
+"""Share of the largest gradient below which one may be rounding."""
+
+
+def check_skipped(network: Any, inputs: Tensor) -> None:
+    """What only skipped blocks use is not read: NaN there changes nothing (law 4)."""
+    of_gate: Callable[[int], Iterable[nn.Parameter]] | None
+    of_gate = getattr(network, "gate_parameters", None)
+    if of_gate is None:
+        return
+    for gate, found in enumerate(network.gates):
+        if found.skipped == "stop":
+            continue
+        masks = [torch.ones(len(inputs), n, dtype=torch.bool) for n in num_blocks_of(network)]
+        masks[gate][:, found.num_blocks // 2 :] = False
+        spoiled = copy.deepcopy(network)
+        parameters = list(spoiled.gate_parameters(gate))
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        unused = unused_entries(spoiled, inputs, masks, parameters)
+        with torch.no_grad():
+            before = forward(spoiled, inputs, masks, "cpu")
+            for parameter, entries in zip(parameters, unused, strict=True):
+                parameter[entries] = torch.nan
+            after = forward(spoiled, inputs, masks, "cpu")
+        if not torch.equal(before, after):
+            raise ValueError(
+                f"expected skipped blocks of gate {gate} ({found.name!r}) not to be read, but NaN "
+                "in their weights reaches the logits"
+            )
+
+
+def unused_entries(
+    network: Any, inputs: Tensor, masks: list[Tensor], parameters: list[nn.Parameter]
+) -> list[Tensor]:
+    """Which weights have a gradient with everything kept and none under masks.
+
+    By its own weights and by others: a unit that no input wakes looks unused, and is read.
+    """
+    unused = [torch.ones_like(parameter, dtype=torch.bool) for parameter in parameters]
+    used = [~entries for entries in unused]
+    own = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for draw, way in enumerate(WEIGHTS):
+        generator = stream(draw, "weights of a check")
+        for name, parameter in network.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator).to(own[name])
+            parameter.data.copy_(way(own[name], noise * own[name].std(correction=0)))
+        some, every = gradients_under(network, inputs, masks, parameters)
+        # The bias of keys has a gradient by rounding alone: it is read, and yet changes nothing.
+        least = ROUNDING * max((float(g.abs().max()) for g in every if g.numel()), default=0.0)
+        unused = [u & (g == 0) for u, g in zip(unused, some, strict=True)]
+        used = [u | (g.abs() > least) for u, g in zip(used, every, strict=True)]
+    for name, parameter in network.named_parameters():
+        parameter.data.copy_(own[name])
+    return [none & some for none, some in zip(unused, used, strict=True)]
+
+
+def gradients_under(
+    network: Any, inputs: Tensor, masks: list[Tensor], parameters: list[nn.Parameter]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Of the sum of squared logits, under masks and with everything kept."""
+    found = []
+    for kept in (masks, [torch.ones_like(mask) for mask in masks]):
+        loss = forward(network, inputs, kept, "cpu").square().sum()
+        gradients: Sequence[Tensor | None] = [None] * len(parameters)
+        if loss.requires_grad:
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        pairs = zip(parameters, gradients, strict=True)
+        found.append([torch.zeros_like(p) if g is None else g for p, g in pairs])
+    return found[0], found[1]
+
+
+NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look", "macs")
+"""Parts of `ccenv.GatedNetwork`."""
+NUM_ROWS = 6
+"""Rows of the random masks that the laws are tried with."""
+
+
+def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
+    """Tries the laws of a gated network: its answers, its bill, its look.
+
+    Runs a copy in float64 on random masks, from nothing kept to everything kept. The bill is held
+    against `torch.utils.flop_counter`, one row at a time, where blocks are computed alone; what is
+    counted and what is free: `ccenv.networks.core.count_macs`.
+
+    Args:
+        network: a `GatedNetwork`; not changed.
+        example: inputs [batch, ...] as its data set gives them; the first two are used.
+        seed: of the masks.
+
+    Raises:
+        TypeError: if it is no `torch.nn.Module`, or lacks a part of `ccenv.GatedNetwork`.
+        ValueError: if a law does not hold; says which, at which gate, and what to look at. Also if
+            an operation's multiply-accumulates are not known (`ccenv.networks.core.count_macs`).
+
+    Warns:
+        UserWarning: if there are many elementwise products, which no bill holds.
+    """
+    check_parts(network)
+    check_norms(network)
+    generator = stream(seed, "network check")
+    tried = copy.deepcopy(network).double().eval().requires_grad_(False)
+    first = example[:2].double() if example.is_floating_point() else example[:2]
+    if not len(first):
+        raise ValueError("expected at least one input in the example, got none")
+    inputs = first.repeat_interleave(NUM_ROWS // len(first), 0)
+    densities = torch.linspace(0, 1, len(inputs), dtype=torch.float64)[:, None]
+    blocks = num_blocks_of(tried)
+    masks = [random_mask(len(inputs), n, densities, generator) for n in blocks]
+    everything = [torch.ones_like(mask) for mask in masks]
+    with torch.no_grad():
+        whole = check_dense(tried, inputs, everything)
+        check_states(tried, inputs, masks)
+        check_rows(tried, first, inputs, masks)
+        check_bill(tried, inputs, [masks, everything])
+        check_more(tried, inputs, masks)
+        check_stops(tried, inputs, masks)
+    check_skipped(tried, inputs)
+    warn_of_products(whole, stacklevel=2)
+
+
+def check_parts(network: Any) -> None:
+    """Refuses what is no gated network, by its parts.
+
+    Raises:
+        TypeError: if it is no module, or lacks a part.
+        ValueError: if its gates or numbers are impossible.
+    """
+    missing = [name for name in NEEDED if not hasattr(network, name)]
+    if not isinstance(network, nn.Module) or missing:
+        lacks = f" without {', '.join(missing)}" if missing else ", which is no torch.nn.Module"
+        raise TypeError(
+            "expected a network with the parts of ccenv.GatedNetwork, its bill among them, "
+            f"got {type(network).__name__}{lacks}; subclass ccenv.GatedMLP, build a "
+            "ccenv.GatedSequential, or gate a module of yours with ccenv.gate"
+        )
+    gates = network.gates
+    if not isinstance(gates, tuple) or not gates or not all(isinstance(g, Gate) for g in gates):
+        raise ValueError(f"expected the network's gates as a tuple of ccenv.Gate, got {gates!r}")
+    for name in ("num_classes", "dense_macs"):
+        value = getattr(network, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"expected the network's {name} to be a whole number, got {value!r}")
+
+
+def check_norms(network: nn.Module) -> None:
+    """Refuses norms whose statistics masks would spoil, or that mix rows.
+
+    Raises:
+        ValueError: naming the module.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, NORMS) and (module.training or module.running_mean is None):
+            raise ValueError(
+                f"expected batch norm {name!r} to use its running statistics, got one that "
+                "averages over the batch: rows would depend on their neighbours; call eval() first"
+            )
+
+
+def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count:
+    """Everything kept is the plain module, at the plain module's cost (laws 1 and 14).
+
+    Returns:
+        What it does for one input.
+    """
+    found = count(dense_forward, network, inputs[:1])
+    macs, dense = found.macs, found.result
+    if tuple(dense.shape) != (1, network.num_classes):
+        raise ValueError(
+            f"expected logits [batch, num_classes={network.num_classes}], got {list(dense.shape)}"
+        )
+    if macs != network.dense_macs:
+        raise ValueError(
+            f"expected dense_macs={network.dense_macs:,}, counted {macs:,} with everything kept"
+        )
+    whole, kept = dense_forward(network, inputs), forward(network, inputs, everything)
+    say_where_they_differ(whole, kept, "with every mask full the plain module's logits")
+    bill = sum(bill_of(network, inputs, everything))
+    if not bool((bill == network.dense_macs).all()):
+        raise ValueError(
+            f"expected the bill of full masks to sum to dense_macs={network.dense_macs:,}, got "
+            f"{int(bill[0]):,}"  # type: ignore[index]
+        )
+    return found
+
+
+def bill_of(network: Any, inputs: Tensor, masks: list[Tensor]) -> list[Tensor]:
+    """MACs of each gate: int64 [rows] each.
+
+    Raises:
+        ValueError: if a bill is no int64 [rows].
+    """
+    hidden, bill = network.start(inputs), []
+    for gate, mask in enumerate(masks):
+        spent = network.macs(gate, hidden, mask)
+        if spent.dtype != torch.int64 or spent.shape != mask.shape[:1]:
+            raise ValueError(
+                f"expected macs({gate}, ...) as int64 [{len(mask)}], got {spent.dtype} "
+                f"{list(spent.shape)}"
+            )
+        bill.append(spent)
+        hidden = network.step(gate, hidden, mask)
+    return bill
+
+
+def check_states(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
+    """Looks have their size, and neither they nor the bill change anything (law 16)."""
+    plain = forward(network, inputs, masks)
+    hidden = network.start(inputs)
+    for gate, mask in enumerate(masks):
+        look, size = network.look(gate, hidden), network.gates[gate].look_size
+        if tuple(look.shape) != (len(inputs), size) or not look.is_floating_point():
+            raise ValueError(
+                f"expected look({gate}, ...) as float [{len(inputs)}, look_size={size}], got "
+                f"{look.dtype} {list(look.shape)}"
+            )
+        network.macs(gate, hidden, mask)
+        other = network.step(gate, hidden, ~mask)
+        after = network.step(gate, hidden, mask)
+        if not torch.equal(network.look(gate, hidden), look):
+            raise ValueError(f"expected step({gate}, ...) not to change its hidden state, it did")
+        del other
+        hidden = after
+    if not torch.equal(network.logits(hidden), plain):
+        raise ValueError("expected looks and bills to change no logits, they did")
+
+
+def check_rows(network: Any, first: Tensor, inputs: Tensor, masks: list[Tensor]) -> None:
+    """Rows do not depend on their neighbours, and masks of one input may share it (law 16)."""
+    whole = forward(network, inputs, masks)
+    rows = [slice(i, i + 1) for i in range(len(inputs))]
+    alone = [forward(network, inputs[row], [mask[row] for mask in masks]) for row in rows]
+    say_where_they_differ(torch.cat(alone), whole, "in a batch what each row gives alone")
+    shared = forward(network, first, masks)
+    say_where_they_differ(whole, shared, "of several masks of one input what each gives alone")
+
+
+def say_where_they_differ(expected: Tensor, got: Tensor, what: str) -> None:
+    """Raises a ValueError where two tensors are further apart than rounding explains."""
+    if not torch.allclose(expected, got, rtol=1e-6, atol=1e-8, equal_nan=True):
+        far = float((expected - got).abs().max())
+        raise ValueError(f"expected {what}, got logits that differ by up to {far:.3g}")
+
+
+def check_bill(network: Any, inputs: Tensor, tried: Iterable[list[Tensor]]) -> None:
+    """The bill is what runs, by torch's counter, gate by gate (law 15)."""
+    for masks in tried:
+        bills = bill_of(network, inputs, masks)
+        for row in range(len(inputs)):
+            last = len(masks) - 1
+            macs, hidden = counted(network.start, inputs[row : row + 1])
+            for gate, mask in enumerate(masks):
+                spent, hidden = counted(
+                    network.step, gate, hidden, mask[row : row + 1], None, exact(mask)
+                )
+                macs += spent
+                if gate == last:
+                    macs += counted(network.logits, hidden, exact(mask))[0]
+                billed = int(bills[gate][row])
+                if macs != billed:
+                    raise ValueError(
+                        f"expected the bill of gate {gate} ({network.gates[gate].name!r}) to be "
+                        f"what runs, billed {billed:,} and counted {macs:,} MACs with "
+                        f"{int(mask[row].sum())} of {mask.shape[1]} blocks kept"
+                    )
+                macs = 0
+
+
+def exact(mask: Tensor) -> str:
+    """The backend that computes what is kept and nothing else, on a mask's device."""
+    return "gpu" if mask.is_cuda else "cpu"
+
+
+def check_more(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
+    """One more block never costs an input less (law 6)."""
+    before = torch.stack(bill_of(network, inputs, masks)).sum(dim=0)
+    for gate, mask in enumerate(masks):
+        for block in range(mask.shape[1]):
+            more = [m.clone() for m in masks]
+            more[gate][:, block] = True
+            after = torch.stack(bill_of(network, inputs, more)).sum(dim=0)
+            if bool((after < before).any()):
+                raise ValueError(
+                    f"expected one more block never to cost less, got less with block {block} of "
+                    f"gate {gate} ({network.gates[gate].name!r})"
+                )
+
+
+def check_stops(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
+    """A stopped input costs nothing more and keeps its answer, whatever follows (law 17)."""
+    for gate, found in enumerate(network.gates):
+        if found.skipped != "stop":
+            continue
+        kept = [torch.ones_like(mask) for mask in masks]
+        kept[gate][:] = False
+        other = [m if i <= gate else torch.zeros_like(m) for i, m in enumerate(kept)]
+        later = torch.stack([*bill_of(network, inputs, kept)])[gate + 1 :]
+        if bool(later.any()):
+            raise ValueError(f"expected nothing to be billed behind exit {found.name!r}, got MACs")
+        answers = [forward(network, inputs, masks) for masks in (kept, other)]
+        if not torch.equal(*answers):
+            raise ValueError(f"expected later masks to be ignored behind exit {found.name!r}")

@@ -1,0 +1,176 @@
+"""Inputs on their way to exits: (rows that run, an exit's answers, a mask) -> rows that go on.
+
+A row that an exit's gate skips answers there and stops; what it would cost later is not computed.
+
+Early answers trained together: (network with exits, inputs, labels) -> one loss.
+
+Teerapittayanon et al. 2016, "BranchyNet: fast inference via early exiting from deep neural
+networks" (arXiv 1709.01686): the weighted sum of the exits' losses.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ccenv.networks.core.stage import pooled
+
+
+class Exit(nn.Module):
+    """An early answer: keeping its one block means going on, skipping it means stopping here.
+
+    Its head runs for every input that gets there, so that the policy sees what it would answer.
+    """
+
+    def __init__(self, head: nn.Module, loss_weight: float = 0.3) -> None:
+        """Takes the head.
+
+        Args:
+            head: features [rows, ...] -> logits [rows, num_classes].
+            loss_weight: of its loss where exits are trained together.
+        """
+        super().__init__()
+        self.head, self.loss_weight = head, loss_weight
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Inputs on their way through a `GatedSequential`."""
+
+    x: Tensor
+    """[running, ...] features of the rows that have not stopped."""
+    num_rows: int
+    """all rows, stopped ones included."""
+    before: Tensor | None = None
+    """bool [running, blocks]; which blocks of x are not zero, None for all."""
+    rows: Tensor | None = None
+    """int64 [running], which rows these are; None: none has stopped."""
+    early: Tensor | None = None
+    """[running, num_classes], what the exit that is decided next would answer."""
+    answers: Tensor | None = None
+    """[num_rows, num_classes] of the rows that have stopped, else 0; with weights, their part."""
+    share: Tensor | None = None
+    """[running, 1] weight of what is still to be answered; None: 1."""
+
+    def of_running(self, values: Tensor) -> Tensor:
+        """The running rows of a tensor [num_rows, ...]."""
+        return values if self.rows is None else values.index_select(0, self.rows)
+
+    def of_all(self, values: Tensor) -> Tensor:
+        """Puts values [running, ...] in their rows, zero where stopped: [num_rows, ...]."""
+        if self.rows is None:
+            return values
+        return values.new_zeros(self.num_rows, *values.shape[1:]).index_copy(0, self.rows, values)
+
+    def repeated(self, group: int) -> "Flow":
+        """Each row for so many neighbours."""
+        if group == 1:
+            return self
+        wide = {
+            name: value.repeat_interleave(group, 0)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return dataclasses.replace(self, num_rows=self.num_rows * group, **wide)
+
+
+def leave(flow: Flow, mask: Tensor | None, weights: Tensor | None) -> Flow:
+    """What an exit does: rows whose block is skipped answer and stop, the others go on.
+
+    Weights w share the answer: 1 - w is this exit's part of the rows that go on.
+    """
+    early = flow.early
+    assert early is not None
+    share = early.new_ones(len(early), 1) if flow.share is None else flow.share
+    goes = torch.ones(len(early), dtype=torch.bool) if mask is None else mask[:, 0]
+    goes = goes.to(early.device)
+    part = torch.where(goes[:, None], torch.zeros_like(share), share)
+    if weights is not None:
+        weights = weights.to(early.dtype)
+        part = torch.where(goes[:, None], share * (1 - weights), share)
+        share = share * weights
+    answers = flow.of_all(part * early)
+    answers = answers if flow.answers is None else flow.answers + answers
+    kept_share = None if weights is None and flow.share is None else share
+    if bool(goes.all()):
+        nothing = mask is None and weights is None
+        return dataclasses.replace(
+            flow, answers=flow.answers if nothing else answers, share=kept_share, early=None
+        )
+    going = goes.nonzero().squeeze(1)
+    rows = going if flow.rows is None else flow.rows.index_select(0, going)
+    return Flow(
+        x=flow.x.index_select(0, going),
+        num_rows=flow.num_rows,
+        before=None if flow.before is None else flow.before.index_select(0, going),
+        rows=rows,
+        answers=answers,
+        share=None if kept_share is None else kept_share.index_select(0, going),
+    )
+
+
+def exit_look(early: Tensor, x: Tensor) -> Tensor:
+    """How sure an exit is, and pooled features: [rows, num_classes + ...]."""
+    return torch.cat([early.softmax(dim=1), pooled(x)], dim=1)
+
+
+def exit_size(part: Exit) -> int | None:
+    """Classes that an exit's last linear layer answers for; None where it has none."""
+    linears = [m for m in part.head.modules() if isinstance(m, nn.Linear)]
+    return linears[-1].out_features if linears else None
+
+
+def has_exits(network: Any) -> bool:
+    """Whether a network answers more than once: has exits, or a loss of its own."""
+    if hasattr(network, "own_loss"):
+        return True
+    return hasattr(network, "early_answer") and any(g.skipped == "stop" for g in network.gates)
+
+
+def exit_losses(
+    network: Any,
+    inputs: Tensor,
+    labels: Tensor,
+    masks: Sequence[Tensor] | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The last answer's cross-entropy, and each exit's times its `loss_weight`, in nats.
+
+    No input stops, so that every exit learns from all of them. Without exits it is the loss of the
+    network's answers; a network that has an `own_loss` learns by that.
+
+    Args:
+        network: a `GatedNetwork`; one with exits has the method `early_answer`.
+        inputs: [batch, ...].
+        labels: int64 [rows].
+        masks: bool [rows, num_blocks] for each gate, those of exits ignored; None keeps everything.
+        label_smoothing: share of the target that all classes have alike.
+
+    Returns:
+        A number to be differentiated: means over the rows, summed over the answers.
+    """
+    backend = "reference" if masks is None else "auto"
+    hidden, losses = network.start(inputs), []
+    for gate, found in enumerate(network.gates):
+        mask = None if masks is None else masks[gate]
+        if found.skipped == "stop":
+            logits, weight = network.early_answer(gate, hidden)
+            # Before the first mask there is one row an input, which may have several masks.
+            of_rows = labels[:: len(labels) // len(logits)] if gate == 0 else labels
+            losses.append(weight * loss_of(logits, of_rows, label_smoothing))
+            mask = None if mask is None else mask.new_ones(mask.shape)
+        hidden = network.step(gate, hidden, mask, None, backend)
+    if hasattr(network, "own_loss"):
+        own: Tensor = network.own_loss(hidden, labels, label_smoothing)
+        return own
+    logits = network.logits(hidden, backend)
+    return sum(losses, start=loss_of(logits, labels, label_smoothing))
+
+
+def loss_of(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy in float32, whatever the products were computed in."""
+    return cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)

@@ -1,0 +1,176 @@
+"""What nobody reads: (a network, masks of requests under way) -> weights that may be written.
+
+A block that is off for a request is not computed for it: neither its weights and biases, nor the
+weights by which the next layer reads it, reach the answer. Choi 2026, "Learning inference
+concurrency in DynamicGate MLP" (arXiv 2604.13546), updates such weights while requests are being
+answered. Off means off for every single request, not on average; and an optimiser with a momentum
+moves weights whose gradient is zero, so that masked gradients are not enough.
+
+Refuses weights that are not finite: (a network, before an episode) -> an error.
+
+All weights are read only after they have changed, which torch counts (`Tensor._version`); else a
+look takes a few microseconds. Values written through `tensor.data` are not counted: the answers at
+the end of the episode tell of those.
+
+Memory of a network: (network) -> bytes that its answers need.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.base.checked_file import check_finite
+from ccenv.networks.core.mlp import GatedMLP
+
+
+def off_for_all(masks: Sequence[Tensor]) -> list[Tensor]:
+    """Blocks that no row keeps: bool [rows, num_blocks] of the gates so far -> bool [num_blocks].
+
+    >>> off_for_all([torch.tensor([[True, False, False], [False, False, True]])])[0].tolist()
+    [False, True, False]
+    """
+    return [~mask.any(dim=0) for mask in masks]
+
+
+def share_off(network: GatedMLP, masks: Sequence[Tensor]) -> float:
+    """Share of all blocks that are off for every row; those not decided yet count as on."""
+    return sum(int(off.sum()) for off in off_for_all(masks)) / sum(network.num_blocks)
+
+
+def inactive_entries(network: GatedMLP, masks: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Which entries of the parameters belong to blocks that are off for every row.
+
+    These are a block's incoming weights and biases, and the columns by which the next layer reads
+    it. The biases of the answer belong to no block.
+
+    Args:
+        network: fully connected, with gates.
+        masks: bool [rows, num_blocks[l]] of the gates that are decided, from the first on.
+
+    Returns:
+        name -> bool tensor of the parameter's shape.
+    """
+    entries = {
+        name: torch.zeros_like(parameter, dtype=torch.bool)
+        for name, parameter in network.named_parameters()
+    }
+    for layer, off in enumerate(off_for_all(masks)):
+        units = off.repeat_interleave(network.block_sizes[layer])
+        entries[f"layers.{layer}.weight"][units] = True
+        entries[f"layers.{layer}.bias"][units] = True
+        is_last = layer == len(network.num_blocks) - 1
+        reader = "head_layers.0" if is_last else f"layers.{layer + 1}"
+        entries[f"{reader}.weight"][:, units] = True
+    return entries
+
+
+@contextlib.contextmanager
+def only_entries(trainer: Any, entries: Mapping[str, Tensor]) -> Iterator[None]:
+    """Lets an update move some entries of the parameters and nothing else, bit for bit.
+
+    What the optimiser remembers of the others (its moments) is put back too; its count of updates
+    goes on.
+
+    Args:
+        trainer: has a `network` and a torch `optimizer` of its parameters.
+        entries: name -> bool tensor of each parameter's shape.
+
+    Raises:
+        ValueError: if they are those of another network.
+    """
+    parameters = dict(trainer.network.named_parameters())
+    expected = {name: list(parameter.shape) for name, parameter in parameters.items()}
+    if expected != (got := {name: list(entry.shape) for name, entry in entries.items()}):
+        raise ValueError(
+            f"expected entries of the network that the trainer updates, {expected}, got those of "
+            f"another: {got}"
+        )
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    moments = {name: moments_of(trainer.optimizer, p) for name, p in parameters.items()}
+    old = {name: {k: t.clone() for k, t in found.items()} for name, found in moments.items()}
+    yield
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.where(entries[name], parameter, before[name]))
+            for key, moment in moments_of(trainer.optimizer, parameter).items():
+                was = old[name].get(key, torch.zeros_like(moment))
+                moment.copy_(torch.where(entries[name], moment, was))
+
+
+def moments_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """What an optimiser remembers of each entry of a parameter, by name."""
+    state = optimizer.state.get(parameter, {})
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(value, Tensor) and value.shape == parameter.shape
+    }
+
+
+Place = tuple[Mapping[str, Tensor | None], str, Tensor | None, int]
+"""Tensors of a module, the name of one, which it was, and its version."""
+UNCOUNTED = -1
+"""Version of what has none: no tensor, or one that was made in inference mode."""
+
+
+class FiniteWeights:
+    """Remembers in which state the weights of a network were found finite."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Reads no weights yet.
+
+        Args:
+            network: whose parameters and buffers are read, also those that replace them.
+        """
+        self.network = network
+        self._checked: list[Place] | None = None
+
+    def check(self) -> None:
+        """Reads all weights if they have changed since the last time.
+
+        Raises:
+            ValueError: naming the first tensor with a value that is infinite or not a number.
+        """
+        if self._checked is None or self._has_changed():
+            check_finite(self.network.state_dict(), "the network")
+            self.accept()
+
+    def accept(self) -> None:
+        """Takes the weights as they are for finite, after an update whose loss is."""
+        self._checked = [
+            (tensors, name, tensor, version(tensor))
+            for module in self.network.modules()
+            for tensors in (module._parameters, module._buffers)
+            for name, tensor in tensors.items()
+        ]
+
+    def _has_changed(self) -> bool:
+        assert self._checked is not None
+        for tensors, name, tensor, count in self._checked:
+            if tensors.get(name) is not tensor:
+                return True
+            if tensor is not None and count != UNCOUNTED and tensor._version != count:
+                return True
+        return False
+
+
+def version(tensor: Tensor | None) -> int:
+    """How often a tensor was changed in place."""
+    return UNCOUNTED if tensor is None or tensor.is_inference() else tensor._version
+
+
+def memory_bytes(network: Any) -> int:
+    """Bytes of parameters and buffers, or what a network with a method `memory_bytes` says.
+
+    Such a method is for networks whose tensors are not what one would keep, as pruned ones, whose
+    zeros need no place.
+
+    Args:
+        network: a `GatedNetwork`.
+    """
+    if hasattr(network, "memory_bytes"):
+        return int(network.memory_bytes())
+    return sum(tensor.nbytes for tensor in network.state_dict().values())

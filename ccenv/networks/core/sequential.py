@@ -1,0 +1,293 @@
+"""Networks as a sequence: (stem, stages that have gates or always run, head) -> a gated network."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.exit_state import Exit, Flow, exit_look, exit_size, leave
+from ccenv.networks.core.inference_copy import NORMS, packed
+from ccenv.networks.core.protocol import Gate, num_blocks_of, rows_each
+from ccenv.networks.core.protocol import forward as walk_through
+from ccenv.networks.core.stage import Stage
+from ccenv.sparse.cpu.packed_weights import keep_panels
+
+
+class GatedSequential(nn.Module):
+    """A classifier made of a stem, parts one after the other, and a head.
+
+    Parts are stages (a gate each), exits (a gate each), and other modules, which always run. What
+    always runs is billed with the gate before it, the stem and what follows it with the first gate,
+    the head with the last one.
+    """
+
+    has_own_weights = False
+    """True where the builder has set the weights itself, so that none are learned beforehand."""
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        parts: Mapping[str, nn.Module] | Sequence[nn.Module],
+        head: nn.Module,
+        example: Tensor,
+    ) -> None:
+        """Measures shapes and costs on an example.
+
+        Args:
+            stem: inputs [rows, ...] -> features; `nn.Identity()` for none.
+            parts: name -> `Stage`, `Exit` or a module that always runs; a list is numbered.
+            head: features -> logits [rows, num_classes].
+            example: one input [1, ...]; only its shape and dtype matter.
+
+        Raises:
+            TypeError: if a part is no module.
+            ValueError: if there is no gate, a part cannot run on what comes before it, or an exit's
+                answers are not the head's size.
+        """
+        super().__init__()
+        if not isinstance(parts, Mapping):
+            parts = {str(number): part for number, part in enumerate(parts)}
+        for name, part in {"stem": stem, **parts, "head": head}.items():
+            if not isinstance(part, nn.Module):
+                raise TypeError(f"expected {name} to be a torch.nn.Module, got {part!r}")
+        self.stem, self.head = stem, head
+        self.parts = nn.ModuleList(parts.values())
+        self.part_names = tuple(parts)
+        self.norms_learn = False
+        self._packed: tuple[nn.Module, list[nn.Module], nn.Module] | None = None
+        places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
+        if not places:
+            raise ValueError("expected at least one stage or exit among the parts, got none")
+        # Of each gate, and behind the last one.
+        self._places = (*places, len(self.parts))
+        was_training = self.training
+        self.eval()
+        self._measure(example)
+        self.train(was_training)
+
+    def _measure(self, example: Tensor) -> None:
+        """Runs one example through everything and writes down sizes and costs."""
+        with torch.no_grad():
+            macs, x = counted(self.stem, example)
+            self.start_macs, fixed = macs, [0] * (len(self._places) - 1)
+            gates: list[Gate] = []
+            for name, part in zip(self.part_names, self.parts, strict=True):
+                early: Tensor | None = None
+                try:
+                    if isinstance(part, Stage):
+                        look, spent, y = part.look(x), 0, part.measure(x)
+                    elif isinstance(part, Exit):
+                        (spent, early), y = counted(part.head, x), x
+                        look = exit_look(early, x)
+                    else:
+                        spent, y = counted(part, x)
+                except (RuntimeError, ValueError, TypeError) as error:
+                    raise ValueError(
+                        f"expected part {name!r} to run on features {list(x.shape)}, got "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
+                # An exit answers before its gate decides, so its head belongs to the gate before.
+                if gates:
+                    fixed[len(gates) - 1] += spent
+                else:
+                    self.start_macs += spent
+                if isinstance(part, Stage | Exit):
+                    skipped = part.skipped if isinstance(part, Stage) else "stop"
+                    blocks = part.num_blocks if isinstance(part, Stage) else 1
+                    gates.append(Gate(name, blocks, look.shape[1], skipped))
+                x = y
+            macs, logits = counted(self.head, x)
+            fixed[-1] += macs
+        self.fixed_macs, self.gates = tuple(fixed), tuple(gates)
+        self.num_classes = logits.shape[1]
+        for name, part in zip(self.part_names, self.parts, strict=True):
+            if isinstance(part, Exit) and (wide := exit_size(part)) not in (None, self.num_classes):
+                raise ValueError(
+                    f"expected exit {name!r} to answer for {self.num_classes} classes, got {wide}"
+                )
+        own = sum(part.full_macs for part in self.parts if isinstance(part, Stage))
+        self.dense_macs = self.start_macs + own + sum(fixed)
+
+    @property
+    def num_blocks(self) -> tuple[int, ...]:
+        """Blocks of each gate."""
+        return num_blocks_of(self)
+
+    def part(self, gate: int) -> nn.Module:
+        """The stage or exit of a gate."""
+        return self.parts[self._places[gate]]
+
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`; none of an exit, whose head runs anyway."""
+        part = self.part(gate)
+        return part.full_macs if isinstance(part, Stage) else 0
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """Weights that belong to a gate's blocks."""
+        return list(self.part(gate).parameters())
+
+    def train(self, mode: bool = True) -> "GatedSequential":
+        """Norms that average over the batch stay as they are, unless `norms_learn` is set.
+
+        Masks change which rows they see: statistics of sampled gates would spoil them.
+        """
+        super().train(mode)
+        self._packed = None
+        if not self.norms_learn:
+            for module in self.modules():
+                if isinstance(module, NORMS):
+                    module.eval()
+        return self
+
+    def pack(self) -> None:
+        """Promises that weights stay: without gradients, faster copies of the modules run.
+
+        Norms go into convolutions, so that logits change by rounding. Loading weights, moving the
+        network and `train()` or `eval()` end it; writing to weights in another way is not noticed.
+
+        Raises:
+            ValueError: if the network is in training mode.
+        """
+        if self.training:
+            raise ValueError("expected a network in evaluation mode to pack, call eval() first")
+        parts = [packed(part) for part in self.parts]
+        # A tuple, which torch does not register: these weights belong to no state.
+        self._packed = packed(self.stem), parts, packed(self.head)
+        for module in (self._packed[0], *parts, self._packed[2]):
+            keep_panels(module)
+
+    def running(self) -> tuple[nn.Module, Sequence[nn.Module], nn.Module]:
+        """Stem, parts and head that run: the packed ones where no gradient is wanted."""
+        if self._packed is None or torch.is_grad_enabled():
+            return self.stem, self.parts, self.head  # type: ignore[return-value]
+        return self._packed
+
+    def _apply(self, *arguments: Any, **options: Any) -> "GatedSequential":
+        self._packed = None
+        return super()._apply(*arguments, **options)
+
+    def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
+        """As torch's; what was packed is forgotten."""
+        self._packed = None
+        return super().load_state_dict(*arguments, **options)
+
+    def start(self, inputs: Tensor) -> Flow:
+        """See `GatedNetwork.start`."""
+        x = self.running()[0](inputs)
+        return self._ahead(Flow(x, len(x)), 0)
+
+    def _ahead(self, flow: Flow, gate: int) -> Flow:
+        """Runs what always runs before a gate; an exit's head too, to be looked at."""
+        parts = self.running()[1]
+        for place in range(self._places[gate - 1] + 1 if gate else 0, self._places[gate]):
+            flow = dataclasses.replace(flow, x=parts[place](flow.x), before=None)
+        if gate < len(self.gates) and self.gates[gate].skipped == "stop":
+            part = parts[self._places[gate]]
+            assert isinstance(part, Exit)
+            flow = dataclasses.replace(flow, early=part.head(flow.x))
+        return flow
+
+    def step(
+        self,
+        gate: int,
+        hidden: Flow,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Flow:
+        """See `GatedNetwork.step`."""
+        part = self.running()[1][self._places[gate]]
+        given = mask if mask is not None else weights
+        group = 1 if given is None else rows_each(hidden.num_rows, len(given))
+        # Before the first mask no row has stopped, and no block is zero.
+        is_shared = group > 1 and isinstance(part, Stage) and part.shares_rows
+        hidden = hidden if is_shared else hidden.repeated(group)
+        mask = None if mask is None else hidden.of_running(mask)
+        weights = None if weights is None else hidden.of_running(weights)
+        if isinstance(part, Exit):
+            return self._ahead(leave(hidden, mask, weights), gate + 1)
+        assert isinstance(part, Stage)
+        x = part(hidden.x, mask, hidden.before, weights, backend)
+        marked = mask if part.marks_output else None
+        rows = hidden.num_rows * group if is_shared else hidden.num_rows
+        after = dataclasses.replace(hidden, x=x, before=marked, num_rows=rows)
+        return self._ahead(after, gate + 1)
+
+    def logits(self, hidden: Flow, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`."""
+        found: Tensor = self.running()[2](hidden.x)
+        if hidden.share is not None:
+            found = found * hidden.share
+        found = hidden.of_all(found)
+        return found if hidden.answers is None else found + hidden.answers
+
+    def look(self, gate: int, hidden: Flow) -> Tensor:
+        """See `GatedNetwork.look`; zero of rows that have stopped."""
+        part = self.part(gate)
+        if isinstance(part, Exit):
+            assert hidden.early is not None
+            return hidden.of_all(exit_look(hidden.early, hidden.x))
+        assert isinstance(part, Stage)
+        return hidden.of_all(part.look(hidden.x))
+
+    def macs(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`."""
+        if hidden.num_rows != len(mask):
+            # Before the first mask nothing of the state matters to the bill but the rows.
+            rows_each(hidden.num_rows, len(mask))
+            hidden = dataclasses.replace(hidden, num_rows=len(mask))
+        part, kept = self.part(gate), hidden.of_running(mask)
+        fixed = self.fixed_macs[gate]
+        if isinstance(part, Exit):
+            spent = kept[:, 0] * fixed
+        else:
+            assert isinstance(part, Stage)
+            spent = part.macs(kept, hidden.before) + fixed
+        if gate == 0:
+            spent = spent + self.start_macs
+        return hidden.of_all(spent)
+
+    def early_answer(self, gate: int, hidden: Flow) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Returns:
+            Logits [running, num_classes], and `Exit.loss_weight`.
+        """
+        part = self.part(gate)
+        if not isinstance(part, Exit) or hidden.early is None:
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
+        return hidden.early, part.loss_weight
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: nothing behind an exit."""
+        least = self.start_macs if gate == 0 else 0
+        for number in range(gate, len(self.gates)):
+            part = self.part(number)
+            if isinstance(part, Exit):
+                break
+            assert isinstance(part, Stage)
+            least += part.least_macs() + self.fixed_macs[number]
+        return least
+
+    def executed(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: nothing of rows that have stopped."""
+        return mask if hidden.rows is None else hidden.of_all(hidden.of_running(mask))
+
+    def tells_norms(self, gate: int) -> bool:
+        """See `GatedNetwork`."""
+        part = self.part(gate)
+        return not isinstance(part, Stage) or part.tells_norms
+
+    def block_norms(self, gate: int, hidden: Flow) -> Tensor:
+        """See `GatedNetwork`; of an exit whether the row has gone on."""
+        part = self.part(gate)
+        if isinstance(part, Stage):
+            return hidden.of_all(part.block_norms(hidden.x))
+        return hidden.of_all(torch.ones(len(hidden.x), 1, device=hidden.x.device))
+
+    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
+        """Classifies inputs under one mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        return walk_through(self, inputs, masks, backend)

@@ -1,0 +1,213 @@
+"""Weights that come with the package: (network, its name) -> trained weights, checked, and errors.
+
+A file says which recipe made it, with which errors and versions of the libraries; it is read as
+tensors and text, which run no code. `python -m ccenv.runs.lab weights NAME` writes one anew.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
+from ccenv.base.registry import check_names, resolve
+from ccenv.data.transforms import is_of_chance, make_transform
+from ccenv.networks.learning.frozen_cache import kind_of
+from ccenv.networks.learning.recipe import Recipe
+from ccenv.networks.registry import NETWORKS
+
+SHIPPED: dict[str, Recipe] = {
+    "experts": Recipe(
+        "experts",
+        "cifar10",
+        {},
+        ("copies=7", "shift=2", "mirror", "halve"),
+        num_epochs=24,
+        learning_rate=0.05,
+        share_whole=0.2,
+        most_skipped=0.98,
+        bfloat16=False,
+    ),
+    "resnet20": Recipe(
+        "resnet",
+        "cifar10",
+        {"depth": 20},
+        ("copies=7", "shift=4", "mirror"),
+        restart_epochs=8,
+    ),
+}
+"""Name of a file -> how its weights were learned."""
+FOLDER = Path(__file__).parent / "weights"
+MOST_BYTES = 2_000_000
+"""Of a file; more does not belong into a package."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a file says about its weights: shares of wrong answers on images of the data set."""
+
+    validation_error: float
+    """validation split, everything kept."""
+    test_error: float
+    """test split, everything kept."""
+    half_error: float
+    """test split, each block kept with probability 1/2."""
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """SHA-256 of what a recipe says, in hexadecimal."""
+    return hashlib.sha256(as_text(recipe).encode()).hexdigest()
+
+
+def as_text(recipe: Recipe) -> str:
+    """What a recipe says, as JSON: fields at their default are left out.
+
+    So a new field, at its default, changes no file's fingerprint.
+    """
+    plain = Recipe(recipe.network, recipe.dataset)
+    said = {name: value for name, value in vars(recipe).items() if value != vars(plain)[name]}
+    said |= {"network": recipe.network, "dataset": recipe.dataset}
+    return json.dumps(said, sort_keys=True)
+
+
+def shipped_name(
+    network: str,
+    network_kwargs: Mapping[str, Any],
+    dataset: str,
+    transforms: Sequence[str] = (),
+) -> str:
+    """Which file has the weights of a network for a data set.
+
+    Args:
+        network: name in `NETWORKS`.
+        network_kwargs: of its builder.
+        dataset: name in `DATASETS`.
+        transforms: of the environment; those without chance must be the recipe's.
+
+    Raises:
+        ValueError: if there is none; lists what there is.
+    """
+    wanted = told(network, network_kwargs, dataset, transforms)
+    for name, r in SHIPPED.items():
+        if told(r.network, r.network_kwargs, r.dataset, r.transforms) == wanted:
+            return name
+    there = "; ".join(
+        told(r.network, r.network_kwargs, r.dataset, r.transforms) for r in SHIPPED.values()
+    )
+    raise ValueError(
+        f"expected a network whose weights are shipped ({there}), got {wanted}; "
+        "use weights='frozen' to train"
+    )
+
+
+def told(
+    network: str, network_kwargs: Mapping[str, Any], dataset: str, transforms: Sequence[str]
+) -> str:
+    """What weights are for, as settings of the environment; sizes at their default are left out."""
+    fixed = [name for name in transforms if not is_of_chance(make_transform(name))]
+    own = dict(network_kwargs)
+    if network in NETWORKS:
+        parameters = inspect.signature(resolve(network, NETWORKS, "network")).parameters
+        own = {n: v for n, v in own.items() if n not in parameters or v != parameters[n].default}
+    return f"network={network!r}, network_kwargs={own}, dataset={dataset!r}, transforms={fixed}"
+
+
+def shipped_path(name: str) -> Path:
+    """Where a file lies.
+
+    Raises:
+        ValueError: if the name is unknown; says the nearest.
+    """
+    check_names([name], SHIPPED, "shipped weights")
+    return FOLDER / f"{name}.safetensors"
+
+
+def load_shipped(network: nn.Module, name: str, path: Path | None = None) -> Measured:
+    """Gives a network the weights that are shipped for it.
+
+    Args:
+        network: changed in place, only if everything is right.
+        name: in `SHIPPED`.
+        path: of another file; the package's own by default.
+
+    Returns:
+        The errors that were measured when the file was written.
+
+    Raises:
+        FileNotFoundError: if the file is not there.
+        ccenv.base.checked_file.DamagedFileError: if it is not as it was written.
+        ValueError: if it was made by another recipe, or is another network's.
+    """
+    path = shipped_path(name) if path is None else path
+    if not path.exists():
+        raise FileNotFoundError(
+            f"expected shipped weights in {path}, got no file; train them: "
+            f"python -m ccenv.runs.lab weights {name}"
+        )
+    tensors, texts, is_checked = read_checked(path)
+    if not is_checked:
+        raise DamagedFileError(f"expected a checksum in {path}, got none; train it anew")
+    check_recipe(name, texts, path)
+    wanted = network.state_dict()
+    for key in sorted({*tensors, *wanted}):
+        expected, got = kind_of(wanted, key), kind_of(tensors, key)
+        if expected != got:
+            raise ValueError(
+                f"expected weights of this network in {path}, got those of another: {key!r} is "
+                f"{got} there and {expected} here"
+            )
+    check_finite(tensors, str(path))
+    network.load_state_dict(tensors)
+    return Measured(**json.loads(texts["measured"]))
+
+
+def check_recipe(name: str, texts: Mapping[str, str], path: Path) -> None:
+    """Refuses a file that another recipe made."""
+    expected, got = fingerprint(SHIPPED[name]), texts.get("fingerprint", "none")
+    if texts.get("name") != name or got != expected or "measured" not in texts:
+        raise ValueError(
+            f"expected weights {name!r} by the recipe {expected[:12]}... in {path}, got "
+            f"{texts.get('name')!r} by {got[:12]}...; train them anew: "
+            f"python -m ccenv.runs.lab weights {name}"
+        )
+
+
+def write_shipped(
+    network: nn.Module,
+    name: str,
+    measured: Measured,
+    versions: Mapping[str, str],
+    path: Path | None = None,
+) -> Path:
+    """Writes a file that `load_shipped` reads; returns where.
+
+    Raises:
+        ValueError: if a weight is not finite, or the file would be larger than a package should be.
+        OSError: if it cannot be written.
+    """
+    path = shipped_path(name) if path is None else path
+    tensors = network.state_dict()
+    check_finite(tensors, name)
+    num_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    if num_bytes > MOST_BYTES:
+        raise ValueError(
+            f"expected at most {MOST_BYTES:,} bytes of weights, got {num_bytes:,} of {name!r}; "
+            "ship a smaller network"
+        )
+    recipe = SHIPPED[name]
+    texts = {
+        "name": name,
+        "recipe": as_text(recipe),
+        "fingerprint": fingerprint(recipe),
+        "measured": json.dumps(dataclasses.asdict(measured), sort_keys=True),
+        "versions": json.dumps(dict(versions), sort_keys=True),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_checked(path, tensors, texts)
+    return path

@@ -1,0 +1,343 @@
+"""Learning a network's weights: once under random masks (frozen), or along with an agent.
+
+Gate values in co-training: (trainer, values chosen in the episode) -> blocks multiplied by them.
+
+A mixture of experts weighs what its experts answer, and a network that ponders shares its answer
+between exits: a network that learns under bare masks would learn for another sum. The values are
+numbers here; what chose them learns from its own gradient.
+"""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ccenv.base.masks import random_mask
+from ccenv.base.registry import check_names
+from ccenv.base.seeding import stream
+from ccenv.data import Split
+from ccenv.networks.core.exit_state import exit_losses, has_exits
+from ccenv.networks.core.inference_copy import learning_norms
+from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.networks.core.protocol import forward, num_blocks_of
+from ccenv.networks.learning.frozen_cache import learned_once
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adamw_fused": functools.partial(torch.optim.AdamW, fused=True),
+    "sgd": torch.optim.SGD,
+}
+"""By name; the fused one equals the first to rounding, and is faster where weights are many."""
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Recipe of frozen weights: every image of every batch has a density of its own."""
+
+    batch_size: int = 128
+    """images of an update."""
+    num_epochs: int = 20
+    """passes over the training split, unless that is too few updates."""
+    min_updates: int = 2000
+    """lower limit of the number of updates, for small data sets."""
+    max_updates: int = 100_000
+    """upper limit, for texts of millions of windows."""
+    learning_rate: float = 2e-3
+    """AdamW's at the start; it falls to zero along a cosine."""
+    weight_decay: float = 1e-4
+    """AdamW's."""
+    seed: int = 0
+    """of the initial weights, the order of the images and the random masks."""
+
+
+def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None = None) -> None:
+    """Gives a network the weights that random masks teach it; learned once, then read from a cache.
+
+    Two processes that ask at once build it once: the second waits for the first.
+
+    Args:
+        network: a `GatedNetwork` with the initial weights; changed in place. One that has a method
+            `learn_beforehand(split)` learns by it instead, as a head on weights of others does.
+        split: images to learn from.
+        recipe: how to learn.
+    """
+    recipe = recipe or Pretraining()
+    name = fingerprint(network, split, recipe)
+    own: Callable[[Split], None] | None = getattr(network, "learn_beforehand", None)
+    default = functools.partial(pretrain, network, split, recipe)
+    learned_once(network, name, default if own is None else functools.partial(own, split))
+
+
+def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
+    """Hash of all that the learned weights depend on.
+
+    That is the network's code, sizes, activation and initial weights, the images and labels, and
+    the recipe with the code that follows it.
+    """
+    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
+    kinds = {type(module): None for module in network.modules() if module is not network}
+    parts = {base: None for kind in kinds for base in kind.__mro__}
+    code = [*type(network).__mro__, *parts, CoTrainer, pretrain]
+    for text in (*map(source, code), plain_attributes(network), repr(network)):
+        digest.update(text.encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    for tensor in split.tensors():
+        digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:24]
+
+
+def source(code: Any) -> str:
+    """Source text of a class or function, its name where it is torch's own or has no source."""
+    if (code.__module__ or "").split(".")[0] in ("torch", "builtins"):
+        return str(code.__qualname__)
+    try:
+        return inspect.getsource(code)
+    except (OSError, TypeError):
+        return str(code.__qualname__)
+
+
+def plain_attributes(network: nn.Module) -> str:
+    """A network's own settings as text: what is neither a tensor nor a module nor torch's.
+
+    Two networks of the same weights may differ in their blocks or their activation alone.
+    """
+    settings = {}
+    for name, value in vars(network).items():
+        if not name.startswith("_") and name != "training":
+            spelled = source(value) if inspect.isroutine(value) else repr(value)
+            settings[name] = re.sub(r" at 0x[0-9a-fA-F]+", "", spelled)
+    return json.dumps(settings, sort_keys=True)
+
+
+def pretrain(network: Any, split: Split, recipe: Pretraining) -> None:
+    """Trains a network under masks whose density is uniform in 0..1, anew for every image."""
+    generator = stream(recipe.seed, "pretraining")
+    per_epoch = -(-len(split) // recipe.batch_size)
+    num_updates = max(recipe.min_updates, recipe.num_epochs * per_epoch)
+    num_updates = min(num_updates, recipe.max_updates)
+    trainer = CoTrainer(
+        network,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        schedule_updates=num_updates,
+    )
+    title = f"ccenv: pre-training a network on {len(split):,} images (once, then cached)"
+    blocks = num_blocks_of(network)
+    with learning_norms(network):
+        for update in tqdm(range(num_updates), desc=title, unit="update", mininterval=0.5):
+            if update % per_epoch == 0:
+                order = torch.randperm(len(split), generator=generator)
+            start = update % per_epoch * recipe.batch_size
+            images, labels = split.batch(order[start : start + recipe.batch_size])
+            densities = torch.rand(len(labels), 1, generator=generator)
+            masks = [random_mask(len(labels), n, densities, generator) for n in blocks]
+            # At densities around one half, gathering each block's images costs more than it saves.
+            trainer.update(images, labels, masks, backend="reference")
+
+
+class CoTrainer:
+    """Updates a network under given masks, as the paper does between two draws of its policy."""
+
+    def __init__(
+        self,
+        network: Any,
+        *,
+        optimizer: str = "adamw",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-4,
+        momentum: float = 0.0,
+        schedule_updates: int | None = None,
+    ) -> None:
+        """Prepares the optimiser.
+
+        The loss is the mean negative log-likelihood of the batch. The paper's authors sum over the
+        batch instead: their rate 1e-3 and L2 weight w are, for batches of 128, `optimizer="sgd"`,
+        `learning_rate=0.128`, `weight_decay=2 * w / 128`.
+
+        Args:
+            network: a `GatedNetwork` that is a `torch.nn.Module`.
+            optimizer: "adamw" or "sgd".
+            learning_rate: step size, positive.
+            weight_decay: the optimiser's, not negative.
+            momentum: of "sgd".
+            schedule_updates: after so many updates the rate has fallen to zero along a cosine;
+                None keeps it constant.
+
+        Raises:
+            ValueError: if the optimiser is unknown or a number is out of range.
+        """
+        check_names([optimizer], OPTIMIZERS, "optimizer")
+        check_at_least_zero(
+            learning_rate=learning_rate, weight_decay=weight_decay, momentum=momentum
+        )
+        if not learning_rate:
+            raise ValueError("expected learning_rate above 0, got 0")
+        if momentum and optimizer != "sgd":
+            raise ValueError(f"expected optimizer='sgd' beside momentum, got {optimizer!r}")
+        if schedule_updates is not None:
+            positive_ints([schedule_updates], "schedule_updates")
+        self.network = network
+        extra = {"momentum": momentum} if optimizer == "sgd" else {}
+        self.optimizer = OPTIMIZERS[optimizer](
+            network.parameters(), lr=learning_rate, weight_decay=weight_decay, **extra
+        )
+        self.schedule = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, schedule_updates)
+            if schedule_updates
+            else None
+        )
+        self.schedule_updates = schedule_updates
+        self.num_updates = 0
+
+    def update(
+        self, images: Tensor, labels: Tensor, masks: Sequence[Tensor], backend: str = "auto"
+    ) -> float:
+        """Takes one step down the mean negative log-likelihood and returns it, in nats.
+
+        Of networks with exits it is that of all answers, see `ccenv.networks.core.exit_state`.
+        """
+        self.network.train()
+        if has_exits(self.network):
+            loss = exit_losses(self.network, images, labels, masks)
+        else:
+            logits = forward(self.network, images, masks, backend)
+            loss = nn.functional.cross_entropy(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.network.eval()
+        self.num_updates += 1
+        # Past its end a cosine would climb again; the rate stays at zero instead.
+        if self.schedule is not None and self.num_updates <= (self.schedule_updates or 0):
+            self.schedule.step()
+        return float(loss.detach())
+
+
+def check_at_least_zero(**numbers: Any) -> None:
+    """Refuses what is no finite number of at least 0.
+
+    Raises:
+        ValueError: naming the number.
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+            raise ValueError(f"expected {name} to be a finite number of at least 0, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How a dense network that was trained before helps one that is co-trained.
+
+    Settings beside those of `CoTrainer`; `ccenv.networks.learning.distillation` carries them out.
+    """
+
+    teacher_units: Sizes = ()
+    """units of the teacher's hidden layers; none: there is no teacher."""
+    distill_weight: float = 0.0
+    """share of the teacher's answers in the targets, in [0, 1]; the labels have the rest."""
+    teacher_temperature: float = 1.0
+    """the teacher's logits are divided by it: above 1 its answers are softer."""
+    warm_start: bool = False
+    """start from the teacher's weights, whose layers must then be as wide as the network's."""
+    start: str = "fresh"
+    """"shipped": from the weights that come with the package; "fresh": from random ones."""
+
+    def __post_init__(self) -> None:
+        """Checks.
+
+        Raises:
+            ValueError: if a number is out of range, or there is no teacher for what is asked of it.
+        """
+        units = positive_ints(self.teacher_units, "teacher_units", allow_none=True)
+        check_at_least_zero(
+            distill_weight=self.distill_weight, teacher_temperature=self.teacher_temperature
+        )
+        if self.distill_weight > 1 or not self.teacher_temperature:
+            raise ValueError(
+                "expected distill_weight in [0, 1] and teacher_temperature above 0, "
+                f"got {self.distill_weight} and {self.teacher_temperature}"
+            )
+        check_names([self.start], ("fresh", "shipped"), "start of the weights")
+        if not units and (self.distill_weight or self.warm_start):
+            raise ValueError("expected teacher_units beside distill_weight or warm_start, got none")
+
+
+def teaching_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Teaching]:
+    """Parts settings of co-trained weights: those of `CoTrainer`, and what a teacher does."""
+    names = [field.name for field in fields(Teaching)]
+    own = {name: value for name, value in settings.items() if name not in names}
+    return own, Teaching(**{name: settings[name] for name in names if name in settings})
+
+
+def check_cotraining_settings(settings: dict[str, Any]) -> None:
+    """Refuses unknown or impossible settings before anything is built.
+
+    Raises:
+        ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
+    """
+    known = [name for name in inspect.signature(CoTrainer).parameters if name != "network"]
+    taught = [field.name for field in fields(Teaching)]
+    check_names(settings, [*known, *taught], "setting in weights_kwargs")
+    own, _ = teaching_of(settings)
+    CoTrainer(nn.ParameterList([nn.Parameter(torch.zeros(1))]), **own)
+
+
+class WithGateValues:
+    """A network whose steps take gate values that were chosen before; all else is the network's."""
+
+    def __init__(self, network: Any, values: Sequence[Tensor]) -> None:
+        """Takes both.
+
+        Args:
+            network: a `GatedNetwork`.
+            values: float [rows, num_blocks] for each gate.
+
+        Raises:
+            ValueError: if there is not one for each gate.
+        """
+        if len(values) != len(network.gates):
+            raise ValueError(
+                f"expected gate values at every one of {len(network.gates)} gates, or at none, got "
+                f"{len(values)}"
+            )
+        self._network, self._values = network, values
+
+    def __getattr__(self, name: str) -> Any:
+        """What the network has."""
+        return getattr(self._network, name)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Any,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Any:
+        """See `GatedNetwork.step`; the weights are the values."""
+        return self._network.step(gate, hidden, mask, self._values[gate], backend)
+
+
+@contextlib.contextmanager
+def weighted(trainer: Any, values: Sequence[Tensor] | None = None) -> Iterator[None]:
+    """Lets a `CoTrainer` update its network with gate values for a while; None changes nothing."""
+    network = trainer.network
+    try:
+        if values is not None:
+            trainer.network = WithGateValues(network, values)
+        yield
+    finally:
+        trainer.network = network

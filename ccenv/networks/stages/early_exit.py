@@ -1,0 +1,216 @@
+"""Networks that may answer early: (inputs, go on or stop at each exit) -> logits.
+
+`cascade` asks a small network first and a larger one where it is not sure (Viola and Jones 2001,
+"Rapid object detection using a boosted cascade of simple features"); `early_exit` has an answer
+behind each layer (Teerapittayanon et al. 2016, "BranchyNet", arXiv 1709.01686). Beside them stands
+the agent `confidence`, which has no policy to learn.
+
+Pondering: one recurrent cell on the same input, up to N times, with an exit behind each step.
+
+The network of Graves 2016, "Adaptive computation time for recurrent neural networks" (arXiv
+1603.08983), for one input: s_n = tanh(W x + U s_(n-1) + b), answers y_n = V s_n, one cell and one
+readout for all steps. The first step has a bias of its own, in place of the paper's input that
+marks it. Beside the agent `act` the answer is the mean of the y_n that the halting values weigh
+(readout is affine, so that it is the answer of the mean state too); under masks it is the last
+one's. The input's part W x is computed once, before the first step. Left out: states that go on to
+a next input of a sequence.
+
+`loss_weight` 0 is the paper's training, by the weighed answer alone; above 0 every step learns to
+answer by itself, which agents without halting values need.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.exit_state import Exit
+from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.stages.experts import strided
+from ccenv.networks.stages.linear import in_major_linear
+from ccenv.networks.vision.residual import Centred
+
+POOL = 2
+"""Maps are averaged to so many pixels a side before an exit behind a convolution answers."""
+
+
+def fully_connected(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers between neighbouring sizes with ReLU between them.
+
+    >>> len(fully_connected([4, 3, 2]))
+    3
+    """
+    body: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        body += [in_major_linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*body[:-1])
+
+
+def cascade(
+    input_shape: tuple[int, ...] = (1, 28, 28),
+    num_classes: int = 10,
+    first: Sizes = (16, 64),
+    then: Sizes = (64, 64),
+) -> GatedSequential:
+    """Two fully connected networks that read the input: a small one, and a larger one after it.
+
+    Args:
+        input_shape: of one input.
+        num_classes: columns of the logits.
+        first: units of the hidden layers of the small network, which always runs.
+        then: those of the network that runs where the first does not stop.
+
+    Raises:
+        ValueError: if a size is impossible.
+    """
+    example = torch.zeros(1, *input_shape)
+    features = example.numel()
+    small, large = (
+        fully_connected([features, *positive_ints(units, name, allow_none=True), num_classes])
+        for units, name in ((first, "first"), (then, "then"))
+    )
+    # They share no weight, so that each learns as it would alone.
+    parts = {"exit": Exit(small, loss_weight=1.0)}
+    return GatedSequential(nn.Flatten(), parts, large, example)
+
+
+def early_exit(
+    input_shape: tuple[int, ...] = (1, 28, 28),
+    num_classes: int = 10,
+    units: Sizes = (32, 64, 64),
+    channels: Sizes = (),
+    loss_weight: float = 0.3,
+) -> GatedSequential:
+    """Convolutions, if there are `channels`, and fully connected layers; an exit between them each.
+
+    Args:
+        input_shape: of one input.
+        num_classes: columns of the logits.
+        units: of each hidden layer.
+        channels: of 3 x 3 convolutions of stride 2 before them.
+        loss_weight: of each exit's loss beside the last answer's.
+
+    Raises:
+        ValueError: if a size is impossible, or there are not two layers for an exit between them.
+    """
+    widths = positive_ints(units, "units", allow_none=True)
+    maps = positive_ints(channels, "channels", allow_none=True)
+    if len(maps) + len(widths) < 2:
+        raise ValueError(
+            f"expected at least two layers with an exit between them, got {len(maps)} channels and "
+            f"{len(widths)} units"
+        )
+    example = torch.zeros(1, *input_shape)
+    stem: nn.Module = Centred() if maps else nn.Flatten()
+    x = stem(example)
+    parts: dict[str, nn.Module] = {}
+    for number, width in enumerate([*maps, *widths], start=1):
+        layer = convolved(x, width) if number <= len(maps) else connected(x, width)
+        with torch.no_grad():
+            x = layer(x)
+        parts |= {
+            f"layer{number}": layer,
+            f"exit{number}": Exit(answer_on(x, num_classes), loss_weight),
+        }
+    # What would be the last exit is the network's answer.
+    last = parts.popitem()[1]
+    assert isinstance(last, Exit)
+    return GatedSequential(stem, parts, last.head, example)
+
+
+def convolved(x: torch.Tensor, channels: int) -> nn.Sequential:
+    """A 3 x 3 convolution at every second pixel, and ReLU."""
+    return nn.Sequential(strided(x.shape[1], channels), nn.ReLU())
+
+
+def connected(x: torch.Tensor, units: int) -> nn.Sequential:
+    """A linear layer on features, maps flattened, and ReLU."""
+    return nn.Sequential(nn.Flatten(), in_major_linear(x[0].numel(), units), nn.ReLU())
+
+
+def answer_on(x: torch.Tensor, num_classes: int) -> nn.Sequential:
+    """Logits from features; maps are averaged first."""
+    if x.ndim != 4:
+        return nn.Sequential(in_major_linear(x.shape[1], num_classes))
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(POOL), nn.Flatten())
+    return pooled.append(in_major_linear(x.shape[1] * POOL * POOL, num_classes))
+
+
+class FirstStep(nn.Module):
+    """Input [rows, ...] -> its part and the first state, side by side: [rows, 2 * units]."""
+
+    def __init__(self, in_features: int, units: int) -> None:
+        """Glorot uniform weights, zero biases."""
+        super().__init__()
+        self.input = in_major_linear(in_features, units)
+        self.first = nn.Parameter(torch.zeros(units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reads the input, once for all steps."""
+        part = self.input(x.flatten(1))
+        return torch.cat([part, (part + self.first).tanh()], dim=1)
+
+
+class Cell(nn.Module):
+    """One more step: [rows, 2 * units] -> the same, with the next state."""
+
+    def __init__(self, units: int) -> None:
+        """Orthogonal weights, no bias beside that of the input's part."""
+        super().__init__()
+        self.units = units
+        self.state = nn.Linear(units, units, bias=False)
+        nn.init.orthogonal_(self.state.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Moves the state on."""
+        part, state = x[:, : self.units], x[:, self.units :]
+        return torch.cat([part, (part + self.state(state)).tanh()], dim=1)
+
+
+class Readout(nn.Module):
+    """What a state answers: [rows, 2 * units] -> [rows, num_classes]."""
+
+    def __init__(self, units: int, num_classes: int) -> None:
+        """Glorot uniform weights, zero biases."""
+        super().__init__()
+        self.units, self.output = units, in_major_linear(units, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reads the state."""
+        answers: Tensor = self.output(x[:, self.units :])
+        return answers
+
+
+def pondering(
+    input_shape: tuple[int, ...] = (1, 28, 28),
+    num_classes: int = 10,
+    units: int = 64,
+    num_steps: int = 6,
+    loss_weight: float = 0.3,
+) -> GatedSequential:
+    """A recurrent cell on one input, with an exit behind each step but the last.
+
+    Args:
+        input_shape: of one input.
+        num_classes: columns of the logits.
+        units: of the state.
+        num_steps: N, at least 2.
+        loss_weight: of each exit's own loss; 0 for the agent `act`, see the module.
+
+    Raises:
+        ValueError: if a size is impossible.
+    """
+    (width,) = positive_ints(units, "units")
+    if num_steps < 2:
+        raise ValueError(f"expected num_steps of at least 2, got {num_steps}")
+    cell, readout = Cell(width), Readout(width, num_classes)
+    parts: dict[str, nn.Module] = {"exit1": Exit(readout, loss_weight)}
+    for step in range(2, num_steps + 1):
+        # The same modules at every step, by several names: their weights are one.
+        parts |= {f"step{step}": cell, f"exit{step}": Exit(readout, loss_weight)}
+    parts.popitem()
+    stem = FirstStep(math.prod(input_shape), width)
+    return GatedSequential(stem, parts, readout, torch.zeros(1, *input_shape))

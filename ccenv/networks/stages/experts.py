@@ -1,0 +1,206 @@
+"""Experts as blocks: (features, mask of experts) -> the sum of what kept ones contribute.
+
+`experts` is a small convolutional stem, first logits that always run, and k of n experts that add
+to them; a policy sees the first logits and the features. Shazeer et al. 2017, "Outrageously large
+neural networks" (arXiv 1701.06538), has such experts behind a gate learned by back-propagation.
+"""
+
+import itertools
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.protocol import rows_each
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.core.stage import Stage, pooled
+from ccenv.networks.stages.linear import in_major_linear, kept_of, scale_blocks
+from ccenv.networks.vision.residual import Centred
+from ccenv.sparse.expand_masks import repeat_for_masks
+from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.routes import Choice, explain_backend
+
+
+class Experts(Stage):
+    """n small networks of one hidden layer on the same features; skipped ones contribute zero.
+
+    The hidden layers lie side by side, so experts are the blocks of one layer, and of the inputs of
+    the next: `block_sparse_linear` twice.
+    """
+
+    shares_rows: ClassVar[bool] = True
+    tells_norms: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_features: int,
+        num_experts: int,
+        expert_size: int,
+        outputs: int,
+        activation: Any = "relu",
+    ) -> None:
+        """Builds the experts; Glorot uniform weights, zero biases, none at the output.
+
+        Args:
+            in_features: columns of what they read, maps flattened.
+            num_experts: bits of the mask.
+            expert_size: hidden units of one.
+            outputs: columns of what they contribute.
+            activation: "relu", "tanh", or a function that maps 0 to 0.
+
+        Raises:
+            ValueError: if the activation does not fit.
+        """
+        super().__init__()
+        resolve_activation(activation)
+        self.num_blocks, self.expert_size, self.activation = num_experts, expert_size, activation
+        self.hidden = in_major_linear(in_features, num_experts * expert_size)
+        self.output = in_major_linear(num_experts * expert_size, outputs, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """[n, ...] -> contributions [rows, outputs]; see `Stage`.
+
+        An expert that several masks of an input keep runs once for it.
+        """
+        first, second = self.hidden, self.output
+        group, some = group_of(x, mask, weights), mask
+        if group > 1 and mask is not None:
+            some = mask.unflatten(0, (len(x), group)).any(dim=1)
+        y = block_sparse_linear(
+            x.flatten(1), first.weight, first.bias, before, some,
+            activation=self.activation, backend=backend,
+        )  # fmt: skip
+        if group > 1:
+            y = y.repeat_interleave(group, 0) if mask is None else repeat_for_masks(y, mask)
+        y = scale_blocks(y, weights)
+        return block_sparse_linear(y, second.weight, None, mask, backend=backend)
+
+    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
+        """(Kept inputs + outputs) x kept hidden units: int64 [rows]."""
+        inputs = kept_of(before, self.hidden.in_features) + self.output.out_features
+        return mask.sum(dim=1) * self.expert_size * inputs
+
+    def route(
+        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
+    ) -> Choice:
+        """Of the hidden layers; see `Stage.route` and `ccenv.explain_backend`."""
+        return explain_backend(x.flatten(1), self.hidden.weight, before, mask, backend=backend)
+
+
+class ExpertsOnAnswer(Experts):
+    """Experts that add to first answers: [rows, features + outputs] -> answers [rows, outputs].
+
+    Its input holds features and, behind them, the first answers (`FirstAnswer`); experts read both,
+    so that nothing is copied. The look is how sure these answers are, and the features pooled.
+    """
+
+    def __init__(
+        self,
+        map_shape: tuple[int, ...],
+        num_experts: int,
+        expert_size: int,
+        outputs: int,
+        activation: Any = "relu",
+    ) -> None:
+        """Builds the experts.
+
+        Args:
+            map_shape: of the features without rows: (channels, height, width).
+            num_experts: see `Experts`.
+            expert_size: see `Experts`.
+            outputs: columns of the answers.
+            activation: see `Experts`.
+        """
+        features = math.prod(map_shape)
+        super().__init__(features + outputs, num_experts, expert_size, outputs, activation)
+        self.map_shape, self.num_features = map_shape, features
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """See `Experts.forward`; what comes before has no blocks."""
+        first, group = x[:, self.num_features :], group_of(x, mask, weights)
+        first = first if group == 1 else first.repeat_interleave(group, 0)
+        return first + super().forward(x, mask, None, weights, backend)
+
+    def look(self, x: Tensor) -> Tensor:
+        """Log-probabilities of the first answers, and features pooled to 2 x 2."""
+        first = x[:, self.num_features :].log_softmax(dim=1)
+        maps = x[:, : self.num_features].unflatten(1, self.map_shape)
+        return torch.cat([first, pooled(maps)], dim=1)
+
+
+def group_of(x: Tensor, mask: Tensor | None, weights: Tensor | None) -> int:
+    """Rows of a mask for each row of features."""
+    given = mask if mask is not None else weights
+    return 1 if given is None else rows_each(x.shape[0], given.shape[0])
+
+
+class FirstAnswer(nn.Module):
+    """Appends a small layer's logits to features: [rows, ...] -> [rows, features + classes]."""
+
+    def __init__(self, in_features: int, units: int, num_classes: int) -> None:
+        """Builds the layer; Glorot uniform weights, zero biases."""
+        super().__init__()
+        self.hidden = in_major_linear(in_features, units)
+        self.output = in_major_linear(units, num_classes)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Flattens, and answers."""
+        x = maps.flatten(1)
+        return torch.cat([x, self.output(self.hidden(x).relu())], dim=1)
+
+
+def strided(inputs: int, outputs: int, bias: bool = True) -> nn.Conv2d:
+    """A 3 x 3 convolution at every second pixel."""
+    layer = nn.Conv2d(inputs, outputs, 3, 2, 1, bias=bias)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer
+
+
+def experts(
+    input_shape: tuple[int, ...] = (3, 32, 32),
+    num_classes: int = 10,
+    num_experts: int = 32,
+    expert_size: int = 16,
+    channels: tuple[int, int] = (16, 32),
+    first_units: int = 32,
+    norms: bool = False,
+) -> GatedSequential:
+    """Two strided convolutions and first logits, then one gate of experts that add to them.
+
+    Args:
+        input_shape: (channels, height, width).
+        num_classes: columns of the logits.
+        num_experts: blocks of the gate.
+        expert_size: hidden units of one.
+        channels: of the two convolutions.
+        first_units: hidden units of the first logits, which always run.
+        norms: whether batch norm follows each convolution. It learns while the network is
+            co-trained: it lies before the gate, so that what it averages over is never masked.
+    """
+    stem = nn.Sequential(Centred())
+    for inputs, outputs in itertools.pairwise((input_shape[0], *channels)):
+        stem.append(strided(inputs, outputs, bias=not norms))
+        stem.extend([nn.BatchNorm2d(outputs), nn.ReLU()] if norms else [nn.ReLU()])
+    example = torch.zeros(1, *input_shape)
+    with torch.no_grad():
+        map_shape = tuple(stem.eval()(example).shape[1:])
+    stem.append(FirstAnswer(math.prod(map_shape), first_units, num_classes))
+    stage = ExpertsOnAnswer(map_shape, num_experts, expert_size, num_classes)
+    network = GatedSequential(stem, {"experts": stage}, nn.Identity(), example)
+    network.norms_learn = norms
+    return network

@@ -1,0 +1,135 @@
+"""Fully connected stage: (features, block mask) -> activations, zero where a block is skipped.
+
+A whole network as one block: (layers) -> a stage that runs all of them or none.
+
+For rivals that choose nothing, so that they are trained, billed and judged as all others are.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.stage import Stage, add_kept_rows
+from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.routes import Choice, explain_backend
+
+
+class BlockLinear(Stage):
+    """A linear layer and its activation in blocks of neighbouring units (`block_sparse_linear`).
+
+    Bengio et al. 2015, "Conditional computation in neural networks for faster models", section 3.
+    """
+
+    marks_output: ClassVar[bool] = True
+
+    def __init__(
+        self, in_features: int, num_blocks: int, block_size: int, activation: Any = "relu"
+    ) -> None:
+        """Builds the layer; weights start Glorot uniform, biases zero.
+
+        Args:
+            in_features: columns of its input, maps flattened.
+            num_blocks: bits of its mask.
+            block_size: units of a block.
+            activation: "tanh", "relu", None, or a function that maps 0 to 0.
+
+        Raises:
+            ValueError: if the activation does not fit.
+        """
+        super().__init__()
+        resolve_activation(activation)
+        self.num_blocks, self.block_size, self.activation = num_blocks, block_size, activation
+        self.linear = in_major_linear(in_features, num_blocks * block_size)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """[rows, ...] -> [rows, num_blocks * block_size]; see `Stage`."""
+        y = block_sparse_linear(
+            x.flatten(1),
+            self.linear.weight,
+            self.linear.bias,
+            before,
+            mask,
+            activation=self.activation,
+            backend=backend,
+        )
+        return scale_blocks(y, weights)
+
+    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
+        """Kept inputs times kept units: int64 [rows]."""
+        inputs = kept_of(before, self.linear.in_features)
+        return mask.sum(dim=1) * self.block_size * inputs
+
+    def route(
+        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
+    ) -> Choice:
+        """See `Stage.route` and `ccenv.explain_backend`."""
+        return explain_backend(x.flatten(1), self.linear.weight, before, mask, backend=backend)
+
+
+def in_major_linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer, Glorot uniform and zero, as the kernels read it: by inputs."""
+    linear = nn.Linear(in_features, out_features, bias=bias)
+    nn.init.xavier_uniform_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    # The kernels read all outputs of one input at once, so those lie together in memory.
+    linear.weight = nn.Parameter(linear.weight.detach().t().contiguous().t())
+    return linear
+
+
+def kept_of(mask: Tensor | None, width: int) -> Tensor | int:
+    """Units or channels that are kept of a width, by rows; all without a mask."""
+    return width if mask is None else mask.sum(dim=1) * (width // mask.shape[1])
+
+
+def scale_blocks(y: Tensor, weights: Tensor | None) -> Tensor:
+    """Multiplies each block along dimension 1 with its weight: float [rows, num_blocks] or None.
+
+    >>> import torch
+    >>> scale_blocks(torch.ones(1, 4), torch.tensor([[0.5, 1.0]]))
+    tensor([[0.5000, 0.5000, 1.0000, 1.0000]])
+    """
+    if weights is None:
+        return y
+    blocks = y.unflatten(1, (weights.shape[1], -1))
+    return (blocks * weights.reshape(*weights.shape, *[1] * (blocks.ndim - 2))).flatten(1, 2)
+
+
+class Whole(Stage):
+    """One block; skipped, its outputs are zero."""
+
+    skipped: ClassVar[str] = "zero"
+
+    def __init__(self, body: nn.Sequential, outputs: int) -> None:
+        """Takes the layers.
+
+        Args:
+            body: [rows, ...] -> [rows, outputs].
+            outputs: columns of its answers.
+        """
+        super().__init__()
+        self.body, self.outputs = body, outputs
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """[rows, ...] -> [rows, outputs], zero where skipped; see `Stage`."""
+        if mask is None and weights is None:
+            found: Tensor = self.body(x)
+            return found
+        if backend == "reference" and mask is not None and weights is None:
+            return torch.where(mask, self.body(x), 0.0)
+        return add_kept_rows(x.new_zeros(len(x), self.outputs), self.body, x, mask, weights)

@@ -1,0 +1,135 @@
+"""Stages whose blocks add to the stream: (features, block mask) -> features + what kept blocks add.
+
+An attention head and a group of feed-forward units are such blocks: they do not see each other, so
+each is computed for the rows that keep it, and blocks that a row keeps are computed together.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.stage import Stage
+
+Blocks = tuple[int, ...] | None
+"""Numbers of blocks in rising order, at least one; None for all."""
+ROWS_OF_A_GROUP = 16
+"""A further group's calls take as long as gathering so many rows once more; measured."""
+
+
+class Summed(Stage):
+    """x + bias + the sum of what kept blocks add; a skipped block adds zero.
+
+    A subclass says what blocks add together:
+
+    `added(x, blocks, weights) -> [rows, ...]` of x [rows, ...] as `prepared` gives it; blocks their
+    numbers, at least one, or None for all; weights [rows, k] or None.
+    """
+
+    tells_norms: ClassVar[bool] = False
+
+    bias: Tensor
+    """[features] that every row gets, whatever it keeps."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """What all blocks read: the norm of the input."""
+        return x
+
+    def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
+        """What some blocks add together; see the class."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """[rows, ...] -> the same shape; see `Stage`."""
+        seen = self.prepared(x)
+        if mask is None:
+            return x + self.bias + self.added(seen, None, weights)
+        if backend == "reference":
+            return x + self.bias + self.masked(seen, mask, weights)
+        y = x + self.bias
+        for rows, blocks in groups_of(mask):
+            if rows is None:
+                y += self.added(seen, blocks, chosen(weights, None, blocks))
+            else:
+                part = seen.index_select(0, rows)
+                y.index_add_(0, rows, self.added(part, blocks, chosen(weights, rows, blocks)))
+        return y
+
+    def masked(self, x: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
+        """Everything computed, block by block, and thrown away where it is skipped: the meaning."""
+        total = torch.zeros_like(x)
+        for block in range(self.num_blocks):
+            part = self.added(x, (block,), chosen(weights, None, (block,)))
+            keep = mask[:, block].reshape(-1, *[1] * (x.ndim - 1))
+            total = total + torch.where(keep, part, 0.0)
+        return total
+
+
+def chosen(weights: Tensor | None, rows: Tensor | None, blocks: Blocks) -> Tensor | None:
+    """Rows and columns of weights [rows, num_blocks]; None stands for all."""
+    if weights is None:
+        return None
+    weights = weights if rows is None else weights.index_select(0, rows)
+    return weights if blocks is None else weights[:, list(blocks)]
+
+
+def groups_of(mask: Tensor) -> Iterator[tuple[Tensor | None, Blocks]]:
+    """Rows that are computed together, and with which blocks; None stands for all.
+
+    Rows that keep the same blocks are one group, so that each row is gathered once. Where that
+    makes too many groups, a group is a block with the rows that keep it.
+
+    Args:
+        mask: bool [rows, num_blocks].
+    """
+    num_rows, num_blocks = mask.shape
+    groups = same_rows(mask)
+    num_visits = sum(len(blocks) * len(rows) for blocks, rows in groups.items())
+    num_kept = sum(len(rows) for blocks, rows in groups.items() if blocks)
+    if len(groups) > num_blocks + (num_visits - num_kept) // ROWS_OF_A_GROUP:
+        for block, found in enumerate(rows_by_block(mask)):
+            if len(found):
+                yield found, (block,)
+        return
+    for blocks, rows in groups.items():
+        if blocks:
+            some = None if len(rows) == num_rows else torch.tensor(rows, device=mask.device)
+            yield some, None if len(blocks) == num_blocks else blocks
+
+
+def rows_by_block(mask: Tensor) -> tuple[Tensor, ...]:
+    """Rows that keep each block: bool [rows, num_blocks] -> int64 [kept] for each block."""
+    _, rows = mask.t().nonzero(as_tuple=True)
+    return rows.split(mask.sum(dim=0).tolist())
+
+
+def same_rows(mask: Tensor) -> dict[tuple[int, ...], list[int]]:
+    """Rows of each different mask: the blocks that are kept -> numbers of the rows that do.
+
+    >>> same_rows(torch.tensor([[True, False], [True, True], [True, False]]))
+    {(0,): [0, 2], (0, 1): [1]}
+    """
+    # In plain Python: a dictionary of some rows takes less time than torch's unique.
+    found: dict[tuple[bool, ...], list[int]] = {}
+    for row, bits in enumerate(mask.tolist()):
+        found.setdefault(tuple(bits), []).append(row)
+    return {tuple(i for i, kept in enumerate(b) if kept): rows for b, rows in found.items()}
+
+
+def taken(weight: nn.Parameter, blocks: Blocks) -> Tensor:
+    """Weights of some blocks, one after the other: [num_blocks, units, ...] -> [k * units, ...]."""
+    if blocks is None:
+        return weight.flatten(0, 1)
+    first, last = blocks[0], blocks[-1] + 1
+    if last - first == len(blocks):
+        # Neighbours lie together in memory: nothing is copied.
+        return weight[first:last].flatten(0, 1)
+    return weight.index_select(0, torch.tensor(blocks, device=weight.device)).flatten(0, 1)

@@ -1,0 +1,378 @@
+"""Counts of a text as a network: (window of symbols) -> log-probabilities of what comes next.
+
+Contexts of every length are interpolated, as `ccenv.networks.text.ngram` says; nothing is
+trained, next to nothing is multiplied, and all of it is memory.
+
+Counted text: (windows and what follows them) -> shares of successors after each context.
+
+Witten and Bell 1991, "The zero-frequency problem" (method C), interpolated as in Chen and Goodman
+1998, "An empirical study of smoothing techniques for language modeling", section 2.5: after a
+context seen N times with T different successors, a successor seen c times has c / (N + e T), and
+the rest goes to the context that is one symbol shorter; e is 1 there. Which pairs are stored:
+Seymore and Rosenfeld 1996, "Scalable backoff language models": those whose loss would cost the text
+most, c times the difference of the logarithms with and without them.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ccenv.data.split import Split
+from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.core.protocol import Gate, forward, num_blocks_of, rows_each
+from ccenv.networks.text.tokens import window_length
+
+KEY_BITS = 63
+"""Of a context and its successor, which are one whole number."""
+READ_AT_ONCE = 2**18
+"""Windows."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Contexts of one length with a successor each, sorted by the context, then the successor."""
+
+    keys: np.ndarray
+    """int64 [pairs]; bits of the context's symbols, earliest first, and of the successor."""
+    shares: np.ndarray
+    """float64 [pairs]; c / (N + e T)."""
+    chances: np.ndarray
+    """float64 [pairs]; probability of the successor with all shorter contexts."""
+    worth: np.ndarray
+    """float64 [pairs]; nats that the text would cost more without it."""
+
+    def at(self, places: np.ndarray) -> "Pairs":
+        """Some of them."""
+        return Pairs(*(column[places] for column in vars(self).values()))
+
+
+def keys_of(split: Split, length: int, bits: int, positions: int | None) -> np.ndarray:
+    """Last symbols of windows and what follows, as whole numbers: int64 [positions].
+
+    Args:
+        split: windows int64 [n, tokens] and their successors.
+        length: symbols of the context.
+        bits: of a symbol.
+        positions: how many windows, evenly spaced; None or more than there are: all.
+    """
+    count = len(split) if positions is None else min(positions, len(split))
+    keys = np.empty(count, np.int64)
+    for part in torch.arange(count).split(READ_AT_ONCE):
+        windows, following = split.batch(part * len(split) // count)
+        found = following.cpu() | context_keys(windows.cpu(), length, bits) << bits
+        keys[int(part[0]) : int(part[-1]) + 1] = found.numpy()
+    return keys
+
+
+def context_keys(windows: torch.Tensor, length: int, bits: int) -> torch.Tensor:
+    """The last symbols as whole numbers, the last one in the lowest bits: int64 [rows].
+
+    >>> context_keys(torch.tensor([[9, 1, 2]]), length=2, bits=4)
+    tensor([18])
+    """
+    last = windows[:, -length:]
+    shifts = bits * torch.arange(length - 1, -1, -1, device=windows.device)
+    return (last << shifts).sum(dim=1)
+
+
+def counted(
+    keys: np.ndarray, bits: int, length: int, shorter: Pairs | None, escape: float = 1.0
+) -> Pairs:
+    """Counts pairs of one length.
+
+    Args:
+        keys: from `keys_of`, of this length or a longer one.
+        bits: of a symbol.
+        length: symbols of the context.
+        shorter: pairs of the length before, all of them; None of single symbols.
+        escape: e above.
+    """
+    found, counts = np.unique(keys & low_bits(bits * (length + 1)), return_counts=True)
+    context = found >> bits
+    group = np.concatenate([[0], (context[1:] != context[:-1]).cumsum()])
+    seen, kinds = np.bincount(group, weights=counts), escape * np.bincount(group)
+    shares, rest = counts / (seen + kinds)[group], (kinds / (seen + kinds))[group]
+    if shorter is None:
+        # Before single symbols stands nothing: all are alike, and none is impossible.
+        lower = np.full(len(found), 1 / 2**bits)
+    else:
+        places = np.searchsorted(shorter.keys, found & low_bits(bits * length))
+        lower = shorter.chances[places]
+    chances = shares + rest * lower
+    return Pairs(found, shares, chances, counts * np.log(chances / lower))
+
+
+def low_bits(count: int) -> int:
+    """A whole number whose lowest bits are set.
+
+    >>> low_bits(3)
+    7
+    """
+    return (1 << count) - 1
+
+
+def best_pairs(
+    keys: np.ndarray, bits: int, order: int, most: int, escape: float = 1.0
+) -> list[Pairs]:
+    """The pairs that a text needs most, of every length from 1 to `order`.
+
+    Args:
+        keys: from `keys_of` of the longest length.
+        bits: of a symbol.
+        order: longest context.
+        most: pairs of all lengths together.
+        escape: see `counted`.
+    """
+    levels = list(candidates(keys, bits, order, most, escape))
+    worth = np.concatenate([pairs.worth for pairs in levels])
+    chosen = np.zeros(len(worth), bool)
+    chosen[np.argsort(-worth, kind="stable")[:most]] = True
+    ends = np.cumsum([len(pairs.keys) for pairs in levels])[:-1]
+    return [
+        pairs.at(np.flatnonzero(own))
+        for pairs, own in zip(levels, np.split(chosen, ends), strict=True)
+    ]
+
+
+def candidates(
+    keys: np.ndarray, bits: int, order: int, most: int, escape: float
+) -> Iterator[Pairs]:
+    """Of each length the best pairs, no more than all lengths together may have."""
+    # Chances of single symbols are needed below; what is stored begins with one symbol before.
+    pairs = counted(keys, bits, 0, None, escape)
+    for length in range(1, order + 1):
+        pairs = counted(keys, bits, length, pairs, escape)
+        best = np.argsort(-pairs.worth, kind="stable")[:most]
+        yield pairs.at(np.sort(best))
+
+
+TABLES = ("contexts", "starts", "symbols", "shares")
+"""Of each length: contexts in order, where their pairs begin, and the pairs."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Windows on their way from the longest context to the shortest."""
+
+    keys: Tensor
+    """int64 [rows]; the last symbols."""
+    found: Tensor
+    """float [rows, num_classes]; probabilities by the contexts so far."""
+    left: Tensor
+    """float [rows, 1]; what they leave to shorter ones."""
+
+    def repeated(self, group: int) -> "Mixture":
+        """Each row for so many neighbours."""
+        if group == 1:
+            return self
+        return Mixture(*(value.repeat_interleave(group, 0) for value in vars(self).values()))
+
+
+class Ngram(nn.Module):
+    """Predicts the next symbol from tables of what followed the last ones.
+
+    A gate is a length of the context, the longest first; its one block looks it up. What is skipped
+    leaves everything to shorter contexts; without any, symbols are as frequent as in the text.
+    """
+
+    often: Tensor
+    """float32 [num_classes]; how frequent single symbols are."""
+    has_own_weights = False
+    """True where the builder has set the weights itself, so that none are learned beforehand."""
+    counted_by = 1
+    """Version of `ngram_counts`: cached tables are told by the code of this class alone."""
+
+    def __init__(
+        self,
+        num_tokens: int,
+        num_classes: int,
+        order: int,
+        max_pairs: int,
+        positions: int | None,
+        escape: float = 1.0,
+    ) -> None:
+        """Builds empty tables; see `ngram`."""
+        super().__init__()
+        numbers = [
+            num_tokens,
+            num_classes,
+            order,
+            max_pairs,
+            *([] if positions is None else [positions]),
+        ]
+        positive_ints(numbers, "num_tokens, num_classes, order, max_pairs and positions")
+        if not 0 < escape < math.inf:
+            raise ValueError(f"expected escape to be a finite number above 0, got {escape}")
+        self.bits = max(1, (num_classes - 1).bit_length())
+        longest = min(num_tokens, KEY_BITS // self.bits - 1)
+        if order > longest:
+            raise ValueError(
+                f"expected an order of at most {longest} for windows of {num_tokens} symbols of "
+                f"{num_classes} kinds, got {order}"
+            )
+        self.num_tokens, self.num_classes, self.order = num_tokens, num_classes, order
+        self.max_pairs, self.positions, self.escape = max_pairs, positions, escape
+        for length in range(1, order + 1):
+            self.fill(length, np.empty(0, np.int64), np.empty(0))
+        self.register_buffer("often", torch.full((num_classes,), 1 / num_classes))
+        self.gates = tuple(Gate(f"order{length}", 1, 2) for length in range(order, 0, -1))
+        self.dense_macs = (order + 1) * num_classes
+
+    @property
+    def num_blocks(self) -> tuple[int, ...]:
+        """Blocks of each gate."""
+        return num_blocks_of(self)
+
+    @property
+    def open_lengths(self) -> frozenset[str]:
+        """Tensors of which counting decides how long they are."""
+        return frozenset(f"{name}_{n}" for name in TABLES for n in range(1, self.order + 1))
+
+    def fill(self, length: int, keys: np.ndarray, shares: np.ndarray) -> None:
+        """Makes the tables of one length from sorted pairs; see `Pairs`."""
+        context, starts = np.unique(keys >> self.bits, return_index=True)
+        short = self.bits * length < 31
+        kinds = (np.int32 if short else np.int64, np.int32, np.int16, np.float32)
+        columns = (context, [*starts, len(keys)], keys & low_bits(self.bits), shares)
+        for name, column, kind in zip(TABLES, columns, kinds, strict=True):
+            self.register_buffer(f"{name}_{length}", torch.from_numpy(np.asarray(column, kind)))
+
+    def tables(self, length: int) -> list[Tensor]:
+        """Contexts, starts, symbols and shares of one length."""
+        return [self.get_buffer(f"{name}_{length}") for name in TABLES]
+
+    def learn_beforehand(self, split: Split) -> None:
+        """Counts the windows of a split.
+
+        Raises:
+            ValueError: if they are no windows of these symbols.
+        """
+        keys = keys_of(split, self.order, self.bits, self.positions)
+        counts = np.bincount(keys & low_bits(self.bits), minlength=self.num_classes) + 1
+        self.often.copy_(torch.from_numpy(counts / counts.sum()))
+        for length, pairs in enumerate(self._best(keys), start=1):
+            self.fill(length, pairs.keys, pairs.shares)
+
+    def _best(self, keys: np.ndarray) -> list[Pairs]:
+        return best_pairs(keys, self.bits, self.order, self.max_pairs, self.escape)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        for name in self.open_lengths:
+            stored, own = state_dict.get(prefix + name), self.get_buffer(name)
+            if isinstance(stored, Tensor) and stored.shape != own.shape:
+                setattr(self, name, own.new_empty(stored.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def start(self, inputs: Tensor) -> Mixture:
+        """Reads the last symbols: int64 [rows, num_tokens].
+
+        Raises:
+            ValueError: if they are no windows of that length, or of other symbols.
+        """
+        if inputs.dtype != torch.int64 or inputs.shape[1:] != (self.num_tokens,):
+            raise ValueError(
+                f"expected symbols as int64 [rows, {self.num_tokens}], got {inputs.dtype} "
+                f"{list(inputs.shape)}"
+            )
+        keys = context_keys(inputs, self.order, self.bits)
+        left = self.often.new_ones(len(keys), 1)
+        return Mixture(keys, left.new_zeros(len(keys), self.num_classes), left)
+
+    def step(
+        self,
+        gate: int,
+        hidden: Mixture,
+        mask: Tensor | None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Mixture:
+        """See `GatedNetwork.step`; only rows that keep a length are looked up."""
+        given = mask if mask is not None else weights
+        hidden = hidden.repeated(1 if given is None else rows_each(len(hidden.keys), len(given)))
+        everything = torch.ones(len(hidden.keys), 1, dtype=torch.bool, device=hidden.keys.device)
+        rows = (everything if mask is None else mask)[:, 0].nonzero()[:, 0]
+        keys, found, left = (value.index_select(0, rows) for value in vars(hidden).values())
+        shares = self.looked_up(self.order - gate, keys)
+        if weights is not None:
+            shares = shares * weights.index_select(0, rows).to(shares.dtype)
+        found = added(found, left, shares)
+        left = left * (1 - shares.sum(dim=1, keepdim=True))
+        return Mixture(
+            hidden.keys,
+            hidden.found.index_copy(0, rows, found),
+            hidden.left.index_copy(0, rows, left),
+        )
+
+    def looked_up(self, length: int, keys: Tensor) -> Tensor:
+        """Shares of all symbols after contexts of one length: int64 [rows] -> [rows, classes]."""
+        contexts, starts, symbols, shares = self.tables(length)
+        found = shares.new_zeros(len(keys), self.num_classes)
+        if not len(contexts):
+            return found
+        wanted = (keys & low_bits(self.bits * length)).to(contexts.dtype)
+        place = torch.searchsorted(contexts, wanted).clamp_(max=len(contexts) - 1)
+        begin, end = starts[place].long(), starts[place + 1].long()
+        many = torch.where(contexts[place] == wanted, end - begin, 0)
+        rows = torch.arange(len(keys), device=keys.device).repeat_interleave(many)
+        within = torch.arange(len(rows), device=keys.device) - (many.cumsum(0) - many)[rows]
+        pairs = begin[rows] + within
+        return found.index_put((rows, symbols[pairs].long()), shares[pairs])
+
+    def logits(self, hidden: Mixture, backend: str = "auto") -> Tensor:
+        """See `GatedNetwork.logits`: logarithms of probabilities."""
+        return added(hidden.found, hidden.left, self.often.expand_as(hidden.found)).log()
+
+    def look(self, gate: int, hidden: Mixture) -> Tensor:
+        """What longer contexts leave, and their largest probability: float [rows, 2]."""
+        return torch.cat([hidden.left, hidden.found.amax(dim=1, keepdim=True)], dim=1)
+
+    def macs(self, gate: int, hidden: Mixture, mask: Tensor) -> Tensor:
+        """See `GatedNetwork.macs`: one product a symbol and length, and one for single symbols."""
+        rows_each(len(hidden.keys), len(mask))
+        last = gate == len(self.gates) - 1
+        return mask[:, 0].long() * self.num_classes + (self.num_classes if last else 0)
+
+    def least_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: single symbols."""
+        return self.num_classes
+
+    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
+        """Classifies windows under a mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        return forward(self, inputs, masks, backend)
+
+
+def added(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:
+    """What is found and the shares of what is left: [rows, classes], [rows, 1], [rows, classes]."""
+    # As a product, so that whoever counts products finds these.
+    return torch.baddbmm(found.unsqueeze(1), left.unsqueeze(1), shares.unsqueeze(1)).squeeze(1)
+
+
+def ngram(
+    input_shape: tuple[int, ...] = (24,),
+    num_classes: int = 128,
+    order: int = 6,
+    max_pairs: int = 400_000,
+    positions: int | None = None,
+    escape: float = 1.0,
+) -> Ngram:
+    """Predicts the next symbol of a text from counts of what followed the last symbols.
+
+    Args:
+        input_shape: (symbols of a window,).
+        num_classes: different symbols.
+        order: longest context, in symbols.
+        max_pairs: of a context and a successor, stored of all lengths together.
+        positions: how many places of the training text are counted, evenly spaced; None: all.
+        escape: how much a context leaves to shorter ones; 1 is Witten and Bell's, and with fewer
+            pairs than the text has more is better: to be chosen on validation text.
+
+    Raises:
+        ValueError: if inputs are no windows of symbols, or a number is impossible.
+    """
+    num_tokens = window_length(input_shape, "ngram")
+    return Ngram(num_tokens, num_classes, order, max_pairs, positions, escape)

@@ -1,0 +1,162 @@
+"""Convolutions with channel groups as blocks: (maps, mask of groups) -> maps; a small network."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.core.stage import Stage
+from ccenv.networks.stages.linear import kept_of, scale_blocks
+from ccenv.networks.vision.residual import Centred
+from ccenv.sparse.conv2d import block_sparse_conv2d, explain_conv
+from ccenv.sparse.linear import resolve_activation
+from ccenv.sparse.operands import check_divides
+from ccenv.sparse.routes import Choice
+
+
+class BlockConv2d(Stage):
+    """A convolution and its activation; a block is a group of neighbouring output channels.
+
+    Where the stage before has channel groups too, only those that a row has kept are read, and
+    billed.
+    """
+
+    marks_output: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        num_blocks: int,
+        stride: int = 1,
+        padding: int | None = None,
+        activation: Any = "relu",
+        after: nn.Module | None = None,
+    ) -> None:
+        """Builds the layer; weights start normal as in He et al. 2015 (fan in), biases zero.
+
+        Args:
+            inputs: channels.
+            outputs: channels, `outputs / num_blocks` a block.
+            kernel: pixels a side.
+            num_blocks: bits of its mask.
+            stride: pixels from place to place.
+            padding: zero pixels around the map; None: half of the kernel.
+            activation: "relu", "tanh", None, or a function that maps 0 to 0.
+            after: maps -> maps, each channel by itself and zero to zero, such as max-pooling.
+
+        Raises:
+            ValueError: if groups do not divide the channels, or the activation does not fit.
+        """
+        super().__init__()
+        check_divides(outputs, num_blocks, "the convolution's mask")
+        resolve_activation(activation)
+        padding = kernel // 2 if padding is None else padding
+        # Not torch's module: what prepares that one for torch's convolutions turns its weights
+        # around, and the kernels would turn them back in every call.
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.stride, self.padding = stride, padding
+        self.num_blocks, self.activation, self.after = num_blocks, activation, after
+        self.pixels = 0
+
+    def measure(self, x: Tensor) -> Tensor:
+        """See `Stage.measure`.
+
+        Raises:
+            ValueError: if what comes after mixes channels or moves zero.
+        """
+        y = super().measure(x)
+        self.pixels = self.full_macs // self.weight.numel()
+        at_zero = y if self.after is None else self.after(torch.zeros_like(self.convolved(x)))
+        if self.after is not None and (y.shape[1] != len(self.weight) or bool(at_zero.any())):
+            raise ValueError(
+                "expected what comes after a convolution to keep its channels apart and zero at "
+                f"zero, such as max-pooling, got {self.after}; make it a part of the network"
+            )
+        return y
+
+    def convolved(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """Convolution and activation."""
+        return block_sparse_conv2d(
+            x,
+            self.weight,
+            self.bias,
+            before,
+            mask,
+            stride=self.stride,
+            padding=self.padding,
+            activation=self.activation,
+            backend=backend,
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """[rows, inputs, height, width] -> [rows, outputs, ...]; see `Stage`."""
+        y = self.convolved(x, mask, before, backend)
+        return scale_blocks(y if self.after is None else self.after(y), weights)
+
+    def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
+        """Kernel's places x kept inputs x kept outputs x pixels: int64 [rows]."""
+        channels, inputs_of, kernel, _ = self.weight.shape
+        places = kernel**2
+        inputs, outputs = kept_of(before, inputs_of), kept_of(mask, channels)
+        found: Tensor = places * self.pixels * outputs * inputs  # type: ignore[assignment]
+        return found
+
+    def route(
+        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
+    ) -> Choice:
+        """See `Stage.route` and `ccenv.sparse.conv2d.explain_conv`."""
+        return explain_conv(x, self.weight, before, mask, backend=backend)
+
+
+def conv(
+    input_shape: tuple[int, ...] = (3, 32, 32),
+    num_classes: int = 10,
+    channels: Sequence[int] = (32, 64, 128),
+    num_blocks: int = 8,
+    strides: Sequence[int] = (1, 2, 2),
+    pool: int = 2,
+) -> GatedSequential:
+    """A small convolutional network: 3 x 3 convolutions in channel groups, a gate each.
+
+    Args:
+        input_shape: (channels, height, width).
+        num_classes: columns of the logits.
+        channels: of each layer.
+        num_blocks: groups of each layer.
+        strides: pixels from place to place, of each layer.
+        pool: the last maps are averaged to so many pixels a side before the linear head.
+
+    Raises:
+        ValueError: if there is not one stride a layer, or groups do not divide channels.
+    """
+    if len(channels) != len(strides):
+        raise ValueError(
+            f"expected a stride for each of the {len(channels)} layers, got {list(strides)}"
+        )
+    sizes = [input_shape[0], *channels]
+    parts = {
+        f"conv{number + 1}": BlockConv2d(sizes[number], width, 3, num_blocks, stride)
+        for number, (width, stride) in enumerate(zip(channels, strides, strict=True))
+    }
+    features = channels[-1] * pool * pool
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(pool), nn.Flatten(), nn.Linear(features, num_classes))
+    return GatedSequential(Centred(), parts, head, torch.zeros(1, *input_shape))

@@ -1,0 +1,187 @@
+"""Transformers: heads and groups of feed-forward units as blocks; a small vision transformer.
+
+Vaswani et al. 2017, "Attention is all you need" (arXiv 1706.03762); Dosovitskiy et al. 2021, "An
+image is worth 16x16 words" (arXiv 2010.11929). Norms stand before what they normalise.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ccenv.networks.core.sequential import GatedSequential
+from ccenv.networks.stages.residual_groups import Blocks, Summed, taken
+from ccenv.networks.vision.residual import Centred
+
+
+class HeadAttention(Summed):
+    """x + attention(norm(x)); a block is a head, and what it adds needs its weights alone."""
+
+    def __init__(self, dim: int, num_heads: int = 4, norm: nn.Module | None = None) -> None:
+        """Makes the weights.
+
+        Args:
+            dim: features of a token.
+            num_heads: heads, of dim / num_heads features each.
+            norm: before it; None for a `torch.nn.LayerNorm`.
+
+        Raises:
+            ValueError: if heads do not divide the features.
+        """
+        super().__init__()
+        check_divides(num_heads, dim, "num_heads", "features of a token")
+        self.num_blocks, self.head_size = num_heads, dim // num_heads
+        self.norm = nn.LayerNorm(dim) if norm is None else norm
+        self.query_key_value = matrix(num_heads, 3 * self.head_size, dim, fan_in=dim)
+        self.query_key_value_bias = nn.Parameter(torch.zeros(num_heads, 3 * self.head_size))
+        self.output = matrix(num_heads, self.head_size, dim, fan_in=dim)
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """See `Summed.prepared`."""
+        found: Tensor = self.norm(x)
+        return found
+
+    def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
+        """Attention of some heads: [rows, tokens, dim] -> the same."""
+        bias = taken(self.query_key_value_bias, blocks)
+        parts = nn.functional.linear(x, taken(self.query_key_value, blocks), bias)
+        parts = parts.unflatten(2, (-1, 3, self.head_size)).permute(3, 0, 2, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(*parts.unbind(0))
+        if weights is not None:
+            seen = seen * weights[:, :, None, None]
+        return seen.transpose(1, 2).flatten(2) @ taken(self.output, blocks)
+
+
+class GroupedFFN(Summed):
+    """x + feed-forward(norm(x)); a block is a group of hidden units."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_units: int,
+        num_groups: int = 4,
+        norm: nn.Module | None = None,
+        activation: nn.Module | None = None,
+    ) -> None:
+        """Makes the weights.
+
+        Args:
+            dim: features of a token.
+            num_units: hidden units.
+            num_groups: blocks that they are cut in.
+            norm: before it; None for a `torch.nn.LayerNorm`.
+            activation: between the two layers; None for GELU.
+
+        Raises:
+            ValueError: if groups do not divide the units.
+        """
+        super().__init__()
+        check_divides(num_groups, num_units, "num_groups", "hidden units")
+        self.num_blocks = num_groups
+        self.norm = nn.LayerNorm(dim) if norm is None else norm
+        self.activation = nn.GELU() if activation is None else activation
+        size = num_units // num_groups
+        self.hidden = matrix(num_groups, size, dim, fan_in=dim)
+        self.hidden_bias = nn.Parameter(torch.zeros(num_groups, size))
+        self.output = matrix(num_groups, size, dim, fan_in=num_units)
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """See `Summed.prepared`."""
+        found: Tensor = self.norm(x)
+        return found
+
+    def added(self, x: Tensor, blocks: Blocks, weights: Tensor | None) -> Tensor:
+        """What some groups add: [rows, tokens, dim] -> the same."""
+        bias = taken(self.hidden_bias, blocks)
+        units = self.activation(nn.functional.linear(x, taken(self.hidden, blocks), bias))
+        if weights is not None:
+            wide = weights.repeat_interleave(units.shape[2] // weights.shape[1], dim=1)
+            units = units * wide[:, None, :]
+        return units @ taken(self.output, blocks)
+
+
+def matrix(num_blocks: int, units: int, dim: int, fan_in: int) -> nn.Parameter:
+    """Weights block by block: [num_blocks, units, dim], uniform with deviation fan_in ** -1/2."""
+    bound = math.sqrt(3 / fan_in)
+    return nn.Parameter(torch.empty(num_blocks, units, dim).uniform_(-bound, bound))
+
+
+def check_divides(parts: int, whole: int, name: str, what: str) -> None:
+    """Refuses a number of parts that leaves a rest.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if parts < 1 or whole < 1 or whole % parts:
+        raise ValueError(f"expected {name} to divide {whole} {what}, got {parts}")
+
+
+class Patches(nn.Module):
+    """Square patches of an image as tokens, each with a vector for its place."""
+
+    def __init__(self, channels: int, size: int, num_tokens: int, dim: int) -> None:
+        """Takes the image's channels, a patch's side in pixels, and the tokens' number and size."""
+        super().__init__()
+        self.cut = nn.Conv2d(channels, dim, size, size)
+        self.places = nn.Parameter(0.02 * torch.randn(1, num_tokens, dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[rows, channels, height, width] -> [rows, tokens, dim]."""
+        tokens: Tensor = self.cut(images).flatten(2).transpose(1, 2)
+        return tokens + self.places
+
+
+class MeanOfTokens(nn.Module):
+    """Averages over the sequence."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[rows, tokens, dim] -> [rows, dim]."""
+        return x.mean(dim=1)
+
+
+def vit(
+    input_shape: tuple[int, ...] = (3, 32, 32),
+    num_classes: int = 10,
+    depth: int = 4,
+    dim: int = 96,
+    num_heads: int = 4,
+    num_groups: int = 4,
+    patch_size: int = 4,
+) -> GatedSequential:
+    """A small vision transformer: two gates a layer, its heads and its groups of hidden units.
+
+    The answer is read from the mean of all tokens; hidden units are four times the features.
+
+    Args:
+        input_shape: (channels, height, width).
+        num_classes: columns of the logits.
+        depth: layers.
+        dim: features of a token.
+        num_heads: blocks of each attention.
+        num_groups: blocks of each feed-forward layer.
+        patch_size: side of a patch in pixels.
+
+    Raises:
+        ValueError: if a number does not divide what it cuts.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(
+            f"expected images (channels, height, width) for 'vit', got inputs {tuple(input_shape)}"
+        )
+    channels, height, width = input_shape
+    for side in (height, width):
+        if patch_size < 1 or side % patch_size:
+            raise ValueError(
+                f"expected patch_size to divide images of {height} x {width} pixels, got "
+                f"{patch_size}"
+            )
+    num_tokens = (height // patch_size) * (width // patch_size)
+    stem = nn.Sequential(Centred(), Patches(channels, patch_size, num_tokens, dim))
+    parts: dict[str, nn.Module] = {}
+    for number in range(depth):
+        parts[f"layer{number}.heads"] = HeadAttention(dim, num_heads)
+        parts[f"layer{number}.units"] = GroupedFFN(dim, 4 * dim, num_groups)
+    head = nn.Sequential(nn.LayerNorm(dim), MeanOfTokens(), nn.Linear(dim, num_classes))
+    return GatedSequential(stem, parts, head, torch.zeros(1, *input_shape))

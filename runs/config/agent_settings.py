@@ -1,0 +1,109 @@
+"""What an agent can be told: its name -> the class, its settings with defaults and annotations.
+
+Meaning of settings: the Args section of a docstring -> name -> one line, for --help.
+"""
+
+import functools
+import inspect
+import itertools
+import re
+from typing import Any
+
+from ccenv.agents import AGENTS
+from ccenv.agents.base import Agent
+from ccenv.base.registry import resolve
+from ccenv.base.values import shown
+from ccenv.runs.config.values import annotations_of
+
+
+def find_agent(agent: str) -> type[Agent]:
+    """The class that a name stands for.
+
+    Raises:
+        ValueError: if the name is unknown, or no subclass of `Agent` that can act.
+    """
+    found = resolve(agent, AGENTS, "agent")
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ValueError(
+            f"expected agent {agent!r} to be a subclass of ccenv.agents.base.Agent, "
+            f"got {shown(found)}"
+        )
+    if found.act is Agent.act and found.distribution is Agent.distribution:
+        raise ValueError(f"expected agent {agent!r} to define act or distribution, got neither")
+    return found
+
+
+def agent_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
+    """Settings of an agent's constructor with their defaults, and whether it takes others too.
+
+    An agent that hands settings on to a library lists those it prefers as `defaults`.
+    """
+    own, open_ended = own_parameters(agent_class)
+    return own | dict(getattr(agent_class, "defaults", {})), open_ended
+
+
+@functools.lru_cache(maxsize=256)
+def own_parameters(agent_class: Any) -> tuple[dict[str, Any], bool]:
+    """The same without what it prefers of a library."""
+    parameters = inspect.signature(agent_class).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    own = {
+        p.name: p.default for p in parameters if p.kind in named and p.name not in ("env", "seed")
+    }
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return own, open_ended
+
+
+def hints_of_agent(agent_class: Any) -> dict[str, Any]:
+    """Annotations of an agent's settings, and of those that it hands on to a library's algorithm.
+
+    Raises:
+        ValueError: if it cannot name its algorithm.
+    """
+    own = annotations_of(agent_class.__init__)
+    if not hasattr(agent_class, "algorithm"):
+        return own
+    try:
+        return annotations_of(agent_class.algorithm().__init__) | own
+    except (ImportError, TypeError) as error:
+        raise ValueError(str(error)) from error
+
+
+ARGUMENT = re.compile(r" {4}\*{0,2}(\w+): (.*)")
+ELSEWHERE = "see `"
+"""A text that begins so sends the reader to the class above."""
+
+
+def explained(function: Any) -> dict[str, str]:
+    """What a docstring says of each argument, its lines joined.
+
+    >>> explained(explained_of_class)["found"]
+    'the class.'
+    """
+    lines = itertools.dropwhile(
+        lambda line: line != "Args:", (inspect.getdoc(function) or "").splitlines()
+    )
+    texts: dict[str, str] = {}
+    name = ""
+    for line in itertools.islice(lines, 1, None):
+        if line and not line.startswith(" "):
+            break
+        if match := ARGUMENT.fullmatch(line):
+            name, texts[match[1]] = match[1], match[2]
+        elif line:
+            texts[name] = f"{texts[name]} {line.strip()}"
+    return texts
+
+
+def explained_of_class(found: type) -> dict[str, str]:
+    """What the constructors of a class and of those above it say of each argument.
+
+    Args:
+        found: the class.
+    """
+    texts: dict[str, str] = {}
+    for owner in found.__mro__:
+        for name, text in explained(vars(owner).get("__init__")).items():
+            if texts.get(name, ELSEWHERE).startswith(ELSEWHERE):
+                texts[name] = text
+    return texts

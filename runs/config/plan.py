@@ -1,0 +1,152 @@
+"""A plan: agent, environment, program and seed -> the run's identity, folder and JSON."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ccenv import PRESETS
+from ccenv.base.registry import OWN_PACKAGE, import_object
+from ccenv.base.trust import is_below
+from ccenv.runs.config.agent_settings import agent_parameters
+from ccenv.runs.config.values import coerce
+from ccenv.runs.store.identity import Key, Program, chosen_settings, key_of, short_name
+
+OF_CODE = ("reward", "network", "observation")
+"""Settings of the environment that may name code of yours."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One agent, one environment, one seed: all that a run depends on."""
+
+    agent: str
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
+    agent_class: Any
+    """what the name stands for."""
+    agent_settings: dict[str, Any]
+    """keyword arguments of the agent, defaults included."""
+    environment: dict[str, Any]
+    """keyword arguments of the environment, defaults included."""
+    program: Program
+    """what the run does around them."""
+
+    @property
+    def num_envs(self) -> int:
+        """Rows of the environment: every image fills a whole group of them."""
+        return self.program.batch_size * int(self.environment["group_size"])
+
+    @property
+    def num_updates(self) -> int:
+        """Batches of the whole run."""
+        return -(-self.program.images // self.program.batch_size)
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether a name is `module:name`: an error may then be a bug of the user's."""
+        named = (self.agent, *self.environment.values())
+        return any(isinstance(name, str) and ":" in name for name in named)
+
+    @property
+    def has_own_network(self) -> bool:
+        """Whether the network is `module:name` and not the project's."""
+        module, colon, _ = str(self.environment["network"]).partition(":")
+        return bool(colon) and not is_below(module, (OWN_PACKAGE,))
+
+    def config(self) -> dict[str, Any]:
+        """Names and numbers only, ready for JSON."""
+        return {
+            "agent": self.agent,
+            "agent_settings": self.agent_settings,
+            "environment": self.environment,
+            **vars(self.program),
+        }
+
+    def chosen(self) -> dict[str, Any]:
+        """Settings that differ from the defaults, by name; see `ccenv.runs.store.identity`."""
+        return dict(self._without_seed.chosen)
+
+    def key(self) -> Key:
+        """The run's identity."""
+        return self.agent, self._without_seed.text, self.program.seed
+
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return self._without_seed.folder / f"seed-{self.program.seed}"
+
+    @functools.cached_property
+    def _without_seed(self) -> "WithoutSeed":
+        # Asked for by key, folder and records of every run of a study.
+        chosen = chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
+        names = (self.program.env, self.agent, self.environment["reward"])
+        expected = PRESETS[self.program.env] | self.agent_class.env_defaults
+        parts = (*map(safe_name, names), short_name(chosen, expected))
+        _, text, _ = key_of(self.agent, chosen, 0)
+        return WithoutSeed(chosen, text, Path(self.program.log_dir).joinpath(*parts))
+
+    def with_seed(self, seed: int) -> "Plan":
+        """The same run from another seed, as `make_plan` would make it, in a twentieth of the time.
+
+        Raises:
+            ValueError: if the seed is impossible.
+        """
+        program = dataclasses.replace(self.program, seed=checked_seed(seed))
+        other = dataclasses.replace(self, program=program)
+        # Not a field: two plans are equal by what was given.
+        vars(other)["_without_seed"] = self._without_seed
+        return other
+
+
+@dataclass(frozen=True)
+class WithoutSeed:
+    """What runs that differ in their seed alone have in common."""
+
+    chosen: dict[str, Any]
+    """settings that differ from the defaults."""
+    text: str
+    """the same as in a key."""
+    folder: Path
+    """of all seeds."""
+
+
+def safe_name(name: str) -> str:
+    """A name that is a folder's on every system.
+
+    >>> safe_name("my_module:MyAgent")
+    'my_module.MyAgent'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "." for c in name).strip(".") or "unnamed"
+
+
+def code_digests(plan: Plan) -> dict[str, str]:
+    """Hashes of the files that define the agent, and reward, network, observation if yours.
+
+    A result is told by its settings alone; these say whether it comes from older code.
+    """
+    objects = {plan.agent: plan.agent_class}
+    for name in (plan.environment[key] for key in OF_CODE):
+        if ":" in name:
+            objects[name] = import_object(name, "setting")
+    digests = {}
+    for name, found in objects.items():
+        try:
+            source = inspect.getsource(inspect.getmodule(found) or found)
+        except (OSError, TypeError):
+            source = ""
+        digests[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+    return digests
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as a plan holds it.
+
+    Raises:
+        ValueError: if it is no whole number of at least 0.
+    """
+    found: int = coerce("seed", seed, int)
+    if found < 0:
+        raise ValueError(f"expected seed of at least 0, got {found}")
+    return found

@@ -1,0 +1,174 @@
+"""Settings of a run: (agent, given settings) -> a plan, checked before anything is built.
+
+Settings share one flat space of names: the program's own (`Program`), the environment's (those of
+`Simulator`) and the agent's (its constructor's). The environment's start from the defaults, then
+come the preset's, the agent's `env_defaults` and what the user gives.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+from ccenv import PRESETS, SYSTEMS, TABLES
+from ccenv.base.registry import check_names, resolve
+from ccenv.data import transform_names
+from ccenv.networks.learning.training import check_at_least_zero
+from ccenv.rewards import REWARDS, check_cost_limit, make_reward, reward_parameters
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent, hints_of_agent
+from ccenv.runs.config.plan import Plan, checked_seed
+from ccenv.runs.config.values import annotations_of, check_plain, checked, checked_kinds, is_plain
+from ccenv.runs.store.identity import Program, environment_defaults, validations_every
+from ccenv.runs.store.provenance import most_threads
+from ccenv.simulator.settings import KINDS, setting_defaults
+from ccenv.simulator.simulator import Simulator
+
+
+def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
+    """Resolves names and checks settings; builds nothing and writes nothing.
+
+    Args:
+        agent: a name in `ccenv.agents.AGENTS` or `module:Class`.
+        settings: program, environment and agent settings by name.
+
+    Raises:
+        ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
+    """
+    agent_class = find_agent(agent)
+    program_names = [f.name for f in dataclasses.fields(Program)]
+    own, takes_any = agent_parameters(agent_class)
+    if not takes_any:
+        check_names(settings, setting_names(own), "setting")
+    given = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
+    program = make_program({n: given.pop(n) for n in program_names if n in given})
+    environment = make_environment(
+        program,
+        agent_class,
+        {n: given.pop(n) for n in (*setting_defaults(), *KINDS) if n in given},
+    )
+    if program.cost_limit is not None:
+        given |= pass_limit_on(program.cost_limit, agent, own, environment)
+    agent_settings = checked(given, hints_of_agent(agent_class), own)
+    check_rates(agent_settings)
+    # A default that is an object stays the constructor's business.
+    kept = {k: v for k, v in agent_settings.items() if k in given or is_plain(v)}
+    plan = Plan(agent, agent_class, kept, environment, program)
+    if environment["weights_kwargs"].get("schedule_updates") == "run":
+        environment["weights_kwargs"]["schedule_updates"] = plan.num_updates
+    check_plain(plan.config())
+    return plan
+
+
+def setting_names(own: Iterable[str] = ()) -> list[str]:
+    """Names of all settings of a run: the program's, the environment's and the agent's own."""
+    return [*(f.name for f in dataclasses.fields(Program)), *setting_defaults(), *KINDS, *own]
+
+
+def check_rates(settings: Mapping[str, Any]) -> None:
+    """Refuses learning rates below 0; of schedules and other objects nothing is known.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, value in settings.items():
+        if name.endswith("learning_rate"):
+            for rate in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(rate, Real):
+                    check_at_least_zero(**{name: rate})
+
+
+def pass_limit_on(
+    limit: float, agent: str, own: Mapping[str, Any], environment: dict[str, Any]
+) -> dict[str, float]:
+    """Gives the cost limit to the reward, if it takes one, and returns what the agent takes of it.
+
+    Raises:
+        ValueError: if neither takes it, or the reward was given another one.
+    """
+    reward, kwargs = environment["reward"], environment["reward_kwargs"]
+    reward_takes = takes_limit(resolve(reward, REWARDS, "reward"))
+    if kwargs.get("cost_limit", limit) != limit:
+        raise ValueError(
+            f"expected one cost_limit, got {limit} and reward_kwargs.cost_limit="
+            f"{kwargs['cost_limit']}; leave one out"
+        )
+    if reward_takes:
+        environment["reward_kwargs"] = {**kwargs, "cost_limit": limit}
+    elif "cost_limit" not in own:
+        known = [name for name in REWARDS if takes_limit(resolve(name, REWARDS, "reward"))]
+        raise ValueError(
+            f"expected a reward or an agent that takes cost_limit, got reward {reward!r} and agent "
+            f"{agent!r}; choose reward={', '.join(known)} or the agent reinforce_lagrangian"
+        )
+    return {"cost_limit": limit} if "cost_limit" in own else {}
+
+
+def takes_limit(reward: Any) -> bool:
+    """Whether a reward has an argument of that name."""
+    return "cost_limit" in (reward_parameters(reward) or {})
+
+
+def make_program(given: dict[str, Any]) -> Program:
+    """Checks the program's settings.
+
+    Raises:
+        ValueError: if one is out of range.
+    """
+    defaults = dataclasses.asdict(Program())
+    program = Program(**checked(given, annotations_of(Program), defaults))
+    check_env(program.env)
+    if program.eval_every is None:
+        program = dataclasses.replace(program, eval_every=validations_every(program.images))
+    for name in ("images", "batch_size", "eval_every", "threads"):
+        if getattr(program, name) < 1:
+            raise ValueError(f"expected {name} of at least 1, got {getattr(program, name)}")
+    if program.threads > most_threads():
+        raise ValueError(
+            f"expected threads of at most {most_threads()} on this machine, got {program.threads}; "
+            "1 is often fastest, more than its cores never are"
+        )
+    if not program.log_dir.strip() or "\0" in program.log_dir:
+        raise ValueError(
+            f"expected log_dir to name a folder, got {program.log_dir!r}; leave it out for "
+            f"{defaults['log_dir']}"
+        )
+    if program.cost_limit is not None:
+        check_cost_limit(program.cost_limit)
+    checked_seed(program.seed)
+    return program
+
+
+def check_env(name: str) -> None:
+    """Refuses what is no preset to train in.
+
+    Raises:
+        ValueError: with what to do instead.
+    """
+    expected = f"expected env of {', '.join(PRESETS)}, got {name}"
+    if name in SYSTEMS:
+        own = " ".join(f"{setting}={value}" for setting, value in SYSTEMS[name].items())
+        raise ValueError(f"{expected}; give its settings: {own}")
+    if name in TABLES:
+        raise ValueError(f"{expected}, whose episodes are looked up; make it by gym.make")
+    check_names([name], PRESETS, "environment")
+
+
+def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Lays the user's settings over the agent's wishes, the preset and the defaults.
+
+    Raises:
+        ValueError: if a setting has another type, or the reward or the context is impossible.
+    """
+    defaults = environment_defaults()
+    wishes = dict(agent_class.env_defaults)
+    if "reward" in given:
+        # They belong to the reward that the agent would have chosen.
+        wishes.pop("reward_kwargs", None)
+    kinds = {name: given.pop(name) for name in KINDS if name in given}
+    layers = PRESETS[program.env] | wishes | given
+    settings = checked(layers, annotations_of(Simulator.__init__), defaults)
+    for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):
+        settings[name] = settings[name] or {}
+    settings["transforms"] = transform_names(settings["transforms"])
+    make_reward(settings["reward"], settings["reward_kwargs"]).check_is_one_number("agents")
+    return settings | checked_kinds({k: v for k, v in kinds.items() if v is not None})

@@ -1,0 +1,156 @@
+"""What a sweep is made of: labels, agents and settings -> runs, and the same runs in miniature.
+
+Tables whose values are made when they are asked for: names and a function -> a mapping.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+MINIATURE: Mapping[str, Any] = {
+    "dataset": "synthetic",
+    "transforms": (),
+    "images": 256,
+    "batch_size": 64,
+    "eval_every": 256,
+}
+"""What makes a run of hours one of seconds: a few updates on data that need no files."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table."""
+
+    label: str
+    """what the row is called; different in every cell of a sweep."""
+    agent: str
+    """a name in `ccenv.agents.AGENTS` or `module:Class`."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """settings by name, as in `ccenv train`."""
+    seeds: tuple[int, ...] | None = None
+    """one run each; None: those of the sweep."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cells that are compared with each other: every cell is run with every seed."""
+
+    name: str
+    """also the name of its report and of its recorded result."""
+    description: str
+    """one sentence above the table."""
+    cells: tuple[Cell, ...]
+    """rows, in the table's order."""
+    minutes: float
+    """how long all of it takes on two cores, for the forecast."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """settings of every cell, unless the cell says otherwise."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """one run each."""
+    mini: Mapping[str, Any] = field(default_factory=dict)
+    """settings of the miniature where `MINIATURE` does not fit."""
+    budgets: tuple[int, ...] = ()
+    """MACs of an input at which the report compares methods, ascending."""
+    memory_budgets: tuple[int, ...] = ()
+    """the same in kB of network and policy."""
+    measure: str = "error"
+    """by what it compares them; a key of `ccenv.runs.stats.measures.MEASURES`."""
+
+    @property
+    def num_runs(self) -> int:
+        """One for each row and seed."""
+        return sum(len(self.seeds if c.seeds is None else c.seeds) for c in self.cells)
+
+    def runs(self) -> list[tuple[Cell, dict[str, Any]]]:
+        """Each cell with the settings of each of its runs."""
+        return [
+            (cell, {**self.settings, **cell.settings, "seed": seed})
+            for cell in self.cells
+            for seed in (self.seeds if cell.seeds is None else cell.seeds)
+        ]
+
+    def miniature(self) -> "Sweep":
+        """One row of each kind with one seed, in about a minute: shows that they run, no more.
+
+        Rows are of one kind if they differ in numbers alone.
+        """
+        small = {**MINIATURE, **self.mini}
+        cells = tuple(
+            dataclasses.replace(cell, settings={**cell.settings, **small}, seeds=None)
+            for cell in self.cells
+        )
+        first = {kind(cell): cell for cell in reversed(cells)}
+        cells = tuple(cell for cell in cells if cell in first.values())
+        return dataclasses.replace(
+            self, name=f"{self.name}-miniature", cells=cells, seeds=self.seeds[:1], minutes=1.0
+        )
+
+
+def check_number(runs: int, most: int | None) -> None:
+    """Refuses more runs than somebody has confirmed.
+
+    Args:
+        runs: how many there are, as far as they were counted.
+        most: allowed; None for any number.
+
+    Raises:
+        ValueError: if there are more.
+    """
+    if most is not None and runs > most:
+        raise ValueError(f"expected at most {most:,} runs, got more; --yes runs them all")
+
+
+def kind(cell: Cell) -> str:
+    """What a row is, but for its numbers: agent, names of settings, words and inner names.
+
+    >>> kind(Cell("a", "rloo", {"num_kept": 2, "draw": "ordered"}))
+    "rloo draw='ordered' num_kept"
+    """
+    words = [in_words(name, value) for name, value in sorted(cell.settings.items())]
+    return " ".join([cell.agent, *words])
+
+
+def in_words(name: str, value: Any) -> str:
+    """A setting without its numbers."""
+    if isinstance(value, Mapping):
+        return f"{name}({', '.join(sorted(value))})"
+    return f"{name}={value!r}" if isinstance(value, str) else name
+
+
+Value = TypeVar("Value")
+
+
+class OnUse(MutableMapping[str, Value]):
+    """A mapping that knows its names at once, and makes each value once, on use.
+
+    >>> lengths = OnUse(["one", "three"], len)
+    >>> list(lengths), lengths["three"]
+    (['one', 'three'], 5)
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Value]) -> None:
+        """Takes names and what makes a value of one."""
+        self._values: dict[str, Value | None] = dict.fromkeys(names)
+        self._make = make
+
+    def __getitem__(self, name: str) -> Value:
+        value = self._values[name]
+        if value is None:
+            value = self._values[name] = self._make(name)
+        return value
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values

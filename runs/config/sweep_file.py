@@ -1,0 +1,345 @@
+"""Reads sweeps from files: TOML -> `Sweep`.
+
+    description = "Two agents on the bundled digits."
+    minutes = 2
+    seeds = [0, 1, 2]
+
+    [settings]                          # of every row, as in `ccenv train`
+    images = 20_000
+
+    [[rows]]
+    agent = "reinforce"                 # the row is labelled by its agent
+
+    [[rows]]
+    agent = "rloo"
+    label = "rloo, {num_kept} kept, rate {learning_rate}"
+    grid = { num_kept = [1, 2], learning_rate = [0.01, 0.03] }    # every pair, one row each
+
+    [[rows]]
+    agent = "condnet"
+    settings = { l2_weight = 0.0 }
+    each = [                            # one row each, with a label and settings of its own
+        { label = "condnet, few", target_density = 0.05 },
+        { label = "condnet, many", target_density = 0.2, seeds = [0] },
+    ]
+
+What stands later is laid over what stands earlier: settings of the sweep, `[shared.NAME]` for rows
+with `shared = "NAME"`, the rows' own, their entries of `each`, their grid. Tables such as
+`weights_kwargs` are laid over each other too, but for an empty one, which replaces. `each` may be
+several lists of entries: every combination. A label holds `{setting}`, `{setting:format}`,
+`{table.setting}` or `{list.0}`.
+
+Agents, rewards and networks are names of the project's tables, or `module:name` of modules that the
+reader trusts.
+"""
+
+import itertools
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ccenv.agents import AGENTS
+from ccenv.base.registry import check_names
+from ccenv.runs.config.sweep import Cell, Sweep, check_number
+from ccenv.runs.store.trust import check_trusted
+
+OF_SWEEP = (
+    "name",
+    "description",
+    "minutes",
+    "seeds",
+    "settings",
+    "shared",
+    "miniature",
+    "rows",
+    "budgets",
+    "memory_budgets",
+    "measure",
+)
+OF_ROWS = ("agent", "label", "seeds", "shared", "settings", "grid", "each")
+OF_EACH = ("agent", "label", "seeds")
+"""Names of an entry of `each` that are no settings."""
+USUAL_SEEDS = (0, 1, 2)
+MOST_RUNS = 10_000
+"""Of a sweep that nobody has confirmed."""
+FIELD = re.compile(r"\{([\w.]+)(?::([,.%\ddefg]{1,4}))?\}")
+"""Of a label: the name of a setting, dotted for one inside another, and how it is written."""
+
+
+def read_sweep(path: Path, trusted: Sequence[str] = (), most_runs: int | None = MOST_RUNS) -> Sweep:
+    """Reads a sweep and checks its form; settings are checked when its runs are planned.
+
+    Args:
+        path: of the TOML file.
+        trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
+        most_runs: that it may have; None for any number.
+
+    Raises:
+        ValueError: naming the file, what was expected and what came.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"expected a sweep as TOML in {path}, got {error}") from error
+    try:
+        return sweep_of({"name": path.stem, **content}, trusted, most_runs)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def sweep_of(
+    content: Mapping[str, Any],
+    trusted: Sequence[str] = (),
+    most_runs: int | None = MOST_RUNS,
+) -> Sweep:
+    """A sweep of what a file holds; arguments as those of `read_sweep`.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    check_names(content, OF_SWEEP, "key of a sweep")
+    settings, shared = (expected(content, name, dict, {}) for name in ("settings", "shared"))
+    groups = expected(content, "rows", list, [])
+    cells: list[Cell] = []
+    for group in groups:
+        cells += cells_of(group, settings, shared, most_runs)
+    if not cells:
+        raise ValueError("expected rows, got none; add [[rows]] with an agent")
+    sweep = Sweep(
+        name=expected(content, "name", str, ""),
+        description=expected(content, "description", str, ""),
+        cells=tuple(cells),
+        minutes=float(expected(content, "minutes", int | float, 1.0)),
+        settings=frozen(settings),
+        seeds=seeds_of(content, USUAL_SEEDS),
+        mini=frozen(expected(content, "miniature", dict, {})),
+        budgets=numbers_of(content, "budgets"),
+        memory_budgets=numbers_of(content, "memory_budgets"),
+        measure=expected(content, "measure", str, "error"),
+    )
+    check_number(sweep.num_runs, most_runs)
+    for cell in cells:
+        check_trusted({**settings, **cell.settings, "agent": cell.agent}, trusted)
+    return sweep
+
+
+def cells_of(
+    group: Any,
+    common: Mapping[str, Any],
+    shared: Mapping[str, Mapping[str, Any]],
+    most_runs: int | None,
+) -> Iterator[Cell]:
+    """The rows of a group: one for every combination of its entries of `each` and of its grid.
+
+    Args:
+        group: as the file gives it.
+        common: settings of every row of the sweep.
+        shared: name -> settings of groups that ask for them.
+        most_runs: that there may be; None for any number.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    if not isinstance(group, Mapping):
+        raise ValueError(f"expected [[rows]] to be tables, got {group!r}")
+    check_names(group, OF_ROWS, "key of rows")
+    named = [expected(group, "shared", str, None)] if "shared" in group else []
+    check_names(named, shared, "shared settings")
+    own = expected(group, "settings", dict, {})
+    for name in named:
+        own = laid_over(expected(shared, name, dict, None), own)
+    lists = entries_of(group)
+    axes = axes_of(expected(group, "grid", dict, {}))
+    # A grid of a few words may have more rows than memory holds.
+    every: list[list[Any]] = [*lists, *axes]
+    check_number(math.prod(len(axis) for axis in every), most_runs)
+    for parts in itertools.product(*lists, *axes):
+        entry: Mapping[str, Any] = {}
+        for part in parts:
+            entry = laid_over(entry, part)
+        yield cell_of({**group, **entry}, laid_over(own, settings_in(entry)), common)
+
+
+def cell_of(row: Mapping[str, Any], settings: Mapping[str, Any], common: Mapping[str, Any]) -> Cell:
+    """One row.
+
+    Args:
+        row: its agent, label and seeds.
+        settings: its own.
+        common: those of the sweep, over which its tables are laid.
+
+    Raises:
+        ValueError: naming what was expected and what came.
+    """
+    agent = expected(row, "agent", str, None)
+    if ":" not in agent:
+        check_names([agent], AGENTS, "agent")
+    label = labelled(row.get("label", agent), {"agent": agent, **settings})
+    whole = laid_over(common, settings)
+    own = frozen({name: whole[name] for name in settings})
+    return Cell(label, agent, own, seeds_of(row, None))
+
+
+def entries_of(group: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
+    """The lists of entries of a group's `each`.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    if "each" not in group:
+        return []
+    each = filled(group, "each")
+    lists = each if all(isinstance(one, list) for one in each) else [each]
+    for entries in lists:
+        if not entries or not all(isinstance(entry, Mapping) for entry in entries):
+            raise ValueError(f"expected entries of each to be tables, got {entries!r}")
+    return lists
+
+
+def settings_in(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry of `each` sets."""
+    return {name: value for name, value in entry.items() if name not in OF_EACH}
+
+
+def axes_of(grid: Mapping[str, Any], place: str = "") -> list[list[dict[str, Any]]]:
+    """The values of each setting of a grid, as settings.
+
+    Raises:
+        ValueError: if a setting has no values.
+
+    >>> axes_of({"a": [1, 2], "b": {"c": [3]}})
+    [[{'a': 1}, {'a': 2}], [{'b': {'c': 3}}]]
+    """
+    axes: list[list[dict[str, Any]]] = []
+    for name, values in grid.items():
+        if isinstance(values, Mapping):
+            inner = axes_of(values, f"{place}{name}.")
+            axes += [[{name: point} for point in points] for points in inner]
+        elif isinstance(values, list) and values:
+            axes.append([{name: value} for value in values])
+        else:
+            raise ValueError(
+                f"expected a list of values of {place + name!r} in the grid, got {values!r}"
+            )
+    return axes
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others over them; tables are laid over tables, but an empty one replaces.
+
+    >>> laid_over({"a": {"b": 1, "c": 2}, "d": {"e": 1}}, {"a": {"b": 3}, "d": {}})
+    {'a': {'b': 3, 'c': 2}, 'd': {}}
+    """
+    whole = dict(below)
+    for name, value in above.items():
+        under = below.get(name)
+        if isinstance(under, Mapping) and isinstance(value, Mapping) and value:
+            whole[name] = laid_over(under, value)
+        else:
+            whole[name] = value
+    return whole
+
+
+def frozen(value: Any) -> Any:
+    """Lists of a file as tuples, as settings hold them."""
+    if isinstance(value, Mapping):
+        return {name: frozen(inner) for name, inner in value.items()}
+    return tuple(frozen(inner) for inner in value) if isinstance(value, list) else value
+
+
+def labelled(label: Any, settings: Mapping[str, Any]) -> str:
+    """A label with the values of the settings that it names.
+
+    Raises:
+        ValueError: if it names one that the row does not have.
+
+    >>> labelled("rloo, {num_kept} of {sizes}, {macs:,} MACs", {"num_kept": 2, "sizes": [8, 16],
+    ...     "macs": 7168})
+    'rloo, 2 of 8, 16, 7,168 MACs'
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found: Any = settings
+        for name in match[1].split("."):
+            if isinstance(found, list | tuple):
+                found = dict(zip(map(str, range(len(found))), found, strict=True))
+            if not isinstance(found, Mapping) or name not in found:
+                raise ValueError(
+                    f"expected the label {label!r} to name settings of its row, got {match[0]}; "
+                    f"the row has {', '.join(settings) or 'none'}"
+                )
+            found = found[name]
+        return written(found, match[2] or "")
+
+    if not isinstance(label, str) or not label:
+        raise ValueError(f"expected a label as a text, got {label!r}")
+    return FIELD.sub(value, label)
+
+
+def written(value: Any, spec: str) -> str:
+    """A value as a label says it.
+
+    >>> written(0.50, ""), written(0.5, ".1%"), written((32, 32), "")
+    ('0.5', '50.0%', '32, 32')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(written(inner, spec) for inner in value)
+    usual = "g" if isinstance(value, float) else ""
+    return format(value, spec or usual)
+
+
+def seeds_of(content: Mapping[str, Any], usual: Any) -> Any:
+    """Seeds as a file gives them: a list of whole numbers.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    if "seeds" not in content:
+        return usual
+    seeds = filled(content, "seeds")
+    whole = all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not whole or len(set(seeds)) < len(seeds):
+        raise ValueError(f"expected seeds as different whole numbers of at least 0, got {seeds}")
+    return tuple(seeds)
+
+
+def numbers_of(content: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Budgets as a file gives them: ascending whole numbers.
+
+    Raises:
+        ValueError: if they are something else.
+    """
+    numbers = filled(content, name) if name in content else []
+    if not all(type(number) is int for number in numbers) or numbers != sorted(set(numbers)):
+        raise ValueError(f"expected {name} as ascending whole numbers, got {numbers}")
+    return tuple(numbers)
+
+
+def filled(content: Mapping[str, Any], name: str) -> list[Any]:
+    """A list that is not empty.
+
+    Raises:
+        ValueError: if it is empty or something else.
+    """
+    found: list[Any] = expected(content, name, list, None)
+    if not found:
+        raise ValueError(f"expected {name} to hold something, got an empty list")
+    return found
+
+
+def expected(content: Mapping[str, Any], name: str, kind: Any, usual: Any) -> Any:
+    """A value of a file, of the right kind.
+
+    Raises:
+        ValueError: if it is missing and has no usual value, or is of another kind.
+    """
+    if name not in content and usual is not None:
+        return usual
+    value = content.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        kinds = {str: "a text", list: "a list", dict: "a table"}
+        raise ValueError(f"expected {name} as {kinds.get(kind, 'a number')}, got {value!r}")
+    return value

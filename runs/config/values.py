@@ -1,0 +1,237 @@
+"""Values of settings: text of the command line -> Python values -> checked against annotations.
+
+Settings by their types: (given, annotations, defaults) -> whole and fit for JSON, or refused.
+
+Settings that ask for another kind of simulator: values as given -> checked, for a plan.
+
+They are `context`, `concurrent` and `oblivious`; only runs have them which use them.
+"""
+
+import ast
+import contextlib
+import functools
+import inspect
+import json
+import types
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ccenv.base.registry import check_names
+from ccenv.base.values import shown
+from ccenv.simulator.concurrent import KINDS as CONCURRENT
+from ccenv.simulator.oblivious import read_oblivious
+from ccenv.simulator.ranges import read_context
+
+WORDS = {"true": True, "false": False, "none": None}
+LARGEST_INTEGER = 2**63 - 1
+"""What torch and numpy can hold."""
+
+
+def parse_value(text: str) -> Any:
+    """Reads a value of the command line: a Python literal, true, false, none, or a string.
+
+    >>> [parse_value(text) for text in ("10,10", "0.5", "true", "my_module:my_reward")]
+    [(10, 10), 0.5, True, 'my_module:my_reward']
+    """
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        # A backslash that means nothing is the user's: Python would warn of it.
+        with warnings.catch_warnings(action="ignore"):
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        # Python's parser has limits of its own: `{[]:1}` is a TypeError, 9,000 signs a MemoryError.
+        return text
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """Reads `key=value` pairs; a dot in a key opens a dict.
+
+    Raises:
+        ValueError: if a pair has no `=`, or a key comes twice.
+
+    >>> parse_pairs(["seed=1", "reward_kwargs.cost_weight=0.5"])
+    {'seed': 1, 'reward_kwargs': {'cost_weight': 0.5}}
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ValueError(f"expected key=value, got {pair!r}; for example seed=1")
+        *outer, name = key.split(".", maxsplit=1)
+        target = settings.setdefault(outer[0], {}) if outer else settings
+        if not isinstance(target, dict) or name in target:
+            raise ValueError(f"expected each setting once, got {key!r} again")
+        target[name] = parse_value(value)
+    return settings
+
+
+def annotations_of(function: Any) -> dict[str, Any]:
+    """Annotations by name; those that only a type checker can read are left out.
+
+    Args:
+        function: a function, or a class with annotated fields.
+    """
+    # A callable object of a user's may have no hash.
+    hashable = isinstance(function, Hashable)
+    read = read_annotations if hashable else read_annotations.__wrapped__
+    return dict(read(function))
+
+
+@functools.lru_cache(maxsize=256)
+def read_annotations(function: Any) -> dict[str, Any]:
+    """The same, read once: every run of a study is checked against them."""
+    hints: dict[str, Any] = {}
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, hint in getattr(function, "__annotations__", {}).items():
+        # One by one, because a single one that cannot be read would hide all others.
+        with contextlib.suppress(NameError, TypeError):
+            one = types.SimpleNamespace(__annotations__={name: hint})
+            hints |= get_type_hints(one, scope)
+    return hints
+
+
+def coerce(name: str, value: Any, hint: Any) -> Any:
+    """Checks a setting's value; whole floats become integers, and one number a sequence of one.
+
+    Args:
+        name: of the setting, for the error.
+        value: what was given.
+        hint: what the setting is annotated with.
+
+    Raises:
+        ValueError: if the value does not fit.
+
+    >>> coerce("num_blocks", 16, Sequence[int])
+    (16,)
+    >>> coerce("images", 1e5, int)
+    100000
+    """
+    check_sizes(name, value)
+    value = tuple(value) if isinstance(value, list) else value
+    candidates = [value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_INTEGER:
+        candidates.append(int(value))
+    candidates.append((candidates[-1],))
+    for candidate in candidates:
+        if fits(candidate, hint):
+            return candidate
+    raise ValueError(f"expected {name} to be {hint_in_words(hint)}, got {shown(value)}")
+
+
+def check_sizes(name: str, value: Any) -> None:
+    """Refuses integers that 64 bits cannot hold, however deep they lie.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    items = value if isinstance(value, list | tuple | set | frozenset) else ()
+    if isinstance(value, Mapping):
+        items = [*value, *value.values()]
+    for item in items:
+        check_sizes(name, item)
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ValueError(
+            f"expected integers of {name} between -2**63 and 2**63, got one of "
+            f"{value.bit_length()} bits; give a smaller one"
+        )
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value has an annotated type; what the annotation's dialect hides is let through."""
+    if hint is Any:
+        return True
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Sequence, list, tuple):
+        items = arguments[:1] or (Any,)
+        return isinstance(value, list | tuple) and all(fits(item, items[0]) for item in value)
+    if origin in (Mapping, dict) or hint in (Mapping, dict):
+        return isinstance(value, Mapping)
+    if origin is Callable or hint is Callable:
+        return callable(value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is None:
+        return value is None
+    return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+def hint_in_words(hint: Any) -> str:
+    """A hint as a person reads it.
+
+    >>> hint_in_words(int | Sequence[int])
+    'int or Sequence[int]'
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(hint_in_words(option) for option in get_args(hint))
+    if hint is type(None):
+        return "none"
+    if isinstance(hint, type) and not get_args(hint):
+        return hint.__name__
+    return str(hint).replace("collections.abc.", "").replace("typing.", "")
+
+
+def checked(
+    given: Mapping[str, Any], hints: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fills defaults in and checks the types of what is given against annotations.
+
+    Raises:
+        ValueError: if a value has another type, or one without a default is missing.
+    """
+    values = {name: coerce(name, v, hints.get(name, Any)) for name, v in given.items()}
+    missing = [n for n, v in defaults.items() if v is inspect.Parameter.empty and n not in values]
+    if missing:
+        raise ValueError(f"expected a value for {', '.join(missing)}; give {missing[0]}=...")
+    return dict(defaults) | values
+
+
+def check_plain(config: dict[str, Any]) -> None:
+    """Refuses what JSON cannot hold: a run is names and numbers, so that it can be repeated.
+
+    Raises:
+        ValueError: if a setting is an object.
+    """
+    for group in (config, config["agent_settings"], config["environment"]):
+        for name, value in group.items():
+            if not is_plain(value):
+                raise ValueError(
+                    f"expected setting {name!r} to be a name or finite numbers, "
+                    f"got {shown(value)}; give functions and classes as 'module:name'"
+                )
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON can hold a value."""
+    try:
+        json.dumps(value, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks what is given; the network is asked when it is built.
+
+    Raises:
+        ValueError: if one is impossible, or there are two.
+    """
+    if len(kinds) > 1:
+        raise ValueError(f"expected one of {' and '.join(kinds)}, got both; leave one out")
+    for name, value in kinds.items():
+        if name == "context":
+            check_sizes(name, value)
+            read_context(value)
+            return {name: dict(value)}
+        if name == "concurrent":
+            check_names([value], CONCURRENT, "kind of concurrent updates")
+        if name == "oblivious":
+            read_oblivious(value)
+    return dict(kinds)

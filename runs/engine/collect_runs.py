@@ -1,0 +1,104 @@
+"""Folders of finished runs, whatever made them -> one comparison; runs no code and trains nothing.
+
+Runs that differ in their seed alone are one row, named by the agent and by the settings in which it
+differs from the agent's other rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from ccenv.runs.config.plan import Plan
+from ccenv.runs.config.sweep import Cell, Sweep
+from ccenv.runs.engine.jobs import Comparison, Finished, Job
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.seal import check_result, check_seal
+from ccenv.runs.store.untrusted_files import stored_object
+from ccenv.runs.tensorboard.hparams import compact
+
+Result = dict[str, Any]
+Settings = Mapping[str, str]
+APART = ("seed", "log_dir", "progress", "threads")
+"""Settings that tell no row from another."""
+
+
+def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
+    """Every finished run at or below some folders.
+
+    Args:
+        roots: folders.
+        name: of the comparison.
+        draw: "sampled" or "mode".
+
+    Raises:
+        ValueError: if one of them holds no finished run, or a result was edited by hand.
+    """
+    results = [result for root in roots for result in results_below(root)]
+    rows = in_rows(results)
+    cells = tuple(Cell(label, found[0]["agent"]) for label, found in rows.items())
+    said = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
+    sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
+    # What is finished needs no plan: what it was is in its result.
+    finished = tuple(
+        Finished(Job(label, result["agent"], {}, cast(Plan, None)), result, recorded=False)
+        for label, found in rows.items()
+        for result in found
+    )
+    return Comparison(sweep, finished, (), draw)
+
+
+def results_below(root: Path) -> list[Result]:
+    """Results of the finished runs at or below a folder, by path.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    folders = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
+    if not folders:
+        raise ValueError(
+            f"expected {root} to hold finished runs ({run_folder.RESULT}), got none; "
+            "name a folder that ccenv train or ccenv compare wrote into"
+        )
+    found = []
+    for folder in folders:
+        where = str(folder / run_folder.RESULT)
+        result = stored_object(folder, run_folder.RESULT)
+        found.append(check_result(check_seal(result, where), where) | {"folder": str(folder)})
+    return found
+
+
+def in_rows(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Label -> results by seed; a run that is there twice (copied) counts once."""
+    groups: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, Result]] = {}
+    for result in results:
+        key = result["agent"], frozenset(settings_of(result).items())
+        groups.setdefault(key, {}).setdefault(result["seed"], result)
+    labels = labels_of([(agent, dict(settings)) for agent, settings in groups])
+    found = {
+        label: [by_seed[seed] for seed in sorted(by_seed)]
+        for label, by_seed in zip(labels, groups.values(), strict=True)
+    }
+    return dict(sorted(found.items()))
+
+
+def settings_of(result: Result) -> dict[str, str]:
+    """A run's settings without levels, as text; seed and places are not among them."""
+    flat: dict[str, str] = {}
+    for name, value in result["settings"].items():
+        inner = value if isinstance(value, Mapping) else {name: value}
+        flat |= {key: compact(item) for key, item in inner.items() if key not in APART}
+    return flat
+
+
+def labels_of(rows: Sequence[tuple[str, Settings]]) -> list[str]:
+    """A name for each row: its agent, and what tells it from the agent's other rows.
+
+    >>> labels_of([("dense", {}), ("rloo", {"rate": "0.1", "k": "2"}), ("rloo", {"rate": "1"})])
+    ['dense', 'rloo rate=0.1 k=2', 'rloo rate=1']
+    """
+    labels = []
+    for agent, settings in rows:
+        alike = [others for name, others in rows if name == agent]
+        telling = [n for n in settings if len({others.get(n) for others in alike}) > 1]
+        labels.append(" ".join([agent, *(f"{n}={settings[n]}" for n in telling)]))
+    return labels

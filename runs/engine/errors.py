@@ -1,0 +1,72 @@
+"""What stops a run: (an exception, the plan) -> an error that is told in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from safetensors import SafetensorError
+
+from ccenv.agents.base import Agent
+from ccenv.runs.config.plan import Plan
+
+
+class CannotStartError(ValueError):
+    """Settings that cannot be carried out; nothing was written."""
+
+
+class StoppedError(RuntimeError):
+    """A run that its settings brought to a stop; its folder holds no result."""
+
+
+@contextmanager
+def told_as(
+    kind: type[Exception],
+    plan: Plan,
+    messages: tuple[type[Exception], ...] = (),
+    agent: Agent | None = None,
+) -> Iterator[None]:
+    """Turns an error of wrong settings into one that is reported in one line, without a traceback.
+
+    In a run with the user's own code other exceptions may be bugs of that code: they pass
+    unchanged, with their traceback. So do errors of the system, such as a full disk.
+
+    Args:
+        kind: what is raised instead.
+        plan: the run's.
+        messages: exceptions that say what was expected.
+        agent: whose parameters may have left the finite numbers.
+    """
+    try:
+        yield
+    except messages as error:
+        raise kind(in_a_line(error)) from error
+    except (OSError, SafetensorError):
+        raise
+    except Exception as error:
+        if plan.has_own_code:
+            raise
+        told = f"{plan.agent} stopped by {type(error).__name__}: {in_a_line(error)}"
+        if agent is not None and not all(t.isfinite().all() for t in agent.parameters().values()):
+            told = f"expected finite parameters of {plan.agent}, got NaN or infinity in training"
+        raise kind(f"{told}; check the settings that were given") from error
+
+
+def in_a_line(error: Exception) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split())
+
+
+def check_learned_finite(plan: Plan, agent: Agent) -> None:
+    """Refuses what was learned where it left the finite numbers: NaN compares as a choice does.
+
+    Raises:
+        StoppedError: naming whose numbers they are; no result is written.
+    """
+    learned = {plan.agent: agent.parameters()} if agent.learns else {}
+    if plan.environment["weights"] == "cotrain":
+        learned["the network"] = agent.simulator.network.state_dict()
+    for name, tensors in learned.items():
+        if not all(bool(t.isfinite().all()) for t in tensors.values()):
+            raise StoppedError(
+                f"expected finite parameters of {name}, got NaN or infinity in training; check "
+                "the settings that were given"
+            )

@@ -1,0 +1,97 @@
+"""What a result says beside its verdicts: (plan, environment, agent) -> who, where, on what.
+
+The end of training: scalars of each update -> what episodes cost at last, and at what price.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ccenv.agents.base import Agent
+from ccenv.deploy.latency import measure_latency
+from ccenv.networks.core.parameters import memory_bytes
+from ccenv.runs.config.plan import Plan, code_digests
+from ccenv.runs.stats.measures import OF_SYMBOLS
+from ccenv.runs.store.provenance import code_commit, data_of, load_average, machine, versions
+
+
+def description_of(plan: Plan, env: Any, agent: Agent) -> dict[str, Any]:
+    """What was run, by whom, on what."""
+    simulator = env.simulator
+    weights = simulator.network.state_dict().values()
+    return {
+        "agent": plan.agent,
+        "env": plan.program.env,
+        "reward": plan.environment["reward"],
+        "seed": plan.program.seed,
+        "settings": plan.config(),
+        "code": code_digests(plan),
+        **({"commit": commit} if (commit := code_commit()) else {}),
+        "learns": bool(agent.learns),
+        "uses_labels": bool(agent.uses_labels),
+        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
+        "network_parameters": sum(value.numel() for value in weights),
+        "memory_bytes": memory_bytes(simulator.network),
+        "dense_macs": simulator.dense_macs,
+        "policy_macs": list(agent.policy_macs),
+        "data": data_of(plan.environment["dataset"]),
+        OF_SYMBOLS: simulator.data.images.dtype == torch.int64,
+        "versions": versions(),
+        "machine": machine(),
+        "load": load_average(),
+    }
+
+
+def latencies(env: Any, agent: Agent) -> list[dict[str, Any]]:
+    """Measured time of one image and of 256; none of agents that search on the true label."""
+    if agent.uses_labels:
+        return []
+    return [dataclasses.asdict(measure_latency(env, agent, size)) for size in (1, 256)]
+
+
+SHARE = 0.1
+"""Of a run's images: its end."""
+COST = "episode/compute_cost"
+PRICES = ("reward/price", "agent/multiplier")
+"""Where a reward, or an agent, with a cost limit says its price."""
+
+
+class Tail:
+    """Averages the last tenth of a run; `state` lets a resumed run continue the averages."""
+
+    def __init__(self, num_images: int, state: Mapping[str, Any] | None = None) -> None:
+        """Starts empty, or from a stored state.
+
+        Args:
+            num_images: of the whole run.
+            state: what `state` gave.
+        """
+        self._start = num_images * (1 - SHARE)
+        self._before, self._images, self._cost = 0, 0, 0.0
+        self._price: float | None = None
+        if state is not None:
+            self._before, self._images = state["before"], state["images"]
+            self._cost, self._price = state["cost"], state["price"]
+
+    def add(self, images_seen: int, scalars: Mapping[str, float]) -> None:
+        """Takes one update's scalars; an update counts if its images end in the last tenth."""
+        images, self._before = images_seen - self._before, images_seen
+        if images_seen > self._start and COST in scalars:
+            self._images += images
+            self._cost += images * scalars[COST]
+        self._price = next((scalars[n] for n in PRICES if n in scalars), self._price)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        counts = {"before": self._before, "images": self._images}
+        return counts | {"cost": self._cost, "price": self._price}
+
+    def numbers(self) -> dict[str, float | None]:
+        """For a result: mean compute cost of the last tenth, and the last price.
+
+        Each is None if there was none, for example in a run without updates.
+        """
+        mean = self._cost / self._images if self._images else None
+        return {"compute_cost": mean, "price": self._price}

@@ -1,0 +1,272 @@
+"""Claims of a result compared with a replay: (claimed, found) -> the differences.
+
+Each number is marked: recomputed, checked for consistency, or the author's word.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.registry import OWN_PACKAGE
+from ccenv.base.trust import is_below
+from ccenv.networks.core.parameters import memory_bytes
+from ccenv.runs.engine.evaluate_contexts import verdicts_of_context
+from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
+from ccenv.runs.replay.replay import ask
+from ccenv.runs.stats.measures import OF_SYMBOLS
+from ccenv.simulator.evaluate import Evaluation, by_class
+
+EXACT = 1e-6
+"""Relative: MACs, densities and costs are counts."""
+NLL = 1e-3
+"""Relative: kernels add in another order than the reference."""
+WRONG_IMAGES = 2
+"""For the same reason at most this many images may be classified differently."""
+OTHER_BITS = 1e-4
+"""Share of mask bits that another machine's rounding may flip; each must be explained by it."""
+RECIPE = 1e-3
+"""Relative. Initial weights changed by 1e-6 end pre-training 1e-5 apart (MNIST, 7,820 updates)."""
+RECOMPUTED, CHECKED, WORD = "recomputed", "checked for consistency", "the author's word"
+"""A figure comes out again here; agrees with the rest of the folder; or can only be believed."""
+TIMES = ("last_tenth", "latency", "seconds", "total_seconds")
+PLACES = ("machine", "versions", "code", "commit", "load", "ranks")
+"""Entries of a result that nothing here can tell."""
+NAMES = ("agent", "env", "reward", "seed", "settings")
+"""Entries that result, settings and the folder's name must agree about."""
+TRAINING = ("images", "batch_size", "eval_every", "keep_best")
+"""Settings of the program that training follows."""
+LATER = ("memory_bytes", OF_SYMBOLS)
+"""Entries that results of earlier versions lack."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What rounding explains."""
+
+    num_images: int
+    """that were judged."""
+    span: float = 0.0
+    """between the highest and the lowest return of an image."""
+    other_bits: float = 0.0
+    """share of the mask bits that may differ: none where stored masks are replayed."""
+    num_ties: int = WRONG_IMAGES
+    """images whose best class rounding may change, where they were counted."""
+
+    def of(self, name: str, found: float) -> float:
+        """Largest difference between a claim and what was found."""
+        images = (min(WRONG_IMAGES, self.num_ties) + 0.5) / self.num_images
+        if name == "error":
+            return images + self.other_bits
+        if name == "mean_return":
+            return NLL * max(1.0, abs(found)) + (images + self.other_bits) * self.span
+        return max(NLL if name == "nll" else EXACT, self.other_bits) * max(1.0, abs(found))
+
+
+def differences(
+    claimed: Mapping[str, Any], found: Mapping[str, Any], room: Room, where: str = ""
+) -> list[str]:
+    """Numbers that are claimed otherwise than they were found; all that was found must be there."""
+    return [
+        f"{where}{name}: claimed {claimed.get(name)}, found {value}"
+        for name, value in found.items()
+        if not agrees(name, claimed.get(name), value, room)
+    ]
+
+
+def agrees(name: str, claimed: Any, found: Any, room: Room) -> bool:
+    """Whether a claim is within what rounding explains."""
+    if isinstance(found, list | tuple):
+        same_length = isinstance(claimed, list) and len(claimed) == len(found)
+        return same_length and all(
+            agrees(name, a, b, room) for a, b in zip(claimed, found, strict=True)
+        )
+    if isinstance(found, bool | str) or not isinstance(claimed, int | float):
+        return type(claimed) is type(found) and bool(claimed == found)
+    return not isinstance(claimed, bool) and abs(claimed - found) <= room.of(name, found)
+
+
+def check_run(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
+    """Differences between a result and its replay, apart from its evaluations on test images.
+
+    Args:
+        result: as stored.
+        rebuilt: its network and agent.
+        span: see `Room`.
+    """
+    found = facts(rebuilt)
+    problems = [
+        f"{name}: claimed {result.get(name)}, found {value}"
+        for name, value in found.items()
+        if (name in result or name not in LATER)
+        and (result.get(name) != value or type(result.get(name)) is not type(value))
+    ]
+    if rebuilt.from_recipe is not None and rebuilt.from_recipe > RECIPE:
+        problems.append(
+            f"frozen weights differ from those that their recipe gives here by "
+            f"{rebuilt.from_recipe:.2g} of their norm: they learned from something else"
+        )
+    problems += check_curve(result, rebuilt.plan.program.keep_best)
+    return problems + (check_asked(result, rebuilt, span) if can_ask(rebuilt) else [])
+
+
+def facts(rebuilt: Rebuilt) -> dict[str, Any]:
+    """Whole numbers and flags that network, agent and settings leave no choice about."""
+    agent, network = rebuilt.agent, rebuilt.network
+    found = {
+        "dense_macs": network.dense_macs,
+        "policy_macs": [int(macs) for macs in agent.policy_macs],
+        "learns": bool(agent.learns),
+        "uses_labels": bool(agent.uses_labels),
+        "num_parameters": sum(value.numel() for value in agent.parameters().values()),
+        "network_parameters": sum(value.numel() for value in network.state_dict().values()),
+        "memory_bytes": memory_bytes(network),
+        OF_SYMBOLS: rebuilt.env.simulator.data.images.dtype == torch.int64,
+    }
+    return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})
+
+
+def counts_images(rebuilt: Rebuilt) -> bool:
+    """Whether the agent learns by a loop of this project's, which sees as many as it is asked."""
+    return is_below(type(rebuilt.agent).learn.__module__, [OWN_PACKAGE])
+
+
+def images_seen(rebuilt: Rebuilt) -> int:
+    """Training images by the settings: whole rollouts until there are enough."""
+    plan = rebuilt.plan
+    if not rebuilt.agent.learns and plan.environment["weights"] != "cotrain":
+        return 0
+    # Stable-Baselines3's may gather several batches before they learn.
+    num_layers = rebuilt.env.simulator.num_layers
+    batches = max(1, int(plan.agent_settings.get("n_steps", num_layers)) // num_layers)
+    rollout = plan.program.batch_size * batches
+    return -(-plan.program.images // rollout) * rollout
+
+
+def can_ask(rebuilt: Rebuilt) -> bool:
+    """Whether the policy as it was in the end can be asked again."""
+    return rebuilt.is_restored and not rebuilt.agent.uses_labels
+
+
+def check_curve(result: Mapping[str, Any], keeps_best: bool = False) -> list[str]:
+    """Whether the curve holds the validation that the result tells, where it should.
+
+    Args:
+        result: as stored.
+        keeps_best: whether the best point's agent was judged, instead of the last one's.
+    """
+    curve, (told, _) = result.get("curve"), validations(result)
+    if not isinstance(curve, list) or not all(isinstance(p, Mapping) for p in curve) or not curve:
+        return ["curve: expected a list of points, got something else"]
+    end, problems = result.get("images_seen"), []
+    if keeps_best:
+        if curve[-1].get("images_seen") != end:
+            problems.append("curve: its last point is not at the last image")
+        if not all(isinstance(point.get("error"), float) for point in curve):
+            return ["curve: expected an error at each point"]
+        best = min(curve, key=lambda point: point["error"])
+        end = result.get("kept_at")
+        if best.get("images_seen") != end:
+            problems.append(f"kept_at: claimed {end}, its curve is best at {best['images_seen']}")
+    kind, point = ("best", best) if keeps_best else ("last", curve[-1])
+    if point != {"images_seen": end, **told}:
+        problems.append(f"curve: its {kind} point is not the evaluation validation, sampled")
+    return problems
+
+
+def validations(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Claimed verdicts on validation images, sampled and mode; empty where there is none."""
+    wanted = [("validation", draw) for draw in ("sampled", "mode")]
+    found = {(e.get("split"), e.get("mode")): e for e in result["evaluations"]}
+    return [found.get(pair, {}) for pair in wanted]
+
+
+def check_asked(result: Mapping[str, Any], rebuilt: Rebuilt, span: float) -> list[str]:
+    """Whether the policy does on validation images, and at each price, what the result says."""
+    problems = []
+    for claimed, draw in zip(validations(result), ("sampled", "mode"), strict=True):
+        evaluation = ask(rebuilt, draw, "validation")
+        room = Room(evaluation.num_images, span, OTHER_BITS)
+        found = payable(evaluation.numbers(), rebuilt)
+        problems += differences(claimed, found, room, f"validation, {draw}: ")
+    found = verdicts_of_context(rebuilt.env, rebuilt.agent, rebuilt.plan.program.seed)
+    claimed = result.get("context", {})
+    for name, verdicts in found.get("context", {}).items():
+        points = claimed.get(name) if isinstance(claimed, Mapping) else None
+        if not isinstance(points, list) or len(points) != len(verdicts):
+            problems.append(f"context: expected {len(verdicts)} verdicts at {name}")
+            continue
+        for point, verdict in zip(points, verdicts, strict=True):
+            room = Room(verdict["num_images"], span, OTHER_BITS)
+            problems += differences(point, payable(verdict, rebuilt), room, f"context, {name}: ")
+    return problems
+
+
+def payable(numbers: dict[str, Any], rebuilt: Rebuilt) -> dict[str, Any]:
+    """Numbers of an evaluation, without the return where the reward does not pay again."""
+    keeps = pays_again(rebuilt.plan)
+    return {name: value for name, value in numbers.items() if keeps or name != "mean_return"}
+
+
+def block_use(
+    rebuilt: Rebuilt, asked: Evaluation | None, masks: Sequence[Tensor]
+) -> list[list[list[int]]] | None:
+    """Per cent of each class's images that use a block: [layer][class][block].
+
+    Returns:
+        From the policy's keep probabilities, or its masks if it has none; None if the policy was
+        not replayed.
+    """
+    if asked is None and not rebuilt.agent.uses_labels:
+        return None
+    test = test_images(rebuilt.plan)
+    values = asked.keep_probability if asked else [mask.float() for mask in masks]
+    found = [by_class(value.cpu(), test.labels, test.num_classes) for value in values]
+    return [(100 * use).round().int().tolist() for use in found]
+
+
+def check_block_use(claimed: Any, found: Any) -> list[str]:
+    """Whether block use is as claimed, to one per cent and what flipped bits explain."""
+    if agrees("", claimed, found, Room(1, other_bits=1.0 / 100)):
+        return []
+    return ["block_use: claimed otherwise than the policy does"]
+
+
+def basis(rebuilt: Rebuilt) -> dict[str, str]:
+    """For each figure of a result: recomputed, checked for consistency, or its author's word."""
+    plan, agent = rebuilt.plan, rebuilt.agent
+    is_trained = bool(agent.learns) or plan.environment["weights"] == "cotrain"
+    keeps_best = bool(plan.program.keep_best)
+    figures = ("num_images", "error", "nll", "density", "compute_cost", "policy_cost", "total_cost")
+    found = dict.fromkeys((*figures, "macs", *facts(rebuilt), "data"), RECOMPUTED)
+    told = {
+        "masks": can_ask(rebuilt),
+        "mean_return": pays_again(plan),
+        "block_use": can_ask(rebuilt) or agent.uses_labels,
+        "validation": can_ask(rebuilt),
+        f"curve: {'best' if keeps_best else 'last'} point": can_ask(rebuilt),
+        "network": rebuilt.from_recipe is not None,
+    }
+    if "context" in plan.environment:
+        told["context"] = can_ask(rebuilt)
+    found |= {name: RECOMPUTED if is_known else WORD for name, is_known in told.items()}
+    found |= dict.fromkeys(NAMES, CHECKED)
+    found["images_seen"] = CHECKED if counts_images(rebuilt) else WORD
+    if keeps_best:
+        found["kept_at"] = CHECKED
+    followed = [f"settings: {name}" for name in (*TRAINING, *plan.agent_settings)]
+    found |= dict.fromkeys(followed, WORD if is_trained else CHECKED)
+    if is_trained or plan.has_own_code:
+        found |= dict.fromkeys(("training data", "no test labels by heart"), WORD)
+    return found | dict.fromkeys(("curve: other points", *TIMES, *PLACES), WORD)
+
+
+def numbers_of(found: Any) -> dict[str, Any]:
+    """A record of numbers as JSON has them."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(found).items()
+    }

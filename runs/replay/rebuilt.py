@@ -1,0 +1,237 @@
+"""A stored run's folder and plan -> network, data and agent as they were when it ended.
+
+A finished run, opened again: its folder -> network and agent as they were when it ended.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.registry import resolve
+from ccenv.data import Split, load_split
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
+from ccenv.networks.core.mlp import positive_ints
+from ccenv.networks.learning.training import teaching_of
+from ccenv.networks.registry import NETWORKS
+from ccenv.rewards import REWARDS, StatefulReward
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
+from ccenv.runs.config.plan import Plan
+from ccenv.runs.config.settings import make_plan
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store.identity import GROUPS
+from ccenv.runs.store.trust import check_trusted
+from ccenv.runs.store.untrusted_files import check_alike, distance, stored_config, stored_tensors
+
+MOST_BYTES = 2**31
+"""Most bytes of a batch of images; the largest in the project's sweeps has a tenth."""
+MOST_NUMBER = 2**16
+"""Whole numbers in an agent's settings are sizes and counts, and smaller than this."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A run's network and agent, rebuilt from its settings and stored tensors."""
+
+    plan: Plan
+    """its settings."""
+    env: BlockSelectionVectorEnv
+    """with its reward, where that can pay here, and the stored weights."""
+    agent: Any
+    """with the stored parameters, where they can be put back."""
+    is_restored: bool
+    """whether they could: an agent that keeps what it learned elsewhere cannot be replayed."""
+    from_recipe: float | None
+    """how far the stored weights are from those that the recipe of frozen weights gives here, see
+    `ccenv.runs.store.untrusted_files.distance`; None for a co-trained network."""
+    stored: dict[str, dict[str, Tensor]]
+    """tensors of the files `agent.safetensors` and `network.safetensors`."""
+    initial: dict[str, dict[str, Tensor]]
+    """the same tensors before training, as settings and seed give them here."""
+
+    @property
+    def network(self) -> Any:
+        """With the stored weights."""
+        return self.env.simulator.network
+
+
+def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
+    """The plan behind a run's `config.json`; the only way from a file to what its names stand for.
+
+    Args:
+        config: as stored.
+        trusted: modules of the reader's own that it may name, see `ccenv.runs.store.trust`.
+
+    Raises:
+        ValueError: if it names anything else that is not the project's, a setting is unknown here,
+            or the settings do not belong together.
+    """
+    kinds = {"agent": str, "environment": Mapping, "agent_settings": Mapping}
+    for name, kind in kinds.items():
+        if not isinstance(config.get(name), kind):
+            raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
+    check_trusted(config, trusted)
+    program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
+    own = dict(config["agent_settings"])
+    if program.get("cost_limit") is None:
+        # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
+        program.pop("cost_limit", None)
+        usual, _ = agent_parameters(find_agent(config["agent"]))
+        if "cost_limit" in own and own["cost_limit"] == usual.get("cost_limit"):
+            # Given, it would be the program's: the run was not told one.
+            del own["cost_limit"]
+    return make_plan(config["agent"], {**config["environment"], **own, **program})
+
+
+def rebuild(plan: Plan, folder: Path) -> Rebuilt:
+    """Builds network and agent and puts the stored tensors in their places.
+
+    Frozen weights are read from this machine's cache, or learned anew, to hold the stored ones
+    against them.
+
+    Raises:
+        ValueError: if tensors are missing, damaged or of another network or agent.
+    """
+    names = (run_folder.AGENT, run_folder.NETWORK)
+    stored = {name: stored_tensors(folder, name) for name in names}
+    weights = stored[run_folder.NETWORK]
+    check_sizes(plan, weights)
+    # A teacher is not asked again, and seconds are not paid for: neither is needed for a replay.
+    trained_by, _ = teaching_of(plan.environment["weights_kwargs"])
+    spared: dict[str, Any] = {"weights_kwargs": trained_by}
+    if depends_on_machine(plan):
+        spared |= {"reward": "accuracy_minus_cost", "reward_kwargs": {}}
+    env = BlockSelectionVectorEnv(plan.num_envs, **(plan.environment | spared))
+    env.reset(seed=plan.program.seed)
+    network = env.simulator.network
+    check_alike(weights, network.state_dict(), "network")
+    is_frozen = plan.environment["weights"] != "cotrain"
+    from_recipe = distance(weights, network.state_dict()) if is_frozen else None
+    initial = {run_folder.NETWORK: copied(network.state_dict())}
+    network.load_state_dict(weights)
+    network.eval()
+    agent = plan.agent_class(env, seed=plan.program.seed, **plan.agent_settings)
+    initial[run_folder.AGENT] = copied(agent.parameters())
+    restored = restore(agent, stored[run_folder.AGENT])
+    return Rebuilt(plan, env, agent, restored, from_recipe, stored, initial)
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they are now, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
+
+
+def check_sizes(plan: Plan, weights: Mapping[str, Tensor]) -> None:
+    """Refuses settings of another size than the stored weights before anything so large is built.
+
+    Raises:
+        ValueError: naming what is too large, or does not fit.
+    """
+    settings, data = plan.environment, test_images(plan)
+    features = math.prod(data.image_shape)
+    if plan.num_envs * features * 4 > MOST_BYTES:
+        raise ValueError(
+            f"expected a batch of at most {MOST_BYTES:,} bytes, got {plan.num_envs:,} rows"
+        )
+    for name, value in plan.agent_settings.items():
+        if isinstance(value, int) and value > MOST_NUMBER:
+            raise ValueError(f"expected {name} of at most {MOST_NUMBER:,}, got {value:,}")
+    if len(positive_ints(settings["num_blocks"], "num_blocks")) > len(weights):
+        raise ValueError(f"expected weights of every gated layer, got {len(weights)} tensors")
+    if settings["network"] in NETWORKS:
+        builder = resolve(settings["network"], NETWORKS, "network")
+        sizes, own = {name: settings[name] for name in MLP_SIZES}, settings["network_kwargs"]
+        arguments = arguments_of(builder, data.image_shape, data.num_classes, sizes, own)
+        if takes_features(builder):
+            # On this device tensors have shapes and neither memory nor values to be checked.
+            with torch.device("meta"):
+                network = builder(**arguments)
+            check_alike(weights, network.state_dict(), "network")
+
+
+def test_images(plan: Plan) -> Split:
+    """Test images as the network sees them."""
+    return load_split(plan.environment["dataset"], "test", plan.environment["transforms"])
+
+
+def depends_on_machine(plan: Plan) -> bool:
+    """Whether another machine pays another reward for the same masks."""
+    reward = resolve(plan.environment["reward"], REWARDS, "reward")
+    description = getattr(reward, "description", None)
+    return description is not None and bool(description.depends_on_machine)
+
+
+def pays_again(plan: Plan) -> bool:
+    """Whether the reward gives the same return for the same masks here and now.
+
+    One that remembers what training was like, or was fitted to a teacher's weights, does not.
+    """
+    reward = resolve(plan.environment["reward"], REWARDS, "reward")
+    is_class = isinstance(reward, type) and issubclass(reward, StatefulReward)
+    remembers = is_class and reward.update is not StatefulReward.update
+    is_fitted = is_class and reward.prepare is not StatefulReward.prepare
+    has_teacher = bool(plan.environment["weights_kwargs"].get("warm_start"))
+    return not (remembers or depends_on_machine(plan) or (is_fitted and has_teacher))
+
+
+def restore(agent: Any, stored: Mapping[str, Tensor]) -> bool:
+    """Copies stored parameters into an agent and says whether it then has all it learned.
+
+    Raises:
+        ValueError: if the stored tensors are another agent's.
+    """
+    try:
+        check_alike(stored, agent.parameters(), "agent")
+        agent.load_parameters(stored)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"expected tensors of this agent, got others: {error}") from error
+    if any(not torch.equal(value.cpu(), stored[k]) for k, value in agent.parameters().items()):
+        raise ValueError("expected an agent that takes its stored tensors back, got other values")
+    return bool(stored) or not agent.learns
+
+
+def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
+    """Reads a run's settings and puts its stored weights in their places.
+
+    Args:
+        folder: the run's.
+        trusted: modules of the reader's own that it may name, see `ccenv.runs.store.trust`.
+
+    Raises:
+        ValueError: if the folder holds no finished run or no weights of it, or its policy cannot
+            be put back.
+    """
+    check_finished(folder)
+    config = stored_config(folder)
+    rebuilt = rebuild(plan_of(config, trusted), folder)
+    if not rebuilt.is_restored:
+        raise ValueError(
+            f"expected a policy that {folder / run_folder.CHECKPOINT} gives back, got "
+            f"{rebuilt.plan.agent}, which keeps what it learned elsewhere; train another agent"
+        )
+    return rebuilt
+
+
+def check_finished(folder: Path) -> None:
+    """Refuses a folder without a finished run and its weights, saying which of them is missing.
+
+    Raises:
+        ValueError: with what to do.
+    """
+    needed = [run_folder.CONFIG, run_folder.RESULT]
+    needed += [f"{run_folder.CHECKPOINT}/{n}" for n in (run_folder.AGENT, run_folder.NETWORK)]
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if missing == needed:
+        below = sorted({str(path.parent) for path in folder.rglob(run_folder.RESULT)})
+        hint = f"; for example {below[0]}" if below else "; ccenv train makes one and says where"
+        raise ValueError(f"expected the folder of a run, got {folder}{hint}")
+    if missing:
+        raise ValueError(
+            f"expected a finished run with its weights in {folder}, got none of "
+            f"{', '.join(missing)}; copy them there, or train it again: see {run_folder.COMMAND}"
+        )

@@ -1,0 +1,219 @@
+"""A stored run to what it really does: stored masks on stored weights -> error, MACs, densities.
+
+Nothing of the environment takes part in error, MACs and densities but the network's definition and
+the bill of MACs: masks are multiplied in by the reference products, not by the kernels that the
+result was made with. Returns are the reward's, on the environment.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.data import Split, load_split
+from ccenv.runs.replay.rebuilt import Rebuilt, test_images
+from ccenv.simulator.evaluate import Evaluation, evaluate
+from ccenv.simulator.simulator import Simulator
+
+TIE = 1e-3
+"""Relative to an input's largest logit: kernels add in another order than the reference, and two
+classes that are nearer than this may change places."""
+BATCH = 1000
+"""Images at a time, as in `ccenv.evaluate`: a reward may look at its whole batch."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What stored masks do on stored weights, over all test images."""
+
+    num_images: int
+    """how many."""
+    error: float
+    """share of wrong answers."""
+    nll: float
+    """mean negative log-likelihood in nats."""
+    density: tuple[float, ...]
+    """share of blocks kept in each gated layer."""
+    compute_cost: float
+    """executed MACs over the dense network's."""
+    policy_cost: float
+    """the policy's own MACs over the dense network's."""
+    total_cost: float
+    """both."""
+    macs: float
+    """executed MACs of an image with the policy's own."""
+    num_ties: int
+    """images whose two best classes are within `TIE` of each other."""
+
+
+@torch.no_grad()
+def replay(
+    rebuilt: Rebuilt,
+    masks: Sequence[Tensor],
+    batch_size: int = BATCH,
+    gate_values: Sequence[Tensor] | None = None,
+) -> Facts:
+    """Classifies all test images under given masks.
+
+    Args:
+        rebuilt: network, agent (for the MACs of its policy) and the data set's name.
+        masks: for each gated layer bool [num_images, num_blocks].
+        batch_size: images at a time.
+        gate_values: what kept blocks are multiplied with, float32 of the same shapes; None: 1.
+
+    Raises:
+        ValueError: if there is not one mask for each test image, or a gate value is zero where a
+            block was computed, or the other way round.
+    """
+    network, test = rebuilt.network, test_images(rebuilt.plan)
+    count = len(test)
+    if [len(mask) for mask in masks] != [count] * len(masks):
+        raise ValueError(f"expected masks of {count} test images, got {[len(m) for m in masks]}")
+    wrong, nll, macs, num_ties = 0.0, 0.0, 0, 0
+    for indices in torch.arange(count).split(batch_size):
+        images, labels = test.batch(indices)
+        chosen = [mask[indices] for mask in masks]
+        values = None if gate_values is None else [value[indices] for value in gate_values]
+        logits, right, spent = answers(network, images, labels, chosen, values)
+        macs += spent
+        wrong += float((logits.argmax(dim=2) != right).double().mean(dim=1).sum())
+        num_ties += int(are_ties(logits).any(dim=1).sum())
+        flat = logits.flatten(0, 1)
+        total = torch.nn.functional.cross_entropy(flat, right.flatten(), reduction="sum")
+        nll += float(total) / right.shape[1]
+    dense, policy = network.dense_macs, sum(rebuilt.agent.policy_macs)
+    return Facts(
+        num_images=count,
+        error=wrong / count,
+        nll=nll / count,
+        density=tuple(mask.double().mean().item() for mask in masks),
+        compute_cost=macs / count / dense,
+        policy_cost=policy / dense,
+        total_cost=(macs / count + policy) / dense,
+        macs=macs / count + policy,
+        num_ties=num_ties,
+    )
+
+
+def are_ties(logits: Tensor) -> Tensor:
+    """Answers whose best class rounding may change: float [..., num_classes] -> bool [...]."""
+    best = logits.topk(2, dim=-1).values
+    return best[..., 0] - best[..., 1] <= TIE * logits.abs().amax(dim=-1).clamp(min=1.0)
+
+
+def answers(
+    network: Any,
+    images: Tensor,
+    labels: Tensor,
+    masks: Sequence[Tensor],
+    gate_values: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, Tensor, int]:
+    """Logits [images, n, num_classes] under masks by the reference, what is right, all MACs.
+
+    n is 1 but for networks that answer several times on the way.
+
+    Raises:
+        ValueError: if gate values say otherwise than the masks what was computed.
+    """
+    hidden, macs = network.start(images), 0
+    for gate, mask in enumerate(masks):
+        values = None if gate_values is None else gate_values[gate]
+        if values is not None:
+            check_same_blocks(network, gate, hidden, mask, values)
+        macs += int(network.macs(gate, hidden, mask).sum())
+        hidden = network.step(gate, hidden, mask, values, backend="reference")
+    if hasattr(network, "every_answer"):
+        return *network.every_answer(hidden, labels), macs
+    return network.logits(hidden, "reference")[:, None], labels[:, None], macs
+
+
+def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values: Tensor) -> None:
+    """Refuses gate values of blocks that were not computed; a computed one may count nothing.
+
+    Raises:
+        ValueError: if they are.
+    """
+    asked = values > 0
+    asked = network.executed(gate, hidden, asked) if hasattr(network, "executed") else asked
+    if (others := asked & ~mask).any():
+        share = others.double().mean().item()
+        raise ValueError(
+            f"expected gate values of 0 where no block was computed, got {100 * share:.2g} % "
+            f"others at gate {gate}"
+        )
+
+
+def returns(
+    rebuilt: Rebuilt, masks: Sequence[Tensor], gate_values: Sequence[Tensor] | None = None
+) -> Tensor:
+    """What the reward pays for given masks of all test images: [num_images], undiscounted."""
+    simulator = rebuilt.env.simulator.on_split("test", BATCH)
+    found = []
+    for indices in torch.arange(len(simulator.data)).split(BATCH):
+        simulator.begin(indices)
+        values = [None] * len(masks) if gate_values is None else [v[indices] for v in gate_values]
+        pairs = zip(masks, values, strict=True)
+        steps = [simulator.step(mask[indices], value).reward for mask, value in pairs]
+        found.append(torch.stack(steps).sum(dim=0).cpu())
+    return torch.cat(found)
+
+
+def ask(rebuilt: Rebuilt, draw: str, split: str = "test") -> Evaluation:
+    """Asks the policy for its masks again, with the run's seed."""
+    sample, seed = draw == "sampled", rebuilt.plan.program.seed
+    return evaluate(rebuilt.env, rebuilt.agent, split=split, sample=sample, seed=seed)
+
+
+@contextmanager
+def wrong_labels(rebuilt: Rebuilt) -> Iterator[None]:
+    """For a while every test image has the next class as its label, wherever that is looked up.
+
+    The loaded tensors themselves are changed: what a policy finds on the call stack, in the
+    environment or by loading the data set once more is the wrong label too.
+
+    Raises:
+        RuntimeError: if the environment shows its policy other tensors than these.
+    """
+    simulator = rebuilt.env.simulator
+    stored, seen = load_split(rebuilt.plan.environment["dataset"], "test"), test_split(simulator)
+    num_classes, first = seen.num_classes, int(seen.labels[0])
+    # Labels of a data set and of what was made of it may be one tensor, which is moved on once.
+    found = {labels.data_ptr(): labels for labels in (stored.labels, seen.labels)}
+    shift(found.values(), 1, num_classes)
+    try:
+        if int(test_split(simulator).labels[0]) == first:
+            raise RuntimeError("expected wrong labels in the environment, got the true ones")
+        yield
+    finally:
+        shift(found.values(), -1, num_classes)
+
+
+def test_split(simulator: Simulator) -> Split:
+    """Test images and labels as a policy of this simulator is judged on."""
+    return simulator.on_split("test", 1).data
+
+
+def shift(tensors: Iterable[Tensor], by: int, num_classes: int) -> None:
+    """Moves labels on to another class, in place."""
+    for labels in tensors:
+        labels.add_(by).remainder_(num_classes)
+
+
+def share_of_other_values(
+    one: Sequence[Tensor], other: Sequence[Tensor], apart: float = 0.0
+) -> float:
+    """Share of gate values of the same images that are further apart; 1 if one side has none."""
+    if len(one) != len(other):
+        return 1.0
+    pairs = [(a.cpu().double(), b.cpu().double()) for a, b in zip(one, other, strict=True)]
+    others = sum(int(((a - b).abs() > apart).sum()) for a, b in pairs)
+    return others / max(1, sum(value.numel() for value in other))
+
+
+def share_of_other_bits(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Share of bits that differ between masks of the same images."""
+    others = sum(int((a.cpu() != b.cpu()).sum()) for a, b in zip(one, other, strict=True))
+    return others / sum(mask.numel() for mask in other)

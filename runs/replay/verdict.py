@@ -1,0 +1,104 @@
+"""One row of `ccenv validate`: what was claimed, what was found, what does not stand.
+
+Whether result, settings and folder of a stored run are about one run.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ccenv.runs.config.plan import Plan, safe_name
+from ccenv.runs.store.provenance import data_of
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A row's answer."""
+
+    folder: str
+    """of the run."""
+    draw: str
+    """"sampled" or "mode"; "" where the run cannot be read at all."""
+    claimed: dict[str, Any]
+    """what the result says of the numbers that were found."""
+    found: dict[str, Any]
+    """what came out: of the masks that the policy gives here, or where it was not asked again, of
+    the stored ones."""
+    policy: str
+    """"replayed", or why the stored policy was not asked again."""
+    problems: tuple[str, ...]
+    """what does not stand; empty for a valid row."""
+    basis: dict[str, str] = field(default_factory=dict)
+    """for each figure of the result "recomputed", "checked for consistency" or "the author's
+    word"."""
+    seed: int | None = None
+    """of the run."""
+    learned: tuple[str, ...] = ()
+    """hashes of what training made: the agent's tensors, a co-trained network's."""
+    plan: str = ""
+    """hash of the run's settings without the seed."""
+    moved: dict[str, dict[str, float]] = field(default_factory=dict)
+    """norms of what training added to each matrix, by file and name."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the row stands."""
+        return not self.problems
+
+
+NAMED = 5
+"""Last parts of a folder's path that tell a run: environment, agent, reward, settings, seed."""
+
+
+def check_identity(
+    folder: Path, result: Mapping[str, Any], config: Mapping[str, Any], plan: Plan
+) -> list[str]:
+    """Whether result, settings and the folder's name are about one run."""
+    problems = []
+    if result["settings"] != config:
+        changed = [k for k in config if result["settings"].get(k) != config[k]]
+        problems.append(f"settings of result.json differ from config.json in {changed}")
+    if result["seed"] != config["seed"]:
+        problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
+    # Settings that were added since the run are at their defaults in the plan: no contradiction.
+    known = flat(json.loads(json.dumps(plan.config())))
+    if other := [name for name, value in flat(config).items() if known.get(name) != value]:
+        problems.append(f"config.json holds settings that such a run does not have: {other}")
+    names = (plan.program.env, plan.agent, plan.environment["reward"])
+    told = (result["env"], result["agent"], result["reward"])
+    if told != names:
+        problems.append(f"result.json is about {told}, config.json about {names}")
+    here = data_of(plan.environment["dataset"])
+    if result.get("data", here) != here:
+        problems.append(f"made on data {result['data']}, replayed on {here}: other images")
+    expected = [*map(safe_name, names), plan.folder().parent.name, f"seed-{plan.program.seed}"]
+    found = list(folder.absolute().parts[-NAMED:])
+    if len(found) == NAMED and settings_part_is_right(plan, found[-2]):
+        expected[-2] = found[-2]
+    if found != expected:
+        problems.append(
+            f"expected the folder .../{'/'.join(expected)}, as its settings and seed say"
+        )
+    return problems
+
+
+def settings_part_is_right(plan: Plan, name: str) -> bool:
+    """Whether the part of a folder's path that tells the settings is one that the run may have.
+
+    A hash that was made before a setting was added cannot be made again: any is taken, because the
+    settings themselves are in the folder and were checked.
+    """
+    return name == plan.folder().parent.name or re.fullmatch("[0-9a-f]{12}", name) is not None
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names: those of environment and agent one level up."""
+    inner = {
+        f"{group}.{name}": value
+        for group in ("environment", "agent_settings")
+        for name, value in config[group].items()
+    }
+    return inner | {k: v for k, v in config.items() if not isinstance(v, Mapping)}

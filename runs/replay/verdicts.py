@@ -1,0 +1,219 @@
+"""A stored run to verdicts: its folder -> one row for each evaluation, and what does not stand.
+
+A row stands if the result says what stored masks do on stored weights, and what the masks do that
+the stored policy gives here with that seed, whatever the labels; if settings, seed, data and folder
+agree; and if frozen weights are what their recipe gives. `basis` says of each figure whether it was
+recomputed, checked for consistency, or is the author's word.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ccenv.runs.replay.claims import (
+    OTHER_BITS,
+    Room,
+    basis,
+    block_use,
+    check_block_use,
+    check_run,
+    differences,
+    numbers_of,
+)
+from ccenv.runs.replay.own_code import check_own_network, check_places
+from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, plan_of, rebuild, test_images
+from ccenv.runs.replay.replay import (
+    ask,
+    replay,
+    returns,
+    share_of_other_bits,
+    share_of_other_values,
+    wrong_labels,
+)
+from ccenv.runs.replay.rounding import OTHER_VALUE, num_unexplained
+from ccenv.runs.replay.same_training import digest_of_plan, learned, moved_by_training
+from ccenv.runs.replay.verdict import Verdict, check_identity
+from ccenv.runs.stats.results import MODES, evaluation
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import masks_file
+from ccenv.runs.store.seal import check_result, check_seal
+from ccenv.runs.store.untrusted_files import stored_file, stored_object
+from ccenv.simulator.evaluate import Evaluation
+
+MOST_TEXT = 400
+"""Characters of a problem that are shown: it may quote a file."""
+
+
+def run_folders(root: Path) -> list[Path]:
+    """Folders of runs at or below a folder.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
+    if not found:
+        raise ValueError(f"expected {root} to hold runs ({run_folder.RESULT}), got none")
+    return found
+
+
+def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
+    """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so.
+
+    Args:
+        folder: the run's.
+        trusted: modules of the reader's own that it may name.
+    """
+    try:
+        return judge_run(folder, trusted)
+    except Exception as error:
+        # Files that somebody else wrote can bring about anything: it is their row that says so.
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return [Verdict(str(folder), "", {}, {}, "not replayed", (short(f"{kind}{error}"),))]
+
+
+def judge_run(folder: Path, trusted: Sequence[str]) -> list[Verdict]:
+    """Rebuilds a run, and judges it and both of its evaluations.
+
+    Raises:
+        Exception: whatever comes of reading files that somebody else wrote.
+    """
+    stored = stored_object(folder, run_folder.RESULT)
+    result = check_result(check_seal(stored, run_folder.RESULT), run_folder.RESULT)
+    config = stored_object(folder, run_folder.CONFIG)
+    plan = plan_of(config, trusted)
+    problems = check_identity(folder, result, config, plan)
+    rebuilt = rebuild(plan, folder)
+    rows = [judge(folder, result, rebuilt, draw) for draw in MODES]
+    span = max(row.found.pop("span", 0.0) for row in rows)
+    problems += check_run(result, rebuilt, span) + check_own_network(rebuilt)
+    learned_here, moved = learned(rebuilt), moved_by_training(rebuilt)
+    return [
+        dataclasses.replace(
+            row,
+            problems=tuple(map(short, (*problems, *row.problems))),
+            basis=basis(rebuilt),
+            seed=plan.program.seed,
+            learned=learned_here,
+            plan=digest_of_plan(plan),
+            moved=moved,
+        )
+        for row in rows
+    ]
+
+
+def short(text: str) -> str:
+    """A problem on one line of limited length, without characters that command a terminal."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    line = re.sub(r" +", " ", line)
+    return line if len(line) <= MOST_TEXT else f"{line[:MOST_TEXT]}..."
+
+
+def judge(folder: Path, result: Mapping[str, Any], rebuilt: Rebuilt, draw: str) -> Verdict:
+    """Replays one evaluation and compares; `found` also holds the span of the returns.
+
+    The claims must be what the stored masks do, and what the masks do that the policy gives here.
+    """
+    stored_file(folder, run_folder.CHECKPOINT, run_folder.MASKS)
+    num_images = len(test_images(rebuilt.plan))
+    num_blocks = rebuilt.env.simulator.num_blocks
+    masks = masks_file.load_masks(folder, draw, num_blocks, num_images)
+    values = stored_values(folder, draw, rebuilt, num_images)
+    found, room = figures(rebuilt, masks, values)
+    claims = evaluation(result, draw)
+    problems = differences(claims, found, room)
+    policy, others, asked = ask_again(rebuilt, draw, masks, values)
+    problems += others
+    if asked is not None and (share := share_of_others(asked, masks, values)):
+        found, room = figures(rebuilt, asked.masks, asked.gate_values or None)
+        room = dataclasses.replace(room, other_bits=min(share, OTHER_BITS))
+        problems += differences(claims, found, room, "by the masks that the policy gives here: ")
+    problems += check_places(rebuilt, draw)
+    if draw == "sampled" and (use := block_use(rebuilt, asked, masks)) is not None:
+        problems += check_block_use(result.get("block_use"), use)
+    claimed = {name: claims.get(name) for name in found}
+    return Verdict(str(folder), draw, claimed, found | {"span": room.span}, policy, tuple(problems))
+
+
+def figures(
+    rebuilt: Rebuilt, masks: Sequence[Tensor], values: Sequence[Tensor] | None
+) -> tuple[dict[str, Any], Room]:
+    """What masks and gate values do on test inputs, and what rounding explains of it."""
+    found, span = numbers_of(replay(rebuilt, masks, gate_values=values)), 0.0
+    if pays_again(rebuilt.plan):
+        paid = returns(rebuilt, masks, values).double()
+        span = float(paid.max() - paid.min())
+        found["mean_return"] = float(paid.mean())
+    return found, Room(found["num_images"], span, num_ties=found.pop("num_ties"))
+
+
+def share_of_others(
+    asked: Evaluation, masks: Sequence[Tensor], values: Sequence[Tensor] | None
+) -> float:
+    """Share of bits or of gate values, whichever is larger, that the policy gives otherwise."""
+    other_values = share_of_other_values(asked.gate_values, values or ())
+    return max(share_of_other_bits(asked.masks, masks), other_values)
+
+
+def stored_values(
+    folder: Path, draw: str, rebuilt: Rebuilt, num_images: int
+) -> list[Tensor] | None:
+    """Gate values of an agent that acts by them, or whose blocks are touched only; else None.
+
+    Raises:
+        ValueError: if they are missing or damaged, or another agent's.
+    """
+    num_blocks = rebuilt.env.simulator.num_blocks
+    found = masks_file.load_gate_values(folder, draw, num_blocks, num_images)
+    gives = bool(getattr(rebuilt.agent, "gives_values", False))
+    wanted = gives or "oblivious" in rebuilt.plan.environment
+    if wanted and found is None:
+        raise ValueError(
+            f"expected gate values of {rebuilt.plan.agent} beside its masks, got none: the run is "
+            "from before they were stored; carry it out again"
+        )
+    if found is not None and not wanted:
+        raise ValueError(f"expected masks alone of {rebuilt.plan.agent}, got gate values too")
+    return found
+
+
+def ask_again(
+    rebuilt: Rebuilt, draw: str, masks: Sequence[Tensor], values: Sequence[Tensor] | None = None
+) -> tuple[str, list[str], Evaluation | None]:
+    """Asks the stored policy for its masks, with the true labels and with wrong ones.
+
+    Returns:
+        What was asked, what does not stand, and the policy's evaluation or None where it is not
+        the policy of the run that was asked.
+    """
+    if rebuilt.agent.uses_labels:
+        return "not replayed: a ceiling", [], None
+    asked, problems = ask(rebuilt, draw), []
+    with wrong_labels(rebuilt):
+        blind = ask(rebuilt, draw)
+    changed = share_of_other_bits(blind.masks, asked.masks)
+    if changed or share_of_other_values(blind.gate_values, asked.gate_values):
+        problems.append(
+            f"the policy looks at the labels: with wrong ones it chooses {100 * changed:.2g} % "
+            "other bits, or other gate values"
+        )
+    if not rebuilt.is_restored:
+        return "not replayed: parameters() does not hold all it learned", problems, None
+    share = share_of_other_bits(asked.masks, masks)
+    apart = share_of_other_values(asked.gate_values, values or (), OTHER_VALUE)
+    if share > OTHER_BITS:
+        problems.append(f"the stored policy with this seed chooses {100 * share:.2g} % other bits")
+    if apart > OTHER_BITS:
+        problems.append(
+            f"the stored policy with this seed gives {100 * apart:.2g} % other gate values"
+        )
+    differs = max(share, apart) > 0 and not problems
+    if differs and (count := num_unexplained(rebuilt, draw, masks, values)):
+        problems.append(
+            f"the stored policy with this seed chooses {count:,} other bits or gate values that no "
+            "rounding explains"
+        )
+    return "replayed", problems, asked

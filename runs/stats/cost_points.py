@@ -1,0 +1,202 @@
+"""Rows of a sweep as points over cost: (label, its runs) -> cost, error by seed, times.
+
+Dense networks that the equal-cost sweeps recorded: (data sets, folder of results) -> points.
+
+Times that were measured in turns, as they were recorded: (folder of results, sweep) -> times.
+"""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ccenv.runs.stats.intervals import Interval, mean_interval
+from ccenv.runs.stats.measures import ERROR, Measure
+from ccenv.runs.stats.results import MODES, Result, evaluation, has_halves, memory_of
+from ccenv.runs.store import json_file
+from ccenv.runs.store.recorded import read_cells
+
+OF_TEXTS = ("pruned_bytes", "cascade_bytes", "hashed_ngrams", "ngram")
+ONE_EXIT = "one exit"
+"""What rows of an exit network are called whose inputs all stop at the same place."""
+RIVALS = ("pruned", "small_conv", "early_exit", "cascade", ONE_EXIT, *OF_TEXTS)
+"""Networks that are rivals of their own, whatever rule runs them."""
+PRUNED_BLOCKS = "pruned_blocks"
+"""The network in whose pruned weights agents choose."""
+BySeed = Mapping[int, float]
+Times = Mapping[str, Mapping[int, BySeed]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of a sweep as a point over cost."""
+
+    label: str
+    """what the sweep calls it."""
+    agent: str
+    """its name; rows of one agent are variants of each other where they cost the same."""
+    macs: float
+    """of an image, the policy's own included; mean over seeds."""
+    error: BySeed
+    """seed -> test error."""
+    validation: BySeed
+    """seed -> validation error of the same kind of masks, of drawn ones where that is not known."""
+    milliseconds: Mapping[int, BySeed]
+    """images of a pass -> seed -> measured time, looking and choosing included."""
+    sizes: str = ""
+    """layers, blocks and what is kept of them: rows alike in it take the same time."""
+    halves: bool = False
+    """whether it sees images of half their size."""
+    memory: float | None = None
+    """bytes of network and policy, None where a run does not say them."""
+
+    @property
+    def interval(self) -> Interval:
+        """Test error over seeds."""
+        return mean_interval(list(self.error.values()))
+
+    @property
+    def validation_mean(self) -> float:
+        """Mean validation error; what is not known is never chosen."""
+        return float(np.mean(list(self.validation.values()))) if self.validation else math.inf
+
+    def time(self, images: int) -> float | None:
+        """Least time of a pass over seeds, None where it was not measured.
+
+        Runs are timed side by side: other work on the machine can only lengthen a time.
+        """
+        found = self.milliseconds.get(images)
+        return min(found.values()) if found else None
+
+
+def in_turns(point: Point, times: Times | None) -> Point:
+    """A point with the times that were measured in turns, its runs' own where nothing was."""
+    if times is None:
+        return point
+    return dataclasses.replace(point, milliseconds=times.get(point.label, {}))
+
+
+def make_point(label: str, runs: Sequence[Result], draw: str, measure: Measure = ERROR) -> Point:
+    """A row's runs as one point."""
+    verdicts = [evaluation(run, draw) for run in runs]
+    times: dict[int, dict[int, float]] = {}
+    validation: dict[str, dict[int, float]] = {}
+    for run in runs:
+        for pass_ in run["latency"]:
+            times.setdefault(pass_["batch_size"], {})[run["seed"]] = pass_["milliseconds"]
+        for verdict in run["evaluations"]:
+            if verdict["split"] == "validation":
+                validation.setdefault(verdict["mode"], {})[run["seed"]] = measure.of(verdict)
+    errors = {run["seed"]: measure.of(found) for run, found in zip(runs, verdicts, strict=True)}
+    macs = float(np.mean([found["macs"] for found in verdicts]))
+    # Results of earlier versions know drawn masks' validation error only.
+    judged = validation.get(draw, {})
+    known = judged if len(judged) == len(runs) else validation.get("sampled", {})
+    sizes, halves = sizes_of(runs[0]), has_halves(runs[0])
+    memory = memory_of(runs[0])
+    return Point(label, kind_of(runs[0]), macs, errors, known, times, sizes, halves, memory)
+
+
+def kind_of(run: Result) -> str:
+    """What a row is a variant of: its agent; of networks that are rivals themselves, their name.
+
+    Look-up tables cost no MACs, but memory: networks with them are no variants of those without.
+    """
+    settings, agent = run["settings"], str(run["agent"])
+    environment = settings.get("environment", {}) if isinstance(settings, Mapping) else {}
+    network = environment.get("network")
+    if network in RIVALS and not run["learns"]:
+        own = settings.get("agent_settings", {}) if isinstance(settings, Mapping) else {}
+        return ONE_EXIT if stops_alike(own.get("stop_shares")) else str(network)
+    if (environment.get("network_kwargs") or {}).get("tables"):
+        return f"{agent} with tables"
+    return f"{agent} in pruned" if network == PRUNED_BLOCKS else agent
+
+
+def stops_alike(shares: object) -> bool:
+    """Whether thresholds stop all or none at each exit: nothing is chosen then.
+
+    >>> stops_alike([0, 1]), stops_alike([0.7, 0]), stops_alike(0.7)
+    (True, False, False)
+    """
+    return isinstance(shares, Sequence) and set(shares) <= {0, 1}
+
+
+def sizes_of(run: Result) -> str:
+    """What the time of a pass depends on, as text."""
+    settings = run["settings"]
+    parts = settings["environment"] | settings["agent_settings"]
+    layers = ("dataset", "transforms", "num_blocks", "block_size", "head_units", "network_kwargs")
+    names = (*layers, "observation", "num_kept", "hidden_units")
+    return json.dumps([run["agent"], *(parts.get(name) for name in names)])
+
+
+def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
+    """Data set -> dense rows of its equal-cost sweep, as far as that has come.
+
+    Args:
+        datasets: names by `rows.dataset_of`; transforms are left out of a sweep's name.
+        results_dir: folder of recorded results.
+        own: name of the sweep that is reported, whose dense rows are no other's.
+
+    Raises:
+        ValueError: if a file was edited by hand.
+    """
+    found = {}
+    for dataset in dict.fromkeys(datasets):
+        name = f"equal-cost-{dataset.partition('+')[0]}"
+        path = results_dir / f"{name}.json"
+        if name != own and path.exists():
+            found[dataset] = recorded_dense(path)
+    return found
+
+
+def recorded_dense(path: Path) -> list[Point]:
+    """Dense rows of one file, without times: those of two sweeps do not compare."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for cell in read_cells(path):
+        if cell["agent"] == "dense":
+            runs.setdefault(cell["label"], []).append(cell)
+    points = [make_point(label, cells, "sampled") for label, cells in runs.items()]
+    return [dataclasses.replace(point, milliseconds={}) for point in points]
+
+
+def times_path(results_dir: Path, sweep: str) -> Path:
+    """Where a sweep's times are recorded."""
+    return results_dir / f"{sweep}-times.json"
+
+
+def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float]]] | None:
+    """Label -> images of a pass -> median milliseconds by seed; None where nothing is recorded.
+
+    Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
+    the machine did then slowed all of them.
+
+    Args:
+        path: see `times_path`.
+        draw: "sampled" or "mode".
+
+    Raises:
+        ValueError: if the file was edited by hand.
+    """
+    if not path.exists():
+        return None
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for row in json_file.check_json(path)["rows"]:
+        if row["masks"] == draw:
+            middle = statistics.median(row["milliseconds"])
+            by_seed = found.setdefault(row["label"], {}).setdefault(int(row["batch_size"]), {})
+            by_seed[int(row.get("seed", 0))] = middle
+    return found
+
+
+def times_in(results_dir: Path, sweep: str) -> dict[str, Times | None]:
+    """Masks -> times of a sweep's rows, None where there are none."""
+    path = times_path(results_dir, sweep)
+    return {draw: recorded_times(path, draw) for draw in MODES}

@@ -1,0 +1,324 @@
+"""Conditional against dense networks: results -> dense front, conditional rows, the lower error.
+
+Where several rows cost the same (a width with and without dropout, a network trained in several
+ways), validation error chooses one of them; only that one's test error is compared.
+
+Dense and conditional networks at equal MACs or equal error: a contest -> pairs, verdicts.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ccenv.runs.stats.cost_points import RIVALS, BySeed, Point, Times, in_turns, make_point
+from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
+from ccenv.runs.stats.measures import ERROR, Measure
+from ccenv.runs.stats.random_baseline import judge
+from ccenv.runs.stats.results import Result, dataset_of
+
+SAME = 0.005
+"""Rows of one agent whose MACs differ by a smaller share cost the same."""
+SAME_MEMORY = 0.1
+"""The same of memory, of texts: rows that need another amount of it are no variants there."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Dense networks and conditional ones on one data set."""
+
+    dataset: str
+    """images that all are judged on."""
+    dense: tuple[Point, ...]
+    """the chosen one of each width, by MACs."""
+    conditional: tuple[Point, ...]
+    """the chosen one of each agent and cost, by MACs."""
+    others: tuple[Point, ...]
+    """variants that were not chosen."""
+    batches: tuple[int, ...]
+    """images of a pass for which times are known."""
+    elsewhere: tuple[Point, ...] = ()
+    """dense networks of another sweep on the same images, trained in another way."""
+    measure: Measure = ERROR
+    """what points are compared by; their "errors" are numbers of it."""
+
+    @property
+    def compared(self) -> tuple[Point, ...]:
+        """Dense networks that rows are compared with: the sweep's own, if they have two costs."""
+        return self.dense if len(self.dense) > 1 else self.elsewhere
+
+    def of_dense(self, macs: float) -> dict[int, float] | None:
+        """Test error of the dense front at so many MACs for each seed: see `front_error`."""
+        return front_error(self.compared, macs)
+
+
+def make_contests(
+    results: Mapping[str, Sequence[Result]],
+    draw: str = "sampled",
+    elsewhere: Mapping[str, Sequence[Point]] | None = None,
+    times: Times | None = None,
+    measure: Measure = ERROR,
+) -> list[Contest]:
+    """One for each data set with dense networks of two costs or more and something beside them.
+
+    Args:
+        results: label -> one result a seed; ceilings are left out.
+        draw: "sampled" or "mode".
+        elsewhere: data set -> dense networks of another sweep.
+        times: measured in turns, in place of the runs' own: label -> as `Point.milliseconds`.
+        measure: what they are compared by.
+    """
+    known = {name: tuple(chosen(points)) for name, points in (elsewhere or {}).items()}
+    found: dict[str, list[Point]] = {}
+    for label, runs in results.items():
+        if runs and not runs[0]["uses_labels"]:
+            point = in_turns(make_point(label, runs, draw, measure), times)
+            found.setdefault(dataset_of(runs[0]), []).append(point)
+    contests = []
+    for dataset, points in found.items():
+        picked = chosen(points, by_memory=bool(measure.name))
+        best = [with_times_of(point, points) for point in picked]
+        dense = tuple(point for point in best if point.agent == "dense")
+        rest = tuple(point for point in best if point.agent != "dense")
+        labels = {point.label for point in best}
+        others = tuple(point for point in points if point.label not in labels)
+        batches = sorted({size for point in points for size in point.milliseconds})
+        borrowed = known.get(dataset, ())
+        contest = Contest(dataset, dense, rest, others, tuple(batches), borrowed, measure)
+        if len(contest.compared) > 1 and rest:
+            contests.append(contest)
+    return contests
+
+
+def with_times_of(point: Point, points: Sequence[Point]) -> Point:
+    """A point with the times of all its variants of the same sizes.
+
+    Trained in another way a network takes the same time, but one whose layers are a subclass's
+    (dropout) is not run in one compiled call, as it could be.
+    """
+    alike = [p for p in points if p.sizes == point.sizes and p.macs == point.macs and p.sizes]
+    times: dict[int, dict[int, float]] = {}
+    for one in alike or [point]:
+        for images, found in one.milliseconds.items():
+            best = times.setdefault(images, {})
+            for seed, milliseconds in found.items():
+                best[seed] = min(milliseconds, best.get(seed, math.inf))
+    return dataclasses.replace(point, milliseconds=times)
+
+
+def chosen(points: Sequence[Point], *, by_memory: bool = False) -> list[Point]:
+    """The variant with the least validation error of each agent and cost, by MACs.
+
+    A variant that fewer seeds have finished than another does not take part yet.
+
+    Args:
+        points: rows.
+        by_memory: see `groups_of_one_cost`.
+    """
+    best = []
+    for group in groups_of_one_cost(points, by_memory=by_memory):
+        best.append(best_on_validation(group))
+    return sorted(best, key=lambda point: (point.macs, point.memory or 0))
+
+
+def best_on_validation(points: Sequence[Point]) -> Point:
+    """The least validation error of those that most seeds have finished."""
+    most = max(len(point.error) for point in points)
+    finished = [point for point in points if len(point.error) == most]
+    return min(finished, key=lambda point: point.validation_mean)
+
+
+def groups_of_one_cost(points: Sequence[Point], *, by_memory: bool = False) -> list[list[Point]]:
+    """Rows of one agent that cost the same, whatever their training.
+
+    Args:
+        points: rows.
+        by_memory: whether they must need the same memory, too. Tables of rows cost no MACs.
+    """
+    agents: dict[str, list[Point]] = {}
+    for point in points:
+        agents.setdefault(point.agent, []).append(point)
+    groups = [
+        group
+        for agent in sorted(agents)
+        for group in runs_of_alike(agents[agent], total_macs, SAME)
+    ]
+    if not by_memory:
+        return groups
+    return [part for group in groups for part in runs_of_alike(group, memory, SAME_MEMORY)]
+
+
+def runs_of_alike(
+    points: Sequence[Point], cost: Callable[[Point], float], slack: float
+) -> list[list[Point]]:
+    """Points in the order of a cost, a new group where it exceeds the group's least by a share."""
+    groups: list[list[Point]] = []
+    for point in sorted(points, key=cost):
+        if groups and cost(point) <= cost(groups[-1][0]) * (1 + slack):
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return groups
+
+
+def memory(point: Point) -> float:
+    """A point's memory in bytes, 0 where it is not known."""
+    return point.memory or 0.0
+
+
+def total_macs(point: Point) -> float:
+    """A point's total MACs."""
+    return point.macs
+
+
+def undominated(
+    points: Iterable[Point], place: Callable[[Point], float] = total_macs
+) -> list[Point]:
+    """The front: points with less validation error than all cheaper ones, by their cost.
+
+    A point that fewer seeds have finished drives out none of more seeds.
+
+    Args:
+        points: of one kind.
+        place: what a point costs.
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=place):
+        beaten = any(
+            other.validation_mean <= point.validation_mean < math.inf
+            and len(other.error) >= len(point.error)
+            for other in front
+        )
+        if not beaten:
+            front.append(point)
+    return front
+
+
+def test_error(point: Point) -> BySeed:
+    """A point's test error for each seed."""
+    return point.error
+
+
+def validation_error(point: Point) -> BySeed:
+    """A point's validation error for each seed."""
+    return point.validation
+
+
+def front_error(
+    points: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+) -> dict[int, float] | None:
+    """Error at so many MACs by the dense networks that no cheaper one beats: see `interpolated`.
+
+    Between the most expensive of them and the most expensive network that was run, the error of the
+    former is used: no network in that range is better.
+
+    Args:
+        points: dense networks.
+        macs: of an image.
+        error: `test_error` or `validation_error`.
+    """
+    front = undominated(points)
+    if not front or macs > max(point.macs for point in points):
+        return None
+    return interpolated(front, min(macs, front[-1].macs), error)
+
+
+def interpolated(
+    dense: Sequence[Point], macs: float, error: Callable[[Point], BySeed] = test_error
+) -> dict[int, float] | None:
+    """Error of a dense network of given MACs for each seed, linear in their logarithm.
+
+    Args:
+        dense: dense networks by MACs.
+        macs: of an image.
+        error: `test_error` or `validation_error`.
+
+    Returns:
+        None outside the widths that were run; only seeds that both neighbours have.
+    """
+    if not dense or not dense[0].macs <= macs <= dense[-1].macs:
+        return None
+    upper = next(index for index, point in enumerate(dense) if point.macs >= macs)
+    if dense[upper].macs == macs:
+        return dict(error(dense[upper]))
+    below, above = dense[upper - 1], dense[upper]
+    share = math.log(macs / below.macs) / math.log(above.macs / below.macs)
+    low, high = error(below), error(above)
+    shared = sorted(set(low) & set(high))
+    return {seed: (1 - share) * low[seed] + share * high[seed] for seed in shared}
+
+
+@dataclass(frozen=True)
+class EqualMacs:
+    """A conditional row beside a dense network of the same total MACs."""
+
+    point: Point
+    """the row."""
+    dense: Interval | None
+    """the dense network's test error; None outside the widths that were run."""
+    difference: Interval | None
+    """ours minus dense over the seeds of both."""
+    verdict: str
+    """"better" or "worse" with 95 % intervals apart, "no difference", "one seed", or ""."""
+
+
+def at_equal_macs(contest: Contest) -> list[EqualMacs]:
+    """Every chosen conditional row beside the dense front at its own cost."""
+    found = []
+    for point in contest.conditional:
+        errors = contest.of_dense(point.macs)
+        if not errors:
+            found.append(EqualMacs(point, None, None, ""))
+            continue
+        other = mean_interval(list(errors.values()))
+        difference = paired_difference(point.error, errors)
+        found.append(EqualMacs(point, other, difference, judge(point.interval, other)))
+    return found
+
+
+@dataclass(frozen=True)
+class EqualError:
+    """A dense network beside the cheapest conditional row that is as good on validation images."""
+
+    dense: Point
+    """the dense network."""
+    point: Point | None
+    """the conditional row, None where none is as good."""
+    verdict: str
+    """of the row's test error against the dense network's, as in `EqualMacs`."""
+
+    @property
+    def macs_ratio(self) -> float | None:
+        """The row's MACs over the dense network's."""
+        return self.point.macs / self.dense.macs if self.point else None
+
+    def time_ratio(self, images: int) -> float | None:
+        """The row's measured time over the dense network's, the least over seeds of each."""
+        ours = self.point.time(images) if self.point else None
+        theirs = self.dense.time(images)
+        return ours / theirs if ours is not None and theirs else None
+
+
+def at_equal_error(contest: Contest, among: Iterable[Point] | None = None) -> list[EqualError]:
+    """For each dense width the cheapest conditional row with no more validation error.
+
+    A row of one seed has no interval: it is not compared with rows of several seeds. Fixed networks
+    that are rivals themselves, as pruned ones, choose nothing and are not looked for.
+
+    Args:
+        contest: dense and conditional rows.
+        among: dense networks to look at; None for all that rows are compared with.
+    """
+    found = []
+    for dense in contest.compared if among is None else among:
+        able = [
+            point
+            for point in contest.conditional
+            if point.agent not in RIVALS
+            and point.validation_mean <= dense.validation_mean < math.inf
+            and (len(point.error) > 1 or len(dense.error) == 1)
+        ]
+        point = min(able, key=lambda point: point.macs, default=None)
+        verdict = judge(point.interval, dense.interval) if point else ""
+        found.append(EqualError(dense, point, verdict))
+    return found

@@ -1,0 +1,156 @@
+"""Files of a stored run, read as untrusted input: limited sizes, plain files, no links.
+
+What a run trained with --export left: (folder or file) -> its file, and its data set.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccenv.base.checked_file import read_checked
+from ccenv.runs.store import folder as run_folder
+from ccenv.runs.store import json_file
+from ccenv.runs.store.seal import check_seal, edited
+from ccenv.runs.store.trust import check_trusted
+
+MOST_BYTES = {".json": 2**26, ".safetensors": 2**30, ".txt": 2**16}
+"""By the file's ending; larger ones are not read."""
+
+
+def stored_file(folder: Path, *names: str) -> Path:
+    """A file of a run's folder.
+
+    Raises:
+        ValueError: if there is none, a link stands in its place or on the way to it, or it is too
+            large.
+    """
+    path = folder
+    for name in names:
+        path = path / name
+        if path.is_symlink():
+            raise ValueError(f"expected {path} to lie in the run's folder, got a link")
+    if not path.is_file():
+        raise ValueError(f"expected a file {path}, got none")
+    size, most = path.stat().st_size, MOST_BYTES[path.suffix]
+    if size > most:
+        raise ValueError(f"expected at most {most:,} bytes in {path}, got {size:,}")
+    return path
+
+
+def stored_object(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of a run.
+
+    Raises:
+        ValueError: if it is missing, damaged, or holds something else than an object.
+    """
+    found = json_file.check_json(stored_file(folder, name))
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
+    return found
+
+
+def stored_text(folder: Path, name: str) -> str:
+    """A text of a run.
+
+    Raises:
+        ValueError: if it is missing or no text.
+    """
+    path = stored_file(folder, name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected a text in {path}, got {error}") from error
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """Settings of a finished run, `config.json`, held against those that its sealed result names.
+
+    Raises:
+        ValueError: if either is missing or damaged, or they differ.
+    """
+    where = str(folder / run_folder.RESULT)
+    result = check_seal(stored_object(folder, run_folder.RESULT), where)
+    config = stored_object(folder, run_folder.CONFIG)
+    if result.get("settings") != config:
+        raise edited(str(folder / run_folder.CONFIG), f"the settings in {where}", "others")
+    return config
+
+
+def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """Tensors of a checkpoint.
+
+    Raises:
+        ValueError: if the file is missing or damaged, or a number is not finite.
+    """
+    path = stored_file(folder, run_folder.CHECKPOINT, name)
+    try:
+        found, _, _ = read_checked(path)
+    except OSError as error:
+        raise ValueError(f"expected tensors in {path}, got none ({error})") from error
+    bad = [n for n, t in found.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    if bad:
+        raise ValueError(f"expected finite numbers in {path}, got NaN or infinity in {bad}")
+    return found
+
+
+def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
+    """Refuses tensors of other names, shapes or types than those of what was built.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
+    names = sorted(kinds[0].keys() | kinds[1].keys())
+    other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]
+    if other:
+        expected, got = ({n: found.get(n) for n in other[:3]} for found in kinds)
+        raise ValueError(f"expected tensors of this {what}, {expected}, got {got}")
+
+
+def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """Largest relative difference of two networks' tensors, by their norms; 0 if they are equal."""
+    pairs = [(one[name].double().cpu(), tensor.double().cpu()) for name, tensor in other.items()]
+    found = [(a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp(min=1e-30) for a, b in pairs]
+    return max((float(value) for value in found), default=0.0)
+
+
+EXPORTED = "classifier.safetensors"
+
+
+def exported_file(place: Path) -> Path:
+    """The file of an exported classifier, of a run's folder its own.
+
+    Raises:
+        ValueError: if the run left none, or a link instead.
+    """
+    path = place / run_folder.CHECKPOINT / EXPORTED if place.is_dir() else place
+    if not path.is_file():
+        raise ValueError(f"expected {path}; train with --export, which leaves it")
+    return stored_file(place, run_folder.CHECKPOINT, EXPORTED) if place.is_dir() else path
+
+
+def dataset_of(path: Path, trusted: Sequence[str] = ()) -> str:
+    """The data set of the run that a file lies in.
+
+    Args:
+        path: see `exported_file`.
+        trusted: modules of the reader's own that the run may name, see `ccenv.base.trust`.
+
+    Raises:
+        ValueError: if it lies in none, or the run names code that is not trusted.
+    """
+    run = path.parent.parent
+    if not (run / run_folder.CONFIG).is_file():
+        raise ValueError(f"expected --dataset NAME: {path} lies in no run's folder")
+    environment = stored_object(run, run_folder.CONFIG).get("environment")
+    dataset = environment.get("dataset") if isinstance(environment, dict) else None
+    if not isinstance(dataset, str):
+        raise ValueError(
+            f"expected a data set's name in {run / run_folder.CONFIG}, got {dataset!r}; name it: "
+            "--dataset NAME"
+        )
+    check_trusted({"dataset": dataset}, trusted)
+    return dataset

@@ -1,0 +1,47 @@
+"""Recall over the memory of tables: measured sizes -> a figure, a line a number of probes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ccenv.runs.tables.drawing import (
+    INK,
+    Drawn,
+    legend_below,
+    legend_height,
+    look,
+    new_figure,
+)
+
+Row = Mapping[str, Any]
+
+
+def recall_figure(rows: Sequence[Row]) -> Drawn:
+    """Two axes side by side: recall over memory, and over the share of blocks that are retrieved.
+
+    Args:
+        rows: of one gate, see `ccenv.runs.analysis.recalls.Recall`.
+    """
+    probes = sorted({row["probes"] for row in rows})
+    names = ["1 probe" if number == 1 else f"{number} probes" for number in probes]
+    figure = new_figure(2.4 + legend_height([*names, ""]))
+    left, right = figure.subplots(1, 2, sharey=True)
+    lines = []
+    for place, number in enumerate(probes):
+        own = sorted((r for r in rows if r["probes"] == number), key=lambda row: row["entries"])
+        values, style = [row["recall"] for row in own], look(place) | {"ms": 3, "lw": 1.2}
+        lines += left.plot([row["entries"] for row in own], values, **style)
+        right.plot([row["retrieved"] for row in own], values, **style)
+    lines += right.plot([0, 1], [0, 1], color=INK, ls="--", lw=0.8)
+    left.set(xscale="log", xlabel="numbers in tables", ylabel="recall of the best blocks")
+    right.set(xlabel="share retrieved")
+    ticks = sorted({row["entries"] for row in rows})[::2]
+    left.set_xticks(ticks, [f"{number:,}" for number in ticks])
+    left.minorticks_off()
+    legend_below(figure, lines, [*names, "by chance"])
+    gate = rows[0]["gate"]
+    said = "; ".join(
+        f"{row['tables']} tables, {row['probes']} probes: {row['recall']:.2f} at "
+        f"{row['retrieved']:.2f} retrieved"
+        for row in rows
+    )
+    return Drawn(figure, "recall", f"Recall of the best blocks of {gate}.", said)

@@ -1,0 +1,235 @@
+"""A sweep's rows to its main table, in Markdown, CSV or as cells of a page."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ccenv.runs.stats.intervals import Interval
+from ccenv.runs.stats.measures import BITS_NOTE
+
+COLUMNS = {
+    "agent": "left",
+    "seeds": "right",
+    "masks": "left",
+    "test error %": "right ±.2%",
+    "MACs": "right ,.0f",
+    "compute cost": "right .3f",
+    "total cost": "right .3f",
+    "density": "left",
+    "mode: error %": "right ±.2%",
+    "mode: MACs": "right ,.0f",
+    "speed-up 1 / 256": "right",
+    "front": "left",
+    "block_dropout %": "right ±.2%",
+    "against it": "left",
+}
+BITS = "test bits"
+"""Heading of a column that tables of texts have, behind the error."""
+NOTES = """\
+Error: mean ± standard deviation over seeds, masks as drawn; mode: with the most probable masks.
+MACs: of one image, the policy's own included. Cost: executed MACs over the dense network's; total
+cost adds the policy's own. Speed-up: measured dense time over time with the policy, for one image
+and for 256. Front (*): on the Pareto front of mean error and MACs. block_dropout %: error of random
+masks at the same compute cost, linear between rates, the dense network at the end; better or worse
+where the 95 % intervals over seeds (Student's t) do not overlap. All seeds share the test images.
+(ceiling): knows the true label; no policy can."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be shown anywhere."""
+
+    name: str
+    """of its files, without an ending."""
+    title: str
+    """above it."""
+    columns: Mapping[str, str]
+    """heading -> "left" or "right", and how its cells are formatted: "right ,.0f"."""
+    lines: Sequence[Sequence[Any]]
+    """cells of each line: texts, numbers, `Interval`s, None for nothing."""
+    note: str = ""
+    """below it: how to read it."""
+    shaded: bool = False
+    """whether cells that are shares of 1 are shaded by them on the page."""
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown."""
+        return cell_texts(self.columns, self.lines)
+
+    def markdown(self) -> str:
+        """Title, table and note."""
+        parts = (f"## {self.title}", markdown(self.columns, self.lines), self.note)
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def csv(self) -> str:
+        """The same cells, comma separated."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([list(self.columns), *self.texts])
+        return text.getvalue()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows (as dicts) in Markdown, padded so that it reads well as text too.
+
+    Each data set has its own table: errors and MACs of different ones are not comparable.
+    """
+    groups = by_dataset(rows)
+    shown = {name: markdown(*columns_and_lines(found)) for name, found in groups.items()}
+    if len(groups) < 2:
+        return "".join(shown.values()) or markdown(COLUMNS, [])
+    return "\n\n".join(f"Data set {name}:\n\n{text}" for name, text in shown.items())
+
+
+def columns_and_lines(rows: Sequence[Row]) -> tuple[dict[str, str], list[list[Any]]]:
+    """Columns and cells of rows of one data set; those of a text have bits behind the error."""
+    lines = [cells(row) for row in rows]
+    if not any(row.get("bits") for row in rows):
+        return COLUMNS, lines
+    place = list(COLUMNS).index("test error %") + 1
+    columns = list(COLUMNS.items())
+    columns.insert(place, (BITS, "right ±.3f"))
+    for line, row in zip(lines, rows, strict=True):
+        line.insert(place, interval(row, "bits") if row.get("bits") else None)
+    return dict(columns), lines
+
+
+def notes(rows: Sequence[Row]) -> str:
+    """How to read the main table of rows."""
+    return f"{NOTES}\n{BITS_NOTE}" if any(row.get("bits") for row in rows) else NOTES
+
+
+def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each data set, in order."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        # Results recorded by the first version do not say; each of them was about one data set.
+        groups.setdefault(row.get("dataset", ""), []).append(row)
+    return groups
+
+
+def name_of(row: Row) -> str:
+    """A row's label, with a mark on ceilings."""
+    return row["label"] + (" (ceiling)" if row["uses_labels"] else "")
+
+
+def interval(row: Row, name: str) -> Interval:
+    """A number over seeds of a row."""
+    return Interval(**row[name])
+
+
+def cells(row: Row) -> list[Any]:
+    """One line of the table."""
+    speedup, learns = row["speedup"], row["learns"]
+    return [
+        name_of(row),
+        len(row["seeds"]),
+        row["masks"],
+        interval(row, "error"),
+        row["macs"]["mean"],
+        row["compute_cost"]["mean"],
+        row["total_cost"]["mean"],
+        " ".join(f"{value:.2f}" for value in row["density"]),
+        interval(row, "mode_error") if learns else None,
+        row["mode_macs"]["mean"] if learns else None,
+        " / ".join(f"{speedup[size]:.2f}" for size in ("1", "256")) if speedup else None,
+        "*" if row["on_front"] else None,
+        interval(row, "dropout_error") if row["dropout_error"] else None,
+        row["verdict"],
+    ]
+
+
+def cell_texts(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> list[list[str]]:
+    """Cells as texts.
+
+    >>> cell_texts({"who": "left", "share": "right .2f"}, [["a", 0.5], ["b", None], ["c", "none"]])
+    [['a', '0.50'], ['b', ''], ['c', 'none']]
+    """
+    forms = [form.partition(" ")[2] for form in columns.values()]
+    return [
+        [
+            "" if cell is None else cell if isinstance(cell, str) else format(cell, form)
+            for cell, form in zip(line, forms, strict=True)
+        ]
+        for line in lines
+    ]
+
+
+def markdown(columns: Mapping[str, str], lines: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table with aligned columns, padded so that it reads well as text too.
+
+    Args:
+        columns: heading -> "left" or "right", with the format of its cells; see `Table`.
+        lines: cells of each line.
+    """
+    texts = [
+        [text.replace("|", "\\|").replace("\n", "<br>") for text in line]
+        for line in cell_texts(columns, lines)
+    ]
+    widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
+    is_right = [form.startswith("right") for form in columns.values()]
+
+    def joined(line: Sequence[str]) -> str:
+        shapes = zip(line, widths, is_right, strict=True)
+        return f"| {' | '.join(t.rjust(w) if right else t.ljust(w) for t, w, right in shapes)} |"
+
+    rules = ("-" * (w + 1) + "-:"[right] for w, right in zip(widths, is_right, strict=True))
+    return "\n".join([joined(list(columns)), f"|{'|'.join(rules)}|", *map(joined, texts)])
+
+
+def formatted(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """A Markdown table of rows with the same fields.
+
+    >>> print(formatted({"what": "<{name}", "ms": ">{seconds:.1f}"}, [{"name": "a", "seconds": 2}]))
+    | what |  ms |
+    |------|----:|
+    | a    | 2.0 |
+
+    Args:
+        columns: heading -> "<" (left) or ">" (right), then a format of a row's fields.
+        rows: field -> value.
+    """
+    sides = {name: "left" if text[0] == "<" else "right" for name, text in columns.items()}
+    return markdown(sides, [[c[1:].format_map(row) for c in columns.values()] for row in rows])
+
+
+def main_tables(rows: Sequence[Row]) -> list[Table]:
+    """The main table as pages show it, one for each data set."""
+    return [
+        Table(
+            f"all-columns-{name}" if len(by_dataset(rows)) > 1 else "all-columns",
+            f"All columns, {name}",
+            *columns_and_lines(found),
+            notes(found).replace("\n", " "),
+        )
+        for name, found in by_dataset(rows).items()
+    ]
+
+
+def rows_csv(rows: Sequence[Row]) -> str:
+    """Rows as numbers for other programs; a nested entry's column is `error.mean`."""
+    lines = [flat_row(row) for row in rows]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def flat_row(row: Row) -> dict[str, Any]:
+    """A row without levels: lists become words, dicts become columns."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        elif isinstance(value, list | tuple):
+            found[name] = " ".join(map(str, value))
+        else:
+            found[name] = value
+    return found

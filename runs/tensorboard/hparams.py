@@ -1,0 +1,108 @@
+"""A run's row in TensorBoard's HPARAMS tab: settings -> a column each, the same in every run.
+
+TensorBoard takes its columns from the first run that it finds: each run names all settings of the
+program, the environment and every agent of the table. Columns that a run has no value for are
+empty in its row; settings of an agent of yours stand together in `other_settings`.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ccenv.agents import AGENTS
+from ccenv.base.registry import resolve
+from ccenv.runs.config.agent_settings import agent_parameters
+from ccenv.runs.store.identity import Program, environment_defaults
+from ccenv.simulator.settings import KINDS
+
+SCORES = ("error", "nll", "compute_cost", "total_cost", "density")
+METRICS = tuple(f"{split}/{name}" for split in ("test", "eval") for name in SCORES)
+"""Scalars that the row shows: the last point of each."""
+OTHERS = "other_settings"
+"""Column of settings that have none of their own."""
+FIRST = ("agent", "dataset", "network", "reward", "reward_kwargs", "seed", "learning_rate")
+"""Columns that come first and are shown without being asked for."""
+NOT_SHOWN = ("log_dir", "progress")
+
+
+@functools.cache
+def columns() -> tuple[str, ...]:
+    """Names of all columns, the same for every agent; those that one looks at `FIRST`."""
+    agents = [agent_parameters(resolve(name, AGENTS, "agent"))[0] for name in AGENTS]
+    program = [field.name for field in dataclasses.fields(Program)]
+    names = dict.fromkeys([*FIRST, *program, *environment_defaults(), *KINDS])
+    own = sorted({name for found in agents for name in found} - set(names))
+    return tuple(name for name in (*names, *own, OTHERS) if name not in NOT_SHOWN)
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
+    """A run's values of the columns that it has; numbers as floats, all else as short text.
+
+    Args:
+        config: see `ccenv.runs.config.plan.Plan.config`.
+    """
+    program = {k: v for k, v in config.items() if not isinstance(v, Mapping)}
+    flat = {**config["agent_settings"], **config["environment"], **program}
+    known = {name: flat[name] for name in columns() if name in flat}
+    rest = {k: v for k, v in flat.items() if k not in known and k not in NOT_SHOWN}
+    known |= {OTHERS: rest} if rest else {}
+    return {name: cell(value) for name, value in known.items()}
+
+
+def cell(value: Any) -> str | float:
+    """A value as HPARAMS shows it.
+
+    >>> cell(2), cell(True), cell(None), cell((10, 10))
+    (2.0, 'true', 'null', '[10,10]')
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else compact(value)
+
+
+def summaries(config: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """What makes the row: columns and metrics; the run's values; that it ended well.
+
+    As `torch.utils.tensorboard.summary.hparams`, which knows a run's own columns only.
+    """
+    from tensorboard.plugins.hparams import api_pb2
+    from torch.utils.tensorboard.summary import hparams
+
+    values = hyperparameters(config)
+    experiment, started, ended = hparams(values, dict.fromkeys(METRICS, 0.0))
+    infos = [
+        api_pb2.HParamInfo(name=name, type=type_of(values.get(name)), differs=name in FIRST)
+        for name in columns()
+    ]
+    metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in METRICS]
+    content = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    return with_experiment(experiment, content), started, ended
+
+
+def type_of(value: str | float | None) -> int:
+    """TensorBoard's number for a column's type."""
+    from tensorboard.plugins.hparams import api_pb2
+
+    kind = api_pb2.DATA_TYPE_FLOAT64 if isinstance(value, float) else api_pb2.DATA_TYPE_STRING
+    return int(kind)
+
+
+def with_experiment(summary: Any, content: Any) -> Any:
+    """A summary that names columns and metrics, with others in their place."""
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    data = plugin_data_pb2.HParamsPluginData(experiment=content, version=0)
+    summary.value[0].metadata.plugin_data.content = data.SerializeToString()
+    return summary
+
+
+def compact(value: Any) -> str:
+    """A value in few characters.
+
+    >>> compact({"rate": 0.1, "sizes": (2, 3)})
+    'rate=0.1 sizes=[2,3]'
+    """
+    if isinstance(value, dict):
+        return " ".join(f"{name}={compact(v)}" for name, v in value.items())
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
