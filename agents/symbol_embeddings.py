@@ -1,6 +1,7 @@
 """A policy's own embeddings: (observation that ends with symbols) -> numbers that it has learned.
 
-Symbols are shown by observation="symbols", see `ccenv.mdp.observations`. A look-up costs no product.
+Symbols are shown by observation="symbols", see `ccenv.mdp.observations`. A look-up costs no
+product.
 """
 
 from typing import Literal

@@ -27,8 +27,8 @@ checked where it exists.
 | file or folder of text | see `ccenv.data.text` | | |
 
 A data set can be an object too, in Python: a mapping {"train": ..., "validation": ..., "test": ...}
-or a function of a split's name, of data sets of torch, arrays or `Split`s; see `ccenv.data.user_data`.
-What is larger than memory is read when it is drawn: see `ccenv.data.rows`.
+or a function of a split's name, of data sets of torch, arrays or `Split`s; see
+`ccenv.data.user_data`. What is larger than memory is read when it is drawn: see `ccenv.data.rows`.
 
 What images go through before anybody sees them is named too, see `ccenv.data.transforms`; their
 halves and copies are no data sets of their own.
@@ -71,7 +71,7 @@ DATASETS: dict[str, Any] = {
 
 
 Dataset = str | Given
-"""A name in `DATASETS`, of an .npz file or a folder, `module:name`, or see `ccenv.data.user_data`."""
+"""A name in `DATASETS`, an .npz file, a folder, `module:name`, or see `ccenv.data.user_data`."""
 
 
 def load_split(dataset: Dataset, split: str, transforms: Sequence[str] | str = ()) -> Split:

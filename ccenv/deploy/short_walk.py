@@ -1,8 +1,8 @@
 """A policy and a network of stages with little between them: (images) -> logits and masks.
 
-One image goes through modules and decisions alone (`ccenv.networks.core.one_row`): of a ResNet-20 half
-of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk as
-everywhere, under the same rules.
+One image goes through modules and decisions alone (`ccenv.networks.core.one_row`): of a ResNet-20
+half of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk
+as everywhere, under the same rules.
 """
 
 import itertools

@@ -4,7 +4,7 @@ Action views: an environment whose actions are bits -> one with MultiDiscrete, B
 
     gym.make(...)       -> ActionView(env, "menu", menu="single")
     gym.make_vec(...)   -> VectorActionView(envs, "multi_discrete")
-    BlockSelectionVecEnv -> ccenv.envs.stable_baselines.ActionViewVecEnv(vec_env, "box", sample=True)
+    BlockSelectionVecEnv -> envs.stable_baselines.ActionViewVecEnv(vec_env, "box", sample=True)
 
 Observations, rewards and infos stay as they are: `info["mask"]` says which blocks were computed.
 The codes are in `ccenv.mdp.action_codes`; budgets and prices are settings of the environment, see

@@ -1,9 +1,10 @@
 """A table of all masks as a gated network: (rows of inputs, masks) -> answers that are looked up.
 
 So every view of the environment, every reward and every agent of this package works on a table as
-it works on the network itself, without a change: see `ccenv.mask_table.environment`. Inputs are their
-rows in the tables, their label is always 0; a right answer is class 0, and nll is the table's. What
-is seen at a gate: the stored look and the bits that ran so far; with `later`, what was seen there.
+it works on the network itself, without a change: see `ccenv.mask_table.environment`. Inputs are
+their rows in the tables, their label is always 0; a right answer is class 0, and nll is the
+table's. What is seen at a gate: the stored look and the bits that ran so far; with `later`, what
+was seen there.
 
 What a table cannot do: gate values, and slopes of the network by them. Agents that go back through
 the network (`straight_through`, `gumbel`, `topk`, `dynamic_gate`, ...) are refused by the first

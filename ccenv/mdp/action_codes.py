@@ -2,8 +2,8 @@
 
 Algorithms that cannot act with `MultiBinary` choose masks through a code: `multi_discrete` (A2C,
 PPO and others), `box` (SAC, TD3, DDPG), `menu` (DQN and others). `ccenv.envs.actions` and
-`ccenv.envs.stable_baselines` wrap environments with them; a code of yours is a class like these, used by
-`module:name`.
+`ccenv.envs.stable_baselines` wrap environments with them; a code of yours is a class like
+these, used by `module:name`.
 """
 
 import itertools

@@ -8,9 +8,9 @@ are informative, so that a policy of one gate reads, and is billed for, no more.
 connected one the image's features, or the activations of the layer before; of others features that
 are averaged over their places. `summary` shows the image average-pooled to at most 8 x 8 per
 channel, then the root mean square activation of each block of the gate before, where the network
-tells it. `symbols` shows what the input ends with, see `ccenv.mdp.observations`, and `certainty` how
-sure the next exit is, see `ccenv.mdp.observations`. `module:name` is a function of yours: (network, state)
--> float32 [batch, size of yours], which may differ from gate to gate.
+tells it. `symbols` shows what the input ends with, and `certainty` how sure the next exit is.
+`module:name` is a function of yours: (network, state) -> float32 [batch, size of yours], which may
+differ from gate to gate.
 
 How sure an exit is, as an observation: (network, state) -> float32 [batch, size].
 

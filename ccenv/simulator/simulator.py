@@ -88,8 +88,8 @@ class Simulator:
             head_units: widths of dense layers after the gated ones.
             activation: "tanh", "relu" or a function that maps 0 to 0.
             weights: "frozen" (learned once under random masks, cached), "shipped" (they come with
-                the package, see `ccenv.networks.learning.bundled_weights`), or "cotrain" (learned from the masks
-                that the agent chose, in `update_network`).
+                the package, see `ccenv.networks.learning.bundled_weights`), or "cotrain" (learned
+                from the masks that the agent chose, in `update_network`).
             weights_kwargs: settings of `CoTrainer` and `Teaching`; only with "cotrain".
             reward: a name in `REWARDS`, `module:name`, a function, or a class with a memory.
             reward_kwargs: keyword arguments of the reward.

@@ -1,7 +1,7 @@
 """What the choice of blocks gives away: ccenv analyze leaks FOLDER -> how well labels are guessed.
 
-Learned selection is a side channel: see `ccenv.runs.analysis.leaks`, and `ccenv.simulator.oblivious`
-for what closes it at the size of blocks, and at which price.
+Learned selection is a side channel: see `ccenv.runs.analysis.leaks`, and
+`ccenv.simulator.oblivious` for what closes it at the size of blocks, and at which price.
 """
 
 import argparse

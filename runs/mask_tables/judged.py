@@ -19,7 +19,6 @@ from ccenv.mask_table import (
 from ccenv.mask_table.evaluation.entry import of_rows
 from ccenv.mask_table.leaderboard import Standing, judge
 from ccenv.mask_table.shipped import SHIPPED, shipped_table
-from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.mask_table.times import read_times
 from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import machine, versions

@@ -1,8 +1,8 @@
 """A sweep for TensorBoard: a comparison -> event files of means over seeds.
 
 Written to `<log_dir>/_sweeps/<sweep>/`: one run for each label, so that the charts of
-`ccenv.runs.tensorboard.charts` compare labels as they compare runs, and the run `_table` for all of them.
-Recorded results are enough: no folder of a single run is read.
+`ccenv.runs.tensorboard.charts` compare labels as they compare runs, and the run `_table`
+for all of them. Recorded results are enough: no folder of a single run is read.
 """
 
 import hashlib

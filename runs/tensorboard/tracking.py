@@ -9,7 +9,7 @@
 | `keep_probability/layer_<l>` | histogram over validation images and blocks |
 | `block_use/layer_<l>` | image: mean keep probability, classes down, blocks across, 1 is white |
 | `settings/*`, HPARAMS | the settings, as text and as a row whose metrics are the scalars above |
-| Custom Scalars, projector | see `ccenv.runs.tensorboard.charts` and `ccenv.runs.tensorboard.charts` |
+| Custom Scalars, projector | see `ccenv.runs.tensorboard.charts` |
 """
 
 import time

@@ -2,8 +2,8 @@
 
 Kinds of torch's operations: (operation) -> an elementwise product, free, or unknown.
 
-An operation that no formula and no list knows is not taken for free: `ccenv.networks.core.count_macs`
-refuses it. Free are views, copies, sums, comparisons, reductions, norms, activations and pooling.
+An operation that no formula and no list knows is not taken for free: it is refused. Free are views,
+copies, sums, comparisons, reductions, norms, activations and pooling.
 """
 
 import functools

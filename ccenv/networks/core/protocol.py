@@ -1,7 +1,7 @@
 """Protocol of networks: (inputs, masks gate by gate) -> logits, what is seen cheaply, and the bill.
 
 A network owns its state, its look and its bill: nobody else knows what lies between its gates.
-`ccenv.networks.core.mlp.GatedMLP` and `ccenv.networks.core.sequential.GatedSequential` are such networks;
+`ccenv.GatedMLP` and `ccenv.GatedSequential` are such networks;
 `ccenv.check_network` tries the laws that hold for one.
 """
 

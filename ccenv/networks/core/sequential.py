@@ -289,5 +289,5 @@ class GatedSequential(nn.Module):
         return hidden.of_all(torch.ones(len(hidden.x), 1, device=hidden.x.device))
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies inputs under one mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        """Classifies inputs under one mask for each gate; see `networks.core.protocol.forward`."""
         return walk_through(self, inputs, masks, backend)

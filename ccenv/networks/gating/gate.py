@@ -27,7 +27,7 @@ def gate(model: nn.Module, units: Mapping[str, Any], example: Tensor) -> GatedMo
     - "zero": one block; skipped, its output is zero. For a branch that is added to something.
     - "channels:8": eight groups of neighbouring output channels of a convolution or linear layer;
       skipped ones are zero where that layer gives them, so a norm behind it still adds its bias.
-    - "exit", or a `ccenv.networks.core.sequential.Exit` with a head: the answer may be given behind it.
+    - "exit", or a `networks.core.sequential.Exit` with a head: the answer may be given behind it.
       Without a head of yours it is a linear layer on averaged features, zero until it is trained.
 
     The modules around gated children are followed by torch.fx, all others are called as they are.

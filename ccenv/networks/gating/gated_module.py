@@ -297,7 +297,7 @@ class GatedModule(nn.Module):
         return flow.of_all(call.norms(hidden.made))
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies inputs under one mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        """Classifies inputs under one mask for each gate; see `networks.core.protocol.forward`."""
         from ccenv.networks.core.protocol import forward
 
         return forward(self, inputs, masks, backend)

@@ -6,6 +6,7 @@ then, control flow that depends on them is followed, and it shows which values b
 Reed et al. 2022, "torch.fx" (arXiv 2112.08429).
 """
 
+import inspect
 import operator
 import traceback
 from collections.abc import Callable, Collection, Iterable
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import Proxy, TraceError
 
-from ccenv.networks.gating import trace
 from ccenv.networks.gating.trace import (
     METHODS_OF_SHAPE,
     Call,
@@ -222,7 +222,7 @@ def unlike(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 def cannot_follow(error: Exception, inside: list[str]) -> CannotFollowError:
     """Says which code cannot be followed, why, and what else to do."""
-    library = (str(Path(fx.__file__).parent), __file__, trace.__file__)
+    library = (str(Path(fx.__file__).parent), __file__, inspect.getfile(SeenProxy))
     stack = traceback.extract_tb(error.__traceback__)
     where = "its code"
     for frame in stack:

@@ -43,7 +43,7 @@ SHIPPED: dict[str, Recipe] = {
     ),
 }
 """Name of a file -> how its weights were learned."""
-FOLDER = Path(__file__).parent / "weights"
+FOLDER = Path(__file__).parents[1] / "weights"
 MOST_BYTES = 2_000_000
 """Of a file; more does not belong into a package."""
 

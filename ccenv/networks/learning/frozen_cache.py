@@ -11,7 +11,7 @@ from tqdm import tqdm
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
 from ccenv.base.user_cache import user_cache
 
-PACKAGED = Path(__file__).parent / "weights"
+PACKAGED = Path(__file__).parents[1] / "weights"
 """Weights that come with the package: `NAME-<what they depend on>.safetensors` are frozen ones."""
 
 

@@ -272,7 +272,7 @@ class Streaming(nn.Module):
         return sum(self.fixed_macs[gate:]) + (0 if gate else self.start_macs)
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """The last answer under one mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        """The last answer under one mask for each gate; see `networks.core.protocol.forward`."""
         return forward(self, inputs, masks, backend)
 
 

@@ -38,8 +38,8 @@ def next_byte(
         num_blocks: blocks of each gated layer.
         block_size: units of a block, one for all gated layers or one for each.
         look_tokens: how many of the last symbols the first gate's look shows.
-        tables: what is looked up beside, see `ccenv.networks.text.lookup_tables`: "hidden", "logits"
-            and "pairs"; none by default.
+        tables: what is looked up beside, see `ccenv.networks.text.lookup_tables`: "hidden",
+            "logits" and "pairs"; none by default.
         context: how many of the last symbols the layers read; None for the whole window.
         stem: what the layers read: "embeddings" side by side, or "hashed": rows of `embedding_size`
             numbers of the last n-grams, added up, see `ccenv.networks.text.hashed_rows`.

@@ -342,7 +342,7 @@ class Ngram(nn.Module):
         return self.num_classes
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies windows under a mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        """Classifies windows under a mask for each gate; see `networks.core.protocol.forward`."""
         return forward(self, inputs, masks, backend)
 
 

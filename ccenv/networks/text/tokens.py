@@ -234,5 +234,5 @@ class TokenMLP(nn.Module):
         return blocks.square().mean(dim=2).sqrt()
 
     def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies windows under a mask for each gate; see `ccenv.networks.core.protocol.forward`."""
+        """Classifies windows under a mask for each gate; see `networks.core.protocol.forward`."""
         return forward(self, inputs, masks, backend)

@@ -21,7 +21,7 @@ SECONDS = 0.1
 """length of one timing: of a single input some dozen passes, each with masks of its own."""
 NOTES = """\
 Frozen and packed, one thread; a single input of a sequence of stages by
-`ccenv.networks.core.one_row`, its dense pass too. Seconds of the processor (of the wall with several
+`networks.core.one_row`, its dense pass too. Seconds of the processor (of the wall with several
 threads). MACs saved: of the dense network's, the policy's own counted (an affine map of the look
 and a draw for each gate). Time saved: 1 - time over that of the same packed modules with everything
 kept and no masks, in the same round, median [quartiles], policy included; of it: time saved over
