@@ -299,7 +299,7 @@ def standing(rows: Sequence[Row], seconds: Callable[[Row], float]) -> Row:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """How `auto` stands, in Markdown."""
-    shown = summary(rows)
+    shown = summary([dict(row) for row in rows])
     percents = [
         {"below_percent": 100 * row["below"], "none_percent": 100 * row["none_can"]}
         for row in shown

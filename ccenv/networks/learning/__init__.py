@@ -1,0 +1,1 @@
+"""How weights come about: frozen, co-trained, distilled, or shipped."""

@@ -1,1 +1,0 @@
-"""Networks of the table, and the stages that they are made of."""

@@ -1,0 +1,1 @@
+"""Stages of networks: what a block is, and what a skipped one means."""
