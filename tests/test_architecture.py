@@ -18,11 +18,11 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     "ccenv": "base sparse data networks mdp rewards simulator mask_table envs deploy agents runs",
     "ccenv.sparse": "cpu gpu",
-    "ccenv.networks": "gating models pretrained",
-    "ccenv.mask_table": "answers building",
+    "ccenv.networks": "core stages gating learning text vision pretrained baselines",
+    "ccenv.mask_table": "evaluation building",
     "ccenv.runs": (
-        "store plan stats show board engine again asked mask_tables studies sweeps report speed "
-        "commands lab"
+        "store config stats tables tensorboard engine replay analysis mask_tables studies sweeps "
+        "report speed commands lab"
     ),
     "ccenv.runs.studies": "paper ablation systems text",
     "ccenv.runs.report": "dense inputs",

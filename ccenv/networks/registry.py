@@ -5,10 +5,10 @@ from typing import Any
 from ccenv.networks.core.mlp import GatedMLP
 
 NETWORKS: dict[str, Any] = {
-    "cascade": "ccenv.networks.stages.early_exit:cascade",
+    "cascade": "ccenv.networks.vision.early_exit:cascade",
     "conv": "ccenv.networks.vision.conv:conv",
-    "early_exit": "ccenv.networks.stages.early_exit:early_exit",
-    "experts": "ccenv.networks.stages.experts:experts",
+    "early_exit": "ccenv.networks.vision.early_exit:early_exit",
+    "experts": "ccenv.networks.vision.experts:experts",
     "efficientnet_lite0": "ccenv.networks.pretrained.efficientnet:efficientnet_lite0",
     "mlp": GatedMLP,
     "mlp-dropout-0.2": "ccenv.networks.baselines.dropout:fifth",
@@ -22,7 +22,7 @@ NETWORKS: dict[str, Any] = {
     "cascade_bytes": "ccenv.networks.baselines.text:cascade_bytes",
     "bytes": "ccenv.networks.text.embedding:next_byte",
     "vit": "ccenv.networks.vision.transformer:vit",
-    "pondering": "ccenv.networks.stages.early_exit:pondering",
+    "pondering": "ccenv.networks.vision.early_exit:pondering",
     "probe-exit": "ccenv.networks.probe:probe_exit",
     "probe-residual": "ccenv.networks.probe:probe_residual",
     "resnet": "ccenv.networks.vision.residual:resnet",

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Stage
-from ccenv.networks.stages.experts import strided
 from ccenv.networks.stages.linear import Whole, in_major_linear, scale_blocks
+from ccenv.networks.vision.experts import strided
 from ccenv.networks.vision.residual import Centred
 from ccenv.sparse.linear import block_sparse_linear
 

@@ -14,10 +14,10 @@ from ccenv.networks.baselines.pruned import PrunedLayers, PrunedNetwork, Shift
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.early_exit import fully_connected
 from ccenv.networks.stages.linear import Whole, in_major_linear
 from ccenv.networks.text.hashed_rows import HashedRows
 from ccenv.networks.text.tokens import check_context, window_length
+from ccenv.networks.vision.early_exit import fully_connected
 
 
 class LastEmbeddings(nn.Module):

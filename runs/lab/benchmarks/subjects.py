@@ -15,8 +15,8 @@ from ccenv.data import Split
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.registry import NETWORKS
-from ccenv.networks.stages.experts import Experts
 from ccenv.networks.vision.conv import BlockConv2d
+from ccenv.networks.vision.experts import Experts
 
 Network = Any
 """A `ccenv.GatedNetwork` that is a module."""
@@ -83,7 +83,7 @@ def plain_experts(network: Network, kept: int | None = None) -> nn.Module:
     """One hidden layer of as many units as first answers and experts have, behind the same stem.
 
     Args:
-        network: of `ccenv.networks.stages.experts.experts`.
+        network: of `ccenv.networks.vision.experts.experts`.
         kept: how many experts' units; None for all.
     """
     *stem, first = network.stem

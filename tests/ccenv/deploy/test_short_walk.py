@@ -21,8 +21,8 @@ from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.one_row import OneRow
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.experts import experts
 from ccenv.networks.vision.conv import conv
+from ccenv.networks.vision.experts import experts
 from ccenv.networks.vision.residual import resnet
 from ccenv.networks.vision.transformer import vit
 

@@ -5,7 +5,7 @@ import torch
 
 import ccenv
 from ccenv.networks.core.exit_state import exit_losses
-from ccenv.networks.stages.early_exit import cascade, early_exit
+from ccenv.networks.vision.early_exit import cascade, early_exit
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from ccenv.networks.core.check import check_network
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import forward, walk
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.experts import Experts, experts
 from ccenv.networks.stages.linear import BlockLinear
+from ccenv.networks.vision.experts import Experts, experts
 
 STAGES = {"linear": lambda: BlockLinear(12, 5, 3), "experts": lambda: Experts(12, 5, 3, 4)}
 

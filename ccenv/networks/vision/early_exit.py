@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.stages.experts import strided
 from ccenv.networks.stages.linear import in_major_linear
+from ccenv.networks.vision.experts import strided
 from ccenv.networks.vision.residual import Centred
 
 POOL = 2
