@@ -1,12 +1,8 @@
-"""GPU entry point: (x, weight, bias, masks) -> the Triton kernels, which are loaded on use.
-
-How a Triton kernel is started: (kernel, number of programs, arguments) -> work on the stream.
-"""
+"""GPU entry point: (x, weight, bias, masks) -> the Triton kernels, which are loaded on use."""
 
 import functools
 import importlib.util
 import os
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,22 +105,3 @@ def error_of_trial(device: torch.device, dtype: torch.dtype) -> str | None:
         lines = str(error).strip().splitlines() or [""]
         return f"Triton cannot compile here: {type(error).__name__}: {lines[0]}"
     return None
-
-
-def launch(
-    kernel: Any, programs: int, *args: Any, warps: int = 4, stages: int = 1, **constants: Any
-) -> None:
-    """Starts `programs` programs of a kernel; returns before they have run.
-
-    Args:
-        kernel: a function under `triton.jit`.
-        programs: how many.
-        args: tensors, numbers and Nones that the kernel takes.
-        warps: groups of 32 threads of a program.
-        stages: steps of a loop whose loads are under way at once.
-        constants: numbers the kernel is compiled for.
-    """
-    # Fused multiply-adds are named because Triton is about to change its default.
-    kernel[(programs,)](
-        *args, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants
-    )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccenv.sparse.gpu.dispatch import launch
 from ccenv.sparse.gpu.kernels import gradients as triton_gradients
+from ccenv.sparse.gpu.launch import launch
 from ccenv.sparse.gpu.lists import LayerLists, MaskLists, list_pairs
 from ccenv.sparse.gpu.plan import (
     OUTER_UNITS,

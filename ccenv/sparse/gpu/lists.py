@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccenv.sparse.gpu.dispatch import launch
 from ccenv.sparse.gpu.kernels import lists as triton_lists
+from ccenv.sparse.gpu.launch import launch
 from ccenv.sparse.gpu.plan import SORTED_BLOCKS, SORTED_ROWS, Cut, power_of_two
 
 

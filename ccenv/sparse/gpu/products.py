@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-from ccenv.sparse.gpu.dispatch import launch
 from ccenv.sparse.gpu.kernels import tiles as triton_tiles
 from ccenv.sparse.gpu.kernels import vectors as triton_vectors
+from ccenv.sparse.gpu.launch import launch
 from ccenv.sparse.gpu.lists import LayerLists, list_blocks, list_needed
 from ccenv.sparse.gpu.plan import (
     OUTER_UNITS,
