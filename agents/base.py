@@ -178,8 +178,8 @@ def is_surrounding(value: Any) -> bool:
 
 
 def version_of(simulator: Any) -> tuple[int, int] | None:
-    """Which network a simulator has now; None of one without data, as in an exported classifier."""
-    if not isinstance(simulator, Simulator):
+    """Which network a simulator has now; None without a seed, and in an exported classifier."""
+    if not isinstance(simulator, Simulator) or simulator.images_seed is None:
         return None
     return (simulator.images_seed, simulator.network_version)
 

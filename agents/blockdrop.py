@@ -62,7 +62,7 @@ class BlockDrop(Agent):
                 "expected alpha in (0.5, 1] and curriculum_share in [0, 1], got "
                 f"{alpha} and {curriculum_share}"
             )
-        if hasattr(self.simulator, "ranges"):
+        if self.simulator.context is not None:
             raise ValueError(
                 "expected no context for blockdrop, whose baseline would see another price; choose "
                 "another agent"

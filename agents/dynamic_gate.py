@@ -73,10 +73,10 @@ class DynamicGate(Agent):
         self.policy_macs = self.scores.macs
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
         self.waiting: list[Tensor | None] = []
-        self.is_concurrent = hasattr(self.simulator, "between_gates")
-        if self.is_concurrent:
-            self.simulator.watch(self.scores.layers)  # type: ignore[attr-defined]
-            self.simulator.between_gates.append(self.land)  # type: ignore[attr-defined]
+        self.is_concurrent = self.simulator.concurrent is not None
+        if self.simulator.concurrent is not None:
+            self.simulator.concurrent.watch(self.scores.layers)
+            self.simulator.concurrent.between_gates.append(self.land)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None

@@ -76,7 +76,7 @@ class Imitation(Agent):
                 the limit is impossible.
         """
         super().__init__(env, seed=seed)
-        if self.simulator.weights == "cotrain" or hasattr(self.simulator, "ranges"):
+        if self.simulator.weights == "cotrain" or self.simulator.context is not None:
             raise ValueError(
                 "expected a frozen network and no context, got "
                 f"weights={self.simulator.weights!r}: masks found now would not be the best ones "

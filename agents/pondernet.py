@@ -60,7 +60,7 @@ class PonderNet(Agent):
         check_at_least_zero(prior_weight=prior_weight)
         if not 0 < prior_rate < 1:
             raise ValueError(f"expected prior_rate in (0, 1), got {prior_rate}")
-        if hasattr(self.simulator, "ranges"):
+        if self.simulator.context is not None:
             raise ValueError("expected no context for pondernet, which knows no price or budget")
         gates = self.simulator.network.gates
         self.exits = [i for i, gate in enumerate(gates) if gate.skipped == "stop"]

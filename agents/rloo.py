@@ -90,7 +90,7 @@ class Rloo(Agent):
                 f"expected group_size >= 2, got {self.group_size}: rloo compares masks of the same "
                 "image; give the environment group_size=8"
             )
-        if advantage == "self_critical" and hasattr(self.simulator, "ranges"):
+        if advantage == "self_critical" and self.simulator.context is not None:
             raise ValueError(
                 "expected no context beside advantage='self_critical', whose baseline would see "
                 "another price; use leave_one_out"

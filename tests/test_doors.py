@@ -52,7 +52,6 @@ DOORS = {
         "MovedModules.exec_module: import_module, sys.modules",
         "MovedModules.get_code: compile",
         "open_engine: import_object",
-        "make_simulator: resolve",
         "told: resolve",
         "check_sizes: resolve",
         "columns: resolve",

@@ -37,10 +37,8 @@ from ccenv.deploy.fused.call import CompiledCall
 from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
-from ccenv.simulator.context import observe_context
-from ccenv.simulator.policy import Policy
-from ccenv.simulator.ranges import Range
-from ccenv.simulator.spending import affordable
+from ccenv.simulator.context import Range, affordable, observe_context
+from ccenv.simulator.rollout import Policy
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)

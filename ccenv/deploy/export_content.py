@@ -21,7 +21,6 @@ from ccenv.mdp.observations import Observer
 from ccenv.networks.core.arguments import arguments_of, make_network
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.rewards import make_reward
-from ccenv.simulator.context import ContextSimulator
 
 FORMAT = "ccenv classifier 2"
 OLD_FORMAT = "ccenv classifier 1"
@@ -87,6 +86,7 @@ class Surface:
         self.dense_macs = self.network.dense_macs
         self.device, self.weights = torch.device("cpu"), "frozen"
         self.reward = make_reward("negative_nll")
+        self.context = self.concurrent = None
 
 
 def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator
     network, builder = simulator.network, simulator.source.builder
-    ranges = simulator.ranges if isinstance(simulator, ContextSimulator) else {}
+    ranges = {} if simulator.context is None else simulator.context.ranges
     content = {
         "format": FORMAT,
         "agent": {

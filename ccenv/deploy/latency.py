@@ -21,8 +21,7 @@ from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.text.lookup_tables import TabledMLP
 from ccenv.networks.text.tokens import TokenMLP
-from ccenv.simulator.policy import Policy
-from ccenv.simulator.rollout import simulator_of
+from ccenv.simulator.rollout import Policy, simulator_of
 from ccenv.sparse.linear import ACTIVATIONS
 
 

@@ -94,13 +94,13 @@ def numpy_copy(tensor: Tensor) -> np.ndarray:
 
     Gymnasium's checker refuses buffers that a later step would overwrite.
     """
-    array: np.ndarray = tensor.detach().cpu().numpy().copy()
+    array: np.ndarray = tensor.numpy(force=True).copy()
     return array
 
 
 def numpy_rows(tensors: Sequence[Tensor]) -> np.ndarray:
     """Tensors of one shape as rows of one fresh array; from a GPU they come in one copy."""
-    array: np.ndarray = torch.stack(list(tensors)).detach().cpu().numpy()
+    array: np.ndarray = torch.stack(list(tensors)).numpy(force=True)
     return array
 
 

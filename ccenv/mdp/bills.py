@@ -48,7 +48,7 @@ def compiled_bill(
     network: Any, gate: int, before: Tensor | None, mask: Tensor, spent: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same of a `GatedMLP` in one call, bit for bit."""
-    rows = len(mask)
+    rows = mask.shape[0]
     macs = torch.empty(rows, dtype=torch.int64)
     layer_cost, compute_cost = torch.empty(rows), torch.empty(rows)
     is_last = gate == len(network.num_blocks) - 1

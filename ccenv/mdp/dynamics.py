@@ -2,13 +2,13 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ccenv.base.masks import check_mask
-from ccenv.mdp.bills import bill
+from ccenv.mdp.bills import bill, is_plain, step_kernels
 from ccenv.mdp.outcome import Outcome
 from ccenv.networks.core.protocol import GatedNetwork
 
@@ -42,6 +42,19 @@ class EpisodeState:
         return values if self.group_size == 1 else values.repeat_interleave(self.group_size, 0)
 
 
+class Answers(NamedTuple):
+    """What a network's logits say of labels."""
+
+    prediction: Tensor
+    """[batch] int64; the first of the likeliest classes."""
+    is_right: Tensor
+    """[batch] float32; 1 where that is the label."""
+    logit: Tensor
+    """[batch] float32; of the label."""
+    are_finite: bool | None
+    """whether all logits are numbers; None where that was not looked at."""
+
+
 @dataclass(frozen=True)
 class StepOutcome(Outcome[Tensor]):
     """What one mask did to a batch of images."""
@@ -61,36 +74,68 @@ class StepOutcome(Outcome[Tensor]):
     """[batch, n] int64; what was right each time, None where there are no answers."""
 
     @functools.cached_property
+    def judged(self) -> Answers | None:
+        """What came of the episode, None before the last gate."""
+        return None if self.logits is None else judged(self.logits, self.labels)
+
+    @property
     def prediction(self) -> Tensor | None:
         """[batch] int64; the class that the network answers, None before the last gate."""
-        return None if self.logits is None else self.logits.argmax(dim=1)
+        return None if self.judged is None else self.judged.prediction
 
     @functools.cached_property
     def correct(self) -> Tensor:
         """See `Outcome.correct`."""
-        if self.prediction is None:
+        if self.judged is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
             return (self.answers.argmax(dim=2) == self.targets).float().mean(dim=1)
-        return (self.prediction == self.labels).float()
+        return self.judged.is_right
 
     @functools.cached_property
     def log_likelihood(self) -> Tensor:
         """See `Outcome.log_likelihood`."""
-        if self.logits is None:
+        if self.logits is None or self.judged is None:
             return torch.zeros_like(self.layer_cost)
         if self.answers is not None and self.targets is not None:
             return log_likelihood_of(self.answers, self.targets).mean(dim=1)
-        return log_likelihood_of(self.logits, self.labels)
+        return self.judged.logit - self.logits.logsumexp(dim=-1)
 
     def as_float32(self, values: Tensor) -> Tensor:
         """See `Outcome.as_float32`."""
-        return values.float()
+        return values if values.dtype == torch.float32 else values.float()
 
 
 def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
     """Log-probabilities of labels in nats: [..., num_classes], int64 [...] -> float32 [...]."""
     return logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
+
+
+def judged(logits: Tensor, labels: Tensor) -> Answers:
+    """Compares logits [batch, num_classes] with labels int64 [batch]; on the CPU in one call.
+
+    Raises:
+        IndexError, RuntimeError: if a label is no class.
+    """
+    is_usual = logits.dtype == torch.float32 and not logits.requires_grad
+    if not (is_usual and is_plain(logits) and is_plain(labels)):
+        prediction = logits.argmax(dim=1)
+        chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+        return Answers(prediction, (prediction == labels).float(), chosen, are_finite=None)
+    logits, labels = logits.contiguous(), labels.contiguous()
+    prediction, right = torch.empty_like(labels), torch.empty(labels.shape)
+    chosen = torch.empty(labels.shape)
+    are_finite = step_kernels().judge(
+        logits.data_ptr(),
+        labels.data_ptr(),
+        *logits.shape,
+        prediction.data_ptr(),
+        right.data_ptr(),
+        chosen.data_ptr(),
+    )
+    if are_finite < 0:
+        raise IndexError(f"expected labels in 0..{logits.shape[1] - 1}, got others")
+    return Answers(prediction, right, chosen, bool(are_finite))
 
 
 def initial(
@@ -106,7 +151,7 @@ def initial(
     """
     if group_size > 1:
         labels = labels.repeat_interleave(group_size)
-    macs = torch.zeros(len(labels), dtype=torch.int64, device=images.device)
+    macs = torch.zeros(labels.shape, dtype=torch.int64, device=images.device)
     return EpisodeState(images, labels, 0, network.start(images), None, macs, group_size)
 
 
@@ -144,8 +189,8 @@ def transition(
     if state.layer >= num_layers:
         raise ValueError(f"the episode is over after {num_layers} gated layers; start a new one")
     expected = (state.labels.shape[0], network.gates[state.layer].num_blocks)
-    check_mask(mask, expected[0], "mask")
-    if mask.shape != expected:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != expected:
+        check_mask(mask, expected[0], "mask")
         raise ValueError(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"

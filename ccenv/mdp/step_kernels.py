@@ -1,4 +1,4 @@
-"""Bills and observations, compiled: (masks, activations) -> what a step costs, what is seen.
+"""Bills, answers, observations, compiled: what a step costs, what came of it, what is seen.
 
 Each call does the work of some ten small calls of torch, whose own time is that of a small layer;
 numbers are the same by bits. Addresses are int64, as in the CPU kernels.
@@ -78,6 +78,44 @@ def bill(
         new[row] = old[row] + step
         now[row] = np.float32(step) / every
         so_far[row] = np.float32(new[row]) / every
+
+
+@compiled
+def judge(
+    logits: int, labels: int, rows: int, classes: int, prediction: int, right: int, chosen: int
+) -> int:
+    """Writes answers, whether they are right, and logits of labels.
+
+    Returns 1 where all logits are finite, 0 where one is not, and -1 where a label is no class.
+
+    Args:
+        logits: float32 [rows, classes].
+        labels: int64 [rows].
+        rows: number of rows.
+        classes: of an answer.
+        prediction: int64 [rows], written: the first of the largest.
+        right: float32 [rows], written: 1 where that is the label, else 0.
+        chosen: float32 [rows], written: the label's logit.
+    """
+    scores = carray(as_pointer(logits), (rows, classes), np.float32)
+    true = carray(as_pointer(labels), (rows,), np.int64)
+    answer = carray(as_pointer(prediction), (rows,), np.int64)
+    is_right = carray(as_pointer(right), (rows,), np.float32)
+    of_label = carray(as_pointer(chosen), (rows,), np.float32)
+    are_finite = 1
+    for row in range(rows):
+        if not 0 <= true[row] < classes:
+            return -1
+        best = 0
+        for place in range(classes):
+            if not np.isfinite(scores[row, place]):
+                are_finite = 0
+            if scores[row, place] > scores[row, best]:
+                best = place
+        answer[row] = best
+        is_right[row] = np.float32(best == true[row])
+        of_label[row] = scores[row, true[row]]
+    return are_finite
 
 
 @compiled

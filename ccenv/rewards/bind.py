@@ -156,6 +156,8 @@ class Reward:
     """the reward's metadata; None for a user's reward without any."""
     is_held: bool = False
     """True of copies that read the memory and never change it."""
+    prices: Any = None
+    """[batch], each episode's own price, which multiplies the term `cost`; None: there is none."""
 
     @property
     def is_vector(self) -> bool:
@@ -185,7 +187,10 @@ class Reward:
 
     def paid(self, outcome: Outcome[Values]) -> tuple[dict[str, Values], Values]:
         """The same, and the sum of the terms, float32 [batch]."""
-        return checked_terms(self.rule(outcome), outcome, self.name)
+        terms = self.rule(outcome)
+        if self.prices is not None:
+            terms = priced(terms, self.prices)
+        return checked_terms(terms, outcome, self.name)
 
     def prepare(self, surroundings: Surroundings) -> None:
         """See `StatefulReward.prepare`."""
@@ -228,6 +233,20 @@ def bind_reward(found: Any, name: str, arguments: Mapping[str, Any]) -> Reward:
         ) from error
     rule = found(**arguments) if is_class(found) else PlainReward(found, dict(arguments))
     return Reward(name, rule, getattr(found, "description", None))
+
+
+def priced(terms: Any, prices: Any) -> dict[str, Any]:
+    """Multiplies the term `cost` with each episode's price.
+
+    Raises:
+        ValueError: if there is no such term.
+    """
+    if not isinstance(terms, dict) or "cost" not in terms:
+        raise ValueError(
+            "expected a reward with a term 'cost' beside context cost_weight, got none; "
+            "use accuracy_minus_cost, nll_minus_cost or terminal_cost"
+        )
+    return terms | {"cost": prices * terms["cost"]}
 
 
 def check_takes_outcome(found: Any, name: str) -> None:

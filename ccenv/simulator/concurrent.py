@@ -36,69 +36,85 @@ inputs (`transforms` of another environment have that), hardware, and guarantees
 """
 
 import contextlib
-import dataclasses
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.base.registry import check_names
+from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.step import Step
-from ccenv.simulator.versions import (
+from ccenv.simulator.snapshots import (
     Reading,
     VersionedPart,
     composite,
     network_parts,
     policy_parts,
 )
+from ccenv.simulator.step import Extension
 
 KINDS = ("inactive", "unsafe", "policy")
 
 
-class ConcurrentSimulator(Simulator):
-    """A simulator in which updates land between gates; see the module."""
+class Concurrent(Extension):
+    """Updates that land between the gates of one simulator's episodes; see the module."""
 
-    def __init__(
-        self, num_images: int = 1, *, concurrent: str = "inactive", **settings: Any
-    ) -> None:
-        """Builds it.
+    name = "concurrent"
+    lands_between_gates = True
+
+    def __init__(self, kind: str) -> None:
+        """Takes the setting.
 
         Args:
-            num_images: rows of the batch: requests under way together.
-            concurrent: one of `KINDS`.
-            **settings: see `Simulator`; the network is fully connected and learns along.
+            kind: one of `KINDS`.
 
         Raises:
-            ValueError: if a setting is unknown or impossible, the network does not learn, or it has
-                not two gates, between which something could land.
+            ValueError: if it is unknown.
         """
-        check_names([concurrent], KINDS, "kind of concurrent updates")
-        if settings.get("weights") != "cotrain":
-            raise ValueError(
-                "expected weights='cotrain' beside concurrent, got "
-                f"{settings.get('weights', 'frozen')!r}: frozen weights have no updates"
-            )
-        super().__init__(num_images, **settings)
-        if not isinstance(self.network, GatedMLP) or self.num_layers < 2:
-            raise ValueError(
-                "expected a fully connected network of at least two gates beside concurrent, got "
-                f"{type(self.network).__name__} of {self.num_layers}"
-            )
-        self.concurrent = concurrent
+        check_names([kind], KINDS, "kind of concurrent updates")
+        self.kind = kind
         self.between_gates: list[Callable[[int], None]] = []
         """Called with the number of the gate behind which something may land."""
-        self.network_parts = network_parts(self.network)
         self.policy_parts: list[VersionedPart] = []
         self.read: dict[str, list[Reading]] = {"network": [], "policy": []}
         """What the requests under way, or those of the last episode, have read of each group."""
-        self._landed: list[float] = []
 
-    def watch(self, layers: Sequence[nn.Module]) -> None:
+    @property
+    def tells(self) -> str | None:
+        """See `Extension.tells`."""
+        return "updates where every request is off" if self.kind == "inactive" else None
+
+    def check_settings(self, weights: str, reward_kwargs: Mapping[str, Any]) -> None:
+        """Refuses weights that do not learn.
+
+        Raises:
+            ValueError: saying which would.
+        """
+        if weights != "cotrain":
+            raise ValueError(
+                f"expected weights='cotrain' beside concurrent, got {weights!r}: frozen weights "
+                "have no updates"
+            )
+
+    def attach(self, simulator: Any) -> None:
+        """Cuts the network at its gates.
+
+        Raises:
+            ValueError: if it has not two, between which something could land, or is of a kind that
+                is not cut.
+        """
+        network, num_gates = simulator.network, simulator.num_layers
+        if not isinstance(network, GatedMLP) or num_gates < 2:
+            raise ValueError(
+                "expected a fully connected network of at least two gates beside concurrent, got "
+                f"{type(network).__name__} of {num_gates}"
+            )
+        self.network, self.num_gates = network, num_gates
+        self.network_parts = network_parts(network)
+
+    def watch(self, layers: Sequence[nn.Module] | nn.ModuleList) -> None:
         """Tells the versions of a policy too.
 
         Args:
@@ -107,82 +123,71 @@ class ConcurrentSimulator(Simulator):
         Raises:
             ValueError: if there is not one for each gate.
         """
-        if len(layers) != self.num_layers:
-            raise ValueError(f"expected {self.num_layers} layers of a policy, got {len(layers)}")
+        if len(layers) != self.num_gates:
+            raise ValueError(f"expected {self.num_gates} layers of a policy, got {len(layers)}")
         self.policy_parts = policy_parts(layers)
 
-    def seed(self, seed: int) -> None:
-        """See `Simulator.seed`; versions count from 0 again."""
-        super().seed(seed)
-        if self.weights != "cotrain":
-            # A copy to judge with, which shares the parts.
-            return
-        self._landed = []
-        for part in (*self.network_parts, *self.policy_parts):
+    @property
+    def parts(self) -> list[VersionedPart]:
+        """All that requests read."""
+        return [*self.network_parts, *self.policy_parts]
+
+    def seed(self, simulator: Any, seed: int) -> None:
+        """Versions count from 0 again."""
+        for part in self.parts:
             part.restart(0)
 
-    def begin(self, indices: Tensor | None = None) -> Tensor:
-        """See `Simulator.begin`; nothing has been read yet."""
+    def begin(self, simulator: Any, num_inputs: int) -> None:
+        """Nothing has been read yet."""
         self.read = {"network": [], "policy": []}
-        return super().begin(indices)
 
-    def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
-        """See `Simulator.step`; behind every gate but the last one updates land."""
-        layer = self.layer
-        step = super().step(mask, weights)
-        parts = self.network_parts[layer : layer + (2 if step.outcome.is_last else 1)]
+    def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Notes what was read; behind every gate but the last one updates land."""
+        gate = outcome.layer
+        parts = self.network_parts[gate : gate + (2 if outcome.is_last else 1)]
         self.read["network"] += [part.read() for part in parts]
-        self.read["policy"] += [part.read() for part in self.policy_parts[layer : layer + 1]]
-        told = self._told(len(mask))
-        if not step.outcome.is_last:
-            self.land(layer)
-        return dataclasses.replace(step, told=told)
+        self.read["policy"] += [part.read() for part in self.policy_parts[gate : gate + 1]]
+        told = self._told(simulator.masks)
+        if not outcome.is_last:
+            self.land(simulator, gate)
+        elif self.kind == "policy":
+            simulator.pending.clear()
+        return told
 
-    def _told(self, rows: int) -> dict[str, Tensor]:
+    def _told(self, masks: Sequence[Tensor]) -> dict[str, Tensor]:
         """What every row's `info` says of what it has read."""
-        told = {"writable_share": torch.full((rows,), share_off(self.network, self._masks))}
-        lengths = {"network": self.num_layers + 1, "policy": self.num_layers}
+        rows = len(masks[0])
+        told = {"writable_share": torch.full((rows,), share_off(self.network, masks))}
+        lengths = {"network": self.num_gates + 1, "policy": self.num_gates}
         for group, name in (("network", "versions"), ("policy", "policy_versions")):
             if group == "policy" and not self.policy_parts:
                 continue
-            found = [reading.version for reading in self.read[group]]
-            found += [-1] * (lengths[group] - len(found))
-            told[name] = torch.tensor(found).expand(rows, -1)
+            versions = [reading.version for reading in self.read[group]]
+            versions += [-1] * (lengths[group] - len(versions))
+            told[name] = torch.tensor(versions).expand(rows, -1)
         return told
 
-    def land(self, layer: int) -> None:
+    def land(self, simulator: Any, gate: int) -> None:
         """Lets the network's oldest waiting update land, then whatever else waits.
 
         Raises:
             ValueError: if the trainer updates another network.
         """
-        if self.weights != "cotrain":
-            return
-        if self.trainer.network is not self.network:
+        if simulator.trainer.network is not self.network:
             raise ValueError(
                 "expected a trainer of the network that answers, got one of another network"
             )
-        if self.pending and self.concurrent != "policy":
-            first, *rest = self.pending
-            self.pending = deque([first], maxlen=self.pending.maxlen)
-            with self._guard():
-                self._landed.append(super().update_network()["network_loss"])
-            self.pending.extend(rest)
+        if simulator.pending:
+            with self._guard(simulator):
+                simulator.update_once()
         for lands in self.between_gates:
-            lands(layer)
+            lands(gate)
 
-    def _guard(self) -> contextlib.AbstractContextManager[None]:
+    def _guard(self, simulator: Any) -> contextlib.AbstractContextManager[None]:
         """Holds an update to what nobody under way reads."""
-        if self.concurrent == "unsafe":
+        if self.kind == "unsafe":
             return contextlib.nullcontext()
-        return only_entries(self.trainer, inactive_entries(self.network, self._masks))
-
-    def update_network(self) -> dict[str, float]:
-        """Updates wait for the next requests: tells the mean loss of those that have landed."""
-        if self.concurrent == "policy":
-            self.pending.clear()
-        landed, self._landed = self._landed, []
-        return {"network_loss": sum(landed) / len(landed)} if landed else {}
+        return only_entries(simulator.trainer, inactive_entries(self.network, simulator.masks))
 
     def composite(self) -> GatedMLP:
         """The network that the last requests have read: every part as it was when they did.
@@ -193,16 +198,18 @@ class ConcurrentSimulator(Simulator):
         Raises:
             RuntimeError: if no request is finished.
         """
-        if len(self.read["network"]) <= self.num_layers:
+        if len(self.read["network"]) <= self.num_gates:
             raise RuntimeError("expected a finished episode, got none; step to its end first")
         return composite(self.network, [reading.tensors for reading in self.read["network"]])
 
-    def extra_state(self, begun: bool) -> list[int]:
-        """Numbers of the parts' versions, see `ccenv.simulator.resume`."""
-        return [part.read().version for part in (*self.network_parts, *self.policy_parts)]
+    def state(self, *, begun: bool) -> list[int]:
+        """Numbers of the parts' versions."""
+        return [part.read().version for part in self.parts]
 
-    def load_extra_state(self, state: Sequence[int]) -> None:
+    def load_state(self, state: Sequence[int]) -> None:
         """Goes on counting."""
-        parts = (*self.network_parts, *self.policy_parts)
-        for part, version in zip(parts, state, strict=True):
+        for part, version in zip(self.parts, state, strict=True):
             part.restart(version)
+
+    def for_judging(self) -> None:
+        """Nothing lands while a policy is judged."""

@@ -20,9 +20,8 @@ the first to the last, the blocks of a layer by number, as long as the next one 
 `info["mask"]` says what was executed.
 """
 
-import copy
 import dataclasses
-from collections import deque
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,20 +29,86 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
-from ccenv.base.values import as_settings
-from ccenv.mdp.dynamics import EpisodeState, StepOutcome
+from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
-from ccenv.rewards import StatefulReward, Surroundings
-from ccenv.simulator.evaluate import Evaluation, evaluate
-from ccenv.simulator.policy import Policy
-from ccenv.simulator.ranges import Range, read_context
-from ccenv.simulator.rollout import simulator_of
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.spending import affordable, least_macs
-from ccenv.simulator.step import Step
+from ccenv.networks.core.protocol import GatedNetwork
+from ccenv.simulator.step import Extension
+
+NAMES = ("cost_weight", "budget")
+DISTRIBUTIONS = ("log_uniform", "uniform")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where the values of one name come from."""
+
+    low: float
+    """lowest."""
+    high: float
+    """highest; equal to `low` where nothing is drawn."""
+    is_log: bool
+    """whether their logarithm is uniform, instead of the values themselves."""
+
+    def at(self, share: Tensor) -> Tensor:
+        """Values at shares in [0, 1] of the way from low to high, float32; exact at both ends."""
+        if self.low == self.high:
+            return torch.full_like(share, self.low)
+        if not self.is_log:
+            return torch.lerp(torch.tensor(self.low), torch.tensor(self.high), share)
+        low, high = math.log(self.low), math.log(self.high)
+        return torch.lerp(torch.tensor(low), torch.tensor(high), share).exp()
+
+    def place(self, values: Tensor) -> Tensor:
+        """Where values lie: -1 at low, 1 at high; 0 where there is one value only."""
+        if self.low == self.high:
+            return torch.zeros_like(values)
+        low, high = (math.log(v) if self.is_log else v for v in (self.low, self.high))
+        return 2 * ((values.log() if self.is_log else values) - low) / (high - low) - 1
+
+
+def read_context(context: Mapping[str, Any]) -> dict[str, Range]:
+    """Reads the setting `context`: names -> ranges, in the order of `NAMES`.
+
+    Raises:
+        ValueError: if a name is unknown, there is none, or a number is out of range.
+    """
+    if not isinstance(context, Mapping):
+        raise ValueError(
+            f"expected context to be a dict, got {context!r}; see ccenv.simulator.context"
+        )
+    check_names(context, [*NAMES, "distribution"], "name in context")
+    distribution = context.get("distribution", "log_uniform")
+    check_names([distribution], DISTRIBUTIONS, "distribution")
+    found = {n: read_range(n, context[n], distribution) for n in NAMES if n in context}
+    if not found:
+        raise ValueError(f"expected {' or '.join(NAMES)} in context, got {dict(context)!r}")
+    return found
+
+
+def read_range(name: str, value: Any, distribution: str) -> Range:
+    """Reads one number or a pair.
+
+    Raises:
+        ValueError: if it is neither, or out of range.
+    """
+    pair = (
+        list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 2
+    )
+    is_real = all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair)
+    if len(pair) != 2 or not is_real or not all(map(math.isfinite, pair)) or pair[0] > pair[1]:
+        raise ValueError(f"expected {name} in context to be a number or (low, high), got {value!r}")
+    low, high = map(float, pair)
+    is_log = distribution == "log_uniform"
+    if name == "budget" and not 0 < low <= high <= 1:
+        raise ValueError(f"expected a budget in (0, 1] of the dense cost, got {value!r}")
+    if low < 0 or (is_log and low == 0 < high):
+        raise ValueError(
+            f"expected {name} in context above 0, got {value!r}; "
+            "with distribution='uniform' the lowest may be 0"
+        )
+    return Range(low, high, is_log)
 
 
 @dataclass(frozen=True)
@@ -85,170 +150,144 @@ def observe_context(
     )
 
 
-class PricedRule(StatefulReward):
-    """Another rule, whose term `cost` is multiplied by each episode's price."""
+class Context(Extension):
+    """Prices or budgets of the episodes of one simulator; see the module."""
 
-    def __init__(self, inner: StatefulReward, prices: Tensor) -> None:
-        """Prices are float32 [batch]."""
-        self.inner, self.prices = inner, prices
+    name = "context"
 
-    def prepare(self, surroundings: Surroundings) -> None:
-        """See `StatefulReward.prepare`."""
-        self.inner.prepare(surroundings)
-
-    def reset(self) -> None:
-        """See `StatefulReward.reset`."""
-        self.inner.reset()
-
-    def __call__(self, outcome: StepOutcome) -> dict[str, Tensor]:
-        """The terms of the other rule.
-
-        Raises:
-            ValueError: if it has no term `cost`.
-        """
-        terms = self.inner(outcome)
-        if not isinstance(terms, dict) or "cost" not in terms:
-            raise ValueError(
-                "expected a reward with a term 'cost' beside context cost_weight, got none; "
-                "use accuracy_minus_cost, nll_minus_cost or terminal_cost"
-            )
-        return terms | {"cost": self.prices * terms["cost"]}
-
-    def update(self, outcome: StepOutcome) -> None:
-        """See `StatefulReward.update`."""
-        self.inner.update(outcome)
-
-    def numbers(self) -> dict[str, float]:
-        """See `StatefulReward.numbers`."""
-        return self.inner.numbers()
-
-
-class ContextSimulator(Simulator):
-    """A simulator whose episodes have prices or budgets of their own; see the module."""
-
-    def __init__(self, num_images: int = 1, *, context: Mapping[str, Any], **settings: Any) -> None:
-        """Builds it.
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        """Reads the setting.
 
         Args:
-            num_images: rows of the batch.
             context: `cost_weight` and `budget`, each a number or (low, high); `distribution`,
                 "log_uniform" or "uniform".
-            **settings: see `Simulator`.
 
         Raises:
-            ValueError: if a setting is unknown or impossible, or the reward's own `cost_weight` is
-                not 1 beside that of the context.
+            ValueError: if a name is unknown, there is none, or a number is out of range.
         """
-        self.ranges = self._shown = read_context(context)
-        of_reward = as_settings(settings.get("reward_kwargs"), "reward_kwargs")
-        own_weight = of_reward.get("cost_weight", 1)
-        if "cost_weight" in self.ranges and own_weight != 1:
+        self.ranges = read_context(context)
+        self.values: dict[str, Tensor] = {}
+        """name -> float32 [batch], of the episodes under way."""
+
+    @property
+    def tells(self) -> str | None:
+        """See `Extension.tells`."""
+        return "a budget of each input" if "budget" in self.ranges else None
+
+    def check_settings(self, weights: str, reward_kwargs: Mapping[str, Any]) -> None:
+        """Refuses two prices.
+
+        Raises:
+            ValueError: if the reward's own `cost_weight` is not 1 beside that of the context.
+        """
+        if "cost_weight" in self.ranges and reward_kwargs.get("cost_weight", 1) != 1:
             raise ValueError(
                 "expected cost_weight in context or in reward_kwargs, got both; leave one out"
             )
-        super().__init__(num_images, **settings)
-        self._check_budget()
-        self._base_observe, self._base_reward = self.observe, self.reward
-        self._bind({name: torch.full((self.num_images,), r.low) for name, r in self.ranges.items()})
 
-    def _check_budget(self) -> None:
+    def attach(self, simulator: Any) -> None:
+        """Puts its columns before the simulator's observations.
+
+        Raises:
+            ValueError: if a budget is less than what is computed whatever the masks say.
+        """
+        self.check_budget(simulator)
+        dense_macs = simulator.dense_macs
+        simulator.observe = observe_context(simulator.observe, self.ranges, {}, dense_macs)
+
+    def fix(self, simulator: Any, values: Mapping[str, float]) -> None:
+        """Narrows ranges to single values, which are shown as before.
+
+        Raises:
+            ValueError: if a name is not in the context, or a value impossible.
+        """
+        check_names(values, self.ranges, "name of this environment's context")
+        self.ranges = self.ranges | read_context(values)
+        self.check_budget(simulator)
+
+    def check_budget(self, simulator: Any) -> None:
+        """See `attach`."""
         if "budget" not in self.ranges:
             return
-        least = least_macs(self.network, 0) / self.dense_macs
+        least = least_macs(simulator.network, 0) / simulator.dense_macs
         if self.ranges["budget"].low < least:
             raise ValueError(
                 f"expected a budget of at least {least:.4f}, what is computed whatever the masks "
                 f"say, got {self.ranges['budget'].low}"
             )
 
-    def seed(self, seed: int) -> None:
-        """See `Simulator.seed`; the stream of prices and budgets starts anew too."""
-        super().seed(seed)
-        self._context_stream = stream(seed, "context")
-        self._stream_before = self._context_stream.get_state()
-        self._bind(self._draw_context(self.num_images // self.group_size))
+    def seed(self, simulator: Any, seed: int) -> None:
+        """Starts the stream of prices and budgets anew."""
+        self._stream = stream(seed, self.name)
+        self.begin(simulator, simulator.num_images // simulator.group_size)
 
-    def begin(self, indices: Tensor | None = None) -> Tensor:
-        """See `Simulator.begin`; draws prices and budgets of the new episodes."""
-        if hasattr(self, "images_seed"):
-            self._stream_before = self._context_stream.get_state()
-            images = self.num_images // self.group_size if indices is None else len(indices)
-            self._bind(self._draw_context(images))
-        return super().begin(indices)
-
-    def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
-        """See `Simulator.step`; blocks that the budget cannot pay are skipped."""
-        is_running = self.state is not None and self.state.layer < self.num_layers
-        if "budget" in self.ranges and is_running:
-            check_mask(mask, len(self.indices), "mask")
-            mask = mask[:, : self.num_blocks[self.layer]].to(self.device)
-            assert self.state is not None
-            mask = affordable(self.network, self.state, mask, self.context["budget"])
-        return super().step(mask, weights)
-
-    def _draw_context(self, images: int) -> dict[str, Tensor]:
-        drawn = {}
+    def begin(self, simulator: Any, num_inputs: int) -> None:
+        """Draws prices and budgets of the new episodes."""
+        self._stream_before = self._stream.get_state()
+        values: dict[str, Tensor] = {}
+        group, device = simulator.group_size, simulator.device
         for name, found in self.ranges.items():
-            share = torch.rand(images, generator=self._context_stream)
-            drawn[name] = found.at(share).repeat_interleave(self.group_size)
-        return drawn
+            drawn = found.at(torch.rand(num_inputs, generator=self._stream))
+            values[name] = drawn.repeat_interleave(group).to(device)
+        self.values = values
+        simulator.observe = dataclasses.replace(simulator.observe, values=values)
+        simulator.reward = dataclasses.replace(simulator.reward, prices=values.get("cost_weight"))
 
-    def _bind(self, values: Mapping[str, Tensor]) -> None:
-        self.context = {name: v.to(self.device) for name, v in values.items()}
-        self.observe = observe_context(
-            self._base_observe, self._shown, self.context, self.dense_macs
-        )
-        if "cost_weight" in values:
-            rule = PricedRule(self._base_reward.rule, self.context["cost_weight"])
-            self.reward = dataclasses.replace(self.reward, rule=rule)
+    def before_gate(
+        self, simulator: Any, mask: Tensor, values: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Skips blocks that the budget cannot pay."""
+        if "budget" in self.values:
+            mask = affordable(simulator.network, simulator.state, mask, self.values["budget"])
+        return mask, values
 
-    def extra_state(self, begun: bool) -> Tensor:
+    def state(self, *, begun: bool) -> Tensor:
         """The stream of prices and budgets, before those of an episode that has begun."""
-        return self._stream_before if begun else self._context_stream.get_state()
+        return self._stream_before if begun else self._stream.get_state()
 
-    def load_extra_state(self, state: Tensor) -> None:
+    def load_state(self, state: Tensor) -> None:
         """Puts the stream back; the next `begin` draws from it."""
-        self._context_stream.set_state(state)
-
-    def at(self, **values: float) -> "ContextSimulator":
-        """The same simulator with fixed prices or budgets, shown as they would be in its ranges.
-
-        Args:
-            **values: `cost_weight=0.5`, `budget=0.2`.
-
-        Raises:
-            ValueError: if a name is not in this simulator's context, or a value impossible.
-        """
-        check_names(values, self.ranges, "name of this environment's context")
-        other = copy.copy(self)
-        # As in on_split: a copy to judge with, which teaches neither network nor reward.
-        other.weights, other.pending, other.reward = "frozen", deque(), self.reward.held()
-        other.ranges = self.ranges | read_context(values)
-        other._check_budget()
-        other.seed(0)
-        return other
+        self._stream.set_state(state)
 
 
-def evaluate_context(
-    env: Any, policy: Policy, name: str, values: Sequence[float], **settings: Any
-) -> list[Evaluation]:
-    """Judges one policy at each of several prices or budgets.
+def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget: Tensor) -> Tensor:
+    """Skips the blocks that a budget cannot pay: those of the highest numbers first.
 
     Args:
-        env: any view of an environment with a context.
-        policy: learned under the context.
-        name: "cost_weight" or "budget".
-        values: at which it is judged.
-        **settings: of `ccenv.evaluate`.
+        network: that is computed.
+        state: of the episodes, before the layer.
+        mask: bool [batch, num_blocks[state.layer]]; what was chosen.
+        budget: float32 [batch]; compute cost of the whole episode.
 
     Returns:
-        One verdict for each value.
+        What is executed, bool [batch, num_blocks[state.layer]].
+    """
+    gate, hidden = state.layer, state.hidden
+    # Whole MACs, so that no rounding lets a block slip through.
+    limit = (budget.double() * network.dense_macs).floor().long()
+    left = limit - state.macs - least_macs(network, gate + 1)
+    if bool((network.macs(gate, hidden, mask) <= left).all()):
+        return mask
+    kept = torch.zeros_like(mask)
+    for block in range(mask.shape[1]):
+        more = kept.clone()
+        more[:, block] = mask[:, block]
+        is_paid = network.macs(gate, hidden, more) <= left
+        kept = torch.where(is_paid[:, None], more, kept)
+    return kept
+
+
+def least_macs(network: GatedNetwork, gate: int) -> int:
+    """What gates from this one on cost at least, whatever is kept.
 
     Raises:
-        TypeError: if the environment has no context.
-        ValueError: if the name is not in its context.
+        ValueError: if the network cannot say so.
     """
-    simulator = simulator_of(env)
-    if not isinstance(simulator, ContextSimulator):
-        raise TypeError("expected an environment with a context, got none; give context={...}")
-    return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]
+    if gate == len(network.gates):
+        return 0
+    if not hasattr(network, "least_macs"):
+        raise ValueError(
+            f"expected a network with least_macs(gate) beside a budget, got "
+            f"{type(network).__name__}; define it, or take a context of cost_weight"
+        )
+    return int(network.least_macs(gate))

@@ -1,5 +1,6 @@
 """Policies judged on a split: (environment, policy or model) -> error, cost, density, masks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
-from ccenv.simulator.policy import Policy
-from ccenv.simulator.rollout import simulator_of, walk
+from ccenv.simulator.rollout import Policy, simulator_of, walk
 from ccenv.simulator.sb3_policy import ModelPolicy, is_model
 from ccenv.simulator.step import Step
 
@@ -157,6 +157,29 @@ def evaluate(
         masks=tuple(torch.cat(values) for values in masks),
         gate_values=tuple(torch.cat(values) for values in gates if values),
     )
+
+
+def evaluate_context(
+    env: Any, policy: Policy, name: str, values: Sequence[float], **settings: Any
+) -> list[Evaluation]:
+    """Judges one policy at each of several prices or budgets.
+
+    Args:
+        env: any view of an environment with a context.
+        policy: learned under the context.
+        name: "cost_weight" or "budget".
+        values: at which it is judged.
+        **settings: of `ccenv.evaluate`.
+
+    Returns:
+        One verdict for each value.
+
+    Raises:
+        TypeError: if the environment has no context.
+        ValueError: if the name is not in its context.
+    """
+    simulator = simulator_of(env)
+    return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]
 
 
 def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:

@@ -1,16 +1,20 @@
-"""Where a simulator's network comes from: (its settings, the data's shape) -> built from a seed."""
+"""A simulator's network and its weights: (settings, the data's shape) -> built from a seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from ccenv.base.registry import resolve
-from ccenv.data import Split
+from ccenv.base.registry import check_names, resolve
+from ccenv.data import Split, check_alike
 from ccenv.networks.core.arguments import make_network, refuse_mlp_sizes
 from ccenv.networks.core.mlp import Sizes, positive_ints
+from ccenv.networks.learning.bundled_weights import load_shipped, shipped_name
+from ccenv.networks.learning.training import check_cotraining_settings, frozen_weights
 from ccenv.networks.registry import NETWORKS
+
+WEIGHTS = ("frozen", "shipped", "cotrain")
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,41 @@ def checked_sizes(
         "head_units": positive_ints(head_units, "head_units", allow_none=True),
         "activation": activation,
     }
+
+
+def check_weights(weights: str, kwargs: Mapping[str, Any]) -> None:
+    """Refuses what weights cannot be, before anything is built.
+
+    Raises:
+        ValueError: if there is no such way, or settings of co-training are wrong or beside another.
+    """
+    check_names([weights], WEIGHTS, "weights")
+    if kwargs and weights != "cotrain":
+        raise ValueError(f"expected weights='cotrain' beside weights_kwargs, got {weights!r}")
+    check_cotraining_settings(dict(kwargs))
+
+
+def freeze(
+    network: Any, source: NetworkSource, data: Split, dataset: str, load: Callable[[str], Split]
+) -> None:
+    """Learns a network's weights or reads them from the cache, if it has none; they stay.
+
+    Args:
+        network: changed in place.
+        source: what built it.
+        data: images that it will see.
+        dataset: what messages call them.
+        load: split -> its images.
+    """
+    if not source.gives_weights(network):
+        train = load("train")
+        check_alike(data, train, dataset)
+        frozen_weights(network, train)
+    network.requires_grad_(False)
+
+
+def take_shipped(
+    network: Any, source: NetworkSource, dataset: str, transforms: Sequence[str]
+) -> None:
+    """Gives a network the weights that come with the package; see `load_shipped` for errors."""
+    load_shipped(network, shipped_name(source.name, source.kwargs, dataset, transforms))

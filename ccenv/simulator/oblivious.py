@@ -12,7 +12,7 @@ same trace here, and the bill is that of the trace:
   run there: the trace is every block, then every slot. That copying is only assumed; the bill is
   that of the blocks in slots, and what is read is told by `num_reads`.
 
-    evaluate(ObliviousSimulator(env.simulator, slots=4), agent)
+    evaluate(env.simulator.extended(Oblivious(4)), agent)
 
 `oblivious` is a setting of every view of the environment, "all" or the slots; an agent that learns
 so pays the same for every choice:
@@ -29,83 +29,80 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.base.masks import check_mask
-from ccenv.simulator.simulator import Simulator
-from ccenv.simulator.step import Step
+from ccenv.mdp.dynamics import StepOutcome
+from ccenv.simulator.step import Extension
 
 ALL = "all"
 """The setting that touches all blocks."""
 Slots = int | Sequence[int] | None
 
 
-class ObliviousSimulator(Simulator):
-    """Another simulator's network, data and streams, with steps of constant trace."""
+class Oblivious(Extension):
+    """Steps of constant trace; see the module."""
 
-    def __init__(self, simulator: Simulator, slots: Slots = None) -> None:
-        """Takes over what a simulator has; use either of both, not both.
+    name = "oblivious"
+    by_ranks = True
+
+    def __init__(self, oblivious: str | int | Sequence[int] = ALL) -> None:
+        """Takes the setting.
 
         Args:
-            simulator: was given a seed.
-            slots: blocks that run at each gate, one number or one for each gate, at most as many as
-                it has; None touches all.
+            oblivious: "all" blocks are touched, or the slots: blocks that run at each gate, one
+                number or one for each gate, at most as many as it has.
 
         Raises:
-            ValueError: if there are more slots than blocks, or prices and budgets change from
-                input to input.
+            ValueError: if it is anything else.
         """
-        if hasattr(simulator, "ranges"):
-            raise ValueError(
-                "expected no context to be oblivious: a budget of each input is seen in its trace"
-            )
-        vars(self).update(vars(simulator))
-        self.slots = check_slots(slots, self.num_blocks)
+        self.asked = read_oblivious(oblivious)
         self.trace: list[Tensor] = []
+        """What is seen of each gate of an episode: int64 [batch, touched], numbers of blocks, and
+        behind them of slots."""
+
+    def check_beside(self, others: Sequence[Extension]) -> None:
+        """Refuses what tells inputs apart.
+
+        Raises:
+            ValueError: naming it.
+        """
+        for other in others:
+            if other.tells is not None:
+                raise ValueError(
+                    f"expected nothing beside oblivious that tells inputs apart, got {other.name}: "
+                    f"{other.tells} would be seen in the trace"
+                )
+
+    def attach(self, simulator: Any) -> None:
+        """Counts the slots of each gate.
+
+        Raises:
+            ValueError: if there are more slots than blocks, or not one number for each gate.
+        """
+        self.num_blocks = simulator.num_blocks
+        self.slots = check_slots(self.asked, self.num_blocks)
 
     @property
     def num_reads(self) -> list[int]:
         """Blocks of each gate that are read for an input."""
         return list(self.num_blocks)
 
-    def begin(self, indices: Tensor | None = None) -> Tensor:
-        """See `Simulator.begin`; the trace starts anew."""
+    def begin(self, simulator: Any, num_inputs: int) -> None:
+        """The trace starts anew."""
         self.trace = []
-        return super().begin(indices)
 
-    def step(self, mask: Tensor, weights: Tensor | None = None) -> Step:
-        """See `Simulator.step`: what the outcome calls its mask is what was touched.
+    def before_gate(
+        self, simulator: Any, mask: Tensor, values: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What is touched; what was not chosen counts nothing."""
+        touched = filled(mask, self.slots[simulator.layer])
+        chosen = (mask & touched).float()
+        return touched, chosen if values is None else chosen * values
 
-        Appends to `trace` what is seen of it: int64 [batch, touched], numbers of blocks, and behind
-        them of slots.
-        """
-        gate = min(self.layer, self.num_layers - 1)
-        check_mask(mask, len(self.indices), "mask")
-        chosen = mask[:, : self.num_blocks[gate]].to(self.device)
-        touched = filled(chosen, self.slots[gate])
-        values = (chosen & touched).float()
-        step = super().step(touched, values if weights is None else values * weights)
-        self.trace.append(self.seen(gate, len(chosen)))
-        return step
-
-    def seen(self, gate: int, rows: int) -> Tensor:
-        """What a request leaves at a gate, of any input."""
-        blocks, slots = self.num_blocks[gate], self.slots[gate]
-        return torch.arange(blocks if slots == blocks else blocks + slots).expand(rows, -1)
-
-
-def from_settings(
-    num_images: int = 1, *, oblivious: str | int | Sequence[int] = ALL, **settings: Any
-) -> ObliviousSimulator:
-    """Builds the simulator and wraps it.
-
-    Args:
-        num_images: rows of the batch.
-        oblivious: "all" blocks are touched, or the slots, one number or one for each gate.
-        **settings: see `Simulator`.
-
-    Raises:
-        ValueError: if a setting is unknown or impossible.
-    """
-    return ObliviousSimulator(Simulator(num_images, **settings), read_oblivious(oblivious))
+    def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Notes what is seen."""
+        blocks, slots = self.num_blocks[outcome.layer], self.slots[outcome.layer]
+        seen = torch.arange(blocks if slots == blocks else blocks + slots)
+        self.trace.append(seen.expand(len(outcome.mask), -1))
+        return {}
 
 
 def read_oblivious(oblivious: Any) -> Slots:

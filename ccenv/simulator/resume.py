@@ -20,7 +20,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
         RuntimeError: if it was never seeded, or an episode is half done.
         CannotStoreError: if the reward holds something whose state is not known.
     """
-    if not hasattr(simulator, "images_seed"):
+    if simulator.images_seed is None:
         raise RuntimeError("expected a seeded simulator, got a fresh one; call seed(...) first")
     if 0 < simulator.layer < simulator.num_layers:
         raise RuntimeError(
@@ -39,7 +39,7 @@ def simulator_state(simulator: Simulator) -> dict[str, Any]:
         "order_stream": simulator.order.stream.get_state(),
         "order": simulator.order.rest,
         "indices": simulator.indices[:: simulator.group_size] if begun else None,
-        "extra": simulator.extra_state(begun) if hasattr(simulator, "extra_state") else None,
+        "extensions": {one.name: one.state(begun=begun) for one in simulator.extensions},
         "network_version": simulator.network_version,
         "pending": [list(batch) for batch in simulator.pending],
         "reward": None if rule is None else state_of(dict(vars(rule)), "the reward"),
@@ -63,9 +63,9 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
         raise ValueError("expected the same frozen weights as before, got others")
     simulator.order.stream.set_state(tree["order_stream"])
     simulator.order.rest = tree["order"]
-    simulator.state, simulator._masks, simulator._gate_values = None, [], []
-    if tree["extra"] is not None:
-        simulator.load_extra_state(tree["extra"])  # type: ignore[attr-defined]
+    simulator.state, simulator.masks, simulator._gate_values = None, [], []
+    for extension in simulator.extensions:
+        extension.load_state(tree["extensions"][extension.name])
     if tree["indices"] is not None:
         simulator.begin(tree["indices"].cpu())
     simulator.network_version = tree["network_version"]
@@ -81,10 +81,8 @@ def restore_simulator(simulator: Simulator, tree: dict[str, Any]) -> None:
 
 
 def remembering_rule(simulator: Simulator) -> StatefulReward | None:
-    """The reward's part that learns from steps, None of one that does not."""
+    """The reward that learns from steps, None of one that does not."""
     rule = simulator.reward.rule
-    while hasattr(rule, "inner"):
-        rule = rule.inner
     return None if type(rule).update is StatefulReward.update else rule
 
 

@@ -5,19 +5,12 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ccenv.base.registry import check_keywords, resolve
-from ccenv.simulator.simulator import Simulator
-
-KINDS = {
-    "context": "ccenv.simulator.context:ContextSimulator",
-    "concurrent": "ccenv.simulator.concurrent:ConcurrentSimulator",
-    "oblivious": "ccenv.simulator.oblivious:from_settings",
-}
-"""Settings that ask for another kind of simulator, imported on use."""
+from ccenv.base.registry import check_keywords
+from ccenv.simulator.simulator import EXTENSIONS, Simulator
 
 
 def setting_defaults() -> dict[str, Any]:
-    """Names and defaults of the settings that every view of the environment takes."""
+    """Names and defaults of the settings that every view takes; `EXTENSIONS` default to None."""
     return dict(own_defaults())
 
 
@@ -25,7 +18,8 @@ def setting_defaults() -> dict[str, Any]:
 def own_defaults() -> dict[str, Any]:
     """The same, found once: a study of 10,000 runs asks 70,000 times."""
     parameters = list(inspect.signature(Simulator).parameters.values())
-    return {p.name: p.default for p in parameters if p.name != "num_images"}
+    others = ("num_images", *EXTENSIONS)
+    return {p.name: p.default for p in parameters if p.name not in others}
 
 
 def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
@@ -33,11 +27,7 @@ def make_simulator(num_images: int, settings: Mapping[str, Any]) -> Simulator:
 
     Raises:
         UnexpectedKeywordError: if a setting is unknown; the nearest right one is suggested.
-        ValueError: if two settings ask for different kinds of simulators.
+        ValueError: if a value is impossible, or two settings do not go together.
     """
-    check_keywords(settings, [*setting_defaults(), *KINDS], "environment setting")
-    given = {n: value for n, value in settings.items() if n not in KINDS or value is not None}
-    asked = [name for name in KINDS if name in given]
-    if len(asked) > 1:
-        raise ValueError(f"expected one of {' and '.join(asked)}, got both; leave one out")
-    return resolve(KINDS[asked[0]] if asked else Simulator, {}, "")(num_images, **given)
+    check_keywords(settings, [*setting_defaults(), *EXTENSIONS], "environment setting")
+    return Simulator(num_images, **settings)

@@ -37,10 +37,11 @@ def check_shareable(simulator: Any, ranks: OneProcess) -> None:
     Raises:
         ValueError: saying what to give instead.
     """
-    if hasattr(simulator, "ranges") or hasattr(simulator, "concurrent"):
+    alone = [extension.name for extension in simulator.extensions if not extension.by_ranks]
+    if alone:
         raise ValueError(
-            f"expected neither context nor concurrent beside {ranks.size} ranks, got one; leave it "
-            "out, or run it in one process"
+            f"expected neither context nor concurrent beside {ranks.size} ranks, got "
+            f"{' and '.join(alone)}; leave it out, or run it in one process"
         )
     images = simulator.num_images // simulator.group_size
     if images % ranks.size:

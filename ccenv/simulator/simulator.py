@@ -1,7 +1,8 @@
 """The environment in tensors: draws a batch of images and walks it through the layers.
 
 The three views (Gymnasium's scalar and vector environments, Stable-Baselines3's `VecEnv`) wrap
-this one class; agents that work with tensors use it directly.
+this one class; agents that work with tensors use it directly. What the settings `context`,
+`concurrent` and `oblivious` add to the walk is in extensions, see `ccenv.simulator.step`.
 """
 
 import copy
@@ -10,7 +11,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from ccenv.base.masks import check_mask
 from ccenv.base.memory import check_fits
 from ccenv.base.ranks import ALONE, OneProcess
 from ccenv.base.registry import check_names
-from ccenv.base.seeding import stream_seed
+from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.values import as_settings
 from ccenv.data import Split, check_alike, dataset_name, load_split, transform_names
 from ccenv.mdp import dynamics
@@ -37,13 +38,55 @@ from ccenv.networks.core.mlp import Sizes
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
+from ccenv.networks.learning.training import weighted
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
-from ccenv.simulator.cotraining import MAX_PENDING, update_from
-from ccenv.simulator.image_order import ImageOrder
-from ccenv.simulator.network_source import checked_sizes, source_of
+from ccenv.simulator.concurrent import Concurrent
+from ccenv.simulator.context import Context
+from ccenv.simulator.network_source import (
+    check_weights,
+    checked_sizes,
+    freeze,
+    source_of,
+    take_shipped,
+)
+from ccenv.simulator.oblivious import Oblivious
 from ccenv.simulator.sharing import of_all_rows
-from ccenv.simulator.step import Step
-from ccenv.simulator.weights import check_weights, freeze, take_shipped
+from ccenv.simulator.step import Extension, Step
+
+MAX_PENDING = 256
+"""Finished batches that wait for `update_network` at most; the newest stay."""
+EXTENSIONS: dict[str, Callable[[Any], Extension]] = {
+    kind.name: kind for kind in (Context, Concurrent, Oblivious)
+}
+"""Setting -> what it adds to the walk, in the order in which a simulator asks them."""
+Kind = TypeVar("Kind", bound=Extension)
+
+
+class ImageOrder:
+    """Shuffled passes over a split; every image comes once in each."""
+
+    def __init__(self, seed: int, num_images: int) -> None:
+        """Starts with nothing drawn.
+
+        Args:
+            seed: of the stream "image order".
+            num_images: of the split.
+        """
+        self.num_images = num_images
+        self.stream = stream(seed, "image order")
+        self.rest = torch.empty(0, dtype=torch.int64)
+        """int64 [n]: shuffled already and not yet drawn."""
+
+    def draw(self, count: int) -> Tensor:
+        """The next indices, int64 [count]."""
+        passes = [self.rest]
+        for _ in range(-(-(count - len(self.rest)) // self.num_images)):
+            passes.append(torch.randperm(self.num_images, generator=self.stream))
+        order = torch.cat(passes) if len(passes) > 1 else self.rest
+        drawn, rest = order[:count], order[count:]
+        # Copied now and then, so that a long order does not stay in memory behind a short one.
+        self.rest = rest.clone() if 2 * rest.nbytes < rest.untyped_storage().nbytes() else rest
+        return drawn
 
 
 class Simulator:
@@ -72,6 +115,9 @@ class Simulator:
         observation: str | Callable[..., Tensor] = "layer_input",
         group_size: int = 1,
         device: str = "cpu",
+        context: Mapping[str, Any] | None = None,
+        concurrent: str | None = None,
+        oblivious: str | int | Sequence[int] | None = None,
     ) -> None:
         """Loads the data, builds the network and, for frozen weights, learns or reads them.
 
@@ -97,6 +143,9 @@ class Simulator:
                 function of yours; see `ccenv.mdp.observations`.
             group_size: neighbouring rows that hold the same image.
             device: where images and network live: "cpu", "cuda" or "cuda:0".
+            context: prices or budgets of each episode, see `ccenv.simulator.context`.
+            concurrent: updates that land between gates, see `ccenv.simulator.concurrent`.
+            oblivious: steps of constant trace, see `ccenv.simulator.oblivious`.
 
         Raises:
             TypeError: if the network lacks a part of `ccenv.GatedNetwork`.
@@ -108,6 +157,11 @@ class Simulator:
         check_weights(weights, weights_kwargs)
         if isinstance(observation, str) and ":" not in observation:
             check_names([observation], OBSERVATIONS, "observation")
+        self.extensions = read_extensions(
+            {"context": context, "concurrent": concurrent, "oblivious": oblivious}
+        )
+        for extension in self.extensions:
+            extension.check_settings(weights, as_settings(reward_kwargs, "reward_kwargs"))
         self.reward = make_reward(reward, reward_kwargs)
         self.num_images, self.group_size = check_rows(num_images, group_size)
         self.device = check_device(device)
@@ -146,9 +200,33 @@ class Simulator:
         if weights != "cotrain":
             self._prepare_reward()
         self.state: EpisodeState | None = None
+        self.images_seed: int | None = None
+        self.masks: list[Tensor] = []
+        """of the gates that are decided, bool [batch, num_blocks] each; as executed."""
         # Indices and masks of a batch; behind them its gate values, where an agent gives some.
         self.pending: deque[tuple[Any, ...]] = deque(maxlen=MAX_PENDING)
         self.network_version = 0
+        self._landed: list[float] = []
+        for extension in self.extensions:
+            extension.attach(self)
+
+    @property
+    def context(self) -> Context | None:
+        """Prices or budgets of the episodes, if they have any."""
+        return self._extension(Context)
+
+    @property
+    def concurrent(self) -> Concurrent | None:
+        """Updates that land between gates, if any do."""
+        return self._extension(Concurrent)
+
+    @property
+    def oblivious(self) -> Oblivious | None:
+        """The constant trace of steps, if they leave one."""
+        return self._extension(Oblivious)
+
+    def _extension(self, kind: type[Kind]) -> Kind | None:
+        return next((one for one in self.extensions if isinstance(one, kind)), None)
 
     def _load(self, split: str) -> Split:
         return load_split(self.dataset, split, self.transforms)
@@ -161,9 +239,10 @@ class Simulator:
         """Starts all streams and the reward anew; in co-training also weights and optimiser."""
         self.images_seed = seed
         self.order = ImageOrder(seed, len(self.data))
-        self._masks: list[Tensor] = []
+        self.masks = []
         self._gate_values: list[Tensor] = []
         self.pending.clear()
+        self._landed = []
         self.state = None
         if self.weights == "cotrain":
             weights_seed = stream_seed(seed, "initial weights")
@@ -177,6 +256,8 @@ class Simulator:
             self.network_version = 0
             self._prepare_reward()
         self.reward.reset()
+        for extension in self.extensions:
+            extension.seed(self, seed)
 
     def begin(self, indices: Tensor | None = None) -> Tensor:
         """Starts an episode for each row and returns the first observation [batch, obs_size].
@@ -189,16 +270,18 @@ class Simulator:
             RuntimeError: if no seed was given yet.
             ValueError: if an index is outside the split, or there is none.
         """
-        if not hasattr(self, "images_seed"):
+        if self.images_seed is None:
             raise RuntimeError("expected seed(...) before the first begin(); call it once")
         if indices is None:
             indices = self.order.draw(self.num_images // self.group_size)
         else:
             check_indices(indices, len(self.data))
+        for extension in self.extensions:
+            extension.begin(self, len(indices))
         indices = indices.to(self.device)
         group = self.group_size
         self.indices = indices if group == 1 else indices.repeat_interleave(group)
-        self._masks, self._gate_values = [], []
+        self.masks, self._gate_values = [], []
         images, labels = self.data.batch(self.ranks.share(indices))
         with torch.no_grad():
             self.state = dynamics.initial(self.network, images, labels, self.group_size)
@@ -209,12 +292,54 @@ class Simulator:
 
         Its batches hold `num_images` different images and it never updates the network.
         """
-        other = copy.copy(self)
+        other = self._for_judging()
         other.split, other.data = split, self._load(split).to(self.device)
         check_alike(self.data, other.data, dataset_name(self.dataset))
-        other.num_images, other.group_size, other.weights = num_images, 1, "frozen"
-        other.pending, other.reward, other.ranks = deque(), self.reward.held(), ALONE
+        other.num_images, other.group_size = num_images, 1
         other.seed(0)
+        return other
+
+    def at(self, **values: float) -> "Simulator":
+        """A second one with fixed prices or budgets, shown as they would be in this one's ranges.
+
+        It never updates network or reward.
+
+        Args:
+            **values: `cost_weight=0.5`, `budget=0.2`.
+
+        Raises:
+            TypeError: if this simulator has no context.
+            ValueError: if a name is not in its context, or a value impossible.
+        """
+        other = self._for_judging()
+        if other.context is None:
+            raise TypeError("expected an environment with a context, got none; give context={...}")
+        other.context.fix(other, values)
+        other.seed(0)
+        return other
+
+    def obliviously(self, oblivious: str | int | Sequence[int] = "all") -> "Simulator":
+        """The same network, data and streams in steps of constant trace; use either, not both.
+
+        Args:
+            oblivious: see `ccenv.simulator.oblivious`.
+
+        Raises:
+            ValueError: if that is impossible, or tells inputs apart beside another extension.
+        """
+        other = copy.copy(self)
+        other.extensions = (*map(copy.copy, self.extensions), Oblivious(oblivious))
+        check_combination(other.extensions)
+        other.extensions[-1].attach(other)
+        return other
+
+    def _for_judging(self) -> "Simulator":
+        """A copy that teaches neither network nor reward."""
+        other = copy.copy(self)
+        other.weights, other.reward, other.ranks = "frozen", self.reward.held(), ALONE
+        other.pending, other._landed = deque(), []
+        judging = (extension.for_judging() for extension in self.extensions)
+        other.extensions = tuple(extension for extension in judging if extension is not None)
         return other
 
     @property
@@ -241,30 +366,42 @@ class Simulator:
             ValueError: if it has the wrong shape, or the network's weights (found at the first
                 step of an episode), its answer or the reward are not finite.
         """
-        if self.state is None or self.state.layer >= self.num_layers:
+        state = self.state
+        if state is None or state.layer >= self.num_layers:
             raise RuntimeError("expected an episode under way, got none; call begin() or reset()")
         check_mask(mask, self.indices.shape[0], "mask")
-        if self.state.layer == 0:
+        if state.layer == 0:
             self.check_weights()
-        mask = mask[:, : self.num_blocks[self.state.layer]].to(self.device)
+        num_blocks = self.num_blocks[state.layer]
+        mask = (mask if mask.shape[1] == num_blocks else mask[:, :num_blocks]).to(self.device)
+        weights = None if weights is None else weights.to(self.device)
+        told: dict[str, Tensor] = {}
         with torch.no_grad():
+            for extension in self.extensions:
+                mask, weights = extension.before_gate(self, mask, weights)
             share = self.ranks.share
-            weights = None if weights is None else weights.to(self.device)
-            own_weights = None if weights is None else share(weights)
             self.state, outcome = dynamics.transition(
-                self.network, self.state, share(mask), weights=own_weights
+                self.network,
+                state,
+                share(mask),
+                weights=None if weights is None else share(weights),
             )
-            check_answers(outcome.logits)
+            if outcome.judged is not None and not outcome.judged.are_finite:
+                check_answers(outcome.logits)
             (terms, total), numbers = self.reward.paid(outcome), self.reward.rule.numbers()
             outcome, terms, total = of_all_rows(outcome, terms, total, self.ranks)
             self.reward.update(outcome)
-        self._masks.append(outcome.mask)
+        self.masks.append(outcome.mask)
         if weights is not None:
             self._gate_values.append(weights)
         if outcome.is_last and self.weights == "cotrain":
             values = [self._gate_values] if self._gate_values else []
-            self.pending.append((self.indices, self._masks, *values))
-        return Step(self.state, self.observe, total, terms, outcome, numbers, ranks=self.ranks)
+            self.pending.append((self.indices, self.masks, *values))
+        # Updates that land now change nothing of the step that has been made.
+        after = self.state
+        for extension in self.extensions:
+            told |= extension.after_gate(self, outcome)
+        return Step(after, self.observe, total, terms, outcome, numbers, told, self.ranks)
 
     def check_weights(self) -> None:
         """Refuses a network whose weights are not finite, before a reward is paid for its masks.
@@ -285,12 +422,51 @@ class Simulator:
         Returns:
             {"network_loss": mean negative log-likelihood in nats}, or {} without any update.
         """
-        losses = []
-        while self.weights == "cotrain" and self.pending:
-            losses.append(update_from(self, *self.pending.popleft()))
-            if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
-                self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
-            self.network_version += 1
-        if losses and all(map(math.isfinite, losses)):
-            self._finite_weights.accept()
+        if not any(extension.lands_between_gates for extension in self.extensions):
+            while self.pending:
+                self.update_once()
+        losses, self._landed = self._landed, []
         return {"network_loss": self.ranks.mean(sum(losses) / len(losses))} if losses else {}
+
+    def update_once(self) -> None:
+        """Co-training: one update under the masks of the oldest batch that waits."""
+        indices, *parts = self.pending.popleft()
+        masks, *values = ([self.ranks.share(rows) for rows in part] for part in parts)
+        if self.state is not None and indices is self.indices:
+            # The batch that has just been walked through lies there still.
+            images, labels = self.state.images, self.state.labels
+        else:
+            own = self.ranks.share(indices)
+            images, _ = self.data.batch(own[:: self.group_size])
+            labels = self.data.labels.index_select(0, own).long()
+        with weighted(self.trainer, *values):
+            loss = self.trainer.update(images, labels, masks)
+        if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
+            self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
+        self.network_version += 1
+        self._landed.append(loss)
+        if math.isfinite(loss):
+            self._finite_weights.accept()
+
+
+def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
+    """Reads the settings in `EXTENSIONS`; None asks for nothing.
+
+    Raises:
+        ValueError: if a value is impossible, or two of them do not go together.
+    """
+    found = [
+        kind(settings[name]) for name, kind in EXTENSIONS.items() if settings.get(name) is not None
+    ]
+    check_combination(found)
+    return tuple(found)
+
+
+def check_combination(extensions: Sequence[Extension]) -> None:
+    """Refuses extensions that do not go together.
+
+    Raises:
+        ValueError: saying why.
+    """
+    for one in extensions:
+        one.check_beside([other for other in extensions if other is not one])

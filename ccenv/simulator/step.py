@@ -1,7 +1,10 @@
-"""What one step of a simulator gives back: (state, rewards, outcome) -> one record, seen on use."""
+"""One step of a simulator: the record that it gives back, and what extensions add to the walk."""
 
+import copy
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -27,7 +30,7 @@ class Step:
     numbers: dict[str, float]
     """what the reward remembered when it paid, such as its price."""
     told: dict[str, Tensor] = field(default_factory=dict)
-    """what else `info` says: name -> [batch, ...]; of kinds of simulators, such as `concurrent`."""
+    """what else `info` says: name -> [batch, ...]; of extensions, such as `concurrent`."""
     ranks: OneProcess = ALONE
     """processes that have rows of the state each."""
 
@@ -38,3 +41,60 @@ class Step:
         After the last layer it is usually not needed, and the copy costs as much as a small layer.
         """
         return self.ranks.gathered(self.observe(self.state))[0]
+
+
+class Extension:
+    """What one setting adds to a simulator's walk; each method does nothing unless overridden.
+
+    A simulator calls the methods of all its extensions in the order of `EXTENSIONS` (see
+    `ccenv.simulator.settings`). An extension belongs to one simulator, which is passed to its
+    methods; copies of the simulator have copies of it.
+    """
+
+    name: ClassVar[str]
+    """of the setting."""
+    by_ranks: ClassVar[bool] = False
+    """whether several processes may share the rows of its batches."""
+    lands_between_gates: ClassVar[bool] = False
+    """whether updates of the network land during episodes, and not in `update_network`."""
+
+    @property
+    def tells(self) -> str | None:
+        """What of single inputs can be seen from outside because of it; None: nothing."""
+        return None
+
+    def check_settings(self, weights: str, reward_kwargs: Mapping[str, Any]) -> None:
+        """Refuses settings of the simulator, before anything is loaded or built."""
+
+    def check_beside(self, others: Sequence["Extension"]) -> None:
+        """Refuses other extensions of the same simulator."""
+
+    def attach(self, simulator: Any) -> None:
+        """Takes a simulator whose network is built; refuses a network that does not fit."""
+
+    def seed(self, simulator: Any, seed: int) -> None:
+        """Starts its own streams and counts anew; called after the simulator's."""
+
+    def begin(self, simulator: Any, num_inputs: int) -> None:
+        """Prepares for an episode of so many inputs, each for `group_size` rows."""
+
+    def before_gate(
+        self, simulator: Any, mask: Tensor, values: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is executed of a chosen mask and gate values, [batch, num_blocks] each."""
+        return mask, values
+
+    def after_gate(self, simulator: Any, outcome: StepOutcome) -> dict[str, Tensor]:
+        """Called when a gate is paid; what `info` says of it: name -> [batch, ...]."""
+        return {}
+
+    def state(self, *, begun: bool) -> Any:
+        """What it needs to go on, see `ccenv.simulator.resume`; `begun`: in an episode's start."""
+        return None
+
+    def load_state(self, state: Any) -> None:
+        """Puts that back."""
+
+    def for_judging(self) -> Self | None:
+        """What a copy of the simulator has that only judges; None where it has nothing of it."""
+        return copy.copy(self)

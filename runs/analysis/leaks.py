@@ -9,7 +9,6 @@ not find may be there all the same: this is a lower bound.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ from ccenv.runs.store import masks_file
 from ccenv.runs.store.seal import check_result, check_seal
 from ccenv.runs.store.untrusted_files import stored_config, stored_file, stored_object
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.oblivious import ObliviousSimulator
 
 MOST_CLASSES = 256
 """A classifier of more labels would learn nothing from some thousands of inputs."""
@@ -119,8 +117,8 @@ def leaks_of_run(
     Args:
         folder: the run's.
         trusted: modules of the reader's own that it may name.
-        oblivious: also rebuilds its policy and judges it under `ObliviousSimulator`; where the
-            run was under it, nothing is seen anyway.
+        oblivious: also rebuilds its policy and judges it obliviously; where the run was so
+            already, nothing is seen anyway.
 
     Raises:
         ValueError: if the run cannot be read, or its inputs are too few or of too many classes.
@@ -147,7 +145,7 @@ def wrapped(folder: Path, trusted: Sequence[str]) -> list[LeakOfRun]:
     """The same run's policy where every input leaves the same trace."""
     plan = plan_of(stored_config(folder), trusted)
     rebuilt = rebuild(plan, folder)
-    simulator: Any = ObliviousSimulator(rebuilt.env.simulator)
+    simulator = rebuilt.env.simulator.obliviously()
     found = []
     for draw in MODES:
         judged = evaluate(

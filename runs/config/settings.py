@@ -20,8 +20,8 @@ from ccenv.runs.config.plan import Plan, checked_seed
 from ccenv.runs.config.values import annotations_of, check_plain, checked, checked_kinds, is_plain
 from ccenv.runs.store.identity import Program, environment_defaults, validations_every
 from ccenv.runs.store.provenance import most_threads
-from ccenv.simulator.settings import KINDS, setting_defaults
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import EXTENSIONS, Simulator
 
 
 def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
@@ -44,7 +44,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
     environment = make_environment(
         program,
         agent_class,
-        {n: given.pop(n) for n in (*setting_defaults(), *KINDS) if n in given},
+        {n: given.pop(n) for n in (*setting_defaults(), *EXTENSIONS) if n in given},
     )
     if program.cost_limit is not None:
         given |= pass_limit_on(program.cost_limit, agent, own, environment)
@@ -61,7 +61,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
 
 def setting_names(own: Iterable[str] = ()) -> list[str]:
     """Names of all settings of a run: the program's, the environment's and the agent's own."""
-    return [*(f.name for f in dataclasses.fields(Program)), *setting_defaults(), *KINDS, *own]
+    return [*(f.name for f in dataclasses.fields(Program)), *setting_defaults(), *EXTENSIONS, *own]
 
 
 def check_rates(settings: Mapping[str, Any]) -> None:
@@ -164,7 +164,7 @@ def make_environment(program: Program, agent_class: Any, given: dict[str, Any]) 
     if "reward" in given:
         # They belong to the reward that the agent would have chosen.
         wishes.pop("reward_kwargs", None)
-    kinds = {name: given.pop(name) for name in KINDS if name in given}
+    kinds = {name: given.pop(name) for name in EXTENSIONS if name in given}
     layers = PRESETS[program.env] | wishes | given
     settings = checked(layers, annotations_of(Simulator.__init__), defaults)
     for name in ("network_kwargs", "weights_kwargs", "reward_kwargs"):

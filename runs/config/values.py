@@ -2,7 +2,7 @@
 
 Settings by their types: (given, annotations, defaults) -> whole and fit for JSON, or refused.
 
-Settings that ask for another kind of simulator: values as given -> checked, for a plan.
+Settings of the environment's extensions: values as given -> checked, for a plan.
 
 They are `context`, `concurrent` and `oblivious`; only runs have them which use them.
 """
@@ -17,11 +17,8 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ccenv.base.registry import check_names
 from ccenv.base.values import shown
-from ccenv.simulator.concurrent import KINDS as CONCURRENT
-from ccenv.simulator.oblivious import read_oblivious
-from ccenv.simulator.ranges import read_context
+from ccenv.simulator.simulator import read_extensions
 
 WORDS = {"true": True, "false": False, "none": None}
 LARGEST_INTEGER = 2**63 - 1
@@ -221,17 +218,9 @@ def checked_kinds(kinds: Mapping[str, Any]) -> dict[str, Any]:
     """Checks what is given; the network is asked when it is built.
 
     Raises:
-        ValueError: if one is impossible, or there are two.
+        ValueError: if one is impossible, or two do not go together.
     """
-    if len(kinds) > 1:
-        raise ValueError(f"expected one of {' and '.join(kinds)}, got both; leave one out")
     for name, value in kinds.items():
-        if name == "context":
-            check_sizes(name, value)
-            read_context(value)
-            return {name: dict(value)}
-        if name == "concurrent":
-            check_names([value], CONCURRENT, "kind of concurrent updates")
-        if name == "oblivious":
-            read_oblivious(value)
-    return dict(kinds)
+        check_sizes(name, value)
+    read_extensions(kinds)
+    return {n: dict(value) if isinstance(value, Mapping) else value for n, value in kinds.items()}

@@ -20,7 +20,7 @@ from ccenv.simulator.resume import restore_simulator, simulator_state
 
 RESUME = "resume.safetensors"
 PREVIOUS = "resume-before.safetensors"
-FORMAT = 3
+FORMAT = 4
 
 
 def checkpoint_path(folder: Path) -> Path:

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 
 from ccenv.agents.base import Agent
-from ccenv.simulator.context import ContextSimulator
+from ccenv.simulator.context import Range
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.ranges import Range
 
 NUM_VALUES = 5
 """Both ends of a range and three between them."""
@@ -22,7 +21,7 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
         {"context": {name: [{"value": price or budget, **numbers of the evaluation}, ...]}}, or {}.
     """
     simulator = agent.simulator
-    if not isinstance(simulator, ContextSimulator):
+    if simulator.context is None:
         return {}
     return {
         "context": {
@@ -33,7 +32,7 @@ def verdicts_of_context(env: Any, agent: Agent, seed: int) -> dict[str, Any]:
                 }
                 for value in grid(found)
             ]
-            for name, found in simulator.ranges.items()
+            for name, found in simulator.context.ranges.items()
         }
     }
 

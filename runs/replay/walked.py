@@ -39,7 +39,7 @@ def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None
     Args:
         rebuilt: the run.
         draw: "sampled" (with the run's seed) or "mode".
-        context: prices or budgets of all inputs, see `ContextSimulator.at`; None: as the
+        context: prices or budgets of all inputs, see `Simulator.at`; None: as the
             environment has them.
     """
     whole = rebuilt.env.simulator.on_split("test", 1)

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ccenv.simulator.settings import KINDS, setting_defaults
+from ccenv.simulator.settings import setting_defaults
+from ccenv.simulator.simulator import EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,13 @@ def whole_config(agent: str, chosen: Mapping[str, Any], seed: int) -> dict[str, 
     The agent's own settings are those that were chosen: its class is not asked.
     """
     program = dict(vars(Program(seed=seed)))
-    environment = environment_defaults() | dict.fromkeys(KINDS)
+    environment = environment_defaults() | dict.fromkeys(EXTENSIONS)
     own = {k: v for k, v in chosen.items() if k not in {*program, *environment} or k in AROUND}
     program |= {k: v for k, v in chosen.items() if k in program and k not in own}
     if program["eval_every"] is None:
         program["eval_every"] = validations_every(program["images"])
     environment |= {k: v for k, v in chosen.items() if k in environment}
-    environment = {k: v for k, v in environment.items() if k not in KINDS or v is not None}
+    environment = {k: v for k, v in environment.items() if k not in EXTENSIONS or v is not None}
     config = {"agent": agent, "agent_settings": own, "environment": environment, **program}
     return as_stored(config)
 

@@ -15,7 +15,7 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.runs.config.agent_settings import agent_parameters
 from ccenv.runs.store.identity import Program, environment_defaults
-from ccenv.simulator.settings import KINDS
+from ccenv.simulator.simulator import EXTENSIONS
 
 SCORES = ("error", "nll", "compute_cost", "total_cost", "density")
 METRICS = tuple(f"{split}/{name}" for split in ("test", "eval") for name in SCORES)
@@ -32,7 +32,7 @@ def columns() -> tuple[str, ...]:
     """Names of all columns, the same for every agent; those that one looks at `FIRST`."""
     agents = [agent_parameters(resolve(name, AGENTS, "agent"))[0] for name in AGENTS]
     program = [field.name for field in dataclasses.fields(Program)]
-    names = dict.fromkeys([*FIRST, *program, *environment_defaults(), *KINDS])
+    names = dict.fromkeys([*FIRST, *program, *environment_defaults(), *EXTENSIONS])
     own = sorted({name for found in agents for name in found} - set(names))
     return tuple(name for name in (*names, *own, OTHERS) if name not in NOT_SHOWN)
 

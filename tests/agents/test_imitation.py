@@ -15,7 +15,6 @@ from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_
 from ccenv.base.masks import as_mask
 from ccenv.base.seeding import stream
 from ccenv.data.toy import probe_optimal_masks
-from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
@@ -173,7 +172,7 @@ def test_a_setting_that_does_not_fit_is_refused_with_what_to_do(given, message):
 
 def test_inputs_with_prices_of_their_own_are_refused():
     priced = PROBE | {"reward_kwargs": {}, "context": {"cost_weight": [0.1, 1.0]}}
-    simulator = ContextSimulator(4, **priced)
+    simulator = Simulator(4, **priced)
     simulator.seed(0)
     with pytest.raises(ValueError, match="no context"):
         Imitation(simulator)

@@ -23,8 +23,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import make_jobs, own_result
 from ccenv.runs.replay.rebuilt import rebuild
-from ccenv.simulator.settings import KINDS
-from ccenv.simulator.simulator import Simulator
+from ccenv.simulator.simulator import EXTENSIONS, Simulator
 
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
@@ -108,7 +107,7 @@ def make_agent(plan: Plan, folder: Path | None) -> Any:
             raise ValueError(f"expected what {plan.agent} learned in {folder}, got none of it")
         return rebuilt.agent
     group = int(plan.environment["group_size"])
-    left_out = ("weights_kwargs", *KINDS)
+    left_out = ("weights_kwargs", *EXTENSIONS)
     settings = {k: v for k, v in plan.environment.items() if k not in left_out}
     simulator = Simulator(group, **settings)
     simulator.seed(0)

@@ -20,7 +20,7 @@ from ccenv.runs.lab.robustness.odd import ODD_VALUES, strategies
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
-LEARNING = "ccenv.simulator.weights.frozen_weights"
+LEARNING = "ccenv.simulator.network_source.frozen_weights"
 """Where the work of an environment begins: its network is learned."""
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {},

@@ -4,7 +4,7 @@ Some prices are judged here; of a policy of affine maps over a network that the 
 maps come along too, so that the page finds the masks at any price between them (`policy.js`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,7 @@ from ccenv.runs.engine.evaluate_contexts import grid
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.runs.replay.walked import Walked, walk_inputs
 from ccenv.runs.report.inputs.layers import View, linear_view
-from ccenv.simulator.context import ContextSimulator
-from ccenv.simulator.ranges import Range
-from ccenv.simulator.spending import least_macs
+from ccenv.simulator.context import Range, least_macs
 
 NUM_PRICES = 9
 """Judged: both ends of a range and seven between them; an odd number, the middle is among them."""
@@ -54,10 +52,10 @@ def walk_prices(run: Rebuilt, draw: str) -> Priced | None:
         run: whose policy is asked.
         draw: "sampled" or "mode".
     """
-    simulator = run.env.simulator
-    if not isinstance(simulator, ContextSimulator):
+    context = run.env.simulator.context
+    if context is None:
         return None
-    ranges = simulator.ranges
+    ranges = context.ranges
     drawn = [name for name, found in ranges.items() if found.low < found.high]
     if not drawn:
         return None
@@ -78,15 +76,16 @@ def price_view(run: Rebuilt, priced: Priced, draw: str, network: View | None) ->
         network: the weights that the page has, None where it cannot run them.
     """
     simulator = run.env.simulator
-    assert isinstance(simulator, ContextSimulator)
-    own = range_view(priced.name, simulator.ranges[priced.name])
-    runs_here = network is not None and draw == "mode"
+    assert simulator.context is not None
+    own = range_view(priced.name, simulator.context.ranges[priced.name])
+    # The page skips what is not chosen, which an oblivious run does not.
+    runs_here = network is not None and draw == "mode" and simulator.oblivious is None
     return own | {
         "values": list(priced.values),
         "fixed": priced.fixed,
         "num_inputs": len(priced.middle.labels),
         "verdicts": [verdict(one, run.network.dense_macs) for one in priced.walked],
-        "policy": policy_view(run, simulator) if runs_here else None,
+        "policy": policy_view(run, simulator.context.ranges) if runs_here else None,
     }
 
 
@@ -102,17 +101,17 @@ def range_view(name: str, found: Range) -> View:
     return {"name": name, "low": found.low, "high": found.high, "is_log": found.is_log}
 
 
-def policy_view(run: Rebuilt, simulator: ContextSimulator) -> View | None:
+def policy_view(run: Rebuilt, ranges: Mapping[str, Range]) -> View | None:
     """Maps of a policy that the page can run; None of any other."""
     network, choosers = run.network, run.agent.choosers(drawn=False)
     observation = run.plan.environment["observation"]
     if observation not in LOOKS or not choosers:
         return None
-    if not all(map(runs_in_page, choosers, simulator.observe.lengths)):
+    if not all(map(runs_in_page, choosers, run.env.simulator.observe.lengths)):
         return None
     return {
         "observation": observation,
-        "ranges": [range_view(name, found) for name, found in simulator.ranges.items()],
+        "ranges": [range_view(name, found) for name, found in ranges.items()],
         "dense_macs": int(network.dense_macs),
         "least": [least_macs(network, gate + 1) for gate in range(len(network.gates))],
         "gates": [gate_view(chooser) for chooser in choosers],

@@ -417,7 +417,7 @@ def test_a_simulator_looks_at_its_other_splits_through_the_same_transforms():
 def test_frozen_weights_learn_from_what_the_environment_shows(monkeypatch):
     shown = []
     monkeypatch.setattr(
-        "ccenv.simulator.weights.frozen_weights", lambda _, split: shown.append(split)
+        "ccenv.simulator.network_source.frozen_weights", lambda _, split: shown.append(split)
     )
     Simulator(
         4,

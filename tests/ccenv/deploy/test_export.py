@@ -25,7 +25,6 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import train
 from ccenv.runs.engine import run
 from ccenv.runs.store import folder
-from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import walk
 from ccenv.simulator.simulator import Simulator
@@ -46,8 +45,7 @@ EXPORTABLE = [name for name in AGENTS if not resolve(name, AGENTS, "agent").uses
 def make_agent(name, env_settings=None, images=96, **settings):
     agent_class = resolve(name, AGENTS, "agent")
     wanted = {**(env_settings or ENVIRONMENTS.get(name, UNEVEN)), **agent_class.env_defaults}
-    make = ContextSimulator if "context" in wanted else Simulator
-    simulator = make(16 * wanted.get("group_size", 1), **wanted)
+    simulator = Simulator(16 * wanted.get("group_size", 1), **wanted)
     simulator.seed(0)
     agent = agent_class(simulator, **(SETTINGS.get(name, {}) | settings))
     agent.learn(images)

@@ -1,5 +1,6 @@
 """Episodes: their dynamics, what is observed, the streams of images, rollouts and verdicts."""
 
+import math
 import pickle
 
 import numpy as np
@@ -14,6 +15,7 @@ from ccenv.data import Split, load_split
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.deploy.latency import measure_latency
 from ccenv.mdp import dynamics
+from ccenv.mdp.dynamics import judged
 from ccenv.mdp.observations import OBSERVATIONS, make_observer, pool
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
@@ -530,7 +532,7 @@ def test_impossible_settings_are_refused_before_any_weights_are_learned(
     def refuse(*arguments):
         raise AssertionError("expected no training")
 
-    monkeypatch.setattr("ccenv.simulator.weights.frozen_weights", refuse)
+    monkeypatch.setattr("ccenv.simulator.network_source.frozen_weights", refuse)
     with pytest.raises(error, match=message):
         make_simulator(12, settings_)
 
@@ -619,3 +621,21 @@ def test_an_image_of_several_masks_is_kept_once_and_read_as_a_row_each(network):
     torch.testing.assert_close(after.hidden.x, expected.hidden.x)
     assert torch.equal(outcome.macs, other.macs)
     assert len(after.images_by_row) == len(after.labels) == 12
+
+
+@given(rows=st.integers(1, 40), classes=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_answers_judged_in_one_call_are_those_of_torch_and_name_the_first_of_equals(
+    rows, classes, seed
+):
+    generator = stream(seed, "logits")
+    logits = torch.randint(3, (rows, classes), generator=generator).float()
+    labels = torch.randint(classes, (rows,), generator=generator)
+    found, expected = judged(logits, labels), judged(logits.double(), labels)
+    assert torch.equal(found.prediction, logits.argmax(dim=1))
+    for one, other in zip(found[:3], expected[:3], strict=True):
+        assert torch.equal(one, other.to(one.dtype))
+    logits[seed % rows, seed % classes] = [math.nan, math.inf, -math.inf][seed % 3]
+    assert (found.are_finite, judged(logits, labels).are_finite) == (True, False)
+    labels[-1] = classes
+    with pytest.raises(IndexError, match="labels in 0"):
+        judged(logits, labels)

@@ -20,10 +20,10 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.published import Published, composite_of, serve
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout, walk
 from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.snapshots import Published, composite_of, serve
 
 BLOCKS = (6, 5, 4)
 SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
@@ -62,10 +62,12 @@ def test_an_answer_is_that_of_the_composite_of_what_was_read_and_of_no_whole_ver
     simulator, masks = simulator_of("unsafe"), masks_of(4)
     warm(simulator)
     whole = [copy.deepcopy(simulator.network)]
-    simulator.between_gates.append(lambda gate: whole.append(copy.deepcopy(simulator.network)))
+    simulator.concurrent.between_gates.append(
+        lambda gate: whole.append(copy.deepcopy(simulator.network))
+    )
     steps = episode(simulator, masks)
     logits = steps[-1].outcome.logits
-    assert torch.equal(logits, answer(simulator.composite(), simulator, masks))
+    assert torch.equal(logits, answer(simulator.concurrent.composite(), simulator, masks))
     assert not any(torch.equal(logits, answer(one, simulator, masks)) for one in whole)
     before, *_, last = (step.told["versions"][0].tolist() for step in steps)
     assert before[1:] == [-1, -1, -1]
@@ -82,7 +84,7 @@ def test_a_composite_answers_bit_for_bit_with_gradients_on_too(kind, rows):
         masks = masks_of(rows, density)
         logits = episode(simulator, masks)[-1].outcome.logits
         assert torch.is_grad_enabled()
-        assert torch.equal(logits, simulator.composite()(simulator.state.images, masks))
+        assert torch.equal(logits, simulator.concurrent.composite()(simulator.state.images, masks))
 
 
 def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_stays():
@@ -99,7 +101,7 @@ def test_a_policy_that_learns_between_gates_is_a_composite_too_and_the_network_s
         for layer, (seen, mask) in enumerate(zip(observations, actions, strict=True)):
             # Each gate was decided by the version that was read there: the first before the step.
             found = copy.deepcopy(agent.scores)
-            found.layers[layer].load_state_dict(simulator.read["policy"][layer].tensors)
+            found.layers[layer].load_state_dict(simulator.concurrent.read["policy"][layer].tensors)
             assert torch.equal(found(seen, layer) > 0, mask)
         assert torch.equal(whole(observations[0], 0) > 0, actions[0])
         assert not torch.equal(whole(observations[2], 2), agent.scores(observations[2], 2))
@@ -247,10 +249,10 @@ def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
     assert [("agent/network_loss" in scalars) for scalars in heard] == [False, True, True, True]
     assert simulator.network_version == 3
     before = copy.deepcopy(simulator.network.state_dict())
-    numbers = simulator.extra_state(False)
+    numbers = simulator.concurrent.state(begun=False)
     evaluate(simulator, agent, split="validation")
     assert all(torch.equal(before[n], t) for n, t in simulator.network.state_dict().items())
-    assert simulator.extra_state(False) == numbers
+    assert simulator.concurrent.state(begun=False) == numbers
 
 
 def test_a_resumed_one_goes_on_as_if_it_had_not_stopped():
@@ -298,14 +300,13 @@ def test_updates_of_another_network_are_refused():
         ({"concurrent": "inactve"}, "did you mean 'inactive'"),
         ({"weights": "frozen"}, "weights='cotrain' beside concurrent"),
         ({"num_blocks": (4,)}, "at least two gates beside concurrent, got GatedMLP of 1"),
-        ({"context": {"budget": 0.5}}, "one of context and concurrent"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         make_simulator(2, {**SMALL, "concurrent": "inactive", **given})
     with pytest.raises(RuntimeError, match="a finished episode"):
-        simulator_of("inactive").composite()
+        simulator_of("inactive").concurrent.composite()
 
 
 def test_rollouts_of_it_are_as_others():

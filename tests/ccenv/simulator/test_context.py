@@ -21,8 +21,8 @@ from ccenv.base.snapshot import restore, state_of
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.networks.core.mlp import dense_tail_macs
-from ccenv.simulator.context import ContextSimulator, evaluate_context
-from ccenv.simulator.ranges import Range, read_context
+from ccenv.simulator.context import Range, read_context
+from ccenv.simulator.evaluate import evaluate_context
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.settings import make_simulator
@@ -41,7 +41,7 @@ CONTEXTS = [PRICES, BUDGETS, {"cost_weight": 0.5}, {**PRICES, "budget": 0.6}]
 
 
 def simulator(context, num_images=12, **settings):
-    built = ContextSimulator(num_images, context=context, **(SYNTHETIC | settings))
+    built = Simulator(num_images, context=context, **(SYNTHETIC | settings))
     built.seed(0)
     return built
 
@@ -63,7 +63,7 @@ def test_the_reward_charges_each_episode_its_own_price():
     plain.network.load_state_dict(built.network.state_dict())
     _, steps = walk(built, masks_of(0), torch.arange(12))
     _, unpriced = walk(plain, masks_of(0), torch.arange(12))
-    prices = built.context["cost_weight"]
+    prices = built.context.values["cost_weight"]
     assert len(set(prices.tolist())) == 12
     for step, other in zip(steps, unpriced, strict=True):
         assert torch.equal(step.terms["accuracy"], other.terms["accuracy"])
@@ -152,7 +152,7 @@ def test_a_whole_budget_pays_everything_and_what_is_left_is_seen():
 def test_rows_of_a_group_share_their_price():
     built = simulator(PRICES, group_size=4)
     built.begin()
-    groups = built.context["cost_weight"].view(3, 4)
+    groups = built.context.values["cost_weight"].view(3, 4)
     assert bool((groups == groups[:, :1]).all())
     assert len(set(groups[:, 0].tolist())) == 3
 

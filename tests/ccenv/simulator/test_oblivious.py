@@ -8,9 +8,7 @@ from ccenv.agents.reference_policies import BlockDropout
 from ccenv.agents.topk import TopK
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
-from ccenv.simulator.context import ContextSimulator
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.oblivious import ObliviousSimulator
 from ccenv.simulator.rollout import collect_rollout
 from ccenv.simulator.simulator import Simulator
 
@@ -39,30 +37,30 @@ def test_every_input_leaves_the_same_trace_and_has_the_answer_that_its_masks_say
     plain = simulator_of(name)
     masks = [random_mask(24, n, 0.5, stream(g, "m")) for g, n in enumerate(plain.num_blocks)]
     expected = episode(plain, masks)
-    wrapped = ObliviousSimulator(simulator_of(name))
+    wrapped = simulator_of(name).obliviously()
     found = episode(wrapped, masks)
     torch.testing.assert_close(
         found[-1].outcome.logits, expected[-1].outcome.logits, atol=1e-5, rtol=1e-5
     )
     # Unwrapped, inputs are told apart by what they touch.
     assert any(len(step.outcome.mask.unique(dim=0)) > 1 for step in expected)
-    assert all(len(seen.unique(dim=0)) == 1 for seen in wrapped.trace)
-    first = [seen[0].tolist() for seen in wrapped.trace]
+    assert all(len(seen.unique(dim=0)) == 1 for seen in wrapped.oblivious.trace)
+    first = [seen[0].tolist() for seen in wrapped.oblivious.trace]
     episode(wrapped, [~mask for mask in masks])
-    assert [seen[0].tolist() for seen in wrapped.trace] == first
+    assert [seen[0].tolist() for seen in wrapped.oblivious.trace] == first
     assert (found[-1].outcome.macs == plain.dense_macs).all()
 
 
 def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
-    wrapped = ObliviousSimulator(simulator_of("mlp"), slots=3)
+    wrapped = simulator_of("mlp").obliviously(3)
     masks = [random_mask(24, n, 0.3, stream(n, "masks")) for n in (4, 6)]
     few = [mask & (mask.int().cumsum(dim=1) <= 3) for mask in masks]
     found, expected = episode(wrapped, masks), episode(simulator_of("mlp"), few)
     torch.testing.assert_close(found[-1].outcome.logits, expected[-1].outcome.logits)
     assert all((step.outcome.mask.sum(dim=1) == 3).all() for step in found)
-    assert [len(seen.unique(dim=0)) for seen in wrapped.trace] == [1, 1]
-    assert [seen.shape[1] for seen in wrapped.trace] == [4 + 3, 6 + 3]
-    assert wrapped.num_reads == [4, 6]
+    assert [len(seen.unique(dim=0)) for seen in wrapped.oblivious.trace] == [1, 1]
+    assert [seen.shape[1] for seen in wrapped.oblivious.trace] == [4 + 3, 6 + 3]
+    assert wrapped.oblivious.num_reads == [4, 6]
     # 64 pixels to 3 blocks of 4, these to 3 blocks of 4, these to 10 classes.
     assert found[-1].outcome.macs.unique().tolist() == [64 * 12 + 12 * 12 + 12 * 10]
 
@@ -70,7 +68,7 @@ def test_slots_are_filled_up_billed_and_hide_how_many_blocks_were_asked_for():
 def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
     simulator = simulator_of("mlp")
     agent = BlockDropout(simulator, keep_probability=0.5)
-    plain, wrapped = evaluate(simulator, agent), evaluate(ObliviousSimulator(simulator), agent)
+    plain, wrapped = evaluate(simulator, agent), evaluate(simulator.obliviously(), agent)
     assert wrapped.error == pytest.approx(plain.error, abs=3 / plain.num_images)
     assert (wrapped.compute_cost, wrapped.density) == (pytest.approx(1), (1.0, 1.0))
     assert plain.compute_cost < 0.6
@@ -78,7 +76,7 @@ def test_a_policy_is_judged_under_it_as_it_is_and_pays_more():
 
 @pytest.mark.parametrize("make", [TopK, NoisyTopK])
 def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
-    plain, wrapped = simulator_of("experts"), ObliviousSimulator(simulator_of("experts"))
+    plain, wrapped = simulator_of("experts"), simulator_of("experts").obliviously()
     for simulator in (plain, wrapped):
         agent = make(simulator, num_kept=2)
         collect_rollout(simulator, agent, agent.generator)
@@ -89,7 +87,4 @@ def test_a_network_that_learns_along_learns_from_what_was_chosen(make):
 
 def test_what_cannot_be_hidden_is_refused():
     with pytest.raises(ValueError, match=r"slots in 1\.\.num_blocks"):
-        ObliviousSimulator(simulator_of("mlp"), slots=5)
-    settings = PLACES["mlp"] | {"dataset": "digits", "weights": "cotrain"}
-    with pytest.raises(ValueError, match="no context"):
-        ObliviousSimulator(ContextSimulator(2, context={"budget": 0.5}, **settings))
+        simulator_of("mlp").obliviously(5)

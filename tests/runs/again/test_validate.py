@@ -367,7 +367,7 @@ def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
     def fail(*given):
         pytest.fail("pre-trained a network")
 
-    monkeypatch.setattr(sys.modules["ccenv.simulator.weights"], "frozen_weights", fail)
+    monkeypatch.setattr(sys.modules["ccenv.simulator.network_source"], "frozen_weights", fail)
     assert all(verdict.is_valid for verdict in validate.validate(one_run(mine)))
 
 

@@ -12,7 +12,7 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.evaluate_contexts import NUM_VALUES, grid
 from ccenv.runs.replay.rebuilt import plan_of
-from ccenv.simulator.ranges import read_context
+from ccenv.simulator.context import read_context
 
 SHORT = {**PROBE_SETTINGS, "images": 2048, "batch_size": 128}
 

@@ -1,4 +1,4 @@
-"""Concurrency and obliviousness as settings of runs: told apart, trained, judged and validated."""
+"""Extensions of the environment as settings of runs: trained, judged and validated."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,8 @@ def test_a_kind_is_in_the_plan_and_tells_runs_apart_and_none_is_the_run_of_befor
         (["concurrent=2"], "kind of concurrent updates"),
         (["oblivious=some"], "oblivious to be 'all', or blocks in slots"),
         (["oblivious=0"], "got 0"),
-        (["oblivious=2", "concurrent=policy"], "expected one of concurrent and oblivious, got"),
+        (["oblivious=2", "concurrent=inactive"], "tells inputs apart, got concurrent"),
+        (["oblivious=2", "context.budget=0.5"], "tells inputs apart, got context"),
         (["oblivous=2"], "did you mean 'oblivious'"),
     ],
 )
@@ -69,6 +70,16 @@ def test_a_run_in_which_updates_land_between_gates_learns_and_is_validated(tmp_p
     assert result["latency"] == ["timed"]
     assert result["evaluations"][0]["error"] < 0.6
     assert all(not verdict.problems for verdict in validate(Path(result["folder"])))
+
+
+def test_a_run_may_have_prices_and_a_constant_trace_and_is_validated(tmp_path, capsys):
+    pairs = ["weights=cotrain", "oblivious=all", "context.cost_weight=0.1,10"]
+    result = run(tmp_path, capsys, "actor_critic", *pairs)
+    returns = [at["mean_return"] for at in result["context"]["cost_weight"]]
+    assert returns == sorted(returns, reverse=True)
+    folder = Path(result["folder"])
+    assert all(not verdict.problems for verdict in validate(folder))
+    assert all(row.leak.accuracy <= row.leak.chance for row in leaks_of_run(folder))
 
 
 def test_an_oblivious_run_touches_its_slots_is_not_timed_and_gives_nothing_away(tmp_path, capsys):

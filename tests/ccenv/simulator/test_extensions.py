@@ -1,0 +1,182 @@
+"""Laws of settings that go together: context, concurrent and oblivious on one simulator."""
+
+import copy
+
+import gymnasium as gym
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import ccenv
+from ccenv.agents.dynamic_gate import DynamicGate
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.masks import full_mask, random_mask
+from ccenv.base.seeding import stream
+from ccenv.simulator.evaluate import evaluate, evaluate_context
+from ccenv.simulator.resume import restore_simulator, simulator_state
+from ccenv.simulator.rollout import collect_rollout
+from ccenv.simulator.settings import make_simulator
+from ccenv.simulator.simulator import EXTENSIONS, Simulator
+
+BLOCKS = (4, 6)
+SMALL = {"dataset": "digits", "num_blocks": BLOCKS, "block_size": 4, "weights": "cotrain"}
+PRICES = {"cost_weight": (0.1, 10.0)}
+BUDGETS = {"budget": (0.3, 0.9), "distribution": "uniform"}
+TOGETHER = [
+    {"context": PRICES, "oblivious": "all"},
+    {"context": PRICES, "oblivious": [2, 3]},
+    {"context": PRICES, "concurrent": "inactive"},
+    {"context": BUDGETS, "concurrent": "unsafe"},
+    {"concurrent": "unsafe", "oblivious": "all"},
+    {"context": PRICES, "concurrent": "policy", "oblivious": 3},
+]
+APART = [
+    ({"context": BUDGETS, "oblivious": "all"}, "got context: a budget of each input"),
+    ({"context": {"budget": 0.5}, "oblivious": 2}, "got context: a budget of each input"),
+    ({"concurrent": "inactive", "oblivious": 3}, "got concurrent: updates where every request"),
+]
+
+
+def simulator_of(rows=8, **more):
+    simulator = make_simulator(rows, SMALL | more)
+    simulator.seed(0)
+    return simulator
+
+
+def masks_of(rows=8, density=0.5, seed=0):
+    generator = stream(seed, "masks of a test")
+    return [random_mask(rows, n, density, generator) for n in BLOCKS]
+
+
+def episode(simulator, masks):
+    """The first observation and the steps of an episode of the first images."""
+    first = simulator.begin(torch.arange(len(masks[0])))
+    return first, [simulator.step(mask) for mask in masks]
+
+
+@pytest.mark.parametrize("slots", ["all", [2, 3]])
+def test_an_oblivious_simulator_with_prices_answers_as_the_plain_one_and_charges_its_trace(slots):
+    plain, hidden = simulator_of(context=PRICES), simulator_of(context=PRICES, oblivious=slots)
+    kept = BLOCKS if slots == "all" else slots
+    # So few that slots cut nothing.
+    masks = [m & (m.cumsum(1) <= k) for m, k in zip(masks_of(), kept, strict=True)]
+    seen, expected = episode(plain, masks)
+    seen_too, found = episode(hidden, masks)
+    assert torch.equal(seen, seen_too)
+    assert torch.equal(plain.context.values["cost_weight"], hidden.context.values["cost_weight"])
+    for step, other in zip(found, expected, strict=True):
+        assert torch.equal(step.observation[:, 0], other.observation[:, 0])
+        torch.testing.assert_close(step.terms["accuracy"], other.terms["accuracy"])
+        price = hidden.context.values["cost_weight"]
+        assert torch.equal(step.terms["cost"], -price * step.outcome.layer_cost)
+        assert len(step.outcome.layer_cost.unique()) == 1
+    answers = [steps[-1].outcome.logits for steps in (found, expected)]
+    torch.testing.assert_close(*answers, atol=1e-5, rtol=1e-5)
+
+
+def test_with_prices_the_rewards_of_all_blocks_are_the_plain_ones_and_the_trace_tells_nothing():
+    plain, hidden = simulator_of(context=PRICES), simulator_of(context=PRICES, oblivious="all")
+    everything = [full_mask(8, n) for n in BLOCKS]
+    _, expected = episode(plain, everything)
+    _, found = episode(hidden, everything)
+    for step, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(step.reward, other.reward)
+    traces = []
+    for seed in range(3):
+        episode(hidden, masks_of(seed=seed))
+        assert all(len(seen.unique(dim=0)) == 1 for seen in hidden.oblivious.trace)
+        traces.append([seen[0].tolist() for seen in hidden.oblivious.trace])
+    assert traces[0] == traces[1] == traces[2]
+
+
+@pytest.mark.parametrize("kind", ["inactive", "unsafe"])
+def test_with_a_budget_an_answer_is_a_composite_too_and_nobody_spends_more(kind):
+    simulator = simulator_of(context=BUDGETS, concurrent=kind)
+    for seed in range(3):
+        before = copy.deepcopy(simulator.network)
+        _, steps = episode(simulator, masks_of(density=0.9, seed=seed))
+        executed = [step.outcome.mask for step in steps]
+        logits, images = steps[-1].outcome.logits, simulator.state.images
+        assert torch.equal(logits, simulator.concurrent.composite()(images, executed))
+        if kind == "inactive":
+            with torch.no_grad():
+                assert torch.equal(logits, before(images, executed))
+        limit = simulator.context.values["budget"].double() * simulator.dense_macs
+        assert bool((steps[-1].outcome.macs <= limit).all())
+    assert simulator.network_version == 2
+
+
+def test_obliviously_updates_land_between_gates_and_the_trace_stays():
+    simulator = simulator_of(concurrent="unsafe", oblivious="all")
+    told = [episode(simulator, masks_of(seed=seed))[1][-1].told for seed in range(3)]
+    assert [one["versions"][0].tolist() for one in told] == [[0, 0, 0], [0, 1, 1], [1, 2, 2]]
+    assert all(float(one["writable_share"].max()) == 0 for one in told)
+    assert all(len(seen.unique(dim=0)) == 1 for seen in simulator.oblivious.trace)
+
+
+@pytest.mark.parametrize("settings", TOGETHER, ids=str)
+def test_agents_learn_are_judged_and_resume_in_each_combination(settings):
+    whole, stopped = simulator_of(**settings), simulator_of(**settings)
+    agent = Reinforce(whole)
+    agent.learn(32)
+    verdict = evaluate(whole, agent, split="validation")
+    assert len(verdict.masks) == len(BLOCKS)
+    restore_simulator(stopped, copy.deepcopy(simulator_state(whole)))
+    one, other = (collect_rollout(s, agent, stream(1, "draws")) for s in (whole, stopped))
+    assert torch.equal(one.observations, other.observations)
+    assert torch.equal(one.rewards, other.rewards)
+    if "cost_weight" in settings.get("context", {}):
+        low, high = evaluate_context(whole, agent, "cost_weight", [0.1, 10.0], sample=False)
+        assert high.mean_return < low.mean_return
+    if "oblivious" in settings:
+        assert len(set(verdict.masks[0].sum(dim=1).tolist())) == 1
+
+
+def test_a_policy_that_learns_between_gates_sees_prices():
+    simulator = simulator_of(context=PRICES, concurrent="policy", observation="summary")
+    agent = DynamicGate(simulator, learning_rate=0.3)
+    agent.learn(24)
+    assert simulator.concurrent.policy_parts
+    assert simulator.network_version == 0
+    assert not simulator.pending
+
+
+@pytest.mark.parametrize("settings", TOGETHER[1:3], ids=str)
+def test_every_view_has_combinations(settings):
+    wanted = SMALL | settings
+    check_env(gym.make("ccenv:BlockSelection-v0", **wanted).unwrapped)
+    ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **wanted))
+
+
+@pytest.mark.parametrize(("settings", "reason"), APART, ids=str)
+def test_what_would_tell_inputs_apart_is_refused_beside_oblivious_before_anything_is_loaded(
+    settings, reason
+):
+    nowhere = {"dataset": lambda split: pytest.fail("a data set was loaded")}
+    with pytest.raises(ValueError, match=reason):
+        Simulator(4, **SMALL | nowhere | settings)
+    built = {n: value for n, value in settings.items() if n != "oblivious"}
+    with pytest.raises(ValueError, match=reason):
+        simulator_of(**built).obliviously()
+
+
+def test_copies_that_judge_share_no_extension_with_what_they_were_copied_from():
+    simulator = simulator_of(context=PRICES, concurrent="unsafe", oblivious="all")
+    before = repr(simulator_state(simulator))
+    prices = simulator.context.values
+    for other in (simulator.on_split("validation", 5), simulator.at(cost_weight=2.0)):
+        _, steps = episode(other, masks_of(5))
+        assert other.concurrent is None
+        assert not steps[-1].told
+        assert set(map(id, other.extensions)).isdisjoint(map(id, simulator.extensions))
+    assert simulator.context.values is prices
+    assert not simulator.oblivious.trace
+    assert repr(simulator_state(simulator)) == before
+
+
+def test_a_plain_simulator_has_no_extensions_and_none_of_their_abilities():
+    simulator = simulator_of()
+    assert simulator.extensions == ()
+    assert [getattr(simulator, name) for name in EXTENSIONS] == [None] * 3
+    with pytest.raises(TypeError, match="with a context, got none"):
+        simulator.at(cost_weight=1.0)
