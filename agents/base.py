@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ccenv.agents.symbol_embeddings import ONE_HOT, EmbeddingSize, SymbolEmbeddings, SymbolRows
 from ccenv.base.seeding import stream, stream_seed
 from ccenv.base.snapshot import CannotStoreError, restore, state_of
-from ccenv.deploy.fused.choosers import AnyChooser, Chooser
+from ccenv.deploy.fused.choosers import Chooser
+from ccenv.simulator.policy import Policy
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
 
@@ -24,7 +25,7 @@ def ignore(images_seen: int, scalars: dict[str, float]) -> None:
     """Ignores the update."""
 
 
-class Agent:
+class Agent(Policy):
     """Acts on observations; learns from rollouts where it overrides `update`.
 
     A new agent needs `distribution` (or `act`), `update` if it learns, and `policy_macs` if
@@ -33,10 +34,6 @@ class Agent:
 
     env_defaults: ClassVar[dict[str, Any]] = {}
     """the agent's defaults for settings of the environment."""
-    learns: ClassVar[bool] = True
-    """False for rules that training would not change."""
-    uses_labels: ClassVar[bool] = False
-    """True for ceilings that look at the true label; tables mark them."""
     gives_values: ClassVar[bool] = False
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True
@@ -75,14 +72,6 @@ class Agent:
         blocks = self.distribution(observation, layer)
         mask: Tensor = blocks.mode() if generator is None else blocks.sample(generator)
         return mask
-
-    def choosers(self, *, drawn: bool) -> Sequence[AnyChooser] | None:
-        """How masks are chosen, for the compiled call of `ccenv.deploy.fused`; None: it cannot.
-
-        Args:
-            drawn: whether masks are drawn, instead of the most probable ones.
-        """
-        return None
 
     def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
         """Keep probabilities [batch, num_blocks[layer]], None where masks are not drawn so."""

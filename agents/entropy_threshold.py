@@ -67,7 +67,7 @@ class EntropyThreshold(Agent):
             raise ValueError(f"expected a threshold in nats, got {threshold!r}")
         self.target_rate, self.is_fixed = target_rate, threshold is not None
         self.threshold = torch.tensor(NEVER if threshold is None else threshold).double()
-        self.is_stream = hasattr(self.simulator.network, "every_answer")
+        self.is_stream = self.simulator.network.defines("every_answer")
         self.chosen_for: tuple[int, int] | None = None
         if self.is_stream and self.simulator.observe.kind != "layer_input":
             raise ValueError(

@@ -16,6 +16,7 @@ from ccenv.agents.distributions import check_kept
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import ListChooser
 from ccenv.mdp.observations import LAST_SYMBOLS, num_seen, num_symbols_of
+from ccenv.simulator.simulator import Simulator
 
 MOST_ENTRIES = 2**22
 """Of a table: symbols to the power of how many are hashed."""
@@ -60,7 +61,7 @@ class Hash(Agent):
         self.num_hashed, self.lengths = num_hashed, self.simulator.observe.lengths
         draws = stream(seed, "hash table")
         pairs = list(zip(self.num_blocks, self.num_kept, strict=True))
-        if balanced and hasattr(self.simulator, "data"):
+        if balanced and isinstance(self.simulator, Simulator):
             uses = self.counts(entries)
             self.tables = [balanced_table(uses, n, k, draws) for n, k in pairs]
         else:

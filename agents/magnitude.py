@@ -8,7 +8,6 @@ from torch import Tensor
 from ccenv.agents.base import Agent
 from ccenv.base.masks import full_mask
 from ccenv.mdp.dynamics import transition
-from ccenv.networks.core.protocol import tells_norms
 from ccenv.simulator.simulator import Simulator
 
 
@@ -38,7 +37,7 @@ class Magnitude(Agent):
         self.num_kept = [max(1, round(target_density * n)) for n in self.num_blocks]
         network = self.simulator.network
         gates = range(len(self.num_blocks))
-        if not all(tells_norms(network, gate) for gate in gates):
+        if not all(network.tells_norms(gate) for gate in gates):
             raise ValueError(
                 "expected a network that tells its blocks' norms (block_norms) for magnitude, got "
                 f"{type(network).__name__}, which does not at every gate; choose another agent"

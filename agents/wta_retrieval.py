@@ -36,6 +36,7 @@ from ccenv.base.masks import full_mask
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
 from ccenv.mdp.dynamics import EpisodeState
+from ccenv.networks.core.exit_state import Flow
 from ccenv.networks.core.mlp import positive_ints
 from ccenv.simulator.rollout import Rollout
 from ccenv.simulator.simulator import Simulator
@@ -218,5 +219,5 @@ def block_keys(network: Any, gate: int, kind: str) -> Tensor:
 def layer_input(state: EpisodeState) -> Tensor:
     """What the layer behind the next gate reads: [batch, features]; 0 of rows that have stopped."""
     x = state.hidden.x.flatten(1)
-    x = state.hidden.of_all(x) if hasattr(state.hidden, "of_all") else x
+    x = state.hidden.of_all(x) if isinstance(state.hidden, Flow) else x
     return x if len(x) == len(state.labels) else state.by_row(x)

@@ -72,8 +72,16 @@ ON_USE = {
 }
 """Name -> its file; other names of `__all__` are those of `ccenv.networks`."""
 FOLDERS = (
-    *("base", "sparse", "data", "networks", "mdp", "rewards", "simulator", "mask_table"),
-    *("envs", "deploy"),
+    "base",
+    "sparse",
+    "data",
+    "networks",
+    "mdp",
+    "rewards",
+    "simulator",
+    "mask_table",
+    "envs",
+    "deploy",
 )
 
 __all__ = [

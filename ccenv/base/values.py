@@ -22,6 +22,15 @@ def shortened(text: str) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text):,} characters)"
 
 
+def lacking(found: Any, *names: str) -> list[str]:
+    """Which of several attributes an object that comes from outside does not have.
+
+    >>> lacking("abc", "upper", "shape")
+    ['shape']
+    """
+    return [name for name in names if not hasattr(found, name)]
+
+
 def positive_int(value: Any, name: str) -> int:
     """One whole number of at least 1.
 

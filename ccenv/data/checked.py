@@ -6,7 +6,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from ccenv.base.values import shown
+from ccenv.base.values import lacking, shown
 from ccenv.data.rows import check_finite
 from ccenv.data.split import NUM_SHOWN, Split
 
@@ -23,7 +23,7 @@ def check_split(split: Split, name: str) -> Split:
         TypeError: if it is no `Split` at all.
         ValueError: if the split cannot be used; the message names the data set.
     """
-    if not all(hasattr(split, field) for field in ("images", "labels", "num_classes")):
+    if lacking(split, "images", "labels", "num_classes"):
         raise TypeError(
             f"dataset {name!r}: expected a ccenv.data.Split, got {type(split).__name__}; return "
             "Split(images, labels, num_classes)"

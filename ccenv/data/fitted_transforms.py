@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ccenv.base.seeding import stream
 from ccenv.data.rows import Rows
-from ccenv.data.transforms import Copies, make_transform
+from ccenv.data.transforms import Copies, is_of_chance, make_transform
 
 PART = 4096
 """Images transformed at a time: as float32 all of a training split are gigabytes."""
@@ -98,7 +98,7 @@ def fit(
         if isinstance(one, Copies):
             num_copies = one.number
             continue
-        is_random = hasattr(one, "draw")
+        is_random = is_of_chance(one)
         learned: Sequence[Tensor] = ()
         if hasattr(one, "fit"):
             learned = one.fit(all_through(fixed(found), learned_from(images())))

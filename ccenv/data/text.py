@@ -48,7 +48,7 @@ from ccenv.data.npz import ENDING
 from ccenv.data.rows import Rows
 from ccenv.data.split import SPLITS, Split, data_root
 
-IMAGES = (*(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),)
+IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Endings of images as torchvision knows them: folders that hold one are no text."""
 ONE_IN = 20
 """Of so many files in a row one validates and one tests."""

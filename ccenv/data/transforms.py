@@ -230,7 +230,7 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
         names = tuple(name.strip() for name in given.split(",")) if given else ()
     found = [make_transform(name) for name in names]
     num_copies = sum(isinstance(one, Copies) for one in found)
-    if num_copies > 1 or (num_copies and not any(hasattr(one, "draw") for one in found)):
+    if num_copies > 1 or (num_copies and sum(map(is_of_chance, found)) == 1):
         raise ValueError(
             f"expected 'copies' once, beside transforms that move them (shift, mirror, hole), "
             f"got {', '.join(names)}"

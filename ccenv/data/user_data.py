@@ -16,7 +16,7 @@ Anything with a length and pairs (input, label) in brackets will do: torchvision
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from ccenv.base.registry import check_names
 from ccenv.base.seeding import stream
+from ccenv.base.values import lacking
 from ccenv.data.npz import count_classes, label_tensor
 from ccenv.data.rows import ArrayRows, Rows, check_finite, chosen_rows, stored_dtype
 from ccenv.data.split import SPLITS, Split, data_root
@@ -61,7 +63,7 @@ class DatasetRows(Rows):
 
 def is_map_style(found: Any) -> bool:
     """Whether something is read item by item."""
-    many = hasattr(found, "__getitem__") and hasattr(found, "__len__")
+    many = not lacking(found, "__getitem__", "__len__")
     return many and not isinstance(found, str | tuple | list | dict | np.ndarray | Tensor)
 
 
@@ -140,14 +142,17 @@ def listed_labels(dataset: Any) -> Any:
         return None if whole is None else np.asarray(whole)[np.asarray(dataset.indices)]
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         return dataset.tensors[1]
-    # A function of the labels may change what is listed.
-    if getattr(dataset, "target_transform", None) is not None:
-        return None
     for field in ("targets", "labels"):
-        found = getattr(dataset, field, None)
-        if found is not None and hasattr(found, "__len__") and len(found) == len(dataset):
+        found = attribute(dataset, field)
+        if isinstance(found, Sized) and len(found) == len(dataset):
             return found
     return None
+
+
+def attribute(dataset: Any, name: str) -> Any:
+    """What a data set lists by a name, None where a function of the labels may change it."""
+    found, changed = (getattr(dataset, one, None) for one in (name, "target_transform"))
+    return found if changed is None else None
 
 
 def listed_classes(dataset: Any) -> int | None:
@@ -156,11 +161,12 @@ def listed_classes(dataset: Any) -> int | None:
 
     if isinstance(dataset, Subset):
         return listed_classes(dataset.dataset)
-    has_others = getattr(dataset, "target_transform", None) is not None
-    found = None if has_others else getattr(dataset, "classes", None)
+    found = attribute(dataset, "classes")
     return len(found) if isinstance(found, list | tuple) and found else None
 
 
+OF_SPLIT = ("images", "labels", "num_classes")
+"""What data that are a `Split` have."""
 Given = Mapping[str, Any] | Callable[[str], Any]
 """Split names -> data, or a function of a split's name."""
 
@@ -228,7 +234,7 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
         ValueError: if labels are no whole numbers, or not one for each input.
     """
     key = Same(dataset, data_root())
-    if not is_cut(dataset, split) and is_split(found := found_of(key, split)):
+    if not is_cut(dataset, split) and not lacking(found := found_of(key, split), *OF_SPLIT):
         return found
     parts = cut_parts(key, split, name)
     num_classes = parts.num_classes
@@ -241,11 +247,6 @@ def given_split(dataset: Given, split: str, name: str) -> Split:
 def is_cut(dataset: Given, split: str) -> bool:
     """Whether a split is a part of the training data that are given."""
     return isinstance(dataset, Mapping) and split != "test" and "validation" not in dataset
-
-
-def is_split(found: Any) -> bool:
-    """Whether data have the parts of a `Split`."""
-    return all(hasattr(found, field) for field in ("images", "labels", "num_classes"))
 
 
 @functools.lru_cache(maxsize=12)
@@ -273,11 +274,10 @@ def cut_parts(dataset: Same, split: str, name: str) -> Parts:
 def whole_parts(dataset: Same, split: str, name: str) -> Parts:
     """Inputs and labels as they are given; read once: labels may take a pass over the data."""
     found = found_of(dataset, split)
-    if is_split(found):
+    if not lacking(found, *OF_SPLIT):
         return Parts(found.images, found.labels, found.num_classes)
-    tensors = getattr(found, "tensors", None)
-    if isinstance(tensors, tuple) and len(tensors) == 2:
-        found = tensors
+    if isinstance(found, TensorDataset) and len(found.tensors) == 2:
+        found = found.tensors
     if isinstance(found, Mapping) and set(found) == {"x", "y"}:
         found = (found["x"], found["y"])
     if isinstance(found, tuple | list) and len(found) == 2:
@@ -302,7 +302,7 @@ def array_inputs(found: Any, name: str) -> Tensor | Rows:
     """
     if isinstance(found, Tensor):
         return found.detach().to(stored_dtype(found.dtype, name)).cpu()
-    if not all(hasattr(found, part) for part in ("shape", "dtype", "__getitem__")):
+    if lacking(found, "shape", "dtype", "__getitem__"):
         raise TypeError(
             f"dataset {name!r}: expected x as an array or tensor [n, ...], got "
             f"{type(found).__name__}; use numpy.asarray(x)"

@@ -38,7 +38,7 @@ from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
 from ccenv.simulator.context import Range, affordable, observe_context
-from ccenv.simulator.rollout import Policy
+from ccenv.simulator.policy import Policy, as_policy
 
 NUM_CHECK_IMAGES = 64
 UNFIT = (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
@@ -82,8 +82,7 @@ class SkippingClassifier(nn.Module):
         self.draw: str = content.get("draw", "mode")
         is_drawn(self.draw)
         self.requires_grad_(False).eval()
-        if hasattr(self.network, "pack"):
-            self.network.pack()
+        self.network.pack()
 
     @classmethod
     def from_agent(cls, agent: Any, **settings: Any) -> "SkippingClassifier":
@@ -286,8 +285,7 @@ def look_and_compute(
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     state = initial(network, images, labels)
     surface.state = state
-    if hasattr(policy, "begin_episode"):
-        policy.begin_episode(surface)
+    as_policy(policy).begin_episode(surface)
     for layer, num_blocks in enumerate(surface.num_blocks):
         surface.state = state
         action = policy.act(surface.observe(state), layer, generator)

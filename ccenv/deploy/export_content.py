@@ -15,12 +15,14 @@ from torch import Tensor
 from ccenv.base.checked_file import check_finite, encode
 from ccenv.base.registry import import_object
 from ccenv.base.trust import check_named
+from ccenv.base.values import lacking
 from ccenv.deploy.export_images import images_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer
 from ccenv.networks.core.arguments import arguments_of, make_network
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.rewards import make_reward
+from ccenv.simulator.policy import as_policy
 
 FORMAT = "ccenv classifier 2"
 OLD_FORMAT = "ccenv classifier 1"
@@ -95,10 +97,10 @@ def content_of(agent: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if the agent looks at labels, or it or the network cannot be told by a name.
     """
-    missing = [name for name in NEEDED if not hasattr(agent, name)]
+    missing = lacking(agent, *NEEDED)
     if missing:
         raise cannot(agent, f"it has no {', '.join(missing)}; subclass ccenv.agents.base.Agent")
-    if getattr(agent, "uses_labels", False):
+    if as_policy(agent).uses_labels:
         raise cannot(agent, "it looks at the true label, which is not known where it is used")
     simulator = agent.simulator
     network, builder = simulator.network, simulator.source.builder
@@ -219,7 +221,7 @@ def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
         ValueError: if the name is no agent's class, or its tensors do not fit or are not finite.
     """
     agent_class = import_object(content["class"], "agent")
-    is_agent = isinstance(agent_class, type) and all(hasattr(agent_class, n) for n in NEEDED)
+    is_agent = isinstance(agent_class, type) and not lacking(agent_class, *NEEDED)
     if not is_agent:
         raise ValueError(f"expected an agent's class as {content['class']!r}, got {agent_class!r}")
     agent = agent_class(surface, seed=0, **content["settings"])

@@ -10,6 +10,7 @@ from ccenv.deploy.fused.tokens import FusedTokens, why_not_tokens
 from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer, last_symbols
 from ccenv.networks.core.one_row import why_not_one_row
+from ccenv.simulator.policy import as_policy
 
 IMAGES = 3
 """Dimensions of an image."""
@@ -32,7 +33,7 @@ def fuse_policy(
         image_shape: of one input, such as channels, height and width.
         drawn: whether masks are drawn, instead of the most probable ones.
     """
-    choosers = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
+    choosers = as_policy(policy).choosers(drawn=drawn)
     if choosers is None or type(observe) is not Observer or observe.own not in (None, last_symbols):
         return None
     if why_not_tokens(network) is None and observe.kind in ("layer_input", LAST_SYMBOLS):

@@ -76,8 +76,7 @@ def check_written(
         ValueError: saying why.
     """
     network = classifier.network
-    symbols = getattr(network, "num_symbols", None)
-    if not classifier.prepare.are_symbols or symbols != network.num_classes:
+    if not classifier.prepare.are_symbols or network.num_symbols != network.num_classes:
         raise ValueError(
             "expected a predictor of symbols from windows of the same symbols, such as network "
             f"'bytes', got one of inputs {classifier.image_shape}"

@@ -21,7 +21,8 @@ from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.networks.text.lookup_tables import TabledMLP
 from ccenv.networks.text.tokens import TokenMLP
-from ccenv.simulator.rollout import Policy, simulator_of
+from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.rollout import simulator_of
 from ccenv.sparse.linear import ACTIVATIONS
 
 
@@ -59,7 +60,7 @@ def measure_latency(
         split: where the images come from.
         repeats: pairs of timings, at least 2; each is long enough for the clock.
     """
-    simulator = simulator_of(env).on_split(split, batch_size)
+    simulator, policy = simulator_of(env).on_split(split, batch_size), as_policy(policy)
     generator = stream(0, "latency masks")
 
     shape = simulator.data.image_shape
@@ -71,8 +72,7 @@ def measure_latency(
             return
         # Neither drawing images nor rewards: what a user of the trained network would run.
         state = simulator.state = dynamics.initial(simulator.network, images, labels)
-        if hasattr(policy, "begin_episode"):
-            policy.begin_episode(simulator)
+        policy.begin_episode(simulator)
         for layer, blocks in enumerate(simulator.num_blocks):
             action = policy.act(simulator.observe(state), layer, generator)
             mask, values = as_mask(action, blocks), gate_values_of(action)

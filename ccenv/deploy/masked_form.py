@@ -23,6 +23,7 @@ from ccenv.mdp.observations import Observer, last_symbols
 from ccenv.networks.core.exit_state import Exit, Flow
 from ccenv.networks.core.one_row import why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.simulator.policy import as_policy
 
 Given = tuple[Tensor, Tensor | None]
 """Images as the network sees them, and uniform numbers."""
@@ -59,7 +60,7 @@ class MaskedForm(nn.Module):
         """whether any number of inputs can be given at once; else one."""
         drawn = is_drawn(draw or classifier.draw)
         policy = classifier.policy
-        found = policy.choosers(drawn=drawn) if hasattr(policy, "choosers") else None
+        found = as_policy(policy).choosers(drawn=drawn)
         if found is None:
             raise ValueError(
                 f"cannot write {type(policy).__name__} as a graph: expected a policy of affine "

@@ -221,14 +221,16 @@ def check_vector_env(env: VectorEnv, *, seed: int = 0, refuses_after_close: bool
 
 def check_spaces(env: VectorEnv) -> None:
     """The batched spaces are the single ones, repeated `num_envs` times."""
-    count: Any = getattr(env, "num_envs", None)
+    sizes = ("num_envs", "observation_space", "action_space")
+    names = (*sizes, "single_observation_space", "single_action_space")
+    found: dict[str, Any] = {name: getattr(env, name, None) for name in names}
+    count = found["num_envs"]
     require(
         isinstance(count, int) and count >= 1,
         f"expected num_envs to be a whole number of at least 1, got {count!r}; set it in __init__",
     )
-    for name in ("observation_space", "action_space"):
-        single: Any = getattr(env, f"single_{name}", None)
-        batched = getattr(env, name, None)
+    for name in sizes[1:]:
+        single, batched = found[f"single_{name}"], found[name]
         require(
             isinstance(single, gym.Space) and isinstance(batched, gym.Space),
             f"expected single_{name} and {name} to be spaces, got {single!r} and {batched!r}",

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table.menus import Menu, is_whole
 from ccenv.mask_table.table import SCORES, MaskTable
-from ccenv.networks.core.protocol import Gate
+from ccenv.networks.core.protocol import Gate, GatedNetwork
 
 SURE = 16.0
 """Nll in nats of a wrong answer where a table holds bits alone, or is asked for right or wrong."""
@@ -46,7 +46,7 @@ class Prefix:
     """bool [batch]; False behind an exit that was taken."""
 
 
-class TableNetwork(nn.Module):
+class TableNetwork(GatedNetwork):
     """What a frozen network gave, from memory."""
 
     right: Tensor

@@ -21,8 +21,13 @@ from ccenv.mask_table.header import Header
 
 KIND = "ccenv times of units"
 NO_TIMES = (
-    *(KeyError, TypeError, AttributeError, OverflowError, RecursionError),
-    *(UnicodeDecodeError, json.JSONDecodeError),
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    UnicodeDecodeError,
+    json.JSONDecodeError,
 )
 """What reading another kind of file raises; a deeply nested one exceeds Python's recursion."""
 F32 = NDArray[np.float32]

@@ -39,9 +39,9 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 @functools.cache
-def has_plain_bill(kind: type) -> bool:
+def has_plain_bill(kind: Any) -> bool:
     """Whether networks of a class are billed as `GatedMLP` is."""
-    return getattr(kind, "macs", None) is GatedMLP.macs
+    return bool(kind.macs is GatedMLP.macs)
 
 
 def compiled_bill(

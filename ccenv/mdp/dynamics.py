@@ -195,8 +195,7 @@ def transition(
             f"expected a mask of shape {list(expected)} for gated layer {state.layer}, "
             f"got {list(mask.shape)}"
         )
-    if hasattr(network, "executed"):
-        mask = network.executed(state.layer, state.hidden, mask)
+    mask = network.executed(state.layer, state.hidden, mask)
     macs, layer_cost, compute_cost = bill(network, state.layer, state.hidden, mask, state.macs)
     hidden = network.step(state.layer, state.hidden, mask, weights, backend)
     after = EpisodeState(
@@ -209,8 +208,8 @@ def transition(
         group_size=state.group_size,
     )
     is_last = after.layer == num_layers
-    every = getattr(network, "every_answer", None) if is_last else None
-    answers, targets = (None, None) if every is None else every(hidden, state.labels)
+    every = network.every_answer(hidden, state.labels) if is_last else None
+    answers, targets = every or (None, None)
     return after, StepOutcome(
         layer=state.layer,
         mask=mask,

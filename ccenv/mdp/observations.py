@@ -34,7 +34,7 @@ from torch import Tensor
 from ccenv.base.registry import check_names, resolve
 from ccenv.mdp.bills import is_plain, step_kernels
 from ccenv.mdp.dynamics import EpisodeState, initial, look, transition
-from ccenv.networks.core.protocol import GatedNetwork, tells_norms
+from ccenv.networks.core.protocol import GatedNetwork
 from ccenv.sparse.cpu.buffers import kept_memory
 
 
@@ -62,31 +62,29 @@ def certainty(network: Any, state: EpisodeState) -> Tensor:
 
 LAST_SYMBOLS = "symbols"
 """The setting `observation` that shows them."""
-NUM_SEEN = 4
-"""Symbols that are shown of networks without `look_tokens`."""
 NUM_BYTES = 256
 
 
-def last_symbols(network: Any, state: EpisodeState) -> Tensor:
+def last_symbols(network: GatedNetwork, state: EpisodeState) -> Tensor:
     """The last `look_tokens` symbols of each input, the same at every gate.
 
     Args:
-        network: one of symbols has `look_tokens`, how many are shown, and `num_symbols`.
+        network: says how many are shown (`look_tokens`) and, of symbols, `num_symbols`.
         state: where the inputs are.
 
     Returns:
         Whole numbers as float32 [batch, look_tokens], the last symbol in the last column; of an
         image its last pixels in 0..255.
     """
-    shown = state.images.flatten(1)[:, -getattr(network, "look_tokens", NUM_SEEN) :]
+    shown = state.images.flatten(1)[:, -network.look_tokens :]
     if shown.is_floating_point():
         shown = (shown * (NUM_BYTES - 1)).round().clamp(0, NUM_BYTES - 1)
     return state.by_row(shown.to(torch.float32))
 
 
-def num_symbols_of(network: Any) -> int:
+def num_symbols_of(network: GatedNetwork) -> int:
     """How many different numbers `last_symbols` shows of a network's inputs."""
-    return int(getattr(network, "num_symbols", NUM_BYTES))
+    return network.num_symbols or NUM_BYTES
 
 
 def num_seen(observe: Any) -> int:
@@ -172,7 +170,7 @@ class Observer:
         if self.kind == "layer_input":
             return [look(self.network, state)]
         pooled = state.by_row(pool(state.images).flatten(1))
-        if state.mask is None or not tells_norms(self.network, state.layer - 1):
+        if state.mask is None or not self.network.tells_norms(state.layer - 1):
             return [pooled]
         return [pooled, self.network.block_norms(state.layer - 1, state.hidden)]
 
@@ -250,12 +248,12 @@ def make_observer(
     check_names([kind], OBSERVATIONS, "observation")
     gates = network.gates
     if kind == "layer_input":
-        last = getattr(network, "last_look_size", 0)
-        return Observer(kind, (*(gate.look_size for gate in gates), last), network)
+        lengths = (*(gate.look_size for gate in gates), network.last_look_size)
+        return Observer(kind, lengths, network)
     check_pixels(kind, image_shape)
     pooled = pool(torch.zeros(1, *image_shape)).numel()
     norms = [
-        gate.num_blocks if tells_norms(network, number) else 0 for number, gate in enumerate(gates)
+        gate.num_blocks if network.tells_norms(number) else 0 for number, gate in enumerate(gates)
     ]
     return Observer(kind, (pooled, *(pooled + n for n in norms)), network)
 
@@ -273,7 +271,7 @@ def own_observer(kind: str | OwnLook, network: GatedNetwork, example: Tensor) ->
     except (TypeError, ValueError) as error:
         raise ValueError(f"expected observation as (network, state) -> tensor: {error}") from error
     name = kind if isinstance(kind, str) else f"{own.__module__}:{own.__qualname__}"
-    device = next(iter(network.state_dict().values())).device  # type: ignore[attr-defined]
+    device = next(iter(network.state_dict().values())).device
     labels = torch.zeros(1, dtype=torch.int64, device=device)
     state, lengths = initial(network, example.to(device), labels), []
     for gate in network.gates:

@@ -26,7 +26,12 @@ from ccenv.base.seeding import stream
 from ccenv.base.user_cache import user_cache
 from ccenv.mdp.dynamics import StepOutcome
 from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.core.protocol import GatedNetwork, dense_forward, num_blocks_of
+from ccenv.networks.core.protocol import (
+    GatedNetwork,
+    dense_forward,
+    num_blocks_of,
+    through,
+)
 from ccenv.networks.learning.frozen_cache import held, store, tell
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.rewards.bind import StatefulReward, Surroundings, describe
@@ -167,11 +172,12 @@ def call(
 ) -> Callable[[], object]:
     """One gate, the stem before the first and the head after the last, on random masks."""
     batch, device, blocks = len(inputs), inputs.device, num_blocks_of(network)
-    hidden = network.start(inputs)
-    for gate in range(layer):
+
+    def earlier(gate: int, _: Any) -> Tensor:
         count = before if gate == layer - 1 else blocks[gate]
-        mask = masks_of(batch, blocks[gate], count, generator).to(device)
-        hidden = network.step(gate, hidden, mask)
+        return masks_of(batch, blocks[gate], count, generator).to(device)
+
+    hidden = through(network, inputs, earlier, num_gates=layer)
     mask = masks_of(batch, blocks[layer], kept, generator).to(device)
 
     def compute() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
-from ccenv.simulator.rollout import Policy, simulator_of, walk
+from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.rollout import simulator_of, walk
 from ccenv.simulator.sb3_policy import ModelPolicy, is_model
 from ccenv.simulator.step import Step
 
@@ -82,8 +83,7 @@ def policy_of(policy: Any, env: Any) -> Policy:
     """A policy as it is; a model of Stable-Baselines3 as a policy on an environment."""
     if is_model(policy):
         return ModelPolicy(policy, simulator_of(env), env)
-    found: Policy = policy
-    return found
+    return as_policy(policy)
 
 
 def evaluate(
@@ -184,12 +184,9 @@ def evaluate_context(
 
 def keep_probability_of(policy: Policy, observation: Tensor, layer: int, step: Step) -> Tensor:
     """The policy's keep probabilities [batch, num_blocks], or its masks where it has none."""
-    if hasattr(policy, "keep_probability"):
-        with torch.no_grad():
-            found: Tensor | None = policy.keep_probability(observation, layer)
-        if found is not None:
-            return found
-    return step.outcome.mask.float()
+    with torch.no_grad():
+        found = policy.keep_probability(observation, layer)
+    return step.outcome.mask.float() if found is None else found
 
 
 def by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:

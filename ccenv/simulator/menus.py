@@ -131,8 +131,8 @@ def scores(network: Any, outcome: StepOutcome) -> Tensor:
     logits, labels = outcome.logits[:, None], outcome.labels[:, None]
     if outcome.answers is not None and outcome.targets is not None:
         logits, labels = outcome.answers, outcome.targets
-    elif hasattr(network, "logits_everywhere"):
-        logits = network.logits_everywhere(outcome.after.hidden)
+    elif (everywhere := network.logits_everywhere(outcome.after.hidden)) is not None:
+        logits = everywhere
         labels = torch.cat([outcome.after.images[:, 1:], labels], dim=1)
     flat, targets = logits.flatten(0, 1), labels.flatten()
     nll = nn.functional.cross_entropy(flat, targets, reduction="none").double()

@@ -41,8 +41,7 @@ class NetworkSource:
 
     def gives_weights(self, network: Any) -> bool:
         """Whether what it builds has its weights already."""
-        is_module = isinstance(self.builder, nn.Module)
-        return is_module or getattr(network, "has_own_weights", False)
+        return isinstance(self.builder, nn.Module) or bool(network.has_own_weights)
 
 
 def source_of(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ccenv.mdp.action_codes import ActionCode
 from ccenv.networks.core.count_macs import counted
+from ccenv.simulator.policy import Policy
 from ccenv.simulator.simulator import Simulator
 
 
@@ -20,7 +21,7 @@ def is_model(policy: Any) -> bool:
     return not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env")
 
 
-class ModelPolicy:
+class ModelPolicy(Policy):
     """A model's actor, or its greedy actions by value, as a `Policy`.
 
     Models with an independent coin for each block (PPO, A2C, TRPO on `MultiBinary`) are drawn from
@@ -72,7 +73,7 @@ class ModelPolicy:
             return None
         with torch.no_grad():
             seen = torch.as_tensor(self._seen(observation), device=self.policy.device)
-            coins = getattr(self.policy.get_distribution(seen), "distribution", None)
+            coins = vars(self.policy.get_distribution(seen)).get("distribution")
         if not isinstance(coins, torch.distributions.Bernoulli):
             return None
         return coins.probs[:, : self.num_blocks[layer]].to(observation.device)
@@ -109,11 +110,12 @@ def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None
         return None
     for view in (env, model.get_env()):
         while view is not None:
-            code: ActionCode | None = getattr(view, "code", None)
+            parts = vars(view)
+            code: ActionCode | None = parts.get("code")
             if code is not None and code.space == space:
                 return code
-            inner = getattr(view, "env", None) or getattr(view, "venv", None)
-            view = inner or next(iter(getattr(view, "envs", ())), None)
+            inner = parts.get("env") or parts.get("venv")
+            view = inner or next(iter(parts.get("envs", ())), None)
     raise TypeError(
         f"expected a model that acts with {simulator.max_blocks} bits, or an environment in the "
         f"action view that it learned with (see ccenv.envs.actions), got a model of {space}"

@@ -189,7 +189,7 @@ class Simulator:
             take_shipped(self.network, self.source, called, self.transforms)
             self.network.requires_grad_(False)
         self.network.to(self.device).eval()
-        if weights != "cotrain" and hasattr(self.network, "pack"):
+        if weights != "cotrain":
             self.network.pack()
         self._finite_weights = FiniteWeights(self.network)
         self.observe = make_observer(observation, self.network, self.image_shape, inputs.dtype)
@@ -441,7 +441,7 @@ class Simulator:
             labels = self.data.labels.index_select(0, own).long()
         with weighted(self.trainer, *values):
             loss = self.trainer.update(images, labels, masks)
-        if hasattr(self.network, "after_update") and self.trainer.schedule_updates:
+        if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1
         self._landed.append(loss)

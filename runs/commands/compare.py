@@ -165,7 +165,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_machines(parser)
     parser.add_argument(
-        *("--draw", "--masks"),
+        "--draw",
+        "--masks",
         choices=MODES,
         default="sampled",
         help="which evaluation: masks drawn, or the most probable ones",

@@ -133,7 +133,7 @@ def described(
         for name, value in environment.items()
         if not same(value, defaults[name])
     }
-    everywhere = hasattr(network, "logits_everywhere")
+    everywhere = network.defines("logits_everywhere")
     weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     dataset = environment["dataset"]
     return {

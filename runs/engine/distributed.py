@@ -23,8 +23,14 @@ from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.sharing import batch_shared, check_shareable
 
 BY_RANKS = (
-    *("dense", "block_dropout", "reinforce", "reinforce_lagrangian", "actor_critic", "condnet"),
-    *("rloo", "rloo_budget"),
+    "dense",
+    "block_dropout",
+    "reinforce",
+    "reinforce_lagrangian",
+    "actor_critic",
+    "condnet",
+    "rloo",
+    "rloo_budget",
 )
 """Agents whose updates look at rollouts alone; those of others say so by `by_ranks`."""
 

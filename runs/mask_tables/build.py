@@ -36,8 +36,14 @@ from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
 SETTINGS = (
-    *("network_kwargs", "num_blocks", "block_size", "head_units", "activation"),
-    *("weights", "transforms", "device"),
+    "network_kwargs",
+    "num_blocks",
+    "block_size",
+    "head_units",
+    "activation",
+    "weights",
+    "transforms",
+    "device",
 )
 """Settings of the environment that a table depends on, beside network and data set."""
 

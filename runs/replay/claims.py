@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ccenv.base.registry import OWN_PACKAGE
 from ccenv.base.trust import is_below
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.runs.engine.evaluate_contexts import verdicts_of_context
 from ccenv.runs.replay.rebuilt import Rebuilt, pays_again, test_images
 from ccenv.runs.replay.replay import ask
@@ -123,7 +122,7 @@ def facts(rebuilt: Rebuilt) -> dict[str, Any]:
         "uses_labels": bool(agent.uses_labels),
         "num_parameters": sum(value.numel() for value in agent.parameters().values()),
         "network_parameters": sum(value.numel() for value in network.state_dict().values()),
-        "memory_bytes": memory_bytes(network),
+        "memory_bytes": network.memory_bytes(),
         OF_SYMBOLS: rebuilt.env.simulator.data.images.dtype == torch.int64,
     }
     return found | ({"images_seen": images_seen(rebuilt)} if counts_images(rebuilt) else {})

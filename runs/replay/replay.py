@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ccenv.data import Split, load_split
+from ccenv.networks.core.protocol import through
 from ccenv.runs.replay.rebuilt import Rebuilt, test_images
 from ccenv.simulator.evaluate import Evaluation, evaluate
 from ccenv.simulator.simulator import Simulator
@@ -118,15 +119,18 @@ def answers(
     Raises:
         ValueError: if gate values say otherwise than the masks what was computed.
     """
-    hidden, macs = network.start(images), 0
-    for gate, mask in enumerate(masks):
-        values = None if gate_values is None else gate_values[gate]
-        if values is not None:
-            check_same_blocks(network, gate, hidden, mask, values)
-        macs += int(network.macs(gate, hidden, mask).sum())
-        hidden = network.step(gate, hidden, mask, values, backend="reference")
-    if hasattr(network, "every_answer"):
-        return *network.every_answer(hidden, labels), macs
+    bills: list[Tensor] = []
+
+    def choose(gate: int, hidden: Any) -> Tensor:
+        if gate_values is not None:
+            check_same_blocks(network, gate, hidden, masks[gate], gate_values[gate])
+        bills.append(network.macs(gate, hidden, masks[gate]).sum())
+        return masks[gate]
+
+    hidden = through(network, images, choose, "reference", gate_values)
+    macs = int(sum(bills))
+    if (every := network.every_answer(hidden, labels)) is not None:
+        return *every, macs
     return network.logits(hidden, "reference")[:, None], labels[:, None], macs
 
 
@@ -136,8 +140,7 @@ def check_same_blocks(network: Any, gate: int, hidden: Any, mask: Tensor, values
     Raises:
         ValueError: if they are.
     """
-    asked = values > 0
-    asked = network.executed(gate, hidden, asked) if hasattr(network, "executed") else asked
+    asked = network.executed(gate, hidden, values > 0)
     if (others := asked & ~mask).any():
         share = others.double().mean().item()
         raise ValueError(

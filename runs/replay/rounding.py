@@ -17,6 +17,7 @@ from ccenv.base.seeding import stream
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.runs.replay.replay import BATCH
 from ccenv.runs.store import folder as run_folder
+from ccenv.simulator.policy import as_policy
 from ccenv.simulator.simulator import Simulator
 
 NUDGE = 2.0**-19
@@ -79,8 +80,7 @@ def others_of(
         For each gate bool [batch, num_blocks].
     """
     agent, observation, others = rebuilt.agent, simulator.begin(indices), []
-    if hasattr(agent, "begin_episode"):
-        agent.begin_episode(simulator)
+    as_policy(agent).begin_episode(simulator)
     for gate, stored in enumerate(masks):
         state, mask = simulator.state, stored[indices]
         value = None if values is None else values[gate][indices]

@@ -19,8 +19,16 @@ WIDTH = 3.6
 MAX_LETTERS = 20
 """Names up to so long fit in a legend of two columns."""
 COLORS = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"),
-    *("#e69f00", "#8c6bb1", "#999933", "#c4536d", "#44aa99"),
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#8c6bb1",
+    "#999933",
+    "#c4536d",
+    "#44aa99",
 )
 """The first six are those of Okabe and Ito 2008, which the colour-blind can tell apart."""
 THEIRS = "#7f7f85"
@@ -40,8 +48,13 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 } | dict.fromkeys(
     (
-        *("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"),
-        *("xtick.color", "ytick.color", "grid.color"),
+        "text.color",
+        "axes.edgecolor",
+        "axes.labelcolor",
+        "axes.titlecolor",
+        "xtick.color",
+        "ytick.color",
+        "grid.color",
     ),
     INK,
 )

@@ -192,10 +192,9 @@ def help_build(
 
 
 def job_of(network: Any, menus: Menus, batch_size: int) -> Job:
-    """What each chunk needs; a network that can be packed is packed, in a copy."""
-    if hasattr(network, "pack"):
-        network = copy.deepcopy(network)
-        network.pack()
+    """What each chunk needs; the network is packed, in a copy."""
+    network = copy.deepcopy(network)
+    network.pack()
     return Job(network, menus, batch_size)
 
 

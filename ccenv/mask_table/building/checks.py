@@ -27,11 +27,11 @@ def check_frozen(network: Any) -> None:
     Raises:
         ValueError: saying what to do.
     """
-    if hasattr(network, "every_answer"):
+    if network.defines("every_answer"):
         raise ValueError(
             "expected a network that answers once, got a stream: a table would hold its last answer"
         )
-    if getattr(network, "training", False):
+    if network.training:
         raise ValueError("expected a frozen network, got one in training mode; call eval() first")
     learning = [name for name, one in network.named_parameters() if one.requires_grad]
     if learning:

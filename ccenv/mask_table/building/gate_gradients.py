@@ -44,7 +44,7 @@ def slopes_of(
         raise ValueError("expected gates of one block each and no exits, got others")
     found, nlls = [], []
     with torch.enable_grad():
-        for gates, logits in paths(network, network.start(inputs), []):
+        for gates, logits in paths(network, network.start(inputs), len(inputs), []):
             nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
             slopes = torch.autograd.grad(nll.sum(), gates, retain_graph=True)
             found.append(torch.cat(slopes, dim=1).half())
@@ -53,17 +53,16 @@ def slopes_of(
 
 
 def paths(
-    network: GatedNetwork, hidden: Any, gates: list[Tensor]
+    network: GatedNetwork, hidden: Any, rows: int, gates: list[Tensor]
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
     """Gate values, each [batch, 1], and logits of every mask; depth first, all units computed."""
     if len(gates) == len(network.gates):
         yield gates, network.logits(hidden, "reference")
         return
     for bit in (0.0, 1.0):
-        rows = hidden.num_rows if hasattr(hidden, "num_rows") else len(hidden)
         gate = torch.full((rows, 1), bit, requires_grad=True)
         after = network.step(len(gates), hidden, None, gate, "reference")
-        yield from paths(network, after, [*gates, gate])
+        yield from paths(network, after, rows, [*gates, gate])
 
 
 def write_slopes(path: Path, table: MaskTable, slopes: NDArray[np.float16]) -> None:

@@ -74,8 +74,7 @@ def leaves(network: GatedNetwork, inputs: Tensor, menus: Menus) -> Iterator[Leaf
 
 def decided(network: GatedNetwork, gate: int, hidden: Any, rows: Tensor) -> tuple[Tensor, Any]:
     """One step: masks bool [batch, num_blocks] -> MACs int64 [batch], the hidden state after."""
-    if hasattr(network, "executed"):
-        rows = network.executed(gate, hidden, rows)
+    rows = network.executed(gate, hidden, rows)
     return network.macs(gate, hidden, rows), network.step(gate, hidden, rows)
 
 
@@ -173,9 +172,7 @@ def earlier_bills(network: GatedNetwork, one: Tensor, menus: Menus) -> NDArray[n
 
     def below(gate: int, hidden: Any, spent: int) -> None:
         for mask in torch.from_numpy(menus[gate].bits()).to(one.device):
-            rows = mask[None]
-            if hasattr(network, "executed"):
-                rows = network.executed(gate, hidden, rows)
+            rows = network.executed(gate, hidden, mask[None])
             macs = spent + int(network.macs(gate, hidden, rows))
             levels[gate].append(macs)
             if gate + 1 < len(levels):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.mlp import Sizes, positive_ints
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.core.stage import Stage
+from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import Whole, in_major_linear, scale_blocks
 from ccenv.networks.vision.experts import strided
 from ccenv.networks.vision.residual import Centred
@@ -283,14 +283,7 @@ class PrunedBlocks(PrunedWeights, Stage):
         self.out = in_major_linear(num_blocks * block_size, outputs, bias=False)
         self.watch([self.hidden, self.out])
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, ...] -> [rows, outputs]; see `Stage`."""
         hidden, out, x = self.hidden, self.out, x.flatten(1)
         y = block_sparse_linear(

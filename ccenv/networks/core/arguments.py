@@ -16,6 +16,7 @@ from ccenv.base.checked_file import check_finite
 from ccenv.base.registry import check_names
 from ccenv.base.values import as_settings, positive_int, shortened, shown
 from ccenv.networks.core.check import check_parts
+from ccenv.networks.core.protocol import as_gated
 
 MLP_SIZES = ("num_blocks", "block_size", "head_units", "activation")
 """Settings of the environment that say how large a fully connected network is."""
@@ -133,8 +134,9 @@ def make_network(
         arguments = arguments_of(network, input_shape, num_classes, sizes, own)
         built = build_network(network, seed, **arguments)
     check_parts(built)
+    built = as_gated(built)
     check_finite(built.state_dict(), "the network")
-    features, expected = getattr(built, "in_features", None), math.prod(input_shape)
+    features, expected = built.in_features, math.prod(input_shape)
     if features not in (None, expected) or built.num_classes != num_classes:
         raise ValueError(
             f"expected a network for {expected} features and {num_classes} classes, "

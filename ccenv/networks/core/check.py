@@ -16,11 +16,22 @@ from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.networks.core.count_macs import Count, count, counted, warn_of_products
 from ccenv.networks.core.inference_copy import NORMS
-from ccenv.networks.core.protocol import Gate, dense_forward, forward, num_blocks_of
+from ccenv.networks.core.protocol import (
+    Gate,
+    as_gated,
+    dense_forward,
+    forward,
+    num_blocks_of,
+    through,
+    undefined,
+    walk,
+)
 
 WEIGHTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
-    *(lambda own, noise: own, lambda own, noise: own + noise),
-    *(lambda own, noise: own.abs(), lambda own, noise: (own + noise).abs()),
+    lambda own, noise: own,
+    lambda own, noise: own + noise,
+    lambda own, noise: own.abs(),
+    lambda own, noise: (own + noise).abs(),
 )
 """Those by which it is told what a network reads: its own, others near them, and positive ones,
 which leave few units dead. (A network's own weights, noise of their size) -> weights."""
@@ -30,17 +41,13 @@ ROUNDING = 1e-9
 
 def check_skipped(network: Any, inputs: Tensor) -> None:
     """What only skipped blocks use is not read: NaN there changes nothing (law 4)."""
-    of_gate: Callable[[int], Iterable[nn.Parameter]] | None
-    of_gate = getattr(network, "gate_parameters", None)
-    if of_gate is None:
-        return
     for gate, found in enumerate(network.gates):
-        if found.skipped == "stop":
+        if found.skipped == "stop" or not network.gate_parameters(gate):
             continue
         masks = [torch.ones(len(inputs), n, dtype=torch.bool) for n in num_blocks_of(network)]
         masks[gate][:, found.num_blocks // 2 :] = False
         spoiled = copy.deepcopy(network)
-        parameters = list(spoiled.gate_parameters(gate))
+        parameters = spoiled.gate_parameters(gate)
         for parameter in parameters:
             parameter.requires_grad_(True)
         unused = unused_entries(spoiled, inputs, masks, parameters)
@@ -96,8 +103,6 @@ def gradients_under(
     return found[0], found[1]
 
 
-NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look", "macs")
-"""Parts of `ccenv.GatedNetwork`."""
 NUM_ROWS = 6
 """Rows of the random masks that the laws are tried with."""
 
@@ -125,7 +130,7 @@ def check_network(network: Any, example: Tensor, *, seed: int = 0) -> None:
     check_parts(network)
     check_norms(network)
     generator = stream(seed, "network check")
-    tried = copy.deepcopy(network).double().eval().requires_grad_(False)
+    tried = as_gated(copy.deepcopy(network)).double().eval().requires_grad_(False)
     first = example[:2].double() if example.is_floating_point() else example[:2]
     if not len(first):
         raise ValueError("expected at least one input in the example, got none")
@@ -152,7 +157,7 @@ def check_parts(network: Any) -> None:
         TypeError: if it is no module, or lacks a part.
         ValueError: if its gates or numbers are impossible.
     """
-    missing = [name for name in NEEDED if not hasattr(network, name)]
+    missing = undefined(network)
     if not isinstance(network, nn.Module) or missing:
         lacks = f" without {', '.join(missing)}" if missing else ", which is no torch.nn.Module"
         raise TypeError(
@@ -210,14 +215,16 @@ def check_dense(network: Any, inputs: Tensor, everything: list[Tensor]) -> Count
     return found
 
 
-def bill_of(network: Any, inputs: Tensor, masks: list[Tensor]) -> list[Tensor]:
+def bill_of(network: Any, inputs: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
     """MACs of each gate: int64 [rows] each.
 
     Raises:
         ValueError: if a bill is no int64 [rows].
     """
-    hidden, bill = network.start(inputs), []
-    for gate, mask in enumerate(masks):
+    bill: list[Tensor] = []
+
+    def choose(gate: int, hidden: Any) -> Tensor:
+        mask = masks[gate]
         spent = network.macs(gate, hidden, mask)
         if spent.dtype != torch.int64 or spent.shape != mask.shape[:1]:
             raise ValueError(
@@ -225,15 +232,18 @@ def bill_of(network: Any, inputs: Tensor, masks: list[Tensor]) -> list[Tensor]:
                 f"{list(spent.shape)}"
             )
         bill.append(spent)
-        hidden = network.step(gate, hidden, mask)
+        return mask
+
+    through(network, inputs, choose)
     return bill
 
 
 def check_states(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
     """Looks have their size, and neither they nor the bill change anything (law 16)."""
     plain = forward(network, inputs, masks)
-    hidden = network.start(inputs)
-    for gate, mask in enumerate(masks):
+
+    def choose(gate: int, hidden: Any) -> Tensor:
+        mask = masks[gate]
         look, size = network.look(gate, hidden), network.gates[gate].look_size
         if tuple(look.shape) != (len(inputs), size) or not look.is_floating_point():
             raise ValueError(
@@ -241,13 +251,13 @@ def check_states(network: Any, inputs: Tensor, masks: list[Tensor]) -> None:
                 f"{look.dtype} {list(look.shape)}"
             )
         network.macs(gate, hidden, mask)
-        other = network.step(gate, hidden, ~mask)
-        after = network.step(gate, hidden, mask)
+        network.step(gate, hidden, ~mask)
+        network.step(gate, hidden, mask)
         if not torch.equal(network.look(gate, hidden), look):
             raise ValueError(f"expected step({gate}, ...) not to change its hidden state, it did")
-        del other
-        hidden = after
-    if not torch.equal(network.logits(hidden), plain):
+        return mask
+
+    if not torch.equal(walk(network, inputs, choose), plain):
         raise ValueError("expected looks and bills to change no logits, they did")
 
 

@@ -11,12 +11,14 @@ networks" (arXiv 1709.01686): the weighted sum of the exits' losses.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ccenv.networks.core.inference_copy import hold_norms
+from ccenv.networks.core.protocol import GatedNetwork, through
 from ccenv.networks.core.stage import pooled
 
 
@@ -124,15 +126,48 @@ def exit_size(part: Exit) -> int | None:
     return linears[-1].out_features if linears else None
 
 
-def has_exits(network: Any) -> bool:
-    """Whether a network answers more than once: has exits, or a loss of its own."""
-    if hasattr(network, "own_loss"):
-        return True
-    return hasattr(network, "early_answer") and any(g.skipped == "stop" for g in network.gates)
+class FlowNetwork(GatedNetwork):
+    """A network of parts, some of them exits, at which rows stop."""
+
+    def part(self, gate: int) -> nn.Module:
+        """What a gate decides: a stage, a gated child or an exit."""
+        raise NotImplementedError
+
+    def flow_of(self, hidden: Any) -> Flow:
+        """Which rows of its state have stopped, and what they answer."""
+        raise NotImplementedError
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """See `GatedNetwork`."""
+        return list(self.part(gate).parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, but for norms that average over the batch, see `hold_norms`."""
+        super().train(mode)
+        hold_norms(self)
+        return self
+
+    def early_answer(self, gate: int, hidden: Any) -> tuple[Tensor, float]:
+        """See `GatedNetwork`."""
+        part, early = self.part(gate), self.flow_of(hidden).early
+        if not isinstance(part, Exit) or early is None:
+            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
+        return early, part.loss_weight
+
+    def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
+        """See `GatedNetwork`: nothing of rows that have stopped."""
+        flow = self.flow_of(hidden)
+        return mask if flow.rows is None else flow.of_all(flow.of_running(mask))
+
+
+def has_exits(network: GatedNetwork) -> bool:
+    """Whether a network answers more than once: has exits that learn, or a loss of its own."""
+    has_stops = any(gate.skipped == "stop" for gate in network.gates)
+    return network.defines("own_loss") or (has_stops and network.defines("early_answer"))
 
 
 def exit_losses(
-    network: Any,
+    network: GatedNetwork,
     inputs: Tensor,
     labels: Tensor,
     masks: Sequence[Tensor] | None = None,
@@ -144,7 +179,7 @@ def exit_losses(
     network's answers; a network that has an `own_loss` learns by that.
 
     Args:
-        network: a `GatedNetwork`; one with exits has the method `early_answer`.
+        network: one with exits has the method `early_answer`.
         inputs: [batch, ...].
         labels: int64 [rows].
         masks: bool [rows, num_blocks] for each gate, those of exits ignored; None keeps everything.
@@ -154,18 +189,21 @@ def exit_losses(
         A number to be differentiated: means over the rows, summed over the answers.
     """
     backend = "reference" if masks is None else "auto"
-    hidden, losses = network.start(inputs), []
-    for gate, found in enumerate(network.gates):
+    losses: list[Tensor] = []
+
+    def choose(gate: int, hidden: Any) -> Tensor | None:
         mask = None if masks is None else masks[gate]
-        if found.skipped == "stop":
-            logits, weight = network.early_answer(gate, hidden)
-            # Before the first mask there is one row an input, which may have several masks.
-            of_rows = labels[:: len(labels) // len(logits)] if gate == 0 else labels
-            losses.append(weight * loss_of(logits, of_rows, label_smoothing))
-            mask = None if mask is None else mask.new_ones(mask.shape)
-        hidden = network.step(gate, hidden, mask, None, backend)
-    if hasattr(network, "own_loss"):
-        own: Tensor = network.own_loss(hidden, labels, label_smoothing)
+        if network.gates[gate].skipped != "stop":
+            return mask
+        logits, weight = network.early_answer(gate, hidden)
+        # Before the first mask there is one row an input, which may have several masks.
+        of_rows = labels[:: len(labels) // len(logits)] if gate == 0 else labels
+        losses.append(weight * loss_of(logits, of_rows, label_smoothing))
+        return None if mask is None else mask.new_ones(mask.shape)
+
+    hidden = through(network, inputs, choose, backend)
+    own = network.own_loss(hidden, labels, label_smoothing)
+    if own is not None:
         return own
     logits = network.logits(hidden, backend)
     return sum(losses, start=loss_of(logits, labels, label_smoothing))

@@ -83,11 +83,19 @@ NORMS = (nn.modules.batchnorm._BatchNorm,)
 @contextlib.contextmanager
 def learning_norms(network: Any) -> Iterator[None]:
     """For a while norms that average over a batch may learn, where a network has such."""
-    has_norms = hasattr(network, "norms_learn")
-    if has_norms:
-        network.norms_learn = True
+    network.norms_learn = True
     try:
         yield
     finally:
-        if has_norms:
-            network.norms_learn = False
+        network.norms_learn = False
+
+
+def hold_norms(network: Any) -> None:
+    """Norms that average over a batch stay as they are, unless the network's `norms_learn` is set.
+
+    Masks change which rows they see: statistics of sampled gates would spoil them.
+    """
+    if not network.norms_learn:
+        for module in network.modules():
+            if isinstance(module, NORMS):
+                module.eval()

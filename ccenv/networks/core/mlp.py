@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ccenv.base.memory import check_fits
 from ccenv.base.values import shown
-from ccenv.networks.core.protocol import Gate, forward, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
@@ -96,14 +96,40 @@ class MLPHidden:
     """bool [rows, blocks of the layer before]; None before the first, or where all was kept."""
 
 
-class GatedMLP(nn.Module):
+class LayeredNetwork(GatedNetwork):
+    """A network whose gates are fully connected layers: what a gate's layer costs and holds."""
+
+    layers: nn.ModuleList
+    """of each gate its linear layer, perhaps others behind them."""
+
+    def block_norms(self, gate: int, hidden: Any) -> Tensor:
+        """See `GatedNetwork`; of activations `hidden.x`."""
+        blocks = hidden.x.unflatten(1, (self.gates[gate].num_blocks, -1))
+        return blocks.square().mean(dim=2).sqrt()
+
+    def block_macs(self, gate: int) -> int:
+        """See `GatedNetwork`: the whole layer with all of its inputs."""
+        layer = linear_at(self.layers, gate)
+        return layer.in_features * layer.out_features
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """See `GatedNetwork`."""
+        return list(self.layers[gate].parameters())
+
+    def pack(self) -> None:
+        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
+        keep_panels(self)
+
+
+class GatedMLP(LayeredNetwork):
     """Fully connected classifier with blocks in its hidden layers (Bengio et al. 2015, section 3).
 
     Weights start Glorot uniform and biases zero, as in the paper (section 5).
     """
 
-    has_own_weights = False
-    """True where the builder has set the weights itself, so that none are learned beforehand."""
+    in_features: int
+    num_blocks: tuple[int, ...] = ()
+    """of each gated layer."""
 
     def __init__(
         self,
@@ -188,24 +214,6 @@ class GatedMLP(nn.Module):
         """See `GatedNetwork`: the dense layers whose inputs no mask skips."""
         return dense_tail_macs(self) if gate < len(self.num_blocks) else 0
 
-    def block_norms(self, gate: int, hidden: MLPHidden) -> Tensor:
-        """See `GatedNetwork`: root mean square of each block of a layer's activations."""
-        blocks = hidden.x.unflatten(1, (-1, self.block_sizes[gate]))
-        return blocks.square().mean(dim=2).sqrt()
-
-    def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: the whole layer with all of its inputs."""
-        layer = linear_at(self.layers, gate)
-        return layer.in_features * layer.out_features
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """Weights that belong to a gate's blocks."""
-        return list(self.layers[gate].parameters())
-
-    def pack(self) -> None:
-        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
-        keep_panels(self)
-
     def gated_layer(
         self,
         index: int,
@@ -237,19 +245,6 @@ class GatedMLP(nn.Module):
             )
             in_mask = None
         return x
-
-    def forward(self, images: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies images under masks.
-
-        Args:
-            images: [batch, ...] float32, flattened to [batch, in_features].
-            masks: one bool tensor [batch, num_blocks[l]] for each gated layer.
-            backend: see `block_sparse_linear`.
-
-        Returns:
-            Logits [batch, num_classes].
-        """
-        return forward(self, images, masks, backend)
 
 
 def pass_gate(
@@ -299,7 +294,7 @@ def first_layer(network: GatedMLP, x: Tensor, mask: Tensor, backend: str = "auto
     group = rows_each(len(x), len(mask))
     if group == 1:
         return network.gated_layer(0, x, None, mask, backend)
-    if getattr(type(network), "gated_layer", None) is not GatedMLP.gated_layer:
+    if type(network).gated_layer is not GatedMLP.gated_layer:
         # Another layer may treat rows differently that are alike, as dropout does.
         return network.gated_layer(0, x.repeat_interleave(group, 0), None, mask, backend)
     some_keep = mask.unflatten(0, (len(x), group)).any(dim=1)

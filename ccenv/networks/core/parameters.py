@@ -11,8 +11,6 @@ Refuses weights that are not finite: (a network, before an episode) -> an error.
 All weights are read only after they have changed, which torch counts (`Tensor._version`); else a
 look takes a few microseconds. Values written through `tensor.data` are not counted: the answers at
 the end of the episode tell of those.
-
-Memory of a network: (network) -> bytes that its answers need.
 """
 
 import contextlib
@@ -160,17 +158,3 @@ class FiniteWeights:
 def version(tensor: Tensor | None) -> int:
     """How often a tensor was changed in place."""
     return UNCOUNTED if tensor is None or tensor.is_inference() else tensor._version
-
-
-def memory_bytes(network: Any) -> int:
-    """Bytes of parameters and buffers, or what a network with a method `memory_bytes` says.
-
-    Such a method is for networks whose tensors are not what one would keep, as pruned ones, whose
-    zeros need no place.
-
-    Args:
-        network: a `GatedNetwork`.
-    """
-    if hasattr(network, "memory_bytes"):
-        return int(network.memory_bytes())
-    return sum(tensor.nbytes for tensor in network.state_dict().values())

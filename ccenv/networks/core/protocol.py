@@ -5,11 +5,13 @@ A network owns its state, its look and its bill: nobody else knows what lies bet
 `ccenv.check_network` tries the laws that hold for one.
 """
 
-from collections.abc import Callable, Sequence
+import copy
+import functools
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.base.masks import check_mask
 from ccenv.base.registry import check_names
@@ -46,39 +48,17 @@ class Gate:
             )
 
 
-class GatedNetwork(Protocol):
+class GatedNetwork(nn.Module):
     """What the environment needs of a network, which is a `torch.nn.Module` too.
+
+    A subclass defines the first eight parts; the others have defaults.
 
     Hidden states are the network's own: everybody else hands them on and never changes them. After
     `start` there is one row an input; the first mask may have a multiple of these rows, several
     neighbouring ones for each input, and from then on the hidden state has as many.
 
-    Optional, used where a network has them:
-
-    - `last_look_size`: columns of `look(len(gates), hidden)`, what is to be seen behind the last
-      gate; without it there is nothing.
-    - `least_macs(gate) -> int`: what gates from this one on cost an input at least, with all that
-      always runs behind them; needed for budgets.
-    - `executed(gate, hidden, mask) -> mask`: without what is ignored, as behind an exit.
-    - `block_norms(gate, hidden)`: float [rows, num_blocks], the root mean square of each block that
-      gate has just computed; for the observation `summary` and the agent `magnitude`. Beside it
-      `tells_norms(gate)`: False where blocks cannot be told apart, as in a sum of contributions.
-    - `block_macs(gate) -> int`: of one input, all blocks of a gate with everything kept before; for
-      the agent `magnitude`, which computes them to choose.
-    - `logits_everywhere(hidden)`: of language models, after the last gate: float [rows, length,
-      num_classes], what would be answered behind each symbol of a window; the last is `logits`.
-    - `every_answer(hidden, labels)`: of networks that answer several times on the way, after the
-      last gate: answers float [rows, n, num_classes] and what was right, int64 [rows, n]. Errors,
-      nll and rewards are then means over them; `logits` is the last one.
-    - `own_loss(hidden, labels, label_smoothing)`: what it learns by, of the state after the last
-      gate, in place of the cross-entropy of `logits`.
-    - `gate_parameters(gate)`: weights that belong to a gate's blocks, for `check_network`.
-    - `after_update(done)`: told after each update of co-training which share of the updates of its
-      schedule is done, so that it may change as its training goes on; it needs `schedule_updates`.
-    - `learn_beforehand(split)`: how frozen weights are learned, in place of random masks.
-    - `open_lengths`: names of tensors of its state of which that decides how long they are.
-    - `memory_bytes()`: see `ccenv.networks.core.parameters`.
-    - `pack()`: promises that weights stay as they are, so that kernels may keep copies.
+    A module that defines the eight parts and is no subclass is as good: where networks come in,
+    `as_gated` gives it the defaults of the others.
     """
 
     gates: tuple[Gate, ...]
@@ -90,6 +70,7 @@ class GatedNetwork(Protocol):
 
     def start(self, inputs: Tensor) -> Any:
         """Runs what comes before the first gate: [batch, ...] -> hidden."""
+        raise NotImplementedError
 
     def step(
         self,
@@ -108,12 +89,15 @@ class GatedNetwork(Protocol):
             weights: float [rows, num_blocks]; outputs of kept blocks are multiplied with them.
             backend: see `ccenv.block_sparse_linear`; "reference" computes everything and masks.
         """
+        raise NotImplementedError
 
     def logits(self, hidden: Any, backend: str = "auto") -> Tensor:
         """The answers [rows, num_classes] after the last gate."""
+        raise NotImplementedError
 
     def look(self, gate: int, hidden: Any) -> Tensor:
         """What is cheap to see before a gate decides: float32 [rows, gates[gate].look_size]."""
+        raise NotImplementedError
 
     def macs(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
         """What `step` executes: int64 [rows of the mask].
@@ -121,13 +105,174 @@ class GatedNetwork(Protocol):
         The first gate's include those of `start`, the last one's those of `logits`, so that they
         sum to what an input costs.
         """
+        raise NotImplementedError
+
+    has_own_weights: bool = False
+    """whether the builder has set the weights itself, so that none are learned beforehand."""
+    norms_learn: bool = False
+    """whether norms that average over the batch learn in training mode, see `hold_norms`."""
+    in_features: int | None = None
+    """of a network of flat inputs how many numbers they have; None: any shape."""
+    num_symbols: int | None = None
+    """different symbols of a network of tokens; None of others."""
+    look_tokens: int = 4
+    """last symbols of an input that `observation="symbols"` shows."""
+    last_look_size: int = 0
+    """columns of `look(len(gates), hidden)`, what is to be seen behind the last gate."""
+    open_lengths: tuple[str, ...] = ()
+    """names of tensors of its state of which that decides how long they are."""
+
+    @property
+    def num_blocks(self) -> tuple[int, ...]:
+        """Blocks of each gate."""
+        return num_blocks_of(self)
+
+    def defines(self, ability: str) -> bool:
+        """Whether a method below is the network's own, as "block_norms"."""
+        return getattr(type(self), ability) is not getattr(GatedNetwork, ability)
+
+    def pack(self) -> None:
+        """Promises that weights stay as they are, so that kernels may keep copies."""
+
+    def executed(self, gate: int, hidden: Any, mask: Tensor) -> Tensor:
+        """A mask without what is ignored, as behind an exit."""
+        return mask
+
+    def least_macs(self, gate: int) -> int:
+        """What gates from this one on cost an input at least, with all that always runs there.
+
+        Raises:
+            ValueError: of networks that do not say so; budgets need it.
+        """
+        raise ValueError(
+            f"expected a network with least_macs(gate) beside a budget, got "
+            f"{type(self).__name__}; define it, or take a context of cost_weight"
+        )
+
+    def tells_norms(self, gate: int) -> bool:
+        """Whether blocks of a gate can be told apart, unlike in a sum of contributions."""
+        return self.defines("block_norms")
+
+    def block_norms(self, gate: int, hidden: Any) -> Tensor:
+        """Root mean square of each block that a gate has just computed: float [rows, num_blocks].
+
+        For the observation `summary` and the agent `magnitude`; asked for where `tells_norms`.
+        """
+        raise NotImplementedError
+
+    def block_macs(self, gate: int) -> int:
+        """Of one input all blocks of a gate, everything before kept; for the agent `magnitude`."""
+        raise NotImplementedError
+
+    def early_answer(self, gate: int, hidden: Any) -> tuple[Tensor, float]:
+        """What an exit would answer the rows that run, and the weight of its loss in training.
+
+        Returns:
+            Logits [running, num_classes], and a number.
+
+        Raises:
+            ValueError: if this gate is no exit, or not the next one.
+        """
+        raise ValueError(f"expected gate {gate} to be an exit, got one of {type(self).__name__}")
+
+    def logits_everywhere(self, hidden: Any) -> Tensor | None:
+        """Of language models what would be answered behind each symbol of a window, else None.
+
+        After the last gate: float [rows, length, num_classes]; the last is `logits`.
+        """
+        return None
+
+    def every_answer(self, hidden: Any, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Of networks that answer several times on the way all answers and labels, else None.
+
+        After the last gate: float [rows, n, num_classes] and what was right, int64 [rows, n].
+        Errors, nll and rewards are then means over them; `logits` is the last one.
+        """
+        return None
+
+    def own_loss(self, hidden: Any, labels: Tensor, label_smoothing: float = 0.0) -> Tensor | None:
+        """What it learns by, of the state after the last gate; None: cross-entropy of `logits`."""
+        return None
+
+    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
+        """Weights that belong to a gate's blocks, for `check_network`."""
+        return []
+
+    def after_update(self, done: float) -> None:
+        """Lets it change as its co-training goes on; one that defines it needs `schedule_updates`.
+
+        Args:
+            done: share of the updates of its schedule.
+        """
+
+    def learn_beforehand(self, split: Any) -> None:
+        """Learns frozen weights from a split, in place of random masks, where it is defined."""
+        raise NotImplementedError
+
+    def memory_bytes(self) -> int:
+        """Bytes of parameters and buffers.
+
+        To be overridden where tensors are not what one would keep, as of pruned networks, whose
+        zeros need no place.
+        """
+        return sum(tensor.nbytes for tensor in self.state_dict().values())
+
+    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
+        """Classifies inputs under one mask for each gate.
+
+        Args:
+            inputs: [batch, ...].
+            masks: one bool tensor [batch, num_blocks[gate]] for each gate.
+            backend: see `ccenv.block_sparse_linear`.
+
+        Returns:
+            Logits [batch, num_classes].
+        """
+        return forward(self, inputs, masks, backend)
 
 
-def tells_norms(network: GatedNetwork, gate: int) -> bool:
-    """Whether a network can tell how large each block of a gate is."""
-    return hasattr(network, "block_norms") and (
-        not hasattr(network, "tells_norms") or network.tells_norms(gate)
-    )
+NEEDED = ("gates", "num_classes", "dense_macs", "start", "step", "logits", "look", "macs")
+"""What every network defines itself."""
+
+
+def undefined(network: Any) -> list[str]:
+    """Which of `NEEDED` a network does not define."""
+    found = {name: getattr(network, name, None) for name in NEEDED}
+    functions = {name: getattr(part, "__func__", part) for name, part in found.items()}
+    default = vars(GatedNetwork)
+    return [name for name, part in functions.items() if part in (None, default.get(name))]
+
+
+def as_gated(network: nn.Module) -> GatedNetwork:
+    """A network as a `GatedNetwork`: what is none gets defaults of all that is not needed.
+
+    The same network, or a shallow copy that shares its parameters: of its own class, with
+    `GatedNetwork` behind.
+    """
+    if isinstance(network, GatedNetwork):
+        return network
+    found = copy.copy(network)
+    found.__class__ = with_defaults(type(network))
+    assert isinstance(found, GatedNetwork)
+    return found
+
+
+@functools.cache
+def with_defaults(kind: Hashable) -> Any:
+    """A class of networks with the defaults of `GatedNetwork` behind what it defines."""
+    assert isinstance(kind, type)
+
+    def reduced(self: nn.Module) -> Any:
+        return blank, (kind,), vars(self)
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (kind, GatedNetwork), {**names, "__reduce__": reduced})
+
+
+def blank(kind: Any) -> nn.Module:
+    """What pickle and deepcopy fill again: a network of `with_defaults(kind)` without content."""
+    found: nn.Module = object.__new__(with_defaults(kind))
+    return found
 
 
 def num_blocks_of(network: GatedNetwork) -> tuple[int, ...]:
@@ -173,7 +318,19 @@ def walk(
     backend: str = "auto",
     weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Walks through all gates to the logits: the one loop over a network's gates.
+    """Walks through all gates to the logits [batch, num_classes]; see `through`."""
+    return network.logits(through(network, inputs, choose, backend, weights), backend)
+
+
+def through(
+    network: GatedNetwork,
+    inputs: Tensor,
+    choose: Callable[[int, Any], Tensor | None],
+    backend: str = "auto",
+    weights: Sequence[Tensor] | None = None,
+    num_gates: int | None = None,
+) -> Any:
+    """Walks through gates: the one loop over a network's gates.
 
     Args:
         network: the classifier.
@@ -181,15 +338,16 @@ def walk(
         choose: (gate, hidden) -> bool [batch, num_blocks[gate]]; None computes all.
         backend: see `ccenv.block_sparse_linear`.
         weights: float [batch, num_blocks[gate]] for each gate; see `GatedNetwork.step`.
+        num_gates: how many; None for all.
 
     Returns:
-        Logits [batch, num_classes].
+        The hidden state after them.
     """
     hidden = network.start(inputs)
-    for gate in range(len(network.gates)):
+    for gate in range(len(network.gates) if num_gates is None else num_gates):
         scale = None if weights is None else weights[gate]
         hidden = network.step(gate, hidden, choose(gate, hidden), scale, backend)
-    return network.logits(hidden, backend)
+    return hidden
 
 
 def dense_forward(network: GatedNetwork, inputs: Tensor, backend: str = "reference") -> Tensor:

@@ -2,30 +2,33 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.exit_state import Exit, Flow, exit_look, exit_size, leave
-from ccenv.networks.core.inference_copy import NORMS, packed
-from ccenv.networks.core.protocol import Gate, num_blocks_of, rows_each
-from ccenv.networks.core.protocol import forward as walk_through
+from ccenv.networks.core.exit_state import (
+    Exit,
+    Flow,
+    FlowNetwork,
+    exit_look,
+    exit_size,
+    leave,
+)
+from ccenv.networks.core.inference_copy import packed
+from ccenv.networks.core.protocol import Gate, rows_each
 from ccenv.networks.core.stage import Stage
 from ccenv.sparse.cpu.packed_weights import keep_panels
 
 
-class GatedSequential(nn.Module):
+class GatedSequential(FlowNetwork):
     """A classifier made of a stem, parts one after the other, and a head.
 
     Parts are stages (a gate each), exits (a gate each), and other modules, which always run. What
     always runs is billed with the gate before it, the stem and what follows it with the first gate,
     the head with the last one.
     """
-
-    has_own_weights = False
-    """True where the builder has set the weights itself, so that none are learned beforehand."""
 
     def __init__(
         self,
@@ -56,7 +59,6 @@ class GatedSequential(nn.Module):
         self.stem, self.head = stem, head
         self.parts = nn.ModuleList(parts.values())
         self.part_names = tuple(parts)
-        self.norms_learn = False
         self._packed: tuple[nn.Module, list[nn.Module], nn.Module] | None = None
         places = [i for i, part in enumerate(self.parts) if isinstance(part, Stage | Exit)]
         if not places:
@@ -111,36 +113,23 @@ class GatedSequential(nn.Module):
         own = sum(part.full_macs for part in self.parts if isinstance(part, Stage))
         self.dense_macs = self.start_macs + own + sum(fixed)
 
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Blocks of each gate."""
-        return num_blocks_of(self)
-
     def part(self, gate: int) -> nn.Module:
         """The stage or exit of a gate."""
         return self.parts[self._places[gate]]
+
+    def flow_of(self, hidden: Flow) -> Flow:
+        """See `FlowNetwork`."""
+        return hidden
 
     def block_macs(self, gate: int) -> int:
         """See `GatedNetwork`; none of an exit, whose head runs anyway."""
         part = self.part(gate)
         return part.full_macs if isinstance(part, Stage) else 0
 
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """Weights that belong to a gate's blocks."""
-        return list(self.part(gate).parameters())
-
-    def train(self, mode: bool = True) -> "GatedSequential":
-        """Norms that average over the batch stay as they are, unless `norms_learn` is set.
-
-        Masks change which rows they see: statistics of sampled gates would spoil them.
-        """
-        super().train(mode)
+    def train(self, mode: bool = True) -> Self:
+        """See `FlowNetwork.train`; what was packed is forgotten."""
         self._packed = None
-        if not self.norms_learn:
-            for module in self.modules():
-                if isinstance(module, NORMS):
-                    module.eval()
-        return self
+        return super().train(mode)
 
     def pack(self) -> None:
         """Promises that weights stay: without gradients, faster copies of the modules run.
@@ -250,17 +239,6 @@ class GatedSequential(nn.Module):
             spent = spent + self.start_macs
         return hidden.of_all(spent)
 
-    def early_answer(self, gate: int, hidden: Flow) -> tuple[Tensor, float]:
-        """What an exit would answer the rows that run, and the weight of its loss in training.
-
-        Returns:
-            Logits [running, num_classes], and `Exit.loss_weight`.
-        """
-        part = self.part(gate)
-        if not isinstance(part, Exit) or hidden.early is None:
-            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
-        return hidden.early, part.loss_weight
-
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`: nothing behind an exit."""
         least = self.start_macs if gate == 0 else 0
@@ -271,10 +249,6 @@ class GatedSequential(nn.Module):
             assert isinstance(part, Stage)
             least += part.least_macs() + self.fixed_macs[number]
         return least
-
-    def executed(self, gate: int, hidden: Flow, mask: Tensor) -> Tensor:
-        """See `GatedNetwork`: nothing of rows that have stopped."""
-        return mask if hidden.rows is None else hidden.of_all(hidden.of_running(mask))
 
     def tells_norms(self, gate: int) -> bool:
         """See `GatedNetwork`."""
@@ -287,7 +261,3 @@ class GatedSequential(nn.Module):
         if isinstance(part, Stage):
             return hidden.of_all(part.block_norms(hidden.x))
         return hidden.of_all(torch.ones(len(hidden.x), 1, device=hidden.x.device))
-
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies inputs under one mask for each gate; see `networks.core.protocol.forward`."""
-        return walk_through(self, inputs, masks, backend)

@@ -7,7 +7,7 @@ class ScaledUnit(Stage):                       # one block, skipped means identi
         super().__init__()
         self.body = body
 
-    def forward(self, x, mask=None, before=None, weights=None, backend="auto"):
+    def compute(self, x, mask, before, weights, backend):
         return on_kept_rows(self.body, x, mask, weights)
 """
 
@@ -22,6 +22,8 @@ from ccenv.sparse.residual_add import can_merge, merged
 from ccenv.sparse.routes import Choice, choose_backend
 
 LAST = torch.channels_last
+Rows = Tensor | None
+"""A mask or weights [rows, blocks]; None: all of every row."""
 NO_ROWS = torch.empty(0, dtype=torch.int64)
 NOTHING = torch.zeros(1, 1, dtype=torch.bool)
 """Mask of one row that keeps nothing of one block."""
@@ -36,7 +38,8 @@ MANY_ROWS = 4
 class Stage(nn.Module):
     """One gate of a network: what its blocks are, what a skipped one means, what they cost.
 
-    `forward(x, mask=None, before=None, weights=None, backend="auto")` computes it:
+    `forward(x, mask=None, before=None, weights=None, backend="auto")` runs it; a stage defines
+    `compute`, with the same arguments and no defaults:
 
     - x: [rows, ...]; never changed in place.
     - mask: bool [rows, num_blocks], True = computed; None keeps everything: the plain module.
@@ -64,6 +67,21 @@ class Stage(nn.Module):
         """Learns what it costs from an example: [1, ...] -> its output with everything kept."""
         self.full_macs, y = counted(self, x)
         return y
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        before: Tensor | None = None,
+        weights: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """Its output, see the class."""
+        return self.compute(x, mask, before, weights, backend)
+
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
+        """What `forward` gives: to be defined."""
+        raise NotImplementedError
 
     def macs(self, mask: Tensor, before: Tensor | None) -> Tensor:
         """What `forward` executes under masks: int64 [rows]; blocks of equal cost by default."""

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.count_macs import counted
-from ccenv.networks.core.exit_state import Exit, Flow, leave
-from ccenv.networks.core.inference_copy import NORMS
-from ccenv.networks.core.protocol import Gate, num_blocks_of, rows_each
+from ccenv.networks.core.exit_state import Exit, Flow, FlowNetwork, leave
+from ccenv.networks.core.protocol import Gate, rows_each
 from ccenv.networks.core.stage import pooled
 from ccenv.networks.gating.gate_plan import Place, Plan, PooledHead, make_plan, run_on
 from ccenv.networks.gating.gate_units import Unit
@@ -39,11 +38,10 @@ class Walk:
         return not len(self.flow.x)
 
 
-class GatedModule(nn.Module):
+class GatedModule(FlowNetwork):
     """A model that is walked through call by call, some children gated; `gate` makes it."""
 
     has_own_weights = True
-    """The model brings its weights: none are learned beforehand."""
 
     def __init__(self, model: nn.Module, found: Trace, units: Mapping[str, Unit]) -> None:
         """Cuts the model at the gated calls and measures what they cost.
@@ -57,7 +55,7 @@ class GatedModule(nn.Module):
             ValueError: if a child cannot be gated so.
         """
         super().__init__()
-        self.model, self.norms_learn = model, False
+        self.model = model
         for name, constant in found.constants.items():
             self.register_buffer(name, constant, persistent=False)
         self.plan: Plan = make_plan(model, found, units)
@@ -102,11 +100,6 @@ class GatedModule(nn.Module):
         self.gates, self.own_macs, self.fixed_macs = tuple(gates), tuple(own), tuple(fixed)
         self.dense_macs: int = self.start_macs + sum(own) + sum(fixed)
 
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Blocks of each gate."""
-        return num_blocks_of(self)
-
     def part(self, gate: int) -> nn.Module:
         """The gated child, or the exit, of a gate."""
         place = self.plan.places[gate]
@@ -114,21 +107,9 @@ class GatedModule(nn.Module):
             return self._called[place.node.target]
         return self.exits[sum(before.call is None for before in self.plan.places[:gate])]
 
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """Weights that belong to a gate's blocks."""
-        return list(self.part(gate).parameters())
-
-    def train(self, mode: bool = True) -> "GatedModule":
-        """Norms that average over the batch stay as they are, unless `norms_learn` is set.
-
-        Masks change which rows they see: statistics of sampled gates would spoil them.
-        """
-        super().train(mode)
-        if not self.norms_learn:
-            for module in self.modules():
-                if isinstance(module, NORMS):
-                    module.eval()
-        return self
+    def flow_of(self, hidden: Walk) -> Flow:
+        """See `FlowNetwork`."""
+        return hidden.flow
 
     def start(self, inputs: Tensor) -> Walk:
         """See `GatedNetwork.start`."""
@@ -269,25 +250,9 @@ class GatedModule(nn.Module):
             least += self.fixed_macs[number]
         return least
 
-    def early_answer(self, gate: int, hidden: Walk) -> tuple[Tensor, float]:
-        """What an exit would answer the rows that run, and the weight of its loss in training.
-
-        Raises:
-            ValueError: if this gate is no exit, or not the next one.
-        """
-        part, early = self.part(gate), hidden.flow.early
-        if not isinstance(part, Exit) or early is None:
-            raise ValueError(f"expected gate {gate} to be an exit that is next, got {part}")
-        return early, part.loss_weight
-
     def block_macs(self, gate: int) -> int:
         """See `GatedNetwork`; none of an exit, whose head runs anyway."""
         return 0 if self.plan.places[gate].call is None else self.own_macs[gate]
-
-    def executed(self, gate: int, hidden: Walk, mask: Tensor) -> Tensor:
-        """See `GatedNetwork`: nothing of rows that have stopped."""
-        flow = hidden.flow
-        return mask if flow.rows is None else flow.of_all(flow.of_running(mask))
 
     def block_norms(self, gate: int, hidden: Walk) -> Tensor:
         """See `GatedNetwork`; of an exit whether the row has gone on."""
@@ -295,9 +260,3 @@ class GatedModule(nn.Module):
         if call is None or hidden.is_over:
             return flow.of_all(torch.ones(len(flow.x), 1, device=flow.x.device))
         return flow.of_all(call.norms(hidden.made))
-
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies inputs under one mask for each gate; see `networks.core.protocol.forward`."""
-        from ccenv.networks.core.protocol import forward
-
-        return forward(self, inputs, masks, backend)

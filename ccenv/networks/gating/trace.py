@@ -17,8 +17,19 @@ from ccenv.networks.gating.traced_values import leaves_of, mapped
 
 METHODS_OF_SHAPE = frozenset(
     [
-        *("size", "dim", "ndimension", "numel", "nelement", "element_size", "stride", "type"),
-        *("is_floating_point", "is_complex", "is_contiguous", "get_device", "is_signed"),
+        "size",
+        "dim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "element_size",
+        "stride",
+        "type",
+        "is_floating_point",
+        "is_complex",
+        "is_contiguous",
+        "get_device",
+        "is_signed",
     ]
 )
 """Methods of a tensor that give something else than a tensor and do not look at its numbers."""

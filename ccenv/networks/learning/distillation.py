@@ -68,7 +68,7 @@ def check_learns(network: Any, schedule_updates: int | None) -> None:
             f"expected weights='frozen' of a network without weights to learn, got 'cotrain' of "
             f"{kind}"
         )
-    if hasattr(network, "after_update") and schedule_updates is None:
+    if network.defines("after_update") and schedule_updates is None:
         raise ValueError(
             f"expected weights_kwargs.schedule_updates (of a run 'run') beside {kind}, which "
             "changes as its training goes on, got none"

@@ -5,17 +5,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from ccenv.base.checked_file import DamagedFileError, check_finite, read_checked, write_checked
 from ccenv.base.user_cache import user_cache
+from ccenv.networks.core.protocol import GatedNetwork
 
 PACKAGED = Path(__file__).parents[1] / "weights"
 """Weights that come with the package: `NAME-<what they depend on>.safetensors` are frozen ones."""
 
 
-def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> None:
+def learned_once(network: GatedNetwork, name: str, learn: Callable[[], None]) -> None:
     """Reads a network's weights from the package or the cache; learns and stores them otherwise.
 
     A file that is damaged or of another network is replaced, with a warning on the standard error
@@ -45,7 +46,7 @@ def learned_once(network: nn.Module, name: str, learn: Callable[[], None]) -> No
             store(lambda: write_checked(path, network.state_dict(), {}), "weights")
 
 
-def take_weights(network: nn.Module, path: Path) -> bool:
+def take_weights(network: GatedNetwork, path: Path) -> bool:
     """Loads a network's weights from a file; returns whether it could, and warns if it could not.
 
     Files that were written before there were checksums are adopted where they fit and are finite:
@@ -66,7 +67,7 @@ def take_weights(network: nn.Module, path: Path) -> bool:
     return True
 
 
-def fitting_weights(network: nn.Module, path: Path) -> tuple[dict[str, Tensor], bool]:
+def fitting_weights(network: GatedNetwork, path: Path) -> tuple[dict[str, Tensor], bool]:
     """Reads weights of a network, and whether they were compared with a checksum.
 
     Raises:
@@ -76,7 +77,7 @@ def fitting_weights(network: nn.Module, path: Path) -> tuple[dict[str, Tensor], 
     tensors, texts, is_checked = read_checked(path)
     if texts:
         raise DamagedFileError(f"expected {path} to hold weights, got {sorted(texts)} beside them")
-    wanted, open_lengths = network.state_dict(), getattr(network, "open_lengths", ())
+    wanted, open_lengths = network.state_dict(), network.open_lengths
     for name in sorted({*tensors, *wanted}):
         expected, got = (kind_of(found, name, name in open_lengths) for found in (wanted, tensors))
         if expected != got:

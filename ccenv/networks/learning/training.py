@@ -30,7 +30,7 @@ from ccenv.data import Split
 from ccenv.networks.core.exit_state import exit_losses, has_exits
 from ccenv.networks.core.inference_copy import learning_norms
 from ccenv.networks.core.mlp import Sizes, positive_ints
-from ccenv.networks.core.protocol import forward, num_blocks_of
+from ccenv.networks.core.protocol import GatedNetwork, forward, num_blocks_of
 from ccenv.networks.learning.frozen_cache import learned_once
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -61,7 +61,7 @@ class Pretraining:
     """of the initial weights, the order of the images and the random masks."""
 
 
-def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None = None) -> None:
+def frozen_weights(network: GatedNetwork, split: Split, recipe: Pretraining | None = None) -> None:
     """Gives a network the weights that random masks teach it; learned once, then read from a cache.
 
     Two processes that ask at once build it once: the second waits for the first.
@@ -74,9 +74,10 @@ def frozen_weights(network: nn.Module, split: Split, recipe: Pretraining | None 
     """
     recipe = recipe or Pretraining()
     name = fingerprint(network, split, recipe)
-    own: Callable[[Split], None] | None = getattr(network, "learn_beforehand", None)
-    default = functools.partial(pretrain, network, split, recipe)
-    learned_once(network, name, default if own is None else functools.partial(own, split))
+    learn: Callable[[], None] = functools.partial(pretrain, network, split, recipe)
+    if network.defines("learn_beforehand"):
+        learn = functools.partial(network.learn_beforehand, split)
+    learned_once(network, name, learn)
 
 
 def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.data.split import Split
+from ccenv.networks.core.protocol import through
 from ccenv.networks.core.sequential import GatedSequential
 
 BATCH = 32
@@ -22,9 +23,7 @@ def pooled_features(
         images: as the data set gives them.
         masks: bool [batch, num_blocks] for each gate; None keeps everything.
     """
-    hidden = network.start(images)
-    for gate in range(len(network.gates)):
-        hidden = network.step(gate, hidden, None if masks is None else masks[gate])
+    hidden = through(network, images, lambda gate, _: None if masks is None else masks[gate])
     found: Tensor = network.head.pooled(hidden.x)  # type: ignore[operator]
     return found
 
@@ -54,7 +53,7 @@ def fit_head(
     Raises:
         ValueError: if the head has no linear layer of the split's classes.
     """
-    fc = getattr(network.head, "fc", None)
+    fc = dict(network.head.named_children()).get("fc")
     if not isinstance(fc, nn.Linear) or fc.out_features != split.num_classes:
         raise ValueError(
             f"expected a head whose layer `fc` answers for {split.num_classes} classes, got {fc}; "

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ccenv.base.registry import check_names
 from ccenv.data import SPLITS, Split
 from ccenv.networks.core.exit_state import Flow
+from ccenv.networks.core.protocol import through
 from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.pretrained.packages import has_package_weights
 from ccenv.networks.pretrained.smollm_file import file_tensors, load_smollm2, tokenizer, windows
@@ -230,9 +231,7 @@ def text_nll(
         tokens: int64 [rows, length].
         masks: bool [rows, 1] for each gate; None keeps everything.
     """
-    hidden = network.start(tokens[:, :-1])
-    for gate in range(len(network.gates)):
-        hidden = network.step(gate, hidden, None if masks is None else masks[gate])
+    hidden = through(network, tokens[:, :-1], lambda g, _: None if masks is None else masks[g])
     logits = network.logits_everywhere(hidden)
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 

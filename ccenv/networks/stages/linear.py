@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.stage import Stage, add_kept_rows
+from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 from ccenv.sparse.routes import Choice, explain_backend
 
@@ -42,14 +42,7 @@ class BlockLinear(Stage):
         self.num_blocks, self.block_size, self.activation = num_blocks, block_size, activation
         self.linear = in_major_linear(in_features, num_blocks * block_size)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, ...] -> [rows, num_blocks * block_size]; see `Stage`."""
         y = block_sparse_linear(
             x.flatten(1),
@@ -118,14 +111,7 @@ class Whole(Stage):
         super().__init__()
         self.body, self.outputs = body, outputs
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, ...] -> [rows, outputs], zero where skipped; see `Stage`."""
         if mask is None and weights is None:
             found: Tensor = self.body(x)

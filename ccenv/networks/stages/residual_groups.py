@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.stage import Stage
+from ccenv.networks.core.stage import Rows, Stage
 
 Blocks = tuple[int, ...] | None
 """Numbers of blocks in rising order, at least one; None for all."""
@@ -40,14 +40,7 @@ class Summed(Stage):
         """What some blocks add together; see the class."""
         raise NotImplementedError
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, ...] -> the same shape; see `Stage`."""
         seen = self.prepared(x)
         if mask is None:

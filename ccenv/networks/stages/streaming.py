@@ -24,7 +24,6 @@ Inputs of a stream of which some chunks have come: (rows) -> contexts, lags, ans
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +33,7 @@ from torch.nn.functional import cross_entropy
 
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.core.protocol import Gate, forward, num_blocks_of, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.networks.core.stage import kept_rows
 from ccenv.networks.stages.linear import in_major_linear
 from ccenv.networks.stages.patches import ChunkEncoder, PatchTrunk, cut, shape_of_chunks
@@ -88,11 +87,8 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
-class Streaming(nn.Module):
+class Streaming(GatedNetwork):
     """A stream of chunks; its gates decide about refreshes, see the module."""
-
-    has_own_weights = False
-    """True where the builder has set the weights itself, so that none are learned beforehand."""
 
     def __init__(
         self,
@@ -148,11 +144,6 @@ class Streaming(nn.Module):
                 fixed.append(spent - refreshes[-1])
         self.fixed_macs, self.refresh_macs = tuple(fixed), tuple(refreshes)
         self.dense_macs = self.start_macs + sum(fixed) + sum(refreshes)
-
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Blocks of each gate."""
-        return num_blocks_of(self)
 
     def ends_patch(self, place: int) -> bool:
         """Whether the trunk commits at a chunk: the last one of a patch or of the input."""
@@ -270,10 +261,6 @@ class Streaming(nn.Module):
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`: no refresh."""
         return sum(self.fixed_macs[gate:]) + (0 if gate else self.start_macs)
-
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """The last answer under one mask for each gate; see `networks.core.protocol.forward`."""
-        return forward(self, inputs, masks, backend)
 
 
 def streaming(

@@ -14,17 +14,17 @@ most, c times the difference of the logarithms with and without them.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.data.split import Split
 from ccenv.networks.core.mlp import positive_ints
-from ccenv.networks.core.protocol import Gate, forward, num_blocks_of, rows_each
+from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.networks.text.tokens import window_length
 
 KEY_BITS = 63
@@ -173,7 +173,7 @@ class Mixture:
         return Mixture(*(value.repeat_interleave(group, 0) for value in vars(self).values()))
 
 
-class Ngram(nn.Module):
+class Ngram(GatedNetwork):
     """Predicts the next symbol from tables of what followed the last ones.
 
     A gate is a length of the context, the longest first; its one block looks it up. What is skipped
@@ -182,8 +182,6 @@ class Ngram(nn.Module):
 
     often: Tensor
     """float32 [num_classes]; how frequent single symbols are."""
-    has_own_weights = False
-    """True where the builder has set the weights itself, so that none are learned beforehand."""
     counted_by = 1
     """Version of `ngram_counts`: cached tables are told by the code of this class alone."""
 
@@ -217,21 +215,12 @@ class Ngram(nn.Module):
             )
         self.num_tokens, self.num_classes, self.order = num_tokens, num_classes, order
         self.max_pairs, self.positions, self.escape = max_pairs, positions, escape
+        self.open_lengths = tuple(f"{name}_{n}" for name in TABLES for n in range(1, order + 1))
         for length in range(1, order + 1):
             self.fill(length, np.empty(0, np.int64), np.empty(0))
         self.register_buffer("often", torch.full((num_classes,), 1 / num_classes))
         self.gates = tuple(Gate(f"order{length}", 1, 2) for length in range(order, 0, -1))
         self.dense_macs = (order + 1) * num_classes
-
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Blocks of each gate."""
-        return num_blocks_of(self)
-
-    @property
-    def open_lengths(self) -> frozenset[str]:
-        """Tensors of which counting decides how long they are."""
-        return frozenset(f"{name}_{n}" for name in TABLES for n in range(1, self.order + 1))
 
     def fill(self, length: int, keys: np.ndarray, shares: np.ndarray) -> None:
         """Makes the tables of one length from sorted pairs; see `Pairs`."""
@@ -340,10 +329,6 @@ class Ngram(nn.Module):
     def least_macs(self, gate: int) -> int:
         """See `GatedNetwork`: single symbols."""
         return self.num_classes
-
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies windows under a mask for each gate; see `networks.core.protocol.forward`."""
-        return forward(self, inputs, masks, backend)
 
 
 def added(found: Tensor, left: Tensor, shares: Tensor) -> Tensor:

@@ -6,16 +6,20 @@ What networks of symbols read: (shape of an input, symbols to read) -> checked n
 """
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ccenv.networks.core.mlp import Sizes, linear_at, linear_stack, positive_ints
-from ccenv.networks.core.protocol import Gate, forward, num_blocks_of, rows_each
+from ccenv.networks.core.mlp import (
+    LayeredNetwork,
+    Sizes,
+    linear_at,
+    linear_stack,
+    positive_ints,
+)
+from ccenv.networks.core.protocol import Gate, rows_each
 from ccenv.networks.text.hashed_rows import HashedRows
-from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear
 
@@ -56,14 +60,13 @@ class Units:
     """bool [rows, blocks]; which blocks of x were computed, None for all."""
 
 
-class TokenMLP(nn.Module):
+class TokenMLP(LayeredNetwork):
     """Embeddings side by side, then fully connected layers in blocks; skipped blocks are zero.
 
     Logits are computed from kept units alone, and so is every layer behind a gated one.
     """
 
-    has_own_weights = False
-    """True where the builder has set the weights itself, so that none are learned beforehand."""
+    num_symbols: int
 
     def __init__(
         self,
@@ -123,25 +126,13 @@ class TokenMLP(nn.Module):
         widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
         stack = [read, *widths, num_classes]
         self.layers = linear_stack(stack)
+        self.last_look_size = stack[-2]
         self.dense_macs = sum(a * b for a, b in itertools.pairwise(stack))
         looks = [self.look_size, *widths[:-1]]
         self.gates = tuple(
             Gate(f"layers.{i}", n, look)
             for i, (n, look) in enumerate(zip(blocks, looks, strict=True))
         )
-
-    @property
-    def num_blocks(self) -> tuple[int, ...]:
-        """Blocks of each gate."""
-        return num_blocks_of(self)
-
-    def gate_parameters(self, gate: int) -> list[nn.Parameter]:
-        """Weights that belong to a gate's blocks."""
-        return list(self.layers[gate].parameters())
-
-    def pack(self) -> None:
-        """See `GatedNetwork`: copies of the weights, as the kernels read them fastest."""
-        keep_panels(self)
 
     def start(self, inputs: Tensor) -> Units:
         """Looks the symbols up: int64 [rows, num_tokens].
@@ -204,11 +195,6 @@ class TokenMLP(nn.Module):
         """The last symbols' embeddings before the first gate, then what its layer reads."""
         return hidden.x[:, -self.look_size :] if gate == 0 else hidden.x
 
-    @property
-    def last_look_size(self) -> int:
-        """Columns of the look behind the last gate."""
-        return linear_at(self.layers, len(self.gates)).in_features
-
     def macs(self, gate: int, hidden: Units, mask: Tensor) -> Tensor:
         """See `GatedNetwork.macs`: kept inputs times kept units, and the last gate's logits."""
         size = self.block_sizes[gate]
@@ -222,17 +208,3 @@ class TokenMLP(nn.Module):
     def least_macs(self, gate: int) -> int:
         """Nothing: a gate that keeps no block leaves the biases alone."""
         return 0
-
-    def block_macs(self, gate: int) -> int:
-        """See `GatedNetwork`: the whole layer with all of its inputs."""
-        layer = linear_at(self.layers, gate)
-        return layer.in_features * layer.out_features
-
-    def block_norms(self, gate: int, hidden: Units) -> Tensor:
-        """See `GatedNetwork`."""
-        blocks = hidden.x.unflatten(1, (self.gates[gate].num_blocks, -1))
-        return blocks.square().mean(dim=2).sqrt()
-
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor], backend: str = "auto") -> Tensor:
-        """Classifies windows under a mask for each gate; see `networks.core.protocol.forward`."""
-        return forward(self, inputs, masks, backend)

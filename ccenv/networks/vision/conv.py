@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.core.stage import Stage
+from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import kept_of, scale_blocks
 from ccenv.networks.vision.residual import Centred
 from ccenv.sparse.conv2d import block_sparse_conv2d, explain_conv
@@ -100,14 +100,7 @@ class BlockConv2d(Stage):
             backend=backend,
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[rows, inputs, height, width] -> [rows, outputs, ...]; see `Stage`."""
         y = self.convolved(x, mask, before, backend)
         return scale_blocks(y if self.after is None else self.after(y), weights)

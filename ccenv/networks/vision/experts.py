@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.protocol import rows_each
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.core.stage import Stage, pooled
+from ccenv.networks.core.stage import Rows, Stage, pooled
 from ccenv.networks.stages.linear import in_major_linear, kept_of, scale_blocks
 from ccenv.networks.vision.residual import Centred
 from ccenv.sparse.expand_masks import repeat_for_masks
@@ -58,14 +58,7 @@ class Experts(Stage):
         self.hidden = in_major_linear(in_features, num_experts * expert_size)
         self.output = in_major_linear(num_experts * expert_size, outputs, bias=False)
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """[n, ...] -> contributions [rows, outputs]; see `Stage`.
 
         An expert that several masks of an input keep runs once for it.
@@ -123,18 +116,11 @@ class ExpertsOnAnswer(Experts):
         super().__init__(features + outputs, num_experts, expert_size, outputs, activation)
         self.map_shape, self.num_features = map_shape, features
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
-        """See `Experts.forward`; what comes before has no blocks."""
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
+        """See `Experts.compute`; what comes before has no blocks."""
         first, group = x[:, self.num_features :], group_of(x, mask, weights)
         first = first if group == 1 else first.repeat_interleave(group, 0)
-        return first + super().forward(x, mask, None, weights, backend)
+        return first + super().compute(x, mask, None, weights, backend)
 
     def look(self, x: Tensor) -> Tensor:
         """Log-probabilities of the first answers, and features pooled to 2 x 2."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.sequential import GatedSequential
-from ccenv.networks.core.stage import Stage, add_kept_rows
+from ccenv.networks.core.stage import Rows, Stage, add_kept_rows
 
 
 class ResidualUnit(Stage):
@@ -73,14 +73,7 @@ class ResidualUnit(Stage):
                 f"that is settled, got {self.activation}; leave settled out"
             )
 
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        before: Tensor | None = None,
-        weights: Tensor | None = None,
-        backend: str = "auto",
-    ) -> Tensor:
+    def compute(self, x: Tensor, mask: Rows, before: Rows, weights: Rows, backend: str) -> Tensor:
         """Runs the body on the rows that keep it; see `Stage`."""
         base = self.shortcut(x)
         if backend == "reference" and mask is not None:

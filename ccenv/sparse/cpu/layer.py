@@ -46,9 +46,17 @@ def gradients_of(
     if torch.get_num_threads() == 1:
         held, of_input, of_output, _ = weights
         gradients.all_gradients(
-            *(x.data_ptr(), held.data_ptr(), of_input, of_output),
-            *(address(in_mask), address(out_mask), y.data_ptr(), grad_y.data_ptr()),
-            *(address(grad_x), address(grad_weight), address(grad_bias)),
+            x.data_ptr(),
+            held.data_ptr(),
+            of_input,
+            of_output,
+            address(in_mask),
+            address(out_mask),
+            y.data_ptr(),
+            grad_y.data_ptr(),
+            address(grad_x),
+            address(grad_weight),
+            address(grad_bias),
             *sizes,
             activation,
         )
@@ -93,9 +101,18 @@ def run_weight_gradients(
     (batch, in_width), out_width = x.shape, y.shape[1]
     work = partial(
         gradients.weight_gradients,
-        *(x.data_ptr(), int(across), address(in_mask), address(out_mask)),
-        *(y.data_ptr(), grad_y.data_ptr(), address(grad_weight), address(grad_bias)),
-        *(batch, *sizes_of(in_width, in_mask), *sizes_of(out_width, out_mask), activation),
+        x.data_ptr(),
+        int(across),
+        address(in_mask),
+        address(out_mask),
+        y.data_ptr(),
+        grad_y.data_ptr(),
+        address(grad_weight),
+        address(grad_bias),
+        batch,
+        *sizes_of(in_width, in_mask),
+        *sizes_of(out_width, out_mask),
+        activation,
     )
     share_units(work, in_width, batch * out_width)
 
@@ -122,9 +139,22 @@ def run_transposed(
     in_blocks, in_size = sizes_of(in_width, in_mask)
     work = partial(
         kernels.forward,
-        *(z.data_ptr(), weights.held.data_ptr(), weights.of_output, weights.of_input),
-        *(in_size * weights.of_input, 0, address(out_mask), address(in_mask), grad_x.data_ptr()),
-        *(*sizes_of(out_width, out_mask), in_blocks, in_size, NONE, 1, 0, batch),
+        z.data_ptr(),
+        weights.held.data_ptr(),
+        weights.of_output,
+        weights.of_input,
+        in_size * weights.of_input,
+        0,
+        address(out_mask),
+        address(in_mask),
+        grad_x.data_ptr(),
+        *sizes_of(out_width, out_mask),
+        in_blocks,
+        in_size,
+        NONE,
+        1,
+        0,
+        batch,
     )
     # Never by rows: gradients do not depend on the number of threads.
     is_large = is_worth_sharing(batch * in_width * out_width, in_mask, out_mask)
@@ -160,9 +190,21 @@ def run_forward(
         weights = Weights(panels, out_size, 1, in_width * out_size)
     held, of_input, of_output, panel = weights
     operands = (
-        *(x.data_ptr(), held.data_ptr(), of_input, of_output, panel),
-        *(address(bias), address(in_mask), address(out_mask), y.data_ptr()),
-        *(in_blocks, in_size, out_blocks, out_size, activation, 1),
+        x.data_ptr(),
+        held.data_ptr(),
+        of_input,
+        of_output,
+        panel,
+        address(bias),
+        address(in_mask),
+        address(out_mask),
+        y.data_ptr(),
+        in_blocks,
+        in_size,
+        out_blocks,
+        out_size,
+        activation,
+        1,
     )
     if torch.get_num_threads() == 1:
         kernels.forward(*operands, 0, batch, 0, out_blocks)

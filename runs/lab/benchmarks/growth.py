@@ -20,7 +20,6 @@ from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.lab.benchmarks.network_passes import in_mode
@@ -135,7 +134,7 @@ def measure(point: Point, rounds: int) -> Row:
     inputs = torch.rand(batch, *SHAPES[point.network], generator=generator)
     labels = torch.randint(NUM_CLASSES, (batch,), generator=generator)
     network.eval().requires_grad_(point.is_training)
-    if not point.is_training and hasattr(network, "pack"):
+    if not point.is_training:
         network.pack()
     draw = each_block(SHARE[point.network])
     masks = draw(batch, num_blocks_of(network), stream(0, "kernel masks"))
@@ -158,7 +157,7 @@ def measure(point: Point, rounds: int) -> Row:
         "milliseconds": middle["gated"],
         "dense_milliseconds": middle["dense"],
         "mebibytes": (peak_bytes() - before) / MEBIBYTE,
-        "weights": memory_bytes(network) / MEBIBYTE,
+        "weights": network.memory_bytes() / MEBIBYTE,
         "load_average": load_average(),
     }
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ccenv.base.seeding import stream
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.policy_scores import GateScores, least_score, mask_of
+from ccenv.networks.core.check import bill_of
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
@@ -37,15 +38,9 @@ class Passes:
 
 def executed(network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]]) -> float:
     """MACs of an input, mean over a pool of masks and over rows."""
-    totals = []
     with torch.no_grad():
-        for masks in pool:
-            hidden, total = network.start(inputs), 0.0
-            for gate, mask in enumerate(masks):
-                total += float(network.macs(gate, hidden, mask).double().mean())
-                hidden = network.step(gate, hidden, mask)
-            totals.append(total)
-    return statistics.mean(totals)
+        bills = [torch.stack(bill_of(network, inputs, masks)) for masks in pool]
+    return statistics.mean(float(bill.double().sum(dim=0).mean()) for bill in bills)
 
 
 def make_policies(network: Network, generator: torch.Generator) -> list[Tensor]:
@@ -139,7 +134,7 @@ def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Pass
     # All stay in evaluation mode, where norms are fixed, as networks keep them under masks.
     for module in (network, *modules.values()):
         module.eval().requires_grad_(training)
-    if not training and hasattr(network, "pack"):
+    if not training:
         network.pack()
     macs, policies = executed(network, inputs, pool), make_policies(network, generator)
 

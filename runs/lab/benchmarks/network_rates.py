@@ -126,7 +126,7 @@ def measure(name: str, rows: int, rounds: int, threads: int) -> Row:
     torch.set_num_threads(threads)
     subject = (SUBJECTS | QUICK)[name]
     network = subject.build().requires_grad_(False)
-    network.pack() if hasattr(network, "pack") else None
+    network.pack()
     bare = bare_pass(network, subject, rows)
     # Once small before anything is counted: libraries and kernels are loaded on first use.
     make_episode(network, subject, 1)()

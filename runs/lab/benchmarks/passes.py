@@ -28,8 +28,15 @@ from ccenv.simulator.simulator import EXTENSIONS, Simulator
 SET_NUMBER = ("dense", "block_dropout", "rloo", "topk", "hash")
 """Agents that keep a number of blocks that is set, k of n at least where draws are ordered."""
 SIZED_BY = (
-    *("dataset", "transforms", "num_blocks", "block_size", "head_units"),
-    *("observation", "activation", "network", "network_kwargs"),
+    "dataset",
+    "transforms",
+    "num_blocks",
+    "block_size",
+    "head_units",
+    "observation",
+    "activation",
+    "network",
+    "network_kwargs",
 )
 PLAIN = "mlp"
 """Begins the names of networks that are timed as the plain one of their sizes."""

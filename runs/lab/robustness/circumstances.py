@@ -17,16 +17,17 @@ from ccenv.runs.lab.robustness.processes import has_checkpoint, kill, num_result
 NOBODY = 65534
 """Number of the user that owns nothing."""
 COMPARE = [
-    *(
-        "compare",
-        "ccenv.runs.lab.robustness.tiny:TINY",
-        "--json",
-        "--jobs",
-        "1",
-        "--log-dir",
-        "logs",
-    ),
-    *("--report-dir", "report", "--results-dir", "results"),
+    "compare",
+    "ccenv.runs.lab.robustness.tiny:TINY",
+    "--json",
+    "--jobs",
+    "1",
+    "--log-dir",
+    "logs",
+    "--report-dir",
+    "report",
+    "--results-dir",
+    "results",
 ]
 
 

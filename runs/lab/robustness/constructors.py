@@ -39,8 +39,14 @@ NAMED = (ValueError, TypeError, OSError, ImportError, MemoryError)
 TOO_LARGE = "allocate"
 """Torch calls a lack of memory a RuntimeError, with this word."""
 ACTIONS: list[Any] = [
-    *(np.zeros((4, 4), dtype=bool), np.ones((4, 4)), np.full((4, 4), np.nan), np.ones((3, 4))),
-    *(np.zeros(4, dtype=np.int64), np.full(4, 99), np.ones((4, 4), dtype=object), [[1] * 4] * 4),
+    np.zeros((4, 4), dtype=bool),
+    np.ones((4, 4)),
+    np.full((4, 4), np.nan),
+    np.ones((3, 4)),
+    np.zeros(4, dtype=np.int64),
+    np.full(4, 99),
+    np.ones((4, 4), dtype=object),
+    [[1] * 4] * 4,
     torch.ones(4, 4, dtype=torch.bool),
 ]
 

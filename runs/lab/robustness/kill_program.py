@@ -32,8 +32,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Recorded kills as Markdown."""
     lines = [
         [
-            *(WHAT[row["what"]], f"{row['same']} of {row['kills']}", row["went_on"]),
-            *(row["compared"], f"{row['first']} to {row['last']} s"),
+            WHAT[row["what"]],
+            f"{row['same']} of {row['kills']}",
+            row["went_on"],
+            row["compared"],
+            f"{row['first']} to {row['last']} s",
         ]
         for row in rows
     ]

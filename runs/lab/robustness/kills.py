@@ -27,8 +27,17 @@ MOST_LATE = 3
 """Kills that came after the end, for each that is wanted, before it is given up."""
 TRAIN = ["train", "reinforce", *words(SETTINGS), f"log_dir={LOGS}"]
 COMPARE = [
-    *("compare", "ccenv.runs.lab.robustness.tiny:TINY", "--json", "--jobs", "1", "--log-dir", LOGS),
-    *("--report-dir", "report", "--results-dir", "results"),
+    "compare",
+    "ccenv.runs.lab.robustness.tiny:TINY",
+    "--json",
+    "--jobs",
+    "1",
+    "--log-dir",
+    LOGS,
+    "--report-dir",
+    "report",
+    "--results-dir",
+    "results",
 ]
 
 

@@ -240,7 +240,9 @@ def table_of(place: str, lines: Sequence[Line]) -> Table:
 
     body: list[list[Any]] = [
         [
-            *(line.name, line.setting, WORDS[line.draw]),
+            line.name,
+            line.setting,
+            WORDS[line.draw],
             ", ".join(str(len(errors)) for _, errors in line.points),
             *(at_cost(line, cost) for cost in costs),
             *([less_than(line, rival, middle)] if rival is not None else []),

@@ -24,7 +24,6 @@ from ccenv.deploy.faster import why_not_short
 from ccenv.deploy.fused.tokens import why_not_tokens
 from ccenv.deploy.latency import measure_latency
 from ccenv.mdp.observations import OBSERVATIONS
-from ccenv.networks.core.protocol import tells_norms
 from ccenv.networks.pretrained.efficientnet import BlockGroup
 from ccenv.networks.pretrained.smollm import LlamaSizes
 from ccenv.networks.registry import NETWORKS
@@ -236,7 +235,7 @@ def test_agents_act_learn_and_let_it_learn(name, agent_class):
 @pytest.mark.parametrize("name", SMALL)
 def test_the_loudest_blocks_are_billed_as_all_of_them(name):
     simulator = make(name)
-    if not all(tells_norms(simulator.network, gate) for gate in range(simulator.num_layers)):
+    if not all(simulator.network.tells_norms(gate) for gate in range(simulator.num_layers)):
         with pytest.raises(ValueError, match="tells its blocks' norms"):
             Magnitude(simulator, target_density=0.5)
         return

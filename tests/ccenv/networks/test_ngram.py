@@ -1,5 +1,6 @@
 """Counts as a network: probabilities worked out by hand, tables within their bounds, the cache."""
 
+import functools
 import math
 
 import numpy as np
@@ -13,7 +14,6 @@ from ccenv.agents.reference_policies import Dense
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import frozen_weights
 from ccenv.networks.text.ngram import best_pairs, counted, keys_of, ngram
 from ccenv.simulator.simulator import Simulator
@@ -144,7 +144,7 @@ def test_evenly_spaced_positions_are_counted():
 def test_memory_is_that_of_its_tables():
     network = learned(text("train"), order=3, max_pairs=60)
     contexts = sum(len(network.tables(length)[0]) for length in (1, 2, 3))
-    assert memory_bytes(network) == 60 * (2 + 4) + contexts * (4 + 4) + 3 * 4 + NUM_SYMBOLS * 4
+    assert network.memory_bytes() == 60 * (2 + 4) + contexts * (4 + 4) + 3 * 4 + NUM_SYMBOLS * 4
 
 
 def test_tables_are_counted_once_and_read_from_the_cache_whatever_their_length(
@@ -156,7 +156,8 @@ def test_tables_are_counted_once_and_read_from_the_cache_whatever_their_length(
         network = ngram((WINDOW,), NUM_SYMBOLS, order=2)
         frozen_weights(network, train)
         found.append(network.state_dict())
-        monkeypatch.setattr(type(network), "learn_beforehand", None)
+        refuse = functools.partial(pytest.fail, "counted again")
+        monkeypatch.setattr(type(network), "learn_beforehand", refuse)
     assert len(found[0]["shares_2"])
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[1])
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1

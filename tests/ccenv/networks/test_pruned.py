@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import ccenv
 from ccenv.agents.reference_policies import Dense
 from ccenv.networks.baselines.pruned import pruned, pruned_blocks
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import Pretraining, frozen_weights
 from ccenv.simulator.resume import restore_simulator, simulator_state
 from ccenv.simulator.simulator import Simulator
@@ -95,7 +94,7 @@ def test_norms_of_convolutions_learn_along_and_cost_a_bias_a_channel():
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(norms) == 2
     assert network.dense_macs == plain.dense_macs
-    assert memory_bytes(network) == memory_bytes(plain)
+    assert network.memory_bytes() == plain.memory_bytes()
     images, kept = torch.rand(5, 2, 8, 8), torch.ones(5, 1, dtype=torch.bool)
     before = [norm.running_mean.clone() for norm in norms]
     network.train()(images, [kept])
@@ -160,7 +159,7 @@ def test_memory_is_values_indices_pointers_and_biases():
     network = make(macs=60)
     network.after_update(1.0)
     rows = 12 + 8 + 10
-    assert memory_bytes(network) == 60 * (4 + 2) + (rows + 3) * 4 + rows * 4
+    assert network.memory_bytes() == 60 * (4 + 2) + (rows + 3) * 4 + rows * 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import ccenv
 from ccenv.networks.baselines.text import cascade_bytes, hashed_ngrams, pruned_bytes
-from ccenv.networks.core.parameters import memory_bytes
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.hashed_rows import HashedRows
@@ -55,7 +54,7 @@ def test_memory_of_a_pruned_one_is_what_is_left_with_its_indices_and_the_embeddi
     network = pruned_bytes(WINDOW, SYMBOLS, units=(8, 5), macs=40, **SIZES)
     network.after_update(1.0)
     rows = 8 + 5 + SYMBOLS
-    assert memory_bytes(network) == 40 * (4 + 2) + (rows + 3) * 4 + rows * 4 + SYMBOLS * 3 * 4
+    assert network.memory_bytes() == 40 * (4 + 2) + (rows + 3) * 4 + rows * 4 + SYMBOLS * 3 * 4
 
 
 def test_a_cascade_is_the_small_dense_network_or_the_large_one():
@@ -87,7 +86,7 @@ def test_hashed_ngrams_obey_the_laws_and_are_billed_for_their_logits_alone(order
     network = filled(hashed_ngrams(WINDOW, SYMBOLS, **HASHED | {"order": order}))
     ccenv.check_network(network, drawn()[0])
     assert network.dense_macs == 5 * SYMBOLS
-    assert memory_bytes(network) == 4 * (5 * (4 * SYMBOLS + 12) + (5 + 1) * SYMBOLS)
+    assert network.memory_bytes() == 4 * (5 * (4 * SYMBOLS + 12) + (5 + 1) * SYMBOLS)
 
 
 def test_hashed_ngrams_are_the_logits_of_a_sum_of_a_row_a_place_and_a_row_an_ngram():

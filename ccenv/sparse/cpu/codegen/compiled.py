@@ -58,7 +58,7 @@ class Announcement(events.Listener):
         ours = event.data["dispatcher"].py_func.__module__.startswith("ccenv.")
         if ours and not self.said:
             self.said = True
-            is_kept = isinstance(getattr(event.data["dispatcher"], "_cache", None), FunctionCache)
+            is_kept = isinstance(event.data["dispatcher"]._cache, FunctionCache)
             if self.may_say():
                 told = "once, then cached" if is_kept else NOT_KEPT
                 tqdm.write(f"ccenv: compiling kernels (about a minute; {told})", file=sys.stderr)
