@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ccenv.runs.store import json_file
 from ccenv.runs.store.provenance import load_average, machine, tuned, versions
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.tables.drawing import Drawn, drawn_in_style
+from ccenv.runs.tables.sweep_table import formatted
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -33,18 +34,24 @@ class Experiment:
     """the word that starts it."""
     about: str
     """what it measures, in one line."""
-    measured: Callable[[Options], Iterable[Row]]
+    run: Callable[[Options], Iterable[Row]]
     """options -> rows, one after the other."""
-    table: Callable[[Any], str]
-    """rows -> Markdown."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """heading of its table -> cells, as `ccenv.runs.tables.sweep_table.formatted` has them."""
+    shown: Callable[[Row], Row] = dict
+    """row -> further fields that columns need."""
+    pivot: Callable[[Any], str] | None = None
+    """rows -> Markdown, in place of columns, where a line of the table is not a row."""
     kind: str = ""
     """of its recorded results, by which tables are found; the name by default."""
-    recorded_as: Callable[[Options], str] | None = None
-    """options -> stem of the file; the name by default."""
+    recorded_as: str | Callable[[Options], str] = ""
+    """stem of the file, or how options make it; the name by default."""
+    settings: Mapping[str, Any] | None = None
+    """that the file says beside its rows: what is the same in all of them."""
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
     """adds options of its own."""
     head: Callable[[Options, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    """(options, what was recorded before) -> what else the file says, in place of what it would."""
+    """(options, what was recorded before) -> what else the file says, where options decide it."""
     key: tuple[str, ...] = ()
     """columns that name a row: recorded rows with other values in them stay; none of them if ()."""
     kept: Callable[[Rows], Rows] = list
@@ -64,6 +71,12 @@ class Experiment:
     def recorded_kind(self) -> str:
         """Of its recorded results."""
         return self.kind or self.name
+
+    def table(self, rows: Any) -> str:
+        """Rows -> Markdown."""
+        if self.pivot is not None:
+            return self.pivot(rows)
+        return formatted(self.columns, [{**row, **self.shown(row)} for row in rows])
 
 
 def make_parser(experiment: Experiment, program: str) -> argparse.ArgumentParser:
@@ -122,15 +135,13 @@ def measure(experiment: Experiment, options: Options) -> dict[str, Any]:
     """Measures row by row; says on which machine, and with which versions."""
     load, began = load_average(), time.process_time()
     rows: list[Row] = []
-    for row in experiment.measured(options):
+    for row in experiment.run(options):
         rows.append(row)
         print(json.dumps(json_file.finite(row))[:160], file=sys.stderr, flush=True)
-    name = experiment.name
-    if experiment.recorded_as is not None:
-        name = experiment.recorded_as(options)
+    named = experiment.recorded_as
     return {
         "kind": experiment.recorded_kind,
-        "name": name,
+        "name": (named(options) if callable(named) else named) or experiment.name,
         "rows": rows,
         "cpu_seconds": round(time.process_time() - began, 1),
         "machine": machine() | {"load_average": load, "variables": tuned()},
@@ -147,6 +158,8 @@ def record(experiment: Experiment, options: Options, result: Mapping[str, Any]) 
     path: Path = options.results_dir / f"{result['name']}.json"
     before = read_table(path) if path.exists() else {}
     content = dict(result)
+    if experiment.settings is not None:
+        content["settings"] = experiment.settings
     if experiment.head is not None:
         content |= experiment.head(options, before)
     if experiment.key:

@@ -28,7 +28,7 @@ from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.config.command import read_config
 from ccenv.runs.engine import run as engine
 from ccenv.runs.engine.collect_runs import gather_folders
-from ccenv.runs.lab.estimators.files import network_of
+from ccenv.runs.lab.estimators.experiments import network_of
 from ccenv.runs.replay.rebuilt import plan_of
 from ccenv.runs.report.inputs.section import section_of
 from ccenv.runs.store.seal import sealed

@@ -14,6 +14,7 @@ from ccenv.runs.config.sweep_file import MOST_RUNS
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.engine.jobs import (
     Comparison,
+    Job,
     gather,
     make_jobs,
     names_of,
@@ -56,7 +57,7 @@ def compare(options: argparse.Namespace) -> int:
     known = recorded.load_from_all(source, other_texts=options.record) if is_read else {}
     known = {} if options.no_recorded else known
     found = gather(sweep, jobs, known, options.draw)
-    todo = [*found.missing, *(outdated(found) if options.rerun else [])]
+    todo = [*found.missing, *(outdated(found, jobs) if options.rerun else [])]
     if options.shard:
         missing, todo = len(todo), options.shard.share(jobs, todo)
         say(f"shard {options.shard}: {len(todo)} of {missing} runs to do are this machine's")
@@ -73,7 +74,7 @@ def compare(options: argparse.Namespace) -> int:
         found = gather(sweep, jobs, known, options.draw)
     if found.finished:
         keep()
-    show(found, study, options)
+    show(found, jobs, study, options)
     for failure in failures:
         say(f"\nfailed: {failure.task.label}, {failure.task.settings}\n{failure.error}")
     if failures:
@@ -117,7 +118,7 @@ def miniature_of(sweep: Sweep, record: bool) -> Sweep:
     return sweep.miniature()
 
 
-def show(found: Comparison, study: Study, options: argparse.Namespace) -> None:
+def show(found: Comparison, jobs: Sequence[Job], study: Study, options: argparse.Namespace) -> None:
     """Prints the table, and writes the report's folder."""
     report = Path(options.report_dir) / safe_name(found.sweep.name)
     if found.missing:
@@ -129,7 +130,7 @@ def show(found: Comparison, study: Study, options: argparse.Namespace) -> None:
     publish(found, report, Path(options.results_dir), study.sections)
     for line in origins(found):
         say(line)
-    if old := outdated(found):
+    if old := outdated(found, jobs):
         say(
             f"{len(old)} results come from an older version of their {OLDER}; --rerun makes them "
             "anew"

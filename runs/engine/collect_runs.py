@@ -6,11 +6,10 @@ differs from the agent's other rows.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import Comparison, Finished, Job
+from ccenv.runs.engine.jobs import Comparison, Finished
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.seal import check_result, check_seal
 from ccenv.runs.store.untrusted_files import stored_object
@@ -38,13 +37,8 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
     cells = tuple(Cell(label, found[0]["agent"]) for label, found in rows.items())
     said = f"{len(results)} finished runs below {', '.join(map(str, roots))}."
     sweep = Sweep(name, said, cells, minutes=0.0, seeds=())
-    # What is finished needs no plan: what it was is in its result.
-    finished = tuple(
-        Finished(Job(label, result["agent"], {}, cast(Plan, None)), result, recorded=False)
-        for label, found in rows.items()
-        for result in found
-    )
-    return Comparison(sweep, finished, (), draw)
+    finished = [Finished(label, result) for label, found in rows.items() for result in found]
+    return Comparison(sweep, tuple(finished), (), draw)
 
 
 def results_below(root: Path) -> list[Result]:

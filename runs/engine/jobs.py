@@ -22,6 +22,8 @@ from ccenv.runs.stats.rows import make_rows
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, recorded
 from ccenv.runs.store.identity import Key
+from ccenv.runs.store.json_file import uncollected
+from ccenv.runs.store.recorded import read_cells
 from ccenv.runs.store.seal import check_result_of, check_seal
 
 NAMED = 8
@@ -41,22 +43,32 @@ class Job:
     plan: Plan
     """as resolved."""
 
+    @property
+    def run(self) -> tuple[str, int]:
+        """Which one of its sweep: label and seed."""
+        return self.label, self.plan.program.seed
+
 
 @dataclass(frozen=True)
 class Finished:
-    """A run and its result."""
+    """A run's result and the row that it belongs to."""
 
-    job: Job
-    """which run."""
+    label: str
+    """of the row."""
     result: dict[str, Any]
-    """see `ccenv.runs.engine.run.execute`."""
-    recorded: bool
+    """see `ccenv.runs.engine.run.execute`; with the run's folder where that is here."""
+    recorded: bool = False
     """whether it was read from the recorded results instead of a run's folder."""
+
+    @property
+    def run(self) -> tuple[str, int]:
+        """Which one of its sweep: label and seed."""
+        return self.label, self.result["seed"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sweep's finished and missing runs."""
+    """A sweep's finished and missing runs; what is finished needs no plan."""
 
     sweep: Sweep
     """what was asked."""
@@ -77,7 +89,7 @@ class Comparison:
         """Label -> results by seed; labels in the sweep's order, those without any are empty."""
         found: dict[str, list[dict[str, Any]]] = {cell.label: [] for cell in self.sweep.cells}
         for one in self.finished:
-            found[one.job.label].append(one.result)
+            found[one.label].append(one.result)
         return found
 
     @functools.cached_property
@@ -116,20 +128,26 @@ def source_of(sweep: Sweep, jobs: Sequence[Job], results_dir: str) -> recorded.S
     plans: dict[str, list[Plan]] = {}
     for job in jobs:
         plans.setdefault(job.label, []).append(job.plan)
-    return recorded.Source(Path(results_dir) / f"{safe_name(sweep.name)}.json", plans)
+    return recorded.Source(recorded_path(sweep, Path(results_dir)), plans)
+
+
+def recorded_path(sweep: Sweep, results_dir: Path) -> Path:
+    """Where a sweep's recorded results are."""
+    return results_dir / f"{safe_name(sweep.name)}.json"
 
 
 def own_result(job: Job) -> dict[str, Any] | None:
-    """The result in a run's folder, None where there is none.
+    """The result in a run's folder, with that folder; None where there is none.
 
     Raises:
         ValueError: if it was edited by hand.
     """
-    path = job.plan.folder() / run_folder.RESULT
+    folder = job.plan.folder()
+    path = folder / run_folder.RESULT
     if not path.exists():
         return None
     content = check_seal(json_file.check_json(path), str(path))
-    return check_result_of(job.plan.program.seed, content, str(path))
+    return check_result_of(job.plan.program.seed, content, str(path)) | {"folder": str(folder)}
 
 
 def gather(
@@ -156,36 +174,41 @@ def gather(
         if found is None:
             missing.append(job)
         else:
-            finished.append(Finished(job, found, recorded=own is None))
+            finished.append(Finished(job.label, found, recorded=own is None))
     return Comparison(sweep, tuple(finished), tuple(missing), draw)
 
 
+@uncollected()
 def recorded_comparison(sweep: Sweep, results_dir: Path) -> Comparison:
-    """What is recorded of a sweep, and nothing else: the same on every machine.
+    """What is recorded of a sweep's rows and seeds, and nothing else: the same on every machine.
 
     Raises:
         ValueError: if nothing is recorded, or the file was edited by hand.
     """
-    # Runs of this checkout are looked for where there are none.
-    jobs = make_jobs(sweep, str(results_dir / "none"))
-    known = recorded.load(source_of(sweep, jobs, str(results_dir)), beside_runs=False)
-    if not known:
+    cells: dict[tuple[str, int], dict[str, Any]] = {}
+    for found in read_cells(recorded_path(sweep, results_dir)):
+        # Behind the sweep's own runs stand those that it no longer asks for.
+        cells.setdefault((found["label"], found["seed"]), found)
+    asked = [(cell.label, settings["seed"]) for cell, settings in sweep.runs()]
+    finished = [Finished(run[0], cells[run], recorded=True) for run in asked if run in cells]
+    if not finished:
         raise ValueError(f"expected recorded runs of {sweep.name!r} in {results_dir}, got none")
-    return gather(sweep, jobs, known)
+    return Comparison(sweep, tuple(finished), (), "sampled")
 
 
-def outdated(comparison: Comparison) -> list[Job]:
+def outdated(comparison: Comparison, jobs: Sequence[Job]) -> list[Job]:
     """Jobs whose results come from another version of the agent's, reward's or network's file."""
     # Read once for all runs of an agent, for this answer alone: files may change until the next.
     here: dict[tuple[Any, ...], dict[str, str]] = {}
+    done = {one.run: one.result for one in comparison.finished}
     found = []
-    for one in comparison.finished:
-        plan = one.job.plan
+    for job in jobs:
+        plan, result = job.plan, done.get(job.run)
         names = (plan.agent, *(plan.environment[name] for name in OF_CODE))
         if names not in here:
             here[names] = code_digests(plan)
-        if one.result["code"] != here[names]:
-            found.append(one.job)
+        if result is not None and result["code"] != here[names]:
+            found.append(job)
     return found
 
 
@@ -204,15 +227,16 @@ def record(sweep: Sweep, jobs: Sequence[Job], source: recorded.Source, draw: str
             "seeds": list(sweep.seeds),
             "rows": [row | {"settings": settings[row["label"]]} for row in whole.rows],
         }
-        results = {one.job.plan.key(): one.result for one in whole.finished}
-        recorded.save(source, head, results)
+        keys = {job.run: job.plan.key() for job in jobs}
+        recorded.save(source, head, {keys[one.run]: one.result for one in whole.finished})
 
 
-def names_of(jobs: Sequence[Job]) -> str:
+def names_of(runs: Sequence[Job | Finished]) -> str:
     """A short list of labels with their seeds."""
     seeds: dict[str, list[str]] = {}
-    for job in jobs:
-        seeds.setdefault(job.label, []).append(str(job.plan.program.seed))
+    for one in runs:
+        label, seed = one.run
+        seeds.setdefault(label, []).append(str(seed))
     named = [f"{label} (seeds {', '.join(found)})" for label, found in seeds.items()]
     more = [f"and {len(named) - NAMED} more rows"] if len(named) > NAMED else []
     return "; ".join([*named[:NAMED], *more])
@@ -220,10 +244,10 @@ def names_of(jobs: Sequence[Job]) -> str:
 
 def origins(comparison: Comparison) -> list[str]:
     """Which runs were not made here, and on what machine they were."""
-    machines: dict[str, list[Job]] = {}
+    machines: dict[str, list[Finished]] = {}
     for one in comparison.finished:
         if one.recorded:
-            machines.setdefault(machine_name(one.result["machine"]), []).append(one.job)
+            machines.setdefault(machine_name(one.result["machine"]), []).append(one)
     return [
         f"{len(found)} recorded results, made on {machine}: {names_of(found)}"
         for machine, found in machines.items()

@@ -22,12 +22,13 @@ PROGRAMS = {
         "train weights that come with the package, by their recipe",
     ),
     "estimator-files": (
-        "ccenv.runs.lab.estimators.files:main",
+        "ccenv.runs.lab.estimators.experiments:main",
         "write what experiments on estimators read",
     ),
-    "faults": ("ccenv.runs.lab.robustness.__main__:main", "kills, damage, odd input, long use"),
 }
 """Name -> a program that records no rows, imported on use, and what it does."""
+RENAMED = {"table": "circumstances", "size": "many-runs"}
+"""Second word of `faults ...` in earlier versions -> the experiment; others kept their names."""
 NAME = "python -m ccenv.runs.lab"
 
 
@@ -50,7 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
-    if name in ("--help", "-h"):
+    if name == "faults" and rest[:1] not in ([], ["--help"], ["-h"]):
+        old, *rest = rest
+        name = RENAMED.get(old, old)
+        print(f"lab: `faults {old}` is called `{NAME} {name}` now", file=sys.stderr)
+    if name in ("--help", "-h", "faults"):
         print(help_text())
         return 0
     if name in PROGRAMS:

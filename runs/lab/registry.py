@@ -32,7 +32,7 @@ def experiments() -> dict[str, Experiment]:
 def modules() -> Iterator[ModuleType]:
     """Modules of the lab, but for its entrance."""
     for info in pkgutil.walk_packages(lab.__path__, f"{lab.__name__}."):
-        if not info.name.endswith(("__main__", ".registry", ".tables")):
+        if not info.name.endswith((".__main__", ".registry", ".tables")):
             yield importlib.import_module(info.name)
 
 

@@ -27,13 +27,6 @@ from ccenv.runs.engine.study import Study
 from ccenv.runs.lab.budget import show as budget
 from ccenv.runs.lab.paper_beside import BESIDE
 from ccenv.runs.lab.registry import experiments
-from ccenv.runs.lab.robustness import (
-    circumstance_program,
-    damage_program,
-    fuzz_program,
-    kill_program,
-    soak_program,
-)
 from ccenv.runs.report.publish import made
 from ccenv.runs.report.tables import all_tables
 from ccenv.runs.store import recorded
@@ -54,11 +47,6 @@ TABLES: dict[str, Callable[[Any], str]] = {
     search_table.KIND: search_table.table,
     "gates": gate_table.table,
     "mask-table": mask_table.recorded_table,
-    "kills": kill_program.table,
-    "circumstances": circumstance_program.table,
-    "damage": damage_program.table,
-    fuzz_program.KIND: fuzz_program.table,
-    "soak": soak_program.table,
 } | {one.recorded_kind: one.table for one in experiments().values()}
 """Kind of a recorded result -> its table: of the product's commands, and of every experiment."""
 TOGETHER = BESIDE | budget.TOGETHER

@@ -63,7 +63,7 @@ def speed_cells(latency: Mapping[str, Any] | None) -> list[Any]:
 
 def settings_tables(finished: Sequence[Finished]) -> list[Table]:
     """Settings that all runs share, and those that tell them apart."""
-    by_label = {one.job.label: flat(one.result["settings"]) for one in finished}
+    by_label = {one.label: flat(one.result["settings"]) for one in finished}
     names = list(dict.fromkeys(name for found in by_label.values() for name in found))
     shared = {
         name: values.pop()

@@ -1,7 +1,7 @@
 """Makes an experiment of what is timed in rounds: (quick=, rounds=) -> rows."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ccenv.runs.experiment import Experiment, Options, Row
@@ -19,9 +19,9 @@ def benchmark(
     name: str,
     about: str,
     timed: Timed,
-    table: Callable[[Any], str],
+    columns: Mapping[str, str],
     *,
-    recorded_as: str,
+    recorded_as: str = "",
     rounds: int = 11,
     on_card: bool = False,
     names_machine: bool = True,
@@ -33,20 +33,21 @@ def benchmark(
         name: see `Experiment`.
         about: see `Experiment`.
         timed: measures each case once a round.
-        table: see `Experiment`.
-        recorded_as: name of the usual result; other vectors, threads and allocator settings are
-            added to it.
+        columns: see `Experiment`.
+        recorded_as: name of the usual result, and its kind unless one is given; other vectors,
+            threads and allocator settings are added to it. The experiment's name by default.
         rounds: unless asked for otherwise.
         on_card: whether the processor's vectors do not matter.
         names_machine: see `Experiment`.
         **shown: other fields of `Experiment`.
     """
+    usual_name = recorded_as or name
 
     def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--quick", action="store_true", help="a few small cases, seconds only")
         parser.add_argument("--repeats", type=int, help=f"rounds of each case; {rounds} by default")
 
-    def measured(options: Options) -> Iterable[Row]:
+    def run(options: Options) -> Iterable[Row]:
         if options.repeats is not None and options.repeats < 2:
             raise ValueError(f"expected --repeats of at least 2, got {options.repeats}")
         usual = QUICK_ROUNDS if options.quick else rounds
@@ -56,13 +57,14 @@ def benchmark(
         lanes = f"-{LANES}-lanes" if LANES != USUAL_LANES and not on_card else ""
         threads = f"-{options.threads}-threads" if options.threads > 1 else ""
         memory = "-kept-memory" if any(word.startswith("MALLOC_") for word in tuned()) else ""
-        return f"{recorded_as}{lanes}{threads}{memory}"
+        return f"{usual_name}{lanes}{threads}{memory}"
 
     return Experiment(
         name=name,
         about=about,
-        measured=measured,
-        table=table,
+        run=run,
+        columns=columns,
+        kind=shown.pop("kind", usual_name),
         recorded_as=file_name,
         add_options=add_options,
         names_machine=names_machine,

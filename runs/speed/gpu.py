@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ccenv.base.seeding import stream
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import NOTES, Case, Pass, Row, measure, table
+from ccenv.runs.speed.kernels import COLUMNS, NOTES, Case, Pass, Row, densities, measure
 from ccenv.runs.speed.masks import draw_pool, kept_pairs, mean_densities
 from ccenv.runs.store.provenance import machine
 from ccenv.sparse.gpu.dispatch import why_not
@@ -205,11 +205,12 @@ GPU = benchmark(
     "gpu",
     "block-sparse layers beside dense ones on a CUDA device",
     measured,
-    table,
+    COLUMNS,
     kind="gpu-kernels",
     recorded_as="gpu-speed",
     on_card=True,
     names_machine=False,
+    shown=densities,
     notes=NOTES,
     head=on_this_card,
 )

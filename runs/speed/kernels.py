@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns
-from ccenv.runs.tables.sweep_table import formatted
 
 Pass = Callable[[], object]
 Row = dict[str, Any]
@@ -25,20 +24,19 @@ independent; by class, ten classes with likely blocks of their own; unbalanced, 
 blocks for all rows; chosen, by the policy. Density: realised, on both sides of a layer or of each
 gated layer."""
 COLUMNS = {
-    "case": ("case", "<{case}"),
-    "masks": ("masks", "<{masks}"),
-    "route": ("route", "<{route}"),
-    "batch": ("batch", ">{batch:,}"),
-    "density": ("density", ">{shown_densities}"),
-    "speed-up": ("speedup", "<{speedup:.2f} [{speedup_low:.2f}, {speedup_high:.2f}]"),
-    "over masked dense": ("masked_dense_speedup", ">{masked_dense_speedup:.2f}"),
-    "ceiling": ("ceiling", ">{ceiling:.1f}"),
-    "limit": ("limit", ">{limit:.1f}"),
-    "ms": ("milliseconds", ">{milliseconds:.3f}"),
-    "dense GFLOP/s": ("dense_gflops", ">{dense_gflops:.0f}"),
-    "GFLOP/s": ("gflops", ">{gflops:.0f}"),
+    "case": "<{case}",
+    "masks": "<?{masks}",
+    "route": "<?{route}",
+    "batch": ">{batch:,}",
+    "density": ">{shown_densities}",
+    "speed-up": "<{speedup:.2f} [{speedup_low:.2f}, {speedup_high:.2f}]",
+    "over masked dense": ">?{masked_dense_speedup:.2f}",
+    "ceiling": ">?{ceiling:.1f}",
+    "limit": ">{limit:.1f}",
+    "ms": ">{milliseconds:.3f}",
+    "dense GFLOP/s": ">{dense_gflops:.0f}",
+    "GFLOP/s": ">{gflops:.0f}",
 }
-"""Heading -> what rows must have for it to be shown (not all do), and its cells."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +72,13 @@ def measure(case: Case, rounds: int) -> Row:
     names = ("dense", "masked_dense", "equal_dense", "sparse")
     passes = {name: found for name in names if (found := getattr(case, name)) is not None}
     times = seconds_in_turns(passes, rounds)
-    low, middle, high = quartiles_of_ratio(times["dense"], times["sparse"])
     row = {
         "case": case.name,
         "masks": case.masks,
         "batch": case.batch,
         "density": statistics.mean(case.densities),
         "densities": case.densities,
-        "speedup": middle,
-        "speedup_low": low,
-        "speedup_high": high,
+        **ratio("speedup", times["dense"], times["sparse"]),
         "limit": case.dense_macs / max(case.macs, 1.0),
         "milliseconds": 1e3 * statistics.median(times["sparse"]),
         "dense_gflops": 2e-9 * case.dense_macs / statistics.median(times["dense"]),
@@ -96,6 +91,12 @@ def measure(case: Case, rounds: int) -> Row:
         row["ceiling"] = quartiles_of_ratio(times["dense"], times["equal_dense"])[1]
         row["equal_macs"] = case.equal_macs / max(case.macs, 1.0)
     return row
+
+
+def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> Row:
+    """Ratios of rounds as fields of a row: their median, and their quartiles `_low` and `_high`."""
+    low, middle, high = quartiles_of_ratio(above, below)
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
 def width_of_macs(macs: float, macs_of: Callable[[int], float], widest: int = 1 << 16) -> int:
@@ -113,17 +114,7 @@ def width_of_macs(macs: float, macs_of: Callable[[int], float], widest: int = 1 
     return min((max(1, above - 1), above), key=lambda units: abs(macs_of(units) - macs))
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Timings in Markdown."""
-    columns = {
-        heading: cell
-        for heading, (field, cell) in COLUMNS.items()
-        if all(field in row for row in rows)
-    }
-    return formatted(columns, [{**row, "shown_densities": densities(row)} for row in rows])
-
-
-def densities(row: Mapping[str, Any]) -> str:
+def densities(row: Mapping[str, Any]) -> dict[str, str]:
     """Realised densities, one where they are alike to three digits."""
     shown = [f"{value:.3f}" for value in row.get("densities", [row["density"]])]
-    return " ".join(shown if len(set(shown)) > 1 else shown[:1])
+    return {"shown_densities": " ".join(shown if len(set(shown)) > 1 else shown[:1])}

@@ -21,7 +21,16 @@ from ccenv.networks.core.mlp import GatedMLP, MLPHidden, kept_units, layer_macs
 from ccenv.networks.core.protocol import forward, walk
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.figures import density_figure
-from ccenv.runs.speed.kernels import NOTES, Case, Pass, Row, measure, table, width_of_macs
+from ccenv.runs.speed.kernels import (
+    COLUMNS,
+    NOTES,
+    Case,
+    Pass,
+    Row,
+    densities,
+    measure,
+    width_of_macs,
+)
 from ccenv.runs.speed.masks import (
     KINDS,
     POOL,
@@ -249,9 +258,10 @@ KERNELS = benchmark(
     "kernels",
     "block-sparse layers and networks beside dense ones",
     measured,
-    table,
+    COLUMNS,
     kind="kernels",
     recorded_as="kernel-speed",
+    shown=densities,
     notes=NOTES,
     figure=density_figure,
 )

@@ -5,14 +5,12 @@ those recorded on an AMD EPYC. What `ccenv benchmark kernels` measures at length
 few rows, so that nobody need take another machine's figures for his own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Case, Row, measure
 from ccenv.runs.speed.masks import layer_case
 from ccenv.runs.speed.networks import TRAINED, cifar_case
-from ccenv.runs.tables.sweep_table import formatted
 
 LAYER, NETWORK, STEP = "layer 1,024 wide, 32 blocks", "CIFAR-10 network", "its training step"
 ELSEWHERE = {
@@ -64,17 +62,11 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
         yield told | row
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """This machine beside the others, in Markdown."""
-    return formatted(COLUMNS, list(rows))
-
-
 MACHINE = benchmark(
     "machine",
     "this machine's own figures in half a minute, beside those of others",
     measured,
-    table,
-    kind="own-figures",
+    COLUMNS,
     recorded_as="own-figures",
     rounds=5,
     notes=NOTES,

@@ -10,24 +10,18 @@ blocks have no choice and are left out of its mean.
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
 
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
+from ccenv.runs.lab.benchmarks.laid import LAYOUTS, Cell, Laid, side_masks
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Pass, Row
-from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
+from ccenv.runs.speed.kernels import Row
 from ccenv.runs.tables.sweep_table import formatted
 from ccenv.sparse import routes
-from ccenv.sparse.cpu.packed_weights import keep_panels
-from ccenv.sparse.few_rows import dense_linear
-from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.operands import Sizes
 from ccenv.sparse.routes import kept_pairs, most_pairs
 
@@ -40,10 +34,6 @@ MOST_SMALL_PAIRS = 2e6
 """of blocks in such a pass."""
 DENSITIES = (0.07, 0.15, 0.35, 0.6, 0.8, 0.95)
 SIDES = ("both", "both", "both", "out", "in")
-LAYOUTS = ("as networks keep them", "as nn.Linear holds them")
-"""of weights: frozen ones of the package lie panel by panel, trained ones input by input."""
-Masks = tuple[Tensor | None, Tensor | None]
-"""of the input and of the output side."""
 MOST_MACS = 8e8
 """of a dense pass; more take too long."""
 FEW, ROWS = 8, {True: "to 8", False: "from 24"}
@@ -71,28 +61,6 @@ COLUMNS = {
     "over the best": ">{regret:.3f}",
     "over the best, worst": ">{worst_regret:.2f}",
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Where in the grid."""
-
-    batch: int
-    """rows."""
-    in_features: int
-    """width of the input."""
-    out_features: int
-    """width of the output."""
-    block_size: int
-    """units of a block, on both sides."""
-    density: float
-    """keep probability of every block on each masked side."""
-    sides: str
-    """which sides have masks."""
-    training: bool
-    """forward and backward instead of forward alone."""
-    layout: str
-    """of the weights."""
 
 
 def grid(draws: int = 1) -> Iterator[Cell]:
@@ -146,32 +114,8 @@ def time_cell(cell: Cell, rounds: int) -> Row:
         cell: what.
         rounds: how often each way has its turn.
     """
-    layer, plain = layers_of(cell)
-    pool = masks_of(cell)
-    x = torch.randn(cell.batch, cell.in_features, generator=stream(0, "inputs"))
-    x.requires_grad_(cell.training)
-    slopes, turns = torch.ones(cell.batch, cell.out_features), itertools.cycle(pool)
-
-    def as_pass(product: Callable[[], Tensor], model: nn.Linear) -> Pass:
-        if not cell.training:
-            return product
-        return lambda: torch.autograd.grad(product(), [x, model.weight, model.bias], slopes)
-
-    def gated(backend: str) -> Tensor:
-        return block_sparse_linear(x, layer.weight, layer.bias, *next(turns), backend=backend)
-
-    def masked_dense() -> Tensor:
-        in_mask, out_mask = next(turns)
-        operands = x, layer.weight, layer.bias, in_mask, out_mask
-        return dense_linear(*operands, is_training=cell.training)
-
-    passes = {
-        "dense": as_pass(partial(plain, x), plain),
-        "masked_dense": as_pass(masked_dense, layer),
-        "kernels": as_pass(partial(gated, "cpu"), layer),
-        "auto": as_pass(partial(gated, "auto"), layer),
-    }
-    seconds = seconds_in_turns(passes, rounds, SECONDS, work_clock())
+    pool = side_masks(cell, MASKS)
+    seconds = seconds_in_turns(Laid(cell, pool).passes(), rounds, SECONDS, work_clock())
     sizes = sizes_of(vars(cell))
     return {
         **vars(cell),
@@ -199,26 +143,6 @@ def chosen_seconds(row: Row) -> float:
         by_kernels * row["kernels_seconds"] + (1 - by_kernels) * row["masked_dense_seconds"]
     )
     return seconds
-
-
-def layers_of(cell: Cell) -> tuple[nn.Linear, nn.Linear]:
-    """The layer whose blocks are skipped, its weights laid as the cell says, and a plain one."""
-    layer = make_layer(cell.in_features, cell.out_features).requires_grad_(cell.training)
-    plain = plain_layers((cell.in_features, cell.out_features))[0]
-    assert isinstance(plain, nn.Linear)
-    if cell.layout == LAYOUTS[1]:
-        layer.weight = nn.Parameter(layer.weight.detach().contiguous(), cell.training)
-    elif not cell.training:
-        keep_panels(layer)
-    return layer, plain.requires_grad_(cell.training)
-
-
-def masks_of(cell: Cell) -> list[Masks]:
-    """Input and output masks of several passes, None on a side without."""
-    blocks = [width // cell.block_size for width in (cell.in_features, cell.out_features)]
-    pool = draw_pool(cell.batch, blocks, cell.density, passes=MASKS)
-    has_in, has_out = (cell.sides in (side, "both") for side in ("in", "out"))
-    return [(ins if has_in else None, outs if has_out else None) for ins, outs in pool]
 
 
 def has_choice(row: Row) -> bool:
@@ -311,7 +235,8 @@ AUTO = benchmark(
     "auto",
     "the choice between kernels and dense products, beside the better of both",
     measured,
-    table,
+    COLUMNS,
+    pivot=table,
     kind="auto-cells",
     recorded_as="auto-cells",
     rounds=ROUNDS,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import NOTES, measure, table
+from ccenv.runs.speed.kernels import COLUMNS, NOTES, densities, measure
 from ccenv.runs.speed.masks import layer_case
 from ccenv.runs.studies.paper.numbers import digitised
 from ccenv.runs.tables.drawing import (
@@ -86,9 +86,8 @@ BLOCKS = benchmark(
     "block-sizes",
     "one layer in blocks of 4 to 128 units",
     measured,
-    table,
-    kind="block-sizes",
-    recorded_as="block-sizes",
+    COLUMNS,
+    shown=densities,
     notes=NOTES,
     figure=block_size_figure,
 )

@@ -17,34 +17,26 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.clock import quartiles_of_ratio
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.benchmarks import checkout_worker
 from ccenv.runs.lab.benchmarks.checkout_worker import LAYERS, PASSES
-from ccenv.runs.tables.sweep_table import formatted
+from ccenv.runs.speed.kernels import ratio
 
 HERE = Path(checkout_worker.__file__).resolve().parents[3]
 NOTES = """\
 Now over before: time before over time now in the same round, median [quartiles]; before and now,
 where a dense layer of torch is timed too: its time over the kernels'. A process for each checkout,
 in turns, one thread, processor seconds; other masks in every pass."""
-GAIN = "<{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]"
 COLUMNS = {
     "case": "<{case}",
-    "before": "<{shown_before}",
-    "now": "<{shown_now}",
-    "now over before": GAIN,
+    "masks": "<?{masks}",
+    "batch": ">?{batch:,}",
+    "density": ">?{density:.3f}",
+    "before": "<?{before:.2f} [{before_low:.2f}, {before_high:.2f}]",
+    "now": "<?{now:.2f} [{now_low:.2f}, {now_high:.2f}]",
+    "now over before": "<{gain:.2f} [{gain_low:.2f}, {gain_high:.2f}]",
 }
-RECORDED_COLUMNS = {
-    "case": "<{case}",
-    "masks": "<{masks}",
-    "batch": ">{batch:,}",
-    "density": ">{density:.3f}",
-    "before": "<{before:.2f} [{before_low:.2f}, {before_high:.2f}]",
-    "now": "<{now:.2f} [{now_low:.2f}, {now_high:.2f}]",
-    "now over before": GAIN,
-}
-"""of results of an earlier program, which timed kernels alone."""
+"""An earlier program timed kernels alone: its rows say masks, batch and density."""
 
 
 class Worker:
@@ -121,8 +113,7 @@ def row_of(case: str, times: Mapping[str, Sequence[Sequence[float]]]) -> Row:
         for name, rounds in times.items():
             pairs[name] = [passes[1] for passes in rounds], own[name]
     for name, (above, below) in pairs.items():
-        low, middle, high = quartiles_of_ratio(above, below)
-        row |= {name: middle, f"{name}_low": low, f"{name}_high": high}
+        row |= ratio(name, above, below)
     return row
 
 
@@ -161,28 +152,11 @@ def measured(options: Options) -> Iterator[Row]:
             yield row_of(name, rounds_of(workers, name, options.rounds))
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Ratios in Markdown."""
-    if rows and "masks" in rows[0]:
-        return formatted(RECORDED_COLUMNS, rows)
-    return formatted(COLUMNS, [{**row, **shown(row)} for row in rows])
-
-
-def shown(row: Row) -> dict[str, str]:
-    """Cells that not every row has."""
-    return {
-        f"shown_{name}": f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
-        if name in row
-        else ""
-        for name in ("before", "now")
-    }
-
-
 CHECKOUTS = Experiment(
     name="checkouts",
     about="this checkout beside another one, in turns: kernels, environments, training",
-    measured=measured,
-    table=table,
+    run=measured,
+    columns=COLUMNS,
     kind="kernels-beside",
     add_options=add_options,
     notes=NOTES,

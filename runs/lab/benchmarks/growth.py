@@ -6,10 +6,8 @@ Each point is measured in a process of its own, forked from this one: its peak i
 import functools
 import math
 import multiprocessing
-import resource
 import statistics
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +20,8 @@ from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward, num_blocks_of
 from ccenv.networks.vision.residual import resnet
-from ccenv.runs.lab.benchmarks.network_passes import in_mode
-from ccenv.runs.lab.benchmarks.network_speed import FORWARD, TRAINED
+from ccenv.runs.lab.benchmarks.network_rates import peak_mib
+from ccenv.runs.lab.benchmarks.network_speed import FORWARD, TRAINED, in_mode
 from ccenv.runs.lab.benchmarks.subjects import each_block
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Row
@@ -38,7 +36,6 @@ from ccenv.runs.tables.drawing import (
     new_figure,
     plain_logarithms,
 )
-from ccenv.runs.tables.sweep_table import formatted
 
 SECONDS = 0.03
 """length of one timing."""
@@ -121,15 +118,9 @@ class Point:
         return build_network(GatedMLP, 0, in_features=math.prod(SHAPES["mlp"]), **shape)
 
 
-def peak_bytes() -> int:
-    """Most memory that this process has held so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def measure(point: Point, rounds: int) -> Row:
     """Times a point in this process, whose peak before must be what it holds now."""
-    before, batch = peak_bytes(), point.sizes()["batch"]
+    before, batch = peak_mib(), point.sizes()["batch"]
     generator, network = stream(0, "kernel operands"), point.build()
     inputs = torch.rand(batch, *SHAPES[point.network], generator=generator)
     labels = torch.randint(NUM_CLASSES, (batch,), generator=generator)
@@ -156,7 +147,7 @@ def measure(point: Point, rounds: int) -> Row:
         "way": TRAINED if point.is_training else FORWARD,
         "milliseconds": middle["gated"],
         "dense_milliseconds": middle["dense"],
-        "mebibytes": (peak_bytes() - before) / MEBIBYTE,
+        "mebibytes": peak_mib() - before,
         "weights": network.memory_bytes() / MEBIBYTE,
         "load_average": load_average(),
     }
@@ -178,11 +169,6 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
                     point = Point(network, axis, value, is_training)
                     with ProcessPoolExecutor(1, mp_context=fork) as alone:
                         yield alone.submit(measure_alone, point, rounds).result()
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Times and memory in Markdown."""
-    return formatted(COLUMNS, rows)
 
 
 def growth_figure(rows: Sequence[Row]) -> Drawn:
@@ -255,8 +241,7 @@ GROWTH = benchmark(
     "sizes",
     "time and memory of a pass and a training step as width, depth, blocks and batch grow",
     measured,
-    table,
-    kind="growth",
+    COLUMNS,
     recorded_as="growth",
     rounds=3,
     notes=NOTES,

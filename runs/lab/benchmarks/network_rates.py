@@ -8,10 +8,9 @@ import multiprocessing
 import resource
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS, Network, Subject
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row
 from ccenv.runs.store.provenance import load_average
-from ccenv.runs.tables.sweep_table import formatted
 
 POOL = 4
 SLOW_SECONDS = 2.0
@@ -43,7 +41,7 @@ COLUMNS = {
     "rows": ">{rows:,}",
     "env steps/s": ">{steps_per_second:,.0f}",
     "inputs/s": ">{inputs_per_second:,.0f}",
-    "own %": "<{shown_own}",
+    "own %": "<{own!p:.0f} [{own_low!p:.0f}, {own_high!p:.0f}]",
     "ms of an episode": ">{milliseconds:,.1f}",
     "MiB, bare pass": ">{network_mib:,.0f}",
     "MiB, environment": ">{environment_mib:,.0f}",
@@ -169,24 +167,11 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
                 yield process.submit(measure, name, rows, rounds, threads).result()
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rates in Markdown."""
-    return formatted(COLUMNS, [{**row, "shown_own": shown_own(row)} for row in rows])
-
-
-def shown_own(row: Mapping[str, Any]) -> str:
-    """The environment's own share in percent with its quartiles."""
-    middle, low, high = (100 * row[name] for name in ("own", "own_low", "own_high"))
-    return f"{middle:.0f} [{low:.0f}, {high:.0f}]"
-
-
 NETWORK_RATES = benchmark(
     "network-rates",
     "the environment's rate and memory on networks of any kind, as its rows grow",
     measured,
-    table,
-    kind="network-rates",
-    recorded_as="network-rates",
+    COLUMNS,
     rounds=7,
     notes=NOTES,
 )

@@ -4,17 +4,187 @@ Frozen networks are packed, as the environment runs them, and a small policy is 
 affine map of each gate's look and a draw. Other masks in every pass, from a pool drawn beforehand.
 """
 
+import functools
+import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
-from ccenv.runs.lab.benchmarks.network_passes import make_passes
-from ccenv.runs.lab.benchmarks.subjects import Subject, chosen
+from ccenv.base.seeding import stream
+from ccenv.deploy.fused.choosers import Chooser
+from ccenv.deploy.policy_scores import GateScores, least_score, mask_of
+from ccenv.networks.core.count_macs import counted
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
+from ccenv.networks.core.protocol import dense_forward, walk
+from ccenv.runs.lab.benchmarks.subjects import Network, Subject, chosen
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row
+from ccenv.runs.speed.kernels import Pass, Row
+from ccenv.runs.speed.networks import as_pass
 from ccenv.runs.store.provenance import load_average
-from ccenv.runs.tables.sweep_table import formatted
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What is timed in turns, and what it costs."""
+
+    macs: float
+    """executed MACs of an input, without a policy's."""
+    policy_macs: int
+    """of the policies that are part of `gated`."""
+    dense_macs: int
+    """with everything kept."""
+    timed: dict[str, Pass]
+    """"gated" with policies, "given" masks, "dense", "plain" and "equal"."""
+
+
+def executed(network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]]) -> float:
+    """MACs of an input, mean over a pool of masks and over rows."""
+    totals = []
+    with torch.no_grad():
+        for masks in pool:
+            hidden, total = network.start(inputs), 0.0
+            for gate, mask in enumerate(masks):
+                total += float(network.macs(gate, hidden, mask).double().mean())
+                hidden = network.step(gate, hidden, mask)
+            totals.append(total)
+    return statistics.mean(totals)
+
+
+def make_policies(network: Network, generator: torch.Generator) -> list[Tensor]:
+    """Affine maps of the looks: [num_blocks, look_size] for each gate."""
+    return [
+        torch.randn(gate.num_blocks, gate.look_size, generator=generator) / (gate.look_size + 1)
+        for gate in network.gates
+    ]
+
+
+def next_logits(
+    network: Network,
+    inputs: Tensor,
+    turns: Iterator[Sequence[Tensor]],
+    policies: Sequence[Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Logits under the next masks of a pool.
+
+    Choosing costs what it does (look, product and draw), without policies nothing; the
+    masks that are taken are the pool's.
+    """
+    masks = next(turns)
+    if policies:
+        # One call draws for all gates: a score above logit(u) is a draw with its sigmoid.
+        noise = torch.rand(len(masks[0]), sum(map(len, policies)), generator=generator).logit_()
+        noises = noise.split([*map(len, policies)], dim=1)
+
+    def choose(gate: int, hidden: Any) -> Tensor:
+        if policies:
+            nn.functional.linear(network.look(gate, hidden), policies[gate]).gt(noises[gate])
+        return masks[gate]
+
+    return walk(network, inputs, choose)
+
+
+def one_row_passes(
+    network: Network, inputs: Tensor, pool: Sequence[Sequence[Tensor]], policies: Sequence[Tensor]
+) -> dict[str, Callable[[], Tensor]]:
+    """The same for a single input by `ccenv.networks.core.one_row`: "gated", "given" and "dense".
+
+    A gate of one block is asked for a bit. As above, choosing costs what it does and the masks
+    that are taken are the pool's.
+    """
+    one = OneRow(network)
+    scores = GateScores(one, [Chooser([(policy, None)], "drawn") for policy in policies], inputs)
+    taken = [[bool(m) if m.shape[1] == 1 else m for m in masks] for masks in pool]
+    generator = stream(0, "draws of single rows")
+    sizes = [len(policy) for policy in policies]
+
+    def gated(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
+        masks = next(turns)
+        drawn = torch.rand(1, sum(sizes), generator=generator)
+        numbers, noises = drawn[0].tolist(), drawn.split(sizes, dim=1)
+
+        def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
+            if sizes[gate] > 1:
+                mask_of(scores.choosers[gate], scores.all_of(gate, x, early), noises[gate])
+            else:
+                scores(gate, x, early) > least_score(scores.choosers[gate], numbers[gate])  # noqa: B015
+            return masks[gate]
+
+        return one(inputs, decide)
+
+    def given(turns: Iterator[Sequence[bool | Tensor]]) -> Tensor:
+        masks = next(turns)
+        return one(inputs, lambda gate, *_: masks[gate])
+
+    return {
+        "gated": functools.partial(gated, itertools.cycle(taken)),
+        "given": functools.partial(given, itertools.cycle(taken)),
+        "dense": functools.partial(one, inputs, lambda *_: True),
+    }
+
+
+def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Passes:
+    """Builds a subject's network, packed for forward passes, and what it is compared with.
+
+    Args:
+        subject: which network and masks.
+        batch: inputs of a pass.
+        training: forward and backward, masks given.
+    """
+    generator = stream(0, "kernel operands")
+    network, inputs = subject.build(), subject.inputs(batch, generator)
+    labels = torch.randint(subject.num_classes, (batch,), generator=generator)
+    pool = subject.pool(network, batch, 32 if batch == 1 else 4)
+    modules = {"plain": subject.plain(network)}
+    if subject.equal is not None:
+        modules["equal"] = subject.equal(network)
+    # All stay in evaluation mode, where norms are fixed, as networks keep them under masks.
+    for module in (network, *modules.values()):
+        module.eval().requires_grad_(training)
+    if not training and hasattr(network, "pack"):
+        network.pack()
+    macs, policies = executed(network, inputs, pool), make_policies(network, generator)
+
+    def timed(model: nn.Module, logits: Callable[[], Tensor]) -> Pass:
+        return in_mode(as_pass(model, logits, labels if training else None), training)
+
+    def gated(policies: Sequence[Tensor]) -> Pass:
+        turns = itertools.cycle(pool)
+        logits = functools.partial(next_logits, network, inputs, turns, policies, generator)
+        return timed(network, logits)
+
+    passes = {"gated": gated([] if training else policies)}
+    if not training:
+        passes["given"] = gated([])
+    passes["dense"] = timed(network, functools.partial(dense_forward, network, inputs))
+    if batch == 1 and not training and why_not_one_row(network) is None:
+        single = one_row_passes(network, inputs, pool, policies)
+        passes |= {name: timed(network, logits) for name, logits in single.items()}
+    for name, module in modules.items():
+        passes[name] = timed(module, functools.partial(module, inputs))
+    policy_macs = 0 if training else sum(policy.numel() for policy in policies)
+    return Passes(macs, policy_macs, network.dense_macs, passes)
+
+
+def in_mode(function: Pass, training: bool) -> Pass:
+    """A function with gradients or without."""
+
+    def run() -> object:
+        with torch.set_grad_enabled(training):
+            return function()
+
+    return run
+
+
+def macs_of(module: nn.Module, inputs: Tensor) -> int:
+    """Multiply-accumulates of a plain module for one input."""
+    return counted(module, inputs[:1])[0]
+
 
 FORWARD, TRAINED = "pass", "training step"
 SECONDS = 0.1
@@ -36,12 +206,12 @@ COLUMNS = {
     "what": "<{way}",
     "batch": ">{batch:,}",
     "MACs saved": ">{saved_macs:.1%}",
-    "time saved": "<{shown_time}",
+    "time saved": "<{saved_time:.1%} [{saved_time_low!p:.1f}, {saved_time_high!p:.1f}]",
     "of it": ">{of_saved:.2f}",
-    "without policy": ">{shown_given}",
+    "without policy": ">?{of_saved_given:.2f}",
     "faster than dense": ">{speedup:.2f}",
     "than plain": ">{plain_speedup:.2f}",
-    "over equal": ">{shown_equal}",
+    "over equal": ">?{over_equal:.2f}",
     "ms": ">{gated_milliseconds:.2f}",
 }
 
@@ -85,27 +255,11 @@ def measured(*, quick: bool, rounds: int) -> Iterator[Row]:
         yield measure(subject, subject.training_batch, rounds, training=True)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Times in Markdown."""
-    return formatted(COLUMNS, [{**row, **shown(row)} for row in rows])
-
-
-def shown(row: Mapping[str, Any]) -> dict[str, str]:
-    """Cells that not every row has, and the quartiles."""
-    quartiles = f"[{100 * row['saved_time_low']:.1f}, {100 * row['saved_time_high']:.1f}]"
-    given, equal = (row.get(name) for name in ("of_saved_given", "over_equal"))
-    return {
-        "shown_time": f"{row['saved_time']:.1%} {quartiles}",
-        "shown_given": "" if given is None else f"{given:.2f}",
-        "shown_equal": "" if equal is None else f"{equal:.2f}",
-    }
-
-
 NETWORKS = benchmark(
     "networks",
     "networks of any kind with some blocks skipped, beside their plain modules",
     measured,
-    table,
+    COLUMNS,
     kind="networks",
     recorded_as="network-speed",
     notes=NOTES,

@@ -25,7 +25,6 @@ from ccenv.deploy.latency import plain_pass
 from ccenv.deploy.onnx_check import Agreement, Session, compare
 from ccenv.deploy.onnx_file import check_installed, write_onnx
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.settings import make_simulator
 
 ROWS = 64
@@ -102,11 +101,11 @@ COLUMNS = {
     "same masks": ">{same_masks:.2%}",
     "apart": ">{apart:.0e}",
     "kept": ">{kept:.0%}",
-    "dense": ">{dense:.3f}",
-    "torch": ">{torch:.3f}",
-    "fuse": ">{fused}",
-    "ONNX masked": ">{masked:.3f}",
-    "ONNX that skips": ">{skipping}",
+    "dense": ">{milliseconds[dense][1]:.3f}",
+    "torch": ">{milliseconds[torch][1]:.3f}",
+    "fuse": ">?{milliseconds[fused][1]:.3f}",
+    "ONNX masked": ">{milliseconds[masked][1]:.3f}",
+    "ONNX that skips": ">?{milliseconds[skipping][1]:.3f}",
 }
 
 
@@ -210,23 +209,11 @@ def row(
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Agreement and times in Markdown."""
-    shown = []
-    for one in rows:
-        middle = {way: parts[1] for way, parts in one["milliseconds"].items()}
-        names = {"fused": "fused", "skipping": "skipping"}
-        told = {n: f"{middle[w]:.3f}" if w in middle else "" for n, w in names.items()}
-        shown.append({**one, **middle, **told})
-    return formatted(COLUMNS, shown)
-
-
 ONNX = benchmark(
     "onnx",
     "ONNX files beside the classifier that they are written from",
     measured,
-    table,
-    kind="onnx-times",
+    COLUMNS,
     recorded_as="onnx-times",
     notes=NOTES,
     names_machine=False,

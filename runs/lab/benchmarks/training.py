@@ -23,9 +23,8 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.building import build
 from ccenv.runs.speed.benchmark import benchmark
-from ccenv.runs.speed.kernels import Row
+from ccenv.runs.speed.kernels import Row, ratio
 from ccenv.runs.sweeps import SWEEPS
-from ccenv.runs.tables.sweep_table import formatted
 from ccenv.simulator.rollout import collect_rollout
 
 KERNELS, MASKED, DENSE = "kernels", "masked dense", "dense"
@@ -169,7 +168,6 @@ def time_training(training: Training, rounds: int, seconds: float) -> list[Row]:
 def speed(agent: Agent, times: Mapping[str, Sequence[float]], route: str) -> Row:
     """One route's rates beside the others of the same rounds; `NOTES` tells what they say."""
     simulator = agent.simulator
-    low, middle, high = quartiles_of_ratio(times[MASKED], times[route])
     stages, density = stage_seconds(agent)
     images = simulator.num_images // simulator.group_size
     row = {
@@ -178,9 +176,7 @@ def speed(agent: Agent, times: Mapping[str, Sequence[float]], route: str) -> Row
         "num_rows": simulator.num_images,
         "density": density,
         "images_per_second": images / statistics.median(times[route]),
-        "speedup": middle,
-        "speedup_low": low,
-        "speedup_high": high,
+        **ratio("speedup", times[MASKED], times[route]),
         "dense_speedup": quartiles_of_ratio(times[DENSE], times[route])[1],
     }
     names = ("rollout", "agent", "network")
@@ -204,21 +200,15 @@ def stage_seconds(agent: Agent, updates: int = 10) -> tuple[list[float], float]:
     return medians, statistics.mean(densities)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Training speeds in Markdown."""
-    per_image = ((row, row["num_rows"] / row["num_images"]) for row in rows)
-    return formatted(
-        COLUMNS,
-        [{**row, "rows_per_second": row["images_per_second"] * n} for row, n in per_image],
-    )
-
-
 TRAINING = benchmark(
     "training",
     "whole training loops with the kernels and without",
     measured,
-    table,
+    COLUMNS,
     kind="training",
+    shown=lambda row: {
+        "rows_per_second": row["images_per_second"] * row["num_rows"] / row["num_images"]
+    },
     recorded_as="training-speed",
     notes=NOTES,
 )

@@ -9,7 +9,7 @@ to a recorded result by the experiment `budget-times`.
 import argparse
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,30 @@ from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.budget import show
-from ccenv.runs.lab.budget.measured import components
 from ccenv.runs.lab.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
 from ccenv.runs.lab.budget.policies import Data, Learning, placed_rows
+from ccenv.runs.lab.table_studies import main_parts, said_of
 from ccenv.runs.store.provenance import data_of
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
 
-def rows_of(parts: Parts, sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """The menu's rows, then those of policies."""
-    masks = parts.masks
-    yield from menu_rows(parts)
-    looks = [part.looks for part in (parts.fit, parts.choose, parts.judge)]
-    seen = components(looks[0], looks[1:], sizes.columns)
-    fit, choose, judge = (part.outcomes(masks) for part in (parts.fit, parts.choose, parts.judge))
+def menu_rows(parts: Parts) -> Iterator[Row]:
+    """A row for each mask: units left out, error, nll and cost on inputs that judge."""
+    for number, mask in enumerate(parts.masks):
+        error, nll, cost = parts.judge.found[:, :, number].mean(axis=1).tolist()
+        skipped = (~mask).nonzero()[:, 0].tolist()
+        row = {"mask": number, "skipped": skipped, "error": error, "nll": nll, "cost": cost}
+        if parts.sized:
+            row |= {"size": parts.sized[number].size, "ways": list(parts.sized[number].ways)}
+        yield row
+
+
+def policy_rows(parts: Parts, sizes: Sizes) -> Iterator[Row]:
+    """A row for each budget, form of policy and learner."""
+    masks, own = parts.masks, (parts.fit, parts.choose, parts.judge)
+    seen = main_parts(sizes.columns, *(part.looks for part in own))
+    fit, choose, judge = (part.outcomes(masks) for part in own)
     data = Data(
         fit,
         seen[0],
@@ -46,61 +55,7 @@ def rows_of(parts: Parts, sizes: Sizes) -> Iterator[dict[str, Any]]:
         parts.whole,
     )
     learning = Learning(sizes.updates, batch=sizes.fit_batch)
-    yield from placed_rows(data, sizes.budgets, sizes.seeds, sizes.hidden, learning)
-
-
-def menu_rows(parts: Parts) -> Iterator[dict[str, Any]]:
-    """A row for each mask: units left out, error, nll and cost on inputs that judge."""
-    for number, mask in enumerate(parts.masks):
-        error, nll, cost = parts.judge.found[:, :, number].mean(axis=1).tolist()
-        skipped = (~mask).nonzero()[:, 0].tolist()
-        row = {"mask": number, "skipped": skipped, "error": error, "nll": nll, "cost": cost}
-        if parts.sized:
-            row |= {"size": parts.sized[number].size, "ways": list(parts.sized[number].ways)}
-        yield row
-
-
-def parts_of(
-    split: Any, tables: Sequence[MaskTable], sizes: Sizes, seed: int, *, progress: bool
-) -> Parts:
-    """Menu and inputs; no table, one that chooses the menu, or that and one that judges."""
-    if len(tables) > 1:
-        return by_tables(tables[0], tables[1], sizes)
-    if tables:
-        return by_table(split, tables[0], sizes, seed, progress=progress)
-    return by_chains(split, sizes, seed, progress=progress)
-
-
-def network_rows(
-    environment: Mapping[str, Any],
-    tables: Sequence[MaskTable],
-    sizes: Sizes,
-    seed: int,
-    *,
-    progress: bool = False,
-) -> Iterator[Row]:
-    """The menu's rows and those of policies, of one network.
-
-    Args:
-        environment: settings of the simulator: network, its weights, data.
-        tables: see `parts_of`.
-        sizes: how much.
-        seed: of what is drawn.
-        progress: show bars.
-
-    Raises:
-        ValueError: if tables are of something else, or too small.
-    """
-
-    @functools.cache
-    def split(name: str) -> Simulator:
-        return Simulator(1, split=name, **environment)
-
-    weights = weights_digest(split("test").network)
-    for table in tables:
-        if table.header.weights != weights:
-            raise ValueError(f"expected a table of weights {weights}, got {table.header.weights}")
-    yield from rows_of(parts_of(split, tables, sizes, seed, progress=progress), sizes)
+    return placed_rows(data, sizes.budgets, sizes.seeds, sizes.hidden, learning)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -135,14 +90,10 @@ def asked_environment(options: Options) -> dict[str, Any]:
 
 def asked_sizes(options: Options) -> Sizes:
     """How much, as options say."""
-    return Sizes(
-        inputs=tuple(options.inputs),
-        budgets=tuple(options.budgets),
-        updates=tuple(options.updates),
-        random=options.random,
-        fit_batch=options.fit_batch,
-        batch=options.batch,
-    )
+    names = ("inputs", "budgets", "updates", "random", "fit_batch", "batch")
+    asked = {name: getattr(options, name) for name in names}
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
+    return Sizes(**sizes)
 
 
 def asked_tables(options: Options) -> list[MaskTable]:
@@ -156,15 +107,31 @@ def asked_tables(options: Options) -> list[MaskTable]:
     return [read_table(path) for path in (options.table, options.judge) if path is not None]
 
 
-def measured(options: Options) -> Iterator[Row]:
-    """Rows of the network that options name."""
-    return network_rows(
-        asked_environment(options),
-        asked_tables(options),
-        asked_sizes(options),
-        options.seed,
-        progress=True,
-    )
+def run(options: Options) -> Iterator[Row]:
+    """The menu's rows and those of policies, of the network that options name.
+
+    Raises:
+        ValueError: if tables are of something else, or too small.
+    """
+    environment, sizes = asked_environment(options), asked_sizes(options)
+    tables, seed = asked_tables(options), options.seed
+
+    @functools.cache
+    def split(name: str) -> Simulator:
+        return Simulator(1, split=name, **environment)
+
+    weights = weights_digest(split("test").network)
+    for table in tables:
+        if table.header.weights != weights:
+            raise ValueError(f"expected a table of weights {weights}, got {table.header.weights}")
+    if len(tables) > 1:
+        parts = by_tables(tables[0], tables[1], sizes)
+    elif tables:
+        parts = by_table(split, tables[0], sizes, seed, progress=True)
+    else:
+        parts = by_chains(split, sizes, seed, progress=True)
+    yield from menu_rows(parts)
+    yield from policy_rows(parts, sizes)
 
 
 def head(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,12 +149,6 @@ def head(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def said_of(table: MaskTable) -> dict[str, Any]:
-    """Which table it was."""
-    names = ("network", "settings", "dataset", "split", "num_images", "weights", "data")
-    return {name: getattr(table.header, name) for name in names}
-
-
 def recorded_as(options: Options) -> str:
     """The name of a network's result."""
     return f"budget-{options.network.replace('_', '-')}"
@@ -196,8 +157,8 @@ def recorded_as(options: Options) -> str:
 BUDGET = Experiment(
     name="budget",
     about="static masks of a network and policies that choose among them, at budgets of MACs",
-    measured=measured,
-    table=show.table,
+    run=run,
+    pivot=show.table,
     recorded_as=recorded_as,
     add_options=add_options,
     head=head,

@@ -15,7 +15,7 @@ from ccenv.base.seeding import stream_seed
 from ccenv.mask_table.evaluation.at_cost import AtCost, best_at
 from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
 from ccenv.mask_table.evaluation.learning import Adam, Policies, softmax
-from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.lab.table_studies import interval_of_each
 
 LEARNERS = ("exact gradient", "rloo", "reinforce", "imitation", "ppo")
 DRAWS = {"rloo": 8, "reinforce": 1, "ppo": 8}
@@ -75,15 +75,8 @@ def placed_rows(
             own = replace(learning, hidden=units)
             for learner in LEARNERS:
                 points = [placed(data, budget, learner, seed, own) for seed in range(seeds)]
-                yield {
-                    "budget": budget,
-                    "policy": form,
-                    "learner": learner,
-                    **{
-                        name: vars(mean_interval([point[name] for point in points]))
-                        for name in points[0]
-                    },
-                }
+                said = {"budget": budget, "policy": form, "learner": learner}
+                yield said | interval_of_each(points)
 
 
 def placed(

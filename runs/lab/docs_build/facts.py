@@ -1,12 +1,14 @@
 """Tables of the reference pages: names, settings, meanings -> Markdown, from the code alone."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import ccenv
-from ccenv.base.registry import resolve
+from ccenv.base.registry import check_names, resolve
 from ccenv.envs.rows import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
@@ -16,12 +18,52 @@ from ccenv.runs.commands.list import first_line, list_kind, show
 from ccenv.runs.commands.registry import GROUPS, RENAMED
 from ccenv.runs.config.agent_settings import explained
 from ccenv.runs.config.values import is_plain
-from ccenv.runs.lab.docs_build.promised import PROMISED
 from ccenv.runs.store.identity import Program
 from ccenv.runs.tensorboard.tracking import compact
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator
 
+PROMISED: dict[str, str] = {
+    "ccenv.BlockSelectionEnv": "",
+    "ccenv.BlockSelectionVectorEnv": "",
+    "ccenv.sb3.BlockSelectionVecEnv": "",
+    "ccenv.evaluate": "",
+    "ccenv.check_vector_env": "",
+    "ccenv.gate": "",
+    "ccenv.gateable": "",
+    "ccenv.check_network": "",
+    "ccenv.GatedNetwork": "",
+    "ccenv.GatedSequential": "",
+    "ccenv.GatedMLP": "",
+    "ccenv.Gate": "",
+    "ccenv.Stage": "",
+    "ccenv.Exit": "",
+    "ccenv.block_sparse_linear": "",
+    "ccenv.explain_backend": "",
+    "ccenv.ENVIRONMENTS": "All environments by id: the settings that make them.",
+    "ccenv.PRESETS": "Those that `ccenv train env=` takes.",
+    "ccenv.agents.AGENTS": "Agents by name.",
+    "ccenv.agents.base.Agent": "",
+    "ccenv.rewards.REWARDS": "Rewards by name.",
+    "ccenv.rewards.StatefulReward": "",
+    "ccenv.mdp.dynamics.StepOutcome": "",
+    "ccenv.mdp.outcome.Outcome": "",
+    "ccenv.networks.NETWORKS": "Networks by name.",
+    "ccenv.data.DATASETS": "Data sets by name.",
+    "ccenv.runs.sweeps.SWEEPS": "Sweeps by name.",
+    "ccenv.simulator.simulator.Simulator": "",
+    "ccenv.simulator.rollout.collect_rollout": "",
+    "ccenv.simulator.rollout.Rollout": "",
+    "ccenv.simulator.evaluate.Evaluation": "",
+    "ccenv.deploy.export.SkippingClassifier": "",
+    "ccenv.deploy.fused.classifier.FusedClassifier": "",
+    "ccenv.runs.config.sweep.Sweep": "",
+    "ccenv.runs.config.sweep.Cell": "",
+    "ccenv.runs.engine.study.Study": "",
+}
+"""Names that do not change; an empty text: the first line of the docstring says what it is."""
+TABLES = tuple(name for name, said in PROMISED.items() if said)
+"""Plain dictionaries, which have no page of their own."""
 GIVEN = ("input_shape", "in_features", "num_classes")
 """Arguments of a builder that the data set decides."""
 MASK = "mask"
@@ -215,3 +257,25 @@ FACTS: dict[str, Callable[[], str]] = {
     "earlier commands": earlier_commands,
 }
 """Name between the marks of a page -> what is made for it."""
+MARKED = re.compile(r"(<!-- made: ([\w -]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def made_anew(text: str) -> str:
+    """A text whose marked places hold what the code says now.
+
+    Raises:
+        ValueError: if a name between marks is unknown; the nearest right one is suggested.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        check_names([match[2]], FACTS, "marked place")
+        return f"{match[1]}\n{FACTS[match[2]]()}\n\n{match[3]}"
+
+    return MARKED.sub(replace, text)
+
+
+def differing(folder: Path) -> dict[Path, str]:
+    """Pages of a folder whose marked places are not what the code says, with their new texts."""
+    before = {page: page.read_text() for page in sorted(folder.rglob("*.md"))}
+    after = {page: made_anew(text) for page, text in before.items() if MARKED.search(text)}
+    return {page: text for page, text in after.items() if text != before[page]}

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.runs.commands.frame import program
-from ccenv.runs.lab.docs_build.executed import executed
-from ccenv.runs.lab.docs_build.marked import differing
-from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, differing_notebooks
+from ccenv.runs.lab.docs_build.facts import differing
+from ccenv.runs.lab.docs_build.notebook import NOTEBOOKS, differing_notebooks, executed
 from ccenv.runs.lab.docs_build.site import build_site, check_tools
 from ccenv.runs.lab.docs_build.stage import DOCS, stage
 

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path, PurePosixPath
 
+from ccenv.runs.lab.docs_build.facts import PROMISED, TABLES
 from ccenv.runs.lab.docs_build.links import BRANCH, moved, project_address, target
-from ccenv.runs.lab.docs_build.promised import PROMISED, TABLES
 from ccenv.runs.lab.docs_build.site import PICTURES
 
 DOCS, RESULTS = PurePosixPath("runs/docs"), PurePosixPath("runs/results/README.md")

@@ -20,7 +20,7 @@ from ccenv.mask_table.environment import mask_chances, table_simulator
 from ccenv.mask_table.evaluation.at_cost import CostPoint
 from ccenv.mask_table.evaluation.learning import LinUCB
 from ccenv.runs.lab.estimators.fitted import Data, data_of
-from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.lab.table_studies import interval_of_each
 
 BANDIT = "LinUCB, menu"
 PRICE = {"initial_price": 1.5, "price_scale": 1.0, "quadratic_weight": 10.0, "smoothing": 0.5}
@@ -90,7 +90,7 @@ def agent_rows(tables: Tables, sizes: Sizes) -> Iterator[dict[str, Any]]:
                 "budget": budget,
                 "agent": name,
                 "seeds": len(points),
-                **{k: vars(mean_interval([point[k] for point in points])) for k in points[0]},
+                **interval_of_each(points),
             }
 
 

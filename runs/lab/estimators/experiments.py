@@ -2,19 +2,99 @@
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ccenv.mask_table import MaskTable
-from ccenv.mask_table.building.walk import read_looks
-from ccenv.runs.commands.frame import takes_trust
+from ccenv.mask_table.building.checks import batches, check_is_of
+from ccenv.mask_table.building.gate_gradients import slopes_of, write_slopes
+from ccenv.mask_table.building.walk import joined, looks_behind, read_looks, write_looks
+from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import agents, curves, fitted, looks, moments, show
-from ccenv.runs.lab.estimators.files import network_of
 from ccenv.runs.lab.estimators.problem import Problem, problem_of, read
+from ccenv.runs.lab.table_studies import said_of
+from ccenv.runs.store.trust import check_trusted
+from ccenv.simulator.simulator import Simulator
+
+BATCH = 16
+"""Inputs that are differentiated, or walked through all masks, at once."""
+PLACES = 4
+"""Places of a map that a look shows, of which the mean is kept."""
+
+
+def record_slopes(table: MaskTable, limit: int, out: Path, trusted: Sequence[str] = ()) -> None:
+    """Differentiates a table's network at every mask of its first inputs.
+
+    Raises:
+        ValueError: if the network or the data are not the table's.
+    """
+    network, data = network_of(table, trusted)
+    parts = [slopes_of(network, *batch)[0] for batch in batches(data, limit, BATCH)]
+    write_slopes(out, table, np.concatenate(parts))
+
+
+def network_of(table: MaskTable, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
+    """A table's network and split, built anew.
+
+    Args:
+        table: of a file, whose header names both.
+        trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
+
+    Raises:
+        ValueError: if they are not the table's, or code that is not trusted.
+    """
+    header = table.header
+    settings = {"network": header.network, "dataset": header.dataset, **header.settings}
+    check_trusted(settings, trusted)
+    simulator = Simulator(1, split=header.split, **settings)
+    check_is_of(header, simulator.network, simulator.data)
+    return simulator.network, simulator.data
+
+
+def record_behind(table: MaskTable, out: Path, trusted: Sequence[str] = ()) -> None:
+    """Keeps what is seen behind every prefix of masks, of all inputs of a table.
+
+    Raises:
+        ValueError: if the network or the data are not the table's.
+    """
+    network, data = network_of(table, trusted)
+    parts = [
+        looks_behind(network, inputs, table.header.menus, PLACES)
+        for inputs, _ in batches(data, table.header.num_images, BATCH)
+    ]
+    write_looks(out, table, joined(parts))
+
+
+@program("lab estimator-files")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes a file that an experiment on estimators reads; see --help."""
+    parser = argparse.ArgumentParser(
+        prog="lab estimator-files", description=main.__doc__, allow_abbrev=False
+    )
+    parser.add_argument("what", choices=("slopes", "behind"))
+    parser.add_argument("--table", type=Path, required=True, help="of all masks")
+    parser.add_argument("--out", type=Path, required=True, help="the file that is written")
+    parser.add_argument("--inputs", type=int, default=128, help="of slopes: the table's first ones")
+    takes_trust(parser, "the table names")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    table = read(options.table)
+    if options.what == "slopes":
+        record_slopes(table, options.inputs, options.out, options.trust)
+    else:
+        record_behind(table, options.out, options.trust)
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
 
 
 def problem_options(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +123,6 @@ def look_options(parser: argparse.ArgumentParser) -> None:
 def asked_problem(options: Options) -> Problem:
     """The problem that options describe."""
     return problem_of(read(options.table), options.slopes, options.inputs, options.price)
-
-
-def moment_rows(options: Options) -> Iterator[Row]:
-    """Size, angle and noise of each estimator."""
-    return moments.moment_rows(asked_problem(options), moments.Sizes())
-
-
-def curve_rows(options: Options) -> Iterator[Row]:
-    """Regret while learning by each estimator."""
-    return curves.curve_rows(asked_problem(options), curves.Sizes())
 
 
 def policy_rows(options: Options) -> Iterator[Row]:
@@ -111,26 +181,20 @@ def head(part: Any, *, judged: bool) -> Callable[[Options, Mapping[str, Any]], d
     return said
 
 
-def said_of(table: MaskTable) -> dict[str, Any]:
-    """Which table it was."""
-    names = ("network", "settings", "dataset", "split", "num_images", "weights", "data")
-    return {name: getattr(table.header, name) for name in names}
-
-
 EXPERIMENTS = (
     Experiment(
         name="estimator-moments",
         about="size, angle and noise of estimators of a policy's gradient",
-        measured=moment_rows,
-        table=show.moments_table,
+        run=lambda options: moments.moment_rows(asked_problem(options), moments.Sizes()),
+        pivot=show.moments_table,
         add_options=problem_options,
         head=head(moments, judged=False),
     ),
     Experiment(
         name="estimator-curves",
         about="regret of policies that learn by each estimator",
-        measured=curve_rows,
-        table=show.curves_table,
+        run=lambda options: curves.curve_rows(asked_problem(options), curves.Sizes()),
+        pivot=show.curves_table,
         add_options=problem_options,
         head=head(curves, judged=False),
         figure=show.curves_figure,
@@ -138,8 +202,8 @@ EXPERIMENTS = (
     Experiment(
         name="table-policies",
         about="policies fitted to one table of all masks, judged on another",
-        measured=policy_rows,
-        table=show.policies_table,
+        run=policy_rows,
+        columns=show.POLICIES,
         add_options=pair_options,
         head=head(fitted, judged=True),
         figure=show.policies_figure,
@@ -147,16 +211,16 @@ EXPERIMENTS = (
     Experiment(
         name="table-agents",
         about="agents in the environment of one table, judged on another",
-        measured=agent_rows,
-        table=show.agents_table,
+        run=agent_rows,
+        columns=show.AGENTS,
         add_options=pair_options,
         head=head(agents, judged=True),
     ),
     Experiment(
         name="table-looks",
         about="what other features at a gate would be worth",
-        measured=look_rows,
-        table=show.looks_table,
+        run=look_rows,
+        columns=show.LOOKS,
         add_options=look_options,
         head=head(looks, judged=True),
         figure=show.looks_figure,

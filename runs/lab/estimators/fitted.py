@@ -23,7 +23,7 @@ from ccenv.mask_table.evaluation.learning import (
     softmax,
     standardised,
 )
-from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.lab.table_studies import interval_of_each
 
 EXACT, IMITATION, MENU = "exact gradient", "imitation", "exact gradient, menu"
 LEARNERS = {
@@ -101,16 +101,9 @@ def fitted_rows(data: Data, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """A row for each budget and way, over seeds."""
     for budget in sizes.budgets:
         for seen, name in WAYS:
-            points = judged(data, sizes, budget, seen, name)
-            yield {
-                "budget": budget,
-                "policy": seen,
-                "learner": name,
-                **{
-                    key: vars(mean_interval([getattr(point, key) for point in points]))
-                    for key in vars(points[0])
-                },
-            }
+            points = [vars(point) for point in judged(data, sizes, budget, seen, name)]
+            told = {"budget": budget, "policy": seen, "learner": name}
+            yield told | interval_of_each(points)
 
 
 def judged(data: Data, sizes: Sizes, budget: float, seen: str, name: str) -> list[Any]:

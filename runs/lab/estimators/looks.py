@@ -20,14 +20,13 @@ from ccenv.data import Split
 from ccenv.mask_table import MaskTable
 from ccenv.mask_table.building.checks import batches
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import standardised
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mdp.observations import pool
 from ccenv.networks.core.protocol import forward
 from ccenv.runs.lab.estimators import fitted, gatewise
 from ccenv.runs.lab.estimators.fitted import Data, data_of
-from ccenv.runs.stats.intervals import mean_interval
+from ccenv.runs.lab.table_studies import interval_of_each, main_parts
 
 FIRST, COINS, BEHIND = "first look", "gate by gate: first look", "gate by gate: later looks"
 MOST = 64
@@ -100,15 +99,6 @@ def pooled(maps: Tensor) -> Tensor:
     return (pool(maps) if maps.ndim == 4 else maps).flatten(1)
 
 
-def main_parts(fit: FLOATS, *others: FLOATS) -> list[FLOATS]:
-    """At most `MOST` columns that say most of a look over the first inputs, with one of ones."""
-    parts = [part[:, :-1] for part in standardised(fit, *others)]
-    if fit.shape[1] > MOST:
-        _, _, directions = np.linalg.svd(parts[0].T @ parts[0])
-        parts = [part @ directions[:MOST].T for part in parts]
-    return standardised(*parts)
-
-
 def look_rows(
     fitting: MaskTable,
     judging: MaskTable,
@@ -131,7 +121,7 @@ def look_rows(
     last = slice(-sizes.choosing, None)
     for name, own in seen[0].items():
         judged = seen[1][name].columns[: sizes.judging]
-        fit, choose, judge = main_parts(own.columns[first], own.columns[last], judged)
+        fit, choose, judge = main_parts(MOST, own.columns[first], own.columns[last], judged)
         looked = dataclasses.replace(data, looks={"hidden": (fit, choose, judge)})
         yield row_of(name, len(data.fit.scores), own.beforehand, menu_points(looked, sizes))
     for label, more in (("fewer inputs", fewer(data, sizes)), more_of(judging, few, sizes)):
@@ -180,8 +170,5 @@ def more_of(judging: MaskTable, few: MaskTable, sizes: Sizes) -> tuple[str, Data
 
 def row_of(name: str, inputs: int, beforehand: float, points: Sequence[Any]) -> dict[str, Any]:
     """One row."""
-    numbers = {
-        key: vars(mean_interval([getattr(point, key) for point in points]))
-        for key in vars(points[0])
-    }
+    numbers = interval_of_each([vars(point) for point in points])
     return {"look": name, "inputs": inputs, "beforehand": beforehand, **numbers}

@@ -10,7 +10,7 @@ from ccenv.mask_table.building.gate_gradients import read_slopes
 from ccenv.mask_table.evaluation.at_cost import unit_costs
 from ccenv.mask_table.evaluation.estimators import LookUp
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import standardised
+from ccenv.runs.lab.table_studies import main_parts
 
 MOST = 15
 """Columns of a look that a linear policy sees."""
@@ -69,7 +69,8 @@ def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: fl
     if table.look is None or len(table.look) < num_inputs:
         raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
     outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
-    looks = main_parts(table.look.astype(np.float64))[:num_inputs]
+    # A policy of few parameters shares them between inputs, and cannot know each by heart.
+    looks = main_parts(MOST, table.look.astype(np.float64))[0][:num_inputs]
     by_gates = None
     if slopes is not None:
         by_nll = read_slopes(slopes, table)[:num_inputs]
@@ -79,17 +80,6 @@ def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: fl
         by_gates = (-by_nll.astype(np.float64) - price * costs).astype(np.float32)
     seen = {"constant": np.ones((num_inputs, 1)), "linear": looks}
     return Problem(outcomes, price, seen, LookUp(rewards(outcomes, price), by_gates))
-
-
-def main_parts(looks: FLOATS) -> FLOATS:
-    """A few columns that say most of a look, with a column of ones: [n, at most `MOST` + 1].
-
-    The first principal components of all inputs, each of deviation 1: a policy of few parameters
-    shares them between inputs, and cannot know each by heart.
-    """
-    away = standardised(looks)[0][:, :-1]
-    _, _, directions = np.linalg.svd(away.T @ away)
-    return standardised(away @ directions[:MOST].T)[0]
 
 
 def read(path: Path) -> MaskTable:

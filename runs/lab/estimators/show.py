@@ -82,63 +82,25 @@ def by_estimator(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
     return found
 
 
-def policies_table(rows: Sequence[Row]) -> str:
-    """What each way of learning reaches at each budget."""
-    columns = {
-        "budget": "right .2f",
-        "policy": "left",
-        "learner": "left",
-        "MACs": "right .3f",
-        "nll": "right .3f",
-        "static": "right .3f",
-        "random": "right .3f",
-        "oracle": "right .3f",
-        "gap closed": "right .3f",
-    }
-    lines = []
-    for row in rows:
-        line: list[Any] = [row["budget"], row["policy"], row["learner"], row["cost"]["mean"]]
-        line += [-row[name]["mean"] for name in ("score", "static", "random", "oracle")]
-        lines.append([*line, Interval(**row["gap_closed"])])
-    return markdown(columns, lines)
-
-
-NUMBERS = ("score", "static", "random", "oracle")
-
-
-def agents_table(rows: Sequence[Row]) -> str:
-    """What each agent reaches at each budget."""
-    columns = {"budget": "right .2f", "agent": "left", "seeds": "right", "MACs": "right .3f"}
-    columns |= (
-        {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f") | {"gap closed": "right .3f"}
-    )
-    columns |= {"likeliest: MACs": "right .3f", "likeliest: gap": "right .3f"}
-    lines = [
-        [
-            row["budget"],
-            row["agent"],
-            row["seeds"],
-            *reached(row),
-            row["mode_cost"]["mean"],
-            Interval(**row["mode_gap"]),
-        ]
-        for row in rows
-    ]
-    return markdown(columns, lines)
-
-
-def looks_table(rows: Sequence[Row]) -> str:
-    """What each look is worth."""
-    columns = {"look": "left", "inputs": "right ,", "run before": "right .3f", "MACs": "right .3f"}
-    columns |= {"nll": "right .3f"} | dict.fromkeys(NUMBERS[1:], "right .3f")
-    lines = [[row["look"], row["inputs"], row["beforehand"], *reached(row)] for row in rows]
-    return markdown(columns | {"gap closed": "right .3f"}, lines)
-
-
-def reached(row: Row) -> list[Any]:
-    """MACs, nll of policy and rivals, and the share of the gap closed."""
-    numbers = [-row[name]["mean"] for name in NUMBERS]
-    return [row["cost"]["mean"], *numbers, Interval(**row["gap_closed"])]
+REACHED = {
+    "MACs": ">{cost[mean]:.3f}",
+    "nll": ">{score[mean]!n:.3f}",
+    "static": ">{static[mean]!n:.3f}",
+    "random": ">{random[mean]!n:.3f}",
+    "oracle": ">{oracle[mean]!n:.3f}",
+    "gap closed": ">{gap_closed!i:.3f}",
+}
+"""Of a policy: MACs, its nll and those of baselines at the same cost, share of the gap closed."""
+POLICIES = {"budget": ">{budget:.2f}", "policy": "<{policy}", "learner": "<{learner}"} | REACHED
+AGENTS = {
+    "budget": ">{budget:.2f}",
+    "agent": "<{agent}",
+    "seeds": ">{seeds}",
+    **REACHED,
+    "likeliest: MACs": ">{mode_cost[mean]:.3f}",
+    "likeliest: gap": ">{mode_gap!i:.3f}",
+}
+LOOKS = {"look": "<{look}", "inputs": ">{inputs:,}", "run before": ">{beforehand:.3f}"} | REACHED
 
 
 def looks_figure(rows: Sequence[Row]) -> Drawn:

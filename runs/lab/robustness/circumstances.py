@@ -1,34 +1,90 @@
 """Odd circumstances of a run, tried one by one: a folder -> what came, whether it is right."""
 
+import argparse
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.lab.robustness.fresh import PACKAGES, TRAIN, Ended, ccenv
+from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.robustness.kills import COMPARE
 from ccenv.runs.lab.robustness.left import apart, left
-from ccenv.runs.lab.robustness.processes import has_checkpoint, kill, num_results, start, wait_for
+from ccenv.runs.lab.robustness.processes import (
+    PATIENCE,
+    has_checkpoint,
+    kill,
+    num_results,
+    start,
+    wait_for,
+)
+from ccenv.runs.lab.robustness.tiny import SETTINGS, words
 
 NOBODY = 65534
 """Number of the user that owns nothing."""
-COMPARE = [
-    "compare",
-    "ccenv.runs.lab.robustness.tiny:TINY",
-    "--json",
-    "--jobs",
-    "1",
-    "--log-dir",
-    "logs",
-    "--report-dir",
-    "report",
-    "--results-dir",
-    "results",
-]
+PACKAGES = Path(__file__).absolute().parents[3]
+"""Where `ccenv` lies in a checkout; commands run elsewhere."""
+SHORT = [*words(SETTINGS | {"images": 640, "eval_every": 320}), "log_dir=logs", "progress=false"]
+TRAIN = ["train", "reinforce", *SHORT]
+"""A run of a second."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    """its exit status."""
+    out: str
+    """on stdout."""
+    said: str
+    """on stderr."""
+
+    @property
+    def told(self) -> str:
+        """Its last line on stderr, or what stands for a traceback."""
+        lines = [line for line in self.said.splitlines() if line.strip()]
+        last = lines[-1] if lines else "nothing"
+        return f"a traceback: {last}" if "Traceback" in self.said else last
+
+
+def ccenv(
+    given: Sequence[str],
+    place: Path,
+    environment: Mapping[str, str | None] | None = None,
+    python: Sequence[str] = (),
+    user: int | None = None,
+) -> Ended:
+    """Runs `ccenv WORDS` in a folder and waits.
+
+    Args:
+        given: the words.
+        place: its working folder.
+        environment: variables that differ from this process's; None takes one away.
+        python: options of the interpreter.
+        user: number of the user that it runs as; this one's by default.
+    """
+    path = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
+    variables = {**os.environ, "PYTHONPATH": path, **(environment or {})}
+    done = subprocess.run(
+        [sys.executable, *python, "-m", "ccenv", *given],
+        cwd=place,
+        env={name: value for name, value in variables.items() if value is not None},
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout.decode(errors="replace"),
+                 done.stderr.decode(errors="replace"))  # fmt: skip
 
 
 class CannotTryError(Exception):
@@ -43,18 +99,6 @@ class Tried:
     """in words."""
     is_right: bool
     """whether it is what the rule says."""
-
-
-@dataclass(frozen=True)
-class Circumstance:
-    """One odd circumstance."""
-
-    done: str
-    """what is done."""
-    rule: str
-    """what must come."""
-    attempt: Callable[[Path, dict[str, Any]], Tried]
-    """tries it in an empty folder, beside what an undisturbed run left."""
 
 
 def told_in_a_line(ended: Ended, words: str, place: Path) -> Tried:
@@ -92,7 +136,7 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
 
 
 def full_disk(place: Path, whole: dict[str, Any]) -> Tried:
-    """A disk that is full in the middle of the run, then has room."""
+    """Training on a disk of 100 kB, then with room."""
     with small_disk(place, "100k") as disk:
         told = told_in_a_line(ccenv(TRAIN, disk), "expected room to write, got a full disk", disk)
         subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
@@ -101,7 +145,7 @@ def full_disk(place: Path, whole: dict[str, Any]) -> Tried:
 
 
 def full_cache(place: Path, whole: dict[str, Any]) -> Tried:
-    """A cache without room."""
+    """A cache on a disk that is full."""
     with small_disk(place, "4k") as disk:
         (disk / "filled").write_bytes(bytes(4096))
         ended = ccenv(TRAIN, place, {"CCENV_CACHE": str(disk / "cache")})
@@ -109,7 +153,7 @@ def full_cache(place: Path, whole: dict[str, Any]) -> Tried:
 
 
 def other_user(place: Path, whole: dict[str, Any]) -> Tried:
-    """A user who may not write in the folder."""
+    """Training in a folder of another user."""
     if os.geteuid():
         raise CannotTryError("needs to become another user: be root")
     cache = place / "cache"
@@ -124,25 +168,25 @@ def other_user(place: Path, whole: dict[str, Any]) -> Tried:
 
 
 def read_only(place: Path, whole: dict[str, Any]) -> Tried:
-    """A disk that is mounted read-only."""
+    """Training on a disk that is mounted read-only."""
     with small_disk(place, "1m") as disk:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         return told_in_a_line(ccenv(TRAIN, disk), "expected a writable log folder", disk)
 
 
 def no_home(place: Path, whole: dict[str, Any]) -> Tried:
-    """No HOME, no cache named; this user's home is found in the system's list of users."""
+    """HOME and CCENV_CACHE unset."""
     without = {"HOME": None, "XDG_CACHE_HOME": None, "CCENV_DATA": None}
     return same_end(ccenv(TRAIN, place, without), place, whole)
 
 
 def optimised(place: Path, whole: dict[str, Any]) -> Tried:
-    """Python without assertions."""
+    """Assertions switched off."""
     return same_end(ccenv(TRAIN, place, python=["-O"]), place, whole)
 
 
 def ascii_locale(place: Path, whole: dict[str, Any]) -> Tried:
-    """A locale of ASCII, for a command that prints and writes more."""
+    """LC_ALL=C PYTHONUTF8=0, two seeds and a report."""
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ended = ccenv([*TRAIN, "--seeds", "2"], place, plain)
     if ended.status or "mean ? standard deviation" not in ended.out:
@@ -153,14 +197,14 @@ def ascii_locale(place: Path, whole: dict[str, Any]) -> Tried:
 
 
 def loss_not_finite(place: Path, whole: dict[str, Any]) -> Tried:
-    """A learning rate that leaves the finite numbers."""
+    """A learning rate of 1e38."""
     usual = [word for word in TRAIN if not word.startswith("learning_rate=")]
     ended = ccenv([*usual, "learning_rate=1e38"], place)
     return told_in_a_line(ended, "check the settings that were given", place)
 
 
 def truncated_events(place: Path, whole: dict[str, Any]) -> Tried:
-    """An event file of an unfinished run that is cut in the middle of a record."""
+    """A killed run's event file cut by seven bytes."""
     running = start([*TRAIN, "--checkpoint-every", "64"], place)
     if wait_for(lambda: has_checkpoint(place), running) is None:
         raise CannotTryError("the run ended before it could be stopped")
@@ -180,7 +224,7 @@ time.time = lambda: true() + 3600 * (1, -1, 0)[next(count) % 3]
 
 
 def jumping_clock(place: Path, whole: dict[str, Any]) -> Tried:
-    """A clock that jumps by hours, in both directions, from one look at it to the next."""
+    """A clock that jumps an hour ahead and back at every look."""
     site = place / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(JUMPS, encoding="utf-8")
@@ -189,7 +233,7 @@ def jumping_clock(place: Path, whole: dict[str, Any]) -> Tried:
 
 
 def two_at_once(place: Path, whole: dict[str, Any]) -> Tried:
-    """Two comparisons in one folder."""
+    """Two `ccenv compare` in one folder."""
     found: list[Ended] = []
     threads = [threading.Thread(target=lambda: found.append(ccenv(COMPARE, place))) for _ in "12"]
     for thread in threads:
@@ -202,46 +246,27 @@ def two_at_once(place: Path, whole: dict[str, Any]) -> Tried:
                  f"{'equal' if same else 'other'} tables", same and count == 2)  # fmt: skip
 
 
-CIRCUMSTANCES = {
-    "full disk": Circumstance(
-        "training on a disk of 100 kB, then with room",
-        "one line, no result; the same command then ends as if undisturbed",
+CIRCUMSTANCES: dict[str, tuple[Callable[[Path, dict[str, Any]], Tried], str]] = {
+    "full disk": (
         full_disk,
+        "one line, no result; the same command then ends as if undisturbed",
     ),
-    "full cache": Circumstance(
-        "a cache on a disk that is full",
-        "the same end: what cannot be kept is made again",
-        full_cache,
-    ),
-    "read-only": Circumstance(
-        "training on a disk that is mounted read-only", "one line, before anything runs", read_only
-    ),
-    "another user": Circumstance(
-        "training in a folder of another user", "one line, before anything runs", other_user
-    ),
-    "no HOME": Circumstance("HOME and CCENV_CACHE unset", "the same end", no_home),
-    "python -O": Circumstance("assertions switched off", "the same end", optimised),
-    "ASCII": Circumstance(
-        "LC_ALL=C PYTHONUTF8=0, two seeds and a report",
-        "a question mark for what the terminal lacks; files in UTF-8",
+    "full cache": (full_cache, "the same end: what cannot be kept is made again"),
+    "read-only": (read_only, "one line, before anything runs"),
+    "another user": (other_user, "one line, before anything runs"),
+    "no HOME": (no_home, "the same end"),
+    "python -O": (optimised, "the same end"),
+    "ASCII": (
         ascii_locale,
+        "a question mark for what the terminal lacks; files in UTF-8",
     ),
-    "not finite": Circumstance(
-        "learning_rate=1e38", "one line that says so, no result", loss_not_finite
-    ),
-    "cut events": Circumstance(
-        "a killed run's event file cut by seven bytes",
-        "the same command ends as if undisturbed, curves too",
-        truncated_events,
-    ),
-    "clock": Circumstance(
-        "a clock that jumps an hour ahead and back at every look", "the same end", jumping_clock
-    ),
-    "two at once": Circumstance(
-        "two `ccenv compare` in one folder", "each run once, equal tables", two_at_once
-    ),
+    "not finite": (loss_not_finite, "one line that says so, no result"),
+    "cut events": (truncated_events, "the same command ends as if undisturbed, curves too"),
+    "clock": (jumping_clock, "the same end"),
+    "two at once": (two_at_once, "each run once, equal tables"),
 }
-"""By name."""
+"""Name -> what tries it in an empty folder, beside what an undisturbed run left (its docstring says
+what is done), and what must come."""
 
 
 def undisturbed(place: Path) -> dict[str, Any]:
@@ -256,23 +281,53 @@ def undisturbed(place: Path) -> dict[str, Any]:
     return left(place / "logs")
 
 
-def attempts(names: list[str], folder: Path) -> Iterator[dict[str, Any]]:
+def attempts(names: list[str], folder: Path) -> Iterator[Row]:
     """Tries circumstances, each in a folder of its own, and yields a row of the table for each."""
+    folder.chmod(0o755)
     base = folder / "undisturbed"
     base.mkdir(parents=True)
     whole = undisturbed(base)
     for name in names:
-        one, place = CIRCUMSTANCES[name], folder / name.replace(" ", "-")
+        (attempt, rule), place = CIRCUMSTANCES[name], folder / name.replace(" ", "-")
         place.mkdir()
-        row = {"name": name, "done": one.done, "rule": one.rule}
+        row = {"name": name, "done": (attempt.__doc__ or "").rstrip("."), "rule": rule}
         try:
-            tried = one.attempt(place, whole)
-            yield row | {"came": short(tried.came, folder), "is_right": tried.is_right}
+            tried = attempt(place, whole)
+            # Without the places of this machine.
+            came = tried.came.replace(str(folder), "...")
+            yield row | {"came": came, "is_right": tried.is_right}
         except CannotTryError as error:
             yield row | {"came": f"not tried: {error}", "is_right": None}
         shutil.rmtree(place, ignore_errors=True)
 
 
-def short(text: str, folder: Path) -> str:
-    """A sentence without the places of this machine."""
-    return text.replace(str(folder), "...")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which ones."""
+    names = list(CIRCUMSTANCES)
+    parser.add_argument("--what", nargs="+", choices=names, default=names)
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Tries what was asked for."""
+    with tempfile.TemporaryDirectory(prefix="ccenv-faults-") as own:
+        yield from attempts(options.what, Path(own))
+
+
+MARKS = {True: "as it must", False: "NOT as it must", None: ""}
+CIRCUMSTANCE_TABLE = Experiment(
+    name="circumstances",
+    about="full disks, jumping clocks and other odd circumstances, one by one",
+    run=run,
+    columns={
+        "fault": "<{name}",
+        "what was done": "<{done}",
+        "what must come": "<{rule}",
+        "what came": "<{came}",
+        "": "<{mark}",
+    },
+    shown=lambda row: {"mark": MARKS[row["is_right"]]},
+    recorded_as="faults-circumstances",
+    key=("name",),
+    add_options=add_options,
+    failed=lambda rows: any(row["is_right"] is False for row in rows),
+)

@@ -1,27 +1,22 @@
 """Damaged files: (a sound file, its reader) -> was each change noticed, harmless, or believed."""
 
+import argparse
 import random
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.robustness.kinds import Kind, kinds
+
 NAMED = (ValueError, OSError)
 """What a reader raises of a file that is not as it was written."""
 NOTICED, HARMLESS, BELIEVED, CRASHED = "noticed", "harmless", "believed", "crashed"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of file that is written and read."""
-
-    path: Path
-    """a sound one."""
-    read: Callable[[], Any]
-    """reads it and whatever vouches for it; equal values for equal content."""
-    is_sealed: bool = True
-    """False of what a person writes: any sound reading of a changed file is right."""
+CAME = (NOTICED, HARMLESS, BELIEVED, CRASHED)
 
 
 @dataclass(frozen=True)
@@ -84,3 +79,30 @@ def harm_many(kind: Kind, times: int, seed: int) -> tuple[Counter[str], list[Har
     return Counter(one.came for one in found), [
         one for one in found if one.came in (BELIEVED, CRASHED)
     ]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How often."""
+    parser.add_argument("--times", type=int, default=1000, help="changes of each file")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Damages one file of every kind again and again, and reads it."""
+    with tempfile.TemporaryDirectory(prefix="ccenv-damage-") as own:
+        for name, kind in kinds(Path(own)).items():
+            came, bad = harm_many(kind, options.times, options.seed)
+            for harm in bad:
+                print(f"{name}: {harm.what}: {harm.came} {harm.said}", file=sys.stderr)
+            yield {"file": name, "changes": options.times} | {c: came[c] for c in CAME}
+
+
+DAMAGE = Experiment(
+    name="damage",
+    about="damage files of every kind, and read them",
+    run=run,
+    columns={"file": "<{file}", "changes": ">{changes:,}"} | {c: f">{{{c}:,}}" for c in CAME},
+    recorded_as="faults-damage",
+    add_options=add_options,
+    failed=lambda rows: any(row[BELIEVED] + row[CRASHED] for row in rows),
+)

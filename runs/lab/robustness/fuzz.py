@@ -1,6 +1,8 @@
 """Fuzzing within a time: (what to give, what comes of it) -> how often which, and which crashes."""
 
+import argparse
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -13,11 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.lab.robustness.command_lines import Crash
+from ccenv.runs.experiment import Experiment, Options, Row
+from ccenv.runs.lab.robustness import command_lines, constructors
+from ccenv.runs.lab.robustness.command_lines import REFUSED, TAKEN, Crash
+from ccenv.runs.lab.robustness.kinds import kinds
+from ccenv.runs.store import folder as run_folder
 
 BATCH = 100
 """Examples between two looks at the clock, in one copy of the samples."""
 CRASHED = "crashed"
+CAME = (TAKEN, REFUSED, CRASHED)
+ODD_FILES = {
+    "odd.json": '{"agent": "reinforce", "environment": {"dataset": 3}, "seed": [1]}',
+    "odd.toml": "agent = 'reinforce'\nimages = 'many'\n[environment]\nnum_blocks = [[1]]\n",
+    "deep.json": "[" * 100_000,
+    "not-utf.toml": "agent = '\udcff'",
+    "page.md": "# A page without a table\n",
+}
+"""Beside sound ones, for `command_lines`."""
+KINDS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "command lines": (command_lines.lines, command_lines.came_of),
+    "constructors": (constructors.constructors, constructors.came_of),
+}
+"""What is fuzzed: what is given, and what comes of it."""
 ROOM = 6 * 2**30
 """Bytes of address space beyond what is taken: what asks for more is refused by the system."""
 
@@ -123,3 +143,62 @@ def limit_memory() -> None:
 
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, resource.RLIM_INFINITY))
+
+
+def samples(folder: Path) -> None:
+    """Makes runs, tables and the like that `command_lines` names, sound and odd ones."""
+    made = kinds(folder)
+    run = made["result of a run"].path.parent
+    shutil.copytree(run, folder / "run")
+    odd = shutil.copytree(run, folder / "odd-run")
+    for name in (run_folder.RESULT, run_folder.CONFIG):
+        assert (folder / "run" / name).exists()
+        (odd / name).write_text("{}", encoding="utf-8")
+    for name, text in ODD_FILES.items():
+        (folder / name).write_bytes(text.encode(errors="surrogateescape"))
+
+
+def tell(crash: Crash) -> None:
+    """Prints a crash."""
+    print(f"{crash.where}: {crash.error}: {crash.given!r}"[:600], file=sys.stderr, flush=True)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is fuzzed, and how much."""
+    parser.add_argument("--what", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--minutes", type=float, default=10.0, help="of the clock, for all")
+    parser.add_argument("--most", type=int, default=20_000, help="of each")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Gives odd command lines and constructors within a time."""
+    with tempfile.TemporaryDirectory(prefix="ccenv-fuzz-") as own:
+        with apart(Path(own)):
+            samples(Path(own))
+        limit_memory()
+        place = functools.partial(copied, Path(own))
+        for name in options.what:
+            strategy, came_of = KINDS[name]
+            seconds = 60 * options.minutes / len(options.what)
+            found = fuzz(strategy(), came_of, options.most, seconds, options.seed, place, tell)
+            counts = {came: found.came[came] for came in CAME}
+            minutes = found.seconds / 60
+            yield {"what": name, "given": found.came.total(), **counts, "minutes": minutes}
+
+
+FUZZ = Experiment(
+    name="fuzz",
+    about="give odd command lines and constructors",
+    run=run,
+    columns={
+        "odd": "<{what}",
+        "given": ">{given:,}",
+        **{came: f">{{{came}:,}}" for came in CAME},
+        "minutes of one core": ">{minutes:.1f}",
+    },
+    recorded_as="faults-fuzz",
+    key=("what",),
+    add_options=add_options,
+    failed=lambda rows: any(row[CRASHED] for row in rows),
+)

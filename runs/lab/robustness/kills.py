@@ -1,14 +1,18 @@
 """Kills at random moments after the first checkpoint -> whether all ends as if undisturbed."""
 
+import argparse
 import json
 import random
 import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.robustness.left import apart, left, without_clock
 from ccenv.runs.lab.robustness.processes import (
     Running,
@@ -45,6 +49,8 @@ COMPARE = [
 class Victim:
     """A command, and which of its processes is killed."""
 
+    about: str
+    """what it is, and what goes on."""
     words: list[str]
     """of the command."""
     runs: int
@@ -53,28 +59,6 @@ class Victim:
     """the process."""
     again: bool
     """whether the same command has to be given again; a pool goes on by itself."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What came of all kills of one victim."""
-
-    what: str
-    """name of the victim."""
-    kills: int
-    """that came after the first checkpoint and before the end."""
-    same: int
-    """of them, those whose end was that of an undisturbed command, bit for bit."""
-    went_on: int
-    """of them, those after which a run said that it goes on from its checkpoint."""
-    late: int
-    """kills that came when all was done; another moment was drawn for each."""
-    first: float
-    """seconds after the first checkpoint of the earliest kill."""
-    last: float
-    """of the latest."""
-    compared: int
-    """values (tensors, entries of results, curves, printed lines) that each end was compared in."""
 
 
 def itself(running: Running, _: random.Random) -> int:
@@ -88,9 +72,13 @@ def any_worker(running: Running, numbers: random.Random) -> int:
 
 
 VICTIMS = {
-    "train": Victim(TRAIN, 1, itself, again=True),
-    "compare": Victim(COMPARE, 2, itself, again=True),
-    "worker": Victim(COMPARE, 2, any_worker, again=False),
+    "train": Victim("`ccenv train`, then the same command", TRAIN, 1, itself, again=True),
+    "compare": Victim(
+        "`ccenv compare`, its parent, then the same command", COMPARE, 2, itself, again=True
+    ),
+    "worker": Victim(
+        "a worker of `ccenv compare`, which goes on by itself", COMPARE, 2, any_worker, again=False
+    ),
 }
 
 
@@ -144,17 +132,21 @@ def undisturbed(victim: Victim, place: Path) -> tuple[dict[str, Any], float]:
     return ended(place), (done or time.monotonic()) - begun
 
 
-def rounds(
-    name: str, kills: int, folder: Path, seed: int, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Kills one victim so many times; a row of the table.
+def rounds(name: str, kills: int, folder: Path, seed: int) -> Row:
+    """Kills one victim so many times.
 
     Args:
         name: of `VICTIMS`.
         kills: how many must come in time.
         folder: for the runs; cleared of each that ended alike.
         seed: of the moments.
-        say: is told of each kill.
+
+    Returns:
+        `kills` that came after the first checkpoint and before the end; how many of them ended as
+        the undisturbed command, bit for bit (`same`), and told that they go on from a checkpoint
+        (`went_on`); `late` ones, for each of which another moment was drawn; the earliest (`first`)
+        and the latest (`last`), in seconds after the first checkpoint; and values (tensors, entries
+        of results, curves, printed lines) that each end was `compared` in.
 
     Raises:
         RuntimeError: if a command fails, or too many kills come late.
@@ -177,16 +169,52 @@ def rounds(
         other = apart(whole, ended(place))
         same += not other
         went_on += "goes on after" in running
-        say(f"{name} {len(moments)}: killed after {after:.2f} s, {told(other)}")
+        told = f"OTHER in {', '.join(other[:5])}" if other else "the same end"
+        print(f"{name} {len(moments)}: killed after {after:.2f} s, {told}", file=sys.stderr)
         if not other:
             shutil.rmtree(place)
-    row = Row(
-        name, kills, same, went_on, late,
-        round(min(moments), 2), round(max(moments), 2), len(whole),
-    )  # fmt: skip
-    return asdict(row)
+    return {
+        "what": name,
+        "kills": kills,
+        "same": same,
+        "went_on": went_on,
+        "late": late,
+        "first": round(min(moments), 2),
+        "last": round(max(moments), 2),
+        "compared": len(whole),
+    }
 
 
-def told(other: list[str]) -> str:
-    """How an end compares with the undisturbed one."""
-    return f"OTHER in {', '.join(other[:5])}" if other else "the same end"
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is killed, how often and where."""
+    parser.add_argument("--what", nargs="+", choices=VICTIMS, default=list(VICTIMS))
+    parser.add_argument("--kills", type=int, default=20, help="of each")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--folder", type=Path, help="for the runs, kept; a temporary one if none")
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Kills each victim."""
+    with tempfile.TemporaryDirectory(prefix="ccenv-kills-") as own:
+        folder = (options.folder or Path(own)).absolute()
+        for name in options.what:
+            yield rounds(name, options.kills, folder, options.seed)
+
+
+KILLS = Experiment(
+    name="kills",
+    about="kill -9 at random moments, go on, compare with what was not disturbed",
+    run=run,
+    columns={
+        "killed (-9)": "<{victim}",
+        "same end": ">{same} of {kills}",
+        "went on from a checkpoint": ">{went_on}",
+        "values compared": ">{compared}",
+        "killed after the first checkpoint by": ">{first} to {last} s",
+    },
+    shown=lambda row: {"victim": VICTIMS[row["what"]].about},
+    recorded_as="faults-kills",
+    key=("what",),
+    add_options=add_options,
+    failed=lambda rows: any(row["same"] < row["kills"] for row in rows),
+)

@@ -1,6 +1,8 @@
 """One sound file of every kind that is written or read: a folder -> files and readers by name."""
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,6 @@ from ccenv.runs.engine.building import build
 from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
 from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
 from ccenv.runs.engine.run import Options, run
-from ccenv.runs.lab.robustness.damage import Kind
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
 from ccenv.runs.stats.results import MODES
 from ccenv.runs.store import folder as run_folder
@@ -37,6 +38,18 @@ from ccenv.runs.store.untrusted_files import stored_config, stored_tensors
 
 PARTS = ("train", "test")
 SHORT = {"progress": False, "images": 640, "eval_every": 320}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file that is written and read."""
+
+    path: Path
+    """a sound one."""
+    read: Callable[[], Any]
+    """reads it and whatever vouches for it; equal values for equal content."""
+    is_sealed: bool = True
+    """False of what a person writes: any sound reading of a changed file is right."""
 
 
 def kinds(folder: Path) -> dict[str, Kind]:

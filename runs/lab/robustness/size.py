@@ -3,22 +3,22 @@
 import argparse
 import dataclasses
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from ccenv.runs.commands.frame import program
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.engine.jobs import Comparison, gather, make_jobs, source_of
-from ccenv.runs.engine.run import run
+from ccenv.runs.engine.jobs import gather, make_jobs, source_of
+from ccenv.runs.engine.run import run as carry_out
+from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
 from ccenv.runs.report.publish import answer
 from ccenv.runs.store import recorded
 
 SEEDS = 100
 """Runs of a row."""
+PARTS = ("plans", "reading", "gathering", "rows", "words")
 
 
 def sweep_of(count: int) -> Sweep:
@@ -35,7 +35,7 @@ def sweep_of(count: int) -> Sweep:
 def record_copies(sweep: Sweep, folder: Path) -> None:
     """Runs the first run, and records it as if it were all of them."""
     jobs = make_jobs(sweep, str(folder / "logs"))
-    one = json.loads(json.dumps(run(jobs[0].plan)))
+    one = json.loads(json.dumps(carry_out(jobs[0].plan)))
     results = {
         job.plan.key(): one | {"seed": job.plan.program.seed, "label": job.label} for job in jobs
     }
@@ -43,7 +43,7 @@ def record_copies(sweep: Sweep, folder: Path) -> None:
     recorded.save(source_of(sweep, jobs, str(folder)), head, results)
 
 
-def known(sweep: Sweep, folder: Path) -> tuple[Comparison, dict[str, float]]:
+def answered(sweep: Sweep, folder: Path) -> dict[str, float]:
     """What `ccenv compare` does until it has its table, and the seconds of each part."""
     moments = [time.process_time()]
     jobs = make_jobs(sweep, str(folder / "none"))
@@ -56,32 +56,38 @@ def known(sweep: Sweep, folder: Path) -> tuple[Comparison, dict[str, float]]:
     moments.append(time.process_time())
     assert answer(comparison)
     moments.append(time.process_time())
-    names = ("plans", "reading", "gathering", "rows", "words")
-    spans = zip(names, moments, moments[1:], strict=False)
-    return comparison, {name: later - earlier for name, earlier, later in spans}
+    spans = zip(PARTS, moments, moments[1:], strict=False)
+    return {name: later - earlier for name, earlier, later in spans}
 
 
-@program("faults size")
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Times a comparison of ever more recorded runs; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="faults size", description=main.__doc__, allow_abbrev=False
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """How many."""
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000])
-    options = parser.parse_args(arguments)
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Times a comparison of ever more recorded runs."""
     for count in options.runs:
         sweep = sweep_of(count)
         with tempfile.TemporaryDirectory(prefix="ccenv-size-") as own:
             record_copies(sweep, Path(own))
             size = (Path(own) / f"{sweep.name}.json").stat().st_size
-            comparison, seconds = known(sweep, Path(own))
-        parts = ", ".join(f"{name} {found:.2f}" for name, found in seconds.items())
-        runs = len(comparison.finished)
-        total = sum(seconds.values())
-        told = f"{total:.2f} s of one core ({parts})"
-        print(f"{runs:,} runs, {size / 2**20:.1f} MiB: {told}", flush=True)
-    return 0
+            seconds = answered(sweep, Path(own))
+        yield {"runs": sweep.num_runs, "mebibytes": size / 2**20, **seconds} | {
+            "seconds": sum(seconds.values())
+        }
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+MANY_RUNS = Experiment(
+    name="many-runs",
+    about="time a comparison of 10,000 recorded runs",
+    run=run,
+    columns={
+        "runs of one study": ">{runs:,}",
+        "file, MiB": ">{mebibytes:.1f}",
+        "seconds of one core": ">{seconds:.2f}",
+        **{name: f">{{{name}:.2f}}" for name in PARTS},
+    },
+    recorded_as="faults-many-runs",
+    add_options=add_options,
+)

@@ -1,7 +1,10 @@
 """Long use: (what is done again and again, seconds) -> memory and rate over time, fitted."""
 
+import argparse
 import os
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.runs.experiment import Experiment, Options, Row
 
 PLACE: dict[str, Any] = {
     "dataset": "synthetic",
@@ -26,6 +30,8 @@ PLACE: dict[str, Any] = {
 ROWS = 64
 WARM = 0.2
 """Share of the time that is left out of the fits: caches fill."""
+MOST_GROWTH = 8.0
+"""MiB over the time that is fitted; pools of the allocator come and go."""
 Numbers = NDArray[np.float64]
 Work = Callable[[], int]
 """Does a little; how many inputs it took."""
@@ -43,26 +49,6 @@ class Sample:
     """of memory that this process holds."""
     rate: float
     """inputs for each second of one core."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A straight line through the looks at one subject."""
-
-    what: str
-    """the subject."""
-    inputs: int
-    """that it took."""
-    rate: float
-    """inputs a second of one core, on average."""
-    rate_change: float
-    """over the time that was fitted, as a share of it."""
-    rate_error: float
-    """two standard errors of that: what else the machine did moves rates."""
-    mebibytes: float
-    """of memory at the end."""
-    growth: float
-    """MiB over the time that was fitted."""
 
 
 def environment() -> Work:
@@ -128,16 +114,13 @@ def held() -> float:
     return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def soak(
-    works: Mapping[str, Work], seconds: float, turn: float, say: Callable[[Sample], None]
-) -> list[Sample]:
+def soak(works: Mapping[str, Work], seconds: float, turn: float) -> list[Sample]:
     """Works in turns of some seconds until the time is over.
 
     Args:
         works: by name.
         seconds: of the clock, for all.
         turn: seconds of a subject's turn.
-        say: is told of each look.
     """
     begun, found = time.monotonic(), []
     while time.monotonic() - begun < seconds:
@@ -147,13 +130,20 @@ def soak(
                 inputs += work()
             spent = max(time.process_time() - core, 1e-9)
             minutes = (time.monotonic() - begun) / 60
-            found.append(Sample(name, minutes, held(), inputs / spent))
-            say(found[-1])
+            one = Sample(name, minutes, held(), inputs / spent)
+            found.append(one)
+            told = f"{one.mebibytes:.1f} MiB, {one.rate:,.0f} inputs a second of one core"
+            print(f"{minutes:6.1f} min {name}: {told}", file=sys.stderr, flush=True)
     return found
 
 
-def fitted(samples: list[Sample], what: str, inputs: int) -> Fit:
+def fitted(samples: list[Sample], what: str) -> Row:
     """Lines through the looks at a subject, the first of them left out.
+
+    Returns:
+        `rate`, inputs a second of one core, on average; `rate_change` over the time that was
+        fitted, as a share of it, and two standard errors of that (`rate_error`), for what else the
+        machine did moves rates; `mebibytes` of memory at the end, and their `growth` over the time.
 
     Raises:
         ValueError: if there are too few.
@@ -170,7 +160,13 @@ def fitted(samples: list[Sample], what: str, inputs: int) -> Fit:
     (faster, error), (more, _) = (line(minutes, values) for values in (rates, memory))
     mean = float(rates.mean())
     change, spread = faster * span / mean, 2 * error * span / mean
-    return Fit(what, inputs, mean, change, spread, float(memory[-1]), more * span)
+    return {
+        "rate": mean,
+        "rate_change": change,
+        "rate_error": spread,
+        "mebibytes": float(memory[-1]),
+        "growth": more * span,
+    }
 
 
 def line(x: Numbers, y: Numbers) -> tuple[float, float]:
@@ -179,3 +175,56 @@ def line(x: Numbers, y: Numbers) -> tuple[float, float]:
     left = y - np.polyval(found, x)
     variance = float(left @ left) / max(1, len(x) - 2)
     return float(found[0]), float(np.sqrt(covariances[0, 0] * variance))
+
+
+def counted(work: Work, name: str, counts: Counter[str]) -> Work:
+    """The same work, whose inputs are counted."""
+
+    def again() -> int:
+        done = work()
+        counts[name] += done
+        return done
+
+    return again
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is used, and how long."""
+    parser.add_argument("--what", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--minutes", type=float, default=30.0, help="of the clock, for all")
+    parser.add_argument("--turn", type=float, default=10.0, help="seconds of one subject's turn")
+
+
+def run(options: Options) -> list[Row]:
+    """Uses everything in turns, and fits memory and rate."""
+    counts: Counter[str] = Counter()
+    works = {name: counted(SUBJECTS[name](), name, counts) for name in options.what}
+    samples = soak(works, 60 * options.minutes, options.turn)
+    return [
+        {
+            "what": name,
+            "inputs": counts[name],
+            **fitted(samples, name),
+            "minutes": options.minutes,
+        }
+        for name in options.what
+    ]
+
+
+SOAK = Experiment(
+    name="soak",
+    about="use environment, training and serving for half an hour: does anything grow?",
+    run=run,
+    columns={
+        "used": "<{what}",
+        "minutes of all": ">{minutes:.0f}",
+        "inputs": ">{inputs:,}",
+        "a second of one core": ">{rate:,.0f}",
+        "change of the rate": ">{rate_change:+.1%} ± {rate_error:.1%}",
+        "MiB at the end": ">{mebibytes:.0f}",
+        "MiB more": ">{growth:+.1f}",
+    },
+    recorded_as="faults-soak",
+    add_options=add_options,
+    failed=lambda rows: any(row["growth"] > MOST_GROWTH for row in rows),
+)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ccenv.agents.dynamic_gate import DynamicGate
 from ccenv.networks.core.parameters import share_off
-from ccenv.runs.experiment import Experiment, Options
+from ccenv.runs.experiment import Experiment
 from ccenv.runs.tables.drawing import (
     INK,
     Drawn,
@@ -20,7 +20,6 @@ from ccenv.runs.tables.drawing import (
     look,
     new_figure,
 )
-from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.concurrent import KINDS
 from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.settings import make_simulator
@@ -76,13 +75,6 @@ def by_chance(requests: float) -> float:
     return float((1 - KEPT / BLOCKS) ** requests)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A line for each kind of update and number of requests."""
-    columns = {"updates": "left", "requests": "right", "off for all": "right .2f"}
-    lines = [[LEGEND[r["kind"]], r["requests"], r["share_off"], 100 * r["error"]] for r in rows]
-    return markdown(columns | {"error %": "right .1f"}, lines)
-
-
 def concurrency_figure(rows: Sequence[Row]) -> Drawn:
     """What is off for all over the requests under way, and what is learned so."""
     names = [*LEGEND.values(), "off by chance"]
@@ -111,16 +103,17 @@ def concurrency_figure(rows: Sequence[Row]) -> Drawn:
     return Drawn(figure, "shares", "What may be written, and what is learned so.", said)
 
 
-def head(options: Options, before: Row) -> dict[str, Any]:
-    """What a recorded result says of how it was made."""
-    return {"settings": {**SETTINGS, "num_kept": KEPT, "images": IMAGES}}
-
-
 CONCURRENCY = Experiment(
     name=NAME,
     about="what may be written while requests are answered",
-    measured=lambda options: measured(),
-    table=table,
-    head=head,
+    run=lambda options: measured(),
+    columns={
+        "updates": "<{updates}",
+        "requests": ">{requests}",
+        "off for all": ">{share_off:.2f}",
+        "error %": ">{error!p:.1f}",
+    },
+    shown=lambda row: {"updates": LEGEND[row["kind"]]},
+    settings={**SETTINGS, "num_kept": KEPT, "images": IMAGES},
     figure=concurrency_figure,
 )

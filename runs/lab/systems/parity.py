@@ -13,7 +13,7 @@ import torch
 
 from ccenv.agents.act import Act
 from ccenv.data.toy import NUM_ENTRIES
-from ccenv.runs.experiment import Experiment, Options
+from ccenv.runs.experiment import Experiment
 from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, look, new_figure
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.rollout import walk
@@ -119,16 +119,11 @@ def parity_figure(rows: Sequence[Row]) -> Drawn:
     return Drawn(figure, "steps", title, "Steps (error) of 1, 2, ... entries. " + "; ".join(said))
 
 
-def head(options: Options, before: Row) -> dict[str, Any]:
-    """What a recorded result says of how it was made."""
-    return {"settings": {**NETWORK, **UNITS, "prices": PRICES, "inputs": INPUTS, "seeds": SEEDS}}
-
-
 PARITY = Experiment(
     name=NAME,
     about="steps of adaptive computation by an input's difficulty",
-    measured=lambda options: measured(),
-    table=table,
-    head=head,
+    run=lambda options: measured(),
+    pivot=table,
+    settings={**NETWORK, **UNITS, "prices": PRICES, "inputs": INPUTS, "seeds": SEEDS},
     figure=parity_figure,
 )

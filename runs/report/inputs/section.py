@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ccenv.runs.engine.jobs import Comparison, Finished
+from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.replay.rebuilt import Rebuilt, check_finished, open_run
 from ccenv.runs.report.inputs.view import view_of
 from ccenv.runs.tables.sweep_table import Row, by_dataset
@@ -46,18 +46,12 @@ def best_learners(rows: Sequence[Row]) -> list[Row]:
 def opened_again(comparison: Comparison, label: str) -> Rebuilt | None:
     """The first run of a row whose weights are here, with its policy."""
     for one in comparison.finished:
-        if one.job.label != label or one.recorded:
+        if one.label != label or "folder" not in one.result:
             continue
         try:
-            folder = folder_of(one)
+            folder = Path(one.result["folder"])
             check_finished(folder)
             return open_run(folder)
         except (ValueError, OSError, RuntimeError):
             continue
     return None
-
-
-def folder_of(one: Finished) -> Path:
-    """Where a run's weights should be."""
-    told = one.result.get("folder")
-    return Path(told) if told else one.job.plan.folder()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import front_error, validation_error
 from ccenv.runs.stats.intervals import mean_interval
@@ -217,8 +218,10 @@ def epoch_curve(found: Sequence[Result]) -> tuple[list[float], list[float]]:
 
 
 def setting(result: Result, name: str) -> float:
-    """A number among the agent's settings."""
-    return float(result["settings"]["agent_settings"][name])
+    """A number among the agent's settings: what was chosen, or its default."""
+    chosen = result["settings"]["agent_settings"]
+    usual, _ = agent_parameters(find_agent(result["agent"]))
+    return float(chosen.get(name, usual.get(name)))
 
 
 def density_of(runs: Sequence[Result]) -> float:

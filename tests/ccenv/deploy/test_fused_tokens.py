@@ -32,7 +32,7 @@ from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.text.embedding import next_byte
 from ccenv.networks.text.tokens import TokenMLP
 from ccenv.runs.config.sweep import Cell, Sweep
-from ccenv.runs.lab.benchmarks import passes
+from ccenv.runs.lab.benchmarks import front_times
 from ccenv.simulator.settings import make_simulator
 
 ALL_TABLES = "hidden,logits,pairs"
@@ -440,8 +440,8 @@ def test_rows_of_texts_are_timed_by_their_sizes():
         Cell("two", "hash", {"num_hashed": 2}),
         Cell("counts", "dense", {"network": "ngram", "network_kwargs": {}}),
     )
-    found = passes.by_size(Sweep("texts", "d", cells, 1.0, SETTINGS, (0,)))
+    found = front_times.by_size(Sweep("texts", "d", cells, 1.0, SETTINGS, (0,)))
     assert [one.labels for one in found] == [["dense"], ["hash", "again"], ["two"]]
     for one in found:
-        logits, _ = passes.make_pass(one, 5, "mode")()
+        logits, _ = front_times.make_pass(one, 5, "mode")()
         assert logits.shape == (5, NUM_SYMBOLS)

@@ -63,6 +63,6 @@ def test_at_most_so_many_wait_and_closing_answers_them():
 def test_a_load_accounts_for_every_input():
     limits = {"max_batch": 4, "max_wait": 0.0, "max_pending": 4}
     found = under_load(lambda x: x, torch.zeros(3, 2), rate=5000.0, seconds=0.05, **limits)
-    assert 0 <= found.refused < 1
-    assert 1 <= found.mean_batch <= 4
-    assert 0 <= found.p50 <= found.p95 <= found.p99
+    assert 0 <= found["refused"] < 1
+    assert 1 <= found["mean_batch"] <= 4
+    assert 0 <= found["p50"] <= found["p95"] <= found["p99"]

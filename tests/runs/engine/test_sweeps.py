@@ -14,7 +14,7 @@ import pytest
 
 from ccenv.runs import studies
 from ccenv.runs.commands import compare, frame
-from ccenv.runs.engine import run_jobs
+from ccenv.runs.engine import jobs, run_jobs
 from ccenv.runs.engine.jobs import (
     Comparison,
     Finished,
@@ -471,7 +471,7 @@ def test_what_was_recorded_by_older_versions_stays_readable(path):
 
 def comparison_of(sweep, seconds):
     jobs = make_jobs(sweep, "unused")
-    finished = [Finished(job, {"total_seconds": seconds}, False) for job in jobs[:1]]
+    finished = [Finished(job.label, {"total_seconds": seconds}) for job in jobs[:1]]
     return Comparison(sweep, tuple(finished), tuple(jobs[1:]), "sampled")
 
 
@@ -693,3 +693,16 @@ def test_a_table_without_a_record_says_so(tmp_path, capsys):
     arguments = [str(tmp_path / "README.md"), "--results-dir", str(tmp_path)]
     assert tables.main(arguments) == 2
     assert "record it first" in capsys.readouterr().err
+
+
+def test_what_is_recorded_is_shown_without_a_plan(monkeypatch):
+    def no_plan(*_):
+        raise AssertionError("a plan was made")
+
+    monkeypatch.setattr(jobs, "make_plan", no_plan)
+    sweep = SWEEPS["paper-mnist"]
+    found = recorded_comparison(sweep, ROOT / "runs/results")
+    assert {row["label"] for row in found.rows} == {cell.label for cell in sweep.cells}
+    fewer = dataclasses.replace(sweep, cells=sweep.cells[:1], seeds=(0,))
+    (only,) = recorded_comparison(fewer, ROOT / "runs/results").finished
+    assert only.run == (sweep.cells[0].label, 0)

@@ -17,9 +17,9 @@ from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.vision.residual import resnet
 from ccenv.runs.analysis.gate_sweep import scores
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.budget import menu, show
+from ccenv.runs.lab.budget import show
+from ccenv.runs.lab.budget.menu import EXACT, GREEDY, chain, of_sizes
 from ccenv.runs.lab.budget.parts import Sizes, by_table, by_tables
-from ccenv.runs.lab.budget.passes import Chooser, draws, policy_pass, spread, static_pass
 from ccenv.runs.lab.budget.policies import (
     CLIP,
     DRAWS,
@@ -30,10 +30,18 @@ from ccenv.runs.lab.budget.policies import (
     placed,
     slope,
 )
-from ccenv.runs.lab.budget.static import EXACT, GREEDY, of_sizes
-from ccenv.runs.lab.budget.times import Timing, new_times
+from ccenv.runs.lab.budget.times import (
+    Chooser,
+    Timing,
+    draws,
+    new_times,
+    policy_pass,
+    spread,
+    static_pass,
+)
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
+from ccenv.simulator.menus import judged
 from ccenv.simulator.simulator import Simulator
 
 
@@ -52,7 +60,7 @@ def batch():
 
 def test_masks_walked_together_end_as_each_alone(network, batch):
     masks = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 0, 0]]).bool()
-    found = menu.judged(network, batch, masks)
+    found = judged(network, batch, masks)
     for number, mask in enumerate(masks):
         state = initial(network, *batch)
         for bit in mask:
@@ -61,7 +69,7 @@ def test_masks_walked_together_end_as_each_alone(network, batch):
 
 
 def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network, batch):
-    masks, costs = menu.chain(network, batch, least_cost=0.5, most_tried=3)
+    masks, costs = chain(network, batch, least_cost=0.5, most_tried=3)
     assert masks.sum(dim=1).tolist() == list(range(3, 3 - len(masks), -1))
     assert not (masks[1:] & ~masks[:-1]).any()
     assert costs[0] == 1
@@ -69,11 +77,11 @@ def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network
     assert costs[-1] <= 0.5 < costs[-2]
     # The first to go is the one of least nll for the MACs that it saves.
     one_less = ~torch.eye(3, dtype=torch.bool)
-    _, nll, cost = menu.judged(network, batch, torch.cat([masks[:1], one_less])).mean(dim=1)
+    _, nll, cost = judged(network, batch, torch.cat([masks[:1], one_less])).mean(dim=1)
     ratio = (nll[1:] - nll[0]) / (1 - cost[1:])
     assert int((~masks[1]).nonzero()[0, 0]) == int(ratio.argmin())
     with pytest.raises(ValueError, match="units to leave out"):
-        menu.chain(network, batch, least_cost=1e-6, most_tried=3)
+        chain(network, batch, least_cost=1e-6, most_tried=3)
 
 
 @pytest.mark.parametrize("learner", DRAWS)
@@ -156,7 +164,7 @@ def test_the_best_mask_of_a_size_scores_no_less_than_greedy_removals_on_what_cho
 
 def test_what_is_timed_answers_as_the_network_does(network, batch):
     masks = torch.tensor([[1, 0, 1], [1, 1, 0], [1, 1, 1]]).bool()
-    costs = menu.judged(network, batch, masks)[2, 0].numpy()
+    costs = judged(network, batch, masks)[2, 0].numpy()
     chances = spread(costs, 0.8)
     assert chances @ costs == pytest.approx(0.8)
     chooser = Chooser.made(network, gate=1, columns=32, hidden=8, masks=len(masks))
@@ -200,7 +208,7 @@ def test_a_menu_is_worth_the_same_looked_up_and_walked(tables):
     both = by_tables(*tables, SMALL)
     simulator = Simulator(1, split="test", **PROBE)
     inputs = simulator.data.batch(torch.arange(40))
-    walked = menu.judged(simulator.network, inputs, both.masks).numpy()
+    walked = judged(simulator.network, inputs, both.masks).numpy()
     # Nll is stored in 16 bits.
     np.testing.assert_allclose(both.judge.found, walked, atol=2e-3)
     assert both.whole.judge.num_units == 4

@@ -114,9 +114,11 @@ def comparison_of(cells=CELLS, seeds=(0, 1, 2), datasets=("digits",), missing=()
     for job in make_jobs(sweep, "unused"):
         place = PLACES.get(job.label, (0.05, 0.2))
         learns = job.label not in PLACES
-        one = Finished(job, result_of(job, *place, learns=learns), recorded=False)
-        (absent if job.label in missing else finished).append(one)
-    return Comparison(sweep, tuple(finished), tuple(one.job for one in absent), "sampled")
+        if job.label in missing:
+            absent.append(job)
+        else:
+            finished.append(Finished(job.label, result_of(job, *place, learns=learns)))
+    return Comparison(sweep, tuple(finished), tuple(absent), "sampled")
 
 
 def without(comparison, *parts):
@@ -457,9 +459,10 @@ def test_what_is_neither_a_sweep_nor_a_study_is_refused():
 
 def test_what_is_recorded_comes_back_but_for_what_no_plot_shows(tmp_path):
     whole = comparison_of([Cell("reinforce", "reinforce")])
-    plans = {"reinforce": [one.job.plan for one in whole.finished]}
-    source = recorded.Source(tmp_path / "toys.json", plans)
-    results = {one.job.plan.key(): one.result for one in whole.finished}
+    plans = [job.plan for job in make_jobs(whole.sweep, "unused")]
+    source = recorded.Source(tmp_path / "toys.json", {"reinforce": plans})
+    pairs = zip(plans, whole.finished, strict=True)
+    results = {plan.key(): one.result for plan, one in pairs}
     recorded.save(source, {"kind": "comparison"}, results)
     found = recorded.load(source)
     for key, result in results.items():

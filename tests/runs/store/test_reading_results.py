@@ -87,8 +87,9 @@ def read_all(folder, logs):
     text = "<!-- table: toy -->\n<!-- end -->\n"
     tables.render(text, folder / "results")
     all_tables(jobs.recorded_comparison(TOY, folder / "results"))
-    found = jobs.gather(TOY, jobs.make_jobs(TOY, str(logs)), {})
-    jobs.outdated(found)
+    asked = jobs.make_jobs(TOY, str(logs))
+    found = jobs.gather(TOY, asked, {})
+    jobs.outdated(found, asked)
     all_tables(found)
 
 

@@ -28,7 +28,7 @@ def compared(cells, seeds=(0, 1, 2)):
         for verdict in found["evaluations"]:
             worse = WORSE * (job.label != WHY.cells[0].label)
             verdict["error"] = 0.1 + 0.01 * job.plan.program.seed + worse
-        finished.append(Finished(job, found, recorded=False))
+        finished.append(Finished(job.label, found))
     return Comparison(sweep, tuple(finished), (), "sampled")
 
 
@@ -76,7 +76,7 @@ def test_a_report_has_the_ablation_as_far_as_it_has_come(tmp_path):
 def test_nothing_to_compare_is_no_ablation(cells):
     whole = compared(WHY.cells)
     kept = {cell.label for cell in cells}
-    finished = tuple(one for one in whole.finished if one.job.label in kept)
+    finished = tuple(one for one in whole.finished if one.label in kept)
     assert ablation(Comparison(whole.sweep, finished, (), "sampled"), NOWHERE) == Part()
 
 

@@ -410,7 +410,7 @@ def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
     rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
     small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
     jobs = make_jobs(small, "unused")
-    done = tuple(Finished(job, whole_result(job), recorded=False) for job in jobs)
+    done = tuple(Finished(job.label, whole_result(job)) for job in jobs)
     sections = STUDIES[name].sections
     publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none", sections)
     page = (tmp_path / "index.html").read_text()
@@ -432,7 +432,7 @@ def test_fig1_is_a_file_of_numbers_too(tmp_path):
     sweep = SWEEPS["paper-mnist"]
     small = Sweep(sweep.name, "d", sweep.cells[:1], 1.0, sweep.settings, (0, 1))
     jobs = make_jobs(small, "unused")
-    done = tuple(Finished(job, whole_result(job), recorded=False) for job in jobs)
+    done = tuple(Finished(job.label, whole_result(job)) for job in jobs)
     sections = STUDIES["paper-mnist"].sections
     publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none", sections)
     with (tmp_path / "fig1.csv").open(newline="") as file:
@@ -443,6 +443,6 @@ def test_fig1_is_a_file_of_numbers_too(tmp_path):
 
 def test_no_other_sweep_is_taken_for_one_of_the_paper(tmp_path):
     sweep = Sweep("mine", "d", (Cell("a", "dense"),), 1.0, SWEEPS["paper-mnist"].settings, (0,))
-    done = tuple(Finished(j, whole_result(j), recorded=False) for j in make_jobs(sweep, "unused"))
+    done = tuple(Finished(j.label, whole_result(j)) for j in make_jobs(sweep, "unused"))
     publish(Comparison(sweep, done, (), "sampled"), tmp_path, tmp_path / "none")
     assert "Beside the paper" not in (tmp_path / "index.html").read_text()

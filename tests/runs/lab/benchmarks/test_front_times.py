@@ -13,7 +13,7 @@ from ccenv.runs.commands import compare
 from ccenv.runs.engine.study import Study
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import passes
+from ccenv.runs.lab.benchmarks import front_times
 from ccenv.runs.stats.cost_points import recorded_times, times_path
 from ccenv.runs.stats.dense_comparison import make_contests
 from ccenv.runs.studies import STUDIES
@@ -37,7 +37,7 @@ SWEEP = Sweep("times", "d", CELLS, 1.0, SMALL, (0,))
 
 
 def test_rows_of_one_size_are_one_and_those_that_training_changes_are_none():
-    labels = [one.labels for one in passes.by_size(SWEEP)]
+    labels = [one.labels for one in front_times.by_size(SWEEP)]
     assert labels == [["dense 8"], ["dense 16", "dense 16, dropout"], ["rloo", "more masks"]]
 
 
@@ -77,9 +77,9 @@ def test_rows_that_training_changes_are_timed_as_they_were_trained(tmp_path, mon
         found = recorded_times(times_path(tmp_path, "times"), masks)
         assert set(found) == {"condnet"}
         assert set(found["condnet"][3]) == {0, 1}
-    for one in passes.as_trained(sweep, tmp_path / "log"):
+    for one in front_times.as_trained(sweep, tmp_path / "log"):
         stored = load_file(one.folder / "checkpoint" / "network.safetensors")
-        network = passes.make_agent(one.plan, one.folder).simulator.network
+        network = front_times.make_agent(one.plan, one.folder).simulator.network
         assert all(torch.equal(network.state_dict()[name], stored[name]) for name in stored)
 
 
@@ -131,12 +131,13 @@ def test_a_pass_begins_with_the_bytes_of_whole_images(monkeypatch):
     names = ("shift=1", "halve", "standardise")
     seen = load_split(stored_bytes, "test", names)
     plan = types.SimpleNamespace(environment={"dataset": stored_bytes, "transforms": names})
-    images, rows = passes.images_of(plan, len(seen) + 3), torch.arange(len(seen) + 3) % len(seen)
+    images = front_times.images_of(plan, len(seen) + 3)
+    rows = torch.arange(len(seen) + 3) % len(seen)
     assert torch.equal(images(), seen.batch(rows)[0])
     given = []
-    through = passes.through
+    through = front_times.through
     monkeypatch.setattr(
-        passes, "through", lambda transforms, x: given.append(x) or through(transforms, x)
+        front_times, "through", lambda transforms, x: given.append(x) or through(transforms, x)
     )
     images(), images()
     assert [(x.dtype, x.shape[2:]) for x in given] == 2 * [(torch.uint8, (16, 16))]
@@ -144,14 +145,14 @@ def test_a_pass_begins_with_the_bytes_of_whole_images(monkeypatch):
 
 def test_images_stored_as_floats_are_made_once():
     plan = types.SimpleNamespace(environment={"dataset": "synthetic", "transforms": ("halve",)})
-    images = passes.images_of(plan, 5)
+    images = front_times.images_of(plan, 5)
     assert images() is images()
     assert torch.equal(images(), load_split("synthetic", "test", "halve").images[:5])
 
 
 def test_dropout_is_timed_as_the_plain_network_that_it_is_at_test():
     sweep = Sweep("s", "d", CELLS[2:3], 1.0, SMALL, (0,))
-    (timed,) = passes.by_size(sweep)
+    (timed,) = front_times.by_size(sweep)
     assert timed.plan.environment["network"] == "mlp"
-    logits, *_ = passes.make_pass(timed, 4, "mode")()
+    logits, *_ = front_times.make_pass(timed, 4, "mode")()
     assert logits.shape == (4, 10)

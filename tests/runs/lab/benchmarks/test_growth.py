@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.runs.lab.benchmarks.growth import AXES, Point, growth_figure, measure, table
+from ccenv.runs.lab.benchmarks.growth import AXES, GROWTH, Point, growth_figure, measure
 
 RECORDED = Path(__file__).parents[4] / "runs/results/growth.json"
 
@@ -16,7 +16,7 @@ def test_every_point_is_recorded_once_and_drawn():
     for way in ("pass", "training step"):
         own = [(r["network"], r["axis"], r["value"]) for r in rows if r["way"] == way]
         assert own == wanted
-    assert len(table(rows).splitlines()) == len(rows) + 2
+    assert len(GROWTH.table(rows).splitlines()) == len(rows) + 2
     drawn = growth_figure(rows)
     assert "mlp, width 256 to 16,384" in drawn.alt
     assert len(drawn.figure.axes) == 8

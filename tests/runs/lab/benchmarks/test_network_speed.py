@@ -10,7 +10,7 @@ from ccenv.networks.core.protocol import dense_forward
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import network_rates, network_speed, subjects
-from ccenv.runs.lab.benchmarks.network_passes import executed, macs_of, make_passes
+from ccenv.runs.lab.benchmarks.network_speed import executed, macs_of, make_passes
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 
 LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
@@ -97,7 +97,7 @@ def test_rates_are_measured_for_every_number_of_rows(tmp_path, capsys, monkeypat
     (row,) = json.loads(path.read_text())["rows"]
     assert row["steps_per_second"] == pytest.approx(3 * row["inputs_per_second"])
     assert row["environment_mib"] >= 0
-    assert network_rates.table([row]) in shown
+    assert network_rates.NETWORK_RATES.table([row]) in shown
 
 
 def test_the_environment_walks_through_the_same_masks_as_the_bare_network():

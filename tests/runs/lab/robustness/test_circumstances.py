@@ -1,4 +1,4 @@
-"""Laws of odd circumstances that a test can make; others are made by `lab faults table`."""
+"""Laws of odd circumstances that a test can make; others are made by `lab circumstances`."""
 
 import io
 import sys
@@ -13,6 +13,7 @@ from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.runs.commands.frame import program
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import checkpoint, errors, listener, run
+from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.robustness.left import apart, left
 from ccenv.runs.store import recorded
 from ccenv.runs.store.json_file import check_json, write_json
@@ -118,3 +119,13 @@ def test_an_edited_row_of_a_recorded_file_is_refused(tmp_path):
     write_json(path, check_json(path) | {"rows": [{"same": 20}]})
     with pytest.raises(ValueError, match="edited or damaged"):
         recorded.read_table(path)
+
+
+@pytest.mark.parametrize(("old", "new"), [("table", "circumstances"), ("kills", "kills")])
+def test_earlier_words_start_the_same_experiment_and_name_the_new_one(old, new, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["faults", old, "--help"])
+    said = capsys.readouterr()
+    assert left.value.code == 0
+    assert f"lab {new} " in said.out
+    assert f"`python -m ccenv.runs.lab {new}`" in said.err

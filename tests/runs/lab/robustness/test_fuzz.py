@@ -5,8 +5,7 @@ import pytest
 from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.lab.robustness import command_lines, constructors
 from ccenv.runs.lab.robustness.command_lines import REFUSED, SOUND, TAKEN, WORK, Crash
-from ccenv.runs.lab.robustness.fuzz import apart, fuzz
-from ccenv.runs.lab.robustness.samples import ODD_FILES
+from ccenv.runs.lab.robustness.fuzz import ODD_FILES, apart, fuzz
 
 COMMAND_LINES = [
     ["train", "--config", "deep.json"],
@@ -19,7 +18,7 @@ COMMAND_LINES = [
     ["analyze", "retrieval", "dataset=synthetic", "activation={}"],
     ["train", "reinforce", "activation=None"],
 ]
-"""Found by `python -m ccenv.runs.lab faults fuzz`, or by hand."""
+"""Found by `python -m ccenv.runs.lab fuzz`, or by hand."""
 CONSTRUCTORS = [
     ("agent", "sb3_ppo", {"learning_rate": 1j}),
     ("agent", "entropy_threshold", {"threshold": {"depth": 8}}),

@@ -9,7 +9,7 @@ from ccenv.runs.lab.robustness.left import apart
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "compare", "worker"])
 def test_a_killed_command_goes_on_and_ends_as_if_undisturbed(name, tmp_path):
-    row = rounds(name, 1, tmp_path, 0, lambda text: None)
+    row = rounds(name, 1, tmp_path, 0)
     assert row["same"] == row["went_on"] == 1
     assert row["compared"] > 50
 
