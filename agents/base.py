@@ -34,6 +34,8 @@ class Agent(Policy):
 
     env_defaults: ClassVar[dict[str, Any]] = {}
     """the agent's defaults for settings of the environment."""
+    earlier_names: ClassVar[dict[str, str]] = {}
+    """names that settings had in an earlier version -> those of today; both are taken."""
     gives_values: ClassVar[bool] = False
     """whether its actions multiply kept blocks, see `ccenv.base.masks.gate_values_of`."""
     resumes: ClassVar[bool] = True

@@ -51,12 +51,12 @@ def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
 
 
 def check_kept(
-    num_kept: int | Sequence[int], num_blocks: Sequence[int], always_on: int = 0
+    num_kept: int | Sequence[int], num_blocks: Sequence[int], shared_blocks: int = 0
 ) -> list[int]:
     """One k for each gated layer.
 
     Raises:
-        ValueError: if one is not in 1..num_blocks, or leaves nothing to draw beside `always_on`.
+        ValueError: if one is not in 1..num_blocks, or `shared_blocks` leave nothing to draw.
     """
     kept = [num_kept] * len(num_blocks) if isinstance(num_kept, int) else list(num_kept)
     fits = len(kept) == len(num_blocks) and all(
@@ -66,10 +66,10 @@ def check_kept(
         raise ValueError(
             f"expected num_kept in 1..num_blocks for num_blocks={list(num_blocks)}, got {kept}"
         )
-    if not 0 <= always_on < min(kept):
+    if not 0 <= shared_blocks < min(kept):
         raise ValueError(
-            f"expected always_on of at least 0 and below num_kept={kept}, got {always_on}: one "
-            "block at least must be left to choose"
+            f"expected shared_blocks of at least 0 and below num_kept={kept}, got {shared_blocks}: "
+            "one block at least must be left to choose"
         )
     return kept
 

@@ -27,6 +27,7 @@ class ReinforceLagrangian(IndependentPolicy):
         "reward": "nll_minus_cost",
         "reward_kwargs": {"cost_weight": 0.0},
     }
+    earlier_names: ClassVar[dict[str, str]] = {"multiplier_learning_rate": "multiplier_lr"}
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class ReinforceLagrangian(IndependentPolicy):
         *,
         seed: int = 0,
         cost_limit: float = 0.25,
-        multiplier_learning_rate: float = 0.05,
+        multiplier_lr: float = 0.05,
         initial_multiplier: float = 0.0,
         multiplier_scale: float = 0.01,
         learning_rate: float = 0.01,
@@ -48,7 +49,7 @@ class ReinforceLagrangian(IndependentPolicy):
             env: see `Agent`.
             seed: see `Agent`.
             cost_limit: mean compute cost to reach, in (0, 1].
-            multiplier_learning_rate: see `price_learning_rate` of `ccenv.rewards.lagrangian`.
+            multiplier_lr: see `price_learning_rate` of `ccenv.rewards.lagrangian`.
             initial_multiplier: at least 0.
             multiplier_scale: see `price_scale` there.
             learning_rate: Adam's at the start; falls to 0 linearly.
@@ -59,7 +60,7 @@ class ReinforceLagrangian(IndependentPolicy):
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_cost_limit(cost_limit)
-        self.cost_limit, self.multiplier_learning_rate = cost_limit, multiplier_learning_rate
+        self.cost_limit, self.multiplier_lr = cost_limit, multiplier_lr
         self.multiplier_scale = multiplier_scale
         self.level = level_of(initial_multiplier, multiplier_scale)
         self.learning_rate, self.entropy_weight = learning_rate, entropy_weight
@@ -88,7 +89,7 @@ class ReinforceLagrangian(IndependentPolicy):
         self.optimizer.step()
         paid = self.multiplier
         excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
-        self.level = max(0.0, self.level + self.multiplier_learning_rate * excess)
+        self.level = max(0.0, self.level + self.multiplier_lr * excess)
         return {"loss": loss.item(), "entropy": entropy.item(), "multiplier": paid}
 
     def parameters(self) -> dict[str, Tensor]:

@@ -38,6 +38,8 @@ class Rloo(Agent):
 
     env_defaults: ClassVar[dict[str, Any]] = {"observation": "summary", "group_size": 8}
 
+    earlier_names: ClassVar[dict[str, str]] = {"always_on": "shared_blocks"}
+
     def __init__(
         self,
         env: Any,
@@ -49,7 +51,7 @@ class Rloo(Agent):
         hidden_units: int = 0,
         draw: str = "ordered",
         advantage: str = "leave_one_out",
-        always_on: int = 0,
+        shared_blocks: int = 0,
         dense_share: float = 0.0,
         anneal_share: float = 0.0,
         embedding_size: EmbeddingSize = 0,
@@ -70,7 +72,7 @@ class Rloo(Agent):
                 their standard deviation ("normalised": Shao et al. 2024, arXiv 2402.03300), or
                 against the most probable mask's ("self_critical": Rennie et al. 2017,
                 arXiv 1612.00563).
-            always_on: blocks of each layer that every image keeps; they count among the k.
+            shared_blocks: blocks of each layer that every image keeps; they count among the k.
             dense_share: of the training, at the start, in which every block is kept: a dense
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
@@ -98,13 +100,13 @@ class Rloo(Agent):
         if draw == "independent" and isinstance(num_kept, int):
             # Only a start then: a gate of one block starts with it kept.
             num_kept = [min(num_kept, n) for n in self.num_blocks]
-        self.num_kept = check_kept(num_kept, self.num_blocks, always_on)
+        self.num_kept = check_kept(num_kept, self.num_blocks, shared_blocks)
         self.shares = check_shares(dense_share, anneal_share, draw)
-        self.draw, self.advantage, self.always_on = draw, advantage, always_on
+        self.draw, self.advantage, self.shared_blocks = draw, advantage, shared_blocks
         self.scores = LayerScores(self.simulator, seed, hidden_units, embedding_size)
         if draw == "independent":
             pairs = zip(self.num_kept, self.num_blocks, strict=True)
-            start_at(self.scores, [(k - always_on) / (n - always_on) for k, n in pairs])
+            start_at(self.scores, [(k - shared_blocks) / (n - shared_blocks) for k, n in pairs])
         self.policy_macs = self.scores.macs
         self.diversity_weight = diversity_weight
         self.optimizer = torch.optim.Adam(self.scores.parameters(), lr=learning_rate)
@@ -113,11 +115,11 @@ class Rloo(Agent):
         self, observation: Tensor, layer: int, num_kept: int | None = None
     ) -> AlwaysOn:
         """Masks of a layer's images: [batch, obs_size] -> k of n blocks, or a coin for each."""
-        scores = self.scores(observation, layer)[:, self.always_on :]
+        scores = self.scores(observation, layer)[:, self.shared_blocks :]
         if self.draw == "independent":
-            return AlwaysOn(IndependentBlocks(keep_probability(scores)), self.always_on)
-        kept = (num_kept or self.num_kept[layer]) - self.always_on
-        return AlwaysOn(OrderedBlocks(scores, kept), self.always_on)
+            return AlwaysOn(IndependentBlocks(keep_probability(scores)), self.shared_blocks)
+        kept = (num_kept or self.num_kept[layer]) - self.shared_blocks
+        return AlwaysOn(OrderedBlocks(scores, kept), self.shared_blocks)
 
     def act(
         self, observation: Tensor, layer: int, generator: torch.Generator | None = None
@@ -140,7 +142,7 @@ class Rloo(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser] | None:
         """See `Agent.choosers`."""
-        if self.always_on:
+        if self.shared_blocks:
             return None
         if self.draw == "independent":
             return self.scores.choosers("drawn" if drawn else "likely", low=MIN_PROBABILITY)

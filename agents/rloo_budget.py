@@ -39,9 +39,9 @@ SLOPE_MEMORY = 0.99
 class RlooBudget(Agent):
     """Draws a number of blocks and the blocks; compares masks of the same image, as `rloo` does.
 
-    Where gates have several blocks, `twins` masks share the draw of which blocks, and differ in
-    how many of them they keep: what a block more was worth is then not lost in which ones it was.
-    Gates of one block, such as residual units and exits, are kept or not.
+    Where gates have several blocks, `paired_masks` masks share the draw of which blocks, and differ
+    in how many of them they keep: what a block more was worth is then not lost in which ones it
+    was. Gates of one block, such as residual units and exits, are kept or not.
     """
 
     env_defaults: ClassVar[dict[str, Any]] = {
@@ -49,6 +49,14 @@ class RlooBudget(Agent):
         "group_size": 8,
         "reward": "nll_minus_cost",
         "reward_kwargs": {"cost_weight": 0.0},
+    }
+    earlier_names: ClassVar[dict[str, str]] = {
+        "least_kept": "min_kept",
+        "most_kept": "max_kept",
+        "twins": "paired_masks",
+        "fixed_share": "warmup_share",
+        "shift_rate": "offset_lr",
+        "price_rate": "multiplier_lr",
     }
 
     def __init__(
@@ -58,14 +66,14 @@ class RlooBudget(Agent):
         seed: int = 0,
         cost_limit: float = 0.25,
         num_kept: int | Sequence[int] | None = None,
-        least_kept: int | Sequence[int] = 1,
-        most_kept: int | Sequence[int] | None = None,
-        twins: int = 2,
-        fixed_share: float = 0.3,
+        min_kept: int | Sequence[int] = 1,
+        max_kept: int | Sequence[int] | None = None,
+        paired_masks: int = 2,
+        warmup_share: float = 0.3,
         learning_rate: float = 0.005,
         number_learning_rate: float = 0.005,
-        shift_rate: float = 0.05,
-        price_rate: float = 0.03,
+        offset_lr: float = 0.05,
+        multiplier_lr: float = 0.03,
         diversity_weight: float = 0.1,
         hidden_units: int = 0,
         number_units: int = 0,
@@ -82,15 +90,16 @@ class RlooBudget(Agent):
             cost_limit: mean compute cost to hold, in (0, 1].
             num_kept: k to start at, one number or one for each gate; None for the limit's share of
                 a gate's blocks.
-            least_kept: fewest blocks of an image, of gates of several blocks, or one for each gate.
-            most_kept: most blocks of an image, or one for each gate; None for four times k.
-            twins: masks that share which blocks; a divisor of the group's size.
-            fixed_share: of the training, at the start, in which numbers do not depend on the image:
-                exactly k, at gates of one block a coin that is the same for all.
+            min_kept: fewest blocks of an image, of gates of several blocks, or one for each gate.
+            max_kept: most blocks of an image, or one for each gate; None for four times k.
+            paired_masks: masks that share which blocks; a divisor of the group's size.
+            warmup_share: of the training, at the start, in which numbers do not depend on the
+                image: exactly k, at gates of one block a coin that is the same for all.
             learning_rate: Adam's, of which blocks.
             number_learning_rate: Adam's, of how many.
-            shift_rate: what the numbers' shift falls by where a batch costs one limit too much.
-            price_rate: what the price's logarithm rises by where a batch costs one limit too much.
+            offset_lr: what the numbers' shift falls by where a batch costs one limit too much.
+            multiplier_lr: what the price's logarithm rises by where a batch costs one limit too
+                much.
             diversity_weight: of the bonus on the entropy of mean block use, in nats; fades to 0.
             hidden_units: of the layer between observation and scores of blocks; 0 for none.
             number_units: of the layer between observation and logits of numbers; 0 for none.
@@ -101,20 +110,20 @@ class RlooBudget(Agent):
                 numbers; 0 for none, see `ccenv.agents.symbol_embeddings`.
 
         Raises:
-            ValueError: if a number is out of range, or the group is no multiple of the twins.
+            ValueError: if a number is out of range, or the group is no multiple of `paired_masks`.
         """
         super().__init__(env, seed=seed)
         check_cost_limit(cost_limit)
-        self.cost_limit, self.fixed_share, self.shift_rate = cost_limit, fixed_share, shift_rate
-        self.price_rate, self.spread_share = price_rate, spread_share
+        self.cost_limit, self.warmup_share, self.offset_lr = cost_limit, warmup_share, offset_lr
+        self.multiplier_lr, self.spread_share = multiplier_lr, spread_share
         self.group_size = self.simulator.group_size
         self.only_units = max(self.num_blocks) == 1
         # Where nothing is chosen but whether, all masks of an image are twins.
-        self.twins = self.group_size if self.only_units else twins
+        self.twins = self.group_size if self.only_units else paired_masks
         if self.group_size < 2 or self.twins < 1 or self.group_size % self.twins:
             raise ValueError(
-                f"expected group_size of at least 2 and twins that divide it, got "
-                f"{self.group_size} and {twins}; rloo_budget compares masks of the same image"
+                f"expected group_size of at least 2 and paired_masks that divide it, got "
+                f"{self.group_size} and {paired_masks}; rloo_budget compares masks of one image"
             )
         if min(spread, last_spread) <= 0:
             raise ValueError(
@@ -129,7 +138,7 @@ class RlooBudget(Agent):
         ones = [1] * len(self.num_blocks)
         self.numbers = Numbers(
             LayerScores(self.simulator, seed, number_units, embedding_size, ones),
-            self._ranges(least_kept, most_kept),
+            self._ranges(min_kept, max_kept),
             [self._start(gate) for gate in range(len(self.num_blocks))],
             spread,
         )
@@ -153,7 +162,7 @@ class RlooBudget(Agent):
             low, top = 0 if n == 1 else low, min(n, 4 * kept if top is None else top)
             if not 0 <= low <= kept <= top:
                 raise ValueError(
-                    f"expected least_kept <= num_kept <= most_kept at every gate, got {low}, "
+                    f"expected min_kept <= num_kept <= max_kept at every gate, got {low}, "
                     f"{kept} and {top} of {n} blocks"
                 )
             found.append(range(low, top + 1))
@@ -172,7 +181,7 @@ class RlooBudget(Agent):
     @property
     def is_fixed(self) -> bool:
         """Whether numbers do not depend on the image yet, at this moment of the training."""
-        return self.progress < self.fixed_share
+        return self.progress < self.warmup_share
 
     def distribution(self, observation: Tensor, layer: int) -> CountedBlocks:
         """Masks of a layer's images: [batch, obs_size] -> how many blocks and which."""
@@ -225,17 +234,17 @@ class RlooBudget(Agent):
         """Moves shift and price towards the limit; before numbers are learned, finds the price."""
         numbers = {"price": self.price, "shift": self.numbers.shift.item()}
         first, last = self.spreads
-        since = max(0.0, self.progress - self.fixed_share)
-        done = min(1.0, since / max(1e-9, self.spread_share - self.fixed_share))
+        since = max(0.0, self.progress - self.warmup_share)
+        done = min(1.0, since / max(1e-9, self.spread_share - self.warmup_share))
         self.numbers.spread.fill_(first + done * (last - first))
         for layer, observation in enumerate(rollout.observations):
             self.numbers.see(observation, layer)
         excess = relative_excess(rollout.compute_cost.mean().item(), self.cost_limit)
-        self.numbers.shift -= self.shift_rate * excess
+        self.numbers.shift -= self.offset_lr * excess
         if self.is_fixed:
             seen = slope_sums(rollout.returns[0], rollout.compute_cost, self.alike)
             pairs = zip(self.slope, seen, strict=True)
             self.slope = [SLOPE_MEMORY * old + (1 - SLOPE_MEMORY) * new for old, new in pairs]
         else:
-            self.level += self.price_rate * excess
+            self.level += self.multiplier_lr * excess
         return numbers

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import check_finite, encode
+from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import import_object
 from ccenv.base.trust import check_named
 from ccenv.base.values import lacking
@@ -27,8 +28,8 @@ from ccenv.simulator.policy import as_policy
 FORMAT = "ccenv classifier 2"
 OLD_FORMAT = "ccenv classifier 1"
 """Files from before transforms; their images are `ccenv.deploy.export_images.older_images`."""
-NEEDED = ("act", "parameters", "load_parameters")
-"""methods of an agent that can be exported; `ccenv.agents.base.Agent` has them."""
+NEEDED = ("act", "parameters", "load_parameters", "earlier_names")
+"""what an agent has that can be exported; `ccenv.agents.base.Agent` has it."""
 PLACES = {
     "agent.class": "agent",
     "network.builder": "network",
@@ -224,7 +225,8 @@ def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
     is_agent = isinstance(agent_class, type) and not lacking(agent_class, *NEEDED)
     if not is_agent:
         raise ValueError(f"expected an agent's class as {content['class']!r}, got {agent_class!r}")
-    agent = agent_class(surface, seed=0, **content["settings"])
+    settings = in_todays_names(content["settings"], agent_class.earlier_names, warns=False)
+    agent = agent_class(surface, seed=0, **settings)
     tensors: Mapping[str, Tensor] = content["tensors"]
     check_finite(tensors, f"the agent {content['class']}")
     agent.load_parameters(tensors)

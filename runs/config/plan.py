@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ccenv import PRESETS
+from ccenv.base.earlier_names import in_earlier_names
 from ccenv.base.registry import OWN_PACKAGE, import_object
 from ccenv.base.trust import is_below
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -80,7 +81,10 @@ class Plan:
     @functools.cached_property
     def _without_seed(self) -> "WithoutSeed":
         # Asked for by key, folder and records of every run of a study.
-        chosen = chosen_settings(self.config(), agent_parameters(self.agent_class)[0])
+        usual, _ = agent_parameters(self.agent_class)
+        chosen = in_earlier_names(
+            chosen_settings(self.config(), usual), self.agent_class.earlier_names
+        )
         names = (self.program.env, self.agent, self.environment["reward"])
         expected = PRESETS[self.program.env] | self.agent_class.env_defaults
         parts = (*map(safe_name, names), short_name(chosen, expected))

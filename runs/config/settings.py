@@ -11,6 +11,7 @@ from numbers import Real
 from typing import Any
 
 from ccenv import PRESETS, SYSTEMS, TABLES
+from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import check_names, resolve
 from ccenv.data import transform_names
 from ccenv.networks.learning.training import check_at_least_zero
@@ -35,6 +36,7 @@ def make_plan(agent: str, settings: Mapping[str, Any]) -> Plan:
         ValueError: if a name is unknown (the nearest right one is suggested) or a value impossible.
     """
     agent_class = find_agent(agent)
+    settings = in_todays_names(settings, agent_class.earlier_names)
     program_names = [f.name for f in dataclasses.fields(Program)]
     own, takes_any = agent_parameters(agent_class)
     if not takes_any:
@@ -71,7 +73,7 @@ def check_rates(settings: Mapping[str, Any]) -> None:
         ValueError: naming the setting.
     """
     for name, value in settings.items():
-        if name.endswith("learning_rate"):
+        if name.endswith(("learning_rate", "_lr")):
             for rate in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(rate, Real):
                     check_at_least_zero(**{name: rate})

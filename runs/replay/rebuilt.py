@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import resolve
 from ccenv.data import Split, load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
@@ -77,7 +78,8 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
             raise ValueError(f"expected {name} in config.json, got {config.get(name)!r}")
     check_trusted(config, trusted)
     program = {k: v for k, v in config.items() if k not in ("agent", *GROUPS)}
-    own = dict(config["agent_settings"])
+    earlier = find_agent(config["agent"]).earlier_names
+    own = in_todays_names(config["agent_settings"], earlier, warns=False)
     if program.get("cost_limit") is None:
         # None is no limit of the program's; the agent's own, of the same name, is not to be undone.
         program.pop("cost_limit", None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ccenv.base.earlier_names import in_todays_names
 from ccenv.runs.config.plan import Plan, safe_name
 from ccenv.runs.store.provenance import data_of
 
@@ -65,7 +66,10 @@ def check_identity(
         problems.append(f"seed: result.json says {result['seed']}, config.json {config['seed']}")
     # Settings that were added since the run are at their defaults in the plan: no contradiction.
     known = flat(json.loads(json.dumps(plan.config())))
-    if other := [name for name, value in flat(config).items() if known.get(name) != value]:
+    earlier = plan.agent_class.earlier_names
+    own = in_todays_names(config["agent_settings"], earlier, warns=False)
+    stored = flat({**config, "agent_settings": own})
+    if other := [name for name, value in stored.items() if known.get(name) != value]:
         problems.append(f"config.json holds settings that such a run does not have: {other}")
     names = (plan.program.env, plan.agent, plan.environment["reward"])
     told = (result["env"], result["agent"], result["reward"])

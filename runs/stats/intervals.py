@@ -110,7 +110,11 @@ iqm = functools.partial(stats.trim_mean, proportiontocut=0.25, axis=-1)
 
 
 def resample(strata: Strata, num_resamples: int, generator: np.random.Generator) -> Numbers:
-    """Draws with replacement within each stratum: -> [num_resamples, number of all runs]."""
+    """Draws with replacement within each stratum: -> [num_resamples, number of all runs].
+
+    By hand, because `scipy.stats.bootstrap` draws the same numbers, takes more lines, and knows no
+    interval that is widened as `bounds` widens it.
+    """
     drawn = []
     for stratum in strata:
         size = len(stratum)

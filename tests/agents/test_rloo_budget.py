@@ -122,9 +122,9 @@ SMALL_EXITS = {"network": "probe-exit", "observation": "certainty"}
 
 def solved(probe, seed):
     env_settings, best_masks, cost, settings = PROBES[probe]
-    rates = {"learning_rate": 0.02, "number_learning_rate": 0.02, "price_rate": 0.1}
+    rates = {"learning_rate": 0.02, "number_learning_rate": 0.02, "multiplier_lr": 0.1}
     agent = make_agent(
-        env_settings, 64, seed, cost_limit=cost, fixed_share=0.1, **rates, **settings
+        env_settings, 64, seed, cost_limit=cost, warmup_share=0.1, **rates, **settings
     )
     agent.learn(19_200)
     return judged(agent, best_masks)
@@ -148,7 +148,7 @@ def test_the_best_masks_under_a_budget_are_found_at_the_budget(probe, seed):
 def test_a_budget_holds_from_early_on_where_it_is_neither_too_much_nor_too_little(cost_limit):
     costs = []
     agent = make_agent(
-        {"network": stepwise}, 64, cost_limit=cost_limit, fixed_share=1.0, shift_rate=0.5
+        {"network": stepwise}, 64, cost_limit=cost_limit, warmup_share=1.0, offset_lr=0.5
     )
     agent.learn(6_400, lambda _, scalars: costs.append(scalars["episode/compute_cost"]))
     # Numbers that do not depend on the image are held by the shift alone.
@@ -156,7 +156,7 @@ def test_a_budget_holds_from_early_on_where_it_is_neither_too_much_nor_too_littl
 
 
 def test_before_numbers_are_learned_they_are_the_same_for_every_image():
-    agent = make_agent({"network": stepwise}, 64, cost_limit=0.6, num_kept=2, fixed_share=1.0)
+    agent = make_agent({"network": stepwise}, 64, cost_limit=0.6, num_kept=2, warmup_share=1.0)
     agent.learn(640)
     logits = agent.distribution(agent.simulator.begin(), 0).number_logits
     torch.testing.assert_close(logits, logits[:1].expand_as(logits))
@@ -164,7 +164,7 @@ def test_before_numbers_are_learned_they_are_the_same_for_every_image():
 
 
 def test_masks_of_an_image_with_one_order_are_drawn_in_training_alone():
-    agent = make_agent({"network": stepwise}, 64, cost_limit=0.6, num_kept=2, twins=4)
+    agent = make_agent({"network": stepwise}, 64, cost_limit=0.6, num_kept=2, paired_masks=4)
     observation = agent.simulator.begin()
     numbered = [
         agent.act(observation, 0, generator).view(-1, 4, 4)[:, :, 0]
@@ -210,11 +210,11 @@ def test_a_checkpoint_holds_shift_and_spread():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"twins": 3}, "twins that divide it"),
+        ({"paired_masks": 3}, "paired_masks that divide it"),
         ({"cost_limit": 0.0}, "cost_limit"),
         ({"num_kept": 5}, "num_kept in 1..num_blocks"),
-        ({"num_kept": 2, "most_kept": 1}, "least_kept <= num_kept <= most_kept"),
-        ({"num_kept": 2, "least_kept": 3}, "least_kept <= num_kept <= most_kept"),
+        ({"num_kept": 2, "max_kept": 1}, "min_kept <= num_kept <= max_kept"),
+        ({"num_kept": 2, "min_kept": 3}, "min_kept <= num_kept <= max_kept"),
         ({"spread": 0.0}, "spread"),
     ],
 )

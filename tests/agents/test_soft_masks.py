@@ -176,9 +176,7 @@ blocks_of_three = st.lists(st.floats(-2, 2), min_size=3, max_size=3)
 
 
 @given(scores=blocks_of_three, num_always=st.integers(0, 2), seed=st.integers(0, 50))
-def test_blocks_always_on_are_kept_and_the_others_are_drawn_as_without_them(
-    scores, num_always, seed
-):
+def test_shared_blocks_are_kept_and_the_others_are_drawn_as_without_them(scores, num_always, seed):
     row = torch.tensor([scores])
     for rest in (OrderedBlocks(row, 2), IndependentBlocks(row.sigmoid())):
         whole = AlwaysOn(rest, num_always)
@@ -194,7 +192,7 @@ def test_blocks_always_on_are_kept_and_the_others_are_drawn_as_without_them(
 
 @pytest.mark.parametrize("draw", ["ordered", "independent"])
 def test_an_agent_with_a_shared_block_keeps_it_for_every_image(draw):
-    agent = make_agent("rloo", batch_size=16, num_kept=2, always_on=1, draw=draw)
+    agent = make_agent("rloo", batch_size=16, num_kept=2, shared_blocks=1, draw=draw)
     agent.learn(64)
     found = evaluate(agent.env, agent, split="validation")
     assert all(mask[:, 0].all() for mask in found.masks)
@@ -270,7 +268,7 @@ def test_a_price_makes_independent_draws_keep_less():
         ("topk", {"num_kept": 5}, "num_kept in 1..num_blocks"),
         ("topk", {"softmax": "al"}, "did you mean 'all'"),
         ("topk", {"noise_share": 0.0}, r"noise_share in \(0, 1\]"),
-        ("rloo", {"num_kept": 2, "always_on": 2}, "below num_kept"),
+        ("rloo", {"num_kept": 2, "shared_blocks": 2}, "below num_kept"),
         ("rloo", {"draw": "order"}, "did you mean 'ordered'"),
         ("rloo", {"advantage": "normalized"}, "did you mean 'normalised'"),
         ("rloo", {"dense_share": 0.6, "anneal_share": 0.6}, "together at most 1"),

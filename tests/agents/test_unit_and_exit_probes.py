@@ -16,7 +16,7 @@ EXIT_DENSITY = (0.75, 0.5, 0.25)
 # a right answer is worth by far, it keeps all of them and is sure before it has learned that.
 SHARED = {"reward_kwargs": {"cost_weight": 0.9}, "observation": "layer_input"}
 WIDE = {"policy_kwargs": {"net_arch": {"pi": [64], "vf": [64]}}}
-BUDGET = {"number_learning_rate": 0.02, "price_rate": 0.1, "fixed_share": 0.1}
+BUDGET = {"number_learning_rate": 0.02, "multiplier_lr": 0.1, "warmup_share": 0.1}
 PAPER = {"target_density": 0.25, "l2_weight": 0.0}
 CODE = PAPER | {"learning_rate": 0.01, "sparsity_weight": 200.0, "variance_weight": 20.0}
 TEXT = PAPER | {"variant": "text", "learning_rate": 0.05}

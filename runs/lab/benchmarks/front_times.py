@@ -82,7 +82,7 @@ def by_size(sweep: Sweep) -> list[Timed]:
         if not is_set(plan):
             continue
         own = plan.agent_settings
-        choice = ("num_kept", "always_on", "hidden_units", "embedding_size", "num_hashed")
+        choice = ("num_kept", "shared_blocks", "hidden_units", "embedding_size", "num_hashed")
         kept = [own.get(name) for name in choice]
         sizes = [cell.agent, *kept, own.get("keep_probability")]
         key = json.dumps([*sizes, *(plan.environment[name] for name in SIZED_BY)])

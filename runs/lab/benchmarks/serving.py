@@ -97,7 +97,7 @@ def under_load(
 @contextmanager
 def served(place: Path, words: Sequence[str]) -> Iterator[str]:
     """A server in a process of its own: its address."""
-    command = [sys.executable, "-m", "ccenv.runs.commands.serve", str(place), "--port", "0", *words]
+    command = [sys.executable, "-m", "ccenv", "serve", str(place), "--port", "0", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

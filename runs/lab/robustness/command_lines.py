@@ -49,7 +49,7 @@ WORK: dict[str, tuple[str, ...]] = {
     "data": ("ccenv.runs.commands.data:download",),
     "generate": ("ccenv.runs.commands.generate:write",),
     "export": ("ccenv.runs.commands.export:written", "ccenv.runs.commands.export:push"),
-    "serve": ("ccenv.runs.commands.serve:Server",),
+    "serve": ("ccenv.runs.commands.serve:MicroBatches",),
 }
 """Command -> where its work begins; of the others the work is small, and is done."""
 SHORT = words(SETTINGS | {"images": 128, "eval_every": 64})
@@ -84,7 +84,7 @@ SOUND: dict[str, list[list[str]]] = {
 CANARIES = (
     "ccenv.agents.base:Agent.learn",
     "torch:Tensor.backward",
-    "asyncio:start_server",
+    "socket:create_server",
     "multiprocessing.process:BaseProcess.start",
     "urllib.request:urlopen",
 )

@@ -23,7 +23,7 @@ from ccenv.simulator.simulator import Simulator
 SMALL = {"dataset": "synthetic", "num_blocks": (3, 5), "block_size": (4, 2)}
 OWN = {
     "rloo": {"num_kept": 1},
-    "rloo_budget": {"fixed_share": 0.4},
+    "rloo_budget": {"warmup_share": 0.4},
     "condnet": {"learning_rate": 0.01, "sparsity_weight": 1.0, "variance_weight": 1.0},
 }
 

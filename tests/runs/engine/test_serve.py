@@ -1,18 +1,25 @@
 """Laws of `ccenv serve`: each request is answered or refused, by name and in time."""
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
+import socket
+import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
+import uvicorn
 
 from ccenv.agents.reinforce import Reinforce
+from ccenv.deploy import http_service
 from ccenv.deploy.export import SkippingClassifier
+from ccenv.deploy.http_service import HttpService, input_of
 from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.runs.commands import serve
-from ccenv.runs.commands.serve import Server, input_of
 from ccenv.simulator.simulator import Simulator
 
 
@@ -22,28 +29,38 @@ def small():
     return SkippingClassifier.from_agent(Reinforce(simulator, seed=0))
 
 
+HEAD = b"POST /classify HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+
+
 async def asked(port, request):
+    """Status, content (a sentence of the library's as it is) and head of an answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body), head
+    content = json.loads(body) if b"application/json" in head else body.decode()
+    return int(head.split()[1]), content, head.lower()
 
 
 def post(body):
-    return b"POST /classify HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    return HEAD % len(body) + body
 
 
-async def listening(server, capsys):
-    """Starts a server; its task and its port."""
-    serving = asyncio.create_task(server.serve("127.0.0.1", 0))
-    while not (said := capsys.readouterr().out):
-        await asyncio.sleep(0.01)
-    return serving, int(said.split(":")[2].split("/")[0])
+@contextlib.asynccontextmanager
+async def listening(service):
+    """A server: its port; stopped as by Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(service.config())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
 
 
-async def talked(classifier, image, capsys):
+async def talked(classifier, image):
     go_on = threading.Event()
 
     def classify(images):
@@ -51,37 +68,49 @@ async def talked(classifier, image, capsys):
         return classifier(images)
 
     with MicroBatches(classify, max_batch=1, max_wait=0.0, max_pending=1) as batches:
-        serving, port = await listening(Server(classifier, batches), capsys)
-        good = post(json.dumps(image.flatten().tolist()).encode())
-        waiting = []
-        for _ in range(2):
-            # One is computed and one waits: each must have been taken before the next one comes.
-            waiting.append(asyncio.create_task(asked(port, good)))
-            await asyncio.sleep(0.1)
-        found = {"busy": await asked(port, good)}
-        found["none"] = await asked(port, post(b"[1, 2"))
-        found["long"] = await asked(port, b"POST /classify HTTP/1.0\r\nContent-Length: 9e9\r\n\r\n")
-        found["path"] = await asked(port, b"GET /elsewhere HTTP/1.0\r\n\r\n")
-        go_on.set()
-        # Whoever waits when the server is told to end is answered all the same.
-        serving.cancel()
+        service = HttpService(classifier, batches)
+        good, waiting, found = post(json.dumps(image.flatten().tolist()).encode()), [], {}
+        async with listening(service) as port:
+            for _ in range(2):
+                # One is computed and one waits: each must have been taken before the next comes.
+                waiting.append(asyncio.create_task(asked(port, good)))
+                await asyncio.sleep(0.1)
+            # Three are listened to: those that are computed or wait, and one that comes and goes.
+            found["busy"] = await asked(port, good)
+            found["none"] = await asked(port, post(b"[1, 2"))
+            found["long"] = await asked(port, HEAD.replace(b"%d", b"9e9"))
+            found["longer"] = await asked(port, HEAD % (service.longest + 1))
+            found["path"] = await asked(port, b"GET /elsewhere HTTP/1.0\r\n\r\n")
+            found["method"] = await asked(port, b"GET /classify HTTP/1.0\r\n\r\n")
+            found["health"] = await asked(port, b"GET /health HTTP/1.0\r\n\r\n")
+            # Whoever waits when the server is told to end is answered all the same.
+            asyncio.get_running_loop().call_later(0.2, go_on.set)
         found["answers"] = await asyncio.gather(*waiting)
     return found
 
 
-def test_requests_are_answered_refused_when_too_many_wait_and_told_what_is_wrong(capsys):
+def test_requests_are_answered_refused_when_too_many_wait_and_told_what_is_wrong():
     classifier = small()
     image = torch.rand(1, *classifier.prepare.shape)
-    found = asyncio.run(talked(classifier, image, capsys))
+    found = asyncio.run(talked(classifier, image))
     expected = classifier(image)[0]
     for status, content, _ in found["answers"]:
         assert status == 200
         assert content["answer"] == int(expected.argmax())
         torch.testing.assert_close(torch.tensor(content["logits"]), expected)
     status, content, head = found["busy"]
-    assert (status, b"Retry-After" in head) == (503, True)
+    assert (status, b"retry-after: 1" in head) == (503, True)
     assert "waiting" in content["error"]
-    assert [found[name][0] for name in ("none", "long", "path")] == [400, 400, 404]
+    assert {name: found[name][0] for name in ("none", "long", "longer", "path", "method")} == {
+        "none": 400,
+        "long": 400,
+        "longer": 400,
+        "path": 404,
+        "method": 404,
+    }
+    wanted = "expected GET /health or POST /classify, got GET /elsewhere"
+    assert found["path"][1] == {"error": wanted}
+    assert found["health"][:2] == (200, {"batches": 1, "mean_batch": 1.0})
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e39"])
@@ -103,48 +132,123 @@ def test_what_is_no_whole_number_is_no_symbol(number):
         input_of(f"[3, {number}]".encode(), reads)
 
 
-async def unfinished(port, length):
-    """A client that sends one byte of its body, and waits."""
+async def unfinished(port, request):
+    """A client that begins a request, and waits."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST /classify HTTP/1.1\r\nContent-Length: %d\r\n\r\n[" % length)
+    writer.write(request)
     await writer.drain()
     return reader, writer
 
 
-async def flooded(classifier, capsys):
+async def until(is_true):
+    while not is_true():
+        await asyncio.sleep(0.01)
+
+
+async def flooded(classifier):
     with MicroBatches(classifier, max_batch=1, max_wait=0.0) as batches:
-        server = Server(classifier, batches)
-        serving, port = await listening(server, capsys)
+        service = HttpService(classifier, batches)
         good, found = post(json.dumps([0.5] * 64).encode()), {}
-        clients = [await unfinished(port, server.longest) for _ in range(2)]
-        while server.under_way < 2 * server.longest:
-            await asyncio.sleep(0.01)
-        found["full"] = await asked(port, good)
-        _, writer = clients.pop()
-        writer.close()
-        while server.under_way > server.longest:
-            await asyncio.sleep(0.01)
-        found["room"] = await asked(port, good)
-        found["bad"] = await asked(port, post(b"[" + b"NaN, " * 63 + b"NaN]"))
-        head = b"POST /classify HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
-        found["long"] = await asked(port, head % (server.longest + 1))
-        clients.pop()[1].close()
-        while server.under_way:
-            await asyncio.sleep(0.01)
-        serving.cancel()
+        async with listening(service) as port:
+            begun = HEAD % service.longest + b"["
+            clients = [await unfinished(port, begun) for _ in range(2)]
+            await until(lambda: service.under_way == 2 * service.longest)
+            found["full"] = await asked(port, good)
+            clients.pop()[1].close()
+            await until(lambda: service.under_way == service.longest)
+            found["room"] = await asked(port, good)
+            found["bad"] = await asked(port, post(b"[" + b"NaN, " * 63 + b"NaN]"))
+            clients.pop()[1].close()
+            await until(lambda: service.under_way == 0)
+            # Of no length that is said beforehand.
+            chunked = HEAD.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked")
+            service.longest, part = 4, b"3\r\n[1,\r\n"
+            found["parts"] = await asked(port, chunked + part + part)
     return found
 
 
-def test_bodies_that_are_not_finished_fill_no_more_memory_than_is_set_aside(capsys, monkeypatch):
+def test_bodies_that_are_not_finished_fill_no_more_memory_than_is_set_aside(monkeypatch):
     classifier = small()
-    longest = serve.BESIDE + serve.PER_NUMBER * 64
-    monkeypatch.setattr(serve, "UNDER_WAY", 2 * longest + 100)
-    found = asyncio.run(flooded(classifier, capsys))
+    longest = http_service.BESIDE + http_service.PER_NUMBER * 64
+    monkeypatch.setattr(http_service, "UNDER_WAY", 2 * longest + 100)
+    found = asyncio.run(flooded(classifier))
     status, content, head = found["full"]
-    assert (status, b"Retry-After" in head) == (503, True)
+    assert (status, b"retry-after: 1" in head) == (503, True)
     assert f"{2 * longest} bytes are being read" in content["error"]
-    assert {name: found[name][0] for name in ("room", "bad", "long")} == {
-        "room": 200,
-        "bad": 400,
-        "long": 400,
-    }
+    statuses = {name: found[name][0] for name in ("room", "bad", "parts")}
+    assert statuses == {"room": 200, "bad": 400, "parts": 400}
+
+
+async def silent(classifier):
+    with MicroBatches(classifier, max_batch=1, max_wait=0.0, max_pending=1) as batches:
+        async with listening(HttpService(classifier, batches)) as port:
+            body = HEAD % 100 + b"["
+            requests = [b"", b"GET /health HT", body]
+            clients = [await unfinished(port, request) for request in requests]
+            await asyncio.sleep(0.05)
+            full = await asked(port, b"GET /health HTTP/1.0\r\n\r\n")
+            said = [await asyncio.wait_for(reader.read(), 10) for reader, _ in clients]
+            for _, writer in clients:
+                writer.close()
+            room = await asked(port, b"GET /health HTTP/1.0\r\n\r\n")
+    return full, said, room
+
+
+def test_connections_that_say_nothing_are_closed_and_make_room(monkeypatch):
+    monkeypatch.setattr(http_service, "PATIENCE", 0.5)
+    full, said, room = asyncio.run(silent(small()))
+    assert full[0] == 503
+    assert said[:2] == [b"", b""]
+    assert b" 503 " in said[2]
+    assert b"no answer in time" in said[2]
+    assert room[0] == 200
+
+
+def test_one_connection_asks_many_times():
+    async def talk(classifier):
+        with MicroBatches(classifier, max_wait=0.0) as batches:
+            async with listening(HttpService(classifier, batches)) as port:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                for _ in range(3):
+                    writer.write(post(json.dumps([0.5] * 64).encode()).replace(b"close", b"keep"))
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert b" 200 " in head
+                    length = int(head.lower().split(b"content-length: ")[1].split()[0])
+                    assert len(json.loads(await reader.readexactly(length))["logits"]) == 10
+                writer.close()
+
+    asyncio.run(talk(small()))
+
+
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert serve.main([str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert 'pip install "ccenv[serve]"' in said
+    assert said.count("\n") == 1
+
+
+def test_the_command_answers_until_it_is_interrupted_and_refuses_a_port_in_use(tmp_path, capsys):
+    file = tmp_path / "classifier.safetensors"
+    small().save(file)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert serve.main([str(file), "--port", str(port)]) == 2
+        assert "in use" in capsys.readouterr().err
+    statuses = []
+
+    def client():
+        request = post(json.dumps([0.5] * 64).encode())
+        while not statuses:
+            with contextlib.suppress(ConnectionRefusedError):
+                statuses.append(asyncio.run(asked(port, request))[0])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    assert serve.main([str(file), "--port", str(port)]) == 130
+    thread.join()
+    assert statuses == [200]
+    said = capsys.readouterr()
+    assert said.out == f"http://127.0.0.1:{port}/classify\n"
+    assert said.err == "stopped; what waited was answered\n"

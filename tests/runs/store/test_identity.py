@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccenv.agents import AGENTS
+from ccenv.base.earlier_names import in_earlier_names
 from ccenv.base.registry import resolve
 from ccenv.runs.config import plan, settings
 from ccenv.runs.config.agent_settings import agent_parameters
@@ -123,7 +124,10 @@ def test_no_default_that_recorded_runs_rest_on_has_changed():
     here = {
         "program": {k: v for k, v in vars(Program()).items() if k not in identity.AROUND},
         "environment": identity.environment_defaults(),
-        "agents": {name: agent_parameters(resolve(name, AGENTS, "agent"))[0] for name in AGENTS},
+        "agents": {
+            name: in_earlier_names(agent_parameters(found)[0], found.earlier_names)
+            for name, found in ((name, resolve(name, AGENTS, "agent")) for name in AGENTS)
+        },
     }
     then = json.loads(DEFAULTS.read_text())
     for group, now in ("program", here["program"]), ("environment", here["environment"]):
