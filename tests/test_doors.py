@@ -184,7 +184,7 @@ def test_nothing_that_makes_code_of_names_is_called_by_another_name():
                 handed = [*node.args, *(word.value for word in node.keywords)]
                 names = {one.id for one in handed if isinstance(one, ast.Name)} & words
                 # The tracer of a user's model notes which attribute is read of a seen value.
-                assert not names or path.stem == "seen_values", path
+                assert not names or path.stem == "trace", path
 
 
 CANARY = """

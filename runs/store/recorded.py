@@ -9,8 +9,6 @@ checksum of its own, and points into the file's lists of versions and machines:
         for cell in json.loads(path.read_text()).get("cells", []):
             test = cell["evaluations"][0]
             print(cell["agent"], cell["seed"], cell["settings"], test["error"])
-
-What stands in a recorded file: its JSON <-> results, one a cell, and the rows of its table.
 """
 
 import json
