@@ -29,7 +29,7 @@ from ccenv.agents.straight_through_ops import (
     straight_through,
 )
 from ccenv.base.masks import mask_of_indices
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import Chooser
 from ccenv.networks.learning.training import check_at_least_zero
 from ccenv.simulator.rollout import Rollout
 

@@ -33,7 +33,7 @@ from ccenv.agents.straight_through_ops import descend, load_balance, soft_masked
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import Chooser
 from ccenv.simulator.rollout import Rollout
 
 DRAWS = ("independent", "ordered")

@@ -28,7 +28,7 @@ from ccenv.agents.distributions import (
 from ccenv.agents.mask_menu import best_entries, make_menu, menu_returns, price_for
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import Chooser
 from ccenv.rewards import check_cost_limit
 from ccenv.simulator.rollout import Rollout
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from ccenv.agents.base import Agent, LayerScores
 from ccenv.agents.distributions import MIN_PROBABILITY, IndependentBlocks, keep_probability
 from ccenv.agents.symbol_embeddings import EmbeddingSize
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import Chooser
 
 
 class IndependentPolicy(Agent):

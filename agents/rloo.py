@@ -22,7 +22,7 @@ from ccenv.agents.distributions import (
 )
 from ccenv.agents.symbol_embeddings import EmbeddingSize
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import Chooser
 from ccenv.simulator.rollout import Rollout, walk
 
 DRAWS = ("ordered", "independent")

@@ -12,7 +12,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused.classifier import Chooser
+from ccenv.deploy.fused.choosers import Chooser
 from ccenv.mdp.observations import Observer
 
 OWN_SETTINGS = (
@@ -159,7 +159,7 @@ def actor_choosers(
         policy: an `MlpPolicy`; one actor for all layers, which reads the whole observation.
         observe: how it looks at states.
         num_blocks: of each gated layer.
-        rule: see `ccenv.deploy.fused.classifier.Chooser`.
+        rule: see `ccenv.deploy.fused.choosers.Chooser`.
     """
     found = affine_chain(policy)
     if found is None:

@@ -85,11 +85,8 @@ DOORS = {
     ),
     OBJECT: (
         "name_of: import_object",
-        "why_not_fused: getattr",
-        "walk_of: getattr, getattr",
         "relatives: getattr",
         "SeenProxy.__getattr__: getattr",
-        "why_not_one_row: getattr",
     ),
     DATA: ("read_arrays: np.load", "packaged_tensors: torch.load"),
 }

@@ -13,17 +13,15 @@ from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.deploy.faster import fuse_policy
-from ccenv.deploy.fused.classifier import why_not_fused
-from ccenv.deploy.fused.tokens import FusedTokens, why_not_tokens
+from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
 from ccenv.mdp import dynamics
-from ccenv.networks.core.mlp import linear_at
+from ccenv.networks.core.lowering import Affine, Embed, lowered
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.networks.text.lookup_tables import TabledMLP
-from ccenv.networks.text.tokens import TokenMLP
 from ccenv.simulator.policy import Policy, as_policy
 from ccenv.simulator.rollout import simulator_of
-from ccenv.sparse.linear import ACTIVATIONS
+
+IN_PLACE = {"tanh": torch.tanh_, "relu": torch.relu_}
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,8 @@ def measure_latency(
 def plain_passes(network: Any, batch_size: int) -> dict[str, Callable[[Tensor], object]]:
     """Ways to compute every block: "torch", and "compiled", in one call, where symbols are read."""
     ways: dict[str, Callable[[Tensor], object]] = {"torch": plain_pass(network, batch_size)}
-    if why_not_tokens(network) is None:
-        ways["compiled"] = FusedTokens(network, keep_all=True)
+    if reads_symbols(network):
+        ways["compiled"] = FusedClassifier(network, keep_all=True)
     return ways
 
 
@@ -121,34 +119,30 @@ def plain_pass(network: Any, batch_size: int) -> Callable[[Tensor], Tensor]:
     """
     if batch_size == 1 and why_not_one_row(network) is None:
         return functools.partial(OneRow(network), decide=lambda *_: True)
-    if why_not_tokens(network) is None:
-        return plain_tokens(network)
     if why_not_fused(network) is not None:
         return functools.partial(dense_forward, network)
-    layers = [*network.layers, *network.head_layers]
-    numbers = [(layer.weight.detach().contiguous(), layer.bias.detach()) for layer in layers]
-    activate = ACTIVATIONS[network.activation]
-
-    def run(images: Tensor) -> Tensor:
-        x = images.flatten(1)
-        for weight, bias in numbers[:-1]:
-            x = activate(torch.nn.functional.linear(x, weight, bias))
-        return torch.nn.functional.linear(x, *numbers[-1])
-
-    return run
-
-
-def plain_tokens(network: TokenMLP) -> Callable[[Tensor], Tensor]:
-    """The same of a network of symbols."""
-    layers = [linear_at(network.layers, n) for n in range(len(network.layers))]
-    numbers = [(layer.weight.detach().contiguous(), layer.bias.detach()) for layer in layers]
-    if isinstance(network, TabledMLP) and network.table_names:
+    first, *others = lowered(network).operations
+    maps = [found for found in (first, *others) if isinstance(found, Affine)]
+    if any(found.tables for found in maps):
         return functools.partial(dense_forward, network)
+    layers = [
+        (
+            found.weight.detach().contiguous(),
+            None if found.bias is None else found.bias.detach(),
+            found.activation,
+        )
+        for found in maps
+    ]
 
-    def run(windows: Tensor) -> Tensor:
-        x = network.embedded(windows)
-        for weight, bias in numbers[:-1]:
-            x = torch.nn.functional.linear(x, weight, bias).relu_()
-        return torch.nn.functional.linear(x, *numbers[-1])
+    def run(inputs: Tensor) -> Tensor:
+        x = inputs
+        if isinstance(first, Embed):
+            x = first.rows(x[:, -first.places :])
+        x = x.flatten(1)
+        for weight, bias, activation in layers:
+            x = torch.nn.functional.linear(x, weight, bias)
+            if activation is not None:
+                x = IN_PLACE[activation](x)
+        return x
 
     return run

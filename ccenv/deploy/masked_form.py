@@ -2,13 +2,16 @@
 
 Every block is computed and multiplied away where it is skipped (`backend="reference"`), so that a
 graph without decisions means exactly what the skipping classifier does; with `skips`, single inputs
-go through blocks by `torch.cond`, which exporters write as a branch that is not run.
+go through blocks by `torch.cond`, which exporters write as a branch that is not run. `len` of a
+tensor is asked nowhere: a graph would be fixed to that number of rows.
 """
 
-import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from ccenv.data.fitted_transforms import through
@@ -16,111 +19,257 @@ from ccenv.data.transforms import Standardise, as_floats
 from ccenv.deploy.export_content import build_network
 from ccenv.deploy.export_draw import is_drawn
 from ccenv.deploy.export_images import Preparation
-from ccenv.deploy.mask_rules import PolicyRules
-from ccenv.deploy.masked_walks import BRANCHED, AnyWalk, BranchedWalk, branch, walk_of
+from ccenv.deploy.fused.choosers import AnyChooser, draws, key_of, mask_of
 from ccenv.mdp.dynamics import EpisodeState
 from ccenv.mdp.observations import Observer, last_symbols
-from ccenv.networks.core.exit_state import Exit, Flow
-from ccenv.networks.core.one_row import why_not_one_row
+from ccenv.networks.core.lowering import (
+    GATES,
+    Affine,
+    Blocks,
+    Embed,
+    Leave,
+    Lowered,
+    Operation,
+    Own,
+    Part,
+    Run,
+    by_steps,
+    lowered,
+    why_not_lowered,
+)
 from ccenv.networks.core.protocol import num_blocks_of
+from ccenv.networks.core.stage import Stage
+from ccenv.networks.stages.linear import Whole
+from ccenv.networks.stages.residual_groups import Summed
+from ccenv.networks.vision.residual import ResidualUnit
 from ccenv.simulator.policy import as_policy
+from ccenv.sparse.linear import block_sparse_linear, resolve_activation
+from ccenv.sparse.reference import zero_where_skipped
 
-Given = tuple[Tensor, Tensor | None]
-"""Images as the network sees them, and uniform numbers."""
+REFERENCE = "reference"
+BRANCHED = (ResidualUnit, Summed, Whole)
+"""Stages whose blocks can stand in branches of a graph, beside exits."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on their way through the operations."""
+
+    x: Any
+    """what the next operation reads."""
+    images: Tensor
+    """[rows, ...] as the network sees them."""
+    uniforms: Tensor | None
+    """[rows, all blocks]; None where nothing is drawn."""
+    gate: int = 0
+    """the next one."""
+    before: Tensor | None = None
+    """bool [rows, blocks]; which blocks of x are not zero, None for all."""
+    mask: Tensor | None = None
+    """the gate's before, as it was executed."""
+    goes: Tensor | None = None
+    """bool [rows, 1]; which rows have not stopped, None for all."""
+    early: Tensor | None = None
+    """[rows, num_classes]; what stopped rows answer, 0 of the others."""
 
 
 class MaskedForm(nn.Module):
     """Images [batch, ...], uniforms [batch, all blocks] -> logits, executed masks."""
 
-    def __init__(self, classifier: Any, draw: str | None = None, *, skips: bool = False) -> None:
-        """Copies policy and network of a classifier.
+    def __init__(
+        self,
+        network: Any,
+        choosers: Sequence[AnyChooser],
+        see: Observer,
+        prepare: Preparation | None = None,
+        *,
+        skips: bool = False,
+    ) -> None:
+        """Takes the parts.
 
         Args:
-            classifier: a `SkippingClassifier`.
-            draw: "mode" or "sampled"; None: as the classifier does.
+            network: in evaluation mode and not packed; its modules no longer work in place.
+            choosers: one for each gate.
+            see: how they look at states.
+            prepare: makes what the network sees of images; None: they are it.
             skips: branches instead of products with masks.
 
         Raises:
             ValueError: if there is no such form; says why.
         """
         super().__init__()
-        content = classifier.content
-        self.prepare: Preparation = classifier.prepare
-        # Built anew: a packed network would run its kernels.
-        self.network = build_network(content["network"], classifier.image_shape).eval()
-        for module in self.network.modules():
+        refuse(network, skips=skips)
+        self.network, self.prepare, self.skips = network, prepare, skips
+        for module in network.modules():
             # In a branch of a graph nothing may be changed in place.
             if getattr(module, "inplace", False):
                 module.inplace = False
-        self.num_blocks = num_blocks_of(self.network)
-        refuse(classifier, self.network, skips=skips)
-        self.walk = BranchedWalk if skips else walk_of(self.network)
-        looks_are_ours = classifier.look.own in (None, last_symbols)
-        self.open_batch = self.walk not in (BranchedWalk, AnyWalk) and looks_are_ours
+        self.num_blocks = num_blocks_of(network)
+        self.choosers, self.draws = choosers, draws(choosers)
+        self.see = replace(see, network=network)
+        is_known = why_not_lowered(network) is None
+        self.lower = lowered if is_known else by_steps
+        looks_are_ours = see.own in (None, last_symbols)
+        self.open_batch = is_known and looks_are_ours and not skips
         """whether any number of inputs can be given at once; else one."""
-        drawn = is_drawn(draw or classifier.draw)
-        policy = classifier.policy
-        found = as_policy(policy).choosers(drawn=drawn)
-        if found is None:
-            raise ValueError(
-                f"cannot write {type(policy).__name__} as a graph: expected a policy of affine "
-                "maps or lists (Agent.choosers); take the safetensors file"
-            )
-        self.policy = PolicyRules(list(found), self.num_blocks)
-        self.see = Observer(classifier.look.kind, classifier.look.lengths, self.network,
-                            classifier.look.own)  # fmt: skip
 
     def forward(self, images: Tensor, uniforms: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [batch, num_classes], and bool [batch, all blocks]: what was executed."""
-        images = prepared(self.prepare, images)
-        walk = self.walk(self.network)
-        given = images, uniforms
-        logits, masks = self._behind(walk, 0, walk.start(images), None, given)
+        images = images if self.prepare is None else prepared(self.prepare, images)
+        # Lowered here, where an exporter has put its own tensors in place of the weights.
+        network = self.lower(self.network)
+        logits, masks = self._through(network, 0, Rows(images, images, uniforms))
         return logits, torch.cat(masks, dim=1)
 
-    def _behind(
-        self, walk: AnyWalk, gate: int, hidden: Any, before: Tensor | None, given: Given
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Logits, and what is executed from a gate on."""
-        if gate == len(self.num_blocks):
-            return walk.answer(hidden), []
-        images, uniforms = given
-        mask = self.policy(gate, self._seen(gate, images, hidden, before), uniforms)
-        if isinstance(walk, BranchedWalk) and self.network.gates[gate].skipped == "stop":
-            return self._branched(walk, gate, hidden, mask, given)
-        mask, hidden = walk.step(gate, hidden, mask)
-        logits, masks = self._behind(walk, gate + 1, hidden, mask, given)
-        return logits, [mask, *masks]
+    def _through(self, network: Lowered, start: int, rows: Rows) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and what is executed from an operation on."""
+        masks: list[Tensor] = []
+        for number, found in enumerate(network.operations[start:], start + 1):
+            if not isinstance(found, GATES):
+                rows = replace(rows, x=always(found, rows), before=None)
+                continue
+            early = found.head(rows.x) if isinstance(found, Leave) else None
+            mask = self._mask(network, rows, early)
+            behind = replace(rows, gate=rows.gate + 1, mask=mask)
+            if early is None:
+                rows = self._gated(found, rows, behind, mask)
+            elif not self.skips:
+                rows = left(behind, mask, early)
+            else:
+                logits, later = self._branched(network, number, behind, mask, early)
+                return logits, [*masks, *later]
+            masks.append(mask)
+        if rows.goes is None or rows.early is None:
+            return rows.x, masks
+        return torch.where(rows.goes, rows.x, 0.0) + rows.early, masks
+
+    def _mask(self, network: Lowered, rows: Rows, early: Tensor | None) -> Tensor:
+        gate, flat = rows.gate, rows.images.flatten(1)
+        hidden = network.hidden(rows.x, rows.before, early)
+        if not self.see.lengths[gate]:
+            seen = flat[:, :0].float()
+        elif self.see.kind == "layer_input":
+            # Not by the state: that asks how many rows there are, which a graph leaves open.
+            seen = self.network.look(gate, hidden)
+        else:
+            labels = torch.zeros_like(flat[:, 0], dtype=torch.int64)
+            state = EpisodeState(rows.images, labels, gate, hidden, rows.mask, labels)
+            seen = torch.cat(self.see._looks(state), dim=1)
+        start, blocks = sum(self.num_blocks[:gate]), self.num_blocks[gate]
+        uniform = None if rows.uniforms is None else rows.uniforms[:, start : start + blocks]
+        mask = mask_of(self.choosers[gate], seen, uniform, blocks)
+        return mask if rows.goes is None else mask & rows.goes
+
+    def _gated(self, found: Operation, rows: Rows, behind: Rows, mask: Tensor) -> Rows:
+        """What a gate that is no exit makes of rows."""
+        if isinstance(found, Blocks):
+            return replace(behind, x=affine(found, rows, mask), before=mask)
+        if isinstance(found, Own):
+            return replace(behind, x=found.step(rows.x, mask))
+        assert isinstance(found, Part)
+        stage = found.stage
+        if self.skips:
+            x = in_branches(stage, rows.x, mask)
+        else:
+            x = stage(rows.x, mask, rows.before, None, REFERENCE)
+        return replace(behind, x=x, before=mask if stage.marks_output else None)
 
     def _branched(
-        self, walk: BranchedWalk, gate: int, hidden: Flow, mask: Tensor, given: Given
+        self, network: Lowered, number: int, behind: Rows, mask: Tensor, early: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """All that lies behind an exit stands in a branch."""
-        assert hidden.early is not None
-        num_bits, width = sum(self.num_blocks[gate:]), hidden.early.shape[1]
+        num_bits, width = sum(self.num_blocks[behind.gate - 1 :]), early.shape[1]
 
         # A branch gives one tensor: logits, and behind them the bits.
         def goes(x: Tensor, early: Tensor) -> Tensor:
-            flow = walk.past(gate, dataclasses.replace(hidden, x=x, early=early))
-            logits, masks = self._behind(walk, gate + 1, flow, mask, given)
+            logits, masks = self._through(network, number, replace(behind, x=x))
             return torch.cat([logits, *(bits.float() for bits in (mask, *masks))], dim=1)
 
         def stops(_: Tensor, early: Tensor) -> Tensor:
             return torch.cat([early, early.new_zeros(1, num_bits)], dim=1)
 
-        found = branch(mask[0, 0], goes, stops, (hidden.x, hidden.early))
+        found = branch(mask[0, 0], goes, stops, (behind.x, early))
         return found[:, :width], [found[:, width:] > 0]
 
-    def _seen(self, gate: int, images: Tensor, hidden: Any, mask: Tensor | None) -> Tensor:
-        if not self.see.lengths[gate]:
-            return images.flatten(1)[:, :0].float()
-        if self.see.kind == "layer_input":
-            # Not by the state: that asks how many rows there are, which a graph leaves open.
-            found: Tensor = self.network.look(gate, hidden)
-            return found
-        labels = torch.zeros_like(images.flatten(1)[:, 0], dtype=torch.int64)
-        state = EpisodeState(images, labels, gate, hidden, mask, labels)
-        return torch.cat(self.see._looks(state), dim=1)
+
+def always(found: Operation, rows: Rows) -> Tensor:
+    """What an operation without a gate makes of rows."""
+    if isinstance(found, Embed):
+        embedded: Tensor = found.rows(rows.x[:, -found.places :]).flatten(1)
+        return embedded
+    if isinstance(found, Affine):
+        return affine(found, rows, None)
+    assert isinstance(found, Run)
+    return found.module(rows.x)
+
+
+def affine(found: Affine, rows: Rows, mask: Tensor | None) -> Tensor:
+    """Kept blocks of an affine map: [rows, units]."""
+    y = block_sparse_linear(
+        rows.x.flatten(1), found.weight, found.bias, rows.before, mask, backend=REFERENCE
+    )
+    for table in found.tables:
+        keys = key_of(rows.images[:, -table.num_keys :], table.num_symbols)
+        y = y + nn.functional.embedding(keys, table.rows)
+    activation = resolve_activation(found.activation)
+    return zero_where_skipped(y if activation is None else activation(y), mask)
+
+
+def left(behind: Rows, mask: Tensor, early: Tensor) -> Rows:
+    """Rows behind an exit: whoever stops goes on unheard."""
+    stops = ~mask if behind.goes is None else behind.goes & ~mask
+    heard = torch.where(stops, early, 0.0)
+    return replace(behind, goes=mask, early=heard if behind.early is None else behind.early + heard)
+
+
+def in_branches(stage: Stage, x: Tensor, mask: Tensor) -> Tensor:
+    """What a stage makes of one row, its blocks in branches of the graph."""
+    if isinstance(stage, Summed):
+        seen, total = stage.prepared(x), x + stage.bias
+        for block in range(stage.num_blocks):
+
+            def kept(seen: Tensor, block: int = block) -> Tensor:
+                return stage.added(seen, (block,), None)
+
+            total = total + branch(mask[0, block], kept, torch.zeros_like, (seen,))
+        return total
+    if isinstance(stage, Whole):
+        nothing = x.new_zeros(1, stage.outputs)
+        return branch(mask[0, 0], stage.body, lambda _: nothing.clone(), (x,))
+    assert isinstance(stage, ResidualUnit)
+    return branch(
+        mask[0, 0],
+        lambda x: stage.of_one(x, kept=True),
+        lambda x: stage.of_one(x, kept=False),
+        (x,),
+    )
+
+
+def branch(
+    taken: Tensor,
+    yes: Callable[..., Tensor],
+    no: Callable[..., Tensor],
+    given: tuple[Tensor, ...],
+) -> Tensor:
+    """`torch.cond` whose branches give new tensors of sizes that are known."""
+
+    def one(*given: Tensor) -> Tensor:
+        return yes(*given).clone()
+
+    def other(*given: Tensor) -> Tensor:
+        return no(*given).clone()
+
+    if torch.compiler.is_dynamo_compiling():
+        # Within another branch.
+        inner: Tensor = torch.cond(taken, one, other, given)
+        return inner
+    # An exporter opens all sizes, and a branch whose output is strided cannot have open ones;
+    # of one row all are known.
+    known = {"assume_static_by_default": True, "automatic_dynamic_shapes": False}
+    with torch._dynamo.config.patch(known):
+        torch.compiler.reset()
+        found: Tensor = torch.cond(taken, one, other, given)
+    return found
 
 
 def prepared(prepare: Preparation, images: Tensor) -> Tensor:
@@ -131,28 +280,52 @@ def prepared(prepare: Preparation, images: Tensor) -> Tensor:
     return as_floats(through(transforms, images))
 
 
-def refuse(classifier: Any, network: Any, *, skips: bool) -> None:
-    """Refuses what has no such form.
+def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) -> MaskedForm:
+    """The form of an exported classifier, on a copy of its network.
+
+    Args:
+        classifier: a `SkippingClassifier`.
+        draw: "mode" or "sampled"; None: as the classifier does.
+        skips: see `MaskedForm`.
 
     Raises:
-        ValueError: saying why.
+        ValueError: if there is no such form; says why.
     """
     if classifier.ranges:
         raise ValueError(
             "cannot write a policy under a context as a graph: expected fixed prices and budgets, "
             f"got {', '.join(classifier.ranges)}; take the safetensors file"
         )
-    reason = why_not_one_row(network)
-    has_exits = any(gate.skipped == "stop" for gate in network.gates)
-    if has_exits and reason is not None:
-        raise ValueError(f"cannot write exits of {type(network).__name__} as a graph: {reason}")
+    policy, drawn = classifier.policy, is_drawn(draw or classifier.draw)
+    choosers = as_policy(policy).choosers(drawn=drawn)
+    if choosers is None:
+        raise ValueError(
+            f"cannot write {type(policy).__name__} as a graph: expected a policy of affine "
+            "maps or lists (Agent.choosers); take the safetensors file"
+        )
+    # Built anew: a packed network would run its kernels.
+    network = build_network(classifier.content["network"], classifier.image_shape).eval()
+    return MaskedForm(network, choosers, classifier.look, classifier.prepare, skips=skips)
+
+
+def refuse(network: Any, *, skips: bool) -> None:
+    """Refuses a network that has no such form.
+
+    Raises:
+        ValueError: saying why.
+    """
+    reason, name = why_not_lowered(network), type(network).__name__
+    if reason is not None and any(gate.skipped == "stop" for gate in network.gates):
+        raise ValueError(f"cannot write exits of {name} as a graph: {reason}")
     if not skips:
         return
-    parts = [] if reason else [network.part(gate) for gate in range(len(network.gates))]
-    others = {type(part).__name__ for part in parts if not isinstance(part, (*BRANCHED, Exit))}
-    if reason or others:
+    if reason is None:
+        found = [one for one in lowered(network).operations if not isinstance(one, Run | Leave)]
+        parts = [one.stage if isinstance(one, Part) else one for one in found]
+        others = {type(part).__name__ for part in parts if not isinstance(part, BRANCHED)}
+        reason = f"with {min(others)}" if others else None
+    if reason is not None:
         raise ValueError(
             "expected a GatedSequential whose gates are residual units, attention heads, groups of "
-            f"units or exits for a graph that branches, got {type(network).__name__}"
-            f"{f' with {min(others)}' if others else f': {reason}'}; leave --skip out"
+            f"units or exits for a graph that branches, got {name}: {reason}; leave --skip out"
         )

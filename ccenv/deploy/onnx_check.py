@@ -10,6 +10,7 @@ from torch import Tensor
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import MaskedForm
+from ccenv.networks.core.protocol import Gate
 
 BATCH = 256
 
@@ -53,10 +54,10 @@ class Session:
         return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
 
-def executed(classifier: SkippingClassifier, masks: Sequence[Tensor]) -> Tensor:
+def executed(gates: Sequence[Gate], masks: Sequence[Tensor]) -> Tensor:
     """Masks as executed, nothing behind an exit that was taken: bool [batch, all blocks]."""
     goes, found = torch.ones(len(masks[0]), 1, dtype=torch.bool), []
-    for gate, mask in zip(classifier.network.gates, masks, strict=True):
+    for gate, mask in zip(gates, masks, strict=True):
         found.append(mask & goes)
         goes = found[-1] if gate.skipped == "stop" else goes
     return torch.cat(found, dim=1)
@@ -67,7 +68,7 @@ def compare(
 ) -> Agreement:
     """Runs both on the same inputs, of drawn masks on the same draws."""
     apart, answers, same, kept = [], [], [], []
-    drawn = form.policy.draws
+    drawn = form.draws
     for number, part in enumerate(images.split(BATCH)):
         numbers = stream(number, "export check")
         logits, masks = classifier.classify(
@@ -82,7 +83,7 @@ def compare(
         theirs, executes = (torch.cat(rows) for rows in zip(*found, strict=True))
         apart.append(float((logits - theirs).abs().max()))
         answers.append(logits.argmax(dim=1) == theirs.argmax(dim=1))
-        same.append((executed(classifier, masks) == executes).all(dim=1))
+        same.append((executed(classifier.network.gates, masks) == executes).all(dim=1))
         kept.append(executes)
     return Agreement(
         images=len(images),

@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from ccenv.deploy.masked_form import MaskedForm
-from ccenv.deploy.masked_walks import BranchedWalk
+from ccenv.deploy.masked_form import MaskedForm, form_of
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 ROWS = 3
@@ -53,7 +52,7 @@ def write_onnx(
         ValueError: if a library is missing, or there is no such form.
     """
     check_installed()
-    form = MaskedForm(classifier, draw, skips=skips)
+    form = form_of(classifier, draw, skips=skips)
     # In a branch nobody wants gradients.
     form.network.requires_grad_(not skips)
     program = as_program(form)
@@ -70,15 +69,15 @@ def as_program(form: MaskedForm) -> Any:
     Raises:
         ValueError: if it holds what no graph does.
     """
-    skips = form.walk is BranchedWalk
     rows = ROWS if form.open_batch else 1
+    assert form.prepare is not None
     dtype = torch.int64 if form.prepare.are_symbols else torch.float32
     given = {"images": torch.zeros(rows, *form.prepare.shape, dtype=dtype)}
-    if form.policy.draws:
+    if form.draws:
         given["uniforms"] = torch.full((rows, sum(form.num_blocks)), 0.5)
     batch = {0: torch.export.Dim("batch")}
     shapes = dict.fromkeys(given, batch) if form.open_batch else None
-    with warnings.catch_warnings(), torch.set_grad_enabled(not skips):
+    with warnings.catch_warnings(), torch.set_grad_enabled(not form.skips):
         warnings.simplefilter("ignore")
         try:
             graph = torch.export.export(

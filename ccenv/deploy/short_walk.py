@@ -13,10 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.deploy.fused.choosers import DRAWN_RULES, Chooser
-from ccenv.deploy.policy_scores import GateScores, least_score, mask_of, scores_of
+from ccenv.deploy.fused.choosers import (
+    Chooser,
+    check_maps,
+    check_number,
+    check_rule,
+    draws,
+    kept_by,
+    mask_of,
+    scores_of,
+)
 from ccenv.networks.core.one_row import OneRow
 from ccenv.networks.core.protocol import num_blocks_of, walk
+from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
 
 
 class ShortWalk:
@@ -39,7 +48,7 @@ class ShortWalk:
         self.num_blocks = num_blocks_of(network)
         self.starts = [0, *itertools.accumulate(self.num_blocks)]
         """where each gate's bits begin among those of all."""
-        self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers)
+        self.draws = draws(choosers)
         self.prepare: Callable[[Tensor], Tensor] | None = None
         """makes what the network sees of the images that a call is given; None: they are it."""
         self.stream: Callable[[Tensor], torch.Generator] | None = None
@@ -88,7 +97,7 @@ class ShortWalk:
                 kept[start] = least == -math.inf or self.scores(gate, x, early) > least
                 return kept[start]
             uniform = None if drawn is None else drawn[:, start:end]
-            mask = mask_of(chooser, self.scores.all_of(gate, x, early), uniform)
+            mask = kept_by(chooser, self.scores.all_of(gate, x, early), uniform)
             kept[start:end] = mask[0].tolist()
             return mask
 
@@ -101,8 +110,91 @@ class ShortWalk:
         masks: list[Tensor] = []
 
         def choose(gate: int, hidden: Any) -> Tensor:
-            scores = scores_of(self.choosers[gate], self.network.look(gate, hidden))
-            masks.append(mask_of(self.choosers[gate], scores, uniforms[gate]))
+            seen, blocks = self.network.look(gate, hidden), self.num_blocks[gate]
+            masks.append(mask_of(self.choosers[gate], seen, uniforms[gate], blocks))
             return masks[-1]
 
         return walk(self.network, images, choose), masks
+
+
+class GateScores:
+    """Scores of the gates of single rows, as fast as they come."""
+
+    def __init__(self, one: OneRow, choosers: Sequence[Chooser], example: Tensor) -> None:
+        """Prepares the maps.
+
+        Args:
+            one: the network.
+            choosers: one for each gate.
+            example: an input [1, ...]; only its shape and dtype matter.
+
+        Raises:
+            ValueError: if choosers do not fit the gates.
+        """
+        self.one, self.choosers = one, choosers
+        self.spread: list[Spread | None] = []
+        check_number(choosers, len(one.gates))
+        with torch.no_grad():
+            one(example, self._prepare)
+
+    def _prepare(self, gate: int, x: Tensor, early: Tensor | None) -> bool:
+        chooser, stage = self.choosers[gate], self.one.stage(gate)
+        blocks = 1 if stage is None else stage.num_blocks
+        check_rule(chooser, blocks)
+        check_maps(chooser, self.one.look(gate, x, early).shape[1], blocks)
+        can_spread = (
+            blocks == 1
+            and not isinstance(chooser.maps, Tensor)
+            and len(chooser.maps) == 1
+            and stage is not None
+            and type(stage).look is Stage.look
+            and is_channels_last(x)
+            and is_even(x)
+        )
+        self.spread.append(Spread(chooser, x) if can_spread else None)
+        return True
+
+    def __call__(self, gate: int, x: Tensor, early: Tensor | None) -> float:
+        """Score of a gate of one block."""
+        spread = self.spread[gate]
+        if spread is None or x.shape != spread.shape or not x.is_contiguous(memory_format=LAST):
+            return float(self.all_of(gate, x, early))
+        return float(spread.score(x.data_ptr(), *spread.where)) + spread.bias
+
+    def all_of(self, gate: int, x: Tensor, early: Tensor | None) -> Tensor:
+        """Scores of a gate's blocks: [1, num_blocks]."""
+        chooser = self.choosers[gate]
+        if isinstance(chooser.maps, Tensor):
+            return chooser.maps[None]
+        return scores_of(chooser, self.one.look(gate, x, early))
+
+
+class Spread:
+    """An affine map of a look of quarters, as one of whole lines of pixels; one compiled call."""
+
+    def __init__(self, chooser: Chooser, x: Tensor) -> None:
+        """Spreads the weight over the pixels of maps like x: [1, channels, height, width]."""
+        from ccenv.sparse.cpu.elementwise_kernels import pooled_score
+
+        _, channels, height, width = self.shape = x.shape
+        ((weight, bias),) = chooser.maps
+        quarters = weight.detach().float().reshape(channels, LOOK_SIDE, LOOK_SIDE)
+        share = LOOK_SIDE**2 / (height * width)
+        lines = (quarters * share).permute(1, 2, 0).repeat_interleave(width // LOOK_SIDE, 1)
+        # Kept: the compiled call knows its address alone.
+        self.lines = lines.reshape(LOOK_SIDE, width * channels).contiguous()
+        self.where = self.lines.data_ptr(), height, width * channels
+        self.bias = 0.0 if bias is None else float(bias)
+        self.score = pooled_score
+
+
+def least_score(chooser: Chooser, uniform: float) -> float:
+    """Above it a gate of one block is kept: the same rule as `kept_by`'s, the number in [0, 1)."""
+    if chooser.rule == "likely":
+        return 0.0
+    if chooser.rule != "drawn":
+        return -math.inf
+    share = (uniform - chooser.low) / (1 - 2 * chooser.low)
+    if not 0 < share < 1:
+        return -math.inf if share <= 0 else math.inf
+    return math.log(share / (1 - share))

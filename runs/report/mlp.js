@@ -1,4 +1,4 @@
-// A fully connected network in blocks: weights, one input and masks -> logits and MACs of each gate.
+// A fully connected network in blocks: its layers, one input and masks -> logits and MACs of each gate.
 "use strict";
 const ccenvMLP = (() => {
   const floats = text => {
@@ -10,29 +10,29 @@ const ccenvMLP = (() => {
   const unpacked = layer => ({...layer, weight: floats(layer.weight), bias: floats(layer.bias)});
 
   // Weights as the page holds them -> the same with arrays of numbers, made once.
-  const load = network => ({
-    ...network, layers: network.layers.map(unpacked), head: network.head.map(unpacked),
-  });
+  const load = network => ({layers: network.layers.map(unpacked)});
+  const size = layer => layer.outputs / layer.blocks;
 
   // act(W x + b) of the units that are kept; the others are not computed, and zero.
-  const linear = (layer, x, isKept, activation) => {
+  const linear = (layer, x, isKept = () => true) => {
     const y = new Float64Array(layer.outputs);
     for (let unit = 0; unit < layer.outputs; unit++) {
       if (!isKept(unit)) continue;
       let sum = layer.bias[unit];
       const row = unit * layer.inputs;
       for (let i = 0; i < layer.inputs; i++) sum += layer.weight[row + i] * x[i];
-      y[unit] = activation ? ACTIVATIONS[activation](sum) : sum;
+      y[unit] = layer.activation ? ACTIVATIONS[layer.activation](sum) : sum;
     }
     return y;
   };
 
-  const count = (mask, size) => size * [...mask].filter(bit => bit === "1").length;
+  const count = (mask, layer) => size(layer) * [...mask].filter(bit => bit === "1").length;
 
-  // MACs of a gate under a mask; the head pays for the inputs that were kept, with the last gate.
+  // Layers with blocks are the gates, and come first. MACs of a gate under a mask; what follows the
+  // last gate pays for the inputs that were kept, with it.
   const macsOf = (network, gate, inputs, mask) => {
-    const kept = count(mask, network.block_sizes[gate]);
-    const heads = gate === network.layers.length - 1 ? network.head : [];
+    const kept = count(mask, network.layers[gate]);
+    const heads = network.layers[gate + 1].blocks ? [] : network.layers.slice(gate + 1);
     return heads.reduce((macs, layer, index) => macs + (index ? layer.inputs : kept) * layer.outputs,
       inputs * kept);
   };
@@ -46,18 +46,17 @@ const ccenvMLP = (() => {
     let x = values;
     let inputs = network.layers[0].inputs;
     network.layers.forEach((layer, gate) => {
-      const size = network.block_sizes[gate];
+      if (!layer.blocks) {
+        x = linear(layer, x);
+        return;
+      }
       const mask = choose(gate, x, inputs, macs.reduce((a, b) => a + b, 0));
-      x = linear(layer, x, unit => mask[Math.floor(unit / size)] === "1", network.activation);
+      x = linear(layer, x, unit => mask[Math.floor(unit / size(layer))] === "1");
       macs.push(macsOf(network, gate, inputs, mask));
       chosen.push(mask);
-      inputs = count(mask, size);
-    });
-    const last = network.head.length - 1;
-    network.head.forEach((layer, index) => {
-      x = linear(layer, x, () => true, index === last ? null : network.activation);
+      inputs = count(mask, layer);
     });
     return {logits: [...x], macs, masks: chosen};
   };
-  return {floats, linear, load, macsOf, run, unpacked};
+  return {floats, linear, load, macsOf, run, size, unpacked};
 })();

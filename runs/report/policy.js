@@ -27,18 +27,14 @@ const ccenvPolicy = (() => {
   const look = (policy, network, gate, x, small) => {
     if (policy.observation === "layer_input") return x;
     if (!gate) return small;
-    const size = network.block_sizes[gate - 1];
+    const size = ccenvMLP.size(network.layers[gate - 1]);
     const norms = Array.from({length: x.length / size}, (_, block) => Math.sqrt(
       x.slice(block * size, (block + 1) * size).reduce((sum, value) => sum + value * value, 0) / size));
     return [...small, ...norms];
   };
 
-  const scores = (gate, x) => {
-    if (gate.scores) return gate.scores;
-    const last = gate.maps.length - 1;
-    return gate.maps.reduce((values, map, index) =>
-      ccenvMLP.linear(map, values, () => true, index === last ? null : gate.activation), x);
-  };
+  const scores = (gate, x) =>
+    gate.scores ?? gate.maps.reduce((values, map) => ccenvMLP.linear(map, values), x);
 
   const mask = (gate, found) => {
     if (gate.rule === "likely") return Array.from(found, score => score > 0 ? "1" : "0").join("");

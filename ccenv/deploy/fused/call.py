@@ -11,25 +11,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ccenv.deploy.fused.choosers import DRAWN_RULES, AnyChooser
+from ccenv.deploy.fused.choosers import AnyChooser, draws
 from ccenv.deploy.fused.program import header, run_program
 from ccenv.deploy.fused.writer import Writer
 from ccenv.sparse.cpu.parallel import MIN_SHARED_ROWS, share_rows
 
 # Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
 CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64
-
-
-def check_number(choosers: Sequence[AnyChooser] | None, num_layers: int) -> None:
-    """Refuses choosers of which there is not one for each gated layer.
-
-    Raises:
-        ValueError: saying how many there are.
-    """
-    if choosers is not None and len(choosers) != num_layers:
-        raise ValueError(
-            f"expected a chooser for each of {num_layers} gated layers, got {len(choosers)}"
-        )
 
 
 class CompiledCall(ABC):
@@ -60,7 +48,7 @@ class CompiledCall(ABC):
         """makes what the network sees of the inputs that a call is given; None: they are it."""
         self.stream: Callable[[Tensor], torch.Generator] | None = None
         """what draws the masks of inputs where a call is given no generator."""
-        self.draws = any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
+        self.draws = draws(choosers)
         # Where there is no gated layer there is nothing to choose.
         self.chooses = choosers is not None or not self.num_blocks
         self._macs, self._writer = macs, writer

@@ -1,22 +1,24 @@
-"""How a mask is chosen in a compiled call: a rule and its scores -> instructions of a program."""
+"""How masks are chosen, as data: (what a policy looks at) -> scores, and a rule -> masks.
 
+Agents say by `choosers(drawn=...)` how they choose; back ends read it. The functions are what it
+means, in torch operations that a graph can hold too.
+"""
+
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import embedding, linear
 
 from ccenv.base.registry import check_names
-from ccenv.deploy.fused import program as ops
-from ccenv.deploy.fused.writer import LANES, Writer, filled, padded
 
-RULES = {
-    "top_k": ops.TOP_K,
-    "drawn_k": ops.TOP_K,
-    "likely": ops.LIKELY,
-    "drawn": ops.DRAWN,
-}
+K_RULES = ("top_k", "drawn_k")
 DRAWN_RULES = ("drawn_k", "drawn")
+RULES = (*K_RULES, "likely", "drawn")
+TINY, ALMOST_ONE = 1e-20, 1 - 1e-7
+"""Between them a logarithm of a logarithm is finite."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Chooser:
 
     def expected_share(self, blocks: int) -> float:
         """Share of the blocks that are kept, one half where that depends on the image."""
-        if RULES.get(self.rule) == ops.TOP_K:
+        if self.rule in K_RULES:
             return self.num_kept / blocks
         if not isinstance(self.maps, Tensor):
             return 0.5
@@ -77,6 +79,23 @@ class ListChooser:
 AnyChooser = Chooser | ListChooser
 
 
+def draws(choosers: Sequence[AnyChooser] | None) -> bool:
+    """Whether masks are drawn by one of them."""
+    return any(chooser.rule in DRAWN_RULES for chooser in choosers or ())
+
+
+def check_number(choosers: Sequence[AnyChooser] | None, num_gates: int) -> None:
+    """Refuses choosers of which there is not one for each gate.
+
+    Raises:
+        ValueError: saying how many there are.
+    """
+    if choosers is not None and len(choosers) != num_gates:
+        raise ValueError(
+            f"expected a chooser for each of {num_gates} gated layers, got {len(choosers)}"
+        )
+
+
 def check_rule(chooser: Chooser, blocks: int) -> None:
     """Refuses a rule that does not fit a gate of so many blocks.
 
@@ -89,86 +108,104 @@ def check_rule(chooser: Chooser, blocks: int) -> None:
         raise ValueError(f"expected num_kept in 1..{blocks}, got {chooser.num_kept}")
 
 
-def write_chooser(
-    writer: Writer,
-    chooser: Chooser,
-    layer: int,
-    blocks: int,
-    look: int,
-    size: int,
-    masks: tuple[int, int] = (ops.NO_MASK, 1),
-    block_size: int = 0,
-) -> None:
-    """Adds the instructions that choose one layer's mask.
-
-    Args:
-        writer: of the program.
-        chooser: how.
-        layer: number of the gated layer.
-        blocks: number of its blocks.
-        look: place of what the policy looks at.
-        size: floats of it.
-        masks: layer whose mask zeroes the look, and its number of blocks.
-        block_size: units of a block of the look, which lie there filled up; 0 of what has none.
+def check_maps(chooser: Chooser, look_size: int, blocks: int) -> None:
+    """Refuses maps that do not lead from a look to the blocks.
 
     Raises:
-        ValueError: if the maps do not lead from look to blocks, or a name is unknown.
+        ValueError: saying what they lead from and to.
     """
-    check_rule(chooser, blocks)
-    if chooser.embeddings is not None:
-        raise ValueError("expected a chooser without embeddings for a network without symbols")
     if isinstance(chooser.maps, Tensor):
-        look = write_constant(writer, chooser.maps, blocks)
-    else:
-        maps, between = chooser.maps, chooser.activation
-        look = write_maps(writer, maps, between, blocks, look, size, masks, block_size)
-    write_rule(writer, chooser, layer, blocks, look)
+        if chooser.maps.shape != (blocks,):
+            raise ValueError(f"expected {blocks} scores, got {list(chooser.maps.shape)}")
+        return
+    sizes = [(weight.shape[1], weight.shape[0]) for weight, _ in chooser.maps]
+    between = [look_size, *(out for _, out in sizes[:-1]), blocks]
+    if sizes != list(itertools.pairwise(between)):
+        raise ValueError(f"expected maps from {look_size} features to {blocks} scores, got {sizes}")
 
 
-def write_rule(writer: Writer, chooser: Chooser, layer: int, blocks: int, look: int) -> None:
-    """Adds the instructions that make a mask of the scores at a place, whole vectors a row."""
-    width = -(-blocks // LANES) * LANES
+def mask_of(chooser: AnyChooser, seen: Tensor, uniform: Tensor | None, blocks: int) -> Tensor:
+    """Masks of what is seen.
+
+    Args:
+        chooser: how.
+        seen: float32 [rows, look_size].
+        uniform: float32 [rows, blocks] in [0, 1); None where nothing is drawn.
+        blocks: of the gate.
+
+    Returns:
+        bool [rows, blocks].
+    """
+    if isinstance(chooser, ListChooser):
+        keys = key_of(seen[:, seen.shape[1] - chooser.num_keys :].long(), chooser.num_symbols)
+        return among(embedding(keys, chooser.lists), seen, blocks)
+    return kept_by(chooser, scores_of(chooser, seen), uniform)
+
+
+def key_of(symbols: Tensor, num_symbols: int) -> Tensor:
+    """Some symbols as one number, the last one counting least: int64 [rows, n] -> [rows].
+
+    >>> key_of(torch.tensor([[1, 2]]), 10)
+    tensor([12])
+    """
+    key = torch.zeros_like(symbols[:, 0])
+    for column in range(symbols.shape[1]):
+        key = key * num_symbols + symbols[:, column]
+    return key
+
+
+def kept_by(chooser: Chooser, scores: Tensor, uniform: Tensor | None) -> Tensor:
+    """The rule alone: scores [rows, blocks], and numbers like them -> bool [rows, blocks]."""
+    if chooser.rule == "likely":
+        return scores > 0
+    if chooser.rule == "drawn":
+        assert uniform is not None
+        return uniform < chooser.low + (1 - 2 * chooser.low) * scores.sigmoid()
     if chooser.rule == "drawn_k":
-        writer.write(ops.GUMBEL, look, look, layer, blocks, width)
-    extra = round(1e6 * chooser.low) if chooser.rule == "drawn" else chooser.num_kept
-    writer.write(RULES[chooser.rule], look, 0, layer, blocks, width, extra)
+        assert uniform is not None
+        scores = scores - torch.log(-torch.log(uniform.clamp(TINY, ALMOST_ONE)))
+    return among(scores.topk(chooser.num_kept, dim=1).indices, scores, scores.shape[1])
 
 
-def write_constant(writer: Writer, scores: Tensor, blocks: int) -> int:
-    """Adds scores that are the same for every image; returns their place."""
-    if scores.shape != (blocks,):
-        raise ValueError(f"expected {blocks} scores, got {list(scores.shape)}")
-    width = -(-blocks // LANES) * LANES
-    place = writer.place(width)
-    writer.write(ops.FILL, place, place, writer.keep(pad(scores, (0, width - blocks))), width)
-    return place
+def among(indices: Tensor, like: Tensor, blocks: int) -> Tensor:
+    """Which blocks are in lists: int64 [rows, k] -> bool [rows, blocks].
+
+    As `ccenv.base.masks.mask_of_indices`, without a look at the values, which no graph could hold.
+
+    >>> among(torch.tensor([[2, 0]]), torch.zeros(1, 9), 3)
+    tensor([[ True, False,  True]])
+    """
+    nothing = torch.zeros_like(like[:, :1], dtype=torch.bool).expand(-1, blocks)
+    return nothing.scatter(1, indices, True)
 
 
-def write_maps(
-    writer: Writer,
-    maps: Sequence[tuple[Tensor, Tensor | None]],
-    between: str,
-    blocks: int,
-    look: int,
-    size: int,
-    masks: tuple[int, int],
-    block_size: int,
-) -> int:
-    """Adds the maps from what the policy looks at to scores; returns the scores' place."""
-    sizes = [size, *(weight.shape[0] for weight, _ in maps)]
-    if [weight.shape[1] for weight, _ in maps] != sizes[:-1] or sizes[-1] != blocks:
-        raise ValueError(
-            f"expected maps from {size} features to {blocks} scores, got "
-            f"{[(weight.shape[1], weight.shape[0]) for weight, _ in maps]}"
-        )
-    before, in_blocks = masks
-    for step, (weight, bias) in enumerate(maps):
-        is_last = step == len(maps) - 1
-        if step == 0 and block_size:
-            weight = filled(weight, 1, block_size)
-        if is_last:
-            weight, bias = padded(weight, bias)
-        activation = None if is_last else between
-        look = writer.layer(weight, bias, look, activation, (before, ops.NO_MASK), (in_blocks, 1))
-        before, in_blocks = ops.NO_MASK, 1
-    return look
+def scores_of(chooser: Chooser, seen: Tensor) -> Tensor:
+    """Scores of what is seen: [rows, look_size] -> [rows, blocks]."""
+    if isinstance(chooser.maps, Tensor):
+        return chooser.maps.expand(seen.shape[0], -1)
+    activate = torch.tanh if chooser.activation == "tanh" else torch.relu
+    for number, (weight, bias) in enumerate(chooser.maps):
+        if number == 0 and chooser.embeddings is not None:
+            seen = embedded_map(seen, chooser.embeddings, weight, bias)
+        else:
+            seen = linear(activate(seen) if number else seen, weight, bias)
+    return seen
+
+
+def embedded_map(seen: Tensor, table: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A map that reads plain columns, and for each symbol its numbers in place of one column."""
+    columns = seen.shape[1]
+    wider = weight.shape[1] - columns
+    symbols = wider // (table.shape[1] - 1) if wider else columns
+    plain, last = seen[:, : columns - symbols], seen[:, columns - symbols :].long()
+    if not is_identity(table):
+        return linear(torch.cat([plain, embedding(last, table).flatten(1)], dim=1), weight, bias)
+    # One-hot symbols: nothing is multiplied, rows are added up.
+    starts = columns - symbols + len(table) * torch.arange(symbols, device=seen.device)
+    rows = embedding(last + starts, weight.t()).sum(dim=1)
+    return rows + linear(plain, weight[:, : columns - symbols], bias)
+
+
+def is_identity(table: Tensor) -> bool:
+    """Whether symbols are read one-hot."""
+    return table.shape[0] == table.shape[1] and torch.equal(table, torch.eye(len(table)).to(table))

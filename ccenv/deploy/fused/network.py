@@ -1,72 +1,59 @@
-"""Programs for `ccenv.deploy.fused.program`: (network, choosers) -> a table of instructions."""
+"""Programs for `ccenv.deploy.fused.program`: (operations, choosers) -> a table of instructions.
+
+A policy's maps are affine operations as the network's own. Maps of embedded symbols may be look-ups
+and additions alone, see `ccenv.deploy.fused.symbol_maps`.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccenv.deploy.fused import program as ops
-from ccenv.deploy.fused.choosers import Chooser, write_chooser
-from ccenv.deploy.fused.writer import QUARTER, Writer, filled, filled_size, padded
-from ccenv.mdp.observations import pool_window
-from ccenv.networks.core.mlp import GatedMLP, gated_widths, linear_at
+from ccenv.deploy.fused.choosers import AnyChooser, Chooser, ListChooser, check_maps, check_rule
+from ccenv.deploy.fused.symbol_maps import (
+    check_embeddings,
+    is_folded,
+    write_lists,
+    write_look_up,
+    write_rows,
+    write_sum,
+)
+from ccenv.deploy.fused.writer import ACTIVATIONS, QUARTER, Writer, filled, filled_size, padded
+from ccenv.mdp.observations import LAST_SYMBOLS, pool_window
+from ccenv.networks.core.lowering import Affine, Blocks, Embed, Operation
 from ccenv.sparse.routes import pair_macs
 
 
-def write_network(
-    writer: Writer,
-    network: GatedMLP,
-    choosers: Sequence[Chooser] | None,
-    observation: str,
-    image_shape: tuple[int, ...] | None,
-) -> None:
-    """Adds a whole network; arguments as those of `FusedClassifier`."""
-    widths = [network.in_features, *gated_widths(network)]
-    hidden = Hidden(ops.IMAGES)
-    for index, own in enumerate(network.num_blocks):
-        if choosers is not None and observation == "summary":
-            assert image_shape is not None
-            look, length = write_summary(writer, hidden, index, image_shape, network)
-            write_chooser(writer, choosers[index], index, own, look, length)
-        elif choosers is not None:
-            look, length, masks = hidden.place, widths[index], (hidden.mask, hidden.blocks)
-            write_chooser(writer, choosers[index], index, own, look, length, masks, hidden.filled)
-        write_gated = write_whole if is_whole(network, choosers, index) else write_skipping
-        hidden = write_gated(writer, network, index, hidden)
-    write_head(writer, network, hidden)
+def why_not_written(operations: Sequence[Operation]) -> str | None:
+    """Why there is no program of some operations, None where there is."""
+    kinds = set()
+    for found in operations:
+        if isinstance(found, Embed) and not isinstance(found.rows, nn.Embedding):
+            return "its stem is not embeddings side by side"
+        if not isinstance(found, Embed | Affine):
+            return f"it has no layers of affine maps, but {type(found).__name__}"
+        if isinstance(found, Affine) and found.activation not in ACTIVATIONS:
+            return f"its activation is {found.activation!r}, not one of tanh and relu"
+        kinds |= {(tensor.device.type, tensor.dtype) for tensor in tensors_of(found)}
+    return None if kinds == {("cpu", torch.float32)} else "it is not float32 on the CPU"
 
 
-def is_whole(network: GatedMLP, choosers: Sequence[Chooser] | None, index: int) -> bool:
-    """Whether a gated layer is computed whole, with zeros put where blocks were not kept.
-
-    Only blocks of less than a quarter of a vector, which take the time of a quarter, where the
-    kernels are expected to take longer; never beside weights that a zero does not keep out.
-    """
-    size, blocks = network.block_sizes[index], network.num_blocks[index]
-    if size >= QUARTER or not all_finite(network, choosers):
-        return False
-    widths = [network.in_features, *gated_widths(network), network.head_sizes[0]]
-    before, units, after = widths[index : index + 3]
-    share = 0.5 if choosers is None else choosers[index].expected_share(blocks)
-
-    skipping = share * blocks * sum(pair_macs(side, filled_size(size)) for side in (before, after))
-    return skipping > units * (before + after)
-
-
-def all_finite(network: GatedMLP, choosers: Sequence[Chooser] | None) -> bool:
-    """Whether no weight of a network and of the maps that look at it is infinite or NaN."""
-    maps = [chooser.maps for chooser in choosers or () if not isinstance(chooser.maps, Tensor)]
-    weights = [*network.parameters(), *(weight for chain in maps for weight, _ in chain)]
-    return all(bool(torch.isfinite(weight).all()) for weight in weights)
+def tensors_of(found: Embed | Affine) -> list[Tensor]:
+    """All numbers of an operation."""
+    if isinstance(found, Embed):
+        return list(found.rows.parameters())
+    own = [found.weight, found.bias, *(table.rows for table in found.tables)]
+    return [tensor for tensor in own if tensor is not None]
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """What a layer reads."""
+    """What the next operation reads."""
 
-    place: int
+    place: int = ops.IMAGES
     """where it begins in the workspace."""
     mask: int = ops.NO_MASK
     """gated layer whose skipped blocks were not written there."""
@@ -74,65 +61,180 @@ class Hidden:
     """its number of blocks."""
     filled: int = 0
     """units of a block that lies there filled up; 0 where nothing is."""
-
-    def reading(self, weight: Tensor) -> Tensor:
-        """A weight [out, in], its inputs filled up in the same way."""
-        return filled(weight, 1, self.filled) if self.filled else weight
+    embeddings: Tensor | None = None
+    """a table of symbols [num_symbols, size] whose rows stand side by side; none lies there yet."""
 
 
-def write_skipping(writer: Writer, network: GatedMLP, index: int, hidden: Hidden) -> Hidden:
-    """Adds a gated layer whose skipped blocks are not computed."""
-    layer, size = linear_at(network.layers, index), network.block_sizes[index]
-    blocks = network.num_blocks[index]
-    weight, bias = hidden.reading(filled(layer.weight, 0, size)), filled(layer.bias, 0, size)
-    masks, sides = (hidden.mask, index), (hidden.blocks, blocks)
-    place = writer.layer(weight, bias, hidden.place, network.activation, masks, sides)
-    return Hidden(place, index, blocks, size)
+class NetworkWriter:
+    """Writes the program of a network; arguments as those of `FusedClassifier`."""
+
+    def __init__(
+        self,
+        operations: Sequence[Embed | Affine],
+        choosers: Sequence[AnyChooser] | None,
+        observation: str,
+        image_shape: tuple[int, ...] | None,
+        keep_all: bool,
+    ) -> None:
+        self.writer, self.operations, self.choosers = Writer(), operations, choosers
+        self.observation, self.image_shape, self.keep_all = observation, image_shape, keep_all
+        self.gates = [found for found in operations if isinstance(found, Blocks)]
+
+    @property
+    def stem(self) -> Embed:
+        """What reads the symbols.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        first = self.operations[0]
+        if not isinstance(first, Embed):
+            raise ValueError("expected a chooser without embeddings for a network without symbols")
+        return first
+
+    def write(self) -> Writer:
+        """Writes the whole network."""
+        hidden, gate = Hidden(), 0
+        for found in self.operations:
+            if isinstance(found, Embed):
+                self.writer.write(ops.CHECK, ops.IMAGES, 0, found.num_symbols)
+                (table,) = tensors_of(found)
+                hidden = Hidden(embeddings=table)
+            elif isinstance(found, Blocks):
+                hidden, gate = self.gated(found, gate, hidden), gate + 1
+            elif found is not self.operations[-1]:
+                hidden = Hidden(self.layer(found, hidden))
+            else:
+                self.logits(found, hidden)
+        return self.writer
+
+    def gated(self, found: Blocks, gate: int, hidden: Hidden) -> Hidden:
+        """Adds what chooses a gate's mask, and the gate's layer."""
+        chooser = None if self.choosers is None else self.choosers[gate]
+        if chooser is not None:
+            self.choose(chooser, gate, hidden)
+        if self.keep_all or (chooser is not None and chooser.keeps_all):
+            return Hidden(self.layer(found, hidden))
+        if hidden.embeddings is None and is_whole(self.operations, gate, self.choosers):
+            place = self.layer(found, hidden)
+            self.writer.write(ops.BLANK, place, place, gate, found.num_blocks, found.size)
+            return Hidden(place)
+        wide = replace(
+            found,
+            weight=filled(found.weight, 0, found.size),
+            bias=None if found.bias is None else filled(found.bias, 0, found.size),
+            tables=tuple(replace(t, rows=filled(t.rows, 1, found.size)) for t in found.tables),
+        )
+        place = self.layer(wide, hidden, gate, found.num_blocks)
+        return Hidden(place, gate, found.num_blocks, found.size)
+
+    def logits(self, found: Affine, hidden: Hidden) -> None:
+        """Adds the last layer."""
+        count = len(found.weight)
+        wide = padded(found)
+        target = ops.LOGITS if len(wide.weight) == count else None
+        place = self.layer(wide, hidden, target=target)
+        if target is None:
+            self.writer.write(ops.COPY, place, ops.LOGITS, len(wide.weight), count)
+
+    def layer(
+        self,
+        found: Affine,
+        hidden: Hidden,
+        mask: int = ops.NO_MASK,
+        blocks: int = 1,
+        target: int | None = None,
+    ) -> int:
+        """Adds a map of which a mask's blocks are computed; returns the place of its units."""
+        writer, weight, before = self.writer, found.weight, hidden
+        if hidden.embeddings is not None:
+            if is_folded(found, hidden.embeddings, mask):
+                return write_sum(writer, self.stem, found, hidden.embeddings, mask, blocks)
+            places = weight.shape[1] // hidden.embeddings.shape[1]
+            before = Hidden(write_look_up(writer, self.stem, hidden.embeddings, places))
+        if before.filled:
+            weight = filled(weight, 1, before.filled)
+        now = None if found.tables else found.activation
+        masks, numbers = (before.mask, mask), (before.blocks, blocks)
+        place = writer.layer(weight, found.bias, before.place, now, masks, numbers, target)
+        if found.tables:
+            write_rows(writer, self.stem, found, place, mask, blocks)
+        return place
+
+    def choose(self, chooser: AnyChooser, gate: int, hidden: Hidden) -> None:
+        """Adds what chooses a gate's mask."""
+        found = self.gates[gate]
+        if isinstance(chooser, ListChooser):
+            write_lists(self.writer, self.stem, chooser, gate, found.num_blocks)
+            return
+        check_rule(chooser, found.num_blocks)
+        seen, look = hidden, found.look
+        if chooser.embeddings is not None:
+            seen = Hidden(embeddings=chooser.embeddings)
+        elif isinstance(chooser.maps, Tensor):
+            seen = Hidden()
+        elif self.observation == LAST_SYMBOLS:
+            seen = Hidden(embeddings=torch.arange(self.stem.num_symbols).float()[:, None])
+        elif self.observation == "summary":
+            seen, look = self.summary(gate, hidden)
+        if seen.embeddings is not None:
+            look = 0 if isinstance(chooser.maps, Tensor) else chooser.maps[0][0].shape[1]
+            check_embeddings(seen.embeddings, look, self.stem)
+        check_maps(chooser, look, found.num_blocks)
+        scores = self.scores(chooser, seen)
+        self.writer.rule(chooser, gate, found.num_blocks, scores)
+
+    def scores(self, chooser: Chooser, seen: Hidden) -> int:
+        """Adds the scores of a gate's blocks, whole vectors a row; returns their place."""
+        if isinstance(chooser.maps, Tensor):
+            return self.writer.constant(chooser.maps)
+        *before, (weight, bias) = chooser.maps
+        for step in before:
+            seen = Hidden(self.layer(Affine(*step, chooser.activation), seen))
+        return self.layer(padded(Affine(weight, bias)), seen)
+
+    def summary(self, gate: int, hidden: Hidden) -> tuple[Hidden, int]:
+        """Adds the cheap look at a gate; with its number of floats."""
+        assert self.image_shape is not None
+        channels, height, width = self.image_shape
+        windows = [pool_window(side) for side in (height, width)]
+        sides = zip((height, width), windows, strict=True)
+        pooled = channels * math.prod(-(-side // window) for side, window in sides)
+        norms = self.gates[gate - 1].num_blocks if gate else 0
+        place, size = self.writer.place(pooled + norms), pooled + norms
+        self.writer.write(ops.POOL, ops.IMAGES, place, size, *self.image_shape, *windows)
+        if gate:
+            units = self.gates[gate - 1].size
+            apart = filled_size(units) if hidden.filled else units
+            numbers = (size, norms, units, pooled, apart, gate - 1)
+            self.writer.write(ops.NORMS, hidden.place, place, *numbers)
+        return Hidden(place), size
 
 
-def write_whole(writer: Writer, network: GatedMLP, index: int, hidden: Hidden) -> Hidden:
-    """Adds a gated layer of which all is computed, and zeros for the blocks that are not kept."""
-    layer, blocks = linear_at(network.layers, index), network.num_blocks[index]
-    weight = hidden.reading(layer.weight)
-    masks, sides = (hidden.mask, ops.NO_MASK), (hidden.blocks, 1)
-    place = writer.layer(weight, layer.bias, hidden.place, network.activation, masks, sides)
-    writer.write(ops.BLANK, place, place, index, blocks, network.block_sizes[index])
-    return Hidden(place)
+def is_whole(
+    operations: Sequence[Operation], gate: int, choosers: Sequence[AnyChooser] | None
+) -> bool:
+    """Whether a gated layer is computed whole, with zeros put where blocks were not kept.
+
+    Only blocks of less than a quarter of a vector, which take the time of a quarter, where the
+    kernels are expected to take longer; never beside weights that a zero does not keep out.
+    """
+    maps = [found for found in operations if isinstance(found, Affine)]
+    found, behind = maps[gate : gate + 2]
+    assert isinstance(found, Blocks)
+    if found.size >= QUARTER or not all_finite(maps, choosers):
+        return False
+    chooser = None if choosers is None else choosers[gate]
+    share = chooser.expected_share(found.num_blocks) if isinstance(chooser, Chooser) else 0.5
+    (units, before), after = found.weight.shape, len(behind.weight)
+    pairs = sum(pair_macs(side, filled_size(found.size)) for side in (before, after))
+    return share * found.num_blocks * pairs > units * (before + after)
 
 
-def write_head(writer: Writer, network: GatedMLP, hidden: Hidden) -> None:
-    """Adds the dense layers after the gated ones."""
-    last = len(network.head_sizes) - 1
-    for index in range(last + 1):
-        layer = linear_at(network.head_layers, index)
-        weight = hidden.reading(layer.weight)
-        bias: Tensor | None = layer.bias
-        if index == last:
-            weight, bias = padded(weight, bias)
-        activation = None if index == last else network.activation
-        masks, sides = (hidden.mask, ops.NO_MASK), (hidden.blocks, 1)
-        hidden = Hidden(writer.layer(weight, bias, hidden.place, activation, masks, sides))
-    writer.write(ops.COPY, hidden.place, ops.LOGITS, weight.shape[0], network.head_sizes[-1])
-
-
-def write_summary(
-    writer: Writer,
-    hidden: Hidden,
-    index: int,
-    image_shape: tuple[int, ...],
-    network: GatedMLP,
-) -> tuple[int, int]:
-    """Adds the cheap look of a gated layer; returns its place and its number of floats."""
-    channels, height, width = image_shape
-    windows = [pool_window(side) for side in (height, width)]
-    sides = zip((height, width), windows, strict=True)
-    pooled = channels * math.prod(-(-side // window) for side, window in sides)
-    norms = network.num_blocks[index - 1] if index else 0
-    place, size = writer.place(pooled + norms), pooled + norms
-    writer.write(ops.POOL, ops.IMAGES, place, size, *image_shape, *windows)
-    if index:
-        block_size = network.block_sizes[index - 1]
-        apart = filled_size(block_size) if hidden.filled else block_size
-        numbers = (size, norms, block_size, pooled, apart, index - 1)
-        writer.write(ops.NORMS, hidden.place, place, *numbers)
-    return place, size
+def all_finite(maps: Sequence[Affine], choosers: Sequence[AnyChooser] | None) -> bool:
+    """Whether no weight of a network and of the maps that look at it is infinite or NaN."""
+    tensors = [tensor for found in maps for tensor in tensors_of(found)]
+    for chooser in choosers or ():
+        if isinstance(chooser, Chooser) and not isinstance(chooser.maps, Tensor):
+            tensors += [weight for weight, _ in chooser.maps]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

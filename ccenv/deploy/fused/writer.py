@@ -1,14 +1,17 @@
-"""A program of the compiled call under construction: layers and places in the workspace."""
+"""A program of the compiled call under construction: layers, rules, places in the workspace."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, int64
 from torch.nn.functional import pad
 
 from ccenv.deploy.fused import program as ops
+from ccenv.deploy.fused.choosers import K_RULES, Chooser
+from ccenv.networks.core.lowering import Affine
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
 
 ACTIVATIONS = {None: NONE, "tanh": TANH, "relu": RELU}
+RULES = dict.fromkeys(K_RULES, ops.TOP_K) | {"likely": ops.LIKELY, "drawn": ops.DRAWN}
 LANES = 16
 QUARTER = 4
 """Blocks are padded to a multiple of this many units: others take up to twice as long."""
@@ -82,12 +85,31 @@ class Writer:
         )
         return target
 
+    def constant(self, row: Tensor) -> int:
+        """Adds float32 [n] that are the same for every input; returns their place."""
+        width = len(row) + -len(row) % LANES
+        place = self.place(width)
+        self.write(ops.FILL, place, place, self.keep(pad(row, (0, width - len(row)))), width)
+        return place
 
-def padded(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def rule(self, chooser: Chooser, gate: int, blocks: int, scores: int) -> None:
+        """Adds what makes a gate's mask of the scores at a place, whole vectors a row."""
+        width = blocks + -blocks % LANES
+        if chooser.rule == "drawn_k":
+            self.write(ops.GUMBEL, scores, scores, gate, blocks, width)
+        extra = round(1e6 * chooser.low) if chooser.rule == "drawn" else chooser.num_kept
+        self.write(RULES[chooser.rule], scores, 0, gate, blocks, width, extra)
+
+
+def padded(found: Affine) -> Affine:
     """Adds outputs of zero up to a whole vector: narrow layers run as fast as wide ones."""
-    extra = -weight.shape[0] % LANES
-    rows = pad(weight.detach(), (0, 0, 0, extra))
-    return rows, None if bias is None else pad(bias.detach(), (0, extra))
+    extra = -len(found.weight) % LANES
+    return Affine(
+        pad(found.weight.detach(), (0, 0, 0, extra)),
+        None if found.bias is None else pad(found.bias.detach(), (0, extra)),
+        found.activation,
+        tuple(replace(table, rows=pad(table.rows.detach(), (0, extra))) for table in found.tables),
+    )
 
 
 def filled_size(size: int) -> int:

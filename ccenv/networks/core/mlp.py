@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ccenv.base.memory import check_fits
 from ccenv.base.values import shown
+from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
 from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
@@ -214,6 +215,23 @@ class GatedMLP(LayeredNetwork):
         """See `GatedNetwork`: the dense layers whose inputs no mask skips."""
         return dense_tail_macs(self) if gate < len(self.num_blocks) else 0
 
+    def lower(self) -> Lowered:
+        """See `ccenv.networks.core.lowering`."""
+        gated = [
+            Blocks(
+                layer.weight,
+                layer.bias,
+                self.activation,
+                num_blocks=blocks,
+                look=layer.in_features,
+            )
+            for layer, blocks in zip(linears(self.layers), self.num_blocks, strict=True)
+        ]
+        *hidden, last = linears(self.head_layers)
+        dense = [Affine(layer.weight, layer.bias, self.activation) for layer in hidden]
+        operations = (*gated, *dense, Affine(last.weight, last.bias))
+        return Lowered(operations, lambda x, before, _: MLPHidden(x.flatten(1), before))
+
     def gated_layer(
         self,
         index: int,
@@ -308,6 +326,11 @@ def linear_at(stack: nn.ModuleList, index: int) -> nn.Linear:
     layer = stack._modules[str(index)]
     assert isinstance(layer, nn.Linear)
     return layer
+
+
+def linears(stack: nn.ModuleList) -> list[nn.Linear]:
+    """All linear layers of a stack."""
+    return [linear_at(stack, index) for index in range(len(stack))]
 
 
 def linear_stack(sizes: Sequence[int]) -> nn.ModuleList:

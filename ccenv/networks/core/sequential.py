@@ -17,6 +17,7 @@ from ccenv.networks.core.exit_state import (
     leave,
 )
 from ccenv.networks.core.inference_copy import packed
+from ccenv.networks.core.lowering import Leave, Lowered, Operation, Part, Run
 from ccenv.networks.core.protocol import Gate, rows_each
 from ccenv.networks.core.stage import Stage
 from ccenv.sparse.cpu.packed_weights import keep_panels
@@ -153,6 +154,25 @@ class GatedSequential(FlowNetwork):
         if self._packed is None or torch.is_grad_enabled():
             return self.stem, self.parts, self.head  # type: ignore[return-value]
         return self._packed
+
+    def lower(self) -> Lowered:
+        """See `ccenv.networks.core.lowering`; of the modules that run now.
+
+        Raises:
+            ValueError: if the network is in training mode.
+        """
+        if self.training:
+            raise ValueError("it is in training mode, call eval() first")
+        stem, parts, head = self.running()
+        operations: list[Operation] = [Run(stem)]
+        for part in parts:
+            if isinstance(part, Exit):
+                operations.append(Leave(part.head))
+            else:
+                operations.append(Part(part) if isinstance(part, Stage) else Run(part))
+        return Lowered(
+            (*operations, Run(head)), lambda x, before, early: Flow(x, 1, before, early=early)
+        )
 
     def _apply(self, *arguments: Any, **options: Any) -> "GatedSequential":
         self._packed = None

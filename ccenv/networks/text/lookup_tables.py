@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ccenv.base.memory import check_fits
 from ccenv.base.registry import check_names
+from ccenv.networks.core.lowering import Affine, Lowered, Operation, Table
 from ccenv.networks.core.mlp import linear_at
 from ccenv.networks.core.protocol import rows_each
 from ccenv.networks.text.tokens import TokenMLP, Units
@@ -98,6 +99,24 @@ class TabledMLP(TokenMLP):
         table = self.hidden_tables[gate]
         assert isinstance(table, nn.Embedding)
         return table
+
+    def lower(self) -> Lowered:
+        """See `ccenv.networks.core.lowering`."""
+        plain, symbols = super().lower(), self.num_symbols
+        stem, *layers = plain.operations
+        tables: list[list[Table]] = [[] for _ in layers]
+        if "hidden" in self.table_names:
+            for gate in range(len(self.gates)):
+                tables[gate].append(Table(self.biases(gate).weight, 1, symbols))
+        if "logits" in self.table_names:
+            tables[-1].append(Table(self.logit_table.weight, 1, symbols))
+        if "pairs" in self.table_names:
+            tables[-1].append(Table(self.pair_table.weight, 2, symbols))
+        found: list[Operation] = [stem]
+        for layer, own in zip(layers, tables, strict=True):
+            assert isinstance(layer, Affine)
+            found.append(replace(layer, tables=tuple(own)))
+        return replace(plain, operations=tuple(found))
 
     def start(self, inputs: Tensor) -> EndedUnits:
         """See `TokenMLP.start`; remembers what windows end with."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ccenv.networks.core.lowering import Affine, Blocks, Embed, Lowered, Operation
 from ccenv.networks.core.mlp import (
     LayeredNetwork,
     Sizes,
     linear_at,
     linear_stack,
+    linears,
     positive_ints,
 )
 from ccenv.networks.core.protocol import Gate, rows_each
@@ -133,6 +135,23 @@ class TokenMLP(LayeredNetwork):
             Gate(f"layers.{i}", n, look)
             for i, (n, look) in enumerate(zip(blocks, looks, strict=True))
         )
+
+    def lower(self) -> Lowered:
+        """See `ccenv.networks.core.lowering`."""
+        stem = Embed(self.embedding, self.context, self.num_tokens, self.num_symbols)
+        *hidden, last = linears(self.layers)
+        gated = [
+            Blocks(
+                layer.weight,
+                layer.bias,
+                "relu",
+                num_blocks=gate.num_blocks,
+                look=gate.look_size,
+            )
+            for layer, gate in zip(hidden, self.gates, strict=True)
+        ]
+        operations: list[Operation] = [stem, *gated, Affine(last.weight, last.bias)]
+        return Lowered(tuple(operations), lambda x, before, _: Units(x, before))
 
     def start(self, inputs: Tensor) -> Units:
         """Looks the symbols up: int64 [rows, num_tokens].

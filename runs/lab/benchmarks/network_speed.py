@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, work_clock
 from ccenv.base.seeding import stream
-from ccenv.deploy.fused.choosers import Chooser
-from ccenv.deploy.policy_scores import GateScores, least_score, mask_of
+from ccenv.deploy.fused.choosers import Chooser, kept_by
+from ccenv.deploy.short_walk import GateScores, least_score
 from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import dense_forward, walk
@@ -110,7 +110,7 @@ def one_row_passes(
 
         def decide(gate: int, x: Tensor, early: Tensor | None) -> bool | Tensor:
             if sizes[gate] > 1:
-                mask_of(scores.choosers[gate], scores.all_of(gate, x, early), noises[gate])
+                kept_by(scores.choosers[gate], scores.all_of(gate, x, early), noises[gate])
             else:
                 scores(gate, x, early) > least_score(scores.choosers[gate], numbers[gate])  # noqa: B015
             return masks[gate]

@@ -4,7 +4,7 @@ Some prices are judged here; of a policy of affine maps over a network that the 
 maps come along too, so that the page finds the masks at any price between them (`policy.js`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from ccenv.deploy.fused.choosers import Chooser
+from ccenv.networks.core.lowering import Affine
 from ccenv.runs.engine.evaluate_contexts import grid
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.runs.replay.walked import Walked, walk_inputs
-from ccenv.runs.report.inputs.layers import View, linear_view
+from ccenv.runs.report.inputs.layers import View, layer_view
 from ccenv.simulator.context import Range, least_macs
 
 NUM_PRICES = 9
@@ -129,12 +130,9 @@ def runs_in_page(chooser: Any, length: int) -> bool:
 
 def gate_view(chooser: Chooser) -> View:
     """How one gate's mask is chosen."""
-    rule = {"rule": chooser.rule, "num_kept": chooser.num_kept, "activation": chooser.activation}
+    rule = {"rule": chooser.rule, "num_kept": chooser.num_kept}
     if isinstance(chooser.maps, Tensor):
         return rule | {"scores": chooser.maps.tolist()}
-    return rule | {"maps": maps_view(chooser.maps)}
-
-
-def maps_view(maps: Sequence[tuple[Tensor, Tensor | None]]) -> list[View]:
-    """Affine maps as linear layers."""
-    return [linear_view(w, w.new_zeros(len(w)) if bias is None else bias) for w, bias in maps]
+    between = [chooser.activation] * (len(chooser.maps) - 1)
+    maps = zip(chooser.maps, [*between, None], strict=True)
+    return rule | {"maps": [layer_view(Affine(*one, activation)) for one, activation in maps]}

@@ -15,11 +15,11 @@ from torch import Tensor
 from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.mdp.observations import pool
-from ccenv.networks.core.mlp import GatedMLP
+from ccenv.networks.core.lowering import Affine, lowered, why_not_lowered
 from ccenv.runs.replay.rebuilt import Rebuilt
 from ccenv.runs.replay.walked import Walked, walk_inputs
 from ccenv.runs.report.inputs.blocks_seen import blocks_seen
-from ccenv.runs.report.inputs.layers import View, floats, linear_view
+from ccenv.runs.report.inputs.layers import View, floats, layer_view
 from ccenv.runs.report.inputs.prices import Priced, price_view, walk_prices
 from ccenv.sparse.linear import ACTIVATIONS
 
@@ -134,19 +134,14 @@ def network_view(network: Any) -> tuple[View | None, str]:
     """Weights of a network that the page can run, or None and why not."""
     count = sum(p.numel() for p in network.state_dict().values())
     still = "so blocks cannot be switched here; what is shown was computed by Python"
-    if type(network) is not GatedMLP or network.activation not in ACTIVATIONS:
+    found = () if why_not_lowered(network) else lowered(network).operations
+    maps = [one for one in found if isinstance(one, Affine) and not one.tables]
+    is_known = all(one.activation in (None, *ACTIVATIONS) for one in maps)
+    if not maps or len(maps) < len(found) or not is_known:
         return None, f"This page runs fully connected networks alone, {still}."
     if count > MOST_WEIGHTS:
         return None, f"{count:,} weights are too many for a page ({MOST_WEIGHTS:,}), {still}."
-    stacks = (network.layers, network.head_layers)
-    layers, head = map(stack_view, stacks)
-    sizes = {"blocks": list(network.num_blocks), "block_sizes": list(network.block_sizes)}
-    return {"activation": network.activation, **sizes, "layers": layers, "head": head}, ""
-
-
-def stack_view(stack: Any) -> list[View]:
-    """Linear layers, the first one first."""
-    return [linear_view(layer.weight, layer.bias) for layer in stack]
+    return {"layers": [layer_view(one) for one in maps]}, ""
 
 
 def input_view(walked: Walked, index: int, needs_numbers: bool, letters: np.ndarray | None) -> View:

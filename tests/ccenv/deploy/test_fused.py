@@ -1,26 +1,17 @@
 """A network and its policy in one compiled call: equal to the layers one by one."""
 
-import itertools
 import math
 
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
-from stable_baselines3.common.torch_layers import FlattenExtractor
 
-from ccenv.agents import AGENTS
-from ccenv.agents.base import Agent
-from ccenv.base.masks import as_mask, mask_of_indices, random_mask
-from ccenv.base.registry import resolve
-from ccenv.base.seeding import stream
-from ccenv.deploy.faster import fuse_policy
+from ccenv.base.masks import random_mask
 from ccenv.deploy.fused.classifier import Chooser, FusedClassifier, why_not_fused
 from ccenv.deploy.fused.pooling import pool_images
 from ccenv.deploy.latency import plain_pass
-from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.mdp.dynamics import initial, transition
-from ccenv.mdp.observations import make_observer, pool, pool_window
+from ccenv.mdp.observations import pool, pool_window
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward
@@ -63,59 +54,6 @@ def test_given_masks_it_computes_what_the_layers_compute(sizes, batch, activatio
     logits, used = FusedClassifier(network)(images, masks)
     torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
     assert all(torch.equal(a, b) for a, b in zip(used, masks, strict=True))
-
-
-def random_map(rows, columns):
-    draw = generator(rows)
-    return torch.randn(rows, columns, generator=draw) / columns, torch.randn(rows, generator=draw)
-
-
-def walk(network, images, kind, choose):
-    """Layer by layer through the environment's own observations."""
-    look = make_observer(kind, network, tuple(images.shape[1:]))
-    state, masks = initial(network, images, torch.zeros(len(images), dtype=torch.int64)), []
-    for layer in range(len(network.num_blocks)):
-        masks.append(choose(look(state)[:, : look.lengths[layer]], layer))
-        state, _ = transition(network, state, masks[-1])
-    return state.hidden.x, masks, look
-
-
-@pytest.mark.parametrize("kind", ["layer_input", "summary"])
-@pytest.mark.parametrize("rule", ["top_k", "drawn_k", "likely", "drawn"])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 16), (2, 9, 17), (1, 8, 8), (1, 14, 14)])
-@pytest.mark.parametrize(("hidden", "sizes"), [(0, (4, 7)), (5, (7, 4)), (0, (3, 1))])
-def test_it_chooses_what_the_policy_chooses_layer_by_layer(kind, rule, shape, hidden, sizes):
-    network = network_of(math.prod(shape), (6, 5), sizes, (9,), classes=10)
-    images = torch.rand(50, *shape, generator=generator())
-    lengths = make_observer(kind, network, shape).lengths
-    maps = []
-    for length, blocks in zip(lengths, network.num_blocks, strict=False):
-        steps = [length, hidden, blocks] if hidden else [length, blocks]
-        maps.append([random_map(b, a) for a, b in itertools.pairwise(steps)])
-    draws = [torch.rand(50, n, generator=g) for g in [generator(7)] for n in network.num_blocks]
-
-    def choose(look, layer):
-        scores = look
-        for step, (weight, bias) in enumerate(maps[layer]):
-            scores = scores.tanh() if step else scores
-            scores = torch.nn.functional.linear(scores, weight, bias)
-        if rule == "top_k":
-            return mask_of_indices(scores.topk(2, dim=1).indices, scores.shape[1])
-        if rule == "drawn_k":
-            noise = -torch.log(-torch.log(draws[layer].clamp(1e-20, 1 - 1e-7)))
-            return mask_of_indices((scores + noise).topk(2, dim=1).indices, scores.shape[1])
-        if rule == "likely":
-            return scores > 0
-        return draws[layer] < 0.01 + 0.98 * scores.sigmoid()
-
-    _, masks, _ = walk(network, images, kind, choose)
-    choosers = [Chooser(m, rule, num_kept=2, low=0.01) for m in maps]
-    fused = FusedClassifier(network, choosers, observation=kind, image_shape=shape)
-    logits, own = fused(images, generator=generator(7) if "drawn" in rule else None)
-    assert 0.1 < torch.cat(own, dim=1).float().mean() < 0.9
-    for mine, theirs in zip(own, masks, strict=True):
-        assert torch.equal(mine, theirs)
-    torch.testing.assert_close(logits, forward(network, images, masks, "reference"))
 
 
 @given(st.tuples(*[st.integers(1, 3), *[st.integers(1, 40)] * 2]), st.integers(0, 3))
@@ -199,7 +137,7 @@ class OtherLayers(GatedMLP):
 
 def test_what_cannot_be_fused_is_refused_with_the_reason():
     other = build_network(OtherLayers, 0, in_features=4)
-    assert "layers are not those of GatedMLP" in why_not_fused(other)
+    assert "gated_layer() of its own and no lower()" in why_not_fused(other)
     with pytest.raises(ValueError, match="cannot fuse OtherLayers"):
         FusedClassifier(other)
     with pytest.raises(ValueError, match="float32 on the CPU"):
@@ -282,100 +220,6 @@ def test_scores_may_be_the_same_for_every_image():
         network, [Chooser(torch.full((n,), -torch.inf), "drawn") for n in (4, 3)]
     )
     assert not torch.cat(never(images, generator=generator())[1], dim=1).any()
-
-
-FUSED_AGENTS = [
-    "dense",
-    "block_dropout",
-    "fixed_mask",
-    "reinforce",
-    "actor_critic",
-    "condnet",
-    "rloo",
-    "reinforce_lagrangian",
-    "straight_through",
-    "dynamic_gate",
-    "topk",
-    "gumbel",
-    "disarm",
-    "imitation",
-    "skipnet",
-    "sb3_a2c",
-    "sb3_ppo",
-    "sb3_trpo",
-]
-
-
-RELU = {"net_arch": {"pi": [7, 5], "vf": [4]}, "activation_fn": torch.nn.ReLU}
-AFFINE = {"net_arch": {"pi": [], "vf": [4]}}
-OTHERWISE = [
-    ("condnet", {"variant": "text"}),
-    ("straight_through", {"draw": "threshold", "hidden_units": 4}),
-    ("rloo", {"draw": "independent"}),
-    ("topk", {"bias_rate": 0.1}),
-    ("topk", {"bias_rate": 0.1, "hidden_units": 4}),
-    ("gumbel", {"draw": "ordered"}),
-    ("imitation", {"num_kept": 2}),
-    ("sb3_ppo", {"policy_kwargs": RELU}),
-    ("sb3_a2c", {"policy_kwargs": AFFINE}),
-]
-
-
-@pytest.mark.parametrize(("name", "given"), [*[(n, {}) for n in FUSED_AGENTS], *OTHERWISE])
-@pytest.mark.parametrize("drawn", [False, True])
-def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(name, given, drawn):
-    builder = resolve(AGENTS[name], AGENTS, "agent")
-    env = BlockSelectionVectorEnv(num_envs=64, num_blocks=(6, 4), **builder.env_defaults)
-    env.reset(seed=0)
-    agent = builder(env, **given)
-    for tensor in agent.parameters().values():
-        if tensor.is_floating_point():
-            tensor.data.add_(torch.randn(tensor.shape, generator=generator()))
-    images, labels = env.simulator.data.batch(torch.arange(200))
-    look = env.simulator.observe
-    fused = fuse_policy(env.simulator.network, agent, look, images.shape[1:], drawn=drawn)
-    state = initial(env.simulator.network, images, labels)
-    draws = [stream(0, "masks") if drawn else None for _ in range(2)]
-    logits, masks = fused(images, generator=draws[0])
-    for layer, blocks in enumerate(env.simulator.num_blocks):
-        action = agent.act(env.simulator.observe(state), layer, draws[1])
-        mask = as_mask(action, blocks)
-        assert torch.equal(masks[layer], mask)
-        state, _ = transition(env.simulator.network, state, mask)
-    torch.testing.assert_close(logits, forward(env.simulator.network, images, masks, "reference"))
-
-
-class HalvedLook(FlattenExtractor):
-    def forward(self, observations):
-        return super().forward(observations) / 2
-
-
-OTHER_ACTORS = [
-    {"activation_fn": torch.nn.ELU},
-    {"net_arch": [4], "features_extractor_class": HalvedLook},
-]
-
-
-@pytest.mark.parametrize("actor", OTHER_ACTORS)
-def test_an_actor_that_is_no_chain_of_affine_maps_is_not_fused(actor):
-    builder = resolve(AGENTS["sb3_ppo"], AGENTS, "agent")
-    env = BlockSelectionVectorEnv(num_envs=8, **builder.env_defaults)
-    env.reset(seed=0)
-    look, shape = env.simulator.observe, (1, 8, 8)
-    assert fuse_policy(env.simulator.network, builder(env), look, shape, drawn=True) is not None
-    agent = builder(env, policy_kwargs=actor)
-    assert fuse_policy(env.simulator.network, agent, look, shape, drawn=True) is None
-
-
-def test_every_agent_that_says_how_it_chooses_is_tested():
-    found = [resolve(entry, AGENTS, "agent") for entry in AGENTS.values()]
-    own = {
-        name
-        for name, agent in zip(AGENTS, found, strict=True)
-        if getattr(agent, "choosers", Agent.choosers) is not Agent.choosers
-    }
-    # `hash` reads symbols, see the tests of these.
-    assert own == {*FUSED_AGENTS, "hash"}
 
 
 def test_the_dense_network_that_speed_is_measured_against_computes_the_same():

@@ -7,10 +7,10 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.agents.topk import TopK
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.masked_form import MaskedForm
-from ccenv.deploy.masked_walks import AnyWalk
+from ccenv.deploy.masked_form import form_of
 from ccenv.deploy.onnx_check import Session, compare
 from ccenv.deploy.onnx_file import as_program, write_onnx
+from ccenv.networks.core.lowering import by_steps
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.simulator import Simulator
 
@@ -78,8 +78,8 @@ class Looks(GatedMLP):
 
 
 def test_a_network_that_looks_at_values_is_refused_in_one_line(tmp_path):
-    form = MaskedForm(classifier_of(Reinforce, num_blocks=(2,), block_size=4))
+    form = form_of(classifier_of(Reinforce, num_blocks=(2,), block_size=4))
     form.network.__class__ = Looks
-    form.walk, form.open_batch = AnyWalk, False
+    form.lower, form.open_batch = by_steps, False
     with pytest.raises(ValueError, match="Looks as a graph: expected operations on tensors alone"):
         as_program(form)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ccenv.deploy.fused.tokens import why_not_tokens
+from ccenv.deploy.fused.classifier import why_not_fused
 from ccenv.networks.core.check import check_network
 from ccenv.networks.core.protocol import dense_forward, forward
 from ccenv.networks.text.embedding import next_byte
@@ -59,7 +59,7 @@ def test_blocks_behind_a_hashed_stem_read_its_units_and_their_gate_sees_them():
     assert torch.equal(network.start(x).x, units)
     assert torch.equal(network.look(0, network.start(x)), units)
     assert network.dense_macs == 6 * 8 + 8 * 12 + 12 * 7
-    assert "not embeddings" in why_not_tokens(network)
+    assert "not embeddings" in why_not_fused(network)
 
 
 def test_of_a_context_the_symbols_before_it_are_not_read():

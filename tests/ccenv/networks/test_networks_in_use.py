@@ -21,7 +21,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.faster import why_not_short
-from ccenv.deploy.fused.tokens import why_not_tokens
+from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.latency import measure_latency
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks.pretrained.efficientnet import BlockGroup
@@ -263,7 +263,7 @@ def test_an_agent_on_it_is_exported_and_answers_alike(name, tmp_path):
     images, _ = simulator.data.batch(torch.arange(5))
     assert torch.equal(loaded(images), classifier(images))
     is_short = why_not_short(loaded.network, loaded.image_shape) is None
-    if is_short or why_not_tokens(loaded.network) is None:
+    if is_short or reads_symbols(loaded.network):
         for image in images:
             torch.testing.assert_close(loaded.fuse()(image[None])[0], loaded(image[None]))
         return

@@ -10,6 +10,7 @@ from ccenv.deploy.fused.choosers import Chooser
 from ccenv.deploy.fused.classifier import FusedClassifier
 from ccenv.deploy.fused.network import is_whole
 from ccenv.mdp.observations import make_observer
+from ccenv.networks.core.lowering import lowered
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import forward
 
@@ -30,7 +31,8 @@ def random_maps(network, observation, shape):
 
 
 def whole(network, choosers=None):
-    return [is_whole(network, choosers, index) for index in range(len(network.num_blocks))]
+    operations = lowered(network).operations
+    return [is_whole(operations, gate, choosers) for gate in range(len(network.num_blocks))]
 
 
 def test_single_units_are_computed_whole_unless_few_are_kept():
@@ -86,7 +88,7 @@ def test_layers_computed_whole_give_the_same_masks_and_logits(layers, chosen, ob
     images = torch.randn(40, *shape, generator=torch.Generator().manual_seed(2))
     given_masks = [random_mask(40, n, 0.5, torch.Generator().manual_seed(3)) for n in blocks]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ccenv.deploy.fused.network.is_whole", lambda *given: chosen[given[2]])
+        patch.setattr("ccenv.deploy.fused.network.is_whole", lambda *given: chosen[given[1]])
         fused = FusedClassifier(network, choosers, observation=observation, image_shape=shape)
         logits, masks = fused(images)
         without = FusedClassifier(network)
