@@ -38,10 +38,9 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.is_cpu and type(tensor) is Tensor and not torch.compiler.is_compiling()
 
 
-@functools.cache
-def has_plain_bill(kind: Any) -> bool:
+def has_plain_bill(kind: type[GatedNetwork]) -> bool:
     """Whether networks of a class are billed as `GatedMLP` is."""
-    return bool(kind.macs is GatedMLP.macs)
+    return kind.macs is GatedMLP.macs
 
 
 def compiled_bill(

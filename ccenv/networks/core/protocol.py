@@ -9,7 +9,7 @@ import copy
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -251,8 +251,8 @@ def as_gated(network: nn.Module) -> GatedNetwork:
     """
     if isinstance(network, GatedNetwork):
         return network
-    found = copy.copy(network)
-    found.__class__ = with_defaults(type(network))
+    found, kind = copy.copy(network), cast(Any, type(network))
+    found.__class__ = with_defaults(kind)
     assert isinstance(found, GatedNetwork)
     return found
 

@@ -89,7 +89,9 @@ def fingerprint(network: nn.Module, split: Split, recipe: Pretraining) -> str:
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode())
     kinds = {type(module): None for module in network.modules() if module is not network}
     parts = {base: None for kind in kinds for base in kind.__mro__}
-    code = [*type(network).__mro__, *parts, CoTrainer, pretrain]
+    # The base class says what networks are asked; nothing that is learned depends on its text.
+    own = [kind for kind in type(network).__mro__ if kind is not GatedNetwork]
+    code = [*own, *parts, CoTrainer, pretrain]
     for text in (*map(source, code), plain_attributes(network), repr(network)):
         digest.update(text.encode())
     for name, value in network.state_dict().items():

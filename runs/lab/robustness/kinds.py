@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from ccenv.base.checked_file import content_digest, encode, load_tree, write_checked
 from ccenv.data import SPLITS
@@ -23,6 +23,7 @@ from ccenv.mask_table.evaluation.entry import (
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menu
 from ccenv.mask_table.table import MaskTable, read_table, write_table
+from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.frozen_cache import fitting_weights
 from ccenv.runs.config.command import read_config
 from ccenv.runs.config.plan import Plan
@@ -138,7 +139,7 @@ def of_data(folder: Path) -> dict[str, Kind]:
     }
     arrays: dict[str, Any] = parts | {f"y_{part}": np.arange(10) for part in PARTS}
     np.savez(images, **arrays)
-    network = nn.Linear(4, 3)
+    network = GatedMLP(4, (1,), 3, 3)
     write_checked(weights, network.state_dict(), {})
     return {
         "packed data": Kind(images, lambda: digest_of_split(images)),

@@ -20,7 +20,7 @@ def has_avx512(features: str) -> bool:
 
 
 # As numba compiles: for this machine, unless NUMBA_CPU_FEATURES says otherwise.
-WIDE = has_avx512(config.CPU_FEATURES or get_host_cpu_features())
+WIDE = has_avx512(vars(config).get("CPU_FEATURES") or get_host_cpu_features())
 LANES = 16 if WIDE else 8
 """Floats of a vector."""
 ROWS_OF_64, ROWS_OF_32 = (2**31, 2**31) if WIDE else (1, 3)
