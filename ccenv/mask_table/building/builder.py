@@ -47,6 +47,7 @@ from ccenv.mask_table.building.walk import earlier_bills, first_look
 from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
+from ccenv.networks.core.protocol import as_gated
 
 
 def given_out(
@@ -149,6 +150,7 @@ def build(
             large: says how large.
         OSError: if it cannot be written.
     """
+    network = as_gated(network)
     check_frozen(network)
     for name, number in (("batch_size", batch_size), ("processes", processes)):
         if number < 1:
@@ -187,6 +189,7 @@ def help_build(
         ValueError: see `build`.
         RanksError: if another rank ends.
     """
+    network = as_gated(network)
     check_frozen(network)
     assist(job_of(network, menus_of(network.gates, menus), batch_size), split, ranks)
 

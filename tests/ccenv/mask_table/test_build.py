@@ -168,6 +168,10 @@ class Counted(nn.Module):
         self.rows += len(x)
         return x / 2
 
+    def __deepcopy__(self, memo):
+        # Packing works on copies, whose rows count too.
+        return self
+
 
 def test_every_block_is_computed_once_a_prefix(tmp_path):
     bodies = [Counted() for _ in range(4)]
@@ -176,8 +180,6 @@ def test_every_block_is_computed_once_a_prefix(tmp_path):
     network.eval().requires_grad_(False)
     for body in bodies:
         body.rows = 0
-    # Without packing, which works on copies.
-    network.__class__ = type("Plain", (ccenv.GatedSequential,), {"pack": property()})
     build(network, images_of("test"), tmp_path / "t.safetensors", batch_size=BATCH)
     # One input more walks the prefixes of all but the last two units for their bills.
     assert [body.rows for body in bodies] == [41, 82, NUM_IMAGES << 2, NUM_IMAGES << 3]
