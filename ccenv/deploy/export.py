@@ -21,16 +21,20 @@ from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export_content import (
+    DRAWS,
     FORMAT,
     OLD_FORMAT,
     Surface,
+    better_draw,
     build_agent,
     build_network,
     cannot,
     check_content,
     content_of,
+    drawing,
+    is_drawn,
+    stream_of,
 )
-from ccenv.deploy.export_draw import DRAWS, better_draw, drawing, is_drawn, stream_of
 from ccenv.deploy.export_images import Preparation, older_images
 from ccenv.deploy.faster import fuse_policy
 from ccenv.deploy.fused.call import CompiledCall

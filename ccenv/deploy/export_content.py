@@ -2,9 +2,15 @@
 
 Agents and networks are stored as `module:name` with settings, and rebuilt from these. A file's
 names are followed only after `check_content`.
+
+How an exported classifier chooses masks: (agent) -> drawn or most probable, whichever errs less.
+
+A young policy keeps no block with a probability above one half, so that its most probable masks
+keep nothing where drawn ones answer well; an old one may do better with the most probable masks.
 """
 
 import inspect
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +20,8 @@ from torch import Tensor
 
 from ccenv.base.checked_file import check_finite, encode
 from ccenv.base.earlier_names import in_todays_names
-from ccenv.base.registry import import_object
+from ccenv.base.registry import check_names, import_object
+from ccenv.base.seeding import stream
 from ccenv.base.trust import check_named
 from ccenv.base.values import lacking
 from ccenv.deploy.export_images import images_of
@@ -23,6 +30,7 @@ from ccenv.mdp.observations import Observer
 from ccenv.networks.core.arguments import arguments_of, make_network
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.rewards import make_reward
+from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.policy import as_policy
 
 FORMAT = "ccenv classifier 2"
@@ -231,3 +239,60 @@ def build_agent(content: Mapping[str, Any], surface: Surface) -> Any:
     check_finite(tensors, f"the agent {content['class']}")
     agent.load_parameters(tensors)
     return agent
+
+
+DRAWS = ("mode", "sampled")
+"""ways of choosing masks: the most probable ones, or drawn."""
+
+
+def better_draw(agent: Any) -> dict[str, Any]:
+    """Which way of choosing has fewer errors on the validation split, and the errors of both.
+
+    Returns:
+        `draw` (of equal ones "mode", whose masks are the same for everybody) and
+        `validation_error`, a share for each way.
+    """
+    errors = {
+        draw: evaluate(agent.simulator, agent, split="validation", sample=is_drawn(draw)).error
+        for draw in DRAWS
+    }
+    return {"draw": min(DRAWS, key=lambda draw: errors[draw]), "validation_error": errors}
+
+
+def is_drawn(draw: str) -> bool:
+    """Whether masks are drawn.
+
+    Raises:
+        ValueError: if it is neither "mode" nor "sampled".
+    """
+    check_names([draw], DRAWS, "way of choosing masks")
+    return draw == "sampled"
+
+
+def stream_of(images: Tensor) -> torch.Generator:
+    """A stream whose seed is made of a batch of images: the same batch always draws alike."""
+    # One seed for all batches would draw alike for every image that is classified alone.
+    return stream(zlib.crc32(images.detach().cpu().contiguous().numpy().data), "masks")
+
+
+def drawing(
+    images: Tensor, generator: torch.Generator | None, draw: str | None, recorded: str
+) -> torch.Generator | None:
+    """What draws the masks of a batch; None where the most probable ones are taken.
+
+    Args:
+        images: [batch, ...] float32.
+        generator: the caller's, if there is one.
+        draw: one of `DRAWS`; None: drawn beside a generator, else as recorded.
+        recorded: one of `DRAWS`.
+
+    Raises:
+        ValueError: if `draw` is unknown, or there is a generator and nothing to draw.
+    """
+    if draw is None:
+        draw = recorded if generator is None else "sampled"
+    if is_drawn(draw):
+        return generator or stream_of(images)
+    if generator is not None:
+        raise ValueError("expected draw='sampled' beside a generator, got 'mode'; leave one out")
+    return None

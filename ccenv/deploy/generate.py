@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ccenv.base.masks import as_mask
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.export_draw import is_drawn
+from ccenv.deploy.export_content import is_drawn
 
 
 @dataclass(frozen=True)

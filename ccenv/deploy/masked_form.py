@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from ccenv.data.fitted_transforms import through
 from ccenv.data.transforms import Standardise, as_floats
-from ccenv.deploy.export_content import build_network
-from ccenv.deploy.export_draw import is_drawn
+from ccenv.deploy.export_content import build_network, is_drawn
 from ccenv.deploy.export_images import Preparation
 from ccenv.deploy.fused.choosers import AnyChooser, draws, key_of, mask_of
 from ccenv.mdp.dynamics import EpisodeState

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ccenv.envs.tree import leaves, row_of, same
+from ccenv.envs.rows import leaves, row_of_tree, same
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def check_only_done_rows_restart(before: Result, after: Result) -> None:
     """`reset(options={"reset_mask": mask})` leaves the other rows where they were."""
     for row in np.flatnonzero(~before.done).tolist():
         require(
-            same(row_of(before.observation, row), row_of(after.observation, row)),
+            same(row_of_tree(before.observation, row), row_of_tree(after.observation, row)),
             f"{after.call}: expected row {row} outside of reset_mask to stay, got another "
             "observation",
         )
@@ -324,7 +324,7 @@ def check_final(env: VectorEnv, mode: AutoresetMode, result: Result) -> None:
     final = result.info["final_obs"]
     for row in np.flatnonzero(result.done).tolist():
         name = f"{result.call}: info['final_obs'] of row {row}"
-        check_member(row_of(final, row), env.single_observation_space, name)
+        check_member(row_of_tree(final, row), env.single_observation_space, name)
     for name, array in leaves(final, "final_obs"):
         for _, other in leaves(result.observation, "observations"):
             require(

@@ -3,15 +3,23 @@
 What `info` says of a step: (outcome, reward terms) -> arrays, one row for each image.
 
 What callers may ask of an environment: autoreset modes, images of the next episode; numpy.
+
+Arrays that are handed out anew once nobody else holds them: (shape, dtype) -> an array; numpy.
+
+Fresh memory is mapped page by page when it is first written, which for a megabyte takes longer than
+filling it. Whoever keeps an array, or a view of it, keeps its content: it is not handed out again.
+
+Values of any structure, as of spaces and infos: (dicts, tuples, arrays) -> their parts.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from ccenv.base.registry import check_names
@@ -196,3 +204,71 @@ def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
             f"expected options['indices'] to be whole numbers [num_images], got {indices!r}"
         )
     return indices.astype(np.int64)
+
+
+MOST = 4
+"""Arrays that are kept; where a caller stores more, others are made and forgotten."""
+
+
+class Recycled:
+    """Arrays of one shape, with any content."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Makes the first one, and counts the references to an array that nobody else holds."""
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self.kept: list[NDArray[Any]] = [np.empty(shape, dtype)]
+        # Interpreters differ in what they count, so that it is counted and not known.
+        self.unused = self.references(0)
+
+    def references(self, place: int) -> int:
+        """To one of the arrays; views refer to the array that owns their memory."""
+        return sys.getrefcount(self.kept[place])
+
+    def take(self) -> NDArray[Any]:
+        """One that nobody else holds, else a fresh one."""
+        for place in range(len(self.kept)):
+            if self.references(place) == self.unused:
+                return self.kept[place]
+        fresh = np.empty(self.shape, self.dtype)
+        if len(self.kept) < MOST:
+            self.kept.append(fresh)
+        return fresh
+
+
+def leaves(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays within dicts, tuples and arrays of objects."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from leaves(part, f"{name}[{key!r}]")
+    elif isinstance(value, tuple | list) or (
+        isinstance(value, np.ndarray) and value.dtype == object
+    ):
+        for index, part in enumerate(value):
+            yield from leaves(part, f"{name}[{index}]")
+    elif isinstance(value, np.ndarray):
+        yield name, value
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal, NaN equal to itself; wrappers' clock times are skipped."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        # {"r", "l", "t"} is RecordEpisodeStatistics' entry; its "t" is measured time.
+        skipped = {"t"} if a.keys() == {"r", "l", "t"} else set()
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a.keys() - skipped)
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        if a.dtype == object:
+            return len(a) == len(b) and all(map(same, a, b))
+        inexact = np.issubdtype(a.dtype, np.inexact)
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=inexact)
+    return bool(a == b)
+
+
+def row_of_tree(value: Any, row: int) -> Any:
+    """One row of a batch in any structure."""
+    if isinstance(value, dict):
+        return {key: row_of_tree(part, row) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(row_of_tree(part, row) for part in value)
+    return value[row]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
 from ccenv.base.values import shown
-from ccenv.envs.recycled import Recycled
+from ccenv.envs.rows import Recycled
 from ccenv.mask_table.menus import NUMBERS, number_of
 from ccenv.mask_table.shipped import table_of
 from ccenv.mask_table.table import SCORES, MaskTable

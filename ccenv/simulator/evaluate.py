@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ccenv.base.seeding import stream
-from ccenv.simulator.policy import Policy, as_policy
+from ccenv.simulator.policy import ModelPolicy, Policy, as_policy, is_model
 from ccenv.simulator.rollout import simulator_of, walk
-from ccenv.simulator.sb3_policy import ModelPolicy, is_model
 from ccenv.simulator.step import Step
 
 PART = 100_000

@@ -1,12 +1,21 @@
-"""What chooses masks: observations and a gate -> masks, as a rollout and an evaluation want it."""
+"""What chooses masks: observations and a gate -> masks, as a rollout and an evaluation want it.
+
+Stable-Baselines3's models as policies: (a model, an environment) -> masks, and what they cost.
+
+Nothing of Stable-Baselines3 is imported: a model brings all that is needed.
+"""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ccenv.base.values import lacking
+from ccenv.mdp.action_codes import ActionCode
+from ccenv.networks.core.count_macs import counted
+from ccenv.simulator.simulator import Simulator
 
 
 class Policy:
@@ -74,3 +83,119 @@ class OtherPolicy(Policy):
 def as_policy(policy: Any) -> Policy:
     """A policy as it is; any other object that acts as one."""
     return policy if isinstance(policy, Policy) else OtherPolicy(policy)
+
+
+def is_model(policy: Any) -> bool:
+    """Whether an object is an algorithm of Stable-Baselines3, rather than a policy of ours."""
+    return not hasattr(policy, "act") and hasattr(policy, "get_vec_normalize_env")
+
+
+class ModelPolicy(Policy):
+    """A model's actor, or its greedy actions by value, as a `Policy`.
+
+    Models with an independent coin for each block (PPO, A2C, TRPO on `MultiBinary`) are drawn from
+    with the generator that an evaluation is given, block by block, as this package's own agents
+    are. Others draw from torch's global stream, which is lent to them. A model that learned behind
+    `VecNormalize` sees what that makes of an observation.
+    """
+
+    def __init__(self, model: Any, simulator: Simulator, env: Any) -> None:
+        """Takes a model as it is now; it may go on learning.
+
+        Args:
+            model: of Stable-Baselines3 or sb3-contrib, without a memory.
+            simulator: the environment's.
+            env: in which the model is judged; its action view is used, else that of the model's.
+
+        Raises:
+            TypeError: if its actions cannot be read as masks, or it has a memory.
+            ValueError: if it learned on observations of another size.
+        """
+        shape = (simulator.observe.obs_size,)
+        if model.observation_space.shape != shape:
+            raise ValueError(
+                f"expected a model of observations {list(shape)}, as this environment shows them, "
+                f"got one of {model.observation_space.shape}"
+            )
+        if hasattr(model.policy, "lstm_actor"):
+            raise TypeError(f"expected a model without a memory, got {type(model).__name__}")
+        self.policy, self.num_blocks = model.policy, simulator.num_blocks
+        self.normalize = model.get_vec_normalize_env()
+        self.code = action_code(model, simulator, env)
+        macs = actor_macs(self.policy, torch.zeros(1, *shape, device=self.policy.device))
+        self.policy_macs: Sequence[int] = [macs] * simulator.num_layers
+
+    def act(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Policy.act`; policies by value choose greedily in either case."""
+        probability = self.keep_probability(observation, layer)
+        if probability is None:
+            return self._predict(observation, layer, generator)
+        if generator is None:
+            return probability > 0.5
+        return torch.rand(probability.shape, generator=generator).to(probability) < probability
+
+    def keep_probability(self, observation: Tensor, layer: int) -> Tensor | None:
+        """Keep probabilities [batch, num_blocks[layer]], None of models without coins."""
+        if self.code is not None or not hasattr(self.policy, "get_distribution"):
+            return None
+        with torch.no_grad():
+            seen = torch.as_tensor(self._seen(observation), device=self.policy.device)
+            coins = vars(self.policy.get_distribution(seen)).get("distribution")
+        if not isinstance(coins, torch.distributions.Bernoulli):
+            return None
+        return coins.probs[:, : self.num_blocks[layer]].to(observation.device)
+
+    def _seen(self, observation: Tensor) -> np.ndarray:
+        array: np.ndarray = observation.cpu().numpy()
+        return array if self.normalize is None else self.normalize.normalize_obs(array)
+
+    def _predict(
+        self, observation: Tensor, layer: int, generator: torch.Generator | None
+    ) -> Tensor:
+        seed = 0 if generator is None else int(torch.randint(2**31, (), generator=generator))
+        device = torch.device(self.policy.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            actions, _ = self.policy.predict(
+                self._seen(observation), deterministic=generator is None
+            )
+        bits = (
+            actions if self.code is None else self.code.masks(actions, np.random.default_rng(seed))
+        )
+        mask = torch.from_numpy(np.ascontiguousarray(bits).astype(bool))
+        return mask[:, : self.num_blocks[layer]].to(observation.device)
+
+
+def action_code(model: Any, simulator: Simulator, env: Any) -> ActionCode | None:
+    """The action view that a model acts through; None of one that acts with bits.
+
+    Raises:
+        TypeError: if there is none for its actions.
+    """
+    space = model.action_space
+    if type(space).__name__ == "MultiBinary" and space.shape == (simulator.max_blocks,):
+        return None
+    for view in (env, model.get_env()):
+        while view is not None:
+            parts = vars(view)
+            code: ActionCode | None = parts.get("code")
+            if code is not None and code.space == space:
+                return code
+            inner = parts.get("env") or parts.get("venv")
+            view = inner or next(iter(parts.get("envs", ())), None)
+    raise TypeError(
+        f"expected a model that acts with {simulator.max_blocks} bits, or an environment in the "
+        f"action view that it learned with (see ccenv.envs.actions), got a model of {space}"
+    )
+
+
+def actor_macs(policy: Any, observation: Tensor) -> int:
+    """MACs of choosing one image's mask at one layer, whatever the actor's network is.
+
+    Args:
+        policy: of a model: an actor and its critic, of which only the actor counts, or values.
+        observation: [1, obs_size] float32.
+    """
+    return counted(lambda: policy._predict(observation, deterministic=True))[0]

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.sparse.cpu.addresses import once
+from ccenv.sparse.cpu.addresses import once, share_rows
 from ccenv.sparse.cpu.buffers import new_result
 from ccenv.sparse.cpu.elementwise_kernels import blank_copy
-from ccenv.sparse.cpu.parallel import share_rows
 
 
 def masked_dense_linear(

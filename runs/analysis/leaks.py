@@ -16,7 +16,7 @@ from torch import Tensor
 from ccenv.agents.allocation import fit
 from ccenv.base.seeding import stream
 from ccenv.runs.replay.rebuilt import plan_of, rebuild, test_images
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.seal import check_result, check_seal

@@ -31,7 +31,7 @@ from ccenv.runs.engine.run_jobs import run_todo, say
 from ccenv.runs.engine.study import Study
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, answer, publish
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import recorded
 from ccenv.runs.store.provenance import num_cores
 from ccenv.runs.studies import STUDIES, find_study

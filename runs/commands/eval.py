@@ -9,7 +9,7 @@ from typing import Any
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.replay.rebuilt import open_run
 from ccenv.runs.replay.replay import ask
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import json_file
 from ccenv.runs.tables.sweep_table import markdown
 

@@ -17,12 +17,11 @@ from ccenv.base.clock import seconds_in_turns
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.onnx_check import Agreement, Session, compare
-from ccenv.deploy.onnx_file import check_installed, write_onnx
+from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.engine.checkpoint import warn
 from ccenv.runs.stats.mask_gap import mask_gap
-from ccenv.runs.stats.results import MODES, evaluation
+from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.json_file import write_text
 from ccenv.runs.store.seal import check_result, edited

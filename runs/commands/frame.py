@@ -68,7 +68,7 @@ def takes_trust(parser: argparse.ArgumentParser, who: str = "the run names") -> 
     """Adds `--trust`: which modules of the reader's own a stored run may name.
 
     Args:
-        parser: of a program that opens stored runs; see `ccenv.runs.store.trust`.
+        parser: of a program that opens stored runs; see `ccenv.runs.store.untrusted_files`.
         who: names them.
     """
     parser.add_argument(

@@ -10,7 +10,7 @@ from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.replay.rebuilt import Rebuilt, open_run
 from ccenv.runs.report.inputs.view import view_of
 from ccenv.runs.report.publish import input_page
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store.json_file import write_text
 
 PAGE = "inputs.html"

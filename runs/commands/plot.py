@@ -10,7 +10,7 @@ from ccenv.runs.engine.collect_runs import gather_folders
 from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.report.over_seeds import write_sweep
 from ccenv.runs.report.publish import PAGE, publish
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """A small server: ccenv serve FOLDER_OR_FILE -> answers over HTTP, in micro-batches.
 
-Routes and limits: `ccenv.deploy.http_service`. One thread talks to all clients, another computes.
+Routes and limits: `ccenv.deploy.serving`. One thread talks to all clients, another computes.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.micro_batches import MicroBatches
+from ccenv.deploy.serving import MicroBatches
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.store.untrusted_files import exported_file
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import uvicorn
 
-        from ccenv.deploy.http_service import HttpService
+        from ccenv.deploy.serving import HttpService
     except ImportError as error:
         raise ValueError(
             f'expected starlette and uvicorn, got {error}; run pip install "ccenv[serve]"'

@@ -28,11 +28,10 @@ from ccenv.runs.engine.run_jobs import say
 from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.intervals import mean_interval, told
 from ccenv.runs.stats.mask_gap import mask_gap_of
-from ccenv.runs.stats.measures import bits_lines
-from ccenv.runs.stats.results import evaluation
+from ccenv.runs.stats.measures import bits_lines, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.untrusted_files import EXPORTED
-from ccenv.runs.tensorboard.mirror import SERVICES, NoServiceError, mirrored
+from ccenv.runs.tensorboard.tracking import SERVICES, NoServiceError, mirrored
 
 STOPPED = (
     "stopped; the same command goes on from the run's last checkpoint, "

@@ -1,7 +1,7 @@
 """Stored runs, checked row by row: ccenv validate FOLDER.
 
 A row is one evaluation of one run, see `ccenv.runs.replay.verdicts`. Nothing is imported or called
-because a file names it: see `ccenv.runs.store.trust`.
+because a file names it: see `ccenv.runs.store.untrusted_files`.
 """
 
 import argparse

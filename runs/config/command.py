@@ -18,7 +18,7 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_environment
 from ccenv.runs.config.values import parse_value
 from ccenv.runs.store.identity import GROUPS, Program, same, validations_every
-from ccenv.runs.store.trust import PLACES
+from ccenv.runs.store.untrusted_files import PLACES
 
 AGENT = "agent"
 

@@ -44,7 +44,7 @@ from typing import Any
 from ccenv.agents import AGENTS
 from ccenv.base.registry import check_names
 from ccenv.runs.config.sweep import Cell, Sweep, check_number
-from ccenv.runs.store.trust import check_trusted
+from ccenv.runs.store.untrusted_files import check_trusted
 
 OF_SWEEP = (
     "name",

@@ -1,6 +1,8 @@
 """A stored run's folder and plan -> network, data and agent as they were when it ended.
 
 A finished run, opened again: its folder -> network and agent as they were when it ended.
+
+What a run does with single test inputs: masks, MACs gate by gate, logits.
 """
 
 import math
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from ccenv.base.earlier_names import in_todays_names
 from ccenv.base.registry import resolve
+from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.arguments import MLP_SIZES, arguments_of, takes_features
@@ -26,8 +29,14 @@ from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store.identity import GROUPS
-from ccenv.runs.store.trust import check_trusted
-from ccenv.runs.store.untrusted_files import check_alike, distance, stored_config, stored_tensors
+from ccenv.runs.store.untrusted_files import (
+    check_alike,
+    check_trusted,
+    distance,
+    stored_config,
+    stored_tensors,
+)
+from ccenv.simulator.rollout import walk
 
 MOST_BYTES = 2**31
 """Most bytes of a batch of images; the largest in the project's sweeps has a tenth."""
@@ -66,7 +75,7 @@ def plan_of(config: Mapping[str, Any], trusted: Sequence[str] = ()) -> Plan:
 
     Args:
         config: as stored.
-        trusted: modules of the reader's own that it may name, see `ccenv.runs.store.trust`.
+        trusted: modules of the reader's own that it may name, see `runs.store.untrusted_files`.
 
     Raises:
         ValueError: if it names anything else that is not the project's, a setting is unknown here,
@@ -202,7 +211,7 @@ def open_run(folder: Path, trusted: Sequence[str] = ()) -> Rebuilt:
 
     Args:
         folder: the run's.
-        trusted: modules of the reader's own that it may name, see `ccenv.runs.store.trust`.
+        trusted: modules of the reader's own that it may name, see `runs.store.untrusted_files`.
 
     Raises:
         ValueError: if the folder holds no finished run or no weights of it, or its policy cannot
@@ -237,3 +246,54 @@ def check_finished(folder: Path) -> None:
             f"expected a finished run with its weights in {folder}, got none of "
             f"{', '.join(missing)}; copy them there, or train it again: see {run_folder.COMMAND}"
         )
+
+
+MOST = 1000
+"""Test inputs that are looked at: the first ones, which an evaluation walks together too."""
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The first test inputs of a run, each once."""
+
+    inputs: Tensor
+    """[n, ...] as the network sees them."""
+    labels: Tensor
+    """[n] int64."""
+    masks: tuple[Tensor, ...]
+    """for each gate bool [n, num_blocks]."""
+    macs: Tensor
+    """[n, gates] int64; what each step executed, the policy's own aside."""
+    logits: Tensor
+    """[n, classes] float32."""
+    nll: Tensor
+    """[n] in nats."""
+
+
+def walk_inputs(rebuilt: Rebuilt, draw: str, context: Mapping[str, float] | None = None) -> Walked:
+    """Asks the policy for its masks of the first test inputs, as the run's evaluation did.
+
+    Args:
+        rebuilt: the run.
+        draw: "sampled" (with the run's seed) or "mode".
+        context: prices or budgets of all inputs, see `Simulator.at`; None: as the
+            environment has them.
+    """
+    whole = rebuilt.env.simulator.on_split("test", 1)
+    count = min(MOST, len(whole.data))
+    simulator: Any = whole.on_split("test", count)
+    if context:
+        simulator = simulator.at(**context)
+    seed = rebuilt.plan.program.seed
+    generator = stream(seed, "evaluation masks") if draw == "sampled" else None
+    _, _, steps = walk(simulator, rebuilt.agent, generator, torch.arange(count))
+    last: Any = steps[-1].outcome
+    spent = torch.stack([step.outcome.macs for step in steps], dim=1)
+    return Walked(
+        inputs=simulator.data.batch(torch.arange(count))[0],
+        labels=last.labels,
+        masks=tuple(step.outcome.mask for step in steps),
+        macs=spent.diff(dim=1, prepend=torch.zeros_like(spent[:, :1])),
+        logits=last.logits,
+        nll=-last.log_likelihood,
+    )

@@ -37,7 +37,7 @@ from ccenv.runs.replay.replay import (
 from ccenv.runs.replay.rounding import OTHER_VALUE, num_unexplained
 from ccenv.runs.replay.same_training import digest_of_plan, learned, moved_by_training
 from ccenv.runs.replay.verdict import Verdict, check_identity
-from ccenv.runs.stats.results import MODES, evaluation
+from ccenv.runs.stats.measures import MODES, evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file
 from ccenv.runs.store.seal import check_result, check_seal

@@ -10,7 +10,7 @@ from typing import Any
 
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.stats.fronts import ALL, AREA, front_verdict, make_fronts
-from ccenv.runs.stats.results import Result
+from ccenv.runs.stats.measures import Result
 from ccenv.runs.stats.verdict import first_names
 from ccenv.runs.tables.sweep_table import Row, Table, by_dataset, name_of
 

@@ -19,7 +19,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from ccenv.runs.config.plan import safe_name
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.results import Result
+from ccenv.runs.stats.measures import Result
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.tables.sweep_table import by_dataset, notes, table

@@ -6,7 +6,7 @@ from typing import Any
 
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.store.provenance import tuned
-from ccenv.sparse.cpu.codegen.registers import LANES
+from ccenv.sparse.cpu.codegen.compiled import LANES
 
 USUAL_LANES = 16
 """floats of a vector; results of machines with others have names of their own."""

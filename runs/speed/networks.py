@@ -40,7 +40,7 @@ from ccenv.runs.speed.masks import (
     mean_densities,
     plain_layers,
 )
-from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.cpu.buffers import keep_panels
 
 GIVEN, STEPPED, TRAINED = "masks given", "layer by layer", "training step"
 """Ways to run the paper's network beside one compiled call with its policies."""

@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.measures import ERROR, Measure
-from ccenv.runs.stats.results import MODES, Result, evaluation, has_halves, memory_of
+from ccenv.runs.stats.measures import (
+    ERROR,
+    MODES,
+    Measure,
+    Result,
+    evaluation,
+    has_halves,
+    memory_of,
+)
 from ccenv.runs.store import json_file
 from ccenv.runs.store.recorded import read_cells
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from ccenv.runs.stats.cost_points import RIVALS, BySeed, Point, Times, in_turns, make_point
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
-from ccenv.runs.stats.measures import ERROR, Measure
+from ccenv.runs.stats.measures import ERROR, Measure, Result, dataset_of
 from ccenv.runs.stats.random_baseline import judge
-from ccenv.runs.stats.results import Result, dataset_of
 
 SAME = 0.005
 """Rows of one agent whose MACs differ by a smaller share cost the same."""

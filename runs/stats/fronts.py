@@ -19,7 +19,7 @@ from ccenv.runs.stats.intervals import (
     paired_difference,
     probability_of_improvement,
 )
-from ccenv.runs.stats.results import Result, dataset_of, evaluation
+from ccenv.runs.stats.measures import Result, dataset_of, evaluation
 from ccenv.runs.stats.rows import mean_place
 from ccenv.runs.stats.verdict import Contender, Place, Score, Verdict, verdict
 

@@ -4,10 +4,12 @@ Bits of a text: (mean negative log-likelihood in nats) -> bits a symbol.
 
 A symbol is a byte, but for those that `ccenv.data.text` takes together as "other": there a bit says
 that it is one of them, not which.
+
+What a stored result says of itself: (result) -> verdict, data set, transforms and network.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,3 +75,73 @@ BITS = Measure(
 """Of texts; see `ccenv.runs.stats.measures`."""
 MEASURES = {"error": ERROR, "bits": BITS}
 """Measures by the names that sweeps use."""
+
+
+Result = Mapping[str, Any]
+MODES = ("sampled", "mode")
+HALVE = "halve"
+"""The transform that leaves a result comparable with those on whole images."""
+NUMBER_BYTES = 4
+"""Of a policy: float32, and entries of a table of blocks."""
+
+
+def evaluation(result: Result, draw: str) -> Mapping[str, Any]:
+    """A result's verdict on test images, masks "sampled" or "mode"."""
+    found: Mapping[str, Any] = next(
+        e for e in result["evaluations"] if e["split"] == "test" and e["mode"] == draw
+    )
+    return found
+
+
+def dataset_of(result: Result) -> str:
+    """Images that a result is about, whole ones where the network was given halves.
+
+    >>> images = {"dataset": "svhn", "transforms": ["shift=2", "halve", "standardise"]}
+    >>> dataset_of({"settings": {"environment": images}})
+    'svhn+shift=2+standardise'
+    """
+    transforms = [name for name in transforms_of(result) if name != HALVE]
+    return "+".join([str(result["settings"]["environment"]["dataset"]), *transforms])
+
+
+def memory_of(result: Result) -> int | None:
+    """Bytes of the network and its policy; None of results from before networks' were recorded.
+
+    >>> memory_of({"memory_bytes": 100, "num_parameters": 5})
+    120
+    """
+    network = result.get("memory_bytes")
+    return None if network is None else int(network) + NUMBER_BYTES * int(result["num_parameters"])
+
+
+def transforms_of(result: Result) -> Sequence[str]:
+    """Names of what images went through; none where settings are a hash or older than these."""
+    settings = result["settings"]
+    if not isinstance(settings, Mapping):
+        return ()
+    return tuple(settings["environment"].get("transforms", ()))
+
+
+def has_halves(result: Result) -> bool:
+    """Whether the network was given images of half their size."""
+    return HALVE in transforms_of(result)
+
+
+def same_network(one: Result, other: Result) -> bool:
+    """Whether two runs gate the same network; with every block kept, blocks make no difference."""
+    blocks, widths = zip(*(shape_of(result) for result in (one, other)), strict=True)
+    is_dense = "dense" in (one["agent"], other["agent"])
+    return widths[0] == widths[1] and (is_dense or blocks[0] == blocks[1])
+
+
+def shape_of(result: Result) -> tuple[Any, Any]:
+    """Blocks of each gated layer, and what is left of the network if one does not see them."""
+    environment = result["settings"]["environment"]
+    own = dict(environment.get("network_kwargs", {}))
+    blocks, size = (own.pop(name, environment.get(name)) for name in ("num_blocks", "block_size"))
+    blocks = blocks if isinstance(blocks, Sequence) else [blocks]
+    sizes = size if isinstance(size, Sequence) else [size]
+    sizes = list(sizes) * (len(blocks) if len(sizes) == 1 else 1)
+    widths = [n * size for n, size in zip(blocks, sizes, strict=True)]
+    rest = [environment[name] for name in ("dataset", "network", "head_units", "activation")]
+    return list(blocks), [widths, transforms_of(result), *rest, own]

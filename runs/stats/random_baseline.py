@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.results import Result, evaluation, same_network
+from ccenv.runs.stats.measures import Result, evaluation, same_network
 
 FLOORS = ("block_dropout", "dense")
 """Agents that stand on the curve of random masks."""

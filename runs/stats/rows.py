@@ -11,9 +11,8 @@ import numpy as np
 
 from ccenv.runs.stats.degenerate import habit
 from ccenv.runs.stats.intervals import Interval, bootstrap, mean_interval
-from ccenv.runs.stats.measures import bits_in
+from ccenv.runs.stats.measures import Result, bits_in, dataset_of, evaluation, memory_of
 from ccenv.runs.stats.random_baseline import FLOORS, compare_with_dropout, dropout_curves
-from ccenv.runs.stats.results import Result, dataset_of, evaluation, memory_of
 
 
 @dataclass(frozen=True)

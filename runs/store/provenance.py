@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ccenv.base.processor import cpu_model
+from ccenv.base.clock import cpu_model
 from ccenv.data import SPLITS, load_split
 
 LIBRARIES = ("ccenv", "torch", "gymnasium", "stable-baselines3", "numpy", "numba")
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
     """
     import torch
 
-    from ccenv.sparse.cpu.codegen.registers import LANES
+    from ccenv.sparse.cpu.codegen.compiled import LANES
 
     return {
         "cpu": cpu_model(),

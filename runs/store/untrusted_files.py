@@ -1,6 +1,11 @@
 """Files of a stored run, read as untrusted input: limited sizes, plain files, no links.
 
 What a run trained with --export left: (folder or file) -> its file, and its data set.
+
+What settings in a file may name: (settings) -> nothing, or an error before any import.
+
+A folder from another person is data. Of the names in it only those of the project's own tables are
+followed, and the reader's own modules if the reader allows it (`--trust my_module`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +16,42 @@ import torch
 from torch import Tensor
 
 from ccenv.base.checked_file import read_checked
+from ccenv.base.trust import check_named
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file
 from ccenv.runs.store.seal import check_seal, edited
-from ccenv.runs.store.trust import check_trusted
+
+OF_ENVIRONMENT = {
+    "dataset": "dataset",
+    "network": "network",
+    "reward": "reward",
+    "activation": "activation",
+    "observation": "observation",
+    "transforms": "transform",
+    "device": "device",
+}
+PLACES = {
+    "agent": "agent",
+    "env": "environment",
+    "log_dir": "path",
+    **OF_ENVIRONMENT,
+    **{f"environment.{name}": kind for name, kind in OF_ENVIRONMENT.items()},
+}
+"""Settings that are names, alone or in their group -> their kind, see `ccenv.base.trust`."""
+
+
+def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
+    """Refuses settings that name code which is neither the project's nor trusted by the reader.
+
+    Args:
+        settings: a run's `config.json`, or settings by name; nothing in it has been followed yet.
+        trusted: modules of the reader's own, with all that lies below them.
+
+    Raises:
+        ValueError: naming the setting and what it holds.
+    """
+    check_named(settings, PLACES, trusted)
+
 
 MOST_BYTES = {".json": 2**26, ".safetensors": 2**30, ".txt": 2**16}
 """By the file's ending; larger ones are not read."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from ccenv.deploy.fused.choosers import AnyChooser, draws
 from ccenv.deploy.fused.program import header, run_program
 from ccenv.deploy.fused.writer import Writer
-from ccenv.sparse.cpu.parallel import MIN_SHARED_ROWS, share_rows
+from ccenv.sparse.cpu.addresses import MIN_SHARED_ROWS, share_rows
 
 # Rows at once: enough to share weights, few enough that what lies between layers stays in cache.
 CHUNK_BYTES, MIN_CHUNK = 1 << 19, 64

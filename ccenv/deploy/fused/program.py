@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.deploy.fused.noise import gumbel_1, gumbel_16
-from ccenv.deploy.fused.pooling import block_norms, pool_images
+from ccenv.deploy.fused.pooling import block_norms, gumbel_1, gumbel_16, pool_images
 from ccenv.deploy.fused.tables import add_rows, keep_listed, look_up, sum_tables, symbols_fit
 from ccenv.sparse.cpu.codegen.bits import highest_below, sort_keys
 from ccenv.sparse.cpu.codegen.compiled import KERNELS, compiled, forget_stale

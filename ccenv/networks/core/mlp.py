@@ -19,7 +19,7 @@ from ccenv.base.memory import check_fits
 from ccenv.base.values import shown
 from ccenv.networks.core.lowering import Affine, Blocks, Lowered
 from ccenv.networks.core.protocol import Gate, GatedNetwork, rows_each
-from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.expand_masks import repeat_for_masks
 from ccenv.sparse.linear import block_sparse_linear, resolve_activation
 

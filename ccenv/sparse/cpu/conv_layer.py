@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.cpu import conv_gradients, conv_kernels
-from ccenv.sparse.cpu.addresses import address
+from ccenv.sparse.cpu.addresses import address, share, share_rows
 from ccenv.sparse.cpu.buffers import buffer_pool, new_result
 from ccenv.sparse.cpu.conv_kernels import Shape
 from ccenv.sparse.cpu.layer import ACTIVATION_CODES
-from ccenv.sparse.cpu.parallel import share, share_rows
 
 # Input groups of a part of the gradients: below these a second thread costs more than it saves.
 MIN_SHARED_MACS = 1 << 24

@@ -19,10 +19,9 @@ Matrices turned on their side: floats at an address -> their transpose at anothe
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled, compiled_sum
+from ccenv.sparse.cpu.codegen.compiled import LANES, compiled, compiled_sum
 from ccenv.sparse.cpu.codegen.floats import add_floats, copy_floats, make_transpose, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import as_pointer, make_copy
-from ccenv.sparse.cpu.codegen.registers import LANES
 
 
 @compiled

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ccenv.sparse.cpu import elementwise_kernels
+from ccenv.sparse.cpu.addresses import share
 from ccenv.sparse.cpu.buffers import LARGE, new_result
-from ccenv.sparse.cpu.parallel import share
 
 
 class KernelRepeat(torch.autograd.Function):

@@ -10,12 +10,20 @@ import torch
 from torch import Tensor
 
 from ccenv.sparse.cpu import activation_grad as slope_kernels
-from ccenv.sparse.cpu import gradients, kernels, parallel
-from ccenv.sparse.cpu.addresses import Sizes, Weights, address, once, sizes_of, weights_of
-from ccenv.sparse.cpu.buffers import new_result
+from ccenv.sparse.cpu import addresses, gradients, kernels
+from ccenv.sparse.cpu.addresses import (
+    Sizes,
+    Weights,
+    address,
+    is_worth_sharing,
+    once,
+    share,
+    share_units,
+    sizes_of,
+    weights_of,
+)
+from ccenv.sparse.cpu.buffers import new_result, panels_of
 from ccenv.sparse.cpu.codegen.floats import NONE, RELU, TANH
-from ccenv.sparse.cpu.packed_weights import panels_of
-from ccenv.sparse.cpu.parallel import is_worth_sharing, share, share_units
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -210,12 +218,12 @@ def run_forward(
         kernels.forward(*operands, 0, batch, 0, out_blocks)
         return y
     work, macs_of_row = partial(kernels.forward, *operands), in_width * out_width
-    if out_blocks == 1 or batch >= 2 * parallel.MIN_SHARED_ROWS:
-        parallel.share_rows(lambda *rows: work(*rows, 0, out_blocks), batch, macs_of_row)
+    if out_blocks == 1 or batch >= 2 * addresses.MIN_SHARED_ROWS:
+        addresses.share_rows(lambda *rows: work(*rows, 0, out_blocks), batch, macs_of_row)
     else:
         # Few rows are not cut: each thread would read all weights.
-        is_large = parallel.is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
-        parallel.share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
+        is_large = addresses.is_worth_sharing(batch * macs_of_row, in_mask, out_mask)
+        addresses.share(partial(work, 0, batch), out_blocks, 1 if is_large else out_blocks)
     return y
 
 

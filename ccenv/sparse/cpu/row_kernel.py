@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import LANES, compiled
 from ccenv.sparse.cpu.codegen.floats import activate, zero_columns
 from ccenv.sparse.cpu.codegen.micro_kernels import LOWER_HALF, as_pointer, make_row, make_row_across
-from ccenv.sparse.cpu.codegen.registers import LANES
 from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
 
 row_64, row_32, row_16 = make_row(64), make_row(32), make_row(16)

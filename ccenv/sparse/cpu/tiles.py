@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ccenv.sparse.cpu.codegen.compiled import compiled
+from ccenv.sparse.cpu.codegen.compiled import ROWS_OF_32, ROWS_OF_64, WIDE, compiled
 from ccenv.sparse.cpu.codegen.floats import copy_floats
 from ccenv.sparse.cpu.codegen.micro_kernels import (
     LOWER_HALF,
@@ -20,7 +20,6 @@ from ccenv.sparse.cpu.codegen.micro_kernels import (
     make_outer,
     make_product,
 )
-from ccenv.sparse.cpu.codegen.registers import ROWS_OF_32, ROWS_OF_64, WIDE
 from ccenv.sparse.cpu.elementwise_kernels import transpose_floats
 from ccenv.sparse.cpu.row_lists import (
     eight,

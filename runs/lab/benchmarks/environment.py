@@ -27,7 +27,7 @@ from ccenv.networks.vision.residual import resnet
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.runs.speed.kernels import Pass, Row, ratio
 from ccenv.simulator.simulator import Simulator
-from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.cpu.buffers import keep_panels
 
 NUM_LAYERS, NUM_BLOCKS = 2, 16
 SIZES = (32, 256, 1024, 4096)

@@ -31,7 +31,7 @@ from ccenv.runs.engine.jobs import make_jobs, own_result
 from ccenv.runs.experiment import Experiment, Options
 from ccenv.runs.replay.rebuilt import rebuild
 from ccenv.runs.stats.cost_points import times_path
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 from ccenv.runs.studies import find_study
 from ccenv.runs.tables.sweep_table import markdown
 from ccenv.simulator.simulator import EXTENSIONS, Simulator

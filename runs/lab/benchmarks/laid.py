@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ccenv.base.seeding import stream
 from ccenv.runs.speed.kernels import Pass
 from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
-from ccenv.sparse.cpu.packed_weights import keep_panels
+from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
 

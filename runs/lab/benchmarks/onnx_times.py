@@ -20,10 +20,9 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.export_draw import is_drawn
+from ccenv.deploy.export_content import is_drawn
 from ccenv.deploy.latency import plain_pass
-from ccenv.deploy.onnx_check import Agreement, Session, compare
-from ccenv.deploy.onnx_file import check_installed, write_onnx
+from ccenv.deploy.onnx_file import Agreement, Session, check_installed, compare, write_onnx
 from ccenv.runs.speed.benchmark import benchmark
 from ccenv.simulator.settings import make_simulator
 

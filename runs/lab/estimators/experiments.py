@@ -19,7 +19,7 @@ from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import agents, curves, fitted, looks, moments, show
 from ccenv.runs.lab.estimators.problem import Problem, problem_of, read
 from ccenv.runs.lab.table_studies import said_of
-from ccenv.runs.store.trust import check_trusted
+from ccenv.runs.store.untrusted_files import check_trusted
 from ccenv.simulator.simulator import Simulator
 
 BATCH = 16

@@ -32,7 +32,7 @@ from ccenv.runs.engine.checkpoint import Keeper, checkpoint_path
 from ccenv.runs.engine.jobs import make_jobs, own_result, record, source_of
 from ccenv.runs.engine.run import Options, run
 from ccenv.runs.lab.robustness.tiny import SETTINGS, TINY
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import MODES
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import masks_file, recorded
 from ccenv.runs.store.untrusted_files import stored_config, stored_tensors

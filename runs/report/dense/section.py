@@ -24,8 +24,7 @@ from ccenv.runs.stats.dense_comparison import (
     undominated,
 )
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.stats.measures import BITS, ERROR, OF_SYMBOLS, Measure
-from ccenv.runs.stats.results import MODES
+from ccenv.runs.stats.measures import BITS, ERROR, MODES, OF_SYMBOLS, Measure
 from ccenv.runs.tables.drawing import Drawn
 from ccenv.runs.tables.sweep_table import Table
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
-from ccenv.runs.replay.walked import Walked
+from ccenv.runs.replay.rebuilt import Walked
 
 MOST_BLOCKS = 160
 """Blocks of a network whose pictures a page carries."""

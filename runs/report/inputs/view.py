@@ -16,8 +16,7 @@ from ccenv.data.text import letters_of
 from ccenv.envs.rendering import as_words, is_symbols, small_png_uri
 from ccenv.mdp.observations import pool
 from ccenv.networks.core.lowering import Affine, lowered, why_not_lowered
-from ccenv.runs.replay.rebuilt import Rebuilt
-from ccenv.runs.replay.walked import Walked, walk_inputs
+from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
 from ccenv.runs.report.inputs.blocks_seen import blocks_seen
 from ccenv.runs.report.inputs.layers import View, floats, layer_view
 from ccenv.runs.report.inputs.prices import Priced, price_view, walk_prices

@@ -8,7 +8,7 @@ from ccenv.runs.config.sweep import Cell
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval, paired_difference
-from ccenv.runs.stats.results import MODES, Result, evaluation
+from ccenv.runs.stats.measures import MODES, Result, evaluation
 from ccenv.runs.tables.drawing import COLORS, Drawn, legend_below, new_figure
 from ccenv.runs.tables.sweep_table import Table
 

@@ -16,7 +16,7 @@ from ccenv.runs.config.agent_settings import agent_parameters, find_agent
 from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import front_error, validation_error
 from ccenv.runs.stats.intervals import mean_interval
-from ccenv.runs.stats.results import Result
+from ccenv.runs.stats.measures import Result
 from ccenv.runs.studies.paper.numbers import Series, digitised, trend
 from ccenv.runs.tables.drawing import (
     COLORS,

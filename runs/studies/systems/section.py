@@ -11,7 +11,7 @@ from ccenv.runs.config.sweep import Sweep
 from ccenv.runs.engine.jobs import Comparison
 from ccenv.runs.engine.study import Part, Section
 from ccenv.runs.stats.intervals import Interval, mean_interval
-from ccenv.runs.stats.results import MODES, Result, evaluation
+from ccenv.runs.stats.measures import MODES, Result, evaluation
 from ccenv.runs.stats.verdict import Contender, Score, verdict
 from ccenv.runs.tables.drawing import Drawn, legend_below, legend_height, look, new_figure
 from ccenv.runs.tables.sweep_table import Table

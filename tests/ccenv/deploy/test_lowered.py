@@ -14,7 +14,7 @@ from ccenv.base.masks import as_mask, mask_of_indices
 from ccenv.deploy.fused.choosers import RULES, Chooser, ListChooser, mask_of
 from ccenv.deploy.fused.classifier import FusedClassifier, why_not_fused
 from ccenv.deploy.masked_form import MaskedForm
-from ccenv.deploy.onnx_check import executed
+from ccenv.deploy.onnx_file import executed
 from ccenv.deploy.short_walk import ShortWalk
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, make_observer

@@ -8,8 +8,7 @@ from ccenv.agents.topk import TopK
 from ccenv.data import load_split
 from ccenv.deploy.export import SkippingClassifier
 from ccenv.deploy.masked_form import form_of
-from ccenv.deploy.onnx_check import Session, compare
-from ccenv.deploy.onnx_file import as_program, write_onnx
+from ccenv.deploy.onnx_file import Session, as_program, compare, write_onnx
 from ccenv.networks.core.lowering import by_steps
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.simulator.simulator import Simulator

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ccenv.base.registry import resolve
-from ccenv.networks.baselines.dropout import DropoutMLP, half
+from ccenv.networks.baselines.dense import DropoutMLP, half
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.networks.registry import NETWORKS

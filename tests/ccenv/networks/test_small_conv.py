@@ -6,7 +6,7 @@ from torch import nn
 
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
-from ccenv.networks.baselines.plain_cnn import small_conv
+from ccenv.networks.baselines.dense import small_conv
 from ccenv.networks.core.check import check_network
 from ccenv.simulator.settings import make_simulator
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.networks.core.mlp import GatedMLP
-from ccenv.sparse.cpu import parallel as cpu
+from ccenv.sparse.cpu import addresses as cpu
 from ccenv.sparse.linear import block_sparse_linear
 
 # Sizes (in_blocks, in_size, out_blocks, out_size) whose shares begin in the middle of a block, or

@@ -11,13 +11,13 @@ from numba.core.caching import CacheImpl
 
 from ccenv import explain_backend
 from ccenv.networks.core.mlp import GatedMLP
+from ccenv.sparse.cpu.buffers import keep_panels
 from ccenv.sparse.cpu.codegen.compiled import (
     Announcement,
     announcement,
     compiled,
     forget_stale,
 )
-from ccenv.sparse.cpu.packed_weights import keep_panels
 from ccenv.sparse.gpu import routes as gpu_routes
 from ccenv.sparse.linear import block_sparse_linear
 from ccenv.sparse.routes import kept_pairs, most_pairs, sizes_of

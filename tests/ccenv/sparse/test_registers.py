@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ccenv.sparse.cpu.codegen import registers
+from ccenv.sparse.cpu.codegen import compiled
 
 LAWS = ["sparse/test_kernels.py", "sparse/test_sparse.py", "deploy/test_fused.py"]
 
@@ -25,7 +25,7 @@ LAWS = ["sparse/test_kernels.py", "sparse/test_sparse.py", "deploy/test_fused.py
     ],
 )
 def test_vectors_of_16_floats_are_for_machines_that_have_them(features, expected):
-    assert registers.has_avx512(features) is expected
+    assert compiled.has_avx512(features) is expected
 
 
 @pytest.mark.slow
@@ -35,15 +35,15 @@ def test_the_kernels_laws_hold_with_the_panels_of_the_other_kind_of_machine(tmp_
     # Links to the folders beside it become folders.
     shutil.copytree(root / "ccenv", tmp_path / "ccenv", ignore=ignored)
     shutil.copy(root / "tests" / "conftest.py", tmp_path / "conftest.py")
-    file = tmp_path / "ccenv/sparse/cpu/codegen/registers.py"
+    file = tmp_path / "ccenv/sparse/cpu/codegen/compiled.py"
     text = file.read_text()
     other = text.replace("\nWIDE = has_avx512(", "\nWIDE = not has_avx512(")
     assert other != text
     file.write_text(other)
     names = [Path(shutil.copy(root / "tests" / "ccenv" / law, tmp_path)).name for law in LAWS]
     checked = (
-        "import ccenv.sparse.cpu.codegen.registers as r, sys; "
-        f"sys.exit(r.WIDE is {registers.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"
+        "import ccenv.sparse.cpu.codegen.compiled as r, sys; "
+        f"sys.exit(r.WIDE is {compiled.WIDE} or not r.__file__.startswith({str(tmp_path)!r}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
     for command in (["-c", checked], ["-m", "pytest", "-q", "-p", "no:cacheprovider", *names]):

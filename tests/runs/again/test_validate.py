@@ -19,11 +19,11 @@ from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine import run
 from ccenv.runs.replay.rebuilt import pays_again, plan_of, rebuild
 from ccenv.runs.replay.replay import ask, replay, wrong_labels
-from ccenv.runs.stats.results import evaluation
+from ccenv.runs.stats.measures import evaluation
 from ccenv.runs.store import folder as run_folder
 from ccenv.runs.store import json_file, masks_file
 from ccenv.runs.store.seal import SEAL, sealed
-from ccenv.runs.store.trust import check_trusted
+from ccenv.runs.store.untrusted_files import check_trusted
 
 SETTINGS = PROBE_SETTINGS | {"images": 256, "batch_size": 64}
 COTRAINED = {"weights": "cotrain", "weights_kwargs": {"learning_rate": 0.01}}

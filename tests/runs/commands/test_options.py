@@ -24,7 +24,7 @@ OPENS_STORED = ("eval", "validate", "inspect", "analyze", "export")
 SHOWN_BY = {
     "ccenv/base/trust.py": OPENS_STORED,
     "ccenv/deploy/masked_form.py": ("export",),
-    "runs/tensorboard/mirror.py": ("train",),
+    "runs/tensorboard/tracking.py": ("train",),
     "runs/commands/cli.py": tuple(COMMANDS),
     "runs/commands/leaks.py": ("analyze",),
     "runs/commands/retrieval.py": ("analyze",),

@@ -15,10 +15,9 @@ import torch
 import uvicorn
 
 from ccenv.agents.reinforce import Reinforce
-from ccenv.deploy import http_service
+from ccenv.deploy import serving
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.http_service import HttpService, input_of
-from ccenv.deploy.micro_batches import MicroBatches
+from ccenv.deploy.serving import HttpService, MicroBatches, input_of
 from ccenv.runs.commands import serve
 from ccenv.simulator.simulator import Simulator
 
@@ -169,8 +168,8 @@ async def flooded(classifier):
 
 def test_bodies_that_are_not_finished_fill_no_more_memory_than_is_set_aside(monkeypatch):
     classifier = small()
-    longest = http_service.BESIDE + http_service.PER_NUMBER * 64
-    monkeypatch.setattr(http_service, "UNDER_WAY", 2 * longest + 100)
+    longest = serving.BESIDE + serving.PER_NUMBER * 64
+    monkeypatch.setattr(serving, "UNDER_WAY", 2 * longest + 100)
     found = asyncio.run(flooded(classifier))
     status, content, head = found["full"]
     assert (status, b"retry-after: 1" in head) == (503, True)
@@ -195,7 +194,7 @@ async def silent(classifier):
 
 
 def test_connections_that_say_nothing_are_closed_and_make_room(monkeypatch):
-    monkeypatch.setattr(http_service, "PATIENCE", 0.5)
+    monkeypatch.setattr(serving, "PATIENCE", 0.5)
     full, said, room = asyncio.run(silent(small()))
     assert full[0] == 503
     assert said[:2] == [b"", b""]

@@ -13,8 +13,7 @@ import torch
 from ccenv.envs.rendering import small_png_uri
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.runs.commands import inspect as program
-from ccenv.runs.replay.rebuilt import check_finished
-from ccenv.runs.replay.walked import Walked
+from ccenv.runs.replay.rebuilt import Walked, check_finished
 from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import view as input_view
 from ccenv.runs.report.inputs.blocks_seen import blocks_seen

@@ -5,8 +5,7 @@ from test_input_view import needs_browser, said_by_a_browser
 
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.replay.rebuilt import Rebuilt
-from ccenv.runs.replay.walked import walk_inputs
+from ccenv.runs.replay.rebuilt import Rebuilt, walk_inputs
 from ccenv.runs.report import publish as pages
 from ccenv.runs.report.inputs import view as input_view
 

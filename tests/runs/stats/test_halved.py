@@ -11,8 +11,8 @@ from ccenv.runs.report.dense.figures import (
     has_both_sizes,
 )
 from ccenv.runs.stats.dense_comparison import make_contests, total_macs
+from ccenv.runs.stats.measures import dataset_of, has_halves
 from ccenv.runs.stats.random_baseline import dropout_curves
-from ccenv.runs.stats.results import dataset_of, has_halves
 from ccenv.runs.sweeps import SWEEPS, Cell
 
 

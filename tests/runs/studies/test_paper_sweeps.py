@@ -9,7 +9,7 @@ from ccenv.runs.commands import compare
 from ccenv.runs.config import sweep as cells
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.engine.jobs import make_jobs
-from ccenv.runs.stats.results import dataset_of
+from ccenv.runs.stats.measures import dataset_of
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")

@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ccenv.sparse.cpu.codegen.registers import FOLD, LANES
+from ccenv.sparse.cpu.codegen.compiled import FOLD, LANES
 from ccenv.sparse.cpu.codegen.vectors import (
     BUSY,
     F32,

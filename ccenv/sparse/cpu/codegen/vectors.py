@@ -6,7 +6,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from ccenv.sparse.cpu.codegen.registers import LANES
+from ccenv.sparse.cpu.codegen.compiled import LANES
 
 F32, I8, I32, I64 = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 

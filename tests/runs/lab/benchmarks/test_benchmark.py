@@ -11,7 +11,7 @@ from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.lab.__main__ import main
 from ccenv.runs.lab.benchmarks import environment
 from ccenv.runs.store.seal import SEAL, check_seal, without
-from ccenv.sparse.cpu.codegen import registers
+from ccenv.sparse.cpu.codegen import compiled
 
 VIEWS = [
     *("network", "dense_network", "simulator", "vector_env", "sb3_vec_env"),
@@ -74,7 +74,7 @@ def test_a_quick_benchmark_measures_every_view_and_says_on_what(tmp_path, capsys
     assert all(row["images_per_second"] > 0 for row in shown["rows"])
     assert {"cpu", "cores", "threads", "load_average"} <= set(shown["machine"])
     # Machines with other vectors than most leave theirs under a name of its own.
-    expected = "environment-speed" if registers.WIDE else "environment-speed-8-lanes"
+    expected = "environment-speed" if compiled.WIDE else "environment-speed-8-lanes"
     assert shown["name"] == expected
     recorded = json.loads((tmp_path / f"{expected}.json").read_text())
     assert without(check_seal(recorded, expected), SEAL) == shown
