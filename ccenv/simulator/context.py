@@ -278,16 +278,5 @@ def affordable(network: GatedNetwork, state: EpisodeState, mask: Tensor, budget:
 
 
 def least_macs(network: GatedNetwork, gate: int) -> int:
-    """What gates from this one on cost at least, whatever is kept.
-
-    Raises:
-        ValueError: if the network cannot say so.
-    """
-    if gate == len(network.gates):
-        return 0
-    if not hasattr(network, "least_macs"):
-        raise ValueError(
-            f"expected a network with least_macs(gate) beside a budget, got "
-            f"{type(network).__name__}; define it, or take a context of cost_weight"
-        )
-    return int(network.least_macs(gate))
+    """What gates from this one on cost at least, whatever is kept."""
+    return 0 if gate == len(network.gates) else network.least_macs(gate)
