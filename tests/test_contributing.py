@@ -69,7 +69,7 @@ def added_network(
 
 
 def number_of_runs(comparison, results):
-    lines = [[one.job.label] for one in comparison.finished]
+    lines = [[one.label] for one in comparison.finished]
     return Part([Table("added", "Runs that were added", {"run": "left"}, lines)])
 
 

@@ -85,7 +85,7 @@ DOORS = {
     ),
     OBJECT: (
         "name_of: import_object",
-        "relatives: getattr",
+        "aten: getattr",
         "SeenProxy.__getattr__: getattr",
     ),
     DATA: ("read_arrays: np.load", "packaged_tensors: torch.load"),

@@ -11,7 +11,7 @@ import pytest
 
 import ccenv
 from ccenv.data import load_split
-from ccenv.envs.rows import INFO_KEYS
+from ccenv.envs.infos import INFO_KEYS
 from ccenv.runs.commands import cli
 from ccenv.runs.commands.registry import COMMANDS
 from ccenv.runs.lab.docs_build.links import absolute, project_address

@@ -8,8 +8,9 @@ import torch
 
 from ccenv.data.text import letters_of
 from ccenv.envs.actions import Actions
+from ccenv.envs.infos import action_masks, step_info
 from ccenv.envs.rendering import Window, as_html, render_episode, render_text
-from ccenv.envs.rows import action_masks, image_indices, row_of, step_info
+from ccenv.envs.rows import image_indices, row_of
 from ccenv.envs.vector import (
     RENDER_MODES,
     check_render_mode,

@@ -18,8 +18,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from ccenv.envs.actions import Actions, check_bits, mask_stream, read_masks
+from ccenv.envs.infos import action_masks, numpy_copy, step_info
 from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.rows import action_masks, image_indices, numpy_copy, step_info
+from ccenv.envs.rows import image_indices
 from ccenv.envs.vector import check_render_mode, observation_space
 from ccenv.mdp.action_codes import MaskMenu, make_code
 from ccenv.simulator.settings import make_simulator

@@ -10,17 +10,9 @@ from gymnasium.vector.utils import batch_space
 
 from ccenv.base.registry import check_names
 from ccenv.envs.actions import Actions
+from ccenv.envs.infos import action_masks, numpy_copy, numpy_rows, step_info
 from ccenv.envs.rendering import render_image, render_text
-from ccenv.envs.rows import (
-    action_masks,
-    image_indices,
-    numpy_copy,
-    numpy_rows,
-    read_autoreset_mode,
-    step_info,
-    with_presence,
-    without_reset_mask,
-)
+from ccenv.envs.rows import image_indices, read_autoreset_mode, with_presence, without_reset_mask
 from ccenv.simulator.settings import make_simulator
 from ccenv.simulator.simulator import Simulator
 from ccenv.simulator.step import Step

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.serving import MicroBatches
+from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.store.untrusted_files import exported_file
 
@@ -50,4 +50,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         print(f"http://{options.host}:{listener.getsockname()[1]}/classify", flush=True)
         uvicorn.Server(HttpService(classifier, batches).config()).run(sockets=[listener])
-    return 0
+    # Only a signal ends it, which whoever calls this may have taken to himself.
+    raise KeyboardInterrupt

@@ -235,7 +235,7 @@ AUTO = benchmark(
     "auto",
     "the choice between kernels and dense products, beside the better of both",
     measured,
-    COLUMNS,
+    {},
     pivot=table,
     kind="auto-cells",
     recorded_as="auto-cells",

@@ -9,7 +9,7 @@ from typing import Any
 
 import ccenv
 from ccenv.base.registry import check_names, resolve
-from ccenv.envs.rows import INFO_KEYS
+from ccenv.envs.infos import INFO_KEYS
 from ccenv.mdp import observations
 from ccenv.mdp.observations import make_observer
 from ccenv.networks.core.arguments import MLP_SIZES, takes_features

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.serving import MicroBatches
+from ccenv.deploy.micro_batches import MicroBatches
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.runs.experiment import Experiment, Options, Row
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from ccenv.deploy.serving import LATEST, BusyError, MicroBatches
+from ccenv.deploy.micro_batches import LATEST, BusyError, MicroBatches
 from ccenv.runs.lab.benchmarks.serving import under_load
 
 

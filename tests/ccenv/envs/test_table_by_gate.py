@@ -12,7 +12,7 @@ from gymnasium.utils.env_checker import check_env
 import ccenv
 from ccenv.base.registry import resolve
 from ccenv.data import Split
-from ccenv.envs.rows import step_info
+from ccenv.envs.infos import step_info
 from ccenv.mask_table import build, shipped_table, small
 from ccenv.networks.core.exit_state import Exit
 from ccenv.networks.vision.residual import ResidualUnit

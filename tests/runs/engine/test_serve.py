@@ -17,7 +17,8 @@ import uvicorn
 from ccenv.agents.reinforce import Reinforce
 from ccenv.deploy import serving
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.serving import HttpService, MicroBatches, input_of
+from ccenv.deploy.micro_batches import MicroBatches
+from ccenv.deploy.serving import HttpService, input_of
 from ccenv.runs.commands import serve
 from ccenv.simulator.simulator import Simulator
 

@@ -47,7 +47,8 @@ from ccenv.runs.engine.machines.pool import Outcome, Task, run_all
 
 
 def compiles(task):
-    dispatcher = SimpleNamespace(py_func=SimpleNamespace(__module__="ccenv.sparse.toy"))
+    py_func = SimpleNamespace(__module__="ccenv.sparse.toy")
+    dispatcher = SimpleNamespace(py_func=py_func, _cache=None)
     announcement.on_start(SimpleNamespace(data={{"dispatcher": dispatcher}}))
     list(tqdm(range(3)))
     time.sleep(0.2)
