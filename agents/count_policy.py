@@ -1,4 +1,6 @@
-"""How many blocks a gate keeps: (observation, gate) -> a logit for each number.
+"""How many blocks a gate keeps, and which: a policy of the number and its distribution.
+
+How many blocks a gate keeps: (observation, gate) -> a logit for each number.
 
 How many blocks and which: (logits of numbers, scores of blocks) -> m drawn, then m of n blocks.
 

@@ -1,4 +1,6 @@
-"""Data sets that need no files: the name of a split -> scikit-learn's digits, noise, the probe.
+"""Data sets that need no files: digits, noise, parity, the probe, surprises.
+
+Data sets that need no files: the name of a split -> scikit-learn's digits, noise, the probe.
 
 Parity: vectors with k of n entries -1 or 1 and the rest 0 -> whether the number of 1s is odd.
 
@@ -28,7 +30,8 @@ from torch import Tensor
 from ccenv.base.seeding import stream
 from ccenv.data.split import SPLITS, Split
 
-PARITY_SIZES = {"train": 8000, "validation": 1000, "test": 2000}
+SIZES = {"train": 8000, "validation": 1000, "test": 2000}
+"""of parity and of surprises."""
 NUM_ENTRIES = 6
 """The paper has 64, which takes it a hundred million inputs to learn."""
 
@@ -36,7 +39,7 @@ NUM_ENTRIES = 6
 def parity(split: str, num_entries: int = NUM_ENTRIES) -> Split:
     """One split: float32 [inputs, num_entries] of -1, 0 and 1; labels 0 and 1."""
     generator = stream(SPLITS.index(split), "parity")
-    shape = (PARITY_SIZES[split], num_entries)
+    shape = (SIZES[split], num_entries)
     signs = 2.0 * torch.randint(2, shape, generator=generator) - 1
     number = torch.randint(1, num_entries + 1, shape[:1], generator=generator)
     # A random order of the entries: the first so many are not 0.
@@ -125,12 +128,11 @@ def synthetic(split: str) -> Split:
 
 
 def probe(split: str) -> Split:
-    """The task of `ccenv.data.toy`, whose optimal masks are known."""
+    """The probe's task, whose optimal masks are known."""
     size = {"train": 1024}.get(split, 256)
     return Split(*probe_images(size, seed=SPLITS.index(split)), num_classes=NUM_LABELS + 1)
 
 
-SURPRISE_SIZES = {"train": 8000, "validation": 1000, "test": 2000}
 NUM_KEYS = 8
 CALM, FIRST_WAIT, SECOND_WAIT = 0, NUM_KEYS + 1, NUM_KEYS + 2
 NUM_SYMBOLS = NUM_KEYS + 3
@@ -149,7 +151,7 @@ def surprise(split: str, probability: float = 0.1, length: int = LENGTH) -> Spli
         length: symbols of a window.
     """
     generator = stream(SPLITS.index(split), "surprises")
-    rows, long = SURPRISE_SIZES[split], length + 1
+    rows, long = SIZES[split], length + 1
     symbols = torch.zeros(rows, long + BURST, dtype=torch.int64)
     starts = torch.rand(rows, long, generator=generator) < probability
     keys = torch.randint(1, NUM_KEYS + 1, (rows, long), generator=generator)

@@ -1,4 +1,6 @@
-"""Rows that go in and out of environments: actions checked, infos with their twins; numpy.
+"""What environments share in numpy: rows of actions and infos, options, recycled arrays, trees.
+
+Rows that go in and out of environments: actions checked, infos with their twins; numpy.
 
 What callers may ask of an environment: autoreset modes, images of the next episode; numpy.
 

@@ -1,4 +1,6 @@
-"""A memory of which blocks are in use: masks of recent episodes -> share of images that kept each.
+"""Rewards that look at many images' masks at once: balance, and the paper's target density.
+
+A memory of which blocks are in use: masks of recent episodes -> share of images that kept each.
 
 For rewards that ask something of many images at once: each image is charged the tangent of what is
 asked at the use so far, whose mean over images and whose slope are those of the whole.

@@ -1,4 +1,6 @@
-"""Values of settings: text of the command line -> Python values -> checked against annotations.
+"""Values of settings: read from text, checked against types, made fit for JSON.
+
+Values of settings: text of the command line -> Python values -> checked against annotations.
 
 Settings by their types: (given, annotations, defaults) -> whole and fit for JSON, or refused.
 

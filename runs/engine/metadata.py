@@ -1,4 +1,6 @@
-"""What a result says beside its verdicts: (plan, environment, agent) -> who, where, on what.
+"""What a result says beside its verdicts: who, where, on what, and the end of training.
+
+What a result says beside its verdicts: (plan, environment, agent) -> who, where, on what.
 
 The end of training: scalars of each update -> what episodes cost at last, and at what price.
 """

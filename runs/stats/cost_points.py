@@ -1,4 +1,6 @@
-"""Rows of a sweep as points over cost: (label, its runs) -> cost, error by seed, times.
+"""Points over cost: of a sweep's rows, of recorded dense networks and of recorded times.
+
+Rows of a sweep as points over cost: (label, its runs) -> cost, error by seed, times.
 
 Dense networks that the equal-cost sweeps recorded: (data sets, folder of results) -> points.
 

@@ -1,4 +1,6 @@
-"""What networks are compared by: (a verdict of a run) -> a number, the less the better.
+"""What a result says, and the numbers by which networks are compared.
+
+What networks are compared by: (a verdict of a run) -> a number, the less the better.
 
 Bits of a text: (mean negative log-likelihood in nats) -> bits a symbol.
 

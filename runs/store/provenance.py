@@ -1,4 +1,6 @@
-"""What a result was measured with: the versions of the libraries, and the machine.
+"""Where a result comes from: versions, machine, commit, checksums of data.
+
+What a result was measured with: the versions of the libraries, and the machine.
 
 The code behind a result: the checkout that this package lies in -> its git commit.
 

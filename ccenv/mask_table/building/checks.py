@@ -1,4 +1,6 @@
-"""What can have a table: (network, menus, number of inputs) -> nothing, or a refusal.
+"""Before a table is built or used: whether a network can have one, and whether it is its own.
+
+What can have a table: (network, menus, number of inputs) -> nothing, or a refusal.
 
 Whether a table is of a network and a split: (header, network, split) -> nothing, or refused.
 """

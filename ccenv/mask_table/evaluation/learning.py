@@ -1,4 +1,6 @@
-"""Policies that learn from a table: (looks, slopes by logits) -> keep probabilities; numpy.
+"""Policies that learn from a table: keep probabilities by slopes, and LinUCB over a menu.
+
+Policies that learn from a table: (looks, slopes by logits) -> keep probabilities; numpy.
 
 Many runs at once, side by side along the first axis: seeds, and settings that are tried.
 

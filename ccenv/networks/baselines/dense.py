@@ -1,4 +1,6 @@
-"""A small convolutional network with nothing to choose: the rival that policies on images have.
+"""Dense baselines: a small convolutional network, and networks with dropout of units.
+
+A small convolutional network with nothing to choose: the rival that policies on images have.
 
 Strided 3 x 3 convolutions with batch norm (Ioffe and Szegedy 2015, arXiv 1502.03167), which costs
 nothing: with fixed statistics it is folded into the weights before it.

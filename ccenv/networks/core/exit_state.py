@@ -1,4 +1,6 @@
-"""Inputs on their way to exits: (rows that run, an exit's answers, a mask) -> rows that go on.
+"""Early exits: rows on their way to them, and their answers trained together.
+
+Inputs on their way to exits: (rows that run, an exit's answers, a mask) -> rows that go on.
 
 A row that an exit's gate skips answers there and stops; what it would cost later is not computed.
 

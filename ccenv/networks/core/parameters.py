@@ -1,4 +1,6 @@
-"""What nobody reads: (a network, masks of requests under way) -> weights that may be written.
+"""Parameters of a network: which of them nobody reads, and whether all are finite.
+
+What nobody reads: (a network, masks of requests under way) -> weights that may be written.
 
 A block that is off for a request is not computed for it: neither its weights and biases, nor the
 weights by which the next layer reads it, reach the answer. Choi 2026, "Learning inference

@@ -1,4 +1,6 @@
-"""A trunk over patches: (a patch, what earlier patches left) -> its context and what it leaves.
+"""Inputs in patches: chunks of images, features and texts, and a trunk that reads them in turn.
+
+A trunk over patches: (a patch, what earlier patches left) -> its context and what it leaves.
 
 A small causal transformer that runs once a patch: it attends to one entry a committed patch and to
 the patch itself, so that memory grows with the patches and not with what they are made of.

@@ -1,4 +1,6 @@
-"""The network `bytes`: (length of a window, number of symbols) -> a predictor of the next symbol.
+"""The network `bytes`, a predictor of the next symbol, with look-up tables beside it.
+
+The network `bytes`: (length of a window, number of symbols) -> a predictor of the next symbol.
 
 Of what was tried, the task where choosing blocks pays most.
 

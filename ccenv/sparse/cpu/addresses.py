@@ -1,4 +1,6 @@
-"""Where a layer's numbers lie: tensors -> addresses, distances and sizes for the kernels.
+"""Where a layer's numbers lie for the kernels, and how its work is shared between threads.
+
+Where a layer's numbers lie: tensors -> addresses, distances and sizes for the kernels.
 
 Backward passes that have no own gradient: a function -> one that says so when it is asked.
 

@@ -1,4 +1,6 @@
-"""Reused memory of large results: (rows, columns) -> a tensor whose memory returns to a pool.
+"""Memory that the kernels keep: results whose memory is used again, weights laid in panels.
+
+Reused memory of large results: (rows, columns) -> a tensor whose memory returns to a pool.
 
 The system maps fresh memory page by page when it is first written, which for a sparse layer costs
 as much as its products. The memory of a tensor without references is kept for the next one.

@@ -1,4 +1,6 @@
-"""Zeros in skipped blocks, compiled: (activations, mask) -> kept blocks as they are, zeros.
+"""Small kernels beside the products: zeros, residual sums, copies a mask, pooling, transposes.
+
+Zeros in skipped blocks, compiled: (activations, mask) -> kept blocks as they are, zeros.
 
 Addresses are int64, as everywhere in the CPU kernels.
 
