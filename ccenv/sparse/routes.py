@@ -211,8 +211,7 @@ def layout_cost(weight: Tensor) -> str:
         return (
             "; weights of an output lie side by side, as torch.nn.Linear keeps them: blocks are "
             "turned, or read so, in every call, which costs up to a tenth of a forward pass of 32 "
-            "rows or more; a backward pass turns weights that lie the other way instead "
-            "(python -m ccenv.runs.lab layouts)"
+            "rows or more; a backward pass turns weights that lie the other way instead"
         )
     return "; weights lie apart both ways: all of them are copied in every call"
 

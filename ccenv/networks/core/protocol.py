@@ -161,8 +161,15 @@ class GatedNetwork(nn.Module):
         raise NotImplementedError
 
     def block_macs(self, gate: int) -> int:
-        """Of one input all blocks of a gate, everything before kept; for the agent `magnitude`."""
-        raise NotImplementedError
+        """Of one input all blocks of a gate, everything before kept; for the agent `magnitude`.
+
+        Raises:
+            ValueError: of networks that do not say so.
+        """
+        raise ValueError(
+            f"expected a network with block_macs(gate) for magnitude, got {type(self).__name__}; "
+            "define it, or choose another agent"
+        )
 
     def early_answer(self, gate: int, hidden: Any) -> tuple[Tensor, float]:
         """What an exit would answer the rows that run, and the weight of its loss in training.

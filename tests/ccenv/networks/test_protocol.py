@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import ccenv
+from ccenv.agents.magnitude import Magnitude
 from ccenv.networks.core.check import check_parts
 from ccenv.networks.core.exit_state import has_exits
 from ccenv.networks.core.mlp import GatedMLP
@@ -90,3 +91,16 @@ def test_a_network_that_does_not_define_a_needed_part_is_refused_by_name(name):
         vars(other).update({n: v for n, v in vars(network).items() if n != name})
         with pytest.raises(TypeError, match=f"without {name};"):
             check_parts(other)
+
+
+class Normed(Foreign):
+    """It tells its blocks' norms, and not what they cost."""
+
+    def block_norms(self, gate, hidden):
+        return self.inner.block_norms(gate, hidden)
+
+
+@pytest.mark.parametrize(("network", "lacks"), [(Foreign, "block_norms"), (Normed, "block_macs")])
+def test_magnitude_refuses_a_network_by_the_name_of_what_it_lacks(network, lacks):
+    with pytest.raises(ValueError, match=lacks):
+        Magnitude(Simulator(4, network=network().eval()))
