@@ -48,7 +48,7 @@ def answered(sweep: Sweep, folder: Path) -> dict[str, float]:
     moments = [time.process_time()]
     jobs = make_jobs(sweep, str(folder / "none"))
     moments.append(time.process_time())
-    found = recorded.load_from_all(source_of(sweep, jobs, str(folder)))
+    found = recorded.load(source_of(sweep, jobs, str(folder)))
     moments.append(time.process_time())
     comparison = gather(sweep, jobs, found)
     moments.append(time.process_time())
