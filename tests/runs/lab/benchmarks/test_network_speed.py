@@ -9,7 +9,7 @@ from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import network_rates, network_speed, subjects
+from ccenv.runs.lab.benchmarks import network_speed, subjects
 from ccenv.runs.lab.benchmarks.network_speed import executed, macs_of, make_passes
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 
@@ -86,33 +86,3 @@ def test_a_quick_benchmark_is_shown_and_recorded_with_the_load_of_every_row(
     assert len(recorded["rows"]) == 4
     assert all({"load_average", "gated_milliseconds"} <= set(row) for row in recorded["rows"])
     assert tables.TABLES[recorded["kind"]](recorded["rows"]) in shown
-
-
-def test_rates_are_measured_for_every_number_of_rows(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(subjects, "QUICK", {"resnet-8": QUICK["resnet-8"]})
-    given = ["network-rates", "--quick", "--repeats", "2", "--record"]
-    assert main([*given, "--results-dir", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    (path,) = tmp_path.glob("network-rates*.json")
-    (row,) = json.loads(path.read_text())["rows"]
-    assert row["steps_per_second"] == pytest.approx(3 * row["inputs_per_second"])
-    assert row["environment_mib"] >= 0
-    assert network_rates.NETWORK_RATES.table([row]) in shown
-
-
-def test_the_environment_walks_through_the_same_masks_as_the_bare_network():
-    subject = QUICK["resnet-8"]
-    network = subject.build().requires_grad_(False)
-    env = network_rates.BlockSelectionVectorEnv(2, dataset=subject.dataset, network=network)
-    *_, info = network_rates.episode_of(env, subject)()[-1]
-    masks = subject.pool(network, 2, network_rates.POOL)[0]
-    assert (info["final_info"]["mask"][:, :1] == masks[-1].numpy()).all()
-
-
-def test_what_takes_seconds_is_timed_a_few_times_and_not_twice_in_a_round(monkeypatch):
-    monkeypatch.setattr(network_rates, "SLOW_SECONDS", 0.0)
-    calls = []
-    passes = {name: lambda name=name: calls.append(name) for name in "ab"}
-    found = network_rates.in_turns(passes, 5)
-    assert {name: len(times) for name, times in found.items()} == {"a": 3, "b": 3}
-    assert "".join(calls) == "ab" + 3 * "ab"
