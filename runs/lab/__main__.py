@@ -21,10 +21,6 @@ PROGRAMS = {
         "ccenv.runs.lab.weights:main",
         "train weights that come with the package, by their recipe",
     ),
-    "estimator-files": (
-        "ccenv.runs.lab.estimators.experiments:main",
-        "write what experiments on estimators read",
-    ),
 }
 """Name -> a program that records no rows, imported on use, and what it does."""
 RENAMED = {"table": "circumstances", "size": "many-runs"}

@@ -2,8 +2,8 @@
 
 A menu of masks is made, judged on inputs that fit, choose and judge (see `parts`), and policies
 choose from it (see `policies`); the result is `budget-NETWORK`. With `--table` the menu is the best
-mask of each size on that table's inputs, with `--judge` all inputs are a table's. Times are added
-to a recorded result by the experiment `budget-times`.
+mask of each size on that table's inputs, with `--judge` all inputs are a table's. Recorded results
+hold rows of times (`timed`), too, which a program of earlier versions added.
 """
 
 import argparse

@@ -8,69 +8,36 @@ import pytest
 
 from ccenv.runs.lab import tables
 from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.estimators import agents, curves, fitted, gatewise, looks, moments
-from ccenv.runs.lab.estimators.experiments import EXPERIMENTS
+from ccenv.runs.lab.estimators import curves, moments
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.seal import check_seal
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "runs" / "results"
-NAMES = [one.name for one in EXPERIMENTS]
-FITTED = {
-    **{"seeds": 2, "budgets": (0.5,), "choosing": 10, "look_ups": 16, "updates": (2,)},
-    **{"rates": (0.1,), "hidden": 3},
-}
+NAMES = ("estimator-moments", "estimator-curves")
 SMALL = {
     moments: {"seeds": 3, "draws": 3, "warm_up": 2},
     curves: {"runs": 2, "tuning_runs": 1, "updates": (2, 4), "rates": (0.1,), "look_ups": 16},
-    fitted: FITTED,
-    agents: {
-        **{"seeds": 1, "budgets": (0.5,), "choosing": 10, "look_ups": 16, "updates": (1,)},
-        **{"judging": 8, "searched": 4, "searches": (1,)},
-        "agents": ("disarm", "imitation", agents.BANDIT),
-    },
-    looks: {
-        **{"fewer": 10, "choosing": 10, "judging": 6, "coin_seeds": 1},
-        "learned": fitted.Sizes(**FITTED),
-        "coins": gatewise.Sizes(hidden=3, inputs=4, updates=(1,)),
-    },
 }
 
 
-def test_every_part_is_recorded_shown_and_drawn(tmp_path, monkeypatch, capsys):
+def test_both_are_recorded_shown_and_drawn(tmp_path, monkeypatch, capsys):
     for part, sizes in SMALL.items():
         monkeypatch.setattr(part, "Sizes", functools.partial(part.Sizes, **sizes))
-    for split, limit in (("validation", 40), ("test", 20)):
-        build_table("probe-residual", "probe", tmp_path / split, split=split, limit=limit)
-    first, second = (str(tmp_path / split) for split in ("validation", "test"))
-    files = {name: str(tmp_path / name) for name in ("slopes", "behind-fit", "behind-judge")}
-    made = {"slopes": ("slopes", first), "behind-fit": ("behind", first)}
-    made |= {"behind-judge": ("behind", second)}
-    for name, (what, table) in made.items():
-        words = ["--table", table, "--out", files[name], "--inputs", "20"]
-        assert main(["estimator-files", what, *words]) == 0
-    behind = ["--behind", files["behind-fit"], files["behind-judge"]]
-    own = {
-        "estimator-moments": ["--slopes", files["slopes"], "--inputs", "20", "--price", "0.5"],
-        "estimator-curves": ["--slopes", files["slopes"], "--inputs", "20", "--price", "0.5"],
-        "table-policies": ["--judge", second],
-        "table-agents": ["--judge", second],
-        "table-looks": ["--judge", second, *behind],
-    }
+    table, slopes = tmp_path / "table", tmp_path / "slopes"
+    build_table("probe-residual", "probe", table, split="validation", limit=20)
+    words = ["--table", str(table), "--slopes", str(slopes), "--inputs", "20", "--price", "0.5"]
     folders = [f"--{kind}-dir={tmp_path}" for kind in ("results", "report")]
-    assert list(own) == NAMES
-    for name, words in own.items():
-        assert main([name, "--table", first, *words, "--record", *folders]) == 0
-    links = {"estimator-curves": "regret", "table-policies": "gap", "table-looks": "gap"}
+    for name in NAMES:
+        assert main([name, *words, "--record", *folders]) == 0
+        check_seal(json.loads((tmp_path / f"{name}.json").read_text()), name)
     page = "".join(f"<!-- table: {name} -->\n<!-- end -->\n" for name in NAMES)
-    page += "".join(f"![x](../results/figures/{k}--{v}.png)" for k, v in links.items())
+    page += "![x](../results/figures/estimator-curves--regret.png)"
     (tmp_path / "page.md").write_text(page)
     words = [str(tmp_path / "page.md"), "--results-dir", str(tmp_path)]
     assert tables.main([*words, "--figures"]) == 0
     assert tables.main([*words, "--check"]) == 0
-    assert len(list((tmp_path / "figures").iterdir())) == 3
-    for name in NAMES:
-        check_seal(json.loads((tmp_path / f"{name}.json").read_text()), name)
+    assert len(list((tmp_path / "figures").iterdir())) == 1
     rows = json.loads((tmp_path / "estimator-curves.json").read_text())["rows"]
     assert {row["policy"] for row in rows} == {"constant", "linear"}
 
@@ -130,25 +97,3 @@ def test_what_the_page_says_of_regret_was_measured(recorded):
     best = sorted(linear, key=linear.get)[:3]
     assert best == [curves.EXACT, "normalised, 8", "vimco, 8"]
     assert linear[curves.EXACT] < 0.9 * linear["normalised, 8"]
-
-
-def test_what_the_page_says_of_unseen_images_was_measured(recorded):
-    rows = {(r["budget"], r["policy"], r["learner"]): r for r in recorded["table-policies"]}
-    gaps = {key: row["gap_closed"] for key, row in rows.items()}
-    assert 0.02 < max(gap["mean"] for key, gap in gaps.items() if key[0] == 0.5) < 0.04
-    for budget in (0.35, 0.5, 0.7):
-        menu = gaps[budget, "hidden", fitted.MENU]
-        assert menu["low"] > 0 if budget < 0.7 else menu["high"] < 0
-        own = {key[1:]: gap for key, gap in gaps.items() if key[0] == budget}
-        coins = {key: gap for key, gap in own.items() if key[1] != fitted.MENU}
-        assert all(gap["high"] < 0 for key, gap in coins.items() if key[0] == "linear")
-        assert own["hidden", fitted.EXACT]["mean"] > -0.06
-        worst = max(gap["high"] for key, gap in own.items() if key[1] == fitted.IMITATION)
-        assert worst < min(gap["low"] for key, gap in own.items() if key[1] != fitted.IMITATION)
-        alike = [own["hidden", name] for name in fitted.LEARNERS]
-        assert max(gap["low"] for gap in alike) < min(gap["high"] for gap in alike)
-        assert min(gap["mean"] for gap in alike) > -0.09
-    assert all(gap["high"] < 0 for key, gap in gaps.items() if key[0] == 0.7)
-    below = [r for r in rows.values() if r["score"]["mean"] < r["random"]["mean"]]
-    assert below
-    assert {row["learner"] for row in below} == {fitted.IMITATION}
