@@ -40,9 +40,6 @@ def help_text() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the first word names; the other words are its own.
 
-    Args:
-        arguments: words of the command line, the process's own by default.
-
     Returns:
         The exit status.
     """

@@ -60,11 +60,7 @@ FIGURES = {
 
 
 def render(text: str, results_dir: Path) -> str:
-    """A text with every marked table made anew.
-
-    Raises:
-        ValueError: if a result is not recorded or of a kind without a table.
-    """
+    """A text with every marked table made anew."""
     # A page shows several tables of a sweep, whose report is made once.
     tables_of = functools.cache(of_report)
 
@@ -100,11 +96,7 @@ def place_of(content: Mapping[str, Any]) -> str:
 
 
 def of_report(sweep_name: str, results_dir: Path) -> dict[str, report.Table]:
-    """The tables of a sweep's report by name, from recorded runs alone.
-
-    Raises:
-        ValueError: if there is no such sweep or result.
-    """
+    """The tables of a sweep's report by name, from recorded runs alone."""
     study = find_study(sweep_name)
     comparison = recorded_comparison(study.sweep, results_dir)
     parts = made(comparison, results_dir, study.sections)
@@ -122,15 +114,7 @@ def links(text: str) -> list[Link]:
 
 
 def figures_of(wanted: Iterable[Link], results_dir: Path) -> dict[Link, Drawn]:
-    """Figures from recorded results alone; each result is read once.
-
-    Args:
-        wanted: a sweep or the name of recorded speeds, and which of its figures.
-        results_dir: folder of recorded results.
-
-    Raises:
-        ValueError: if there is no such sweep, result or figure.
-    """
+    """Figures from recorded results alone; each result is read once."""
     by_result: dict[str, list[str]] = {}
     for result, name in wanted:
         by_result.setdefault(result, []).append(name)

@@ -78,12 +78,7 @@ def draw_masks(num_images: int) -> list[Tensor]:
 
 
 def make_episodes(num_images: int, *, single: bool) -> dict[str, Pass]:
-    """For each view a function that walks one batch from the images to the logits.
-
-    Args:
-        num_images: images of a batch.
-        single: whether to build batches of single environments too.
-    """
+    """For each view a function that walks one batch from the images to the logits."""
     from gymnasium.vector import AutoresetMode, SyncVectorEnv
     from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -218,11 +213,7 @@ def torchrl_rollout(env: Any, masks: Sequence[Tensor]) -> Pass:
 
 
 def torchrl_measured(*, quick: bool, rounds: int) -> Iterator[Row]:
-    """All ways at all sizes; quick: the fewest rows.
-
-    Raises:
-        ValueError: if TorchRL is not installed.
-    """
+    """All ways at all sizes; quick: the fewest rows."""
     try:
         from ccenv.envs.torchrl_view import BlockSelectionEnv as TorchRLEnv
     except ImportError as error:

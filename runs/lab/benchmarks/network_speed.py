@@ -129,13 +129,7 @@ def one_row_passes(
 
 
 def make_passes(subject: Subject, batch: int, *, training: bool = False) -> Passes:
-    """Builds a subject's network, packed for forward passes, and what it is compared with.
-
-    Args:
-        subject: which network and masks.
-        batch: inputs of a pass.
-        training: forward and backward, masks given.
-    """
+    """Builds a subject's network, packed for forward passes, and what it is compared with."""
     generator = stream(0, "kernel operands")
     network, inputs = subject.build(), subject.inputs(batch, generator)
     labels = torch.randint(subject.num_classes, (batch,), generator=generator)

@@ -165,11 +165,7 @@ def fused_of(classifier: SkippingClassifier) -> Any:
 
 
 def measured(*, quick: bool, rounds: int) -> Iterator[dict[str, Any]]:
-    """A row for each case; quick: the first, compared on a few inputs.
-
-    Raises:
-        ValueError: if onnxruntime is missing.
-    """
+    """A row for each case; quick: the first, compared on a few inputs."""
     check_installed()
     # All are compared first, which takes minutes: what is timed is timed in one go.
     for case, found, ways in [

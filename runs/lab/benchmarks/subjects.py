@@ -77,12 +77,7 @@ def plain_convolution(stage: BlockConv2d) -> nn.Conv2d:
 
 
 def plain_experts(network: Network, kept: int | None = None) -> nn.Module:
-    """One hidden layer of as many units as first answers and experts have, behind the same stem.
-
-    Args:
-        network: of `ccenv.networks.vision.experts.experts`.
-        kept: how many experts' units; None for all.
-    """
+    """One hidden layer of as many units as first answers and experts have, behind the same stem."""
     *stem, first = network.stem
     stage = cast(Experts, network.parts[0])
     units = first.hidden.out_features

@@ -78,11 +78,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def asked_environment(options: Options) -> dict[str, Any]:
-    """Settings of the simulator that options give.
-
-    Raises:
-        ValueError: if one is unknown.
-    """
+    """Settings of the simulator that options give."""
     given = parse_pairs(options.settings)
     check_names(given, setting_defaults(), "setting")
     return {"network": options.network, "dataset": options.dataset, **given}
@@ -97,22 +93,14 @@ def asked_sizes(options: Options) -> Sizes:
 
 
 def asked_tables(options: Options) -> list[MaskTable]:
-    """The tables that options name.
-
-    Raises:
-        ValueError: if a table judges and none chooses the menu.
-    """
+    """The tables that options name."""
     if options.judge is not None and options.table is None:
         raise ValueError("expected --table beside --judge: inputs that choose the menu and fit")
     return [read_table(path) for path in (options.table, options.judge) if path is not None]
 
 
 def run(options: Options) -> Iterator[Row]:
-    """The menu's rows and those of policies, of the network that options name.
-
-    Raises:
-        ValueError: if tables are of something else, or too small.
-    """
+    """The menu's rows and those of policies, of the network that options name."""
     environment, sizes = asked_environment(options), asked_sizes(options)
     tables, seed = asked_tables(options), options.seed
 

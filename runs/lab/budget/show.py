@@ -34,11 +34,7 @@ NAMES = {
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Nll of one policy beside what is known at its cost, and what all learners close of the gap.
-
-    Args:
-        rows: of a result; those of the menu's masks are left out, but for everything kept.
-    """
+    """Nll of one policy and of baselines at its cost, and what all learners close of the gap."""
     columns, lines = columns_and_lines(rows)
     return markdown(columns, lines)
 
@@ -121,11 +117,7 @@ def our_lines(rows: Sequence[Row]) -> list[list[Any]]:
 
 
 def read(results_dir: Path, *names: str) -> dict[str, Sequence[Row]]:
-    """Rows of recorded networks.
-
-    Raises:
-        ValueError: if one is not recorded.
-    """
+    """Rows of recorded networks."""
     paths = {name: results_dir / f"{NAMES[name]}.json" for name in names}
     for path in paths.values():
         if not path.exists():

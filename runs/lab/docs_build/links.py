@@ -57,13 +57,7 @@ def target(link: str, page: PurePosixPath) -> tuple[PurePosixPath, str]:
 
 
 def absolute(text: str, page: PurePosixPath, address: str) -> str:
-    """A page whose links lead to the project's site, so that it can be read anywhere.
-
-    Args:
-        text: of the page.
-        page: its path from the root of the checkout.
-        address: of the project, without a slash at its end.
-    """
+    """A page whose links lead to the project's site, so that it can be read anywhere."""
 
     def move(link: str, is_picture: bool) -> str:
         path, mark = target(link, page)

@@ -14,12 +14,7 @@ API = "reference/api.md"
 
 
 def stage(root: Path, folder: Path) -> None:
-    """Writes all pages; their links lead to pages, copied pictures, or the project's site.
-
-    Args:
-        root: the checkout.
-        folder: an empty folder.
-    """
+    """Writes all pages; their links lead to pages, copied pictures, or the project's site."""
     staged = Stage(root, folder)
     for path in sorted((root / DOCS).rglob("*.md")):
         page = PurePosixPath(path.relative_to(root).as_posix())
@@ -44,23 +39,12 @@ class Stage:
     """A folder that fills up with pages."""
 
     def __init__(self, root: Path, folder: Path) -> None:
-        """Remembers where things are.
-
-        Args:
-            root: the checkout.
-            folder: where pages go.
-        """
+        """Remembers where things are."""
         self.root, self.folder = root, folder
         self.address = project_address(root)
 
     def write(self, place: PurePosixPath, text: str, page: PurePosixPath) -> None:
-        """Writes one page.
-
-        Args:
-            place: in the folder.
-            text: of the page, as the checkout has it.
-            page: path in the checkout that its links start from.
-        """
+        """Writes one page."""
         up = "../" * (len(place.parts) - 1)
 
         def move(link: str, is_picture: bool) -> str:
@@ -78,11 +62,7 @@ class Stage:
         out.write_text(moved(text, move))
 
     def copied(self, picture: PurePosixPath) -> str:
-        """Copies a picture beside the pages; its place from the folder.
-
-        Raises:
-            ValueError: if a page names a picture that is not there.
-        """
+        """Copies a picture beside the pages; its place from the folder."""
         if not (self.root / picture).is_file():
             raise ValueError(
                 f"expected {picture}, which a page shows, got no such file; "

@@ -24,26 +24,14 @@ BATCH = 16
 
 
 def record_slopes(table: MaskTable, limit: int, out: Path, trusted: Sequence[str] = ()) -> None:
-    """Differentiates a table's network at every mask of its first inputs.
-
-    Raises:
-        ValueError: if the network or the data are not the table's.
-    """
+    """Differentiates a table's network at every mask of its first inputs."""
     network, data = network_of(table, trusted)
     parts = [slopes_of(network, *batch)[0] for batch in batches(data, limit, BATCH)]
     write_slopes(out, table, np.concatenate(parts))
 
 
 def network_of(table: MaskTable, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
-    """A table's network and split, built anew.
-
-    Args:
-        table: of a file, whose header names both.
-        trusted: modules of the reader's own that it may name, see `ccenv.base.trust`.
-
-    Raises:
-        ValueError: if they are not the table's, or code that is not trusted.
-    """
+    """A table's network and split, built anew."""
     header = table.header
     settings = {"network": header.network, "dataset": header.dataset, **header.settings}
     check_trusted(settings, trusted)
@@ -70,16 +58,7 @@ def study(
     pivot: Callable[[Sequence[Row]], str],
     **shown: Any,
 ) -> Experiment:
-    """An experiment on a problem that options describe.
-
-    Args:
-        name: see `Experiment`.
-        about: see `Experiment`.
-        part: the module whose `Sizes` say how much is measured.
-        rows_of: (problem, sizes) -> rows.
-        pivot: see `Experiment`.
-        **shown: other fields of it.
-    """
+    """An experiment on a problem that options describe."""
 
     def run(options: Options) -> Iterator[Row]:
         table = read(options.table)

@@ -55,17 +55,7 @@ class Problem:
 
 
 def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: float) -> Problem:
-    """The first inputs of a table.
-
-    Args:
-        table: whole, with looks.
-        slopes: file of slopes of at least so many inputs; None: nothing differentiates gates.
-        num_inputs: of the problem.
-        price: of the dense network's MACs.
-
-    Raises:
-        ValueError: if there are not so many inputs, or costs are no sum over units.
-    """
+    """The first inputs of a table."""
     if table.look is None or len(table.look) < num_inputs:
         raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
     outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
@@ -83,11 +73,7 @@ def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: fl
 
 
 def read(path: Path) -> MaskTable:
-    """A table for the study.
-
-    Raises:
-        FileNotFoundError, ValueError: see `read_table`, or if it is a menu's.
-    """
+    """A table for the study."""
     table = read_table(path)
     if table.outcomes().num_units is None:
         raise ValueError(f"expected a table of all masks in {path}, got one of a menu")

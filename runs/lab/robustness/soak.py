@@ -103,11 +103,7 @@ SUBJECTS: dict[str, Callable[[], Work]] = {
 
 
 def held() -> float:
-    """Memory that this process holds, in MiB; as Linux tells it.
-
-    Raises:
-        ValueError: on another system.
-    """
+    """Memory that this process holds, in MiB; as Linux tells it."""
     told = Path("/proc/self/statm")
     if not told.exists():
         raise ValueError(f"expected {told}, got none: memory over time is told on Linux only")
@@ -115,13 +111,7 @@ def held() -> float:
 
 
 def soak(works: Mapping[str, Work], seconds: float, turn: float) -> list[Sample]:
-    """Works in turns of some seconds until the time is over.
-
-    Args:
-        works: by name.
-        seconds: of the clock, for all.
-        turn: seconds of a subject's turn.
-    """
+    """Works in turns of some seconds until the time is over."""
     begun, found = time.monotonic(), []
     while time.monotonic() - begun < seconds:
         for name, work in works.items():
@@ -144,9 +134,6 @@ def fitted(samples: list[Sample], what: str) -> Row:
         `rate`, inputs a second of one core, on average; `rate_change` over the time that was
         fitted, as a share of it, and two standard errors of that (`rate_error`), for what else the
         machine did moves rates; `mebibytes` of memory at the end, and their `growth` over the time.
-
-    Raises:
-        ValueError: if there are too few.
     """
     own = [sample for sample in samples if sample.what == what]
     last = own[-1].minutes if own else 0.0
