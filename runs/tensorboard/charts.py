@@ -85,12 +85,6 @@ def write_points(
     """Places evenly spread images of a verdict by their masks, beside the event file.
 
     Nothing is written for rules that keep the same blocks for every image.
-
-    Args:
-        writer: of the run.
-        simulator: whose split was judged.
-        evaluation: of the whole split, in its order.
-        images_seen: in training.
     """
     clear(Path(writer.log_dir))
     masks = torch.cat([mask.cpu() for mask in evaluation.masks], dim=1)

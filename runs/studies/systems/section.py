@@ -126,13 +126,7 @@ COMPARED = Section("systems", "Systems at equal cost", systems)
 
 
 def line_of(comparison: Comparison, rows: Sequence[Row], whole: float) -> Line | None:
-    """A system's runs at its chosen setting; None before there are any of the middle budget.
-
-    Args:
-        comparison: the sweep as far as it has come.
-        rows: of the system.
-        whole: MACs of the place's network.
-    """
+    """A system's runs at its chosen setting; None before there are any of the middle budget."""
     chosen = chosen_rows(rows)
     results = [comparison.results[row.label] for row in chosen]
     if not chosen or not results[0]:
