@@ -24,7 +24,7 @@ DOCS, RESULTS = ROOT / "runs" / "docs", ROOT / "runs" / "results" / "README.md"
 PAGES = [ROOT / "README.md", RESULTS, *sorted(DOCS.rglob("*.md"))]
 FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
-# and the sweeps by their miniatures in test_sweeps.py.
+# and the sweeps by their miniatures in test_compare.py.
 BY_HAND = (
     *("pip install", "git clone", "git worktree", "tensorboard", "ccenv compare"),
     *("ccenv benchmark", "ccenv analyze", "ccenv validate", "ccenv table"),
