@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import standardised
 from ccenv.mask_table.table import MaskTable
+from ccenv.runs.lab.mask_tables.learning import standardised
 from ccenv.runs.stats.intervals import mean_interval
 
 

@@ -19,13 +19,13 @@ from torch import Tensor
 from ccenv.base.clock import seconds_in_turns, work_clock
 from ccenv.mask_table.building.checks import weights_digest
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import softmax
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.runs.experiment import Experiment, Options
 from ccenv.runs.lab.budget.experiment import recorded_as
 from ccenv.runs.lab.budget.parts import first_gate
 from ccenv.runs.lab.budget.show import MASK, POLICY, within
+from ccenv.runs.lab.mask_tables.learning import softmax
 from ccenv.runs.store.provenance import load_average, machine, versions
 from ccenv.runs.store.recorded import read_table
 from ccenv.runs.store.seal import SEAL

@@ -17,9 +17,9 @@ from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream_seed
 from ccenv.mask_table import MaskTable
 from ccenv.mask_table.environment import mask_chances, table_simulator
-from ccenv.mask_table.evaluation.at_cost import CostPoint
-from ccenv.mask_table.evaluation.learning import LinUCB
 from ccenv.runs.lab.estimators.fitted import Data, data_of
+from ccenv.runs.lab.mask_tables.at_cost import CostPoint
+from ccenv.runs.lab.mask_tables.learning import LinUCB
 from ccenv.runs.lab.table_studies import interval_of_each
 
 BANDIT = "LinUCB, menu"

@@ -12,12 +12,12 @@ import torch
 
 from ccenv.mask_table import MaskTable
 from ccenv.mask_table.building.checks import batches, check_is_of
-from ccenv.mask_table.building.gate_gradients import slopes_of, write_slopes
-from ccenv.mask_table.building.walk import joined, looks_behind, read_looks, write_looks
 from ccenv.runs.commands.frame import program, takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import agents, curves, fitted, looks, moments, show
 from ccenv.runs.lab.estimators.problem import Problem, problem_of, read
+from ccenv.runs.lab.mask_tables.gate_gradients import slopes_of, write_slopes
+from ccenv.runs.lab.mask_tables.prefix_looks import joined, looks_behind, read_looks, write_looks
 from ccenv.runs.lab.table_studies import said_of
 from ccenv.runs.store.untrusted_files import check_trusted
 from ccenv.simulator.simulator import Simulator

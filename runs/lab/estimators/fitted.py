@@ -13,10 +13,10 @@ import numpy as np
 
 from ccenv.base.seeding import stream_seed
 from ccenv.mask_table import MaskTable, Outcomes, gradient
-from ccenv.mask_table.evaluation.at_cost import AtCost, best_at, hull, unit_costs
-from ccenv.mask_table.evaluation.estimators import ESTIMATORS, LookUp
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.mask_table.evaluation.learning import (
+from ccenv.runs.lab.mask_tables.at_cost import AtCost, best_at, hull, unit_costs
+from ccenv.runs.lab.mask_tables.estimators import ESTIMATORS, LookUp
+from ccenv.runs.lab.mask_tables.learning import (
     Adam,
     Policies,
     sigmoid,

@@ -13,11 +13,10 @@ from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.mask_table import build, value
 from ccenv.mask_table.building.timing import measured
-from ccenv.mask_table.building.walk import looks_behind, read_looks, write_looks
 from ccenv.mask_table.environment import mask_chances, table_simulator
-from ccenv.mask_table.evaluation.learning import LinUCB
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
+from ccenv.runs.lab.mask_tables.prefix_looks import looks_behind, read_looks, write_looks
 from ccenv.simulator.simulator import Simulator
 
 NUM = 48
@@ -130,25 +129,6 @@ def test_looks_behind_prefixes_are_kept_and_checked(table, behind, tmp_path):
         read_looks(tmp_path / "looks", table.first(8))
     with pytest.raises(ValueError, match="expected looks"):
         TableNetwork([table], later=behind.gates)
-
-
-def test_linucb_is_ridge_regression_and_its_price_keeps_a_budget():
-    generator = np.random.default_rng(0)
-    looks, costs = generator.normal(size=(200, 3)), np.array([0.1, 0.5, 1.0])
-    truth = generator.normal(size=(3, 3))
-    bandit = LinUCB.made(costs, 3, ridge=0.1, doubt=0.5)
-    assert (bandit.tried(looks, price=100.0) == 0).all()
-    arms = generator.integers(3, size=200)
-    bandit.learn(looks, arms, (looks * truth[arms]).sum(axis=1))
-    own = looks[arms == 1]
-    ridge = np.linalg.solve(own.T @ own + 0.1 * np.eye(3), own.T @ (own @ truth[1]))
-    np.testing.assert_allclose(bandit.worth(looks)[:, 1], looks @ ridge)
-    assert (bandit.chosen(looks, 0.0) == (looks @ truth.T).argmax(axis=1)).mean() > 0.97
-    for budget in (0.2, 0.4):
-        spent = costs[bandit.chosen(looks, bandit.price_for(looks, budget))].mean()
-        assert budget - 0.02 < spent <= budget
-    with pytest.raises(ValueError, match="ridge above 0"):
-        LinUCB.made(costs, 3, ridge=0.0, doubt=1.0)
 
 
 def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, tmp_path):

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.building.gate_gradients import read_slopes, slopes_of, write_slopes
-from ccenv.mask_table.evaluation.at_cost import PRICES, AtCost, unit_costs
 from ccenv.mask_table.evaluation.exact import Outcomes, optimum
-from ccenv.mask_table.evaluation.learning import Adam, Policies
 from ccenv.networks.vision.residual import resnet
+from ccenv.runs.lab.mask_tables.at_cost import PRICES, AtCost, unit_costs
+from ccenv.runs.lab.mask_tables.gate_gradients import read_slopes, slopes_of, write_slopes
+from ccenv.runs.lab.mask_tables.learning import Adam, LinUCB, Policies
 from ccenv.runs.mask_tables.build import build_table
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
@@ -113,3 +113,22 @@ def test_slopes_belong_to_their_table(tmp_path):
     assert np.array_equal(read_slopes(tmp_path / "slopes", tables[0]), slopes)
     with pytest.raises(ValueError, match="got others"):
         read_slopes(tmp_path / "slopes", tables[1])
+
+
+def test_linucb_is_ridge_regression_and_its_price_keeps_a_budget():
+    generator = np.random.default_rng(0)
+    looks, costs = generator.normal(size=(200, 3)), np.array([0.1, 0.5, 1.0])
+    truth = generator.normal(size=(3, 3))
+    bandit = LinUCB.made(costs, 3, ridge=0.1, doubt=0.5)
+    assert (bandit.tried(looks, price=100.0) == 0).all()
+    arms = generator.integers(3, size=200)
+    bandit.learn(looks, arms, (looks * truth[arms]).sum(axis=1))
+    own = looks[arms == 1]
+    ridge = np.linalg.solve(own.T @ own + 0.1 * np.eye(3), own.T @ (own @ truth[1]))
+    np.testing.assert_allclose(bandit.worth(looks)[:, 1], looks @ ridge)
+    assert (bandit.chosen(looks, 0.0) == (looks @ truth.T).argmax(axis=1)).mean() > 0.97
+    for budget in (0.2, 0.4):
+        spent = costs[bandit.chosen(looks, bandit.price_for(looks, budget))].mean()
+        assert budget - 0.02 < spent <= budget
+    with pytest.raises(ValueError, match="ridge above 0"):
+        LinUCB.made(costs, 3, ridge=0.0, doubt=1.0)
