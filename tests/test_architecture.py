@@ -26,7 +26,7 @@ FLOORS = {
     ),
     "ccenv.runs.studies": "paper ablation systems text",
     "ccenv.runs.report": "dense inputs",
-    "ccenv.runs.lab": "benchmarks budget estimators robustness docs_build",
+    "ccenv.runs.lab": "benchmarks mask_tables budget estimators robustness docs_build",
 }
 ROOF = "__init__"
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from ccenv.base.registry import check_names
 from ccenv.mask_table.building.checks import weights_digest
-from ccenv.mask_table.evaluation.at_cost import AtCost
 from ccenv.mask_table.table import MaskTable, read_table
 from ccenv.runs.config.values import parse_pairs
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.budget import show
 from ccenv.runs.lab.budget.parts import Parts, Sizes, by_chains, by_table, by_tables
 from ccenv.runs.lab.budget.policies import Data, Learning, placed_rows
-from ccenv.runs.lab.table_studies import main_parts, said_of
+from ccenv.runs.lab.mask_tables.at_cost import AtCost
+from ccenv.runs.lab.mask_tables.learning import main_parts, said_of
 from ccenv.runs.store.provenance import data_of
 from ccenv.simulator.settings import setting_defaults
 from ccenv.simulator.simulator import Simulator

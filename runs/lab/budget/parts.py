@@ -17,7 +17,6 @@ from tqdm import tqdm
 from ccenv.base.masks import random_mask
 from ccenv.base.seeding import stream
 from ccenv.mask_table.building.checks import check_is_of
-from ccenv.mask_table.evaluation.at_cost import AtCost, tossed
 from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
 from ccenv.mask_table.menus import all_masks
 from ccenv.mask_table.table import MaskTable
@@ -25,6 +24,7 @@ from ccenv.mdp.dynamics import initial, look, transition
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.runs.analysis.gate_sweep import chosen_inputs
 from ccenv.runs.lab.budget.menu import Sized, at_budgets, chain, of_sizes
+from ccenv.runs.lab.mask_tables.at_cost import AtCost, tossed
 from ccenv.simulator.menus import judged
 from ccenv.simulator.simulator import Simulator
 

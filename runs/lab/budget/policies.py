@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccenv.base.seeding import stream_seed
-from ccenv.mask_table.evaluation.at_cost import AtCost, best_at
 from ccenv.mask_table.evaluation.exact import FLOATS, Outcomes
-from ccenv.mask_table.evaluation.learning import Adam, Policies, softmax
-from ccenv.runs.lab.table_studies import interval_of_each
+from ccenv.runs.lab.mask_tables.at_cost import AtCost, best_at
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies, interval_of_each, softmax
 
 LEARNERS = ("exact gradient", "rloo", "reinforce", "imitation", "ppo")
 DRAWS = {"rloo": 8, "reinforce": 1, "ppo": 8}

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum, read_table, rewards, value
-from ccenv.mask_table.building.gate_gradients import read_slopes
-from ccenv.mask_table.evaluation.at_cost import unit_costs
-from ccenv.mask_table.evaluation.estimators import LookUp
 from ccenv.mask_table.evaluation.exact import FLOATS
-from ccenv.runs.lab.table_studies import main_parts
+from ccenv.runs.lab.estimators.estimates import LookUp
+from ccenv.runs.lab.estimators.gate_gradients import read_slopes
+from ccenv.runs.lab.mask_tables.at_cost import unit_costs
+from ccenv.runs.lab.mask_tables.learning import main_parts
 
 MOST = 15
 """Columns of a look that a linear policy sees."""

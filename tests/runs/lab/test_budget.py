@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ccenv.mask_table.evaluation.at_cost import AtCost
 from ccenv.mask_table.evaluation.exact import Outcomes
-from ccenv.mask_table.evaluation.learning import softmax
 from ccenv.mask_table.table import write_table
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.vision.residual import resnet
@@ -29,6 +27,8 @@ from ccenv.runs.lab.budget.policies import (
     placed,
     slope,
 )
+from ccenv.runs.lab.mask_tables.at_cost import AtCost
+from ccenv.runs.lab.mask_tables.learning import softmax
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
 from ccenv.simulator.menus import judged

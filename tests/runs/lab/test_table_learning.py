@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.building.gate_gradients import read_slopes, slopes_of, write_slopes
-from ccenv.mask_table.evaluation.at_cost import PRICES, AtCost, unit_costs
 from ccenv.mask_table.evaluation.exact import Outcomes, optimum
-from ccenv.mask_table.evaluation.learning import Adam, Policies
 from ccenv.networks.vision.residual import resnet
+from ccenv.runs.lab.estimators.gate_gradients import read_slopes, slopes_of, write_slopes
+from ccenv.runs.lab.mask_tables.at_cost import PRICES, AtCost, unit_costs
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies
 from ccenv.runs.mask_tables.build import build_table
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))

@@ -151,7 +151,7 @@ def sloped(drawn: Drawn, factors: FLOATS) -> FLOATS:
     if drawn.slopes is None:
         raise ValueError(
             "expected slopes of the gates, got none; see "
-            "ccenv.mask_table.building.gate_gradients, or take an estimator that looks at "
+            "ccenv.runs.lab.estimators.gate_gradients, or take an estimator that looks at "
             "returns alone"
         )
     found: FLOATS = (drawn.slopes * factors).mean(axis=-2)
