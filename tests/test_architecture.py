@@ -34,8 +34,19 @@ FOLDERS = {"ccenv": "ccenv", "agents": "ccenv.agents", "runs": "ccenv.runs"}
 """Folder of a checkout -> its import name."""
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 HEAVY = [
-    *("stable_baselines3", "torchvision", "matplotlib", "triton", "sklearn", "tensorboard"),
-    *("jinja2", "scipy", "pandas", "numba", "llvmlite", "filelock", "PIL"),
+    "stable_baselines3",
+    "torchvision",
+    "matplotlib",
+    "triton",
+    "sklearn",
+    "tensorboard",
+    "jinja2",
+    "scipy",
+    "pandas",
+    "numba",
+    "llvmlite",
+    "filelock",
+    "PIL",
 ]
 
 

@@ -26,11 +26,25 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
 # What these need (the network, minutes, or a person who looks) no test has; they are run by hand,
 # and the sweeps by their miniatures in test_compare.py.
 BY_HAND = (
-    *("pip install", "git clone", "git worktree", "tensorboard", "ccenv compare"),
-    *("ccenv benchmark", "ccenv analyze", "ccenv validate", "ccenv table"),
-    *("ccenv inspect", "ccenv eval", "ccenv plot", "ccenv search", "ccenv export", "ccenv serve"),
+    "pip install",
+    "git clone",
+    "git worktree",
+    "tensorboard",
+    "ccenv compare",
+    "ccenv benchmark",
+    "ccenv analyze",
+    "ccenv validate",
+    "ccenv table",
+    "ccenv inspect",
+    "ccenv eval",
+    "ccenv plot",
+    "ccenv search",
+    "ccenv export",
+    "ccenv serve",
     # On tables of masks that are built beforehand, and on a server that runs.
-    *("V=", "python -m ccenv.runs.lab", "curl"),
+    "V=",
+    "python -m ccenv.runs.lab",
+    "curl",
     "torchrun",
 )
 SMALL = {"images": "256", "batch_size": "128"}

@@ -10,10 +10,11 @@ import numpy as np
 
 from ccenv.mask_table import MaskTable
 from ccenv.mask_table.building.checks import batches, check_is_of
+from ccenv.mask_table.evaluation.exact import FLOATS
 from ccenv.runs.commands.frame import takes_trust
 from ccenv.runs.experiment import Experiment, Options, Row
 from ccenv.runs.lab.estimators import curves, moments, show
-from ccenv.runs.lab.estimators.gate_gradients import slopes_of, write_slopes
+from ccenv.runs.lab.estimators.gate_gradients import slopes_of
 from ccenv.runs.lab.estimators.problem import problem_of, read
 from ccenv.runs.lab.mask_tables.learning import said_of
 from ccenv.runs.store.untrusted_files import check_trusted
@@ -23,11 +24,11 @@ BATCH = 16
 """Inputs that are differentiated at once."""
 
 
-def record_slopes(table: MaskTable, limit: int, out: Path, trusted: Sequence[str] = ()) -> None:
-    """Differentiates a table's network at every mask of its first inputs."""
+def slopes_by_nll(table: MaskTable, limit: int, trusted: Sequence[str] = ()) -> FLOATS:
+    """Differentiates a table's network at every mask of its first inputs: [limit, masks, units]."""
     network, data = network_of(table, trusted)
     parts = [slopes_of(network, *batch)[0] for batch in batches(data, limit, BATCH)]
-    write_slopes(out, table, np.concatenate(parts))
+    return np.concatenate(parts).astype(np.float64)
 
 
 def network_of(table: MaskTable, trusted: Sequence[str] = ()) -> tuple[Any, Any]:
@@ -41,10 +42,9 @@ def network_of(table: MaskTable, trusted: Sequence[str] = ()) -> tuple[Any, Any]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """One table, its slopes, and the price of compute."""
+    """One table, and the price of compute."""
     add = parser.add_argument
     add("--table", type=Path, required=True, help="of all masks")
-    add("--slopes", type=Path, help="file of the network's slopes; made where it is missing")
     add("--inputs", type=int, default=128, help="the table's first so many")
     add("--price", type=float, default=1.5, help="of dense MACs, in nats")
     takes_trust(parser, "the table names")
@@ -62,9 +62,8 @@ def study(
 
     def run(options: Options) -> Iterator[Row]:
         table = read(options.table)
-        if options.slopes is not None and not options.slopes.exists():
-            record_slopes(table, options.inputs, options.slopes, options.trust)
-        problem = problem_of(table, options.slopes, options.inputs, options.price)
+        slopes = slopes_by_nll(table, options.inputs, options.trust)
+        problem = problem_of(table, slopes, options.price)
         return rows_of(problem, part.Sizes())
 
     def head(options: Options, before: Mapping[str, Any]) -> dict[str, Any]:

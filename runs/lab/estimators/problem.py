@@ -8,7 +8,6 @@ import numpy as np
 from ccenv.mask_table import MaskTable, Outcomes, gradient, optimum, read_table, rewards, value
 from ccenv.mask_table.evaluation.exact import FLOATS
 from ccenv.runs.lab.estimators.estimates import LookUp
-from ccenv.runs.lab.estimators.gate_gradients import read_slopes
 from ccenv.runs.lab.mask_tables.at_cost import unit_costs
 from ccenv.runs.lab.mask_tables.learning import main_parts
 
@@ -54,20 +53,21 @@ class Problem:
         return gradient(self.outcomes, self.price, keep, of="logits")
 
 
-def problem_of(table: MaskTable, slopes: Path | None, num_inputs: int, price: float) -> Problem:
-    """The first inputs of a table."""
+def problem_of(table: MaskTable, slopes: FLOATS, price: float) -> Problem:
+    """The first inputs of a table, as many as there are slopes of.
+
+    Args:
+        table: whole, with looks.
+        slopes: [inputs, masks, units]; of nll by the gates.
+        price: of the dense network's MACs.
+    """
+    num_inputs = len(slopes)
     if table.look is None or len(table.look) < num_inputs:
         raise ValueError(f"expected a table with looks of at least {num_inputs} inputs")
     outcomes = table.outcomes("log_likelihood").of_images(slice(num_inputs))
     # A policy of few parameters shares them between inputs, and cannot know each by heart.
     looks = main_parts(MOST, table.look.astype(np.float64))[0][:num_inputs]
-    by_gates = None
-    if slopes is not None:
-        by_nll = read_slopes(slopes, table)[:num_inputs]
-        if len(by_nll) < num_inputs:
-            raise ValueError(f"expected slopes of {num_inputs} inputs, got {len(by_nll)}")
-        _, costs = unit_costs(outcomes)
-        by_gates = (-by_nll.astype(np.float64) - price * costs).astype(np.float32)
+    by_gates = (-slopes - price * unit_costs(outcomes)[1]).astype(np.float32)
     seen = {"constant": np.ones((num_inputs, 1)), "linear": looks}
     return Problem(outcomes, price, seen, LookUp(rewards(outcomes, price), by_gates))
 

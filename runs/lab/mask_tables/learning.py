@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from ccenv.mask_table.evaluation.exact import FLOATS
 from ccenv.mask_table.table import MaskTable
@@ -25,15 +26,7 @@ class Policies:
     def made(
         runs: int, features: int, units: int, hidden: int, generator: np.random.Generator
     ) -> "Policies":
-        """Policies that keep every unit with probability 1/2.
-
-        Args:
-            runs: policies.
-            features: columns of a look; 1 for a constant policy, whose look is 1.
-            units: coins of an input.
-            hidden: units of the hidden layer; 0 for none.
-            generator: of the hidden layer's weights.
-        """
+        """Policies that keep every unit with probability 1/2."""
         if not hidden:
             return Policies([np.zeros((runs, features, units))])
         first = generator.normal(size=(runs, features, hidden)) / features**0.5
@@ -48,7 +41,8 @@ class Policies:
 
     def keep(self, looks: FLOATS) -> FLOATS:
         """Keep probabilities; as `logits`."""
-        return sigmoid(self.logits(looks))
+        found: FLOATS = special.expit(self.logits(looks))
+        return found
 
     def slopes(self, looks: FLOATS, by_logits: FLOATS) -> list[FLOATS]:
         """Slopes by parameters, a mean over inputs.
@@ -73,19 +67,6 @@ class Policies:
         return Policies([part[list(chosen)] for part in self.parameters])
 
 
-def sigmoid(logits: FLOATS) -> FLOATS:
-    """Probabilities; logits beyond 500 are as good as certain."""
-    found: FLOATS = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-    return found
-
-
-def softmax(logits: FLOATS) -> FLOATS:
-    """Probabilities along the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found: FLOATS = powers / powers.sum(axis=-1, keepdims=True)
-    return found
-
-
 @dataclass
 class Adam:
     """Steps up a slope, with a rate for each run (Kingma, Ba 2015, arXiv 1412.6980)."""
@@ -102,13 +83,7 @@ class Adam:
     """see means."""
 
     def climb(self, policies: Policies, slopes: Sequence[FLOATS], share: float = 1.0) -> None:
-        """One step.
-
-        Args:
-            policies: whose parameters change.
-            slopes: of them.
-            share: of the rates.
-        """
+        """One step."""
         if not self.means:
             self.means = [np.zeros_like(part) for part in slopes]
             self.squares = [np.zeros_like(part) for part in slopes]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from ccenv.mask_table.evaluation.exact import Outcomes
 from ccenv.mask_table.table import write_table
@@ -28,7 +29,6 @@ from ccenv.runs.lab.budget.policies import (
     slope,
 )
 from ccenv.runs.lab.mask_tables.at_cost import AtCost
-from ccenv.runs.lab.mask_tables.learning import softmax
 from ccenv.runs.mask_tables.build import build_table
 from ccenv.runs.store.recorded import read_table
 from ccenv.simulator.menus import judged
@@ -77,7 +77,7 @@ def test_a_chain_leaves_out_one_unit_more_each_time_and_ends_at_its_cost(network
 @pytest.mark.parametrize("learner", DRAWS)
 def test_estimates_have_the_mean_of_the_exact_slope(learner):
     generator = np.random.default_rng(0)
-    chances = softmax(generator.normal(size=(1, 3, 4)))
+    chances = softmax(generator.normal(size=(1, 3, 4)), axis=-1)
     worth, targets = generator.normal(size=(1, 3, 4)), np.eye(4)[[0, 1, 2]]
     exact = slope("exact gradient", chances, worth, targets, None)
     found = np.stack(

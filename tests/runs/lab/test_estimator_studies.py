@@ -24,9 +24,9 @@ SMALL = {
 def test_both_are_recorded_shown_and_drawn(tmp_path, monkeypatch, capsys):
     for part, sizes in SMALL.items():
         monkeypatch.setattr(part, "Sizes", functools.partial(part.Sizes, **sizes))
-    table, slopes = tmp_path / "table", tmp_path / "slopes"
+    table = tmp_path / "table"
     build_table("probe-residual", "probe", table, split="validation", limit=20)
-    words = ["--table", str(table), "--slopes", str(slopes), "--inputs", "20", "--price", "0.5"]
+    words = ["--table", str(table), "--inputs", "20", "--price", "0.5"]
     folders = [f"--{kind}-dir={tmp_path}" for kind in ("results", "report")]
     for name in NAMES:
         assert main([name, *words, "--record", *folders]) == 0

@@ -508,7 +508,9 @@ def look_at(text, folder, width):
     done = browse(
         (folder / "outer.html").as_uri(),
         f"--user-data-dir={folder}/profile",
-        *("--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom"),
+        "--allow-file-access-from-files",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
         "--window-size=1400,900",
     )
     said = json.loads(html.unescape(re.search(r'data-said="([^"]*)"', done.stdout)[1]))

@@ -159,8 +159,14 @@ def test_fronts_have_all_widths_and_every_way_to_learn_masks(name):
 def test_the_table_of_cifar10_has_the_papers_eight_rows():
     labels = [cell.label for cell in SWEEPS["paper-cifar10"].cells]
     for row in (
-        *("condnet 24,24 x 64", "condnet 16,32 x 16", "condnet 10,10 x 64", "bdNN 0.17"),
-        *("bdNN 0.2", "NN 64, 64", "NN 128, 128", "NN 480, 480"),
+        "condnet 24,24 x 64",
+        "condnet 16,32 x 16",
+        "condnet 10,10 x 64",
+        "bdNN 0.17",
+        "bdNN 0.2",
+        "NN 64, 64",
+        "NN 128, 128",
+        "NN 480, 480",
     ):
         assert row in labels
 
@@ -168,8 +174,12 @@ def test_the_table_of_cifar10_has_the_papers_eight_rows():
 def test_the_table_of_svhn_has_the_papers_six_rows():
     labels = [cell.label for cell in SWEEPS["paper-svhn"].cells]
     for row in (
-        *("condnet 13,8 x 16", "condnet 27,7 x 16", "condnet 25,22 x 32"),
-        *("NN 288, 928", "NN 800, 736", "NN 1280, 1056"),
+        "condnet 13,8 x 16",
+        "condnet 27,7 x 16",
+        "condnet 25,22 x 32",
+        "NN 288, 928",
+        "NN 800, 736",
+        "NN 1280, 1056",
     ):
         assert row in labels
 

@@ -59,7 +59,10 @@ def scalars(folder, tag):
 
 def test_each_label_is_a_run_whose_curves_are_means_over_seeds(comparison, board):
     assert {p.name for p in board.iterdir() if p.is_dir()} == {
-        *("_table", "dense", "half.of.all", "reinforce")
+        "_table",
+        "dense",
+        "half.of.all",
+        "reinforce",
     }
     for label, folder in (("reinforce", "reinforce"), ("dense", "dense")):
         results = comparison.results[label]

@@ -14,8 +14,13 @@ from ccenv.runs.store.seal import SEAL, check_seal, without
 from ccenv.sparse.cpu.codegen import compiled
 
 VIEWS = [
-    *("network", "dense_network", "simulator", "vector_env", "sb3_vec_env"),
-    *("dummy_vec_env", "sync_vector_env"),
+    "network",
+    "dense_network",
+    "simulator",
+    "vector_env",
+    "sb3_vec_env",
+    "dummy_vec_env",
+    "sync_vector_env",
 ]
 
 
