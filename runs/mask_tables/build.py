@@ -1,9 +1,4 @@
-"""A network's table, built here or with other processes: (network, data set, file) -> written.
-
-Times of a network's units: (network, data set, file) -> seconds on this machine, written.
-
-Settings of tables: (network, data set, settings) -> the environment's, checked; what is said.
-"""
+"""A network's table of all masks, built with other processes, and times of its units."""
 
 import sys
 from collections.abc import Mapping

@@ -1,6 +1,4 @@
-"""A comparison to a folder: one page, the same tables as Markdown and CSV, plots as PNG and SVG.
-
-Tables and figures to one page that needs nothing else: no network, no server.
+"""A comparison to a folder: one page that needs nothing else, tables, plots as PNG and SVG.
 
 Jinja2 fills `page.html.jinja` and escapes every text (labels and module names are the user's). What
 moves (sorting, charts) is script inside the page; without it all numbers and pictures are there.

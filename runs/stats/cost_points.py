@@ -1,11 +1,4 @@
-"""Points over cost: of a sweep's rows, of recorded dense networks and of recorded times.
-
-Rows of a sweep as points over cost: (label, its runs) -> cost, error by seed, times.
-
-Dense networks that the equal-cost sweeps recorded: (data sets, folder of results) -> points.
-
-Times that were measured in turns, as they were recorded: (folder of results, sweep) -> times.
-"""
+"""Points over cost: a sweep's rows, dense networks of other sweeps, times that were recorded apart."""
 
 import dataclasses
 import json

@@ -1,11 +1,7 @@
 """What TensorBoard shows beside curves: custom charts, and masks in the projector.
 
-The charts of TensorBoard's Custom Scalars tab, the same in every event file that holds them.
-
 TensorBoard merges the layouts of all runs and leaves out what is there twice. Tags of lines are
 regular expressions; those of bands are names: mean, lower and upper end.
-
-Masks of some hundred images for TensorBoard's projector: a verdict -> points with labels.
 """
 
 import shutil

@@ -1,7 +1,4 @@
-"""Dense against conditional networks: the section of every report whose sweep has both.
-
-Dense and conditional networks at equal MACs or equal error: contests -> tables.
-"""
+"""Dense against conditional networks: the section of every report whose sweep has both."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
