@@ -1,14 +1,11 @@
-"""What an action says: (an array of the caller's) -> blocks that are computed, and gate values.
-
-Action views: an environment whose actions are bits -> one with MultiDiscrete, Box or Discrete.
+"""Actions: (an array of the caller's) -> blocks that are computed, and gate values; action views.
 
     gym.make(...)       -> ActionView(env, "menu", menu="single")
     gym.make_vec(...)   -> VectorActionView(envs, "multi_discrete")
     BlockSelectionVecEnv -> envs.stable_baselines.ActionViewVecEnv(vec_env, "box", sample=True)
 
-Observations, rewards and infos stay as they are: `info["mask"]` says which blocks were computed.
-The codes are in `ccenv.mdp.action_codes`; budgets and prices are settings of the environment, see
-`ccenv.simulator.context`.
+A view's actions are MultiDiscrete, Box or Discrete instead of bits, see `ccenv.mdp.action_codes`;
+observations, rewards and infos stay: `info["mask"]` says which blocks were computed.
 """
 
 from typing import Any
@@ -39,15 +36,7 @@ class Actions:
     """
 
     def __init__(self, simulator: Simulator, kind: str = "mask") -> None:
-        """Takes the simulator that is acted on.
-
-        Args:
-            simulator: says how many blocks there are.
-            kind: one of `ACTIONS`.
-
-        Raises:
-            ValueError: if the kind is unknown.
-        """
+        """Takes the simulator that is acted on, and one of `ACTIONS` (else ValueError)."""
         check_names([kind], ACTIONS, "action")
         self.simulator, self.kind = simulator, kind
 
@@ -82,12 +71,7 @@ class Actions:
 
 
 def checked_values(action: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads gate values given by a user: a fresh float32 array of that shape.
-
-    Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if the shape differs, or a value is NaN or outside of [0, 1].
-    """
+    """Gate values of a user as a fresh float32 array; TypeError, ValueError of others."""
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -113,11 +97,7 @@ def mask_stream(seed: int | None, root: np.random.Generator) -> np.random.Genera
 
 
 def check_bits(env: Any, space: gym.Space[Any]) -> int:
-    """Refuses environments whose actions are not bits; the number of bits.
-
-    Raises:
-        TypeError: if the action space is no `MultiBinary` of one axis.
-    """
+    """Number of bits of an environment's actions; TypeError if they are not bits."""
     if not isinstance(space, gym.spaces.MultiBinary) or not isinstance(space.n, int | np.integer):
         raise TypeError(
             f"expected an environment with MultiBinary actions, got {space}; "
@@ -133,13 +113,9 @@ class ActionView(gym.Wrapper[np.ndarray, Any, np.ndarray, np.ndarray], RecordCon
         """Wraps.
 
         Args:
-            env: with `MultiBinary` actions.
-            code: "multi_discrete", "box", "menu", or `module:name`.
+            env: with `MultiBinary` actions (else TypeError).
+            code: "multi_discrete", "box", "menu", or `module:name` (else ValueError).
             **settings: of the code; they survive JSON.
-
-        Raises:
-            TypeError: if the environment's actions are not bits.
-            ValueError: if the code or a setting is unknown or impossible.
         """
         RecordConstructorArgs.__init__(self, code=code, **settings)
         gym.Wrapper.__init__(self, env)
@@ -218,7 +194,7 @@ class VectorActionView(gym.vector.VectorWrapper, RecordConstructorArgs):
 
 
 def read_masks(code: Any, actions: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-    """Turns actions [batch, ...] into bits, and refuses actions of another shape.
+    """Turns actions [batch, ...] into bits.
 
     Raises:
         RuntimeError: if no reset has started the stream.

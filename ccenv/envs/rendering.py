@@ -1,9 +1,7 @@
-"""Pictures of an episode: the input and the masks so far -> text, or an RGB image.
+"""Pictures of an episode: the input and the masks so far -> text, an RGB image, or a window.
 
 `render_image` is a map of blocks alone, small enough for a tile of many; `render_episode` shows the
 input beside the gates, with what was spent and answered, at a size that a person reads.
-
-What `render_mode="human"` opens: pictures of an episode -> a window on the screen.
 """
 
 import base64
@@ -185,7 +183,7 @@ SCALE = 2
 
 
 class Window:
-    """Shows one picture after another.
+    """Shows one picture after another, each for some seconds at least.
 
     Where there is no display matplotlib opens none: pictures go into a figure that nobody sees, as
     those of other environments do, so that the same program runs on a server.

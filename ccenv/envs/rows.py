@@ -1,16 +1,4 @@
-"""What environments share in numpy: rows of actions and infos, options, recycled arrays, trees.
-
-Rows that go in and out of environments: actions checked, infos with their twins; numpy.
-
-What callers may ask of an environment: autoreset modes, images of the next episode; numpy.
-
-Arrays that are handed out anew once nobody else holds them: (shape, dtype) -> an array; numpy.
-
-Fresh memory is mapped page by page when it is first written, which for a megabyte takes longer than
-filling it. Whoever keeps an array, or a view of it, keeps its content: it is not handed out again.
-
-Values of any structure, as of spaces and infos: (dicts, tuples, arrays) -> their parts.
-"""
+"""What environments share in numpy: rows of actions and infos, options of resets, trees."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -79,11 +67,7 @@ AUTORESET_MODES = {mode.name: mode for mode in AutoresetMode}
 
 
 def read_autoreset_mode(mode: Any) -> AutoresetMode:
-    """Gymnasium's enum from itself, its name or its value.
-
-    Raises:
-        ValueError: if there is no such mode.
-    """
+    """Gymnasium's enum from itself, its name or its value; ValueError if there is no such mode."""
     if isinstance(mode, AutoresetMode):
         return mode
     known = AUTORESET_MODES | {found.value: found for found in AutoresetMode}
@@ -92,11 +76,7 @@ def read_autoreset_mode(mode: Any) -> AutoresetMode:
 
 
 def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict[str, Any] | None:
-    """Takes Gymnasium's `reset_mask` out of the options: it may only name all rows.
-
-    Raises:
-        ValueError: if the mask names some rows only.
-    """
+    """Takes Gymnasium's `reset_mask` out of options; ValueError if it names some rows only."""
     rest = dict(options or {})
     mask = np.asarray(rest.pop("reset_mask", np.ones(num_envs, dtype=bool)))
     if mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.all():
@@ -108,11 +88,7 @@ def without_reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> dict
 
 
 def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
-    """Reads `options={"indices": ...}`, which chooses the images of the next episode.
-
-    Raises:
-        ValueError: if there is another option, or the indices are not integers.
-    """
+    """Reads `options={"indices": ...}`, the images of the next episode (else ValueError)."""
     if not options:
         return None
     check_names(options, ["indices"], "reset option")

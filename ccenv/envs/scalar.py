@@ -87,12 +87,7 @@ class BlockSelectionEnv(gym.Env[np.ndarray, np.ndarray]):
     def __init__(
         self, *, action: str = "mask", render_mode: str | None = None, **settings: Any
     ) -> None:
-        """Builds the environment; see the class.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible.
-            FileNotFoundError: if the data set is not there.
-        """
+        """Builds the environment; see the class, and `Simulator` for errors."""
         self.render_mode = check_render_mode(render_mode, MODES)
         self._window = Window(1 / FRAMES)
         if settings.get("group_size", 1) != 1:

@@ -1,10 +1,4 @@
-"""Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts.
-
-Action views for Stable-Baselines3: a VecEnv of bits -> one with MultiDiscrete, Box or Discrete.
-
-The whole batch keeps walking in lockstep, so SAC, TD3 and DQN learn from as many images at once as
-the environment has rows.
-"""
+"""Stable-Baselines3's view: numpy block masks -> observations, rewards, dones, info dicts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -169,11 +163,7 @@ class BlockSelectionVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of this view.
-
-        Raises:
-            ValueError: if only some rows are meant; all rows share one state.
-        """
+        """Sets an attribute of this view, for all rows (else ValueError), which share one state."""
         if len(set(self._get_indices(indices))) != self.num_envs:
             raise ValueError(
                 f"expected set_attr for all {self.num_envs} rows, got indices {indices!r}; "
@@ -256,11 +246,7 @@ def rows_of_columns(
 
 
 def chosen_images(options: Sequence[dict[str, Any]], group_size: int) -> np.ndarray | None:
-    """Reads SB3's options: one dict for the batch, or a list with one image for each row.
-
-    Raises:
-        ValueError: if they do not choose one image for each group of rows.
-    """
+    """Reads SB3's options, a dict for the batch or one a row; ValueError if they do not fit."""
     # SB3 repeats a dict that is meant for all rows, by reference.
     rows = 1 if all(option is options[0] for option in options) else len(options)
     found = [image_indices(option) for option in options[:rows]]

@@ -55,11 +55,7 @@ class TableOutcome(Outcome["NDArray[Any]"]):
 
     @property
     def log_likelihood(self) -> F32:
-        """See `Outcome.log_likelihood`.
-
-        Raises:
-            ValueError: if the table holds bits alone.
-        """
+        """See `Outcome.log_likelihood`; ValueError if the table holds bits alone."""
         if self.nll is None:
             raise ValueError(
                 "expected a table with nll, got one of bits alone; choose another reward, or build "
@@ -152,11 +148,7 @@ class TableEpisodes:
             self.rule = self.playable(make_reward(reward, reward_kwargs))
 
     def playable(self, reward: Reward) -> Reward:
-        """Tries a reward on the first image, with all blocks kept.
-
-        Raises:
-            ValueError: if it needs more than this table holds; says why.
-        """
+        """Tries a reward on the first image; ValueError if it needs more than this table holds."""
         if not isinstance(reward.rule, PlainReward):
             raise ValueError(
                 f"expected a reward without a memory or a network, got {shown(reward.name)}; it "
