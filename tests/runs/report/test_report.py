@@ -414,12 +414,6 @@ def test_seeds_that_fell_into_different_habits_are_counted():
     assert degenerate.runs_fallen(rows) == {"always on": 1, "always off": 6}
 
 
-def test_the_rule_of_habits_says_its_numbers():
-    assert "at least 98%" in degenerate.RULE
-    assert "at most 2%" in degenerate.RULE
-    assert f"at most {degenerate.SLACK}" in degenerate.RULE
-
-
 def test_chance_between_classes_is_no_look_at_the_image():
     generator = np.random.default_rng(0)
     use = 100 * generator.binomial(50, 0.3, size=(1, 10, 10)) / 50

@@ -1,6 +1,5 @@
 """Laws of the comparison with dense networks: validation chooses, the test only judges."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.report.dense.figures import dense_figures
 from ccenv.runs.report.dense.section import dense_tables
-from ccenv.runs.report.publish import publish
 from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
@@ -28,7 +26,7 @@ from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.at_budgets import cells_of, kilobytes
 from ccenv.runs.studies.paper.figures import density_of
 from ccenv.runs.studies.paper.numbers import digitised, trend
-from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
+from ccenv.runs.sweeps import SWEEPS, Sweep
 
 SEEDS = (0, 1, 2)
 
@@ -171,14 +169,6 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
     within = cells_of(rows, (0.5, 1, 2), kilobytes)
     assert within == [None, rows[0].interval, rows[1].interval]
     assert cells_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
-
-
-def test_text_is_compared_at_equal_memory_too():
-    study = STUDIES["text"]
-    names = [section.name for section in study.sections]
-    assert names == ["budgets", "memory-budgets"]
-    networks = {cell.settings.get("network") for cell in study.sweep.cells}
-    assert networks >= {"ngram", "hashed_ngrams", "pruned_bytes"}
 
 
 def test_of_texts_rows_of_another_memory_are_no_variants():
@@ -340,23 +330,6 @@ def test_ceilings_are_left_out():
     assert {p.label for p in found.conditional} == {"a"}
 
 
-def test_digitised_points_are_as_many_as_the_figures_show():
-    counts = {
-        (figure, series): len(points)
-        for figure in ("fig3", "fig5.16", "fig5a-error", "fig5.7")
-        for series, points in digitised(figure).items()
-    }
-    assert counts == {
-        ("fig3", "NN"): 57,
-        ("fig3", "condnet"): 119,
-        ("fig5.16", "NN"): 57,
-        ("fig5.16", "condnet"): 119,
-        ("fig5a-error", "condnet"): 69,
-        ("fig5.7", "learned"): 61,
-        ("fig5.7", "random"): 52,
-    }
-
-
 def test_the_papers_trends_are_those_that_it_describes():
     errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
     seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
@@ -409,15 +382,14 @@ def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
     sweep = SWEEPS[name]
     rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
     small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
-    jobs = make_jobs(small, "unused")
-    done = tuple(Finished(job.label, whole_result(job)) for job in jobs)
-    sections = STUDIES[name].sections
-    publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none", sections)
-    page = (tmp_path / "index.html").read_text()
-    for figure in FIGURES[name]:
-        assert (tmp_path / f"{figure}.png").stat().st_size > 1000
-        assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
-    assert "Beside the paper" in page
+    done = tuple(Finished(job.label, whole_result(job)) for job in make_jobs(small, "unused"))
+    (section,) = (one for one in STUDIES[name].sections if one.name == "paper")
+    part = section.make(Comparison(small, done, (), "sampled"), tmp_path / "none")
+    assert tuple(figure.name for figure in part.figures) == FIGURES[name]
+    assert all(len(figure.png) > 1000 for figure in part.figures)
+    for table in part.tables:
+        assert len(table.texts) == 10
+        assert table.texts[0][2:] == ["0.50"] * 16
 
 
 def test_density_on_the_axis_is_that_of_drawn_masks():
@@ -426,23 +398,3 @@ def test_density_on_the_axis_is_that_of_drawn_masks():
         most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
         run["evaluations"].append(most_probable)
     assert density_of(found) == pytest.approx(0.1)
-
-
-def test_fig1_is_a_file_of_numbers_too(tmp_path):
-    sweep = SWEEPS["paper-mnist"]
-    small = Sweep(sweep.name, "d", sweep.cells[:1], 1.0, sweep.settings, (0, 1))
-    jobs = make_jobs(small, "unused")
-    done = tuple(Finished(job.label, whole_result(job)) for job in jobs)
-    sections = STUDIES["paper-mnist"].sections
-    publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none", sections)
-    with (tmp_path / "fig1.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == 2 * 10
-    assert {lines[0][f"block {block}"] for block in range(16)} == {"0.50"}
-
-
-def test_no_other_sweep_is_taken_for_one_of_the_paper(tmp_path):
-    sweep = Sweep("mine", "d", (Cell("a", "dense"),), 1.0, SWEEPS["paper-mnist"].settings, (0,))
-    done = tuple(Finished(j.label, whole_result(j)) for j in make_jobs(sweep, "unused"))
-    publish(Comparison(sweep, done, (), "sampled"), tmp_path, tmp_path / "none")
-    assert "Beside the paper" not in (tmp_path / "index.html").read_text()
