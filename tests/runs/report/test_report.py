@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from made_results import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part, Section, Study
@@ -52,43 +53,6 @@ def _toys(tmp_path_factory):
         yield
 
 
-def evaluation(split, mode, error, cost):
-    verdict = {"split": split, "mode": mode, "num_images": 500, "error": error, "nll": 1.0}
-    verdict |= {"compute_cost": cost, "policy_cost": 0.05, "total_cost": cost + 0.05}
-    return verdict | {"macs": 1000 * (cost + 0.05), "density": [cost, cost]}
-
-
-def result_of(job, error, cost, *, learns=True):
-    """What a run would have left."""
-    generator = np.random.default_rng(job.plan.program.seed)
-    error = float(np.clip(error + generator.normal(scale=0.003), 0, 1))
-    curve = [
-        {"images_seen": n, **evaluation("validation", "sampled", error + 1 / (n + 4), cost)}
-        for n in (0, 10, 20, 40)
-    ]
-    latency = {"batch_size": 1, "milliseconds": 0.2, "dense_milliseconds": 0.1, "speedup": 0.5}
-    latency |= {"speedup_low": 0.4, "speedup_high": 0.6}
-    return {
-        "agent": job.agent,
-        "env": job.plan.program.env,
-        "reward": job.plan.environment["reward"],
-        "seed": job.plan.program.seed,
-        "settings": json.loads(json.dumps(job.plan.config())),
-        "code": {},
-        "learns": learns,
-        "uses_labels": job.agent == "oracle",
-        "dense_macs": 1000,
-        "policy_macs": [25, 25],
-        "versions": {"python": "3.11", "torch": "2.8"},
-        "machine": {"cpu": "A <fast> CPU", "cores": 2, "threads": 1},
-        "evaluations": [evaluation("test", mode, error, cost) for mode in ("sampled", "mode")],
-        "latency": [latency | {"batch_size": size} for size in (1, 256)],
-        "curve": curve,
-        "block_use": (100 * generator.random((2, 10, 10))).round().astype(int).tolist(),
-        "total_seconds": 2.0,
-    }
-
-
 REWARDS = ("accuracy_minus_cost", "toy_report:my_reward")
 CELLS = (
     Cell("dense", "dense"),
@@ -112,11 +76,10 @@ def comparison_of(cells=CELLS, seeds=(0, 1, 2), datasets=("digits",), missing=()
     finished, absent = [], []
     for job in make_jobs(sweep, "unused"):
         place = PLACES.get(job.label, (0.05, 0.2))
-        learns = job.label not in PLACES
         if job.label in missing:
             absent.append(job)
         else:
-            finished.append(Finished(job.label, result_of(job, *place, learns=learns)))
+            finished.append(Finished(job.label, whole_result(job, *place)))
     return Comparison(sweep, tuple(finished), tuple(absent), "sampled")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from test_against_dense import whole_result
+from made_results import whole_result
 
 from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.engine.study import Part

@@ -1,14 +1,19 @@
 """The sweeps of the paper and of equal cost: what they hold, and that a miniature of each runs."""
 
 import dataclasses
+import functools
 
 import pytest
+from made_results import runs, whole_result
 
 from ccenv.runs.commands import compare
 from ccenv.runs.config import sweep as cells
 from ccenv.runs.config.settings import make_plan
-from ccenv.runs.engine.jobs import make_jobs
+from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.stats.measures import dataset_of
+from ccenv.runs.studies import STUDIES
+from ccenv.runs.studies.paper.figures import density_of
+from ccenv.runs.studies.paper.numbers import digitised, trend
 from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
 
 PREFIXES = ("paper-", "equal-cost-", "low-density-", "rloo-why")
@@ -18,6 +23,7 @@ CHOSEN = {"learning_rate", "weight_decay", "teacher_units", "distill_weight", "t
 """What validation chooses; a warm start is one of conditional networks."""
 
 
+@functools.cache
 def in_miniature():
     """Each sweep's miniature, without rows of a kind that an earlier one has; one row at least."""
     seen, found = set(), {}
@@ -33,10 +39,7 @@ def in_miniature():
     return found
 
 
-SMALL = in_miniature()
-
-
-IN_THE_SUITE = ("paper-mnist", "equal-cost-svhn", "text", "front-mnist")
+IN_THE_SUITE = ("paper-mnist",)
 """The others take minutes together, and their rows are of the same kinds."""
 
 
@@ -46,7 +49,7 @@ IN_THE_SUITE = ("paper-mnist", "equal-cost-svhn", "text", "front-mnist")
 def test_a_miniature_of_every_sweep_runs(name, tmp_path, capsys):
     folders = [f"--{kind}-dir={tmp_path / kind}" for kind in ("log", "report", "results")]
     options = compare.make_parser().parse_args([name, "--jobs", "1", *folders])
-    options.sweep = SMALL[name]
+    options.sweep = in_miniature()[name]
     assert compare.compare(options) == 0
     shown = capsys.readouterr().out
     for cell in options.sweep.cells:
@@ -126,3 +129,47 @@ def test_what_is_tried_on_conditional_networks_is_tried_on_dense_ones(name):
     starts = {way for way in tried[False] if "teacher_units" in way[0] and "distill" not in way[0]}
     assert tried[False] - dropped - starts <= tried[True]
     assert not dropped or any("dropout" in way[1] for way in tried[True])
+
+
+FIGURES = {
+    "paper-lambda-s": ("fig5a",),
+    "paper-lambda-v": ("fig5b",),
+    "paper-mnist-density": ("fig5.7",),
+    "paper-front": ("fig3", "fig5.16"),
+    "paper-mnist": ("fig1",),
+}
+
+
+def test_the_papers_trends_are_those_that_it_describes():
+    errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
+    seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
+    assert errors == sorted(errors)
+    assert seconds == sorted(seconds, reverse=True)
+    curves = digitised("fig5b")
+    assert all(
+        low[1] > high[1]
+        for low, high in zip(curves["lowest lambda_v"], curves["highest lambda_v"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
+    sweep = SWEEPS[name]
+    rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
+    small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
+    done = tuple(Finished(job.label, whole_result(job)) for job in make_jobs(small, "unused"))
+    (section,) = (one for one in STUDIES[name].sections if one.name == "paper")
+    part = section.make(Comparison(small, done, (), "sampled"), tmp_path / "none")
+    assert tuple(figure.name for figure in part.figures) == FIGURES[name]
+    assert all(len(figure.png) > 1000 for figure in part.figures)
+    for table in part.tables:
+        assert len(table.texts) == 10
+        assert table.texts[0][2:] == ["0.50"] * 16
+
+
+def test_density_on_the_axis_is_that_of_drawn_masks():
+    found = runs("condnet", 100, 0.1)
+    for run in found:
+        most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
+        run["evaluations"].append(most_probable)
+    assert density_of(found) == pytest.approx(0.1)

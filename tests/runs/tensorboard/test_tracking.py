@@ -28,7 +28,7 @@ from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN
-from ccenv.runs.tensorboard.hparams import METRICS, columns, compact
+from ccenv.runs.tensorboard.hparams import METRICS, columns
 from ccenv.runs.tensorboard.tracking import CELL, Tracker
 
 PROBE = PROBE_SETTINGS | {
@@ -116,10 +116,6 @@ def test_curves_run_over_images_seen(events):
     assert scalars[-1].step == 512
     assert events["reinforce"].Scalars("episode/error")[-1].step == 512
     assert [point.step for point in events["dense"].Scalars("eval/error")] == [0, 0]
-
-
-def test_agents_draw_curves_of_their_own(events):
-    assert "train/entropy" in events["reinforce"].Tags()["scalars"]
 
 
 def test_curves_end_with_what_the_result_says(events, runs_of_agents):
@@ -288,7 +284,3 @@ def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkey
 def test_the_settings_are_there_as_text(events):
     (text,) = events["rloo"].Tensors("settings/agent_settings/text_summary")
     assert b"| num_kept | 1 |" in text.tensor_proto.string_val[0]
-
-
-def test_compact_values_are_short():
-    assert compact({"a": (1, 2), "b": None, "c": "x"}) == "a=[1,2] b=null c=x"

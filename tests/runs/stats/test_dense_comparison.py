@@ -1,14 +1,13 @@
 """Laws of the comparison with dense networks: validation chooses, the test only judges."""
 
 import dataclasses
-import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import SEEDS, result, runs
 
-from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.report.dense.figures import dense_figures
 from ccenv.runs.report.dense.section import dense_tables
 from ccenv.runs.stats.cost_points import Point
@@ -22,13 +21,7 @@ from ccenv.runs.stats.dense_comparison import (
     undominated,
 )
 from ccenv.runs.stats.measures import BITS
-from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.at_budgets import cells_of, kilobytes
-from ccenv.runs.studies.paper.figures import density_of
-from ccenv.runs.studies.paper.numbers import digitised, trend
-from ccenv.runs.sweeps import SWEEPS, Sweep
-
-SEEDS = (0, 1, 2)
 
 
 def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):
@@ -41,28 +34,6 @@ def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds
         {seed: known + 0.001 * seed for seed in seeds},
         {1: dict.fromkeys(seeds, macs / 1000)},
     )
-
-
-def result(agent, seed, macs, error, validation, dataset="mnist", **more):
-    """What a run leaves, as far as the comparison reads it."""
-    shares = {"macs": macs, "density": [0.1], "compute_cost": 0.1, "total_cost": 0.1}
-    evaluations = [
-        {"split": split, "mode": mode, "num_images": 9, "error": value + 0.001 * seed, **shares}
-        for split, mode, value in (
-            ("test", "sampled", error),
-            ("test", "mode", error),
-            ("validation", "sampled", validation),
-        )
-    ]
-    latency = [{"batch_size": size, "milliseconds": macs / 1000} for size in (1, 256)]
-    own = {"environment": {"dataset": dataset}, "agent_settings": {}}
-    one = {"agent": agent, "seed": seed, "evaluations": evaluations, "latency": latency}
-    return one | {"uses_labels": False, "learns": agent != "dense", "settings": own, **more}
-
-
-def runs(agent, macs, error, validation=None, **more):
-    known = error if validation is None else validation
-    return [result(agent, seed, macs, error, known, **more) for seed in SEEDS]
 
 
 DENSE = {"dense 8": runs("dense", 100, 0.2), "dense 16": runs("dense", 200, 0.1)}
@@ -330,71 +301,12 @@ def test_ceilings_are_left_out():
     assert {p.label for p in found.conditional} == {"a"}
 
 
-def test_the_papers_trends_are_those_that_it_describes():
-    errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
-    seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
-    assert errors == sorted(errors)
-    assert seconds == sorted(seconds, reverse=True)
-    curves = digitised("fig5b")
-    assert all(
-        low[1] > high[1]
-        for low, high in zip(curves["lowest lambda_v"], curves["highest lambda_v"], strict=True)
-    )
-
-
-def whole_result(job):
-    """A result that a whole report can be made of."""
-    number = job.plan.program.seed
-    found = result(job.agent, number, 40_000.0, 0.1, 0.1)
-    for verdict in found["evaluations"]:
-        verdict |= {"nll": 1.0, "mean_return": -1.0, "policy_cost": 0.0}
-    for pass_ in found["latency"]:
-        pass_ |= {"dense_milliseconds": 1.0, "speedup": 2.0, "num_threads": 1}
-        pass_ |= {"speedup_low": 1.0, "speedup_high": 3.0}
-    curve = [{"images_seen": n, **found["evaluations"][2]} for n in (0, 40_000, 80_000)]
-    settings = json.loads(json.dumps(job.plan.config()))
-    blocks = job.plan.environment["num_blocks"]
-    use = [[[50] * n] * 10 for n in blocks]
-    return found | {
-        "reward": "negative_nll",
-        "settings": settings,
-        "code": {},
-        "dense_macs": 200_000,
-        "versions": {},
-        "machine": {},
-        "curve": curve,
-        "block_use": use,
-        "total_seconds": 1.0,
-    }
-
-
-FIGURES = {
-    "paper-lambda-s": ("fig5a",),
-    "paper-lambda-v": ("fig5b",),
-    "paper-mnist-density": ("fig5.7",),
-    "paper-front": ("fig3", "fig5.16"),
-    "paper-mnist": ("fig1",),
-}
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
-    sweep = SWEEPS[name]
-    rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
-    small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
-    done = tuple(Finished(job.label, whole_result(job)) for job in make_jobs(small, "unused"))
-    (section,) = (one for one in STUDIES[name].sections if one.name == "paper")
-    part = section.make(Comparison(small, done, (), "sampled"), tmp_path / "none")
-    assert tuple(figure.name for figure in part.figures) == FIGURES[name]
-    assert all(len(figure.png) > 1000 for figure in part.figures)
-    for table in part.tables:
-        assert len(table.texts) == 10
-        assert table.texts[0][2:] == ["0.50"] * 16
-
-
-def test_density_on_the_axis_is_that_of_drawn_masks():
-    found = runs("condnet", 100, 0.1)
-    for run in found:
-        most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
-        run["evaluations"].append(most_probable)
-    assert density_of(found) == pytest.approx(0.1)
+def test_times_in_turns_stand_in_place_of_the_runs_own():
+    results = {**DENSE, "c": runs("rloo", 150, 0.1), "d": runs("x", 180, 0.1)}
+    times = {"dense 8": {128: {0: 1.0, 1: 0.5}}, "dense 16": {128: {0: 2.0}}, "c": {128: {0: 3.0}}}
+    (found,) = make_contests(results, times=times)
+    points = {point.label: point for point in (*found.dense, *found.conditional)}
+    assert found.batches == (128,)
+    assert points["dense 8"].time(128) == pytest.approx(0.5)
+    assert points["dense 8"].time(1) is None
+    assert points["d"].time(128) is None
