@@ -1,4 +1,4 @@
-"""Points over cost: a sweep's rows, dense networks of other sweeps, times that were recorded apart."""
+"""Points over cost: a sweep's rows, dense networks of other sweeps, times recorded apart."""
 
 import dataclasses
 import json

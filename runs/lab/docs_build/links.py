@@ -1,5 +1,6 @@
 """Links of a Markdown page: (text, what becomes of each) -> the same text in another place."""
 
+import functools
 import os
 import re
 import tomllib
@@ -66,6 +67,7 @@ def absolute(text: str, page: PurePosixPath, address: str) -> str:
     return moved(text, move)
 
 
+@functools.cache
 def project_address(root: Path) -> str:
     """The project's address as `pyproject.toml` has it: the one place where it is filled in."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]

@@ -2,6 +2,7 @@
 
 import operator
 
+import made_results
 import pytest
 
 from ccenv.runs.config.settings import make_plan
@@ -18,25 +19,14 @@ from ccenv.runs.stats.random_baseline import dropout_curves
 from ccenv.runs.sweeps import SWEEPS, Cell
 
 
-def result(agent, transforms, macs, error, blocks=(4,)):
-    """What a run leaves, as far as a comparison reads it."""
-    environment = {
-        "dataset": "mnist",
-        "transforms": transforms,
-        "num_blocks": blocks,
-        "block_size": 8,
-        "network": "mlp",
-    }
-    environment |= {"head_units": (), "activation": "relu"}
-    shares = {"num_images": 9, "error": error, "macs": macs, "compute_cost": macs / 1e3}
-    evaluations = [
-        {"split": split, "mode": mode, **shares}
-        for split in ("test", "validation")
-        for mode in ("sampled", "mode")
-    ]
-    settings = {"environment": environment, "agent_settings": {}}
-    own = {"agent": agent, "seed": 0, "evaluations": evaluations, "latency": []}
-    return own | {"settings": settings, "uses_labels": False}
+def result(agent, transforms, macs, error):
+    """What a run on images that went through transforms leaves."""
+    sizes = {"num_blocks": (4,), "block_size": 8, "network": "mlp"}
+    sizes |= {"head_units": (), "activation": "relu", "transforms": transforms}
+    found = made_results.result(agent, 0, macs, error, environment=sizes, latency=[])
+    for verdict in found["evaluations"]:
+        verdict["compute_cost"] = macs / 1e3
+    return found
 
 
 WHOLE, HALVES = (), ["halve"]

@@ -1,15 +1,11 @@
 """Laws of the networks' benchmark: what is compared costs what it should, and is shown whole."""
 
-import json
-
 import pytest
 import torch
 
 from ccenv.base.seeding import stream
 from ccenv.networks.core.protocol import dense_forward
-from ccenv.runs.lab import tables
-from ccenv.runs.lab.__main__ import main
-from ccenv.runs.lab.benchmarks import network_speed, subjects
+from ccenv.runs.lab.benchmarks import subjects
 from ccenv.runs.lab.benchmarks.network_speed import executed, macs_of, make_passes
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 
@@ -65,24 +61,3 @@ def test_masks_of_a_number_keep_it_in_every_row(draw, num_blocks, kept):
     assert [mask.shape for mask in masks] == [(33, n) for n in num_blocks]
     assert (torch.cat(masks, dim=1).sum(dim=1) == kept).all()
     assert len(torch.cat(masks, dim=1).unique(dim=0)) > 1
-
-
-def test_networks_that_are_not_installed_are_left_out(monkeypatch):
-    absent = subjects.Subject("resnet", "", subjects.each_block(0.5), packages=("no-such-package",))
-    monkeypatch.setitem(SUBJECTS, "absent", absent)
-    assert "absent" not in subjects.chosen(quick=False)
-    assert set(LIGHT) <= set(subjects.chosen(quick=False))
-
-
-def test_a_quick_benchmark_is_shown_and_recorded_with_the_load_of_every_row(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(network_speed, "SECONDS", 0.001)
-    given = ["networks", "--quick", "--repeats", "2", "--record", "--results-dir", str(tmp_path)]
-    assert main(given) == 0
-    shown = capsys.readouterr().out
-    (path,) = tmp_path.glob("network-speed*.json")
-    recorded = json.loads(path.read_text())
-    assert len(recorded["rows"]) == 4
-    assert all({"load_average", "gated_milliseconds"} <= set(row) for row in recorded["rows"])
-    assert tables.TABLES[recorded["kind"]](recorded["rows"]) in shown
