@@ -36,9 +36,8 @@ from ccenv.deploy.export_content import (
     stream_of,
 )
 from ccenv.deploy.export_images import Preparation, older_images
-from ccenv.deploy.faster import fuse_policy
-from ccenv.deploy.fused.call import CompiledCall
-from ccenv.deploy.short_walk import ShortWalk
+from ccenv.deploy.fused.classifier import FusedClassifier
+from ccenv.deploy.short_walk import ShortWalk, fuse_policy
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import Observer, make_observer
 from ccenv.simulator.context import Range, affordable, observe_context
@@ -190,7 +189,7 @@ class SkippingClassifier(nn.Module):
             surface = dataclasses.replace(surface, observe=self._observer(values))
         return look_and_compute(self.policy, surface, images, generator, values.get("budget"))
 
-    def fuse(self, *, draw: str | None = None) -> CompiledCall | ShortWalk:
+    def fuse(self, *, draw: str | None = None) -> FusedClassifier | ShortWalk:
         """The same with little between the layers, to rounding: faster for one image.
 
         A fully connected network, of symbols too, runs in one compiled call, many times faster; a

@@ -12,8 +12,8 @@ from torch import Tensor
 from ccenv.base.clock import quartiles_of_ratio, seconds_in_turns, wait_for
 from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.base.seeding import stream
-from ccenv.deploy.faster import fuse_policy
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.deploy.short_walk import fuse_policy
 from ccenv.mdp import dynamics
 from ccenv.networks.core.lowering import Affine, Embed, lowered
 from ccenv.networks.core.one_row import OneRow, why_not_one_row

@@ -1,4 +1,6 @@
-"""A policy and a network of stages with little between them: (images) -> logits and masks.
+"""A policy and a network with little between them: (images) -> logits and masks.
+
+A network of affine maps runs in one compiled call (`ccenv.deploy.fused`), one of stages here.
 
 One image goes through modules and decisions alone (`ccenv.networks.core.one_row`): of a ResNet-20
 half of whose units are skipped, walking layer by layer takes a fifth of the time. Many images walk
@@ -23,9 +25,15 @@ from ccenv.deploy.fused.choosers import (
     mask_of,
     scores_of,
 )
-from ccenv.networks.core.one_row import OneRow
+from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.mdp.observations import LAST_SYMBOLS, Observer
+from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
+from ccenv.simulator.policy import as_policy
+
+IMAGES = 3
+"""Dimensions of an image."""
 
 
 class ShortWalk:
@@ -198,3 +206,43 @@ def least_score(chooser: Chooser, uniform: float) -> float:
     if not 0 < share < 1:
         return -math.inf if share <= 0 else math.inf
     return math.log(share / (1 - share))
+
+
+def fuse_policy(
+    network: Any,
+    policy: Any,
+    observe: Observer,
+    image_shape: tuple[int, ...],
+    *,
+    drawn: bool,
+) -> FusedClassifier | ShortWalk | None:
+    """A policy and its network with little between them, None where that cannot be.
+
+    Args:
+        network: of affine maps, which run in one compiled call, or a `GatedSequential`.
+        policy: says how it chooses by a method `choosers(drawn=...)`, as agents do.
+        observe: how the policy looks at states; one with a context is not fused.
+        image_shape: of one input, such as channels, height and width.
+        drawn: whether masks are drawn, instead of the most probable ones.
+    """
+    choosers = as_policy(policy).choosers(drawn=drawn)
+    if choosers is None or type(observe) is not Observer:
+        return None
+    if why_not_fused(network) is None:
+        look = LAST_SYMBOLS if reads_symbols(network) else "summary"
+        if observe.kind not in ("layer_input", look):
+            return None
+        return FusedClassifier(network, choosers, observation=observe.kind, image_shape=image_shape)
+    if observe.kind != "layer_input" or why_not_short(network, image_shape) is not None:
+        return None
+    return ShortWalk(network, choosers, torch.zeros(1, *image_shape))
+
+
+def why_not_short(network: Any, image_shape: tuple[int, ...]) -> str | None:
+    """Why a network does not run in a `ShortWalk`, None where it does."""
+    if len(image_shape) != IMAGES:
+        return "its inputs are no images"
+    kinds = {(p.device.type, p.dtype) for p in network.parameters()}
+    if kinds != {("cpu", torch.float32)}:
+        return "it is not float32 on the CPU"
+    return why_not_one_row(network)
