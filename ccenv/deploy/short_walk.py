@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.base.masks import as_mask, gate_values_of
 from ccenv.deploy.fused.choosers import (
     Chooser,
     check_maps,
@@ -26,14 +27,53 @@ from ccenv.deploy.fused.choosers import (
     scores_of,
 )
 from ccenv.deploy.fused.classifier import FusedClassifier, reads_symbols, why_not_fused
+from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS, Observer
 from ccenv.networks.core.one_row import OneRow, why_not_one_row
 from ccenv.networks.core.protocol import num_blocks_of, walk
 from ccenv.networks.core.stage import LAST, LOOK_SIDE, Stage, is_channels_last, is_even
-from ccenv.simulator.policy import as_policy
+from ccenv.simulator.context import affordable
+from ccenv.simulator.policy import Policy, as_policy
 
 IMAGES = 3
 """Dimensions of an image."""
+
+
+@torch.no_grad()
+def look_and_compute(
+    policy: Policy,
+    surface: Any,
+    images: Tensor,
+    generator: torch.Generator | None,
+    budget: Tensor | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Walks images through the layers as a rollout does, without rewards and bills.
+
+    Args:
+        policy: chooses the masks.
+        surface: what policies read of an environment: a simulator, or a classifier's `Surface`.
+        images: [batch, channels, height, width] float32.
+        generator: of the draws, None for the most probable masks.
+        budget: float32 [batch], or None.
+
+    Returns:
+        Logits [batch, num_classes], and bool [batch, num_blocks] for each gated layer.
+    """
+    network, masks = surface.network, []
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    state = initial(network, images, labels)
+    surface.state = state
+    as_policy(policy).begin_episode(surface)
+    for layer, num_blocks in enumerate(surface.num_blocks):
+        surface.state = state
+        action = policy.act(surface.observe(state), layer, generator)
+        mask = as_mask(action, num_blocks)
+        if budget is not None:
+            mask = affordable(network, state, mask, budget)
+        state, outcome = transition(network, state, mask, weights=gate_values_of(action))
+        masks.append(mask)
+    assert outcome.logits is not None
+    return outcome.logits, masks
 
 
 class ShortWalk:
