@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ccenv.agents.base import descend
 from ccenv.agents.distributions import IndependentBlocks
 from ccenv.agents.independent import IndependentPolicy
 from ccenv.base.registry import check_names
@@ -115,9 +116,7 @@ class Condnet(IndependentPolicy):
                 f"l_v_{layer}": l_v.item(),
             }
         squares = torch.stack([p.square().sum() for p in self.scores.parameters()]).sum()
-        self.optimizer.zero_grad()
-        (total + self.l2_weight * squares).backward()
-        self.optimizer.step()
+        descend(self.optimizer, total + self.l2_weight * squares)
         return scalars | {"loss": total.item()}
 
     def reinforce_loss(self, log_prob: Tensor, nll: Tensor, layer: int) -> Tensor:

@@ -52,11 +52,8 @@ class Numbers(nn.Module):
         """
         super().__init__()
         self.scores, self.ranges, self.starts = scores, ranges, starts
-        for stack in scores.layers:
-            assert isinstance(stack, nn.Sequential)
-            last = stack[-1]
-            assert isinstance(last, nn.Linear)
-            nn.init.zeros_(last.weight)
+        for gate in range(len(ranges)):
+            nn.init.zeros_(scores.last(gate).weight)
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("spread", torch.tensor(spread))
         size = max(scores.lengths)

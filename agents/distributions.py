@@ -43,11 +43,8 @@ def start_at(scores: LayerScores, shares: Sequence[float]) -> None:
         scores: what `keep_probability` makes probabilities of.
         shares: one for each gated layer.
     """
-    for stack, share in zip(scores.layers, shares, strict=True):
-        assert isinstance(stack, nn.Sequential)
-        linear = stack[-1]
-        assert isinstance(linear, nn.Linear)
-        nn.init.constant_(linear.bias, score_of(share))
+    for layer, share in enumerate(shares):
+        nn.init.constant_(scores.last(layer).bias, score_of(share))
 
 
 def check_kept(

@@ -21,11 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccenv.agents.base import Agent, LayerScores
+from ccenv.agents.base import Agent, LayerScores, descend
 from ccenv.agents.distributions import check_kept
 from ccenv.agents.straight_through_ops import (
-    descend,
-    soft_masked_logits,
+    loss_under,
     straight_through,
 )
 from ccenv.base.masks import mask_of_indices
@@ -89,19 +88,15 @@ class DynamicGate(Agent):
 
     def choosers(self, *, drawn: bool) -> list[Chooser]:
         """See `Agent.choosers`."""
-        rule = "likely" if self.num_kept is None else "top_k"
-        return self.scores.choosers(rule, self.num_kept)
+        return self.scores.choosers(False, self.num_kept)
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One step down the loss under the rollout's masks, with the price of usage."""
-        state = self.simulator.state
-        assert state is not None
         gates = [
             self.scores(seen, layer).sigmoid() for layer, seen in enumerate(rollout.observations)
         ]
         hard = [straight_through(*pair) for pair in zip(rollout.actions, gates, strict=True)]
-        logits = soft_masked_logits(self.simulator.network, state.images_by_row, hard)
-        loss = torch.nn.functional.cross_entropy(logits, state.labels)
+        loss = loss_under(self.simulator, hard)
         usage = torch.cat(gates, dim=1).mean()
         self.descend(loss + self.usage_weight * usage)
         return {"loss": loss.item(), "usage": usage.item()}
@@ -109,7 +104,7 @@ class DynamicGate(Agent):
     def descend(self, loss: Tensor) -> None:
         """A step at once; where requests are under way, one that lands between their gates."""
         if not self.is_concurrent:
-            descend(self.optimizer, self.scores, loss)
+            descend(self.optimizer, loss)
             return
         self.land(0)
         parameters = list(self.scores.parameters())

@@ -1,11 +1,8 @@
 """Content of an exported classifier: (agent, its settings) <-> names, numbers and tensors.
 
 Agents and networks are stored as `module:name` with settings, and rebuilt from these. A file's
-names are followed only after `check_content`.
-
-How an exported classifier chooses masks: (agent) -> drawn or most probable, whichever errs less.
-
-A young policy keeps no block with a probability above one half, so that its most probable masks
+names are followed only after `check_content`. Masks are chosen as errs less on validation images: a
+young policy keeps no block with a probability above one half, so that its most probable masks
 keep nothing where drawn ones answer well; an old one may do better with the most probable masks.
 """
 

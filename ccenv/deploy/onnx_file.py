@@ -7,8 +7,6 @@ Inputs are `images`, float32 [batch, ...] as the data set stores them (bytes as 
 symbols int64, and, where masks are drawn, `uniforms`, float32 [batch, blocks of all gates] in
 [0, 1): who calls it draws. Outputs are `logits` and `masks`, bool [batch, blocks of all gates],
 what was executed.
-
-An ONNX file beside its classifier: (file, inputs) -> how far apart answers and masks are.
 """
 
 import importlib.util

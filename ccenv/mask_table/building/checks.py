@@ -1,9 +1,4 @@
-"""Before a table is built or used: whether a network can have one, and whether it is its own.
-
-What can have a table: (network, menus, number of inputs) -> nothing, or a refusal.
-
-Whether a table is of a network and a split: (header, network, split) -> nothing, or refused.
-"""
+"""Before a table is built or used: whether a network can have one, and whether it is its own."""
 
 import hashlib
 from collections.abc import Iterator, Mapping

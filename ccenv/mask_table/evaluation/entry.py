@@ -8,13 +8,8 @@ A policy is one of four forms; the last three are those of `ccenv.mask_table.eva
 - masks: [num_masks] or [n, num_masks], probabilities of all masks;
 - numbers: int64 [1] or [n], a mask's number.
 
-Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are.
-
-Checks names of entries: (a name) -> nothing, or an error that says why it is refused.
-
-A name is shown beside the names of baselines, to readers in a terminal and on pages.
-
-A policy for a table as a file without code: one of three forms <-> safetensors, checked.
+Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are. A
+name is shown beside the names of baselines, to readers in a terminal and on pages.
 """
 
 import unicodedata

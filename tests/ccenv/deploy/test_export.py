@@ -36,9 +36,27 @@ UNEVEN = {
     "weights": "cotrain",
     "head_units": (6,),
 }
-SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
-# One that learns of frozen networks only.
-ENVIRONMENTS = {"imitation": PROBE_SETTINGS}
+SETTINGS = {
+    "rloo": {"num_kept": 1},
+    "sb3_ppo": {"num_minibatches": 2},
+    "topk": {"num_kept": 1, "bias_rate": 0.5},
+    "dynamic_gate": {"num_kept": (2, 1)},
+    "act": {"halting_bias": -1.0},
+    "confidence": {"stop_shares": 0.6},
+    "allocation": {"cost_limit": 0.6},
+}
+EXITS = {
+    "dataset": "digits",
+    "network": "early_exit",
+    "network_kwargs": {"units": [8, 8, 8]},
+    "weights": "cotrain",
+}
+# One learns of frozen networks only; others have nothing to decide but at exits, or in a stream.
+ENVIRONMENTS = {
+    "imitation": PROBE_SETTINGS,
+    **dict.fromkeys(("act", "pondernet", "confidence", "allocation"), EXITS),
+    "entropy_threshold": {"dataset": "digits", "network": "streaming", "weights": "cotrain"},
+}
 EXPORTABLE = [name for name in AGENTS if not resolve(name, AGENTS, "agent").uses_labels]
 
 
@@ -78,22 +96,19 @@ def test_an_exported_agent_answers_as_it_does_in_the_environment_bit_for_bit(nam
     assert loaded.policy_macs == list(agent.policy_macs)
 
 
-@pytest.mark.parametrize("settings", [PROBE_SETTINGS, PROBE_SETTINGS | {"observation": "summary"}])
-def test_so_it_does_with_frozen_weights_and_either_observation(settings, tmp_path):
-    agent = make_agent("reinforce", settings, hidden_units=3)
-    classifier = SkippingClassifier.from_agent(agent, hidden_units=3)
-    images, logits, _ = in_environment(agent, None)
-    assert torch.equal(classifier(images, draw="mode"), logits)
-
-
 def stored_bytes(split):
     part = load_split("synthetic", split)
     return dataclasses.replace(part, images=part.images.mul(255).round().to(torch.uint8))
 
 
-@pytest.mark.parametrize("observation", ["layer_input", "summary"])
 @pytest.mark.parametrize(
-    "names", ["", "standardise", "halve", "copies=2,shift=2,mirror,halve,standardise"]
+    ("names", "observation"),
+    [
+        ("", "layer_input"),
+        ("standardise", "summary"),
+        ("halve", "layer_input"),
+        ("copies=2,shift=2,mirror,halve,standardise", "summary"),
+    ],
 )
 @pytest.mark.parametrize("dataset", ["synthetic", stored_bytes])
 def test_an_exported_one_takes_images_as_they_are_stored_and_transforms_them_itself(
@@ -214,12 +229,16 @@ def test_a_file_holds_no_pickle(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def with_name(path, part, key, name):
+@pytest.fixture(scope="module")
+def plain():
+    """An agent, and the content of its file; not to be changed."""
+    agent = make_agent("reinforce")
+    return agent, SkippingClassifier.from_agent(agent).content
+
+
+def with_name(path, content, part, key, name):
     """Writes a file that names something else as its agent or its network."""
-    SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
-    content = load_tree(path)
-    content[part][key] = name
-    save_tree(path, content)
+    save_tree(path, content | {part: content[part] | {key: name}})
 
 
 @pytest.mark.parametrize(
@@ -238,11 +257,11 @@ def with_name(path, part, key, name):
     ],
 )
 def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
-    part, key, name, tmp_path, monkeypatch
+    plain, part, key, name, tmp_path, monkeypatch
 ):
     (tmp_path / "sentinel_of_a_file.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with_name(tmp_path / "file", part, key, name)
+    with_name(tmp_path / "file", plain[1], part, key, name)
     with pytest.raises(ValueError, match="not imported"):
         SkippingClassifier.load(tmp_path / "file")
 
@@ -263,21 +282,18 @@ def test_of_what_a_file_names_only_entries_of_this_projects_tables_are_imported(
     ],
 )
 def test_what_a_trusted_module_gives_must_still_be_an_agent_or_a_builder_of_its_own(
-    part, key, name, message, tmp_path
+    plain, part, key, name, message, tmp_path
 ):
-    with_name(tmp_path / "file", part, key, name)
+    with_name(tmp_path / "file", plain[1], part, key, name)
     with pytest.raises(ValueError, match=message):
         SkippingClassifier.load(tmp_path / "file", trust=("ccenv",))
 
 
-def test_a_file_that_names_modules_as_they_were_called_before_still_loads(tmp_path):
-    agent, path = make_agent("reinforce"), tmp_path / "file"
-    SkippingClassifier.from_agent(agent).save(path)
-    content = load_tree(path)
+def test_a_file_that_names_modules_as_they_were_called_before_still_loads(plain, tmp_path):
+    (agent, content), path = plain, tmp_path / "file"
     assert content["agent"]["class"] == "ccenv.agents.reinforce:Reinforce"
-    content["agent"]["class"] = "agents.reinforce:Reinforce"
-    content["network"]["builder"] = "ccenv.networks:GatedMLP"
-    save_tree(path, content)
+    with_name(path, content, "agent", "class", "agents.reinforce:Reinforce")
+    with_name(path, load_tree(path), "network", "builder", "ccenv.networks:GatedMLP")
     images, logits, _ = in_environment(agent, None)
     assert torch.equal(SkippingClassifier.load(path)(images, draw="mode"), logits)
 
@@ -463,12 +479,10 @@ def test_images_classified_alone_are_not_all_drawn_alike(strange):
     assert len({tuple(mask.tolist()) for mask in masks}) > 5
 
 
-def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(tmp_path):
-    agent = make_agent("reinforce")
-    SkippingClassifier.from_agent(agent).save(tmp_path / "file")
-    content = load_tree(tmp_path / "file")
-    del content["draw"], content["validation_error"]
-    save_tree(tmp_path / "file", content)
+def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(plain, tmp_path):
+    agent, content = plain
+    newer = ("draw", "validation_error")
+    save_tree(tmp_path / "file", {n: part for n, part in content.items() if n not in newer})
     with safe_open(tmp_path / "file", framework="pt") as file:
         tree = {"tree": file.metadata()["tree"]}
     save_file(load_file(tmp_path / "file"), tmp_path / "old", metadata=tree)
@@ -477,9 +491,9 @@ def test_a_file_of_before_takes_the_most_probable_masks_and_needs_no_checksum(tm
 
 
 @pytest.mark.parametrize("part", ["agent", "network"])
-def test_a_file_that_was_altered_or_is_not_finite_is_refused(part, tmp_path):
+def test_a_file_that_was_altered_or_is_not_finite_is_refused(plain, part, tmp_path):
     path = tmp_path / "file"
-    SkippingClassifier.from_agent(make_agent("reinforce")).save(path)
+    save_tree(path, plain[1])
     content = load_tree(path)
     whole = bytearray(path.read_bytes())
     whole[-10] ^= 1
@@ -490,31 +504,6 @@ def test_a_file_that_was_altered_or_is_not_finite_is_refused(part, tmp_path):
     save_tree(path, content)
     with pytest.raises(ValueError, match=f"finite weights of the {part}"):
         SkippingClassifier.load(path)
-
-
-def test_a_classifier_in_one_call_draws_as_the_file_says_without_a_generator():
-    agent = make_agent("rloo")
-    classifier = SkippingClassifier.from_agent(agent, **SETTINGS["rloo"])
-    images = agent.simulator.on_split("test", 9).data.batch(torch.arange(9))[0]
-    for draw in (None, "mode", "sampled"):
-        logits, masks = classifier.fuse(draw=draw)(images)
-        expected, own = classifier.classify(images, draw=draw)
-        assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
-        torch.testing.assert_close(logits, expected)
-
-
-@pytest.mark.parametrize("name", ["rloo", "condnet", "fixed_mask"])
-@pytest.mark.parametrize("drawn", [False, True])
-def test_an_exported_classifier_in_one_call_answers_alike(name, drawn):
-    agent = make_agent(name)
-    classifier = SkippingClassifier.from_agent(agent, **SETTINGS.get(name, {}))
-    images = agent.simulator.on_split("test", 50).data.batch(torch.arange(50))[0]
-    draws = [stream(0, "masks") if drawn else None for _ in range(2)]
-    draw = "sampled" if drawn else "mode"
-    logits, masks = classifier.fuse(draw=draw)(images, generator=draws[0])
-    expected, own = classifier.classify(images, draws[1], draw=draw)
-    assert all(torch.equal(a, b) for a, b in zip(masks, own, strict=True))
-    torch.testing.assert_close(logits, expected)
 
 
 def test_a_policy_that_is_no_affine_map_is_not_fused():
