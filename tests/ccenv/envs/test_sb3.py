@@ -137,7 +137,7 @@ def test_rendering_tiles_one_block_map_a_row():
 
 def test_bad_use_of_the_sb3_view_is_refused():
     env = BlockSelectionVecEnv(2, **PROBE)
-    with pytest.raises(RuntimeError, match=r"call reset\(\)"):
+    with pytest.raises(RuntimeError, match=r"begin\(\) or reset\(\)"):
         env.step(ones(env))
     env.reset()
     with pytest.raises(ValueError, match="shape"):

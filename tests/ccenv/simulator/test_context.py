@@ -1,17 +1,13 @@
 """Contexts: prices and budgets of each episode, what an agent sees of them and what they do."""
 
-import json
 import statistics
-import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
-from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import ccenv
 from ccenv.agents.actor_critic import ActorCritic
@@ -19,7 +15,6 @@ from ccenv.agents.reinforce import Reinforce
 from ccenv.base.seeding import stream
 from ccenv.base.snapshot import restore, state_of
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.networks.core.mlp import dense_tail_macs
 from ccenv.simulator.context import Range, read_context
 from ccenv.simulator.evaluate import evaluate_context
@@ -155,35 +150,6 @@ def test_rows_of_a_group_share_their_price():
     groups = built.context.values["cost_weight"].view(3, 4)
     assert bool((groups == groups[:, :1]).all())
     assert len(set(groups[:, 0].tolist())) == 3
-
-
-@pytest.mark.parametrize("context", CONTEXTS)
-def test_the_same_seed_gives_the_same_prices_in_every_view(context):
-    settings = PROBE_SETTINGS | {"context": context}
-    envs = [ccenv.BlockSelectionVectorEnv(6, **settings) for _ in range(2)]
-    seen = [env.reset(seed=3)[0] for env in envs]
-    np.testing.assert_array_equal(*seen)
-    action = envs[0].action_space.sample()
-    for left, right in zip(envs[0].step(action), envs[1].step(action), strict=True):
-        if not isinstance(left, dict):
-            np.testing.assert_array_equal(left, right)
-    vec_env = BlockSelectionVecEnv(6, **settings)
-    vec_env.seed(3)
-    np.testing.assert_array_equal(vec_env.reset(), seen[0])
-
-
-@pytest.mark.parametrize("context", CONTEXTS)
-def test_checkers_are_silent_and_the_setting_survives_json(context):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        kwargs = json.loads(json.dumps(PROBE_SETTINGS | {"context": context}))
-        env = gym.make("BlockSelection-v0", **kwargs)
-        check_env(env.unwrapped)
-        sb3_check_env(
-            gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json())).unwrapped
-        )
-        ccenv.check_vector_env(gym.make_vec("BlockSelection-v0", num_envs=3, **kwargs))
 
 
 def test_info_says_what_was_executed_and_at_which_price():
