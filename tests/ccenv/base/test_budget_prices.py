@@ -29,7 +29,7 @@ TABLES = st.builds(
 
 
 @given(tables=TABLES, prices=st.lists(st.floats(0, 50), min_size=2, max_size=2))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_mean_cost_does_not_rise_with_the_price(tables, prices):
     values, costs = tables
     spent = [taken(costs, best_offers(values, costs, price)).mean() for price in sorted(prices)]
@@ -42,7 +42,7 @@ def budget_of(values, costs, share):
 
 
 @given(tables=TABLES, share=st.floats(0, 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_with_coins_a_budget_that_limits_is_met_exactly(tables, share):
     values, costs = tables
     budget = budget_of(values, costs, share)
@@ -56,7 +56,7 @@ def test_with_coins_a_budget_that_limits_is_met_exactly(tables, share):
 
 
 @given(tables=TABLES, share=st.floats(0, 1), seed=st.integers(0, 99))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_choice_within_the_budget_gains_more(tables, share, seed):
     values, costs = tables
     budget = budget_of(values, costs, share)
@@ -82,8 +82,8 @@ def test_without_a_price_the_best_offers_are_taken_and_at_a_high_one_the_cheapes
 
 
 def test_right_or_wrong_leaves_few_mean_costs_and_coins_reach_the_others():
-    values, costs = table(1, inputs=2000, right_or_wrong=True)
-    prices = np.linspace(0, 30, 3000)
+    values, costs = table(1, inputs=500, right_or_wrong=True)
+    prices = np.linspace(0, 30, 300)
     reached = {taken(costs, best_offers(values, costs, p)).mean().round(12) for p in prices}
     assert len(reached) <= 10
     budget = (sorted(reached)[0] + sorted(reached)[1]) / 2

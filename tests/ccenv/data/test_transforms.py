@@ -13,7 +13,7 @@ from ccenv.data import Split, load_split, preprocessing, transform_names
 from ccenv.data.fitted_transforms import fit, fixed
 from ccenv.data.split import transformed
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.data.transforms import Hole, Mirror, Shift
+from ccenv.data.transforms import Hole
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
@@ -119,26 +119,6 @@ def test_transforms_are_bit_for_bit_the_data_sets_of_the_results_recorded_first(
     assert torch.equal(own, labels[order])
 
 
-@given(st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([torch.uint8, torch.float32]))
-def test_a_shift_moves_every_pixel_as_far_and_leaves_black(up, left, dtype):
-    image = pictures(1, dtype=dtype)
-    found = Shift(3)(image, torch.tensor([[up, left]], dtype=torch.int16)).numpy()[0]
-    source = image.numpy()[0]
-    for y in range(HEIGHT):
-        for x in range(WIDTH):
-            inside = 0 <= y + up < HEIGHT and 0 <= x + left < WIDTH
-            expected = source[:, y + up, x + left] if inside else 0
-            assert np.array_equal(found[:, y, x], np.broadcast_to(expected, 2))
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=6))
-def test_a_mirror_exchanges_left_and_right_of_those_drawn(drawn):
-    images = pictures(len(drawn))
-    found = Mirror()(images, torch.tensor(drawn))
-    for before, after, is_mirrored in zip(images, found, drawn, strict=True):
-        assert torch.equal(after, before.flip(2) if is_mirrored else before)
-
-
 @given(st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 4))
 def test_a_hole_is_a_square_of_zeros_and_may_reach_over_an_edge(top, left, size):
     image = pictures(1, dtype=torch.float32)
@@ -189,20 +169,6 @@ def test_draws_reach_every_shift_both_mirrors_and_every_middle_and_nothing_else(
     assert 0.4 < mirror[2:].float().mean() < 0.6
     middles = {tuple(pair) for pair in (hole[2:] + 1).tolist()}
     assert middles == {(y, x) for y in range(4) for x in range(6)}
-
-
-@pytest.mark.parametrize("dataset", [stored_bytes, stored_floats])
-@pytest.mark.parametrize("names", [("standardise",), ("halve", "standardise")])
-def test_channels_are_standardised_by_unmoved_training_images_after_what_stands_before(
-    dataset, names
-):
-    seen = load_split(dataset, "train", names[:-1]).batch(torch.arange(20))[0]
-    mean, sd = seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), keepdim=True)
-    for split in SPLITS:
-        plain = load_split(dataset, split, names[:-1]).batch(torch.arange(20))[0]
-        for moves in ((), ("shift=2",)):
-            found = load_split(dataset, split, (*moves, *names)).batch(torch.arange(20))[0]
-            torch.testing.assert_close(found, (plain - mean) / sd, rtol=1e-4, atol=1e-4)
 
 
 def test_a_channel_of_one_value_is_divided_by_next_to_nothing():

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.noise import NormalActionNoise
 
 import ccenv
 from ccenv.data.toy import PROBE_SETTINGS, probe_optimal_masks
@@ -221,81 +220,19 @@ def share_of_optimal_masks(model, env):
     return torch.stack(hits).float().mean().item()
 
 
-# Settings with which each algorithm learns the probe, its images, and what it must reach: share of
-# decisions that are the one best of 16 masks. By luck it is 1/16.
-SUMMARY = CHEAP | {"observation": "summary"}
-OFF_POLICY = {"num_envs": 64, "train_freq": 1, "policy_kwargs": {"net_arch": [64]}}
-ON_POLICY = {
-    "num_envs": 128,
-    "learning_rate": 0.01,
-    "stats_window_size": 128,
-    "policy_kwargs": {"net_arch": {"pi": [16], "vf": [64]}},
-}
-NOISE = NormalActionNoise(np.zeros(4), np.full(4, 0.8))
-LEARNING = [
-    (
+def test_dqn_learns_the_probe_from_a_menu():
+    model, env = learned(
         "dqn",
         16_000,
-        0.7,
-        OFF_POLICY
-        | {
-            "learning_rate": 1e-3,
-            "gradient_steps": 2,
-            "batch_size": 256,
-            "exploration_fraction": 0.7,
-            "target_update_interval": 256,
-            "learning_starts": 512,
-            "policy_kwargs": {},
-        },
-    ),
-    ("ppo", 24_000, 0.95, ON_POLICY | {"batch_size": 64, "n_epochs": 2}),
-    (
-        "a2c",
-        96_000,
-        0.95,
-        ON_POLICY | {"use_rms_prop": False, "normalize_advantage": True},
-    ),
-    (
-        "sac",
-        16_000,
-        0.9,
-        OFF_POLICY
-        | {
-            "learning_rate": 3e-3,
-            "gradient_steps": 4,
-            "batch_size": 128,
-            "learning_starts": 1024,
-            "ent_coef": 0.02,
-        },
-    ),
-    (
-        "td3",
-        16_000,
-        0.8,
-        OFF_POLICY
-        | {
-            "learning_rate": 3e-3,
-            "gradient_steps": 4,
-            "batch_size": 256,
-            "learning_starts": 4096,
-            "action_noise": NOISE,
-            "target_policy_noise": 0.05,
-        },
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "images", "share", "settings"), LEARNING[:1])
-def test_dqn_learns_the_probe_from_a_menu(name, images, share, settings):
-    model, env = learned(name, images, env_settings=SUMMARY, **settings)
-    assert share_of_optimal_masks(model, env) >= share
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("name", "images", "share", "settings"), LEARNING)
-def test_the_algorithm_of_each_view_learns_the_probe_through_it(
-    name, images, share, settings, seed
-):
-    model, env = learned(name, images, seed=seed, env_settings=SUMMARY, **settings)
-    assert share_of_optimal_masks(model, env) >= share
+        env_settings=CHEAP | {"observation": "summary"},
+        num_envs=64,
+        train_freq=1,
+        learning_rate=1e-3,
+        gradient_steps=2,
+        batch_size=256,
+        exploration_fraction=0.7,
+        target_update_interval=256,
+        learning_starts=512,
+    )
+    # By luck the one best of 16 masks is chosen once in 16.
+    assert share_of_optimal_masks(model, env) >= 0.7

@@ -6,7 +6,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,16 +98,6 @@ def test_layer_costs_sum_to_the_compute_cost(seed):
     np.testing.assert_array_equal(infos[1]["cost"], infos[1]["layer_cost"])
 
 
-def test_the_same_seed_gives_the_same_episodes_bit_for_bit():
-    actions = masks_of(np.random.default_rng(0), 4, steps=6)
-    env, twin = (BlockSelectionVectorEnv(4, **UNEVEN) for _ in range(2))
-    first = play(env, 5, actions)
-    assert_equal(first, play(twin, 5, actions))
-    assert_equal(first, play(env, 5, actions))
-    other = play(env, 6, actions)
-    assert not np.array_equal(first[0][0], other[0][0])
-
-
 def test_an_unseeded_reset_goes_on_and_a_seeded_one_starts_anew():
     env = BlockSelectionVectorEnv(4, **PROBE)
     first, _ = env.reset(seed=0)
@@ -169,28 +158,6 @@ def test_same_step_hands_out_the_end_and_the_next_start():
     np.testing.assert_array_equal(same[2][0], apart[3][0])
     assert_equal(same[3], apart[4])
     assert "final_obs" not in same[1][4]
-
-
-def test_next_step_spends_a_call_on_the_reset_and_ignores_its_action():
-    actions = masks_of(np.random.default_rng(0), 4, steps=4)
-    env = BlockSelectionVectorEnv(4, autoreset_mode="NEXT_STEP", **UNEVEN)
-    other = BlockSelectionVectorEnv(4, autoreset_mode=AutoresetMode.NEXT_STEP, **UNEVEN)
-    results = play(env, 0, actions)
-    assert [bool(r[2].all()) for r in results[1:]] == [False, True, False, False]
-    assert not results[3][1].any()
-    assert "final_obs" not in results[2][4]
-    actions[2] = 1 - actions[2]
-    assert_equal(results, play(other, 0, actions))
-
-
-def test_disabled_refuses_steps_after_the_end_until_reset():
-    env = BlockSelectionVectorEnv(2, autoreset_mode="DISABLED", **PROBE)
-    action = np.ones((2, 4), dtype=bool)
-    play(env, 0, [action, action])
-    with pytest.raises(RuntimeError, match=r"call reset\(\)"):
-        env.step(action)
-    env.reset(options={"reset_mask": np.array([True, True])})
-    env.step(action)
 
 
 def test_some_rows_cannot_be_reset_alone():
@@ -284,8 +251,6 @@ def test_a_bad_setting_is_refused_with_what_to_do(view, given, message):
 def test_settings_of_a_batch_are_checked():
     with pytest.raises(ValueError, match="multiple of group_size"):
         BlockSelectionVectorEnv(5, group_size=2, **PROBE)
-    with pytest.raises(ValueError, match="at least 1"):
-        BlockSelectionVectorEnv(0, **PROBE)
     with pytest.raises(ValueError, match="did you mean 'SAME_STEP'"):
         BlockSelectionVectorEnv(2, autoreset_mode="SAME_STP", **PROBE)
     for nonsense in ([1], 1, None, b"SAME_STEP", {}):
@@ -360,9 +325,3 @@ def test_nothing_goes_on_before_reset_or_after_close(view):
         env.step(action)
     with pytest.raises(RuntimeError, match="closed"):
         env.reset()
-
-
-def test_a_data_set_that_is_not_there_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"ccenv data mnist --download"):
-        gym.make("BlockSelectionMNIST-v0")

@@ -549,22 +549,6 @@ def test_every_name_in_the_tables_runs_an_episode(name, observation, reward):
     assert all(step.reward.isfinite().all() for step in steps)
 
 
-def test_an_image_of_several_masks_is_kept_once_and_read_as_a_row_each(network):
-    images, labels = load_split("digits", "train").batch(torch.arange(3))
-    state = dynamics.initial(network, images, labels, group_size=4)
-    assert state.images is images
-    assert torch.equal(state.images_by_row, images.repeat_interleave(4, 0))
-    assert torch.equal(dynamics.look(network, state), images.repeat_interleave(4, 0).flatten(1))
-    assert torch.equal(state.labels, labels.repeat_interleave(4))
-    mask = random_mask(12, 5, 0.5, stream(0, "test masks"))
-    after, outcome = dynamics.transition(network, state, mask)
-    alone = dynamics.initial(network, state.images_by_row, state.labels)
-    expected, other = dynamics.transition(network, alone, mask)
-    torch.testing.assert_close(after.hidden.x, expected.hidden.x)
-    assert torch.equal(outcome.macs, other.macs)
-    assert len(after.images_by_row) == len(after.labels) == 12
-
-
 @given(rows=st.integers(1, 40), classes=st.integers(1, 12), seed=st.integers(0, 1000))
 def test_answers_judged_in_one_call_are_those_of_torch_and_name_the_first_of_equals(
     rows, classes, seed

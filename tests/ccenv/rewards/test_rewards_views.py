@@ -3,34 +3,18 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.rewards import REWARDS, make_reward
-from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.simulator import Simulator
 
 PROBE = dict(PROBE_SETTINGS)
 
 
 def drawn_masks(rows, seed=0):
     return np.random.default_rng(seed).random((2, rows, 4)) < 0.5
-
-
-@pytest.mark.parametrize("name", [n for n in REWARDS if make_reward(n).description.deterministic])
-def test_a_deterministic_reward_pays_the_same_in_another_environment(name):
-    def rewards():
-        simulator = Simulator(8, reward=name, **PROBE)
-        simulator.seed(1)
-        simulator.begin()
-        steps = [simulator.step(torch.from_numpy(mask)) for mask in drawn_masks(8)]
-        return torch.stack([step.reward for step in steps])
-
-    assert torch.equal(rewards(), rewards())
 
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
@@ -83,16 +67,3 @@ def test_every_agent_has_curves_of_the_price_and_of_the_rewards_terms(agent_name
     for scalars in heard:
         terms = scalars["reward/log_likelihood"] + scalars["reward/cost"]
         assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)
-
-
-def test_evaluation_under_a_priced_reward_uses_the_price_of_the_moment():
-    simulator = Simulator(
-        4,
-        reward="lagrangian",
-        reward_kwargs={"objective": "accuracy", "initial_price": 0.5},
-        **PROBE,
-    )
-    simulator.seed(0)
-    dense = resolve(AGENTS["dense"], {}, "agent")(simulator)
-    found = evaluate(simulator, dense)
-    assert found.mean_return == pytest.approx(1 - found.error - 0.5 * found.compute_cost, abs=1e-5)

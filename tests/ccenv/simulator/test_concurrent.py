@@ -16,8 +16,7 @@ from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.parameters import inactive_entries, only_entries, share_off
 from ccenv.networks.learning.training import CoTrainer
 from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.resume import restore_simulator, simulator_state
-from ccenv.simulator.rollout import collect_rollout, walk
+from ccenv.simulator.rollout import walk
 from ccenv.simulator.settings import make_simulator
 
 BLOCKS = (6, 5, 4)
@@ -210,16 +209,6 @@ def test_agents_learn_in_it_and_evaluation_lets_nothing_land(kind):
     assert simulator.concurrent.state(begun=False) == numbers
 
 
-def test_a_resumed_one_goes_on_as_if_it_had_not_stopped():
-    first, second = simulator_of("inactive"), simulator_of("inactive")
-    warm(first)
-    restore_simulator(second, copy.deepcopy(simulator_state(first)))
-    told = [episode(simulator, masks_of(4))[-1].told for simulator in (first, second)]
-    assert all(torch.equal(told[0][name], told[1][name]) for name in told[0])
-    pairs = (one.network.state_dict().values() for one in (first, second))
-    assert all(map(torch.equal, *pairs))
-
-
 def test_info_tells_versions_and_what_may_be_written():
     many = ccenv.BlockSelectionVectorEnv(4, **SMALL, concurrent="inactive")
     many.reset(seed=0)
@@ -256,8 +245,3 @@ def test_settings_that_cannot_be_are_refused(given, message):
         make_simulator(2, {**SMALL, "concurrent": "inactive", **given})
     with pytest.raises(RuntimeError, match="a finished episode"):
         simulator_of("inactive").concurrent.composite()
-
-
-def test_rollouts_of_it_are_as_others():
-    rollout = collect_rollout(simulator_of("inactive"), Reinforce(CONCURRENT), stream(0, "x"))
-    assert rollout.masks.shape == (3, 4, 6)
