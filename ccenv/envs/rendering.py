@@ -50,6 +50,23 @@ def render_image(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> np.n
     return image
 
 
+def render_rows(
+    masks: Sequence[np.ndarray], num_blocks: Sequence[int], rows: int, mode: str | None
+) -> list[Any]:
+    """Block map of each row: text with "ansi", else uint8 [height, width, 3].
+
+    Args:
+        masks: bool [rows, num_blocks] of each gate that is decided.
+        num_blocks: of all gates.
+        rows: images.
+        mode: the render mode.
+    """
+    by_row = [[mask[row] for mask in masks] for row in range(rows)]
+    if mode == "ansi":
+        return [render_text(one, num_blocks, f"image {i}") for i, one in enumerate(by_row)]
+    return [render_image(one, num_blocks) for one in by_row]
+
+
 def as_picture(values: np.ndarray) -> np.ndarray:
     """An input as uint8 [height, width, 3].
 

@@ -1,12 +1,11 @@
 """What environments share in numpy: rows of actions and infos, options of resets, trees."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ccenv.base.registry import check_names
 
@@ -63,6 +62,12 @@ def are_bits(array: np.ndarray) -> bool:
     return bool(((array == 0) | (array == 1)).all())
 
 
+def check_open(is_closed: bool) -> None:
+    """Refuses steps and resets of an environment after its `close` (RuntimeError)."""
+    if is_closed:
+        raise RuntimeError("expected an open environment, got a closed one; make a new one")
+
+
 AUTORESET_MODES = {mode.name: mode for mode in AutoresetMode}
 
 
@@ -98,35 +103,6 @@ def image_indices(options: Mapping[str, Any] | None) -> np.ndarray | None:
             f"expected options['indices'] to be whole numbers [num_images], got {indices!r}"
         )
     return indices.astype(np.int64)
-
-
-MOST = 4
-"""Arrays that are kept; where a caller stores more, others are made and forgotten."""
-
-
-class Recycled:
-    """Arrays of one shape, with any content."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Makes the first one, and counts the references to an array that nobody else holds."""
-        self.shape, self.dtype = shape, np.dtype(dtype)
-        self.kept: list[NDArray[Any]] = [np.empty(shape, dtype)]
-        # Interpreters differ in what they count, so that it is counted and not known.
-        self.unused = self.references(0)
-
-    def references(self, place: int) -> int:
-        """To one of the arrays; views refer to the array that owns their memory."""
-        return sys.getrefcount(self.kept[place])
-
-    def take(self) -> NDArray[Any]:
-        """One that nobody else holds, else a fresh one."""
-        for place in range(len(self.kept)):
-            if self.references(place) == self.unused:
-                return self.kept[place]
-        fresh = np.empty(self.shape, self.dtype)
-        if len(self.kept) < MOST:
-            self.kept.append(fresh)
-        return fresh
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:

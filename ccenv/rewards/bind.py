@@ -53,19 +53,10 @@ class RewardDescription:
 
 
 def describe(
-    formula: str,
-    low: float,
-    high: float,
-    *,
-    deterministic: bool = True,
-    depends_on_machine: bool = False,
-    keeps_optimum: bool = False,
-    components: Mapping[str, tuple[float, float]] | None = None,
+    formula: str, low: float, high: float, **more: Any
 ) -> Callable[[Described], Described]:
     """Attaches a `RewardDescription` to a reward, as its attribute `description`."""
-    description = RewardDescription(
-        formula, low, high, deterministic, depends_on_machine, keeps_optimum, components or {}
-    )
+    description = RewardDescription(formula, low, high, **more)
 
     def attach(reward: Described) -> Described:
         reward.description = description  # type: ignore[attr-defined]

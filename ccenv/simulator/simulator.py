@@ -345,6 +345,11 @@ class Simulator:
         return 0 if self.state is None else self.state.layer
 
     @property
+    def is_over(self) -> bool:
+        """Whether no episode is under way: none has begun, or the last gate is decided."""
+        return self.state is None or self.state.layer >= self.num_layers
+
+    @property
     def gate_values(self) -> Sequence[Tensor]:
         """Of the gates that are decided, float [batch, num_blocks] each; none under masks alone."""
         return self._gate_values
