@@ -97,7 +97,7 @@ def mine(comparison, results_dir):
     table = Table("mine", "Labels", {"row": "left"}, [[label] for label in comparison.results])
     figure = new_figure(1.0)
     figure.add_subplot().plot([1, 2])
-    return Part([table], [Drawn(figure, "mine", "Drawn by a stranger.", "what a line shows")])
+    return Part([table], [Drawn(figure, "mine", "Drawn by a stranger.", "a line from one to two")])
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ccenv.base.seeding import stream
+from ccenv.networks.core.count_macs import counted
 from ccenv.networks.core.protocol import dense_forward
 from ccenv.runs.lab.benchmarks import subjects
-from ccenv.runs.lab.benchmarks.network_speed import executed, macs_of, make_passes
+from ccenv.runs.lab.benchmarks.network_speed import executed, make_passes
 from ccenv.runs.lab.benchmarks.subjects import QUICK, SUBJECTS
 
 LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
@@ -16,7 +17,7 @@ LIGHT = [name for name, subject in SUBJECTS.items() if not subject.packages]
 def test_the_plain_module_costs_what_the_network_does_with_everything_kept(name):
     subject = (SUBJECTS | QUICK)[name]
     network, inputs = subject.build(), subject.inputs(1, stream(0, "test"))
-    plain = macs_of(subject.plain(network).eval(), inputs)
+    plain = counted(subject.plain(network).eval(), inputs)[0]
     # Experts also read the first answers, which have a small output layer of their own.
     assert plain == pytest.approx(network.dense_macs, rel=0.02)
 
@@ -47,7 +48,7 @@ def test_the_bare_modules_give_what_the_network_gives_without_masks(name):
 def test_the_equal_head_has_the_executed_macs():
     subject = SUBJECTS["experts"]
     network, inputs = subject.build(), subject.inputs(4, stream(0, "test"))
-    equal = macs_of(subject.equal(network), inputs)
+    equal = counted(subject.equal(network), inputs[:1])[0]
     spent = executed(network, inputs, subject.pool(network, 4, 2))
     assert equal == pytest.approx(spent, rel=0.01)
 
