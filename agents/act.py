@@ -64,9 +64,6 @@ class Act(Agent):
             learning_rate: Adam's.
             hidden_units: of the halting units' hidden layer; 0 for affine ones, the paper's. As the
                 cell does not learn to be read by them, they read more with some.
-
-        Raises:
-            ValueError: if a number is out of range.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(time_weight=time_weight)

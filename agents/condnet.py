@@ -60,9 +60,6 @@ class Condnet(IndependentPolicy):
             l2_weight: lambda_L2 of the policy's parameters.
             learning_rate: of plain gradient descent; one number or one for each gated layer.
             reinforce_learning_rate: of the REINFORCE part, variant "text" only.
-
-        Raises:
-            ValueError: if the variant is unknown or a tuple's length is not the number of layers.
         """
         super().__init__(env, seed=seed)
         check_names([variant], VARIANTS, "variant")

@@ -43,10 +43,6 @@ class Confidence(Calibrated):
                 there, in [0, 1]; one number, or one for each exit.
             measure: of doubt: "margin" (1 less the difference of the two largest probabilities),
                 "probability" (1 less the largest one) or "entropy".
-
-        Raises:
-            ValueError: if a share is outside [0, 1] or there is not one for each exit, the measure
-                is unknown, or the observation does not show what exits answer.
         """
         super().__init__(env, seed=seed)
         check_names([measure], MEASURES, "measure of doubt")
@@ -100,11 +96,7 @@ class Confidence(Calibrated):
 
 
 def shares_of(given: float | Sequence[float], num_exits: int) -> list[float]:
-    """A share for each exit.
-
-    Raises:
-        ValueError: if one is outside [0, 1], or there is not one, or one for each exit.
-    """
+    """A share for each exit."""
     found = [given] * num_exits if isinstance(given, int | float) else list(given)
     if len(found) != num_exits or not all(0 <= share <= 1 for share in found):
         raise ValueError(

@@ -60,9 +60,6 @@ class DynamicGate(Agent):
             usage_weight: beta, in nats for all blocks on.
             learning_rate: Adam's.
             hidden_units: of a gate's hidden layer; 0 for an affine map.
-
-        Raises:
-            ValueError: if k is not in 1..num_blocks, or the weight is negative.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(usage_weight=usage_weight)

@@ -47,10 +47,6 @@ class EntropyThreshold(Calibrated):
             seed: see `Agent`.
             target_rate: wanted share of the gates that refresh, in [0, 1].
             threshold: in nats, in place of a rate; negative refreshes always.
-
-        Raises:
-            ValueError: if the rate is outside [0, 1], the threshold is no number, or the
-                observation does not show the entropy.
         """
         super().__init__(env, seed=seed)
         check_rate(target_rate)
@@ -134,11 +130,7 @@ def in_nats(threshold: float) -> Tensor:
 
 
 def check_rate(rate: float) -> None:
-    """Refuses what is no share.
-
-    Raises:
-        ValueError: if it is outside [0, 1].
-    """
+    """Refuses what is no share."""
     if not 0 <= rate <= 1:
         raise ValueError(f"expected target_rate in [0, 1], got {rate}")
 

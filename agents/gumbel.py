@@ -82,10 +82,6 @@ class Gumbel(Agent):
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
-
-        Raises:
-            ValueError: if the draw is unknown, a density is not in (0, 1], k is not in
-                1..num_blocks, or a temperature is not above 0.
         """
         super().__init__(env, seed=seed)
         check_names([draw], DRAWS, "draw")

@@ -102,11 +102,7 @@ class Hash(Agent):
 
 
 def check_hashed(num_hashed: int, shown: int, num_symbols: int) -> int:
-    """Entries of a table.
-
-    Raises:
-        ValueError: if more symbols are hashed than shown, or the table too large.
-    """
+    """Entries of a table."""
     if not 1 <= num_hashed <= shown or num_symbols**num_hashed > MOST_ENTRIES:
         raise ValueError(
             f"expected num_hashed of 1 to {shown} and a table of at most {MOST_ENTRIES:,} "

@@ -86,9 +86,6 @@ class NoisyTopK(Agent):
             load_weight: of that of the smooth load.
             bias_rate: a step of the biases against the load of a batch; 0 for none.
             learning_rate: Adam's.
-
-        Raises:
-            ValueError: if k is not in 1..num_blocks, or a weight or rate is negative.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(

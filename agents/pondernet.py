@@ -52,9 +52,6 @@ class PonderNet(Agent):
             prior_weight: the paper's beta, at least 0.
             learning_rate: Adam's.
             hidden_units: of the halting units' hidden layer; 0 for affine ones.
-
-        Raises:
-            ValueError: if a number is out of range, or prices change from input to input.
         """
         super().__init__(env, seed=seed)
         check_at_least_zero(prior_weight=prior_weight)

@@ -77,10 +77,6 @@ class Rloo(Agent):
                 network is trained first.
             anneal_share: of the training, after that, in which k falls from all to `num_kept`.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
-
-        Raises:
-            ValueError: if there is one mask an image, k is not in 1..num_blocks, a name is unknown,
-                or settings do not go together.
         """
         super().__init__(env, seed=seed)
         check_names([draw], DRAWS, "draw")
@@ -194,11 +190,7 @@ def block_use(blocks: IndependentBlocks | OrderedBlocks) -> Tensor:
 
 
 def check_shares(dense: float, anneal: float, draw: str) -> tuple[float, float]:
-    """Shares of the training.
-
-    Raises:
-        ValueError: if they are not in [0, 1], or given with independent draws.
-    """
+    """Shares of the training."""
     if min(dense, anneal) < 0 or dense + anneal > 1:
         raise ValueError(
             "expected dense_share and anneal_share of at least 0 and together at most 1, "

@@ -57,9 +57,6 @@ class SkipNet(IndependentPolicy):
             learning_rate: Adam's in the second.
             entropy_weight: of the bonus on the masks' entropy in the second, in nats.
             hidden_units: of the policy's hidden layer; 0 for affine gates.
-
-        Raises:
-            ValueError: if a number is out of range.
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units)
         check_at_least_zero(entropy_weight=entropy_weight)

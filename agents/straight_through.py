@@ -59,9 +59,6 @@ class StraightThrough(IndependentPolicy):
             learning_rate: Adam's.
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
-
-        Raises:
-            ValueError: if the draw is unknown or a density is not in (0, 1].
         """
         super().__init__(env, seed=seed, hidden_units=hidden_units, embedding_size=embedding_size)
         check_names([draw], DRAWS, "draw")

@@ -86,10 +86,6 @@ class TopK(Agent):
             hidden_units: of the policy's hidden layer; 0 for an affine policy.
             embedding_size: of embeddings of symbols, see `ccenv.agents.symbol_embeddings`.
             bias_rate: what an update moves a block's selection bias by; 0 for no such bias.
-
-        Raises:
-            ValueError: if the softmax is unknown, k is not in 1..num_blocks, no time is left to
-                the noise, or the bias's rate is below 0.
         """
         super().__init__(env, seed=seed)
         check_names([softmax], SOFTMAX, "softmax")

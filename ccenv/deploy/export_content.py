@@ -168,9 +168,6 @@ def check_content(content: Mapping[str, Any], trust: Sequence[str]) -> None:
     Args:
         content: as read; nothing in it was followed yet.
         trust: modules of the reader's own, see `ccenv.base.trust.check_named`.
-
-    Raises:
-        ValueError: naming the part, or the name, of which nothing was imported.
     """
     check_named(content, PLACES, trust)
     parts = PARTS if content["format"] == OLD_FORMAT else PARTS | PARTS_OF_IMAGES
@@ -257,11 +254,7 @@ def better_draw(agent: Any) -> dict[str, Any]:
 
 
 def is_drawn(draw: str) -> bool:
-    """Whether masks are drawn.
-
-    Raises:
-        ValueError: if it is neither "mode" nor "sampled".
-    """
+    """Whether masks are drawn."""
     check_names([draw], DRAWS, "way of choosing masks")
     return draw == "sampled"
 

@@ -30,11 +30,7 @@ ROWS = 3
 
 
 def check_installed() -> None:
-    """Refuses to go on without the libraries.
-
-    Raises:
-        ValueError: naming what is missing.
-    """
+    """Refuses to go on without the libraries."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f'expected {", ".join(missing)}; run pip install "ccenv[onnx]"')
