@@ -28,15 +28,15 @@ from ccenv.runs.commands import train
 from ccenv.runs.engine import listener, run
 from ccenv.runs.tensorboard import charts
 from ccenv.runs.tensorboard.charts import OF_A_RUN
-from ccenv.runs.tensorboard.hparams import METRICS, columns, compact
+from ccenv.runs.tensorboard.hparams import METRICS, columns
 from ccenv.runs.tensorboard.tracking import CELL, Tracker
 
 PROBE = PROBE_SETTINGS | {
-    "images": 2048,
+    "images": 512,
     "batch_size": 64,
 }
 SETTINGS = {"condnet": {"target_density": 0.25}, "rloo": {"num_kept": 1}}
-AGENTS = ("dense", "block_dropout", "fixed_mask", "reinforce", "rloo", "condnet", "sb3_a2c")
+AGENTS = ("dense", "block_dropout", "reinforce", "rloo", "condnet", "sb3_a2c")
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,9 @@ def test_every_agent_has_the_same_curves_histograms_pictures_and_texts(events):
 def test_curves_run_over_images_seen(events):
     scalars = events["reinforce"].Scalars("eval/error")
     assert scalars[0].step == 0
-    assert scalars[-1].step == 2048
-    assert events["reinforce"].Scalars("episode/error")[-1].step == 2048
+    assert scalars[-1].step == 512
+    assert events["reinforce"].Scalars("episode/error")[-1].step == 512
     assert [point.step for point in events["dense"].Scalars("eval/error")] == [0, 0]
-
-
-def test_agents_draw_curves_of_their_own(events):
-    assert "train/entropy" in events["reinforce"].Tags()["scalars"]
 
 
 def test_curves_end_with_what_the_result_says(events, runs_of_agents):
@@ -205,8 +201,7 @@ def test_the_projector_holds_masks_with_their_label(runs_of_agents, agent):
 
 
 def test_rules_that_treat_all_images_alike_have_no_points(runs_of_agents):
-    for agent in ("dense", "fixed_mask"):
-        assert not (Path(runs_of_agents[1][agent]["folder"]) / charts.CONFIG).exists()
+    assert not (Path(runs_of_agents[1]["dense"]["folder"]) / charts.CONFIG).exists()
 
 
 def test_a_run_that_is_made_again_leaves_no_points_of_the_first(tmp_path, monkeypatch, capfd):
@@ -265,14 +260,14 @@ def test_a_service_listens_while_the_event_file_is_open_and_its_absence_is_told(
 
 def learned(agent, log_dir):
     """Numbers and weights of a short run that trains the network too."""
-    settings = PROBE | SETTINGS.get(agent, {}) | {"images": 512, "weights": "cotrain"}
+    settings = PROBE | SETTINGS.get(agent, {}) | {"images": 256, "weights": "cotrain"}
     result = train.train(agent, log_dir=str(log_dir), **settings)
     stored = (Path(result["folder"]) / "checkpoint").glob("*.safetensors")
     numbers = {name: result[name] for name in ("evaluations", "curve", "block_use", "images_seen")}
     return numbers, {path.name: load_file(path) for path in stored}
 
 
-@pytest.mark.parametrize("agent", ["reinforce", "rloo", "condnet", "sb3_a2c", "block_dropout"])
+@pytest.mark.parametrize("agent", ["rloo", "sb3_a2c"])
 def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "latencies", lambda env, agent: [])
     numbers, weights = learned(agent, tmp_path / "with")
@@ -289,7 +284,3 @@ def test_what_is_written_changes_no_number_and_no_weight(agent, tmp_path, monkey
 def test_the_settings_are_there_as_text(events):
     (text,) = events["rloo"].Tensors("settings/agent_settings/text_summary")
     assert b"| num_kept | 1 |" in text.tensor_proto.string_val[0]
-
-
-def test_compact_values_are_short():
-    assert compact({"a": (1, 2), "b": None, "c": "x"}) == "a=[1,2] b=null c=x"

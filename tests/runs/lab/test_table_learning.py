@@ -8,12 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccenv.mask_table.building.gate_gradients import read_slopes, slopes_of, write_slopes
-from ccenv.mask_table.evaluation.at_cost import PRICES, AtCost, unit_costs
 from ccenv.mask_table.evaluation.exact import Outcomes, optimum
-from ccenv.mask_table.evaluation.learning import Adam, Policies
 from ccenv.networks.vision.residual import resnet
-from ccenv.runs.mask_tables.build import build_table
+from ccenv.runs.lab.estimators.gate_gradients import slopes_of
+from ccenv.runs.lab.mask_tables.at_cost import PRICES, AtCost, unit_costs
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 
@@ -104,12 +103,3 @@ def test_slopes_of_kept_units_are_finite_differences():
         wanted = (nll_at(gates + step) - nll_at(gates - step)) / (2 * h)
         np.testing.assert_allclose(slopes[:, number, unit], wanted, rtol=2e-3, atol=2e-3)
         np.testing.assert_allclose(nll[:, number], nll_at(gates), rtol=2e-3)
-
-
-def test_slopes_belong_to_their_table(tmp_path):
-    tables = [build_table("probe-residual", "probe", tmp_path / f"{n}", limit=n) for n in (3, 4)]
-    slopes = np.ones((2, 16, 4), dtype=np.float16)
-    write_slopes(tmp_path / "slopes", tables[0], slopes)
-    assert np.array_equal(read_slopes(tmp_path / "slopes", tables[0]), slopes)
-    with pytest.raises(ValueError, match="got others"):
-        read_slopes(tmp_path / "slopes", tables[1])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from ccenv.mask_table.evaluation.exact import FLOATS
 
@@ -129,10 +130,9 @@ def gumbel(drawn: Drawn, temperature: float) -> FLOATS:
 
     Jang, Gu, Poole 2017, arXiv 1611.01144 (straight-through Gumbel-softmax); Maddison et al. 2017.
     """
-    keep = np.clip(drawn.keep, 1e-12, 1 - 1e-12)[..., None, :]
-    noise = np.clip(drawn.noise, 1e-12, 1 - 1e-12)
-    logits = np.log(keep / (1 - keep)) - np.log(noise / (1 - noise))
-    soft = 1 / (1 + np.exp(-np.clip(logits / temperature, -500, 500)))
+    keep, noise = (np.clip(one, 1e-12, 1 - 1e-12) for one in (drawn.keep, drawn.noise))
+    logits = special.logit(keep)[..., None, :] - special.logit(noise)
+    soft = special.expit(logits / temperature)
     return sloped(drawn, soft * (1 - soft) / temperature)
 
 
@@ -143,15 +143,11 @@ def scored(drawn: Drawn, weights: FLOATS) -> FLOATS:
 
 
 def sloped(drawn: Drawn, factors: FLOATS) -> FLOATS:
-    """Mean over masks of the gates' slopes times factors.
-
-    Raises:
-        ValueError: if slopes are not known.
-    """
+    """Mean over masks of the gates' slopes times factors."""
     if drawn.slopes is None:
         raise ValueError(
             "expected slopes of the gates, got none; see "
-            "ccenv.mask_table.building.gate_gradients, or take an estimator that looks at "
+            "ccenv.runs.lab.estimators.gate_gradients, or take an estimator that looks at "
             "returns alone"
         )
     found: FLOATS = (drawn.slopes * factors).mean(axis=-2)
@@ -160,8 +156,7 @@ def sloped(drawn: Drawn, factors: FLOATS) -> FLOATS:
 
 def log_mean_exp(values: FLOATS) -> FLOATS:
     """Log of the mean of exp over the last axis."""
-    top = values.max(axis=-1, keepdims=True)
-    found: FLOATS = np.log(np.exp(values - top).mean(axis=-1)) + top[..., 0]
+    found: FLOATS = special.logsumexp(values, axis=-1) - np.log(values.shape[-1])
     return found
 
 

@@ -1,18 +1,15 @@
 """Laws of the comparison with dense networks: validation chooses, the test only judges."""
 
-import csv
 import dataclasses
-import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_results import SEEDS, result, runs
 
-from ccenv.runs.engine.jobs import Comparison, Finished, make_jobs
 from ccenv.runs.report.dense.figures import dense_figures
 from ccenv.runs.report.dense.section import dense_tables
-from ccenv.runs.report.publish import publish
 from ccenv.runs.stats.cost_points import Point
 from ccenv.runs.stats.dense_comparison import (
     at_equal_error,
@@ -24,13 +21,7 @@ from ccenv.runs.stats.dense_comparison import (
     undominated,
 )
 from ccenv.runs.stats.measures import BITS
-from ccenv.runs.studies import STUDIES
 from ccenv.runs.studies.at_budgets import cells_of, kilobytes
-from ccenv.runs.studies.paper.figures import density_of
-from ccenv.runs.studies.paper.numbers import digitised, trend
-from ccenv.runs.sweeps import SWEEPS, Cell, Sweep
-
-SEEDS = (0, 1, 2)
 
 
 def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds=SEEDS):
@@ -43,28 +34,6 @@ def point(label="a", agent="rloo", macs=100.0, error=0.1, validation=None, seeds
         {seed: known + 0.001 * seed for seed in seeds},
         {1: dict.fromkeys(seeds, macs / 1000)},
     )
-
-
-def result(agent, seed, macs, error, validation, dataset="mnist", **more):
-    """What a run leaves, as far as the comparison reads it."""
-    shares = {"macs": macs, "density": [0.1], "compute_cost": 0.1, "total_cost": 0.1}
-    evaluations = [
-        {"split": split, "mode": mode, "num_images": 9, "error": value + 0.001 * seed, **shares}
-        for split, mode, value in (
-            ("test", "sampled", error),
-            ("test", "mode", error),
-            ("validation", "sampled", validation),
-        )
-    ]
-    latency = [{"batch_size": size, "milliseconds": macs / 1000} for size in (1, 256)]
-    own = {"environment": {"dataset": dataset}, "agent_settings": {}}
-    one = {"agent": agent, "seed": seed, "evaluations": evaluations, "latency": latency}
-    return one | {"uses_labels": False, "learns": agent != "dense", "settings": own, **more}
-
-
-def runs(agent, macs, error, validation=None, **more):
-    known = error if validation is None else validation
-    return [result(agent, seed, macs, error, known, **more) for seed in SEEDS]
 
 
 DENSE = {"dense 8": runs("dense", 100, 0.2), "dense 16": runs("dense", 200, 0.1)}
@@ -171,14 +140,6 @@ def test_a_budget_of_memory_lets_rows_of_any_macs_pass_and_none_of_unknown_memor
     within = cells_of(rows, (0.5, 1, 2), kilobytes)
     assert within == [None, rows[0].interval, rows[1].interval]
     assert cells_of(rows, (10, 900), lambda row: row.macs) == [rows[2].interval, None]
-
-
-def test_text_is_compared_at_equal_memory_too():
-    study = STUDIES["text"]
-    names = [section.name for section in study.sections]
-    assert names == ["budgets", "memory-budgets"]
-    networks = {cell.settings.get("network") for cell in study.sweep.cells}
-    assert networks >= {"ngram", "hashed_ngrams", "pruned_bytes"}
 
 
 def test_of_texts_rows_of_another_memory_are_no_variants():
@@ -340,109 +301,12 @@ def test_ceilings_are_left_out():
     assert {p.label for p in found.conditional} == {"a"}
 
 
-def test_digitised_points_are_as_many_as_the_figures_show():
-    counts = {
-        (figure, series): len(points)
-        for figure in ("fig3", "fig5.16", "fig5a-error", "fig5.7")
-        for series, points in digitised(figure).items()
-    }
-    assert counts == {
-        ("fig3", "NN"): 57,
-        ("fig3", "condnet"): 119,
-        ("fig5.16", "NN"): 57,
-        ("fig5.16", "condnet"): 119,
-        ("fig5a-error", "condnet"): 69,
-        ("fig5.7", "learned"): 61,
-        ("fig5.7", "random"): 52,
-    }
-
-
-def test_the_papers_trends_are_those_that_it_describes():
-    errors = [y for _, y in trend(digitised("fig5a-error")["condnet"])]
-    seconds = [y for _, y in trend(digitised("fig5a-seconds")["condnet"])]
-    assert errors == sorted(errors)
-    assert seconds == sorted(seconds, reverse=True)
-    curves = digitised("fig5b")
-    assert all(
-        low[1] > high[1]
-        for low, high in zip(curves["lowest lambda_v"], curves["highest lambda_v"], strict=True)
-    )
-
-
-def whole_result(job):
-    """A result that a whole report can be made of."""
-    number = job.plan.program.seed
-    found = result(job.agent, number, 40_000.0, 0.1, 0.1)
-    for verdict in found["evaluations"]:
-        verdict |= {"nll": 1.0, "mean_return": -1.0, "policy_cost": 0.0}
-    for pass_ in found["latency"]:
-        pass_ |= {"dense_milliseconds": 1.0, "speedup": 2.0, "num_threads": 1}
-        pass_ |= {"speedup_low": 1.0, "speedup_high": 3.0}
-    curve = [{"images_seen": n, **found["evaluations"][2]} for n in (0, 40_000, 80_000)]
-    settings = json.loads(json.dumps(job.plan.config()))
-    blocks = job.plan.environment["num_blocks"]
-    use = [[[50] * n] * 10 for n in blocks]
-    return found | {
-        "reward": "negative_nll",
-        "settings": settings,
-        "code": {},
-        "dense_macs": 200_000,
-        "versions": {},
-        "machine": {},
-        "curve": curve,
-        "block_use": use,
-        "total_seconds": 1.0,
-    }
-
-
-FIGURES = {
-    "paper-lambda-s": ("fig5a",),
-    "paper-lambda-v": ("fig5b",),
-    "paper-mnist-density": ("fig5.7",),
-    "paper-front": ("fig3", "fig5.16"),
-    "paper-mnist": ("fig1",),
-}
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_sweep_of_a_figure_leaves_that_figure(name, tmp_path):
-    sweep = SWEEPS[name]
-    rows = (dataclasses.replace(sweep.cells[i], seeds=None) for i in (0, -1))
-    small = Sweep(name, "d", tuple(rows), 1.0, sweep.settings, (0,))
-    jobs = make_jobs(small, "unused")
-    done = tuple(Finished(job.label, whole_result(job)) for job in jobs)
-    sections = STUDIES[name].sections
-    publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none", sections)
-    page = (tmp_path / "index.html").read_text()
-    for figure in FIGURES[name]:
-        assert (tmp_path / f"{figure}.png").stat().st_size > 1000
-        assert (tmp_path / f"{figure}.svg").read_text().startswith("<?xml")
-    assert "Beside the paper" in page
-
-
-def test_density_on_the_axis_is_that_of_drawn_masks():
-    found = runs("condnet", 100, 0.1)
-    for run in found:
-        most_probable = {"split": "validation", "mode": "mode", "density": [0.0], "error": 0.9}
-        run["evaluations"].append(most_probable)
-    assert density_of(found) == pytest.approx(0.1)
-
-
-def test_fig1_is_a_file_of_numbers_too(tmp_path):
-    sweep = SWEEPS["paper-mnist"]
-    small = Sweep(sweep.name, "d", sweep.cells[:1], 1.0, sweep.settings, (0, 1))
-    jobs = make_jobs(small, "unused")
-    done = tuple(Finished(job.label, whole_result(job)) for job in jobs)
-    sections = STUDIES["paper-mnist"].sections
-    publish(Comparison(small, done, (), "sampled"), tmp_path, tmp_path / "none", sections)
-    with (tmp_path / "fig1.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    assert len(lines) == 2 * 10
-    assert {lines[0][f"block {block}"] for block in range(16)} == {"0.50"}
-
-
-def test_no_other_sweep_is_taken_for_one_of_the_paper(tmp_path):
-    sweep = Sweep("mine", "d", (Cell("a", "dense"),), 1.0, SWEEPS["paper-mnist"].settings, (0,))
-    done = tuple(Finished(j.label, whole_result(j)) for j in make_jobs(sweep, "unused"))
-    publish(Comparison(sweep, done, (), "sampled"), tmp_path, tmp_path / "none")
-    assert "Beside the paper" not in (tmp_path / "index.html").read_text()
+def test_times_in_turns_stand_in_place_of_the_runs_own():
+    results = {**DENSE, "c": runs("rloo", 150, 0.1), "d": runs("x", 180, 0.1)}
+    times = {"dense 8": {128: {0: 1.0, 1: 0.5}}, "dense 16": {128: {0: 2.0}}, "c": {128: {0: 3.0}}}
+    (found,) = make_contests(results, times=times)
+    points = {point.label: point for point in (*found.dense, *found.conditional)}
+    assert found.batches == (128,)
+    assert points["dense 8"].time(128) == pytest.approx(0.5)
+    assert points["dense 8"].time(1) is None
+    assert points["d"].time(128) is None

@@ -9,7 +9,6 @@ slope there is the framework's, that of the flat side, and no finite difference.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ccenv.base.checked_file import DamagedFileError, read_checked, write_checked
-from ccenv.mask_table.table import MaskTable
 from ccenv.networks.core.protocol import GatedNetwork
-
-KIND = "ccenv slopes of gates"
 
 
 def slopes_of(
@@ -36,9 +31,6 @@ def slopes_of(
 
     Returns:
         float16 [batch, 2 ** gates, gates] and [batch, 2 ** gates], masks in counting order.
-
-    Raises:
-        ValueError: if a gate has several blocks, or is an exit.
     """
     if any(gate.num_blocks > 1 or gate.skipped == "stop" for gate in network.gates):
         raise ValueError("expected gates of one block each and no exits, got others")
@@ -63,31 +55,3 @@ def paths(
         gate = torch.full((rows, 1), bit, requires_grad=True)
         after = network.step(len(gates), hidden, None, gate, "reference")
         yield from paths(network, after, rows, [*gates, gate])
-
-
-def write_slopes(path: Path, table: MaskTable, slopes: NDArray[np.float16]) -> None:
-    """Keeps slopes of the first inputs of a table: float16 [n, masks, units].
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    tensors = {"slopes": torch.from_numpy(np.ascontiguousarray(slopes))}
-    write_checked(path, tensors, {"kind": KIND, "table": table.header.digest})
-
-
-def read_slopes(path: Path, table: MaskTable) -> NDArray[np.float16]:
-    """Reads what `write_slopes` wrote.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ccenv.base.checked_file.DamagedFileError: if it is damaged, or another kind of file.
-        ValueError: if the slopes are of another table.
-    """
-    tensors, texts, has_checksum = read_checked(path)
-    if texts.get("kind") != KIND or set(tensors) != {"slopes"} or not has_checksum:
-        raise DamagedFileError(f"expected slopes of gates in {path}, got another kind of file")
-    slopes: NDArray[np.float16] = tensors["slopes"].numpy()
-    shape = table.header.num_masks, table.header.num_units
-    if texts["table"] != table.header.digest or slopes.shape[1:] != shape:
-        raise ValueError(f"expected slopes of the table's network and inputs, got others in {path}")
-    return slopes
