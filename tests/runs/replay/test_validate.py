@@ -353,7 +353,7 @@ def test_what_cannot_be_asked_again_is_said(logs):
 
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
     assert validate.main([str(tmp_path)]) == 2
-    assert "to hold runs (result.json), got none" in capsys.readouterr().err
+    assert "to hold finished runs (result.json), got none" in capsys.readouterr().err
 
 
 def test_validation_of_a_cotrained_run_learns_no_weights(mine, monkeypatch):
