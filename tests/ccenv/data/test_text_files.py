@@ -6,7 +6,7 @@ import lzma
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.data import SPLITS, load_split, text
@@ -20,12 +20,6 @@ from ccenv.data.text import (
     texts_of,
 )
 from ccenv.simulator.settings import make_simulator
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    return tmp_path
 
 
 def write(folder, files):
@@ -48,6 +42,7 @@ def test_the_parts_of_one_file_are_all_of_it_and_nothing_twice(length):
 
 
 @given(st.integers(1, 200))
+@settings(max_examples=30)
 def test_each_file_is_of_one_split(count):
     parts = split_files([f"{i}" for i in range(count)])
     assert sorted(sum(parts, ()), key=int) == [f"{i}" for i in range(count)]

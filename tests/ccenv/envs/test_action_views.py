@@ -1,7 +1,6 @@
-"""Action views: what actions mean, that checkers are silent, and the algorithms they are for."""
+"""Actions: what they mean in each view and code, gate values, and the algorithms they are for."""
 
 import copy
-import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -13,10 +12,13 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 
 import ccenv
-from ccenv.data.toy import PROBE_SETTINGS, probe_optimal_masks
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS, probe_exit_masks, probe_optimal_masks, probe_unit_masks
 from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
+
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 PROBE = PROBE_SETTINGS
 CHEAP = PROBE | {"reward_kwargs": {"cost_weight": 0.5}}
@@ -27,14 +29,6 @@ ALGORITHMS = {
     "td3": (TD3, "box", {}, {"learning_starts": 128, "train_freq": 8}),
     "dqn": (DQN, "menu", {"menu": "all"}, {"learning_starts": 128, "train_freq": 8}),
 }
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield
 
 
 def rng():
@@ -236,3 +230,121 @@ def test_dqn_learns_the_probe_from_a_menu():
     )
     # By luck the one best of 16 masks is chosen once in 16.
     assert share_of_optimal_masks(model, env) >= 0.7
+
+
+EXPERTS = {
+    "dataset": "digits",
+    "network": "experts",
+    "network_kwargs": {
+        "num_experts": 4,
+        "expert_size": 3,
+        "channels": (2, 2),
+        "first_units": 2,
+    },
+    "weights": "cotrain",
+}
+LAYERS = {"dataset": "digits", "num_blocks": (3, 5), "block_size": 4, "weights": "cotrain"}
+BOTH = pytest.mark.parametrize("settings", [EXPERTS, LAYERS], ids=["experts", "layers"])
+
+
+def played(env, actions, seed=3):
+    """Rewards and infos of an episode."""
+    env.reset(seed=seed)
+    return [env.step(action)[1::3] for action in actions]
+
+
+@BOTH
+def test_values_of_zero_and_one_are_masks_bit_for_bit(settings):
+    masks = ccenv.BlockSelectionVectorEnv(6, **settings)
+    weights = ccenv.BlockSelectionVectorEnv(6, action="weight", **settings)
+    masks.action_space.seed(0)
+    gates = range(masks.simulator.num_layers)
+    actions = [masks.action_space.sample() for _ in gates]
+    for first, second in zip(
+        played(masks, actions),
+        played(weights, [a.astype(np.float32) for a in actions]),
+        strict=True,
+    ):
+        assert np.array_equal(first[0], second[0])
+        assert np.array_equal(first[1]["mask"], second[1]["mask"])
+        assert np.array_equal(first[1]["macs"], second[1]["macs"])
+
+
+@BOTH
+def test_values_count_and_zero_is_not_computed(settings):
+    env = ccenv.BlockSelectionVectorEnv(6, action="weight", **settings)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(env.simulator.num_layers)]
+    for action in actions:
+        action[:, 0] = 0
+    whole = [(action > 0).astype(np.float32) for action in actions]
+    own, ones = played(env, actions)[-1], played(env, whole)[-1]
+    assert not own[1]["mask"][:, 0].any()
+    assert own[1]["mask"][:, 1:3].all()
+    assert np.array_equal(own[1]["macs"], ones[1]["macs"])
+    assert (own[1]["nll"] != ones[1]["nll"]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "action", "message"),
+    [
+        ({}, [0.5, 1.5, 0, 0], r"in \[0, 1\], got 1.5"),
+        ({}, [0.5, np.nan, 0, 0], r"in \[0, 1\], got nan"),
+        ({}, [0.5, 1], r"shape \[4\], one gate value a block, got \[2\]"),
+        ({"action": "mask"}, [0.5, 1, 0, 0], "0 or 1, got 0.5"),
+    ],
+)
+def test_other_actions_are_refused(settings, action, message):
+    env = ccenv.BlockSelectionEnv(**{"action": "weight"} | settings, **EXPERTS)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(np.array(action))
+
+
+def test_an_unknown_kind_of_action_is_refused():
+    with pytest.raises(ValueError, match="unknown action"):
+        ccenv.BlockSelectionVectorEnv(4, action="values", **EXPERTS)
+
+
+PROBES = {"probe-residual": probe_unit_masks, "probe-exit": probe_exit_masks}
+
+
+@pytest.mark.parametrize("code", ["multi_discrete", "box", "menu"])
+@pytest.mark.parametrize("network", PROBES)
+def test_the_best_masks_can_be_said_and_earn_the_most_in_every_view(code, network):
+    rows = 32
+    settings = {"dataset": "probe", "network": network, "reward_kwargs": {"cost_weight": 0.5}}
+    envs = VectorActionView(ccenv.BlockSelectionVectorEnv(rows, **settings), code)
+    best = PROBES[network](load_split("probe", "train").batch(torch.arange(rows))[0])
+
+    def earned(masks):
+        envs.reset(seed=0, options={"indices": list(range(rows))})
+        total = np.zeros(rows)
+        for mask in masks:
+            # The menu of one block is: skip it, keep it.
+            bits = mask.numpy()[:, 0] if code == "menu" else mask.numpy().astype(np.float32)
+            _, reward, *_, info = envs.step(bits.astype(np.int64) if code != "box" else bits)
+            total += reward
+            np.testing.assert_array_equal(info["mask"][:, 0] & ~mask.numpy()[:, 0], False)
+        return total
+
+    most = earned(best)
+    for gate in range(len(best)):
+        other = [~mask if i == gate else mask for i, mask in enumerate(best)]
+        assert (earned(other) <= most + 1e-6).all()
+
+
+@pytest.mark.parametrize("as_dataset", [True, False])
+def test_a_data_set_of_ones_own_goes_through_the_vector_environment_with_any_network(as_dataset):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(60, 1, 8, 8, generator=generator)
+    labels = torch.arange(60) % 3
+    given = {
+        split: torch.utils.data.TensorDataset(images, labels)
+        if as_dataset
+        else (images.numpy(), labels.numpy())
+        for split in ("train", "validation", "test")
+    }
+    settings = {"network": "resnet", "network_kwargs": {"depth": 8, "width": 4}}
+    envs = ccenv.BlockSelectionVectorEnv(4, dataset=given, weights="cotrain", **settings)
+    ccenv.check_vector_env(envs)

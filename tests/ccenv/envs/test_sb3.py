@@ -20,6 +20,8 @@ from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
 
+pytestmark = pytest.mark.usefixtures("no_warnings")
+
 PROBE = PROBE_SETTINGS
 UNEVEN = {
     "dataset": "synthetic",
@@ -28,14 +30,6 @@ UNEVEN = {
     "weights": "cotrain",
 }
 ALGORITHMS = [A2CAgent, PPOAgent, TRPOAgent]
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield
 
 
 def started(num_envs=3, **settings):

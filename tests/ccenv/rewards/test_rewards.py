@@ -132,7 +132,7 @@ def test_returns_are_the_formulas_of_the_descriptions(network, seed, share):
 
 @pytest.mark.parametrize("name", REWARDS)
 @given(seed=st.integers(0, 100), share=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_returns_stay_in_the_documented_range(network, name, seed, share):
     description = make_reward(name).description
     steps = episode(simulator_with(network, name), seed, share)
