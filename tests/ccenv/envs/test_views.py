@@ -348,12 +348,3 @@ def test_what_callers_overwrite_changes_no_later_step(
         assert_same_bits(env.simulator.state.macs.numpy(), twin.simulator.state.macs.numpy())
         overwrite(found)
         bits[...] = 1
-
-
-def test_answers_that_are_no_numbers_are_refused():
-    env = digits_env(LAYERS[1])
-    env.reset(seed=0)
-    # Written through `data`, which no look at the weights tells.
-    env.simulator.network.head_layers[0].bias.data[0] = np.inf
-    with pytest.raises(ValueError, match="finite"):
-        env.step(np.ones((6, 4), dtype=np.int8))
