@@ -122,6 +122,7 @@ MOVED = {
     "ccenv.agents.sb3_actor": "ccenv.agents.sb3_settings",
     "ccenv.agents.soft_masks": "ccenv.agents.straight_through_ops",
     "ccenv.data.bundled": "ccenv.data.toy",
+    "ccenv.data.checked": "ccenv.data.split",
     "ccenv.data.fitted": "ccenv.data.fitted_transforms",
     "ccenv.data.given": "ccenv.data.user_data",
     "ccenv.data.map_style": "ccenv.data.user_data",

@@ -107,9 +107,6 @@ def evaluate(
         batch_size: images at a time; another number draws other masks when sampling, and changes
             nothing else but speed and memory.
 
-    Returns:
-        Error, cost and density, see `Evaluation`.
-
     Raises:
         TypeError: if `env` is no view of the environment, or a model's actions are no masks.
         ValueError: if a model learned on observations of another size.
