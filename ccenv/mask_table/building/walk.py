@@ -104,11 +104,7 @@ def answers(network: GatedNetwork, inputs: Tensor, labels: Tensor, menus: Menus)
 
 
 def judged(logits: Tensor, labels: Tensor) -> tuple[NDArray[np.bool_], NDArray[np.float16]]:
-    """Whether logits [batch, num_classes] are right, and their nll in nats: [batch] each.
-
-    Raises:
-        ValueError: if logits are not finite.
-    """
+    """Whether logits [batch, num_classes] are right, and their nll in nats: [batch] each."""
     check_answers(logits)
     chosen = logits.gather(1, labels[:, None]).squeeze(1)
     right = (logits.argmax(dim=1) == labels).cpu().numpy()

@@ -23,7 +23,7 @@ from ccenv.base.seeding import stream
 from ccenv.data import load_split, preprocessing
 from ccenv.data.fitted_transforms import through
 from ccenv.data.transforms import as_floats
-from ccenv.deploy.faster import fuse_policy
+from ccenv.deploy.short_walk import fuse_policy
 from ccenv.runs.config.plan import Plan
 from ccenv.runs.config.settings import make_plan
 from ccenv.runs.config.sweep import Sweep

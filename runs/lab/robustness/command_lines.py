@@ -27,14 +27,14 @@ LEARNED = "ccenv.simulator.network_source:frozen_weights"
 """Where a frozen network begins to learn."""
 WORK: dict[str, tuple[str, ...]] = {
     "train": ("ccenv.runs.engine.run:learn", LEARNED),
-    "compare": ("ccenv.runs.commands.compare:run_todo", "ccenv.runs.commands.compare:publish"),
+    "compare": ("ccenv.runs.commands.compare:run_missing", "ccenv.runs.commands.compare:publish"),
     "eval": (),
     "plot": ("ccenv.runs.commands.plot:publish",),
     "inspect": (),
     "analyze": (
         "torch:Tensor.backward",
-        "ccenv.runs.commands.retrieval:recalls",
-        "ccenv.runs.commands.gates:judge_gates",
+        "ccenv.runs.commands.analyze:recalls",
+        "ccenv.runs.analysis.gate_sweep:judge_gates",
         LEARNED,
     ),
     "search": ("ccenv.runs.commands.search:to_do",),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccenv.deploy.fused.choosers import Chooser
 from ccenv.networks.core.lowering import Affine
-from ccenv.runs.engine.evaluate_contexts import grid
+from ccenv.runs.engine.metadata import grid
 from ccenv.runs.replay.rebuilt import Rebuilt, Walked, walk_inputs
 from ccenv.runs.report.inputs.layers import View, layer_view
 from ccenv.simulator.context import Range, least_macs

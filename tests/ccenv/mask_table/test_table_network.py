@@ -163,9 +163,8 @@ def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, t
         read_times(tmp_path / "broken.json")
 
 
-def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path):
-    path = tmp_path / "times.json"
-    units = (1.0,) * sum(blocks for _, blocks, _ in table.header.gates)
+def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path, monkeypatch):
+    path, units = tmp_path / "times.json", (1.0, 2.0, 0.0, 3.0)
     times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
     write_times(path, times)
     whole = path.read_text()
@@ -181,12 +180,6 @@ def test_times_that_are_not_as_they_were_written_are_refused(table, tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match="another kind of file"):
             read_times(path)
-
-
-def test_a_write_that_fails_leaves_the_times_before_it(table, tmp_path, monkeypatch):
-    path = tmp_path / "times.json"
-    units = (1.0,) * sum(blocks for _, blocks, _ in table.header.gates)
-    times = UnitTimes({"name": "mine"}, table.header.gates, table.header.dense_macs, 1, 4.0, units)
     write_times(path, times)
 
     def full(self, text, **settings):
@@ -194,6 +187,7 @@ def test_a_write_that_fails_leaves_the_times_before_it(table, tmp_path, monkeypa
             file.write(text[:20])
         raise OSError(28, "No space left on device")
 
+    # A write that fails leaves the times before it.
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
         write_times(path, dataclasses.replace(times, always=9.0))

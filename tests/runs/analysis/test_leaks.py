@@ -7,7 +7,7 @@ import torch
 
 from ccenv.base.seeding import stream
 from ccenv.runs.analysis.leaks import leak_of
-from ccenv.runs.commands import analyze, retrieval, train
+from ccenv.runs.commands import analyze, train
 
 
 def test_masks_by_label_tell_it_and_coins_and_a_constant_trace_tell_nothing():
@@ -58,8 +58,8 @@ def test_finished_runs_are_asked_what_they_tell_and_the_wrapper_closes_it(
 
 
 def test_recall_rises_with_tables_and_probes_and_is_drawn(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(retrieval, "TABLES", (1, 8))
-    monkeypatch.setattr(retrieval, "PROBES", (1, 4))
+    monkeypatch.setattr(analyze, "TABLES", (1, 8))
+    monkeypatch.setattr(analyze, "PROBES", (1, 4))
     words = ["network=probe", "dataset=probe", "num_blocks=4,4", "block_size=2", "activation=relu"]
     figure = tmp_path / "recall.png"
     assert analyze.main(["retrieval", *words, "--json", "--figure", str(figure)]) == 0

@@ -101,7 +101,7 @@ PAIRS = st.sampled_from(AGENTS).flatmap(
 )
 
 
-@settings(max_examples=150, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(pair=PAIRS, value=st.sampled_from(ODD))
 @example(pair=("sb3_ppo", "policy_kwargs"), value="x")
 @example(pair=("sb3_ppo", "n_epochs"), value="0")
@@ -112,7 +112,7 @@ def test_an_odd_value_runs_or_is_refused_in_one_line(pair, value, logs):
     check_told_in_a_line(words_of(agent, {name: value}, logs))
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(pair=PAIRS, value=st.text(st.characters(exclude_characters=":"), max_size=12))
 def test_any_text_makes_a_plan_or_is_refused_in_one_line(pair, value, logs):
     agent, name = pair

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 import torch
+from stored_runs import one_run, opened
 
 from ccenv.base.checked_file import write_checked
 from ccenv.base.seeding import stream
 from ccenv.data import load_split
-from ccenv.runs.commands import train, validate
+from ccenv.runs.commands import train
 from ccenv.runs.engine import run
-from ccenv.runs.replay.rebuilt import plan_of, rebuild
 from ccenv.runs.replay.replay import answers, ask, replay
 from ccenv.runs.replay.rounding import num_unexplained
 from ccenv.runs.replay.same_training import (
@@ -22,7 +22,7 @@ from ccenv.runs.replay.same_training import (
 )
 from ccenv.runs.replay.verdicts import figures
 from ccenv.runs.store import folder as run_folder
-from ccenv.runs.store import json_file, masks_file
+from ccenv.runs.store import masks_file
 from ccenv.runs.store.seal import sealed
 from ccenv.runs.store.untrusted_files import stored_tensors
 from ccenv.simulator.rollout import walk
@@ -58,20 +58,6 @@ def mine(logs, tmp_path):
     return tmp_path / "logs"
 
 
-def one_run(logs, agent="reinforce", seed=0):
-    (found,) = (logs / "BlockSelection-v0" / agent).glob(f"*/*/seed-{seed}")
-    return found
-
-
-def opened(place):
-    return rebuild(plan_of(json_file.check_json(place / "config.json")), place)
-
-
-def rows_of(place, capsys):
-    status = validate.main([str(place), "--json"])
-    return json.loads(capsys.readouterr().out), status
-
-
 def claim(place, rebuilt, draw, masks, values=None):
     """Writes what masks do into a result as a forger would, who makes its checksum anew."""
     found, _ = figures(rebuilt, masks, values)
@@ -103,8 +89,8 @@ def with_labels(rebuilt, masks, most):
     return forged, int(changed.sum())
 
 
-def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, capsys):
-    place = one_run(mine)
+def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, rows):
+    place = one_run(mine, seed=0)
     rebuilt, masks = opened(place), stored_masks(place)
     honest = replay(rebuilt, masks["sampled"])
     masks["sampled"], changed = with_labels(rebuilt, masks["sampled"], 500 * 128 // 1000)
@@ -113,7 +99,7 @@ def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, capsy
     assert forged.error < honest.error - 0.05
     masks_file.save_masks(place, masks)
     claim(place, rebuilt, "sampled", masks["sampled"])
-    (row, other), status = rows_of(place, capsys)
+    (row, other), status = rows(place)
     assert status == 1
     assert not row["valid"]
     assert any("other bits" in text for text in row["problems"])
@@ -122,26 +108,26 @@ def test_test_labels_do_not_fit_into_the_bits_that_rounding_may_flip(mine, capsy
     assert not any("bits" in text for text in other["problems"])
 
 
-def test_an_error_may_differ_by_the_inputs_whose_classes_tie_and_by_no_more(mine, capsys):
-    place = one_run(mine)
+def test_an_error_may_differ_by_the_inputs_whose_classes_tie_and_by_no_more(mine, rows):
+    place = one_run(mine, seed=0)
     found = replay(opened(place), stored_masks(place)["mode"])
     assert found.num_ties < 2
     content = json.loads((place / "result.json").read_text())
     content["evaluations"][1]["error"] -= (found.num_ties + 1) / 500
     (place / "result.json").write_text(json.dumps(sealed(content)))
-    (_, row), status = rows_of(place, capsys)
+    (_, row), status = rows(place)
     assert status == 1
     assert any(text.startswith("error: claimed") for text in row["problems"])
 
 
-def test_one_bit_that_no_rounding_flips_does_not_stand(mine, capsys):
-    place = one_run(mine)
+def test_one_bit_that_no_rounding_flips_does_not_stand(mine, rows):
+    place = one_run(mine, seed=0)
     rebuilt, masks = opened(place), stored_masks(place)
     masks["mode"], changed = with_labels(rebuilt, masks["mode"], 1)
     assert changed == 1
     masks_file.save_masks(place, masks)
     claim(place, rebuilt, "mode", masks["mode"])
-    (_, row), status = rows_of(place, capsys)
+    (_, row), status = rows(place)
     assert status == 1
     assert any("chooses 1 other bits or gate values that no rounding" in t for t in row["problems"])
 
@@ -163,7 +149,7 @@ def at_its_draw(rebuilt, image, block):
 
 
 def test_a_bit_may_differ_where_its_probability_is_its_draw_and_nowhere_else(mine):
-    rebuilt = opened(one_run(mine))
+    rebuilt = opened(one_run(mine, seed=0))
     draws = torch.rand(500, 64, generator=stream(0, "evaluation masks"))
     image = int(((draws > 0.1) & (draws < 0.9))[:, 5].nonzero()[7])
     at_its_draw(rebuilt, image, 5)
@@ -180,8 +166,8 @@ def test_a_bit_may_differ_where_its_probability_is_its_draw_and_nowhere_else(min
 @pytest.mark.parametrize(
     ("count", "problem"), [(30, "% other gate values"), (5, "chooses 5 other")]
 )
-def test_gate_values_may_differ_by_rounding_alone(count, problem, mine, capsys):
-    place = one_run(mine, "noisy_topk")
+def test_gate_values_may_differ_by_rounding_alone(count, problem, mine, rows):
+    place = one_run(mine, "noisy_topk", seed=0)
     rebuilt, masks = opened(place), stored_masks(place)
     values = {draw: masks_file.load_gate_values(place, draw, BLOCKS, 500) for draw in DRAWS}
     honest = replay(rebuilt, masks["mode"], gate_values=values["mode"])
@@ -189,7 +175,7 @@ def test_gate_values_may_differ_by_rounding_alone(count, problem, mine, capsys):
     values["mode"][1][row, block] = 1e-30
     masks_file.save_masks(place, masks, values)
     claim(place, rebuilt, "mode", masks["mode"], values["mode"])
-    (_, found), status = rows_of(place, capsys)
+    (_, found), status = rows(place)
     assert status == 1
     assert any(problem in text for text in found["problems"])
     assert found["found"]["nll"] == pytest.approx(honest.nll)
@@ -229,17 +215,17 @@ def scaled(value, generator):
 
 
 @pytest.mark.parametrize("change", [one_ulp, moved_by(0.001), moved_by(0.03), scaled])
-def test_one_training_is_no_other_seed_however_its_numbers_were_moved(change, mine, capsys):
-    rows, status = rows_of(copied_seed(mine, change), capsys)
+def test_one_training_is_no_other_seed_however_its_numbers_were_moved(change, mine, rows):
+    found, status = rows(copied_seed(mine, change))
     assert status == 1
-    for row in rows:
+    for row in found:
         told = [text for text in row["problems"] if "one training under several seeds" in text]
         assert any(f"{run_folder.AGENT} is within 10 %" in text for text in told)
         assert any(f"{run_folder.NETWORK} is within 10 %" in text for text in told)
         assert any(f"of seed {1 - row['seed']}, in 100 % of" in text for text in told)
 
 
-def test_a_copy_with_a_matrix_of_its_own_is_a_copy_and_two_trainings_are_two(mine, capsys):
+def test_a_copy_with_a_matrix_of_its_own_is_a_copy_and_two_trainings_are_two(mine, rows):
     first, second = opened(one_run(mine, seed=0)), opened(one_run(mine, seed=1))
     moved = [moved_by_training(run) for run in (first, second)]
     for name in (run_folder.AGENT, run_folder.NETWORK):
@@ -251,6 +237,6 @@ def test_a_copy_with_a_matrix_of_its_own_is_a_copy_and_two_trainings_are_two(min
         for key in moved[0][name]:
             distance = float((one[key] - other[key]).norm())
             assert distance > 5 * SAME * max(moved[0][name][key], moved[1][name][key])
-    rows, status = rows_of(one_run(mine, seed=0).parent, capsys)
+    found, status = rows(one_run(mine, seed=0).parent)
     assert status == 0
-    assert len(rows) == 4
+    assert len(found) == 4

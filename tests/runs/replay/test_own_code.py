@@ -1,12 +1,10 @@
 """Laws of `ccenv validate --trust`: what is learned by heart and what is not billed falls."""
 
-import json
-
 import pytest
 import torch
 
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.runs.commands import train, validate
+from ccenv.runs.commands import train
 from ccenv.runs.engine import building, run
 from ccenv.runs.engine.errors import CannotStartError
 from ccenv.runs.replay.own_code import MovedDraws
@@ -103,33 +101,37 @@ def toys(tmp_path_factory):
         yield place
 
 
-def validated(toys, capsys, agent, **settings):
-    found = train.train(agent, log_dir=str(toys / "logs"), **settings)
-    capsys.readouterr()
-    status = validate.main([found["folder"], "--trust", "toy_own_code", "--json"])
-    return json.loads(capsys.readouterr().out), status
+@pytest.fixture
+def validated(toys, rows):
+    """Trains an agent, and says what a validation of its run finds."""
+
+    def go(agent, **settings):
+        made = train.train(agent, log_dir=str(toys / "logs"), **settings)
+        return rows(made["folder"], "--trust", "toy_own_code")
+
+    return go
 
 
 @pytest.mark.parametrize(
     ("agent", "fallen"),
     [("ByHeart", [0]), ("ByHeartGreedy", [1]), ("Neighbourly", [0, 1]), ("Honest", [])],
 )
-def test_masks_do_not_depend_on_an_inputs_place_or_neighbours(agent, fallen, toys, capsys):
-    rows, status = validated(toys, capsys, f"toy_own_code:{agent}", **SETTINGS)
+def test_masks_do_not_depend_on_an_inputs_place_or_neighbours(agent, fallen, validated):
+    rows, status = validated(f"toy_own_code:{agent}", **SETTINGS)
     found = [i for i, row in enumerate(rows) if "depend on the place" in f"{row['problems']}"]
     assert found == fallen
     assert status == int(bool(fallen))
 
 
-def test_answers_do_not_depend_on_an_inputs_place(toys, capsys):
-    rows, status = validated(toys, capsys, "dense", **OWN | {"network": "toy_own_code:Crowded"})
+def test_answers_do_not_depend_on_an_inputs_place(validated):
+    rows, status = validated("dense", **OWN | {"network": "toy_own_code:Crowded"})
     assert status == 1
     assert all("answers depend on the place" in f"{row['problems']}" for row in rows)
 
 
-def test_a_bill_is_the_same_in_a_batch_and_alone(toys, capsys):
+def test_a_bill_is_the_same_in_a_batch_and_alone(validated):
     settings = OWN | {"network": "toy_own_code:CheapInCompany"}
-    rows, status = validated(toys, capsys, "dense", **settings)
+    rows, status = validated("dense", **settings)
     assert status == 1
     assert all("the bill depends on the batch" in f"{row['problems']}" for row in rows)
 
@@ -141,9 +143,9 @@ def test_a_network_that_bills_less_than_it_runs_is_refused_before_it_learns(toys
     assert not (toys / "none").exists()
 
 
-def test_a_stored_run_of_such_a_network_does_not_stand(toys, capsys, monkeypatch):
+def test_a_stored_run_of_such_a_network_does_not_stand(validated, monkeypatch):
     monkeypatch.setattr(building, "check_own_network", lambda plan: None)
-    rows, status = validated(toys, capsys, "dense", **OWN | {"network": "toy_own_code:Cheap"})
+    rows, status = validated("dense", **OWN | {"network": "toy_own_code:Cheap"})
     assert status == 1
     assert all("breaks a law of check_network" in f"{row['problems']}" for row in rows)
 

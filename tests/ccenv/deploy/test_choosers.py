@@ -1,4 +1,4 @@
-"""Agents with their networks in one call: they choose what they choose in the environment."""
+"""Agents say how they choose: choosers choose alike, and so does the one call that reads them."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from torch.testing import assert_close
 
 from ccenv.agents import AGENTS
 from ccenv.agents.base import Agent
-from ccenv.agents.hash_routing import Hash
 from ccenv.agents.rloo import Rloo
 from ccenv.base.masks import as_mask
 from ccenv.base.registry import resolve
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.faster import fuse_policy
+from ccenv.deploy.fused.choosers import mask_of
 from ccenv.deploy.latency import measure_latency
+from ccenv.deploy.short_walk import fuse_policy
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.mdp.dynamics import initial, transition
 from ccenv.mdp.observations import LAST_SYMBOLS
@@ -134,32 +134,49 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "name", "given"), CASES)
 @pytest.mark.parametrize("drawn", [False, True])
-def test_an_agent_in_one_call_chooses_what_it_chooses_in_the_environment(
+@pytest.mark.parametrize(("settings", "name", "given"), CASES)
+def test_a_chooser_chooses_what_its_agent_chooses_gate_by_gate(settings, name, given, drawn):
+    agent = make_agent(settings, name, given)
+    network, observe = agent.simulator.network, agent.simulator.observe
+    choosers, draws = agent.choosers(drawn=drawn), [stream(0, "masks") for _ in range(2)]
+    state = initial(network, *agent.simulator.data.batch(torch.arange(50)))
+    for gate, (chooser, blocks) in enumerate(zip(choosers, agent.num_blocks, strict=True)):
+        seen, uniform = observe(state), torch.rand(50, blocks, generator=draws[0])
+        with torch.no_grad():
+            mask = as_mask(agent.act(seen, gate, draws[1] if drawn else None), blocks)
+            found = mask_of(chooser, seen[:, : observe.lengths[gate]], uniform, blocks)
+        assert torch.equal(found, mask)
+        state, _ = transition(network, state, mask)
+
+
+END_TO_END = [
+    (PIXELS, "rloo", {}),
+    (PIXELS, "sb3_ppo", {}),
+    (TEXT, "rloo", {"embedding_size": "one_hot"}),
+    (TEXT, "hash", {}),
+    (UNITS, "reinforce", {}),
+]
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize(("settings", "name", "given"), END_TO_END)
+def test_an_agent_is_exported_and_in_one_call_answers_as_the_classifier(
     settings, name, given, drawn
 ):
     agent = make_agent(settings, name, given)
-    simulator, network = agent.simulator, agent.simulator.network
-    inputs, labels = simulator.data.batch(torch.arange(100))
-    fused = fuse_policy(network, agent, simulator.observe, inputs.shape[1:], drawn=drawn)
+    classifier = SkippingClassifier.from_agent(agent, **given)
+    inputs, _ = agent.simulator.data.batch(torch.arange(30))
+    draw = "sampled" if drawn else "mode"
     # Single rows of stages go another way.
-    for rows in (slice(0, 100), *(slice(row, row + 1) for row in range(6))):
+    for rows in (inputs, *inputs[:4].split(1)):
         draws = [stream(0, "masks") if drawn else None for _ in range(2)]
-        logits, masks = fused(inputs[rows], generator=draws[0])
-        expected, theirs = in_the_environment(agent, inputs[rows], labels[rows], draws[1])
+        logits, masks = classifier.fuse(draw=draw)(rows, generator=draws[0])
+        expected, theirs = classifier.classify(rows, draws[1], draw=draw)
         assert all(torch.equal(mine, other) for mine, other in zip(masks, theirs, strict=True))
         assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-@torch.no_grad()
-def in_the_environment(agent, inputs, labels, draws):
-    network, observe = agent.simulator.network, agent.simulator.observe
-    state, masks = initial(network, inputs, labels), []
-    for gate, found in enumerate(network.gates):
-        masks.append(as_mask(agent.act(observe(state), gate, draws), found.num_blocks))
-        state, outcome = transition(network, state, masks[-1])
-    return outcome.logits, masks
+        # Without a generator the inputs themselves seed the draws.
+        assert_close(classifier.fuse(draw=draw)(rows)[0], classifier(rows, draw=draw))
 
 
 class HalvedLook(FlattenExtractor):
@@ -208,31 +225,6 @@ def test_agents_of_a_context_are_not_fused():
     assert fuse_policy(simulator.network, agent, simulator.observe, (6,), drawn=True) is None
     with pytest.raises(ValueError, match="without a context"):
         SkippingClassifier.from_agent(agent, embedding_size=2).fuse()
-
-
-@pytest.mark.parametrize(
-    ("kind", "own"),
-    [(Rloo, {"embedding_size": 4}), (Rloo, {"embedding_size": "one_hot"}), (Hash, {})],
-)
-@pytest.mark.parametrize("draw", ["mode", "sampled"])
-def test_an_exported_predictor_runs_in_one_call(kind, own, draw):
-    agent = make_agent(TEXT, kind.__name__.lower(), own)
-    classifier = SkippingClassifier.from_agent(agent, **own)
-    windows, _ = agent.simulator.data.batch(torch.arange(30))
-    logits, masks = classifier.fuse(draw=draw)(windows)
-    expected, theirs = classifier.classify(windows, draw=draw)
-    assert all(torch.equal(a, b) for a, b in zip(masks, theirs, strict=True))
-    assert_close(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_an_exported_residual_network_is_fused_and_answers_alike():
-    agent = make_agent(UNITS, "reinforce", {})
-    classifier = SkippingClassifier.from_agent(agent)
-    seen = agent.simulator.data.batch(torch.arange(5))[0]
-    for draw in ("mode", "sampled"):
-        fused = classifier.fuse(draw=draw)
-        for image in seen:
-            assert_close(fused(image[None])[0], classifier(image[None], draw=draw))
 
 
 def test_latency_is_told_beside_the_fastest_way_of_the_dense_network():
