@@ -136,7 +136,7 @@ def test_a_higher_threshold_refreshes_nowhere_else(low, high):
     kept = []
     for threshold in (low, high):
         agent = AGENT
-        agent.threshold = torch.tensor(threshold).double()
+        agent.learned["threshold"] = torch.tensor(threshold).double()
         _, actions, _ = walk(agent.simulator, agent, None, torch.arange(16))
         kept.append(torch.cat(actions, dim=1))
     assert not (kept[1] & ~kept[0]).any()
