@@ -12,9 +12,8 @@ from torch import Tensor
 
 from ccenv.base.user_cache import user_cache
 from ccenv.base.values import lacking, shown
-from ccenv.data.fitted_transforms import PART, Fitted, all_through, through
 from ccenv.data.rows import Rows, check_finite
-from ccenv.data.transforms import Halve, as_floats
+from ccenv.data.transforms import PART, Fitted, Halve, all_through, as_floats, through
 from ccenv.sparse.cpu.buffers import kept_memory
 
 SPLITS = ("train", "validation", "test")

@@ -10,10 +10,9 @@ from hypothesis import assume, given, settings
 
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
-from ccenv.data.fitted_transforms import fit, fixed
 from ccenv.data.split import transformed
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.data.transforms import Hole
+from ccenv.data.transforms import Hole, fit, fixed
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
