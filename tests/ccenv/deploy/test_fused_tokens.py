@@ -15,8 +15,7 @@ from ccenv.deploy.latency import plain_pass, plain_passes
 from ccenv.networks.core.arguments import build_network
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.core.protocol import dense_forward, forward
-from ccenv.networks.text.embedding import next_byte
-from ccenv.networks.text.tokens import TokenMLP
+from ccenv.networks.text.embedding import TokenMLP, next_byte
 
 ALL_TABLES = "hidden,logits,pairs"
 NUM_SYMBOLS = 7
@@ -195,7 +194,7 @@ class OtherHead(TokenMLP):
 
 
 def test_what_cannot_be_fused_is_refused_with_the_reason():
-    other = OtherHead(6, 7, 5)
+    other = OtherHead((6,), 5, 7)
     assert "logits() of its own and no lower()" in why_not_fused(other)
     assert "side by side" in why_not_fused(network_of(stem="hashed", order=2, num_rows=9))
     with pytest.raises(ValueError, match="cannot fuse OtherHead"):
