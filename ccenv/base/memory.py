@@ -14,10 +14,10 @@ def memory_bytes() -> int:
 
 
 def check_fits(num_floats: int, what: str, advice: str) -> None:
-    """Refuses what this machine's memory cannot hold.
+    """Refuses more float32 numbers at once than this machine's memory holds.
 
     Args:
-        num_floats: float32 numbers that are wanted at once.
+        num_floats: how many.
         what: what they are, for the message.
         advice: what to do.
 

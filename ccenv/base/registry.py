@@ -1,6 +1,6 @@
 """Names to objects: (name or "module:attribute", table) -> the object, or an error that helps.
 
-Old names of modules: import ccenv.runs.train -> the module of today, with a warning.
+Modules of earlier versions are imported by their old names, with a warning, see `MOVED`.
 """
 
 import difflib
@@ -39,11 +39,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Refuses a name that is not known, with the nearest right one.
-
-    Raises:
-        ValueError: if one of the names given is unknown.
-    """
+    """Refuses a name that is not known with a ValueError that suggests the nearest right one."""
     known = set(known)
     for name in given:
         if not isinstance(name, str) or name not in known:
@@ -51,11 +47,7 @@ def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
 
 
 def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> None:
-    """Refuses a keyword argument that is not known, with the nearest right one.
-
-    Raises:
-        UnexpectedKeywordError: if one of the names given is unknown.
-    """
+    """As `check_names` does, with an `UnexpectedKeywordError`."""
     for name in given:
         try:
             check_names([name], known, kind)
@@ -65,11 +57,7 @@ def check_keywords(given: Iterable[str], known: Iterable[str], kind: str) -> Non
 
 
 def import_object(path: str, kind: str) -> Any:
-    """Imports `module:attribute`.
-
-    Raises:
-        ValueError: if there is no such module, or it has no such attribute.
-    """
+    """Imports `module:attribute`; ValueError where there is no such module or attribute."""
     module_name, _, attribute = today(path).partition(":")
     if not module_name or module_name.startswith(".") or not attribute:
         raise ValueError(f"expected {kind} as module:name, got {shown(path)}")
@@ -104,11 +92,8 @@ COMMANDS_MOVED = (
     "completion",
     "eval",
     "export",
-    "gates",
-    "leaks",
     "list",
     "plot",
-    "retrieval",
     "search",
     "serve",
     "settings_help",
@@ -127,6 +112,9 @@ MOVED = {
     "ccenv.runs.share": "ccenv.runs.commands.export",
     "ccenv.runs.write": "ccenv.runs.commands.generate",
     **{f"ccenv.runs.{name}": f"ccenv.runs.commands.{name}" for name in COMMANDS_MOVED},
+    "ccenv.runs.gates": "ccenv.runs.commands.analyze",
+    "ccenv.runs.leaks": "ccenv.runs.commands.analyze",
+    "ccenv.runs.retrieval": "ccenv.runs.commands.analyze",
     "ccenv.agents.counted_blocks": "ccenv.agents.count_policy",
     "ccenv.agents.groups": "ccenv.agents.advantages",
     "ccenv.agents.menus": "ccenv.agents.mask_menu",
@@ -228,8 +216,9 @@ MOVED = {
     "ccenv.simulator.sb3_policy": "ccenv.simulator.policy",
     "ccenv.simulator.ranges": "ccenv.simulator.context",
     "ccenv.simulator.spending": "ccenv.simulator.context",
-    "ccenv.simulator.published": "ccenv.simulator.snapshots",
-    "ccenv.simulator.versions": "ccenv.simulator.snapshots",
+    "ccenv.simulator.published": "ccenv.simulator.concurrent",
+    "ccenv.simulator.snapshots": "ccenv.simulator.concurrent",
+    "ccenv.simulator.versions": "ccenv.simulator.concurrent",
     "ccenv.simulator.weights": "ccenv.simulator.network_source",
     "ccenv.simulator.image_order": "ccenv.simulator.simulator",
     "ccenv.simulator.cotraining": "ccenv.simulator.simulator",
@@ -298,10 +287,7 @@ def resolve(name: Any, table: Mapping[str, Any], kind: str) -> Any:
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and loads modules of `ccenv.base.registry.MOVED` by their old names.
-
-    It is asked after all others, so that a name that leads to a file is never looked up here.
-    """
+    """Finds and loads modules of `MOVED` by their old names; asked after all other finders."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None

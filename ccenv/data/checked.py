@@ -20,8 +20,7 @@ def check_split(split: Split, name: str) -> Split:
     """Refuses images that are not finite, labels out of range, and shapes that do not match.
 
     Raises:
-        TypeError: if it is no `Split` at all.
-        ValueError: if the split cannot be used; the message names the data set.
+        TypeError, ValueError: if it is no `Split`, or one that cannot be used.
     """
     if lacking(split, "images", "labels", "num_classes"):
         raise TypeError(
@@ -53,11 +52,7 @@ def check_split(split: Split, name: str) -> Split:
 
 
 def check_classes(split: Split, name: str) -> None:
-    """Refuses a number of classes that is none, or that no network answers for.
-
-    Raises:
-        ValueError: naming the data set.
-    """
+    """Refuses a number of classes that is none, or that no network answers for (ValueError)."""
     number = split.num_classes
     is_whole = isinstance(number, Integral) and not isinstance(number, bool)
     if not is_whole or not 1 <= number <= MOST_CLASSES:
@@ -69,11 +64,7 @@ def check_classes(split: Split, name: str) -> None:
 
 
 def check_form(split: Split, name: str) -> None:
-    """Refuses shapes and types that are no inputs with a label each.
-
-    Raises:
-        ValueError: naming the data set.
-    """
+    """Refuses shapes and types that are no inputs with a label each (ValueError)."""
     images, labels = split.images, split.labels
     sizes = tuple(images.shape)
     if len(sizes) < 2 or tuple(labels.shape) != sizes[:1] or not math.prod(sizes):
@@ -89,11 +80,7 @@ def check_form(split: Split, name: str) -> None:
 
 
 def check_alike(first: Split, second: Split, name: str) -> None:
-    """Refuses two splits of one data set that no single network could classify.
-
-    Raises:
-        ValueError: if image shapes or numbers of classes differ.
-    """
+    """Refuses two splits whose input shapes or numbers of classes differ (ValueError)."""
     forms = [(split.image_shape, split.num_classes) for split in (first, second)]
     if forms[0] != forms[1]:
         raise ValueError(
@@ -103,11 +90,7 @@ def check_alike(first: Split, second: Split, name: str) -> None:
 
 
 def check_transformed(split: Split, name: str) -> Split:
-    """Refuses transforms that make no images of images.
-
-    Raises:
-        ValueError: naming the data set and the transforms.
-    """
+    """Refuses transforms that make no images of images (ValueError)."""
     rows = torch.arange(min(NUM_SHOWN, len(split)))
     images, _ = split.batch(rows)
     is_right = images.ndim == 4 and images.dtype == torch.float32 and len(images) == len(rows)

@@ -46,12 +46,9 @@ class Fitted:
 
 
 def through(transforms: Iterable[Fitted], images: Tensor, rows: Tensor | None = None) -> Tensor:
-    """Takes images through transforms, one after the other.
+    """Takes images [batch, channels, height, width] through transforms, one after the other.
 
-    Args:
-        transforms: in their order.
-        images: [batch, channels, height, width], uint8 or float32.
-        rows: int64 [batch], which of all they are; needed by transforms of chance alone.
+    `rows` int64 [batch] say which of all they are; transforms of chance need them.
     """
     rows = torch.arange(0) if rows is None else rows
     for transform in transforms:

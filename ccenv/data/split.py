@@ -50,12 +50,9 @@ class Split:
         return tuple(through(self.transforms, self.images[:1], first).shape[1:])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws inputs [batch, ...] and labels int64 [batch].
+        """Draws inputs [batch, ...] and labels int64 [batch] by their rows, int64 [batch].
 
         Bytes become float32 as shares of 255; float32 and symbols (int64) stay as they are.
-
-        Args:
-            indices: int64 [batch], which rows.
 
         Raises:
             ValueError: if inputs that are read when they are drawn are no such inputs.
@@ -98,12 +95,7 @@ def floats_of(images: Tensor) -> Tensor:
 
 
 def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
-    """A split whose images go through transforms, and whose rows are images and moved copies.
-
-    Args:
-        split: without transforms.
-        transforms: fitted to its data set; those of chance to its images.
-    """
+    """A split whose images go through fitted transforms, a row for each image and moved copy."""
     images, rest = split.images, list(transforms)
     while rest and isinstance(rest[0].function, Halve) and isinstance(images, Tensor):
         # Once for all draws: halves take a quarter of the memory, floats would take four times.
@@ -120,9 +112,7 @@ def transformed(split: Split, transforms: Sequence[Fitted]) -> Split:
 def moved_once(
     images: Tensor, transforms: list[Fitted], num_rows: int
 ) -> tuple[Tensor, list[Fitted]]:
-    """Images after the leading transforms that leave bytes bytes, where all rows of them are small.
-
-    Drawing a batch of small images takes less time than moving and halving it.
+    """Moves and halves small images once, as long as they stay bytes: draws then take less time.
 
     Returns:
         Images, one a row where they were moved, and the transforms that are left.

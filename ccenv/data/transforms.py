@@ -16,8 +16,6 @@ images alone: every line of their tables is drawn once, so that a row shows the 
 whoever looks at it. An own one is `module:name` or `module:name=number`: a function of images
 [batch, channels, height, width] (and the number) that answers with as many, or a class like those
 here: `fit` learns from the training images, and `draw` makes it one of chance.
-
-Transforms of chance: a table of moves, one line an image -> moved copies of training images.
 """
 
 import functools
@@ -40,20 +38,12 @@ class Counted:
     number: int
 
     def __post_init__(self) -> None:
-        """Checks.
-
-        Raises:
-            ValueError: if the number is no whole one of at least 1.
-        """
+        """Refuses what is no whole number of at least 1 (ValueError)."""
         if not isinstance(self.number, int) or self.number < 1:
             raise ValueError(f"expected a whole number of at least 1, got {self.number}")
 
     def check_fits(self, size: Sequence[int]) -> None:
-        """Refuses a number that images of this height and width are too small for.
-
-        Raises:
-            ValueError: naming both.
-        """
+        """Refuses a number that images of this height and width are too small for (ValueError)."""
         if self.number >= min(size):
             name = type(self).__name__.lower()
             raise ValueError(
@@ -240,11 +230,7 @@ def transform_names(given: Sequence[str] | str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def make_transform(name: str) -> Any:
-    """What a name of the settings stands for, with its number.
-
-    Raises:
-        ValueError: if the name is unknown, or the number is impossible.
-    """
+    """What a name of the settings stands for, with its number; ValueError if it is impossible."""
     if not isinstance(name, str):
         raise ValueError(f"expected transforms by name, got {name!r}")
     bare, equals, text = name.partition("=")
@@ -258,11 +244,7 @@ def make_transform(name: str) -> Any:
 
 
 def number_of(name: str, text: str) -> float:
-    """The number behind a transform's name.
-
-    Raises:
-        ValueError: if it is none.
-    """
+    """The number behind a transform's name; ValueError if it is none."""
     for kind in (int, float):
         try:
             number = kind(text)

@@ -100,11 +100,7 @@ class Preparation(nn.Module):
 
 
 def fitted_of(content: Mapping[str, Any]) -> Fitted:
-    """A transform as a file describes it.
-
-    Raises:
-        ValueError: if its name is unknown, or one of chance.
-    """
+    """A transform as a file describes it."""
     function = make_transform(content["name"])
     if is_of_chance(function):
         raise ValueError(f"expected a transform without chance, got {content['name']!r}")

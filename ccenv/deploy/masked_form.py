@@ -308,11 +308,7 @@ def form_of(classifier: Any, draw: str | None = None, *, skips: bool = False) ->
 
 
 def refuse(network: Any, *, skips: bool) -> None:
-    """Refuses a network that has no such form.
-
-    Raises:
-        ValueError: saying why.
-    """
+    """Refuses a network that has no such form."""
     reason, name = why_not_lowered(network), type(network).__name__
     if reason is not None and any(gate.skipped == "stop" for gate in network.gates):
         raise ValueError(f"cannot write exits of {name} as a graph: {reason}")

@@ -1,10 +1,4 @@
-"""Checker of vector environments, which Gymnasium lacks: a `VectorEnv` -> silence, or an error.
-
-`check_vector_env` plays two trajectories with the same seed and judges every result by what
-Gymnasium's documentation promises of a `VectorEnv`.
-
-Calls of a vector environment, judged one by one: (environment, call) -> a `Result`.
-"""
+"""Checker of vector environments, which Gymnasium lacks: a `VectorEnv` -> silence, or an error."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -117,11 +117,7 @@ class MaskTable:
         )
 
     def check_has(self, score: str) -> None:
-        """Refuses a score that bits alone do not have.
-
-        Raises:
-            ValueError: saying what to do.
-        """
+        """Refuses a score that bits alone do not have."""
         if score == "log_likelihood" and self.nll is None:
             raise ValueError(
                 "expected a table with nll for the score 'log_likelihood', got one of bits alone; "
@@ -145,11 +141,7 @@ def num_prefixes(header: Header) -> list[int]:
 
 
 def check_parts(table: MaskTable) -> None:
-    """Refuses arrays that do not fit the header.
-
-    Raises:
-        DamagedFileError: naming the array.
-    """
+    """Refuses arrays that do not fit the header."""
     images, masks = table.header.num_images, table.header.num_masks
     wanted: dict[str, tuple[tuple[int, ...], tuple[type, ...]]] = {
         "right": ((images, -(-masks // 8)), (np.uint8,)),

@@ -164,18 +164,11 @@ def evaluate_context(
     """Judges one policy at each of several prices or budgets.
 
     Args:
-        env: any view of an environment with a context.
+        env: any view of an environment with a context (else TypeError).
         policy: learned under the context.
-        name: "cost_weight" or "budget".
+        name: "cost_weight" or "budget"; ValueError if it is not in the context.
         values: at which it is judged.
         **settings: of `ccenv.evaluate`.
-
-    Returns:
-        One verdict for each value.
-
-    Raises:
-        TypeError: if the environment has no context.
-        ValueError: if the name is not in its context.
     """
     simulator = simulator_of(env)
     return [evaluate(simulator.at(**{name: value}), policy, **settings) for value in values]

@@ -320,11 +320,8 @@ class Simulator:
     def obliviously(self, oblivious: str | int | Sequence[int] = "all") -> "Simulator":
         """The same network, data and streams in steps of constant trace; use either, not both.
 
-        Args:
-            oblivious: see `ccenv.simulator.oblivious`.
-
         Raises:
-            ValueError: if that is impossible, or tells inputs apart beside another extension.
+            ValueError: if the setting is impossible, or another one tells inputs apart.
         """
         other = copy.copy(self)
         other.extensions = (*map(copy.copy, self.extensions), Oblivious(oblivious))
@@ -345,6 +342,11 @@ class Simulator:
     def layer(self) -> int:
         """Number of the gated layer that is decided next; num_layers when the episode is over."""
         return 0 if self.state is None else self.state.layer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no episode is under way: none has begun, or the last gate is decided."""
+        return self.state is None or self.state.layer >= self.num_layers
 
     @property
     def gate_values(self) -> Sequence[Tensor]:
@@ -403,11 +405,7 @@ class Simulator:
         return Step(after, self.observe, total, terms, outcome, numbers, told, self.ranks)
 
     def check_weights(self) -> None:
-        """Refuses a network whose weights are not finite, before a reward is paid for its masks.
-
-        Raises:
-            ValueError: naming the tensor.
-        """
+        """Refuses a network whose weights are not finite (ValueError, naming the tensor)."""
         if self._finite_weights.network is not self.network:
             self._finite_weights = FiniteWeights(self.network)
         self._finite_weights.check()
@@ -448,11 +446,7 @@ class Simulator:
 
 
 def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
-    """Reads the settings in `EXTENSIONS`; None asks for nothing.
-
-    Raises:
-        ValueError: if a value is impossible, or two of them do not go together.
-    """
+    """Reads the settings in `EXTENSIONS`; ValueError of impossible ones and combinations."""
     found = [
         kind(settings[name]) for name, kind in EXTENSIONS.items() if settings.get(name) is not None
     ]
@@ -461,10 +455,6 @@ def read_extensions(settings: Mapping[str, Any]) -> tuple[Extension, ...]:
 
 
 def check_combination(extensions: Sequence[Extension]) -> None:
-    """Refuses extensions that do not go together.
-
-    Raises:
-        ValueError: saying why.
-    """
+    """Refuses extensions that do not go together (ValueError)."""
     for one in extensions:
         one.check_beside([other for other in extensions if other is not one])

@@ -41,14 +41,7 @@ def help_lines() -> Iterator[str]:
 
 @program("ccenv")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program that the first word names; the other words are the program's.
-
-    Args:
-        arguments: words of the command line, the process's own by default.
-
-    Returns:
-        The exit status.
-    """
+    """Runs the program that the first word names; the other words are the program's."""
     command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if command in ("--help", "-h"):
         print("\n".join(help_lines()))

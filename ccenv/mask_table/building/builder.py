@@ -2,8 +2,6 @@
 
 Time: each block once a prefix and input, so 2 ** units - 1 blocks for each input of a network with
 one block a gate; it is estimated from one path through all gates and told before any chunk starts.
-
-Chunks of a table by several processes: rank 0 gives them out, all do one each, rank 0 keeps.
 """
 
 import contextlib
@@ -20,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ccenv.base.masks import random_mask
 from ccenv.base.ranks import ALONE, OneProcess, Ranks
 from ccenv.data import Split
 from ccenv.mask_table.building.checks import (
@@ -48,6 +47,24 @@ from ccenv.mask_table.header import Header
 from ccenv.mask_table.menus import Menus, menus_of
 from ccenv.mask_table.table import MaskTable, write_table
 from ccenv.networks.core.protocol import as_gated
+
+
+def drawn_menu(num_blocks: int, count: int, generator: torch.Generator) -> tuple[str, ...] | None:
+    """A menu of about so many masks: nothing, everything, and masks drawn at all densities.
+
+    Args:
+        num_blocks: of the gate.
+        count: most masks, at least 2; None is answered where all masks are no more.
+        generator: of the draws; masks that are drawn twice are kept once.
+    """
+    if count < 2:
+        raise ValueError(f"expected a menu of at least 2 masks a gate, got {count}")
+    if num_blocks < 63 and 1 << num_blocks <= count:
+        return None
+    rows = [torch.zeros(num_blocks, dtype=torch.bool), torch.ones(num_blocks, dtype=torch.bool)]
+    for place in range(count - 2):
+        rows.append(random_mask(1, num_blocks, (place + 0.5) / (count - 2), generator)[0])
+    return tuple(sorted({"".join("01"[int(bit)] for bit in row) for row in rows}))
 
 
 def given_out(

@@ -48,11 +48,7 @@ class Job:
 
 
 def joined(parts: list[Answers]) -> Answers:
-    """Answers of neighbouring inputs as one.
-
-    Raises:
-        ValueError: if their bills differ.
-    """
+    """Answers of neighbouring inputs as one."""
     macs = parts[0].macs
     if any(not np.array_equal(macs, part.macs) for part in parts):
         raise ValueError("expected a bill that masks alone decide, got different ones for inputs")

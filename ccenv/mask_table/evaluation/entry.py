@@ -8,13 +8,8 @@ A policy is one of four forms; the last three are those of `ccenv.mask_table.eva
 - masks: [num_masks] or [n, num_masks], probabilities of all masks;
 - numbers: int64 [1] or [n], a mask's number.
 
-Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are.
-
-Checks names of entries: (a name) -> nothing, or an error that says why it is refused.
-
-A name is shown beside the names of baselines, to readers in a terminal and on pages.
-
-A policy for a table as a file without code: one of three forms <-> safetensors, checked.
+Where a form has a row for each input, `images` (int64 [n], rising) says which inputs these are. A
+name is shown beside the names of baselines, to readers in a terminal and on pages.
 """
 
 import unicodedata
@@ -50,11 +45,7 @@ LOOK_ALIKE = str.maketrans("013457@$", "oleastas")
 
 
 def check_name(name: str) -> None:
-    """Refuses names that cannot be shown, or that pass for another's.
-
-    Raises:
-        ValueError: if it is empty, too long or not printable, mixes alphabets, or is reserved.
-    """
+    """Refuses names that cannot be shown, or that pass for another's."""
     if not name.strip() or not name.isprintable() or len(name) > MOST_LETTERS:
         raise ValueError(f"expected a name of 1..{MOST_LETTERS} printed letters, got {name[:80]!r}")
     alphabets = {alphabet_of(c) for c in name if c.isalpha()}
@@ -207,11 +198,7 @@ def key_of(form: str, price: float) -> str:
 
 
 def check_keys(names: Mapping[str, Any]) -> dict[float, str]:
-    """Finds the form of each price: {price: form}.
-
-    Raises:
-        ValueError: if there is not one of each, or another array beside them.
-    """
+    """Finds the form of each price: {price: form}."""
     left, forms = set(names), {}
     for price in PRICES:
         found = [form for form in ENTRY_FORMS if key_of(form, price) in left]
@@ -253,11 +240,7 @@ def read_entry(path: Path) -> Entry:
 
 
 def check_images(images: NDArray[Any], num_images: int) -> None:
-    """Refuses all but every input once, in order.
-
-    Raises:
-        ValueError: saying what is wrong.
-    """
+    """Refuses all but every input once, in order."""
     if images.dtype != np.int64 or images.ndim != 1:
         raise ValueError(f"expected images int64 [n], got {images.dtype} {list(images.shape)}")
     if (np.diff(images) <= 0).any():

@@ -70,12 +70,6 @@ def test_one_file_is_cut_in_nine_tenths_and_two_twentieths(root, name):
     ]
 
 
-def test_a_file_anywhere_is_named_by_its_path(root, tmp_path_factory):
-    path = tmp_path_factory.mktemp("elsewhere") / "enwik"
-    path.write_bytes(b"any bytes \xff\x00" * 100)
-    assert len(load_split(str(path), "train")) == 1080 - 24
-
-
 def test_files_of_a_folder_are_split_in_the_order_of_their_paths(root):
     files = {f"{'ab'[i % 2]}/{i:02}.md": b"%02d " % i * 20 for i in range(40)}
     write(root / "notes", files | {".git/00": b"hidden"})
@@ -103,11 +97,6 @@ def test_files_that_are_no_text_are_named_and_refused_or_left_out(root):
     write(root / "only", {"picture": b"\0"})
     with pytest.raises(ValueError, match="'only@text': expected a file of text"):
         load_split("only@text", "train")
-
-
-def test_bytes_are_bytes_where_a_file_was_named(root):
-    write(root, {"utf16.txt": "any text at all".encode("utf-16") * 60})
-    assert load_split("utf16", "train").num_classes == 128
 
 
 def test_what_is_shorter_than_a_window_or_empty_is_refused_by_name(root):
@@ -183,13 +172,6 @@ def test_without_sources_it_says_what_to_put_where(root, monkeypatch):
     monkeypatch.setattr(text, "library_texts", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"python_text/train\.txt"):
         text.python_text("train")
-
-
-def test_windows_and_labels_agree_with_the_bytes(root):
-    write(root, {"book.txt": b"abcdefghijklmnopqrstuvwxyz" * 40})
-    train = load_split("book", "train")
-    windows, labels = train.batch(torch.arange(len(train)))
-    assert torch.equal(windows[1:, -1], labels[:-1])
 
 
 def test_a_batch_of_text_is_learned_from_after_the_next_one_has_begun(root):

@@ -1,12 +1,9 @@
 """Laws of `action="weight"`: gate values as actions of Gymnasium's two views."""
 
-import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 import ccenv
-from ccenv.envs.checker import check_vector_env
 
 EXPERTS = {
     "dataset": "digits",
@@ -27,12 +24,6 @@ def played(env, actions, seed=3):
     """Rewards and infos of an episode."""
     env.reset(seed=seed)
     return [env.step(action)[1::3] for action in actions]
-
-
-@BOTH
-def test_gymnasiums_and_our_checkers_pass(settings):
-    check_env(ccenv.BlockSelectionEnv(action="weight", **settings), skip_render_check=True)
-    check_vector_env(ccenv.BlockSelectionVectorEnv(4, action="weight", **settings))
 
 
 @BOTH
@@ -65,15 +56,6 @@ def test_values_count_and_zero_is_not_computed(settings):
     assert own[1]["mask"][:, 1:3].all()
     assert np.array_equal(own[1]["macs"], ones[1]["macs"])
     assert (own[1]["nll"] != ones[1]["nll"]).all()
-
-
-def test_one_image_is_a_row_of_many():
-    one = gym.make("BlockSelection-v0", action="weight", **EXPERTS)
-    assert one.action_space == gym.spaces.Box(0, 1, (4,), np.float32)
-    many = ccenv.BlockSelectionVectorEnv(1, action="weight", **EXPERTS)
-    action = np.array([0, 0.25, 1, 0.5], dtype=np.float32)
-    (reward, info), (rewards, infos) = played(one, [action])[0], played(many, [action[None]])[0]
-    assert (reward, info["nll"]) == (rewards[0], infos["nll"][0])
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from ccenv.base.masks import full_mask, random_mask
 from ccenv.base.seeding import stream
 from ccenv.data import Split
 from ccenv.deploy.export import SkippingClassifier
-from ccenv.deploy.faster import why_not_short
 from ccenv.deploy.fused.classifier import reads_symbols
 from ccenv.deploy.latency import measure_latency
+from ccenv.deploy.short_walk import why_not_short
 from ccenv.mdp.observations import OBSERVATIONS
 from ccenv.networks.pretrained.efficientnet import BlockGroup
 from ccenv.networks.pretrained.smollm import LlamaSizes

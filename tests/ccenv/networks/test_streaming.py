@@ -130,7 +130,7 @@ def test_a_higher_threshold_refreshes_nowhere_else(agent, low, high):
     low, high = sorted([low, high])
     kept = []
     for threshold in (low, high):
-        agent.threshold = torch.tensor(threshold).double()
+        agent.learned["threshold"] = torch.tensor(threshold).double()
         _, actions, _ = walk(agent.simulator, agent, None, torch.arange(16))
         kept.append(torch.cat(actions, dim=1))
     assert not (kept[1] & ~kept[0]).any()

@@ -1,94 +1,20 @@
 """Every reward in every view of the environment; the reward of two numbers; the price in curves."""
 
-import json
-
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
-from gymnasium.utils.env_checker import check_env
 
 import ccenv
 from ccenv.agents import AGENTS
 from ccenv.base.registry import resolve
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
-from ccenv.rewards import REWARDS, make_reward
-from ccenv.simulator.evaluate import evaluate
-from ccenv.simulator.simulator import Simulator
 
 PROBE = dict(PROBE_SETTINGS)
-SCALAR = [name for name in REWARDS if name != "vector"]
 
 
 def drawn_masks(rows, seed=0):
     return np.random.default_rng(seed).random((2, rows, 4)) < 0.5
-
-
-def scalar_returns(reward, masks, indices):
-    env = ccenv.BlockSelectionEnv(reward=reward, **PROBE)
-    totals, infos = [], []
-    for row, index in enumerate(indices):
-        env.reset(seed=0 if row == 0 else None, options={"indices": [index]})
-        steps = [env.step(layer[row]) for layer in masks]
-        totals.append(sum(step[1] for step in steps))
-        infos.append(steps[-1][4])
-    return totals, infos
-
-
-@pytest.mark.parametrize("reward", SCALAR)
-def test_every_reward_pays_the_same_in_all_three_views(reward):
-    masks, indices = drawn_masks(6), list(range(6))
-    totals, infos = scalar_returns(reward, masks, indices)
-    vector = ccenv.BlockSelectionVectorEnv(6, reward=reward, **PROBE)
-    vector.reset(seed=0, options={"indices": indices})
-    batch = sum(vector.step(layer)[1] for layer in masks)
-    np.testing.assert_allclose(batch, totals, rtol=1e-4, atol=1e-5)
-    view = BlockSelectionVecEnv(6, reward=reward, **PROBE)
-    view.seed(0)
-    view.set_options({"indices": indices})
-    view.reset()
-    steps = [view.step(layer) for layer in masks]
-    np.testing.assert_allclose(sum(step[1] for step in steps), batch, rtol=1e-5, atol=1e-6)
-    last = steps[-1][3][0]
-    # The same keys everywhere, those of a memory among them.
-    assert infos[0].keys() == last.keys() - {
-        "terminal_observation",
-        "TimeLimit.truncated",
-        "episode",
-    }
-
-
-@pytest.mark.parametrize("reward", ["lagrangian", "pid_lagrangian", "target_density", "potential"])
-def test_gymnasiums_and_our_checkers_pass_with_rewards_that_remember(reward):
-    kwargs = {"update_every": 4} if reward != "potential" else {}
-    env = gym.make(
-        "BlockSelection-v0", reward=reward, reward_kwargs=kwargs, disable_env_checker=True, **PROBE
-    )
-    check_env(env.unwrapped)
-    settings = PROBE | {"reward": reward, "reward_kwargs": kwargs}
-    for mode in ("SAME_STEP", "NEXT_STEP", "DISABLED"):
-        ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, autoreset_mode=mode, **settings))
-
-
-def test_settings_of_rewards_survive_json():
-    env = gym.make("BlockSelection-v0", reward="lagrangian", reward_kwargs={"cost_limit": 0.3})
-    text = env.spec.to_json()
-    assert json.loads(text)["kwargs"]["reward_kwargs"] == {"cost_limit": 0.3}
-    again = gym.make(gym.envs.registration.EnvSpec.from_json(text))
-    assert again.unwrapped.simulator.reward.rule.cost_limit == 0.3
-
-
-@pytest.mark.parametrize("name", [n for n in REWARDS if make_reward(n).description.deterministic])
-def test_a_deterministic_reward_pays_the_same_in_another_environment(name):
-    def rewards():
-        simulator = Simulator(8, reward=name, **PROBE)
-        simulator.seed(1)
-        simulator.begin()
-        steps = [simulator.step(torch.from_numpy(mask)) for mask in drawn_masks(8)]
-        return torch.stack([step.reward for step in steps])
-
-    assert torch.equal(rewards(), rewards())
 
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
@@ -141,16 +67,3 @@ def test_every_agent_has_curves_of_the_price_and_of_the_rewards_terms(agent_name
     for scalars in heard:
         terms = scalars["reward/log_likelihood"] + scalars["reward/cost"]
         assert scalars["episode/return"] == pytest.approx(terms, abs=1e-4)
-
-
-def test_evaluation_under_a_priced_reward_uses_the_price_of_the_moment():
-    simulator = Simulator(
-        4,
-        reward="lagrangian",
-        reward_kwargs={"objective": "accuracy", "initial_price": 0.5},
-        **PROBE,
-    )
-    simulator.seed(0)
-    dense = resolve(AGENTS["dense"], {}, "agent")(simulator)
-    found = evaluate(simulator, dense)
-    assert found.mean_return == pytest.approx(1 - found.error - 0.5 * found.compute_cost, abs=1e-5)

@@ -2,12 +2,9 @@
 
 import copy
 
-import gymnasium as gym
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 
-import ccenv
 from ccenv.agents.dynamic_gate import DynamicGate
 from ccenv.agents.reinforce import Reinforce
 from ccenv.base.masks import full_mask, random_mask
@@ -139,13 +136,6 @@ def test_a_policy_that_learns_between_gates_sees_prices():
     assert simulator.concurrent.policy_parts
     assert simulator.network_version == 0
     assert not simulator.pending
-
-
-@pytest.mark.parametrize("settings", TOGETHER[1:3], ids=str)
-def test_every_view_has_combinations(settings):
-    wanted = SMALL | settings
-    check_env(gym.make("ccenv:BlockSelection-v0", **wanted).unwrapped)
-    ccenv.check_vector_env(ccenv.BlockSelectionVectorEnv(4, **wanted))
 
 
 @pytest.mark.parametrize(("settings", "reason"), APART, ids=str)

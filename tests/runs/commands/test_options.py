@@ -26,8 +26,6 @@ SHOWN_BY = {
     "ccenv/deploy/masked_form.py": ("export",),
     "runs/tensorboard/tracking.py": ("train",),
     "runs/commands/cli.py": tuple(COMMANDS),
-    "runs/commands/leaks.py": ("analyze",),
-    "runs/commands/retrieval.py": ("analyze",),
     "runs/experiment.py": ("benchmark",),
     "runs/speed/benchmark.py": ("benchmark",),
     "runs/engine/machines/": ("compare",),
