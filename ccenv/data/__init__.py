@@ -38,14 +38,20 @@ from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
 from ccenv.base.values import shortened, shown
-from ccenv.data.checked import check_alike, check_split, check_transformed
-from ccenv.data.fitted_transforms import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root, transformed
+from ccenv.data.split import (
+    SPLITS,
+    Split,
+    check_alike,
+    check_split,
+    check_transformed,
+    data_root,
+    transformed,
+)
 from ccenv.data.text import place_of, text_split, texts_of
-from ccenv.data.transforms import TRANSFORMS, transform_names
+from ccenv.data.transforms import TRANSFORMS, Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 
 DATASETS: dict[str, Any] = {

@@ -122,7 +122,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        """Builds the environment.
+        """Builds the environment; see `Simulator` for errors.
 
         Args:
             num_envs: images in a batch; a multiple of `group_size`.
@@ -130,10 +130,6 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.simulator.Simulator`.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible, or stands beside a simulator.
-            FileNotFoundError: if the data set is not there.
         """
         self.render_mode = check_render_mode(render_mode)
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
@@ -176,14 +172,10 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         return observation.cpu().numpy()
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Computes one gated layer of every image under its mask.
+        """Computes one gated layer of every image under its mask; errors as of `BlockSelectionEnv`.
 
         Returns:
             Observations, float32 rewards, dones and info dicts, one for each row.
-
-        Raises:
-            RuntimeError: before `reset` or after `close`.
-            TypeError, ValueError: if the actions are not masks.
         """
         check_open(self._is_closed)
         mask, _ = self.masks.read(self._actions, self.num_envs)

@@ -85,7 +85,7 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        """Builds the environment.
+        """Builds the environment; see `Simulator` for errors.
 
         Args:
             num_envs: images in a batch; a multiple of `group_size`.
@@ -93,10 +93,6 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
             autoreset_mode: "SAME_STEP", "NEXT_STEP" or "DISABLED", or Gymnasium's enum.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.simulator.Simulator`.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible.
-            FileNotFoundError: if the data set is not there.
         """
         self.autoreset_mode = autoreset_mode = read_autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
@@ -153,11 +149,7 @@ class BlockSelectionVectorEnv(View, gym.vector.VectorEnv):
         Returns:
             Observations float32 [num_envs, obs_size], rewards float32 [num_envs] (of a reward of
             several numbers [num_envs, reward_space.shape[0]]), terminated and truncated bool
-            [num_envs], and infos.
-
-        Raises:
-            RuntimeError: before the first reset, after close, or after the end without autoreset.
-            TypeError, ValueError: if the actions are neither masks nor gate values, as set.
+            [num_envs], and infos; errors as of `BlockSelectionEnv.step`.
         """
         check_open(self.closed)
         simulator, truncated = self.simulator, np.zeros(self.num_envs, dtype=bool)

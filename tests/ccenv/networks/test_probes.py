@@ -1,4 +1,4 @@
-"""The probes of units and of exits: their optima by enumeration of all masks."""
+"""The probes of blocks, units and exits: their optima by enumeration of all masks."""
 
 import itertools
 
@@ -7,10 +7,18 @@ import torch
 
 from ccenv.base.registry import resolve
 from ccenv.data import load_split
-from ccenv.data.toy import probe_exit_masks, probe_unit_masks
+from ccenv.data.toy import (
+    NUM_DOMAINS,
+    probe_exit_masks,
+    probe_images,
+    probe_optimal_masks,
+    probe_unit_masks,
+)
+from ccenv.mdp.dynamics import initial, transition
 from ccenv.networks.core.arguments import build_network
-from ccenv.networks.core.check import check_network
+from ccenv.networks.probe import probe_network
 from ccenv.networks.registry import NETWORKS
+from ccenv.rewards import make_reward
 
 OPTIMA = {"probe-residual": probe_unit_masks, "probe-exit": probe_exit_masks}
 
@@ -74,14 +82,51 @@ def test_what_is_to_be_seen_before_the_first_gate_tells_the_best_mask(name):
 
 
 @pytest.mark.parametrize("name", OPTIMA)
-def test_probes_keep_the_laws_of_networks_and_have_their_own_weights(name):
-    network = probe_of(name)
-    check_network(network, load_split("probe", "test").batch(torch.arange(2))[0])
-    assert network.has_own_weights
-
-
-@pytest.mark.parametrize("name", OPTIMA)
 def test_other_data_is_refused(name):
     builder = resolve(name, NETWORKS, "network")
     with pytest.raises(ValueError, match="expected dataset='probe' with inputs"):
         builder(input_shape=(1, 8, 8), num_classes=10)
+
+
+def all_masks(num_blocks):
+    return torch.tensor(list(itertools.product([False, True], repeat=num_blocks)))
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_the_probes_masks_are_the_only_best_ones_of_all(num_layers):
+    network = probe_network(num_blocks=(NUM_DOMAINS,) * num_layers).requires_grad_(False)
+    reward = make_reward("accuracy_minus_cost", {"cost_weight": 0.5})
+    images, labels = probe_images(40, seed=1)
+    optimal = torch.cat(probe_optimal_masks(images, num_layers), dim=1)
+    assert len({tuple(row) for row in optimal.tolist()}) == NUM_DOMAINS
+    choices = all_masks(NUM_DOMAINS * num_layers)
+    for image, label, best in zip(images, labels, optimal, strict=True):
+        images_, labels_ = image.expand(len(choices), *image.shape), label.expand(len(choices))
+        state = initial(network, images_, labels_)
+        returns = torch.zeros(len(choices))
+        for mask in choices.split(NUM_DOMAINS, dim=1):
+            state, outcome = transition(network, state, mask)
+            returns += sum(reward(outcome).values())
+        assert choices[returns.argmax()].equal(best)
+        assert (returns >= returns.max() - 1e-6).sum() == 1
+
+
+def test_one_wrong_block_makes_the_probes_answer_wrong():
+    network = probe_network().requires_grad_(False)
+    images, labels = probe_images(200, seed=1)
+    optimal = probe_optimal_masks(images, 2)
+    assert (network(images, optimal).argmax(dim=1) == labels).all()
+    for layer in range(2):
+        for shift in range(1, NUM_DOMAINS):
+            wrong = list(optimal)
+            wrong[layer] = optimal[layer].roll(shift, dims=1)
+            assert (network(images, wrong).argmax(dim=1) != labels).all()
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"num_blocks": (5,)}, {"block_size": 3}, {"activation": "tanh"}, {"head_units": (4,)}],
+)
+def test_the_probe_takes_no_other_sizes(settings_):
+    with pytest.raises(ValueError, match="expected the probe's settings"):
+        probe_network(**settings_)
