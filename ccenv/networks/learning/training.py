@@ -174,9 +174,6 @@ class CoTrainer:
             momentum: of "sgd".
             schedule_updates: after so many updates the rate has fallen to zero along a cosine;
                 None keeps it constant.
-
-        Raises:
-            ValueError: if the optimiser is unknown or a number is out of range.
         """
         check_names([optimizer], OPTIMIZERS, "optimizer")
         check_at_least_zero(

@@ -228,32 +228,6 @@ def test_co_training_lowers_the_loss():
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
-def test_a_seed_restores_weights_optimiser_and_data_order():
-    simulator, losses = cotrain(0, 5, weights_kwargs={"schedule_updates": 50})
-    simulator.seed(0)
-    assert simulator.network_version == 0
-    generator = stream(0, "test masks")
-    again = []
-    for _ in range(5):
-        walk(simulator, generator)
-        again.append(simulator.update_network()["network_loss"])
-    assert again == losses
-    assert cotrain(1, 5)[1] != losses
-
-
-def test_the_network_changes_only_in_update_network():
-    simulator, _ = cotrain(0, 1)
-    before = [p.clone() for p in simulator.network.parameters()]
-    walk(simulator, stream(1, "test masks"))
-    walk(simulator, stream(2, "test masks"))
-    assert all(map(torch.equal, before, simulator.network.parameters()))
-    assert simulator.network_version == 1
-    simulator.update_network()
-    assert simulator.network_version == 3
-    assert not any(map(torch.equal, before, simulator.network.parameters()))
-    assert simulator.update_network() == {}
-
-
 def test_an_episode_that_did_not_end_teaches_nothing():
     simulator, _ = cotrain(0, 1)
     simulator.begin()
@@ -286,16 +260,6 @@ def test_the_rate_falls_to_zero_and_stays_there():
         rates.append(trainer.optimizer.param_groups[0]["lr"])
         trainer.update(images, labels, [torch.ones(8, 4, dtype=torch.bool)])
     assert rates == pytest.approx([2e-3, 1.5e-3, 0.5e-3, 0, 0, 0], abs=1e-12)
-
-
-def test_frozen_networks_ignore_update_network():
-    simulator = Simulator(
-        4, dataset="probe", network="probe", num_blocks=(4, 4), block_size=2, activation="relu"
-    )
-    simulator.seed(0)
-    walk(simulator, stream(0, "test masks"))
-    assert simulator.update_network() == {}
-    assert not any(p.requires_grad for p in simulator.network.parameters())
 
 
 @pytest.mark.parametrize(
