@@ -101,14 +101,7 @@ def full_mask(batch_size: int, num_blocks: int, device: str | torch.device = "cp
 def random_mask(
     batch_size: int, num_blocks: int, density: float | Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Keeps each block independently with probability `density`: bool [batch_size, num_blocks].
-
-    Args:
-        batch_size: number of rows.
-        num_blocks: number of blocks in a row.
-        density: one probability in [0, 1], or a tensor [batch_size, 1] with one for each row.
-        generator: source of randomness.
-    """
+    """Keeps each block with probability `density` ([batch_size, 1], or one for all): bool."""
     return torch.rand(batch_size, num_blocks, generator=generator) < density
 
 

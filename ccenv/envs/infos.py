@@ -74,6 +74,24 @@ def step_info(step: Step, max_blocks: int, network_version: int) -> dict[str, np
     return info
 
 
+class View:
+    """What all views of a simulator have."""
+
+    simulator: Simulator
+
+    def start(self, seed: int | None, generator: np.random.Generator) -> None:
+        """Starts the simulator's streams with a number that a seeded generator draws.
+
+        Without a seed they go on, if they have begun.
+        """
+        if seed is not None or self.simulator.images_seed is None:
+            self.simulator.seed(int(generator.integers(2**31)))
+
+    def update_network(self) -> dict[str, float]:
+        """Co-training: see `Simulator.update_network`; call it between rollouts."""
+        return self.simulator.update_network()
+
+
 def action_masks(simulator: Simulator) -> np.ndarray:
     """Which values each bit may take at the present layer: bool [2 * max(num_blocks)].
 

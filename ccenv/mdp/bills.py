@@ -13,14 +13,7 @@ from ccenv.networks.core.protocol import GatedNetwork
 def bill(
     network: GatedNetwork, gate: int, hidden: Any, mask: Tensor, spent: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Adds what a mask executes to what was executed before.
-
-    Args:
-        network: that is computed.
-        gate: that is decided.
-        hidden: the network's state before it.
-        mask: bool [batch, num_blocks], as executed.
-        spent: int64 [batch]; MACs before.
+    """Adds what a mask, bool [batch, num_blocks] as executed, costs at a gate to what was spent.
 
     Returns:
         MACs so far int64 [batch], and as shares of the dense network's this gate's and those so

@@ -24,11 +24,6 @@ APART = ("seed", "log_dir", "progress", "threads")
 def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
     """Every finished run at or below some folders.
 
-    Args:
-        roots: folders.
-        name: of the comparison.
-        draw: "sampled" or "mode".
-
     Raises:
         ValueError: if one of them holds no finished run, or a result was edited by hand.
     """
@@ -42,11 +37,7 @@ def gather_folders(roots: Sequence[Path], name: str, draw: str) -> Comparison:
 
 
 def results_below(root: Path) -> list[Result]:
-    """Results of the finished runs at or below a folder, by path.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Results of the finished runs at or below a folder, by path."""
     folders = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
     if not folders:
         raise ValueError(

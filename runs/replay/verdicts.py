@@ -49,11 +49,7 @@ MOST_TEXT = 400
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Folders of runs at or below a folder.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Folders of runs at or below a folder."""
     found = sorted({path.parent for path in root.rglob(run_folder.RESULT)})
     if not found:
         raise ValueError(f"expected {root} to hold runs ({run_folder.RESULT}), got none")
@@ -61,12 +57,7 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def validate(folder: Path, trusted: Sequence[str] = ()) -> list[Verdict]:
-    """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so.
-
-    Args:
-        folder: the run's.
-        trusted: modules of the reader's own that it may name.
-    """
+    """Checks both evaluations of a run; a run that cannot be rebuilt gives one row that says so."""
     try:
         return judge_run(folder, trusted)
     except Exception as error:
@@ -161,11 +152,7 @@ def share_of_others(
 def stored_values(
     folder: Path, draw: str, rebuilt: Rebuilt, num_images: int
 ) -> list[Tensor] | None:
-    """Gate values of an agent that acts by them, or whose blocks are touched only; else None.
-
-    Raises:
-        ValueError: if they are missing or damaged, or another agent's.
-    """
+    """Gate values of an agent that acts by them, or whose blocks are touched only; else None."""
     num_blocks = rebuilt.env.simulator.num_blocks
     found = masks_file.load_gate_values(folder, draw, num_blocks, num_images)
     gives = bool(getattr(rebuilt.agent, "gives_values", False))

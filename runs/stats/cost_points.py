@@ -1,11 +1,4 @@
-"""Points over cost: of a sweep's rows, of recorded dense networks and of recorded times.
-
-Rows of a sweep as points over cost: (label, its runs) -> cost, error by seed, times.
-
-Dense networks that the equal-cost sweeps recorded: (data sets, folder of results) -> points.
-
-Times that were measured in turns, as they were recorded: (folder of results, sweep) -> times.
-"""
+"""Points over cost: a sweep's rows, dense networks of other sweeps, times recorded apart."""
 
 import dataclasses
 import json
@@ -149,11 +142,6 @@ def sizes_of(run: Result) -> str:
 def borrowed(datasets: Iterable[str], results_dir: Path, own: str) -> dict[str, list[Point]]:
     """Data set -> dense rows of its equal-cost sweep, as far as that has come.
 
-    Args:
-        datasets: names by `rows.dataset_of`; transforms are left out of a sweep's name.
-        results_dir: folder of recorded results.
-        own: name of the sweep that is reported, whose dense rows are no other's.
-
     Raises:
         ValueError: if a file was edited by hand.
     """
@@ -186,10 +174,6 @@ def recorded_times(path: Path, draw: str) -> dict[str, dict[int, dict[int, float
 
     Rows that were timed with fresh weights have seed 0. Rounds are shared by all rows: what else
     the machine did then slowed all of them.
-
-    Args:
-        path: see `times_path`.
-        draw: "sampled" or "mode".
 
     Raises:
         ValueError: if the file was edited by hand.

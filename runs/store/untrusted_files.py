@@ -1,9 +1,5 @@
 """Files of a stored run, read as untrusted input: limited sizes, plain files, no links.
 
-What a run trained with --export left: (folder or file) -> its file, and its data set.
-
-What settings in a file may name: (settings) -> nothing, or an error before any import.
-
 A folder from another person is data. Of the names in it only those of the project's own tables are
 followed, and the reader's own modules if the reader allows it (`--trust my_module`).
 """
@@ -46,9 +42,6 @@ def check_trusted(settings: Any, trusted: Sequence[str] = ()) -> None:
     Args:
         settings: a run's `config.json`, or settings by name; nothing in it has been followed yet.
         trusted: modules of the reader's own, with all that lies below them.
-
-    Raises:
-        ValueError: naming the setting and what it holds.
     """
     check_named(settings, PLACES, trusted)
 
@@ -78,11 +71,7 @@ def stored_file(folder: Path, *names: str) -> Path:
 
 
 def stored_object(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of a run.
-
-    Raises:
-        ValueError: if it is missing, damaged, or holds something else than an object.
-    """
+    """A JSON file of a run."""
     found = json_file.check_json(stored_file(folder, name))
     if not isinstance(found, dict):
         raise ValueError(f"expected an object in {folder / name}, got {type(found).__name__}")
@@ -90,11 +79,7 @@ def stored_object(folder: Path, name: str) -> dict[str, Any]:
 
 
 def stored_text(folder: Path, name: str) -> str:
-    """A text of a run.
-
-    Raises:
-        ValueError: if it is missing or no text.
-    """
+    """A text of a run."""
     path = stored_file(folder, name)
     try:
         return path.read_text(encoding="utf-8")
@@ -134,11 +119,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def check_alike(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], what: str) -> None:
-    """Refuses tensors of other names, shapes or types than those of what was built.
-
-    Raises:
-        ValueError: naming what differs.
-    """
+    """Refuses tensors of other names, shapes or types than those of what was built."""
     kinds = [{n: (list(t.shape), t.dtype) for n, t in found.items()} for found in (own, stored)]
     names = sorted(kinds[0].keys() | kinds[1].keys())
     other = [name for name in names if kinds[0].get(name) != kinds[1].get(name)]

@@ -30,12 +30,7 @@ DRAWN = ("block_dropout",)
 
 
 def at_budgets(budgets: Sequence[int], measure: Measure = ERROR) -> Section:
-    """A section of a study: the rows within so many MACs.
-
-    Args:
-        budgets: MACs of an input, ascending.
-        measure: by which rows are compared.
-    """
+    """A section of a study: the rows within so many MACs."""
     note = NOTE.format(within="of at most so many MACs")
     return within("budgets", "MACs", lambda point: point.macs, budgets, measure, note)
 

@@ -121,11 +121,6 @@ def stacked_axes(figure: Any, heights: Sequence[float], gap: float) -> list[Any]
     """Axes under each other, with room for labels at the left and a bar at the right.
 
     Much faster than a layout that is searched for; for figures that come by the dozen.
-
-    Args:
-        figure: at least as high as `heights` and their gaps.
-        heights: inches of each axes.
-        gap: inches below each, for its labels.
     """
     width, height = figure.get_size_inches()
     top = height - 0.06

@@ -74,7 +74,7 @@ def test_its_mean_cost_is_the_budget(cost_limit):
     # Coins of 8 times 256 inputs; nothing more is spent where the best offers cost less.
     assert cost == pytest.approx(oracle.mean_cost(costs.numpy()), abs=0.02)
     gained = sum(1 - verdict.error for verdict in found) / len(found)
-    assert gained > oracle.mean_value(values.numpy()) - 0.1
+    assert gained > oracle.mean_cost(values.numpy()) - 0.1
 
 
 def test_in_training_every_offer_is_taken():

@@ -23,13 +23,10 @@ class OneRow:
     """A network, as it is packed now, for one input at a time; without gradients."""
 
     def __init__(self, network: Any) -> None:
-        """Takes the modules that run now: pack the network first.
-
-        Args:
-            network: a `GatedSequential` in evaluation mode.
+        """Takes the modules of a network that run now: pack it first.
 
         Raises:
-            ValueError: if it is another network, in training mode, or walks in a way of its own.
+            ValueError: if it is no `GatedSequential` in evaluation mode, or walks in its own way.
         """
         reason = why_not_one_row(network)
         if reason is not None:

@@ -10,10 +10,9 @@ from ccenv.networks.core.sequential import GatedSequential
 from ccenv.networks.core.stage import Rows, Stage
 from ccenv.networks.stages.linear import kept_of, scale_blocks
 from ccenv.networks.vision.residual import Centred
-from ccenv.sparse.conv2d import block_sparse_conv2d, explain_conv
+from ccenv.sparse.conv2d import block_sparse_conv2d
 from ccenv.sparse.linear import resolve_activation
 from ccenv.sparse.operands import check_divides
-from ccenv.sparse.routes import Choice
 
 
 class BlockConv2d(Stage):
@@ -65,11 +64,7 @@ class BlockConv2d(Stage):
         self.pixels = 0
 
     def measure(self, x: Tensor) -> Tensor:
-        """See `Stage.measure`.
-
-        Raises:
-            ValueError: if what comes after mixes channels or moves zero.
-        """
+        """See `Stage.measure`; what comes after must keep channels apart, and zero at zero."""
         y = super().measure(x)
         self.pixels = self.full_macs // self.weight.numel()
         at_zero = y if self.after is None else self.after(torch.zeros_like(self.convolved(x)))
@@ -112,12 +107,6 @@ class BlockConv2d(Stage):
         inputs, outputs = kept_of(before, inputs_of), kept_of(mask, channels)
         found: Tensor = places * self.pixels * outputs * inputs  # type: ignore[assignment]
         return found
-
-    def route(
-        self, x: Tensor, mask: Tensor | None, before: Tensor | None = None, backend: str = "auto"
-    ) -> Choice:
-        """See `Stage.route` and `ccenv.sparse.conv2d.explain_conv`."""
-        return explain_conv(x, self.weight, before, mask, backend=backend)
 
 
 def conv(

@@ -50,11 +50,7 @@ class ResidualUnit(Stage):
         self.activation = nn.Identity() if activation is None else activation
 
     def measure(self, x: Tensor) -> Tensor:
-        """See `Stage.measure`.
-
-        Raises:
-            ValueError: if it is said to be settled, and is not.
-        """
+        """See `Stage.measure`; refuses a unit that is said to be settled, and is not."""
         # Without an activation there is nothing to settle; meta tensors have shapes and no values.
         if self.settled and not isinstance(self.activation, nn.Identity) and not x.is_meta:
             self._check_settled(x)

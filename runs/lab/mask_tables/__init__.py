@@ -1,1 +1,1 @@
-"""What studies on tables of all masks share: learners, estimators, what a mean cost reaches."""
+"""What studies on tables of all masks share: learners, and what a mean cost reaches."""

@@ -52,17 +52,7 @@ class AtCost:
     def made(
         judge: Outcomes, choose: Outcomes, random: tuple[FLOATS, FLOATS] | None = None
     ) -> "AtCost":
-        """Looks at a table.
-
-        Args:
-            judge: of the inputs that judge.
-            choose: of the inputs that choose the static masks.
-            random: costs, ascending, and scores of random masks, for a menu; of a whole table they
-                are found.
-
-        Raises:
-            ValueError: if the tables' masks differ, or are a menu and `random` is not given.
-        """
+        """Looks at a table."""
         if not np.array_equal(judge.costs, choose.costs):
             raise ValueError("expected two tables of the same masks, got others")
         own = hull(choose.costs, choose.scores.mean(axis=0, dtype=np.float64))
@@ -75,11 +65,7 @@ class AtCost:
         )
 
     def place(self, **policy: Any) -> CostPoint:
-        """Places a policy, in one of the forms of `ccenv.mask_table.value`.
-
-        Raises:
-            ValueError: if it gives no distribution.
-        """
+        """Places a policy, in one of the forms of `ccenv.mask_table.value`."""
         each = value(self.judge, 0.0, **policy)
         score = float(each.mean())
         cost = float((each - value(self.judge, 1.0, **policy)).mean())
@@ -98,11 +84,7 @@ class AtCost:
 
 
 def tossed(judge: Outcomes, means: FLOATS) -> tuple[FLOATS, FLOATS]:
-    """Costs and scores where every unit is kept with one probability, at all of `CHANCES`.
-
-    Raises:
-        ValueError: if not all masks are there.
-    """
+    """Costs and scores where every unit is kept with one probability, at all of `CHANCES`."""
     if judge.num_units is None:
         raise ValueError("expected a table of all masks, or `random` beside a menu")
     mean = Outcomes(means[None], judge.costs, judge.kept, judge.num_units)
@@ -144,13 +126,7 @@ def is_below(middle: int, left: int, right: int, costs: FLOATS, scores: FLOATS) 
 
 
 def best_at(outcomes: Outcomes, budget: float, halvings: int) -> Any:
-    """Each input's best mask at the price where they cost a budget on the mean: int64 [n].
-
-    Args:
-        outcomes: of a table or a menu.
-        budget: share of the dense network's MACs.
-        halvings: of the interval in which the price is looked for.
-    """
+    """Each input's best mask at the price where they cost a budget on the mean: int64 [n]."""
     low, high = 0.0, 1000.0
     for _ in range(halvings):
         middle = (low + high) / 2
@@ -160,11 +136,7 @@ def best_at(outcomes: Outcomes, budget: float, halvings: int) -> Any:
 
 
 def unit_costs(outcomes: Outcomes) -> tuple[float, FLOATS]:
-    """What always runs costs, and what each unit adds: [units].
-
-    Raises:
-        ValueError: if costs are no sum over units, as behind an exit.
-    """
+    """What always runs costs, and what each unit adds: [units]."""
     units = outcomes.num_units or 0
     alone = outcomes.costs[2 ** np.arange(units - 1, -1, -1)] - outcomes.costs[0]
     bits = np.arange(len(outcomes.costs))[:, None] >> np.arange(units - 1, -1, -1) & 1

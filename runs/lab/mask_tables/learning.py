@@ -1,26 +1,18 @@
-"""Policies that learn from a table: keep probabilities by slopes, and LinUCB over a menu.
-
-Policies that learn from a table: (looks, slopes by logits) -> keep probabilities; numpy.
+"""Policies that learn from a table: (looks, slopes by logits) -> keep probabilities; numpy.
 
 Many runs at once, side by side along the first axis: seeds, and settings that are tried.
-
-LinUCB over a menu of masks: (looks, what the masks tried earned) -> a mask for each input.
-
-Li, Chu, Langford, Schapire 2010, "A contextual-bandit approach to personalized news article
-recommendation" (arXiv 1003.0146), algorithm 1: of each arm, here a mask, a ridge regression from
-the look to what it earns, and an arm is tried where regression and doubt together promise most.
-Ours: compute is known, so that it is no part of what is learned but a price when an arm is chosen;
-and a batch of inputs is answered before it is learned from. Libraries for it (mabwiser,
-contextualbandits) take rewards with the price inside, or bring pandas; it is forty lines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import special
 
 from ccenv.mask_table.evaluation.exact import FLOATS
+from ccenv.mask_table.table import MaskTable
+from ccenv.runs.stats.intervals import mean_interval
 
 
 @dataclass
@@ -34,15 +26,7 @@ class Policies:
     def made(
         runs: int, features: int, units: int, hidden: int, generator: np.random.Generator
     ) -> "Policies":
-        """Policies that keep every unit with probability 1/2.
-
-        Args:
-            runs: policies.
-            features: columns of a look; 1 for a constant policy, whose look is 1.
-            units: coins of an input.
-            hidden: units of the hidden layer; 0 for none.
-            generator: of the hidden layer's weights.
-        """
+        """Policies that keep every unit with probability 1/2."""
         if not hidden:
             return Policies([np.zeros((runs, features, units))])
         first = generator.normal(size=(runs, features, hidden)) / features**0.5
@@ -57,7 +41,8 @@ class Policies:
 
     def keep(self, looks: FLOATS) -> FLOATS:
         """Keep probabilities; as `logits`."""
-        return sigmoid(self.logits(looks))
+        found: FLOATS = special.expit(self.logits(looks))
+        return found
 
     def slopes(self, looks: FLOATS, by_logits: FLOATS) -> list[FLOATS]:
         """Slopes by parameters, a mean over inputs.
@@ -82,19 +67,6 @@ class Policies:
         return Policies([part[list(chosen)] for part in self.parameters])
 
 
-def sigmoid(logits: FLOATS) -> FLOATS:
-    """Probabilities; logits beyond 500 are as good as certain."""
-    found: FLOATS = 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
-    return found
-
-
-def softmax(logits: FLOATS) -> FLOATS:
-    """Probabilities along the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found: FLOATS = powers / powers.sum(axis=-1, keepdims=True)
-    return found
-
-
 @dataclass
 class Adam:
     """Steps up a slope, with a rate for each run (Kingma, Ba 2015, arXiv 1412.6980)."""
@@ -111,13 +83,7 @@ class Adam:
     """see means."""
 
     def climb(self, policies: Policies, slopes: Sequence[FLOATS], share: float = 1.0) -> None:
-        """One step.
-
-        Args:
-            policies: whose parameters change.
-            slopes: of them.
-            share: of the rates.
-        """
+        """One step."""
         if not self.means:
             self.means = [np.zeros_like(part) for part in slopes]
             self.squares = [np.zeros_like(part) for part in slopes]
@@ -146,76 +112,30 @@ def standardised(fitted: FLOATS, *others: FLOATS) -> list[FLOATS]:
     ]
 
 
-HALVINGS = 40
-"""Of the interval in which a price is looked for."""
-MOST = 1000.0
-"""Price, in nats for the dense network's MACs, at which nothing but the cheapest is left."""
+def main_parts(most: int, fitted: FLOATS, *others: FLOATS) -> list[FLOATS]:
+    """At most so many columns that say most of some looks, and one of ones.
+
+    Args:
+        most: columns; of more the first principal components of the first looks.
+        fitted: [n, columns]; what means, deviations and components are of.
+        *others: looks of other inputs.
+
+    Returns:
+        All looks, of deviation 1 over the first ones: [n, at most `most` + 1] each.
+    """
+    parts = [part[:, :-1] for part in standardised(fitted, *others)]
+    if fitted.shape[1] > most:
+        _, _, directions = np.linalg.svd(parts[0].T @ parts[0])
+        parts = [part @ directions[:most].T for part in parts]
+    return standardised(*parts)
 
 
-@dataclass
-class LinUCB:
-    """One ridge regression an arm."""
+def interval_of_each(points: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Of each number of some points the interval of its mean over them, as JSON holds it."""
+    return {name: vars(mean_interval([point[name] for point in points])) for name in points[0]}
 
-    grams: FLOATS
-    """[arms, features, features]; the ridge, and sums of products of looks."""
-    sums: FLOATS
-    """[arms, features]; of looks times rewards."""
-    costs: FLOATS
-    """[arms]; shares of the dense network's MACs."""
-    doubt: float
-    """of which an arm's standard error is multiplied when it is chosen to be tried."""
 
-    @staticmethod
-    def made(costs: FLOATS, features: int, ridge: float, doubt: float) -> "LinUCB":
-        """Knows nothing yet.
-
-        Raises:
-            ValueError: if the ridge is not above 0: nothing could be inverted.
-        """
-        if ridge <= 0:
-            raise ValueError(f"expected a ridge above 0, got {ridge}")
-        grams = np.tile(ridge * np.eye(features), (len(costs), 1, 1))
-        return LinUCB(grams, np.zeros((len(costs), features)), costs, doubt)
-
-    def worth(self, looks: FLOATS) -> FLOATS:
-        """What each arm earns, expected: [n, features] -> [n, arms]."""
-        found: FLOATS = looks @ np.linalg.solve(self.grams, self.sums[..., None])[..., 0].T
-        return found
-
-    def errors(self, looks: FLOATS) -> FLOATS:
-        """Standard errors of that, for rewards of variance 1: [n, arms]."""
-        inverse = np.linalg.inv(self.grams)
-        squares = np.stack([((looks @ one) * looks).sum(axis=1) for one in inverse], axis=1)
-        found: FLOATS = np.sqrt(np.maximum(squares, 0))
-        return found
-
-    def tried(self, looks: FLOATS, price: float) -> NDArray[np.int64]:
-        """Arms to be tried: [n, features] -> int64 [n]."""
-        hopes = self.worth(looks) + self.doubt * self.errors(looks) - price * self.costs
-        return hopes.argmax(axis=1)
-
-    def chosen(self, looks: FLOATS, price: float) -> NDArray[np.int64]:
-        """Arms that are best as far as is known: [n, features] -> int64 [n]."""
-        return (self.worth(looks) - price * self.costs).argmax(axis=1)
-
-    def learn(self, looks: FLOATS, arms: NDArray[np.int64], earned: FLOATS) -> None:
-        """Takes what arms earned without their price.
-
-        Args:
-            looks: [n, features].
-            arms: int64 [n]; the arm tried of each.
-            earned: [n]; its reward.
-        """
-        for arm in np.unique(arms):
-            own = arms == arm
-            self.grams[arm] += looks[own].T @ looks[own]
-            self.sums[arm] += looks[own].T @ earned[own]
-
-    def price_for(self, looks: FLOATS, budget: float) -> float:
-        """The lowest price at which the best arms cost no more than a budget on the mean."""
-        worth, low, high = self.worth(looks), 0.0, MOST
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            spent = self.costs[(worth - middle * self.costs).argmax(axis=1)].mean()
-            low, high = (middle, high) if spent > budget else (low, middle)
-        return high
+def said_of(table: MaskTable) -> dict[str, Any]:
+    """Which table it was."""
+    names = ("network", "settings", "dataset", "split", "num_images", "weights", "data")
+    return {name: getattr(table.header, name) for name in names}

@@ -32,14 +32,7 @@ Place = Callable[[Point], float | None]
 def dense_figures(
     contests: Sequence[Contest], styles: Mapping[str, Style], draw: str, note: str = ""
 ) -> list[Drawn]:
-    """Error over MACs, memory (of texts) and the time of a pass for each number of inputs.
-
-    Args:
-        contests: one for each data set.
-        styles: colour and marker of each agent, as in the report's other figures.
-        draw: "sampled" or "mode"; in the files' names where it is the latter.
-        note: added to captions.
-    """
+    """Error over MACs, memory (of texts) and the time of a pass for each number of inputs."""
     figures = []
     for contest in contests:
         suffix = f"-{contest.measure.name}" if contest.measure.name else ""
@@ -139,12 +132,7 @@ def is_empty(point: Point, both: bool) -> bool:
 
 
 def conditional_groups(points: Sequence[Point], both: bool) -> dict[str, list[Point]]:
-    """Name in the legend -> rows of one agent and size of images, halves first.
-
-    Args:
-        points: conditional rows.
-        both: see `has_both_sizes`.
-    """
+    """Name in the legend -> rows of one agent and size of images, halves first."""
     groups: dict[str, list[Point]] = {}
     for point in sorted(points, key=lambda point: not point.halves):
         note = f", {WHOLE_IMAGES}" if is_empty(point, both) else ""

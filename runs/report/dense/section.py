@@ -1,7 +1,4 @@
-"""Dense against conditional networks: the section of every report whose sweep has both.
-
-Dense and conditional networks at equal MACs or equal error: contests -> tables.
-"""
+"""Dense against conditional networks: the section of every report whose sweep has both."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,13 +49,7 @@ VARIANTS_NOTE = (
 
 
 def dense_tables(contests: Sequence[Contest], draw: str, note: str = "") -> list[Table]:
-    """The tables for each data set.
-
-    Args:
-        contests: one for each data set.
-        draw: "sampled" or "mode"; in the files' names where it is the latter.
-        note: added below.
-    """
+    """The tables for each data set."""
     tables = []
     for contest in contests:
         part = f"-{contest.dataset.replace(':', '.')}" if len(contests) > 1 else ""

@@ -129,21 +129,6 @@ def test_the_checkers_are_silent_gate_by_gate_with_bits_alone(pair):
         ccenv.check_vector_env(env)
 
 
-def test_what_a_caller_keeps_stays_though_memory_is_used_again(pair):
-    env = gym.make_vec(NAME, num_envs=ROWS, table=pair[1])
-    kept, addresses = [], set()
-    env.reset(seed=0)
-    for turn in range(12):
-        seen, _, _, _, info = env.step(env.action_space.sample())
-        addresses.add(seen.ctypes.data)
-        if turn % 3 == 0:
-            # Of one the array, of another a view, of a third a tensor over its memory.
-            held = (seen, info["final_obs"][2:], torch.from_numpy(seen))[turn // 3 % 3]
-            kept.append((held, np.asarray(held).copy()))
-    assert all(np.array_equal(held, copy) for held, copy in kept)
-    assert len(addresses) < 12
-
-
 def test_rewards_that_a_table_cannot_pay_are_refused(pair):
     for settings, said in (
         ({"reward": "lagrangian"}, "without a memory.*simulated environment"),

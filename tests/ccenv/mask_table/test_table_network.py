@@ -16,7 +16,6 @@ from ccenv.mask_table.building.timing import measured
 from ccenv.mask_table.environment import mask_chances, table_simulator
 from ccenv.mask_table.network import TableNetwork
 from ccenv.mask_table.times import UnitTimes, read_times, write_times
-from ccenv.runs.lab.mask_tables.prefix_looks import looks_behind, read_looks, write_looks
 from ccenv.simulator.simulator import Simulator
 
 NUM = 48
@@ -39,9 +38,16 @@ def table(simulator, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def behind(simulator, table):
-    inputs, _ = simulator.data.batch(torch.arange(NUM))
-    return looks_behind(simulator.network, inputs, table.header.menus)
+def behind(simulator):
+    """What is seen at each gate behind every prefix of masks: [inputs, prefixes, columns]."""
+    network, (inputs, _) = simulator.network, simulator.data.batch(torch.arange(NUM))
+    hidden, seen = [network.start(inputs)], []
+    for gate in range(len(network.gates)):
+        looks = [network.look(gate, one).numpy() for one in hidden]
+        seen.append(np.stack(looks, axis=1).astype(np.float16))
+        bits = [torch.full((NUM, 1), bit) for bit in (False, True)]
+        hidden = [network.step(gate, one, bit) for one in hidden for bit in bits]
+    return seen
 
 
 class FixedCoins:
@@ -60,7 +66,7 @@ class FixedCoins:
 def test_episodes_on_a_table_are_the_networks_own(simulator, table, behind):
     generator = torch.Generator().manual_seed(0)
     looked = table_simulator(
-        table, choosing=16, num_images=16, later=behind.gates[1:], reward="nll_minus_cost"
+        table, choosing=16, num_images=16, later=behind[1:], reward="nll_minus_cost"
     )
     looked.seed(0)
     for _ in range(4):
@@ -119,16 +125,9 @@ def test_bits_alone_and_all_gates_at_once_will_do_and_other_tables_are_refused(t
         TableNetwork([table, dataclasses.replace(table, header=header)])
 
 
-def test_looks_behind_prefixes_are_kept_and_checked(table, behind, tmp_path):
-    labels = behind.logits.astype(np.float32)
-    assert np.array_equal(labels.shape[:2], table.nll.shape)
-    write_looks(tmp_path / "looks", table, behind)
-    again = read_looks(tmp_path / "looks", table)
-    assert all(np.array_equal(a, b) for a, b in zip(again.gates, behind.gates, strict=True))
-    with pytest.raises(ValueError, match="of the table's network"):
-        read_looks(tmp_path / "looks", table.first(8))
+def test_looks_of_another_shape_are_refused(table, behind):
     with pytest.raises(ValueError, match="expected looks"):
-        TableNetwork([table], later=behind.gates)
+        TableNetwork([table], later=behind)
 
 
 def test_a_machines_time_is_charged_where_asked_and_macs_are_still_told(table, tmp_path):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccenv.mask_table.evaluation.exact import Outcomes, gradient
-from ccenv.runs.lab.mask_tables import estimators as es
-from ccenv.runs.lab.mask_tables.estimators import ESTIMATORS, Drawn, LookUp
+from ccenv.runs.lab.estimators import estimates as es
+from ccenv.runs.lab.estimators.estimates import ESTIMATORS, Drawn, LookUp
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 CHANCES = st.lists(st.floats(0.02, 0.98), min_size=3, max_size=3).map(np.array)

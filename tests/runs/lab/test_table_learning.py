@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from ccenv.mask_table.evaluation.exact import Outcomes, optimum
 from ccenv.networks.vision.residual import resnet
+from ccenv.runs.lab.estimators.gate_gradients import slopes_of
 from ccenv.runs.lab.mask_tables.at_cost import PRICES, AtCost, unit_costs
-from ccenv.runs.lab.mask_tables.gate_gradients import read_slopes, slopes_of, write_slopes
-from ccenv.runs.lab.mask_tables.learning import Adam, LinUCB, Policies
-from ccenv.runs.mask_tables.build import build_table
+from ccenv.runs.lab.mask_tables.learning import Adam, Policies
 
 MASKS = np.array(list(itertools.product([False, True], repeat=3)))
 
@@ -104,31 +103,3 @@ def test_slopes_of_kept_units_are_finite_differences():
         wanted = (nll_at(gates + step) - nll_at(gates - step)) / (2 * h)
         np.testing.assert_allclose(slopes[:, number, unit], wanted, rtol=2e-3, atol=2e-3)
         np.testing.assert_allclose(nll[:, number], nll_at(gates), rtol=2e-3)
-
-
-def test_slopes_belong_to_their_table(tmp_path):
-    tables = [build_table("probe-residual", "probe", tmp_path / f"{n}", limit=n) for n in (3, 4)]
-    slopes = np.ones((2, 16, 4), dtype=np.float16)
-    write_slopes(tmp_path / "slopes", tables[0], slopes)
-    assert np.array_equal(read_slopes(tmp_path / "slopes", tables[0]), slopes)
-    with pytest.raises(ValueError, match="got others"):
-        read_slopes(tmp_path / "slopes", tables[1])
-
-
-def test_linucb_is_ridge_regression_and_its_price_keeps_a_budget():
-    generator = np.random.default_rng(0)
-    looks, costs = generator.normal(size=(200, 3)), np.array([0.1, 0.5, 1.0])
-    truth = generator.normal(size=(3, 3))
-    bandit = LinUCB.made(costs, 3, ridge=0.1, doubt=0.5)
-    assert (bandit.tried(looks, price=100.0) == 0).all()
-    arms = generator.integers(3, size=200)
-    bandit.learn(looks, arms, (looks * truth[arms]).sum(axis=1))
-    own = looks[arms == 1]
-    ridge = np.linalg.solve(own.T @ own + 0.1 * np.eye(3), own.T @ (own @ truth[1]))
-    np.testing.assert_allclose(bandit.worth(looks)[:, 1], looks @ ridge)
-    assert (bandit.chosen(looks, 0.0) == (looks @ truth.T).argmax(axis=1)).mean() > 0.97
-    for budget in (0.2, 0.4):
-        spent = costs[bandit.chosen(looks, bandit.price_for(looks, budget))].mean()
-        assert budget - 0.02 < spent <= budget
-    with pytest.raises(ValueError, match="ridge above 0"):
-        LinUCB.made(costs, 3, ridge=0.0, doubt=1.0)
