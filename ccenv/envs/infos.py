@@ -28,10 +28,7 @@ INFO_KEYS: dict[str, str] = {
 
 
 def numpy_copy(tensor: Tensor) -> np.ndarray:
-    """A fresh array: what a caller writes into it does not reach the simulator.
-
-    Gymnasium's checker refuses buffers that a later step would overwrite.
-    """
+    """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""
     array: np.ndarray = tensor.detach().cpu().numpy().copy()
     return array
 

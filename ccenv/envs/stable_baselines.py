@@ -194,11 +194,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         return self._begin(), reward, dones, infos
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: bool [num_envs, 2 * max(num_blocks)], two entries a bit.
-
-        Entry 2i allows skipping block i, entry 2i + 1 computing it; blocks beyond the present
-        layer's own may only be skipped.
-        """
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
     def by_row(self) -> dict[str, Callable[..., Any]]:
