@@ -18,10 +18,9 @@ from ccenv.base.values import shown
 
 
 class UnexpectedKeywordError(ValueError, TypeError):
-    """A keyword argument that is unknown.
+    """A keyword argument that is unknown: a `ValueError` that names the nearest right one.
 
-    A `ValueError` that names the nearest right one; and a `TypeError` with the text of Python's own
-    calls, from which libraries such as TorchRL learn which keywords are accepted.
+    Also a `TypeError` with the text of Python's own, from which TorchRL learns what is accepted.
     """
 
 
@@ -122,7 +121,9 @@ MOVED = {
     "ccenv.agents.sb3_actor": "ccenv.agents.sb3_settings",
     "ccenv.agents.soft_masks": "ccenv.agents.straight_through_ops",
     "ccenv.data.bundled": "ccenv.data.toy",
-    "ccenv.data.fitted": "ccenv.data.fitted_transforms",
+    "ccenv.data.checked": "ccenv.data.split",
+    "ccenv.data.fitted": "ccenv.data.transforms",
+    "ccenv.data.fitted_transforms": "ccenv.data.transforms",
     "ccenv.data.given": "ccenv.data.user_data",
     "ccenv.data.map_style": "ccenv.data.user_data",
     "ccenv.data.mixed": "ccenv.data.real",

@@ -139,7 +139,7 @@ def one_by_one(
     }
     # What cannot be fused says so by an error.
     with contextlib.suppress(ValueError):
-        fused = classifier.fuse()
+        fused: Any = classifier.fuse()
         ways["fused"] = over(lambda image, _: fused(image, generator))
     return ways | {name: over(session) for name, session in sessions.items()}
 
