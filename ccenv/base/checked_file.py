@@ -64,12 +64,7 @@ def save_tree(path: Path, tree: Any) -> None:
 
 
 def load_tree(path: Path) -> Any:
-    """Reads what `save_tree` wrote; what was written before there were checksums is not compared.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or another kind of file.
-    """
+    """Reads what `save_tree` wrote; FileNotFoundError, or ValueError if it is damaged."""
     tensors, texts, _ = read_checked(path)
     try:
         # Nothing else stands beside a tree: another name is that of the checksum, damaged.

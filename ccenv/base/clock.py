@@ -23,10 +23,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def work_clock() -> Clock:
-    """The processor's time of this thread where torch has no other one, else the wall's.
-
-    Work that waits for the processor while other programs have it is then not counted.
-    """
+    """The processor's time of this thread where torch has no other one, else the wall's."""
     return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
@@ -55,16 +52,10 @@ def seconds_in_turns(
     seconds: float = 0.01,
     clock: Clock = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Times every function once a round; each round begins with another one.
+    """Times every function once a round, for `seconds`; each round begins with another one.
 
     A ratio compares timings of the same round: a machine that is busy for a while slows all. Each
     function is called once before its turn, so that its memory is back in the cache.
-
-    Args:
-        functions: what is timed, by name.
-        rounds: how often.
-        seconds: length of one timing; faster functions are called several times.
-        clock: what tells the time; see `work_clock`.
 
     Returns:
         For each name the seconds of a call, one number a round.

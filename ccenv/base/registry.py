@@ -18,10 +18,9 @@ from ccenv.base.values import shown
 
 
 class UnexpectedKeywordError(ValueError, TypeError):
-    """A keyword argument that is unknown.
+    """A keyword argument that is unknown: a `ValueError` that names the nearest right one.
 
-    A `ValueError` that names the nearest right one; and a `TypeError` with the text of Python's own
-    calls, from which libraries such as TorchRL learn which keywords are accepted.
+    Also a `TypeError` with the text of Python's own, from which TorchRL learns what is accepted.
     """
 
 
@@ -122,7 +121,9 @@ MOVED = {
     "ccenv.agents.sb3_actor": "ccenv.agents.sb3_settings",
     "ccenv.agents.soft_masks": "ccenv.agents.straight_through_ops",
     "ccenv.data.bundled": "ccenv.data.toy",
-    "ccenv.data.fitted": "ccenv.data.fitted_transforms",
+    "ccenv.data.checked": "ccenv.data.split",
+    "ccenv.data.fitted": "ccenv.data.transforms",
+    "ccenv.data.fitted_transforms": "ccenv.data.transforms",
     "ccenv.data.given": "ccenv.data.user_data",
     "ccenv.data.map_style": "ccenv.data.user_data",
     "ccenv.data.mixed": "ccenv.data.real",
@@ -158,17 +159,17 @@ MOVED = {
     "ccenv.networks.memory": "ccenv.networks.core.parameters",
     "ccenv.networks.mlp": "ccenv.networks.core.mlp",
     "ccenv.networks.models": "ccenv.networks",
-    "ccenv.networks.models.chunks": "ccenv.networks.stages.patches",
+    "ccenv.networks.models.chunks": "ccenv.networks.stages.streaming",
     "ccenv.networks.models.conv": "ccenv.networks.vision.conv",
     "ccenv.networks.models.early": "ccenv.networks.vision.early_exit",
     "ccenv.networks.models.embedding": "ccenv.networks.text.embedding",
     "ccenv.networks.models.experts": "ccenv.networks.vision.experts",
-    "ccenv.networks.models.hashed_rows": "ccenv.networks.text.hashed_rows",
+    "ccenv.networks.models.hashed_rows": "ccenv.networks.text.tokens",
     "ccenv.networks.models.linear_stage": "ccenv.networks.stages.linear",
     "ccenv.networks.models.look_ups": "ccenv.networks.text.embedding",
     "ccenv.networks.models.ngram": "ccenv.networks.text.ngram",
     "ccenv.networks.models.ngram_counts": "ccenv.networks.text.ngram",
-    "ccenv.networks.models.patch_trunk": "ccenv.networks.stages.patches",
+    "ccenv.networks.models.patch_trunk": "ccenv.networks.stages.streaming",
     "ccenv.networks.models.pondering": "ccenv.networks.vision.early_exit",
     "ccenv.networks.models.probe_units": "ccenv.networks.probe",
     "ccenv.networks.models.pruned": "ccenv.networks.baselines.pruned",
@@ -190,6 +191,7 @@ MOVED = {
     "ccenv.networks.packed": "ccenv.networks.core.inference_copy",
     "ccenv.networks.pretrained.llama": "ccenv.networks.pretrained.smollm",
     "ccenv.networks.pretrained.mobile_blocks": "ccenv.networks.pretrained.efficientnet",
+    "ccenv.networks.pretrained.smollm_file": "ccenv.networks.pretrained.smollm",
     "ccenv.networks.pretrained.smollm_text": "ccenv.networks.pretrained.smollm",
     "ccenv.networks.protocol": "ccenv.networks.core.protocol",
     "ccenv.networks.recipe": "ccenv.networks.learning.recipe",
@@ -199,6 +201,14 @@ MOVED = {
     "ccenv.networks.table": "ccenv.networks.registry",
     "ccenv.networks.teacher": "ccenv.networks.learning.distillation",
     "ccenv.networks.training": "ccenv.networks.learning.training",
+    "ccenv.networks.stages.patches": "ccenv.networks.stages.streaming",
+    "ccenv.networks.text.hashed_rows": "ccenv.networks.text.tokens",
+    "ccenv.networks.models.embedding:next_byte": "ccenv.networks.text.embedding:TokenMLP",
+    "ccenv.networks.text.embedding:next_byte": "ccenv.networks.text.embedding:TokenMLP",
+    "ccenv.networks.models.ngram:ngram": "ccenv.networks.text.ngram:Ngram",
+    "ccenv.networks.text.ngram:ngram": "ccenv.networks.text.ngram:Ngram",
+    "ccenv.networks.models.streaming:streaming": "ccenv.networks.stages.streaming:Streaming",
+    "ccenv.networks.stages.streaming:streaming": "ccenv.networks.stages.streaming:Streaming",
     "ccenv.rewards.balance": "ccenv.rewards.block_use",
     "ccenv.rewards.description": "ccenv.rewards.bind",
     "ccenv.rewards.stateful": "ccenv.rewards.bind",

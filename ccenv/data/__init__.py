@@ -38,14 +38,20 @@ from typing import Any
 
 from ccenv.base.registry import check_names, nearest, resolve
 from ccenv.base.values import shortened, shown
-from ccenv.data.checked import check_alike, check_split, check_transformed
-from ccenv.data.fitted_transforms import Fitted, fit, fixed
 from ccenv.data.folder import folder_split, has_folders
 from ccenv.data.npz import ENDING, npz_file, npz_split
 from ccenv.data.rows import Rows
-from ccenv.data.split import SPLITS, Split, data_root, transformed
+from ccenv.data.split import (
+    SPLITS,
+    Split,
+    check_alike,
+    check_split,
+    check_transformed,
+    data_root,
+    transformed,
+)
 from ccenv.data.text import place_of, text_split, texts_of
-from ccenv.data.transforms import TRANSFORMS, transform_names
+from ccenv.data.transforms import TRANSFORMS, Fitted, fit, fixed, transform_names
 from ccenv.data.user_data import Given, Same, check_given, given_split
 
 DATASETS: dict[str, Any] = {
@@ -131,21 +137,22 @@ def _fitted(key: Key, names: tuple[str, ...], root: Path) -> tuple[Fitted, ...]:
 def _load(key: Key, split: str, root: Path) -> Split:
     # A thousand environments share one copy of the images: the loaded tensors are never changed.
     name = _name(key)
-    if not isinstance(key, str):
-        given = key.found if isinstance(key, Same) else key
-        return check_split(given_split(given, split, name), name)
-    if key in DATASETS or ":" in key:
-        found = resolve(key, DATASETS, "dataset")
-        check_given(found)
-        return check_split(given_split(found, split, name), name)
-    return check_split(_stored(key, split, root), name)
+    if isinstance(key, str) and key not in DATASETS and ":" not in key:
+        return check_split(_stored(key, split, root), name)
+    given = resolve(key.found if isinstance(key, Same) else key, DATASETS, "dataset")
+    check_given(given)
+    return check_split(given_split(given, split, name), name)
 
 
 def _stored(name: str, split: str, root: Path) -> Split:
     """A file or folder of the user's."""
     folder = root / name.partition("@")[0]
-    if is_too_long(folder):
-        raise unknown_dataset(name, root)
+    try:
+        folder.stat()
+    except OSError as error:
+        # Which pathlib's questions do not catch.
+        if error.errno == errno.ENAMETOOLONG:
+            raise unknown_dataset(name, root) from error
     path = npz_file(root, name)
     if path is not None:
         return npz_split(path, name, split)
@@ -160,15 +167,6 @@ def _stored(name: str, split: str, root: Path) -> Split:
             f"working folder {Path.cwd()}, got none"
         )
     raise unknown_dataset(name, root)
-
-
-def is_too_long(path: Path) -> bool:
-    """Whether a name is longer than the system lets a file's be, which pathlib does not catch."""
-    try:
-        path.stat()
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    return False
 
 
 def unknown_dataset(name: str, root: Path) -> ValueError:

@@ -176,11 +176,7 @@ class Parts:
 
 
 def check_given(dataset: Any) -> None:
-    """Refuses what is neither a mapping of splits nor a function of their names.
-
-    Raises:
-        TypeError, ValueError: if it is something else, or a mapping of other or too few splits.
-    """
+    """Refuses what is no mapping of splits and no function of names (TypeError, ValueError)."""
     if isinstance(dataset, Mapping):
         check_names(dataset, SPLITS, "split")
         if missing := sorted({"train", "test"} - set(dataset)):
@@ -268,11 +264,7 @@ def whole_parts(dataset: Same, split: str, name: str) -> Parts:
 
 
 def array_inputs(found: Any, name: str) -> Tensor | Rows:
-    """An array as a tensor that shares its memory, or as rows that are read when drawn.
-
-    Raises:
-        TypeError, ValueError: if it is no array, or its type or shape is no input's.
-    """
+    """An array as a tensor that shares its memory, or rows read when drawn (or an error)."""
     if isinstance(found, Tensor):
         return found.detach().to(stored_dtype(found.dtype, name)).cpu()
     if lacking(found, "shape", "dtype", "__getitem__"):

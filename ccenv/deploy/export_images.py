@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ccenv.data import Fitted, load_split, preprocessing
-from ccenv.data.fitted_transforms import through
-from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform
+from ccenv.data.transforms import Standardise, as_floats, is_of_chance, make_transform, through
 
 
 def images_of(simulator: Any) -> dict[str, Any]:

@@ -14,8 +14,7 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from ccenv.data.fitted_transforms import through
-from ccenv.data.transforms import Standardise, as_floats
+from ccenv.data.transforms import Standardise, as_floats, through
 from ccenv.deploy.export_content import build_network, is_drawn
 from ccenv.deploy.export_images import Preparation
 from ccenv.deploy.fused.choosers import AnyChooser, draws, key_of, mask_of

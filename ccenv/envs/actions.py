@@ -48,19 +48,14 @@ class Actions:
         return gym.spaces.Box(0.0, 1.0, (width,), np.float32)
 
     def read(self, action: Any, *rows: int) -> tuple[Tensor, Tensor | None]:
-        """Reads what a caller gave.
-
-        Args:
-            action: [*rows, max_blocks].
-            *rows: number of images, nothing for one.
+        """Reads an action [*rows, max_blocks] of a caller; `rows` is nothing for one image.
 
         Returns:
             A mask bool [images, max_blocks], and gate values float32 [images, num_blocks of the
             gate] or None.
 
         Raises:
-            TypeError: if it is no array of numbers.
-            ValueError: if its shape or a value is wrong.
+            TypeError, ValueError: if it is no array of numbers, or its shape or a value is wrong.
         """
         shape = (*rows, self.simulator.max_blocks)
         if self.kind == "mask":

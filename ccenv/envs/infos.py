@@ -28,10 +28,7 @@ INFO_KEYS: dict[str, str] = {
 
 
 def numpy_copy(tensor: Tensor) -> np.ndarray:
-    """A fresh array: what a caller writes into it does not reach the simulator.
-
-    Gymnasium's checker refuses buffers that a later step would overwrite.
-    """
+    """A fresh array: Gymnasium's checker refuses buffers that a later step would overwrite."""
     array: np.ndarray = tensor.detach().cpu().numpy().copy()
     return array
 
@@ -86,6 +83,15 @@ class View:
         """
         if seed is not None or self.simulator.images_seed is None:
             self.simulator.seed(int(generator.integers(2**31)))
+
+    def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """Observations of new episodes, of the images asked for or the next ones."""
+        chosen = None if indices is None else torch.from_numpy(indices)
+        return self.simulator.begin(chosen).cpu().numpy()
+
+    def _decided(self) -> list[np.ndarray]:
+        """Masks of the gates that are decided, bool [batch, num_blocks] each."""
+        return [mask.cpu().numpy() for mask in self.simulator.masks]
 
     def update_network(self) -> dict[str, float]:
         """Co-training: see `Simulator.update_network`; call it between rollouts."""

@@ -53,13 +53,9 @@ def render_image(masks: Sequence[np.ndarray], num_blocks: Sequence[int]) -> np.n
 def render_rows(
     masks: Sequence[np.ndarray], num_blocks: Sequence[int], rows: int, mode: str | None
 ) -> list[Any]:
-    """Block map of each row: text with "ansi", else uint8 [height, width, 3].
+    """Block map of each of `rows` images: text with mode "ansi", else uint8 [height, width, 3].
 
-    Args:
-        masks: bool [rows, num_blocks] of each gate that is decided.
-        num_blocks: of all gates.
-        rows: images.
-        mode: the render mode.
+    Masks are bool [rows, num_blocks], of each gate that is decided.
     """
     by_row = [[mask[row] for mask in masks] for row in range(rows)]
     if mode == "ansi":

@@ -31,8 +31,7 @@ def checked_bits(action: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     Integers and floats that are 0 or 1 pass, because Stable-Baselines3 samples bits as floats.
 
     Raises:
-        TypeError: if it is no array of numbers.
-        ValueError: if the shape differs or a value is neither 0 nor 1.
+        TypeError, ValueError: if it is no array of numbers, of another shape, or not of bits.
     """
     array = np.asarray(action)
     if array.dtype.kind not in "biuf":

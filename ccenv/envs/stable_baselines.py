@@ -122,7 +122,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        """Builds the environment.
+        """Builds the environment; see `Simulator` for errors.
 
         Args:
             num_envs: images in a batch; a multiple of `group_size`.
@@ -130,10 +130,6 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
                 own random streams go on. Then `num_envs` and `settings` stay at their defaults.
             render_mode: None, "ansi" or "rgb_array".
             **settings: see `ccenv.simulator.simulator.Simulator`.
-
-        Raises:
-            ValueError: if a setting is unknown or impossible, or stands beside a simulator.
-            FileNotFoundError: if the data set is not there.
         """
         self.render_mode = check_render_mode(render_mode)
         if simulator is not None and (settings or num_envs not in (1, simulator.num_images)):
@@ -167,23 +163,19 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         self.start(self._seeds[0], seeding.np_random(self._seeds[0])[0])
         self._reset_seeds()
         self._reset_options()
-        return self._begin(None if indices is None else torch.from_numpy(indices))
+        return self._begin(indices)
 
-    def _begin(self, indices: torch.Tensor | None = None) -> np.ndarray:
-        observation = self.simulator.begin(indices)
+    def _begin(self, indices: np.ndarray | None = None) -> np.ndarray:
+        observation = super()._begin(indices)
         version = self.simulator.network_version
         self.reset_infos = [{"network_version": version} for _ in range(self.num_envs)]
-        return observation.cpu().numpy()
+        return observation
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Computes one gated layer of every image under its mask.
+        """Computes one gated layer of every image under its mask; errors as of `BlockSelectionEnv`.
 
         Returns:
             Observations, float32 rewards, dones and info dicts, one for each row.
-
-        Raises:
-            RuntimeError: before `reset` or after `close`.
-            TypeError, ValueError: if the actions are not masks.
         """
         check_open(self._is_closed)
         mask, _ = self.masks.read(self._actions, self.num_envs)
@@ -202,11 +194,7 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
         return self._begin(), reward, dones, infos
 
     def action_masks(self) -> np.ndarray:
-        """What MaskablePPO may choose: bool [num_envs, 2 * max(num_blocks)], two entries a bit.
-
-        Entry 2i allows skipping block i, entry 2i + 1 computing it; blocks beyond the present
-        layer's own may only be skipped.
-        """
+        """What MaskablePPO may choose, row by row: see `ccenv.envs.infos.action_masks`."""
         return np.tile(action_masks(self.simulator), (self.num_envs, 1))
 
     def by_row(self) -> dict[str, Callable[..., Any]]:
@@ -215,8 +203,9 @@ class BlockSelectionVecEnv(View, LockstepVecEnv):
 
     def render_rows(self) -> Sequence[Any]:
         """Block map of each row: strings with "ansi", uint8 [height, width, 3] else."""
-        masks = [mask.cpu().numpy() for mask in self.simulator.masks]
-        return render_rows(masks, self.simulator.num_blocks, self.num_envs, self.render_mode)
+        return render_rows(
+            self._decided(), self.simulator.num_blocks, self.num_envs, self.render_mode
+        )
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Block map of each row as uint8 [height, width, 3]; None without "rgb_array"."""

@@ -34,10 +34,6 @@ def shares(macs: NUMBERS, dense_macs: int) -> F32:
     return macs.astype(np.float32) / np.float32(dense_macs)
 
 
-class LogitsNotStored:
-    """Stands for the logits of an ended episode, which no table holds: they are there, unseen."""
-
-
 @dataclass(frozen=True)
 class TableOutcome(Outcome["NDArray[Any]"]):
     """What one gate's mask did, looked up: a `StepOutcome` of arrays, without a network."""
@@ -63,9 +59,9 @@ class TableOutcome(Outcome["NDArray[Any]"]):
         return -self.nll
 
     @property
-    def logits(self) -> LogitsNotStored | None:
-        """None before the end, as in a `StepOutcome`."""
-        return LogitsNotStored() if self.is_last else None
+    def logits(self) -> object | None:
+        """None before the end, as in a `StepOutcome`; behind it something, which no table holds."""
+        return object() if self.is_last else None
 
     def as_float32(self, values: "NDArray[Any]") -> F32:
         """See `Outcome.as_float32`."""

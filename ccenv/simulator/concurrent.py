@@ -14,18 +14,12 @@ off in the network, may land at any moment: each answer is that of some snapshot
 | "unsafe" | the network's next update, wherever it goes |
 | "policy" | nothing of the network's |
 
-Requests are the rows of a batch. A finished batch teaches the network, as everywhere, but not at
-the end: its update waits and lands behind a gate of later ones. Whoever learns the policy puts
-functions of the gate into `between_gates`, which are called at the same moments; with `watch` the
-policy's versions are told too. `info["versions"]`, int64 [gates + 1], says which version of each
-gated layer and, last, of the head a request has read, -1 for not yet; `info["policy_versions"]`
-likewise of a watched policy; `info["writable_share"]` the share of all blocks that are off for
-every request under way, as far as decided.
-
-Three laws: (1) an answer is, bit for bit, that of the network and the policy put together from what
-was read (`composite`), in general of none that ever was as a whole; (2) an update of what is off
-changes no answer under way, not even by rounding; (3) the more requests are under way, the less is
-off for all of them: with 200 rows and 30 % of the blocks kept at random, nothing.
+Requests are the rows of a batch. A finished batch teaches the network, but its update waits and
+lands behind a gate of later ones. Whoever learns the policy puts functions of the gate into
+`between_gates`; with `watch` the policy's versions are told too. `info["versions"]`, int64
+[gates + 1], says which version of each gated layer and, last, of the head a request has read, -1
+for not yet; `info["policy_versions"]` likewise; `info["writable_share"]` the share of all blocks
+that are off for every request under way, as far as decided.
 
 Faithful: the two groups, what may land, and the snapshots. Ours: off means off for every single
 request, with biases, outgoing weights and the optimiser's moments, and biases of the answer are

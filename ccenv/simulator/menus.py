@@ -44,9 +44,6 @@ def evaluate_menu(
         split: "train", "validation" or "test".
         batch_size: inputs at a time; changes speed and memory alone.
 
-    Returns:
-        Error, nll and cost of each, see `MenuTable`.
-
     Raises:
         TypeError: if `env` is no view of the environment.
         ValueError: if the menu is not one row of bits a mask and gate, of the gates' own widths.

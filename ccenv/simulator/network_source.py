@@ -51,14 +51,10 @@ def source_of(
     defaults: Mapping[str, Any],
     like: Split,
 ) -> NetworkSource:
-    """What the settings name; ValueError of an unknown name, or sizes of a network that has none.
+    """What the settings name, a name in `NETWORKS`, `module:name`, a builder or a module.
 
-    Args:
-        network: a name in `NETWORKS`, `module:name`, a builder or a module.
-        kwargs: `network_kwargs`.
-        sizes: values of `MLP_SIZES`.
-        defaults: those where nothing is said.
-        like: images that the network will see.
+    Raises:
+        ValueError: if a name is unknown, or sizes differ from `defaults` where a network has none.
     """
     builder = resolve(network, NETWORKS, "network")
     refuse_mlp_sizes(builder, sizes, defaults)

@@ -104,8 +104,8 @@ class ModelPolicy(Policy):
             env: in which the model is judged; its action view is used, else that of the model's.
 
         Raises:
-            TypeError: if its actions cannot be read as masks, or it has a memory.
-            ValueError: if it learned on observations of another size.
+            TypeError, ValueError: if its actions are no masks, it has a memory, or learned on
+                observations of another size.
         """
         shape = (simulator.observe.obs_size,)
         if model.observation_space.shape != shape:

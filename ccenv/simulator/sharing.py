@@ -19,8 +19,7 @@ def of_all_rows(
 ) -> tuple[StepOutcome, dict[str, Tensor], Tensor]:
     """Outcome, terms of the reward and their sum for the rows of all ranks.
 
-    Rewards are paid by row, on the rank that has it; `before` and `after` of an outcome stay those
-    of the rank's own rows.
+    Rewards are paid on the rank that has a row; `before` and `after` stay those of the own rows.
     """
     if ranks.size == 1:
         return outcome, terms, total

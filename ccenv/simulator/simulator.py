@@ -38,7 +38,6 @@ from ccenv.networks.core.mlp import Sizes
 from ccenv.networks.core.parameters import FiniteWeights
 from ccenv.networks.core.protocol import num_blocks_of
 from ccenv.networks.learning.distillation import make_trainer
-from ccenv.networks.learning.training import weighted
 from ccenv.rewards import RewardFunction, Surroundings, make_reward
 from ccenv.simulator.concurrent import Concurrent
 from ccenv.simulator.context import Context
@@ -437,8 +436,7 @@ class Simulator:
             own = self.ranks.share(indices)
             images, _ = self.data.batch(own[:: self.group_size])
             labels = self.data.labels.index_select(0, own).long()
-        with weighted(self.trainer, *values):
-            loss = self.trainer.update(images, labels, masks)
+        loss = self.trainer.update(images, labels, masks, "auto", *values)
         if self.trainer.schedule_updates:
             self.network.after_update(self.trainer.num_updates / self.trainer.schedule_updates)
         self.network_version += 1

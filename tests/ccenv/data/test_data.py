@@ -31,13 +31,6 @@ def arrays(count=40, shape=(6, 6), num_classes=4, seed=0):
     }
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty folder of data sets."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    return tmp_path
-
-
 def rows_of(split):
     return [row.tobytes() for row in split.images.flatten(1).numpy()]
 

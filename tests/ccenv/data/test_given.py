@@ -9,13 +9,6 @@ from ccenv.data import SPLITS, Rows, Split, load_split
 from ccenv.data.text import CONTEXT
 
 
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty folder of data sets."""
-    monkeypatch.setenv("CCENV_DATA", str(tmp_path))
-    return tmp_path
-
-
 def pixels(count=40, shape=(3, 5, 7), seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 

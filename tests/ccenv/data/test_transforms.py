@@ -6,14 +6,13 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 
 from ccenv.base.seeding import stream
 from ccenv.data import Split, load_split, preprocessing, transform_names
-from ccenv.data.fitted_transforms import fit, fixed
 from ccenv.data.split import transformed
 from ccenv.data.toy import PROBE_SETTINGS
-from ccenv.data.transforms import Hole
+from ccenv.data.transforms import Hole, fit, fixed
 from ccenv.envs.vector import BlockSelectionVectorEnv
 from ccenv.networks.core.mlp import GatedMLP
 from ccenv.networks.learning.training import Pretraining, fingerprint
@@ -129,6 +128,7 @@ def test_a_hole_is_a_square_of_zeros_and_may_reach_over_an_edge(top, left, size)
 
 
 @given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]), st.data())
+@settings(max_examples=15)
 def test_a_row_is_the_same_picture_whoever_stands_beside_it_and_in_any_order_of_names(names, data):
     split = load_split(stored_bytes, "train", ["copies=3", *names])
     whole, labels = split.batch(torch.arange(len(split)))
@@ -197,6 +197,7 @@ def test_a_split_keeps_its_transforms_on_its_way_to_a_device():
 
 
 @given(st.sampled_from([EVERY[:n] for n in range(3, 7)]), st.sampled_from(EVERY[1:]))
+@settings(max_examples=12)
 def test_what_a_batch_depends_on_is_other_where_a_transform_is(names, other):
     assume(other != names[-1])
     changed = (*names[:-1], other)
@@ -348,6 +349,7 @@ def test_what_images_go_through_unmoved_is_the_same_for_every_split():
 
 
 @given(st.permutations(["shift=2", "mirror", "hole=2", "halve", "standardise"]))
+@settings(max_examples=15)
 def test_copies_made_once_are_those_that_are_made_when_drawn(names):
     whole = torch.arange(80)
     kept = transformed(load_split(stored_bytes, "train"), fitted_to(names))

@@ -1,7 +1,6 @@
-"""Action views: what actions mean, that checkers are silent, and the algorithms they are for."""
+"""Actions: what they mean in each view and code, gate values, and the algorithms they are for."""
 
 import copy
-import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +17,8 @@ from ccenv.envs.actions import ActionView, VectorActionView
 from ccenv.envs.stable_baselines import ActionViewVecEnv, BlockSelectionVecEnv
 from ccenv.mdp.action_codes import MAX_MENU, MENUS, BoxProbabilities, MaskMenu, make_code
 
+pytestmark = pytest.mark.usefixtures("no_warnings")
+
 PROBE = PROBE_SETTINGS
 CHEAP = PROBE | {"reward_kwargs": {"cost_weight": 0.5}}
 ALGORITHMS = {
@@ -27,14 +28,6 @@ ALGORITHMS = {
     "td3": (TD3, "box", {}, {"learning_starts": 128, "train_freq": 8}),
     "dqn": (DQN, "menu", {"menu": "all"}, {"learning_starts": 128, "train_freq": 8}),
 }
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield
 
 
 def rng():
@@ -236,3 +229,77 @@ def test_dqn_learns_the_probe_from_a_menu():
     )
     # By luck the one best of 16 masks is chosen once in 16.
     assert share_of_optimal_masks(model, env) >= 0.7
+
+
+EXPERTS = {
+    "dataset": "digits",
+    "network": "experts",
+    "network_kwargs": {
+        "num_experts": 4,
+        "expert_size": 3,
+        "channels": (2, 2),
+        "first_units": 2,
+    },
+    "weights": "cotrain",
+}
+LAYERS = {"dataset": "digits", "num_blocks": (3, 5), "block_size": 4, "weights": "cotrain"}
+BOTH = pytest.mark.parametrize("settings", [EXPERTS, LAYERS], ids=["experts", "layers"])
+
+
+def played(env, actions, seed=3):
+    """Rewards and infos of an episode."""
+    env.reset(seed=seed)
+    return [env.step(action)[1::3] for action in actions]
+
+
+@BOTH
+def test_values_of_zero_and_one_are_masks_bit_for_bit(settings):
+    masks = ccenv.BlockSelectionVectorEnv(6, **settings)
+    weights = ccenv.BlockSelectionVectorEnv(6, action="weight", **settings)
+    masks.action_space.seed(0)
+    gates = range(masks.simulator.num_layers)
+    actions = [masks.action_space.sample() for _ in gates]
+    for first, second in zip(
+        played(masks, actions),
+        played(weights, [a.astype(np.float32) for a in actions]),
+        strict=True,
+    ):
+        assert np.array_equal(first[0], second[0])
+        assert np.array_equal(first[1]["mask"], second[1]["mask"])
+        assert np.array_equal(first[1]["macs"], second[1]["macs"])
+
+
+@BOTH
+def test_values_count_and_zero_is_not_computed(settings):
+    env = ccenv.BlockSelectionVectorEnv(6, action="weight", **settings)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(env.simulator.num_layers)]
+    for action in actions:
+        action[:, 0] = 0
+    whole = [(action > 0).astype(np.float32) for action in actions]
+    own, ones = played(env, actions)[-1], played(env, whole)[-1]
+    assert not own[1]["mask"][:, 0].any()
+    assert own[1]["mask"][:, 1:3].all()
+    assert np.array_equal(own[1]["macs"], ones[1]["macs"])
+    assert (own[1]["nll"] != ones[1]["nll"]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "action", "message"),
+    [
+        ({}, [0.5, 1.5, 0, 0], r"in \[0, 1\], got 1.5"),
+        ({}, [0.5, np.nan, 0, 0], r"in \[0, 1\], got nan"),
+        ({}, [0.5, 1], r"shape \[4\], one gate value a block, got \[2\]"),
+        ({"action": "mask"}, [0.5, 1, 0, 0], "0 or 1, got 0.5"),
+    ],
+)
+def test_other_actions_are_refused(settings, action, message):
+    env = ccenv.BlockSelectionEnv(**{"action": "weight"} | settings, **EXPERTS)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(np.array(action))
+
+
+def test_an_unknown_kind_of_action_is_refused():
+    with pytest.raises(ValueError, match="unknown action"):
+        ccenv.BlockSelectionVectorEnv(4, action="values", **EXPERTS)

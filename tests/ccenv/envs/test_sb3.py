@@ -16,9 +16,10 @@ from ccenv.base.seeding import stream
 from ccenv.data.toy import PROBE_SETTINGS
 from ccenv.envs.stable_baselines import BlockSelectionVecEnv
 from ccenv.envs.vector import BlockSelectionVectorEnv
-from ccenv.simulator.evaluate import evaluate
 from ccenv.simulator.rollout import Rollout, collect_rollout, episode_curves
 from ccenv.simulator.simulator import Simulator
+
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 PROBE = PROBE_SETTINGS
 UNEVEN = {
@@ -28,14 +29,6 @@ UNEVEN = {
     "weights": "cotrain",
 }
 ALGORITHMS = [A2CAgent, PPOAgent, TRPOAgent]
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        yield
 
 
 def started(num_envs=3, **settings):
@@ -312,24 +305,3 @@ def test_masks_come_from_the_given_generator_and_have_the_layers_own_blocks():
         assert draws[0].dtype == torch.bool
         assert torch.equal(*draws)
         assert torch.equal(agent.act(observation, layer), keep > 0.5)
-
-
-def test_the_actors_macs_are_those_of_its_weights():
-    agent = make_agent(PPOAgent, policy_kwargs={"net_arch": {"pi": [7, 3], "vf": [64]}})
-    obs_size, blocks = agent.vec_env.observation_space.shape[0], 4
-    assert agent.policy_macs == [obs_size * 7 + 7 * 3 + 3 * blocks] * 2
-
-
-def test_an_sb3_agent_beats_random_masks_of_its_own_density_on_digits():
-    agent = make_agent(A2CAgent, 256, env=A2CAgent.env_defaults)
-    agent.learn(20_000)
-    verdict = evaluate(agent.env, agent, split="test")
-
-    class SameDensity:
-        policy_macs = (0, 0)
-
-        def act(self, observation, layer, generator=None):
-            shape = (len(observation), agent.num_blocks[layer])
-            return torch.rand(shape, generator=generator) < verdict.density[layer]
-
-    assert verdict.error < evaluate(agent.env, SameDensity(), split="test").error - 0.1

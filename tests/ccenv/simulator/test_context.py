@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ccenv
@@ -99,6 +99,7 @@ def test_an_observation_is_the_other_one_with_a_column_for_each_name_before_it(c
 
 
 @given(seed=st.integers(0, 50), density=st.floats(0, 1), budget=st.floats(0.1, 1))
+@settings(max_examples=25)
 def test_no_episode_spends_more_than_its_budget_nor_computes_what_was_not_chosen(
     seed, density, budget
 ):
@@ -112,6 +113,7 @@ def test_no_episode_spends_more_than_its_budget_nor_computes_what_was_not_chosen
 
 
 @given(seed=st.integers(0, 50), budget=st.floats(0.1, 1))
+@settings(max_examples=25)
 def test_a_block_is_skipped_only_where_the_budget_could_not_pay_it(seed, budget):
     built = simulator({"budget": budget})
     chosen = masks_of(seed, density=0.9)

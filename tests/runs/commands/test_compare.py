@@ -83,6 +83,15 @@ TOY = Sweep(
     minutes=0.1,
     seeds=(0, 1),
 )
+RULES = Sweep(
+    name="rules",
+    description="Rows of one kind.",
+    settings=PROBE,
+    cells=TOY.cells[2:],
+    minutes=0.1,
+    seeds=(0, 1),
+    mini={"dataset": "probe", "images": 64},
+)
 BROKEN = Sweep(
     name="broken",
     description="Toys that break.",
@@ -440,14 +449,14 @@ def test_a_failing_cell_loses_no_other(place, tmp_path, capsys):
     assert "1 of 2 runs failed" in captured.err
 
 
-def test_a_miniature_is_run_by_processes_and_leaves_no_record(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(compare, "publish", lambda *given: "")
+def test_a_miniature_is_run_by_processes_and_leaves_no_record(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engines, "run_all", run_all)
-    given = ["rloo-why", "--miniature", "--jobs", "1", *options(tmp_path)]
+    given = ["toy_sweep:RULES", "--miniature", "--jobs", "1", *options(tmp_path)]
     assert compare.main(given) == 0
     shown = capsys.readouterr().out
-    assert "16 masks" not in shown
-    assert "base: 8 masks" in shown
+    assert "block_dropout 0.1" in shown
+    assert "block_dropout 0.9" not in shown
+    assert len(list((tmp_path / "logs").rglob("result.json"))) == 1
     assert not (tmp_path / "results").exists()
     assert compare.main([*given, "--record"]) == 2
     assert "leave one out" in capsys.readouterr().err

@@ -212,6 +212,7 @@ def test_help_says_what_each_setting_means(agent, capsys):
     with pytest.raises(SystemExit):
         train.main([agent, "--help"])
     shown = capsys.readouterr().out
+    assert all(name in shown for name in AGENTS)
     for name in {*names_of(agent)} - {"context"}:
         assert re.search(rf"^  {name}=.*  \S", shown, re.MULTILINE), name
 

@@ -1,9 +1,18 @@
-"""Laws of menus of masks: each is judged as a policy that always takes it, and none twice."""
+"""Verdicts: menus of masks, parts of a data set, and policies that do not see labels."""
+
+import dataclasses
 
 import pytest
 import torch
 
 import ccenv
+from ccenv.agents import AGENTS
+from ccenv.agents.reinforce import Reinforce
+from ccenv.base.registry import resolve
+from ccenv.data import load_split
+from ccenv.data.toy import PROBE_SETTINGS
+from ccenv.envs.vector import BlockSelectionVectorEnv
+from ccenv.simulator.evaluate import by_class, evaluate
 from ccenv.simulator.menus import judged
 from ccenv.simulator.simulator import Simulator
 
@@ -73,3 +82,45 @@ def test_what_masks_have_in_common_up_to_a_gate_is_computed_once():
 def test_a_menu_with_masks_of_another_gate_is_refused(menu, message):
     with pytest.raises(ValueError, match=message):
         ccenv.evaluate_menu(simulator_of(LAYERS), menu)
+
+
+def test_a_verdict_does_not_depend_on_how_many_inputs_are_judged_at_a_time():
+    env = BlockSelectionVectorEnv(8, **PROBE_SETTINGS)
+    env.reset(seed=0)
+    agent = Reinforce(env, seed=0)
+    whole, *others = (evaluate(env, agent, sample=False, batch_size=n) for n in (1000, 7, 64))
+    for pieces in others:
+        assert pieces.error == whole.error
+        assert pieces.nll == pytest.approx(whole.nll, rel=1e-6)
+        assert pieces.compute_cost == pytest.approx(whole.compute_cost, rel=1e-12)
+        assert all(torch.equal(a, b) for a, b in zip(pieces.masks, whole.masks, strict=True))
+
+
+def test_means_of_classes_do_not_depend_on_how_many_images_are_summed_up_at_a_time(monkeypatch):
+    draws = torch.Generator().manual_seed(0)
+    values, labels = torch.rand(50, 3, generator=draws), torch.arange(50).remainder(4)
+    expected = torch.stack([*(values[labels == c].mean(dim=0) for c in range(4)), torch.zeros(3)])
+    for part in (7, 50, 1000):
+        monkeypatch.setattr("ccenv.simulator.evaluate.PART", part)
+        torch.testing.assert_close(by_class(values, labels, 5), expected)
+
+
+SETTINGS = {"rloo": {"num_kept": 1}, "sb3_ppo": {"num_minibatches": 2}}
+AGENTS_BY_LABELS = {name: resolve(name, AGENTS, "agent").uses_labels for name in AGENTS}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_masks_depend_on_labels_only_where_an_agent_says_so(name):
+    agent_class = resolve(name, AGENTS, "agent")
+    simulator = Simulator(32, **PROBE_SETTINGS | agent_class.env_defaults)
+    simulator.seed(0)
+    agent = agent_class(simulator, **SETTINGS.get(name, {}))
+    split = load_split(simulator.dataset, "test")
+    moved = dataclasses.replace(split, labels=split.labels.roll(1))
+    masks = []
+    for part in (split, moved):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ccenv.simulator.simulator.load_split", lambda *_, part=part: part)
+            masks.append(evaluate(simulator, agent, seed=0).masks)
+    same = all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
+    assert same == (not AGENTS_BY_LABELS[name])
