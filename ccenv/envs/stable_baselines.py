@@ -74,7 +74,7 @@ class LockstepVecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Calls a method once and answers for the rows asked for; ValueError if it would move some."""
+        """Calls a method once and answers for the rows; ValueError if it would move some."""
         if method_name in LOCKSTEP_METHODS:
             raise ValueError(
                 f"expected a method that leaves the rows where they are, got {method_name!r}; "

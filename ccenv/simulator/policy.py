@@ -58,7 +58,7 @@ class Policy:
         return None
 
     def choosers(self, *, drawn: bool) -> Sequence[Any] | None:
-        """How masks are chosen in one compiled call, a `Chooser` a layer, or None; agrees with `act`."""
+        """How masks are chosen in one compiled call, a `Chooser` a layer like `act`, or None."""
         return None
 
 
