@@ -66,7 +66,7 @@ def allocate(values: Floats, costs: Floats, budget: float) -> Allocation:
     costs [inputs, offers] or [offers], not negative.
 
     Raises:
-        ValueError: if tables do not fit or are not finite, or the budget is below the cheapest offers.
+        ValueError: if tables are odd, or the budget is below the cheapest offers.
     """
     values, costs = check_tables(values, costs, budget)
     free = best_offers(values, costs, 0.0)
