@@ -12,8 +12,8 @@ from ccenv.base.seeding import stream
 from ccenv.runs.speed.kernels import Pass
 from ccenv.runs.speed.masks import draw_pool, make_layer, plain_layers
 from ccenv.sparse.cpu.buffers import keep_panels
-from ccenv.sparse.few_rows import dense_linear
 from ccenv.sparse.linear import block_sparse_linear
+from ccenv.sparse.masked_dense import masked_dense_linear
 
 LAYOUTS = ("as networks keep them", "as nn.Linear holds them")
 """of weights: frozen ones of the package lie panel by panel, trained ones input by input."""
@@ -77,7 +77,7 @@ class Laid:
         """The same as a dense product times masks."""
         in_mask, out_mask = next(self.turns)
         operands = self.x, self.layer.weight, self.layer.bias, in_mask, out_mask
-        return dense_linear(*operands, is_training=self.cell.training)
+        return masked_dense_linear(*operands, is_training=self.cell.training)
 
     def as_pass(self, product: Callable[[], Tensor], model: nn.Module) -> Pass:
         """A product, with its gradients where the cell trains."""
